@@ -1,0 +1,271 @@
+//! IP addresses and sets of peers, as the decision compares them.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The version of the IP header that carried an address.
+///
+/// The family is part of an address: `::ffff:10.0.0.1` inside an IPv6 header never equals
+/// 10.0.0.1 inside an IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4, 32 bits.
+    V4 = 4,
+    /// IPv6, 128 bits.
+    V6 = 6,
+}
+
+impl Family {
+    /// The length in bits of an address of this family.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
+/// An IP address as two integers in host byte order; an IPv4 address is the low 32 bits of `low`.
+///
+/// Two registers compare and mask faster than sixteen bytes, and BPF has no unaligned loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    family: Family,
+    high: u64,
+    low: u64,
+}
+
+impl Address {
+    /// The address in an IPv4 header, from its four octets in network byte order.
+    #[inline(always)]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self {
+            family: Family::V4,
+            high: 0,
+            low: u32::from_be_bytes(octets) as u64,
+        }
+    }
+
+    /// The address in an IPv6 header, from its two halves in host byte order.
+    #[inline(always)]
+    pub const fn v6(high: u64, low: u64) -> Self {
+        Self {
+            family: Family::V6,
+            high,
+            low,
+        }
+    }
+
+    /// The version of the header that carried the address.
+    #[inline(always)]
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The upper 64 bits of an IPv6 address; 0 for IPv4.
+    #[inline(always)]
+    pub const fn high(&self) -> u64 {
+        self.high
+    }
+
+    /// The lower 64 bits of an IPv6 address, or the 32 bits of an IPv4 address.
+    #[inline(always)]
+    pub const fn low(&self) -> u64 {
+        self.low
+    }
+
+    /// Whether the address is 127.0.0.0/8 (RFC 1122, 3.2.1.3), ::1 (RFC 4291, 2.5.3) or a
+    /// v4-mapped 127.0.0.0/8 (RFC 4291, 2.5.5.2).
+    #[inline(always)]
+    pub const fn is_loopback(&self) -> bool {
+        match self.family {
+            Family::V4 => self.low >> 24 == 127,
+            Family::V6 => self.high == 0 && (self.low == 1 || self.low >> 24 == 0x00ff_ff7f),
+        }
+    }
+
+    /// The address with all but its first `length` bits cleared.
+    ///
+    /// A length beyond the family's bits leaves the address as it is.
+    #[inline(always)]
+    pub const fn network(&self, length: u8) -> Self {
+        let (high, low) = match self.family {
+            Family::V4 => (self.high, self.low & ones(length, 32)),
+            Family::V6 if length <= 64 => (self.high & ones(length, 64), 0),
+            Family::V6 => (self.high, self.low & ones(length - 64, 64)),
+        };
+        Self {
+            family: self.family,
+            high,
+            low,
+        }
+    }
+}
+
+/// A mask of the first `length` of `width` bits, `width` being 32 or 64.
+#[inline(always)]
+const fn ones(length: u8, width: u8) -> u64 {
+    if length == 0 {
+        0
+    } else if length >= width {
+        u64::MAX >> (64 - width)
+    } else {
+        (u64::MAX << (width - length)) & (u64::MAX >> (64 - width))
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => {
+                let bits = v6.to_bits();
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the two halves of 128 bits"
+                )]
+                Self::v6((bits >> 64) as u64, bits as u64)
+            }
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        match address.family {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "an IPv4 address has 32 bits"
+            )]
+            Family::V4 => Self::V4(Ipv4Addr::from_bits(address.low as u32)),
+            Family::V6 => Self::V6(Ipv6Addr::from_bits(
+                (u128::from(address.high) << 64) | u128::from(address.low),
+            )),
+        }
+    }
+}
+
+/// The most peers that a registry may name: the bits of a [`PeerSet`].
+pub const MAX_PEERS: usize = 256;
+
+/// A set of peers, a bit for each; peers are numbered within one generation of the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PeerSet([u64; MAX_PEERS / 64]);
+
+impl PeerSet {
+    /// The set without a member.
+    pub const EMPTY: Self = Self([0; MAX_PEERS / 64]);
+
+    /// Adds a peer; numbers from [`MAX_PEERS`] on are not representable and are ignored.
+    pub const fn insert(&mut self, peer: u16) {
+        if (peer as usize) < MAX_PEERS {
+            self.0[peer as usize / 64] |= 1 << (peer % 64);
+        }
+    }
+
+    /// Whether the peer is a member.
+    pub const fn contains(&self, peer: u16) -> bool {
+        (peer as usize) < MAX_PEERS && self.0[peer as usize / 64] >> (peer % 64) & 1 == 1
+    }
+
+    /// Whether the two sets share a member.
+    #[inline(always)]
+    pub const fn meets(&self, other: &Self) -> bool {
+        let (a, b) = (&self.0, &other.0);
+        (a[0] & b[0]) | (a[1] & b[1]) | (a[2] & b[2]) | (a[3] & b[3]) != 0
+    }
+
+    /// Whether there is no member.
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        !self.meets(self)
+    }
+
+    /// The members of either set.
+    #[must_use]
+    pub const fn union(&self, other: &Self) -> Self {
+        let (a, b) = (&self.0, &other.0);
+        Self([a[0] | b[0], a[1] | b[1], a[2] | b[2], a[3] | b[3]])
+    }
+
+    /// The members, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..256u16).filter(|peer| self.contains(*peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn loopback_is_recognised_at_its_borders() {
+        for yes in [
+            "127.0.0.0",
+            "127.255.255.255",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:127.255.0.9",
+        ] {
+            assert!(address(yes).is_loopback(), "{yes}");
+        }
+        for no in [
+            "126.255.255.255",
+            "128.0.0.0",
+            "::",
+            "::2",
+            "::127.0.0.1",
+            "::ffff:128.0.0.1",
+            "1::ffff:127.0.0.1",
+            "fe80::1",
+        ] {
+            assert!(!address(no).is_loopback(), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_not_its_ipv4_address() {
+        assert_ne!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
+    }
+
+    #[test]
+    fn network_clears_exactly_the_host_bits() {
+        for (whole, length, network) in [
+            ("255.255.255.255", 0, "0.0.0.0"),
+            ("255.255.255.255", 1, "128.0.0.0"),
+            ("10.1.2.3", 31, "10.1.2.2"),
+            ("10.1.2.3", 32, "10.1.2.3"),
+            ("ffff::ffff", 0, "::"),
+            ("fd00:1:2:3:4::", 64, "fd00:1:2:3::"),
+            ("fd00:1:2:3:ffff::", 65, "fd00:1:2:3:8000::"),
+            ("fd00::3", 127, "fd00::2"),
+            ("fd00::3", 128, "fd00::3"),
+        ] {
+            assert_eq!(
+                address(whole).network(length),
+                address(network),
+                "{whole}/{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn peers_live_in_all_four_words() {
+        let mut set = PeerSet::EMPTY;
+        assert!(set.is_empty());
+        for peer in [0, 63, 64, 127, 128, 191, 192, 255, 256] {
+            set.insert(peer);
+        }
+        assert!(set.iter().eq([0, 63, 64, 127, 128, 191, 192, 255]));
+        let mut other = PeerSet::EMPTY;
+        other.insert(254);
+        assert!(!set.meets(&other));
+        other.insert(255);
+        assert!(set.meets(&other));
+    }
+}

@@ -1,0 +1,79 @@
+//! The maps, as `layout` describes them. The loader reads and writes the same ones by name.
+//!
+//! Arrays can be mapped into the loader's memory (`BPF_F_MMAPABLE`, Linux 5.5): a policy of 4,096
+//! ports is then written without a system call for each.
+
+use core::sync::atomic::AtomicU64;
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap},
+};
+use enforcer_ebpf::{
+    PeerSet,
+    layout::{
+        BANKS, BYPASS_ENTRIES, BankEntry, Cells, INTERFACE_ENTRIES, InterfaceEntry, PEER_ENTRIES,
+        PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PortBits, PortEntry, PrefixKey, RULE_ENTRIES,
+        RuleEntry, SERVICE_ENTRIES, SLOTS, ServiceEntry, State,
+    },
+};
+
+/// linux/bpf.h.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+#[map]
+pub(super) static STATE: Array<State> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static BANK: Array<BankEntry> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static PORTS: Array<PortEntry> = Array::with_max_entries(PORT_ENTRIES, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static SERVICES: Array<ServiceEntry> =
+    Array::with_max_entries(SERVICE_ENTRIES, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static PEERS: Array<PeerEntry> = Array::with_max_entries(PEER_ENTRIES, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static RULES: Array<RuleEntry> = Array::with_max_entries(RULE_ENTRIES, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static RESERVED: Array<PortBits> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static COUNTERS: PerCpuArray<Cells> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+#[map]
+pub(super) static INTERFACES: Array<InterfaceEntry> =
+    Array::with_max_entries(INTERFACE_ENTRIES, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static PREFIXES: HashMap<PrefixKey, PeerSet> =
+    HashMap::with_max_entries(PREFIX_ENTRIES, 0);
+
+/// Drops of the socket guard, by ifindex; the loader makes an entry for each interface that has a
+/// wire guard, so that what is counted here came past one.
+#[map]
+pub(super) static BYPASSED: PerCpuHashMap<u32, u64> =
+    PerCpuHashMap::with_max_entries(BYPASS_ENTRIES, 0);
+
+/// Zero, in memory that a program could write: the verifier takes what is read here for any
+/// number. See `Bytes::blurred`.
+#[unsafe(no_mangle)]
+pub(super) static ZERO: AtomicU64 = AtomicU64::new(0);
+
+/// The cookie of the guarded network namespace; the loader sets it before the load.
+#[unsafe(no_mangle)]
+pub(super) static NETNS_COOKIE: Global<u64> = Global::new(0);
+
+/// Offset in bytes of `skc_net` in `struct sock_common`, from the kernel's BTF.
+#[unsafe(no_mangle)]
+pub(super) static SKC_NET_OFFSET: Global<u64> = Global::new(0);
+
+/// Offset in bytes of `net_cookie` in `struct net`, from the kernel's BTF.
+#[unsafe(no_mangle)]
+pub(super) static NET_COOKIE_OFFSET: Global<u64> = Global::new(0);

@@ -1,0 +1,189 @@
+//! The policy as the maps' active bank holds it.
+
+use core::cell::Cell;
+
+use enforcer_ebpf::{
+    Address, Family, Interface, Mode, NO_PORT, Packet, PeerSet, Policy, Protocol, Service,
+    layout::{
+        BankEntry, Binding, InterfaceEntry, InterfaceKey, MAX_SERVICES, PrefixKey, WIRE_VIEW, bank,
+        port_index,
+    },
+};
+
+use super::maps::{BANK, INTERFACES, PORTS, PREFIXES, SERVICES, STATE};
+
+/// How a packet came to a guard.
+pub(super) trait Arrival {
+    /// Whether the guard is a wire guard.
+    const ON_WIRE: bool;
+
+    /// The ifindex of the interface that it arrived on.
+    fn ifindex(&self) -> u32;
+
+    /// The packet's source address, `None` where there is none to be read.
+    fn source(&self, packet: &Packet) -> Option<Address>;
+
+    /// Whether the FIB says that the packet would be forwarded.
+    fn is_forwarded(&self, packet: &Packet) -> bool;
+}
+
+/// The active bank, for one packet: the generation is read once, when it is first needed, so that
+/// no packet sees half of one policy and half of the next.
+pub(super) struct Active<A> {
+    arrival: A,
+    bank: Cell<Option<u32>>,
+    /// What the bank says of the arriving interface, once that was asked and found. One pointer,
+    /// which the verifier can follow; that nothing was found is not remembered.
+    entry: Cell<Option<&'static InterfaceEntry>>,
+}
+
+impl<A: Arrival> Active<A> {
+    #[inline(always)]
+    pub(super) const fn new(arrival: A) -> Self {
+        Self {
+            arrival,
+            bank: Cell::new(None),
+            entry: Cell::new(None),
+        }
+    }
+
+    #[inline(always)]
+    fn bank(&self) -> u32 {
+        if let Some(bank) = self.bank.get() {
+            return bank;
+        }
+        let bank = STATE.get(0).map_or(0, |state| bank(state.generation));
+        self.bank.set(Some(bank));
+        bank
+    }
+
+    /// What the active bank says of the arriving interface, if it says anything.
+    #[inline(always)]
+    pub(super) fn entry(&self) -> Option<&'static InterfaceEntry> {
+        if let Some(entry) = self.entry.get() {
+            return Some(entry);
+        }
+        let bank = self.bank();
+        let ifindex = self.arrival.ifindex();
+        let mut entry = find(InterfaceKey { ifindex, bank });
+        if A::ON_WIRE && entry.is_some_and(|e| e.flags & InterfaceEntry::VLAN_PARENT != 0) {
+            let ifindex = ifindex | WIRE_VIEW;
+            entry = find(InterfaceKey { ifindex, bank });
+        }
+        self.entry.set(entry);
+        entry
+    }
+}
+
+#[inline(always)]
+fn find(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
+    for place in key.places() {
+        let entry = INTERFACES.get(place)?;
+        if entry.ifindex == key.ifindex {
+            return Some(entry);
+        }
+        if entry.ifindex == InterfaceEntry::FREE {
+            return None;
+        }
+    }
+    None
+}
+
+impl<A: Arrival> Policy for Active<A> {
+    #[inline(always)]
+    fn mode(&self) -> Mode {
+        match BANK.get(self.bank()) {
+            Some(bank) if bank.flags & BankEntry::AUDIT != 0 => Mode::Audit,
+            _ => Mode::Enforce,
+        }
+    }
+
+    #[inline(always)]
+    fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
+        let banks = PORTS.get(port_index(protocol, port))?;
+        // A port that no bank knows: the one look-up of the pass path.
+        if banks[0] | banks[1] == 0 {
+            return None;
+        }
+        let bits = if self.bank() == 0 { banks[0] } else { banks[1] };
+        let binding = Binding::from_bits(bits);
+        if binding.slot == NO_PORT {
+            return None;
+        }
+        Some(Service {
+            slot: binding.slot,
+            number: binding.service,
+            public: binding.public,
+            has_peers: binding.has_peers,
+            mode: if binding.audit {
+                Mode::Audit
+            } else {
+                Mode::Enforce
+            },
+        })
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> Interface {
+        let flags = self.entry().map_or(0, |entry| entry.flags);
+        Interface {
+            forward: flags & InterfaceEntry::FORWARD != 0,
+            has_peers: flags & InterfaceEntry::CARRIES != 0,
+        }
+    }
+
+    #[inline(always)]
+    fn carried(&self) -> PeerSet {
+        self.entry().map_or(PeerSet::EMPTY, |entry| entry.carries)
+    }
+
+    #[inline(always)]
+    fn allowed(&self, service: Service) -> PeerSet {
+        let index = self.bank() * MAX_SERVICES + u32::from(service.number);
+        SERVICES
+            .get(index)
+            .map_or(PeerSet::EMPTY, |entry| entry.allow)
+    }
+
+    #[inline(always)]
+    fn peers_of(&self, packet: &Packet) -> PeerSet {
+        let (Some(entry), Some(source)) = (self.entry(), self.arrival.source(packet)) else {
+            return PeerSet::EMPTY;
+        };
+        longest_match(entry, self.bank(), &source).map_or(PeerSet::EMPTY, |peers| *peers)
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self, packet: &Packet) -> bool {
+        self.arrival.is_forwarded(packet)
+    }
+}
+
+/// The peers at the longest prefix that holds `source`: one exact look-up for each length in use.
+///
+/// A function of its own, so that the verifier walks its loops once for each family and not once
+/// for each way that leads here. Map values cross its border as references: the verifier knows
+/// them, and a set of peers would not fit a register.
+#[inline(never)]
+fn longest_match(entry: &InterfaceEntry, bank: u32, source: &Address) -> Option<&'static PeerSet> {
+    let interface = InterfaceKey {
+        ifindex: entry.ifindex,
+        bank,
+    };
+    let (lengths, count): (&[u8], _) = match source.family() {
+        Family::V4 => (&entry.v4_lengths, entry.v4_count),
+        Family::V6 => (&entry.v6_lengths, entry.v6_count),
+    };
+    for (i, length) in lengths.iter().enumerate() {
+        if i >= usize::from(count) {
+            break;
+        }
+        let key = PrefixKey::new(interface, source, *length);
+        if let Some(peers) = PREFIXES.get_ptr(&key) {
+            // SAFETY: a map's value outlives the program's run; an entry of the active bank is
+            // written once, before the bank is switched on.
+            return Some(unsafe { &*peers });
+        }
+    }
+    None
+}

@@ -1,0 +1,83 @@
+//! The wire guard's one body, under every hook and link type.
+
+use aya_log_ebpf::info;
+use enforcer_ebpf::{
+    Address, Guard, Link, Packet, Verdict, decide, layout::InterfaceEntry, parse, source,
+};
+
+use super::{
+    count::count,
+    fib,
+    frame::Frame,
+    policy::{Active, Arrival},
+};
+
+/// IFINDEX of lo in every network namespace (include/net/net_namespace.h: LOOPBACK_IFINDEX).
+pub(super) const LOOPBACK_IFINDEX: u32 = 1;
+
+/// Judges a frame, counts it, and says whether it goes on.
+#[inline(always)]
+pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
+    if frame.is_tagged() {
+        return true;
+    }
+    let mut packet = parse(frame, link);
+    if packet.is_short() {
+        packet = frame.parse_whole(link);
+    }
+    // Read once: a context's field may not be reached through a pointer that LLVM moved there.
+    let ifindex = frame.ifindex();
+    let policy = Active::new(OnWire { frame, ifindex });
+    let on_loopback = ifindex == LOOPBACK_IFINDEX;
+    let decision = decide(&policy, Guard::Wire, on_loopback, &packet);
+    // Asked last: most frames are for us, and most interfaces have no children.
+    if decision.verdict() == Verdict::Drop && is_childs(frame, &policy) {
+        return true;
+    }
+    if decision.is_counted() {
+        count(Guard::Wire, &decision, frame.length(packet.header));
+    }
+    if decision.drops() {
+        info!(
+            frame,
+            "wire: drop, reason {} slot {} ifindex {}",
+            decision.reason as u8,
+            decision.slot,
+            ifindex
+        );
+    }
+    !decision.drops()
+}
+
+/// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own
+/// namespace judges it.
+#[inline(always)]
+fn is_childs<F: Frame>(frame: &F, policy: &Active<OnWire<'_, F>>) -> bool {
+    policy.entry().is_some_and(|entry| {
+        entry.flags & InterfaceEntry::CHILDREN != 0 && frame.is_for_another(&entry.mac)
+    })
+}
+
+struct OnWire<'a, F> {
+    frame: &'a F,
+    ifindex: u32,
+}
+
+impl<F: Frame> Arrival for OnWire<'_, F> {
+    const ON_WIRE: bool = true;
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    #[inline(always)]
+    fn source(&self, packet: &Packet) -> Option<Address> {
+        source(self.frame, packet.header).or_else(|| self.frame.source_whole(packet.header))
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self, packet: &Packet) -> bool {
+        fib::is_forwarded(self.frame, self.ifindex, packet)
+    }
+}

@@ -1,0 +1,129 @@
+//! XDP entry points, and XDP's way to a frame.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    macros::xdp,
+    programs::XdpContext,
+};
+use enforcer_ebpf::{Address, Bytes, Link, Packet, claimed_length, destination, parse, source};
+
+use super::{
+    frame::{Frame, blurred, direct},
+    wire::passes,
+};
+
+/// XDP on an interface with Ethernet frames.
+#[xdp(frags)]
+fn wire_xdp_ethernet(ctx: XdpContext) -> u32 {
+    verdict(&XdpFrame(ctx), Link::Ethernet)
+}
+
+/// XDP on an interface whose packets begin with the IP header.
+#[xdp(frags)]
+fn wire_xdp_ip(ctx: XdpContext) -> u32 {
+    verdict(&XdpFrame(ctx), Link::Ip)
+}
+
+/// A guard that guards nothing: what the benchmark measures the others against.
+#[xdp(frags)]
+fn empty_xdp(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+#[inline(always)]
+fn verdict(frame: &XdpFrame, link: Link) -> u32 {
+    if passes(frame, link) {
+        XDP_PASS
+    } else {
+        XDP_DROP
+    }
+}
+
+struct XdpFrame(XdpContext);
+
+impl Bytes for XdpFrame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        direct(self.0.data(), self.0.data_end(), offset)
+    }
+
+    #[inline(always)]
+    fn blurred(&self, offset: usize) -> usize {
+        blurred(offset)
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "u32 in struct xdp_md")]
+    fn ifindex(&self) -> u32 {
+        self.0.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn length(&self, header: u8) -> u64 {
+        let linear = self.0.data_end() - self.0.data();
+        // The helper that knows all costs as much as the whole decision; it is needed only where
+        // the packet goes on behind the linear part.
+        match claimed_length(self, header) {
+            Some(claimed) if claimed <= linear => linear as u64,
+            // SAFETY: the context is the hook's own.
+            _ => unsafe { bpf_xdp_get_buff_len(self.0.ctx) },
+        }
+    }
+
+    #[inline(always)]
+    fn is_tagged(&self) -> bool {
+        // XDP has no view of a tag that the driver took off: see `layout::WIRE_VIEW`.
+        false
+    }
+
+    #[inline(always)]
+    fn is_for_another(&self, mac: &[u8; 6]) -> bool {
+        // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
+        self.read::<6>(0)
+            .is_some_and(|destination| destination[0] & 1 == 0 && destination != *mac)
+    }
+
+    #[inline(never)]
+    fn parse_whole(&self, link: Link) -> Packet {
+        parse(&Whole(&self.0), link)
+    }
+
+    #[inline(always)]
+    fn source_whole(&self, header: u8) -> Option<Address> {
+        source(&Whole(&self.0), header)
+    }
+
+    #[inline(always)]
+    fn destination_whole(&self, header: u8) -> Option<Address> {
+        destination(&Whole(&self.0), header)
+    }
+
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut core::ffi::c_void {
+        EbpfContext::as_ptr(&self.0).cast()
+    }
+}
+
+/// The whole buffer, fragments included, through a helper (Linux 5.18).
+struct Whole<'a>(&'a XdpContext);
+
+impl Bytes for Whole<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let offset = u32::try_from(offset).ok()?;
+        // SAFETY: the context is the hook's own, and the helper writes N bytes or none.
+        let code =
+            unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, bytes.as_mut_ptr().cast(), N as u32) };
+        (code == 0).then_some(bytes)
+    }
+
+    #[inline(always)]
+    fn blurred(&self, offset: usize) -> usize {
+        blurred(offset)
+    }
+}

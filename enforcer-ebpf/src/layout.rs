@@ -1,0 +1,519 @@
+//! The shape of the maps: what the loader writes, the guards read, and every command shows.
+//!
+//! All integers are in the host's byte order: maps never leave the machine. Names are the map's
+//! names in the object and in the pin directory. A change of any shape here, or of what a value
+//! means, needs a new [`LAYOUT_VERSION`].
+
+use crate::{
+    address::{Address, MAX_PEERS, PeerSet},
+    decision::NO_PORT,
+    words::{Guard, Protocol, Reason, Verdict},
+};
+
+/// The version of everything in this module. Objects of another layout are never reused.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// The copies of the policy; the active one is the generation's lowest bit.
+pub const BANKS: u32 = 2;
+/// The most (protocol, port) pairs that a registry may name.
+pub const MAX_PORTS: usize = 4096;
+/// The most services: each has at least one port.
+pub const MAX_SERVICES: u32 = 4096;
+/// The most source prefixes that a registry may name.
+pub const MAX_PREFIXES: usize = 10_000;
+/// Slots: one for what has no port, and room to replace all ports in one reload without a slot
+/// of the old policy being used by the new one.
+pub const SLOTS: u32 = 1 + 2 * 4096;
+/// Entries of the prefix table: both banks, and for each prefix a wire view on a VLAN parent.
+pub const PREFIX_ENTRIES: u32 = 65_536;
+/// The most interface rules that a registry may have.
+pub const MAX_RULES: u32 = 256;
+/// Entries of `RULES`.
+pub const RULE_ENTRIES: u32 = BANKS * MAX_RULES;
+/// Interfaces whose bypassed wire guards are counted.
+pub const BYPASS_ENTRIES: u32 = 4096;
+
+/// The bank that a generation reads.
+#[inline(always)]
+pub const fn bank(generation: u32) -> u32 {
+    generation % BANKS
+}
+
+/// The index of a port in the port table: 65,536 entries for each protocol.
+#[inline(always)]
+pub const fn port_index(protocol: Protocol, port: u16) -> u32 {
+    ((protocol as u32) << 16) | port as u32
+}
+
+/// Entries of the port table.
+pub const PORT_ENTRIES: u32 = 3 << 16;
+
+/// Where a port belongs under one bank, in the one word that the pass path looks at.
+///
+/// `slot` is [`NO_PORT`] where the port is not registered, and all of the word 0 then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// The slot of the port, below [`SLOTS`].
+    pub slot: u16,
+    /// The number of the service under that bank, below [`MAX_SERVICES`].
+    pub service: u16,
+    /// Anyone may reach the service.
+    pub public: bool,
+    /// The service's mode, or the global one where it has none, is `audit`.
+    pub audit: bool,
+    /// The service allows peers.
+    pub has_peers: bool,
+}
+
+impl Binding {
+    const SLOT_BITS: u32 = 14;
+    const SERVICE_BITS: u32 = 12;
+    const PUBLIC: u32 = 1 << 26;
+    const AUDIT: u32 = 1 << 27;
+    const HAS_PEERS: u32 = 1 << 28;
+
+    /// The word of the port table.
+    pub const fn to_bits(self) -> u32 {
+        (self.slot as u32)
+            | (self.service as u32) << Self::SLOT_BITS
+            | if self.public { Self::PUBLIC } else { 0 }
+            | if self.audit { Self::AUDIT } else { 0 }
+            | if self.has_peers { Self::HAS_PEERS } else { 0 }
+    }
+
+    /// The binding that a word of the port table stands for.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "parts of 14 and 12 bits")]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self {
+            slot: (bits & ((1 << Self::SLOT_BITS) - 1)) as u16,
+            service: (bits >> Self::SLOT_BITS & ((1 << Self::SERVICE_BITS) - 1)) as u16,
+            public: bits & Self::PUBLIC != 0,
+            audit: bits & Self::AUDIT != 0,
+            has_peers: bits & Self::HAS_PEERS != 0,
+        }
+    }
+}
+
+/// `PORTS[port_index]`: the binding of a port under each bank, [`Binding::to_bits`].
+///
+/// Both banks share the entry, so that a packet for a port that no bank knows needs this one
+/// look-up and nothing else.
+pub type PortEntry = [u32; BANKS as usize];
+
+/// `SERVICES[bank * MAX_SERVICES + service]`: read by the guards for services with peers only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ServiceEntry {
+    /// The peers that may reach it.
+    pub allow: PeerSet,
+    /// The name, ASCII, padded with zeros.
+    pub name: [u8; NAME_LENGTH],
+}
+
+/// The longest name of a service or a peer, in bytes.
+pub const NAME_LENGTH: usize = 32;
+/// IFNAMSIZ (linux/if.h): an interface's name with its NUL.
+pub const INTERFACE_NAME_LENGTH: usize = 16;
+
+/// `PEERS[bank * MAX_PEERS + peer]`: for the commands; the guards never read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PeerEntry {
+    /// The name, ASCII, padded with zeros.
+    pub name: [u8; NAME_LENGTH],
+    /// The interface, padded with zeros.
+    pub interface: [u8; INTERFACE_NAME_LENGTH],
+    /// The WireGuard public key of a peer by key.
+    pub key: [u8; 32],
+    /// Bits of [`PeerEntry::BY_KEY`] and so on.
+    pub flags: u32,
+}
+
+impl PeerEntry {
+    /// The peer is known by its key, not by addresses.
+    pub const BY_KEY: u32 = 1;
+    /// The peer's addresses are loaded for an interface that exists.
+    pub const ACTIVE: u32 = 2;
+}
+
+/// `BANK[bank]`: what the policy of a bank says as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BankEntry {
+    /// Bits of [`BankEntry::AUDIT`] and so on.
+    pub flags: u32,
+    /// How many entries of `SERVICES` this bank uses.
+    pub services: u32,
+    /// How many entries of `PEERS` this bank uses.
+    pub peers: u32,
+    /// How many entries of `RULES` this bank uses.
+    pub rules: u32,
+}
+
+impl BankEntry {
+    /// The global mode is `audit`.
+    pub const AUDIT: u32 = 1;
+}
+
+/// Under which interface and which bank something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceKey {
+    /// The ifindex, with [`WIRE_VIEW`] for the wire guard of a VLAN parent.
+    pub ifindex: u32,
+    /// The bank.
+    pub bank: u32,
+}
+
+impl InterfaceKey {
+    /// Where in `INTERFACES` the entry of this key may stand: in the first of these places that
+    /// holds it, and nowhere if a place before is [`InterfaceEntry::FREE`].
+    ///
+    /// An array with a tag in each entry, probed a few times: the kernel inlines the look-up, and
+    /// a guard asks this for every packet of a registered port. Most interfaces need no entry.
+    #[inline(always)]
+    pub fn places(self) -> impl Iterator<Item = u32> {
+        (0..INTERFACE_PROBES).map(move |probe| self.place(probe))
+    }
+
+    /// The place that is looked at after `probe` others.
+    #[inline(always)]
+    pub const fn place(self, probe: u32) -> u32 {
+        self.bank * INTERFACE_SLOTS + ((self.ifindex & !WIRE_VIEW) + probe) % INTERFACE_SLOTS
+    }
+}
+
+/// Places for entries of interfaces in each bank.
+pub const INTERFACE_SLOTS: u32 = 1024;
+/// How many places are looked at.
+pub const INTERFACE_PROBES: u32 = 8;
+/// Entries of `INTERFACES`.
+pub const INTERFACE_ENTRIES: u32 = BANKS * INTERFACE_SLOTS;
+
+/// Marks the ifindex under which the wire guard of an XDP-guarded VLAN parent looks things up.
+///
+/// XDP does not see a tag that the driver took off, so such a parent passes what any of its VLAN
+/// devices would pass; the socket guard, which knows the device, is not so lenient.
+pub const WIRE_VIEW: u32 = 1 << 31;
+
+/// The most prefix lengths of one family on one interface: all of them.
+const V4_LENGTHS: usize = 33;
+/// As above; padded so that the entry is a multiple of eight bytes.
+const V6_LENGTHS: usize = 131;
+
+/// `INTERFACES[InterfaceKey::place]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct InterfaceEntry {
+    /// Whose entry it is: [`InterfaceKey::ifindex`], or [`InterfaceEntry::FREE`].
+    pub ifindex: u32,
+    /// No padding.
+    pub zero: u32,
+    /// The peers that the interface carries.
+    pub carries: PeerSet,
+    /// Bits of [`InterfaceEntry::FORWARD`] and so on.
+    pub flags: u32,
+    /// The interface's MAC address, for [`InterfaceEntry::CHILDREN`].
+    pub mac: [u8; 6],
+    /// How many of `v4_lengths` count.
+    pub v4_count: u8,
+    /// How many of `v6_lengths` count.
+    pub v6_count: u8,
+    /// The lengths of the IPv4 prefixes on this interface, longest first.
+    pub v4_lengths: [u8; V4_LENGTHS],
+    /// The lengths of the IPv6 prefixes on this interface, longest first.
+    pub v6_lengths: [u8; V6_LENGTHS],
+}
+
+impl InterfaceEntry {
+    /// `forward = true`.
+    pub const FORWARD: u32 = 1;
+    /// Macvlan or macvtap devices sit on it: unicast frames for another MAC are theirs.
+    pub const CHILDREN: u32 = 2;
+    /// The wire guard looks itself up with [`WIRE_VIEW`].
+    pub const VLAN_PARENT: u32 = 4;
+    /// `carries` is not empty.
+    pub const CARRIES: u32 = 8;
+
+    /// The ifindex of a place that no entry ever took: a search ends here.
+    pub const FREE: u32 = 0;
+
+    /// An interface without peers and flags.
+    pub const EMPTY: Self = Self {
+        ifindex: Self::FREE,
+        zero: 0,
+        carries: PeerSet::EMPTY,
+        flags: 0,
+        mac: [0; 6],
+        v4_count: 0,
+        v6_count: 0,
+        v4_lengths: [0; V4_LENGTHS],
+        v6_lengths: [0; V6_LENGTHS],
+    };
+}
+
+/// A key of `PREFIXES`, whose value is the [`PeerSet`] that the longest match gives.
+///
+/// One exact look-up for each length in use on the interface: the cost does not grow with the
+/// number of prefixes, as that of an LPM trie does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct PrefixKey {
+    high: u64,
+    low: u64,
+    ifindex: u32,
+    bank: u8,
+    family: u8,
+    length: u8,
+    /// No padding: a hash map compares every byte.
+    zero: u8,
+}
+
+impl PrefixKey {
+    /// The key of the network of `length` bits that `address` is in, on an interface under a bank.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a bank is 0 or 1")]
+    pub const fn new(interface: InterfaceKey, address: &Address, length: u8) -> Self {
+        let network = address.network(length);
+        Self {
+            high: network.high(),
+            low: network.low(),
+            ifindex: interface.ifindex,
+            bank: interface.bank as u8,
+            family: network.family() as u8,
+            length,
+            zero: 0,
+        }
+    }
+
+    /// The interface and the bank that the prefix stands under.
+    pub const fn interface(&self) -> InterfaceKey {
+        InterfaceKey {
+            ifindex: self.ifindex,
+            bank: self.bank as u32,
+        }
+    }
+
+    /// The network and the length of the prefix.
+    pub const fn prefix(&self) -> (Address, u8) {
+        let network = if self.family == 4 {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "an IPv4 address has 32 bits"
+            )]
+            Address::v4((self.low as u32).to_be_bytes())
+        } else {
+            Address::v6(self.high, self.low)
+        };
+        (network, self.length)
+    }
+}
+
+/// `RULES[bank * MAX_RULES + rule]`: what the registry says about interfaces, for the commands;
+/// the guards never read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RuleEntry {
+    /// The interface's name, or the start of names with a `*` behind it, padded with zeros.
+    pub pattern: [u8; INTERFACE_NAME_LENGTH],
+    /// 0 unsaid, 1 inside, 2 outside.
+    pub side: u8,
+    /// 0 auto, 1 native XDP, 2 generic XDP, 3 tcx.
+    pub hook: u8,
+    /// 1 where the interface forwards.
+    pub forward: u8,
+    /// No padding.
+    pub zero: u8,
+}
+
+/// A counter: per CPU, never reset while its slot is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Count {
+    /// Packets as the hook sees them; after receive offload one may be many segments.
+    pub packets: u64,
+    /// Bytes as the hook sees them: with the link-layer header on the wire, without at a socket.
+    pub bytes: u64,
+}
+
+/// Cells of a slot for each guard.
+const CELLS_OF_GUARD: usize = 7;
+/// Cells of a slot.
+pub const CELLS: usize = 2 * CELLS_OF_GUARD;
+
+/// `COUNTERS[slot]`, per CPU: a count for each guard, reason and whether it was audited.
+pub type Cells = [Count; CELLS];
+
+/// What a cell of a slot counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The guard that counts.
+    pub guard: Guard,
+    /// The reason.
+    pub reason: Reason,
+    /// Whether the drop was audited.
+    pub audited: bool,
+}
+
+impl Cell {
+    /// The index of the cell in its slot, `None` for what is never counted.
+    ///
+    /// [`NO_PORT`] uses the same indices for the reasons that need no port.
+    #[inline(always)]
+    pub const fn index(self) -> Option<usize> {
+        let audited = self.audited as usize;
+        let cell = match self.reason {
+            Reason::Loopback => 0,
+            Reason::Public => 1,
+            Reason::Peer => 2,
+            Reason::UnknownPeer => 3 + audited,
+            Reason::UntrustedInterface => 5 + audited,
+            Reason::LoopbackAddress => audited,
+            Reason::HeaderChain => 2 + audited,
+            Reason::Malformed => 4 + audited,
+            Reason::Unregistered
+            | Reason::Forwarded
+            | Reason::Fragment
+            | Reason::Tagged
+            | Reason::OtherProtocol => return None,
+        };
+        Some(match self.guard {
+            Guard::Wire => cell,
+            Guard::Socket => cell + CELLS_OF_GUARD,
+        })
+    }
+
+    /// The cells that a slot has.
+    pub fn of_slot(slot: u16) -> impl Iterator<Item = Self> {
+        let reasons: &[Reason] = if slot == NO_PORT {
+            &[
+                Reason::LoopbackAddress,
+                Reason::HeaderChain,
+                Reason::Malformed,
+            ]
+        } else {
+            &[
+                Reason::Loopback,
+                Reason::Public,
+                Reason::Peer,
+                Reason::UnknownPeer,
+                Reason::UntrustedInterface,
+            ]
+        };
+        Guard::ALL.into_iter().flat_map(move |guard| {
+            reasons.iter().flat_map(move |&reason| {
+                let both = matches!(reason.verdict(), Verdict::Drop);
+                [false, true]
+                    .into_iter()
+                    .take(1 + usize::from(both))
+                    .map(move |audited| Self {
+                        guard,
+                        reason,
+                        audited,
+                    })
+            })
+        })
+    }
+}
+
+/// `STATE[0]`: what the pin directory is, and the one word that a reload switches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct State {
+    /// [`LAYOUT_VERSION`] of the loader that made the directory.
+    pub layout: u32,
+    /// The generation in force; its lowest bit is the active bank. 0 before the first policy.
+    pub generation: u32,
+    /// The cookie of the guarded network namespace (linux/net_namespace.h: net_cookie).
+    pub netns_cookie: u64,
+    /// Bits of [`State::WANT_WIRE`] and so on.
+    pub flags: u32,
+    /// No padding.
+    pub zero: u32,
+}
+
+impl State {
+    /// Wire guards were asked for.
+    pub const WANT_WIRE: u32 = 1;
+    /// The socket guard was asked for.
+    pub const WANT_SOCKET: u32 = 2;
+    /// The socket guard knows the namespace of TCP sockets only (Linux before 6.15).
+    pub const TCP_ONLY: u32 = 4;
+    /// The registry was bad when `run` started, and the embedded default holds in its place.
+    pub const FALLBACK: u32 = 8;
+    /// The programs were loaded with their diagnostics.
+    pub const LOG: u32 = 16;
+}
+
+/// `RESERVED[0]`: a bit for each port that the loader added to `ip_local_reserved_ports`.
+pub type PortBits = [u64; 1024];
+
+/// Entries of `SERVICES`.
+pub const SERVICE_ENTRIES: u32 = BANKS * MAX_SERVICES;
+/// Entries of `PEERS`.
+#[expect(clippy::cast_possible_truncation, reason = "256")]
+pub const PEER_ENTRIES: u32 = BANKS * MAX_PEERS as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counted_decision_has_a_cell_of_its_own() {
+        for slot in [NO_PORT, 1] {
+            let mut seen = [false; CELLS];
+            for cell in Cell::of_slot(slot) {
+                let index = cell.index().expect("a listed cell is counted");
+                assert!(!seen[index], "{cell:?} shares its cell");
+                seen[index] = true;
+            }
+        }
+        for reason in Reason::ALL {
+            let listed = [NO_PORT, 1]
+                .into_iter()
+                .flat_map(Cell::of_slot)
+                .any(|cell| cell.reason == reason);
+            let cell = Cell {
+                guard: Guard::Wire,
+                reason,
+                audited: false,
+            };
+            assert_eq!(cell.index().is_some(), listed, "{reason}");
+        }
+    }
+
+    #[test]
+    fn keys_have_no_padding() {
+        assert_eq!(size_of::<PrefixKey>(), 8 + 8 + 4 + 4);
+        assert_eq!(size_of::<State>(), 4 + 4 + 8 + 4 + 4);
+        assert_eq!(size_of::<InterfaceEntry>(), 8 + 32 + 4 + 6 + 2 + 33 + 131);
+    }
+
+    /// What the maps cost on a machine, and so what an admin pays for the tool: kernel memory that
+    /// is taken at `up`, whatever the registry says.
+    #[test]
+    fn the_maps_fit_their_budget() {
+        let per_cpu = SLOTS as usize * size_of::<Cells>();
+        assert!(per_cpu <= 2 << 20, "{per_cpu} bytes for each CPU");
+        let arrays = PORT_ENTRIES as usize * size_of::<PortEntry>()
+            + SERVICE_ENTRIES as usize * size_of::<ServiceEntry>()
+            + PEER_ENTRIES as usize * size_of::<PeerEntry>()
+            + INTERFACE_ENTRIES as usize * size_of::<InterfaceEntry>()
+            + RULE_ENTRIES as usize * size_of::<RuleEntry>();
+        assert!(arrays <= 3 << 20, "{arrays} bytes of arrays");
+    }
+
+    #[test]
+    fn a_binding_survives_its_bits() {
+        let binding = Binding {
+            slot: 8192,
+            service: 4095,
+            public: true,
+            audit: false,
+            has_peers: true,
+        };
+        assert_eq!(Binding::from_bits(binding.to_bits()), binding);
+        assert_eq!(Binding::from_bits(0), Binding::default());
+        assert_eq!(Binding::default().to_bits(), 0);
+    }
+}

@@ -1,0 +1,20 @@
+//! The contract between the kernel programs and everything else: the words, the decision, the
+//! parser and the shape of the maps.
+//!
+//! `no_std` and free of aya, so that the guards, the command line and the tests compile the very
+//! same lines. The hooks themselves live in the binary `guards` of this package.
+#![cfg_attr(not(test), no_std)]
+
+mod address;
+mod decision;
+pub mod layout;
+mod packet;
+mod words;
+
+pub use address::{Address, Family, MAX_PEERS, PeerSet};
+pub use decision::{Decision, Interface, NO_PORT, Policy, Service, at_socket, decide};
+pub use packet::{
+    Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, Packet, Transport, claimed_length,
+    destination, parse, source,
+};
+pub use words::{Guard, Mode, Protocol, Reason, Verdict};

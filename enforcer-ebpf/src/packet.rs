@@ -1,0 +1,417 @@
+//! From the bytes of a frame to what the decision asks of it.
+//!
+//! One walk serves the wire guards, which read packet memory under the verifier's eyes, and the
+//! host, which reads a slice.
+
+use crate::{
+    address::Address,
+    words::{Protocol, Reason},
+};
+
+/// Read access to a packet, by offset in bytes from its first byte.
+pub trait Bytes {
+    /// The `N` bytes at `offset`, `None` where the packet ends before.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// The same offset, of which the verifier knows nothing any more but a bound.
+    ///
+    /// It would walk all that follows once for each value that it can tell apart; this makes them
+    /// one, and a load takes a fraction of the time. On the host there is nobody to deceive.
+    #[inline(always)]
+    fn blurred(&self, offset: usize) -> usize {
+        offset
+    }
+}
+
+impl Bytes for [u8] {
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.get(offset..)?.first_chunk().copied()
+    }
+}
+
+/// What stands at the first byte of a packet, which only the interface's type can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// An Ethernet header (IEEE 802.3).
+    Ethernet,
+    /// An IP header: WireGuard, tun and other devices without a link-layer header.
+    Ip,
+}
+
+/// A packet, as far as every decision needs to know it.
+///
+/// The addresses stay where they are until somebody asks: most packets are judged without them.
+/// Every field has a value in every case: the verifier wants each byte that a function returns to
+/// be written, and LLVM packs a `Result` with bits that are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Whether the source or the destination is a loopback address.
+    pub loopback: bool,
+    /// The offset in bytes of the IP header, if it got that far: what [`source`] and
+    /// [`destination`] ask for. One byte, so that the verifier sees its bound.
+    pub header: u8,
+    /// What it carries.
+    pub transport: Transport,
+}
+
+/// What a packet carries, and where that wants to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// The transport protocol, or why there is no port to judge by.
+    pub kind: Kind,
+    /// The destination port, in host byte order; 0 where the kind is no protocol.
+    pub port: u16,
+}
+
+/// The kinds of [`Transport`]: a protocol, or the reason for having none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`Protocol::Tcp`].
+    Tcp,
+    /// [`Protocol::Udp`].
+    Udp,
+    /// [`Protocol::Sctp`].
+    Sctp,
+    /// [`Reason::Fragment`].
+    Fragment,
+    /// [`Reason::Tagged`].
+    Tagged,
+    /// [`Reason::OtherProtocol`].
+    OtherProtocol,
+    /// [`Reason::HeaderChain`].
+    HeaderChain,
+    /// [`Reason::Malformed`].
+    Malformed,
+}
+
+impl Transport {
+    /// A transport protocol and its destination port.
+    #[inline(always)]
+    pub const fn new(protocol: Protocol, port: u16) -> Self {
+        let kind = match protocol {
+            Protocol::Tcp => Kind::Tcp,
+            Protocol::Udp => Kind::Udp,
+            Protocol::Sctp => Kind::Sctp,
+        };
+        Self { kind, port }
+    }
+
+    #[inline(always)]
+    const fn none(kind: Kind) -> Self {
+        Self { kind, port: 0 }
+    }
+
+    /// The protocol, or the reason for which there is none.
+    ///
+    /// # Errors
+    /// `fragment`, `tagged`, `other-protocol`, `header-chain` or `malformed`.
+    #[inline(always)]
+    pub const fn protocol(&self) -> Result<Protocol, Reason> {
+        match self.kind {
+            Kind::Tcp => Ok(Protocol::Tcp),
+            Kind::Udp => Ok(Protocol::Udp),
+            Kind::Sctp => Ok(Protocol::Sctp),
+            Kind::Fragment => Err(Reason::Fragment),
+            Kind::Tagged => Err(Reason::Tagged),
+            Kind::OtherProtocol => Err(Reason::OtherProtocol),
+            Kind::HeaderChain => Err(Reason::HeaderChain),
+            Kind::Malformed => Err(Reason::Malformed),
+        }
+    }
+}
+
+impl Packet {
+    /// What is not a packet with addresses.
+    #[inline(always)]
+    const fn none(kind: Kind) -> Self {
+        Self {
+            loopback: false,
+            header: 0,
+            transport: Transport::none(kind),
+        }
+    }
+
+    /// Whether the walk may have ended because the bytes did: who can see only the front of a
+    /// packet may try again with all of it.
+    #[inline(always)]
+    pub const fn is_short(&self) -> bool {
+        matches!(self.transport.kind, Kind::HeaderChain | Kind::Malformed)
+    }
+}
+
+/// How many IPv6 extension headers are walked; Linux itself has no limit.
+pub const MAX_EXTENSION_HEADERS: usize = 8;
+
+/// How many priority tags (VLAN id 0) are looked through; Linux itself has no limit.
+pub const MAX_PRIORITY_TAGS: usize = 4;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// IEEE 802.1Q and 802.1ad.
+const ETHERTYPE_VLAN: [u16; 2] = [0x8100, 0x88a8];
+/// The low 12 bits of a tag are the VLAN id; 0 marks a priority tag (IEEE 802.1Q, 9.6).
+const VLAN_ID: u16 = 0x0fff;
+
+/// Reads a packet up to its destination port.
+#[inline(always)]
+pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link) -> Packet {
+    match link {
+        Link::Ethernet => ethernet(bytes),
+        Link::Ip => match version(bytes, 0) {
+            Some(4) => ipv4(bytes, 0),
+            Some(6) => ipv6(bytes, 0),
+            Some(_) => Packet::none(Kind::OtherProtocol),
+            None => Packet::none(Kind::Malformed),
+        },
+    }
+}
+
+/// The source address of the IP header at offset `header`.
+///
+/// `None` for what is neither IPv4 nor IPv6, or too short for either.
+#[inline(always)]
+pub fn source<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<Address> {
+    let header = usize::from(header);
+    match version(bytes, header)? {
+        4 => bytes.read(header + 12).map(Address::v4),
+        6 => bytes.read(header + 8).map(v6),
+        _ => None,
+    }
+}
+
+/// The length in bytes from the first byte to the end that the IP header at offset `header` claims.
+///
+/// `None` where it claims none: 0 stands in segments of over 64 KiB after receive offload ("BIG
+/// TCP", Linux 6.3 for IPv4) and in jumbograms (RFC 2675).
+#[inline(always)]
+pub fn claimed_length<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<usize> {
+    let header = usize::from(header);
+    let (length, start) = match version(bytes, header)? {
+        4 => (bytes.read(header + 2)?, header),
+        6 => (bytes.read(header + 4)?, header + 40),
+        _ => return None,
+    };
+    match u16::from_be_bytes(length) {
+        0 => None,
+        length => Some(start + usize::from(length)),
+    }
+}
+
+/// The destination address of the IP header at offset `header`, as [`source`].
+#[inline(always)]
+pub fn destination<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<Address> {
+    let header = usize::from(header);
+    match version(bytes, header)? {
+        4 => bytes.read(header + 16).map(Address::v4),
+        6 => bytes.read(header + 24).map(v6),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+const fn v6(octets: [u8; 16]) -> Address {
+    Address::v6(word(&octets, 0), word(&octets, 8))
+}
+
+/// Looks through priority tags.
+#[inline(always)]
+fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
+    let Some(ethertype) = bytes.read(12) else {
+        return Packet::none(Kind::Malformed);
+    };
+    let mut ethertype = u16::from_be_bytes(ethertype);
+    let mut offset = 14u8;
+    for _ in 0..MAX_PRIORITY_TAGS {
+        if !ETHERTYPE_VLAN.contains(&ethertype) {
+            break;
+        }
+        let Some([a, b, c, d]) = bytes.read(offset.into()) else {
+            return Packet::none(Kind::Malformed);
+        };
+        if u16::from_be_bytes([a, b]) & VLAN_ID != 0 {
+            return Packet::none(Kind::Tagged);
+        }
+        ethertype = u16::from_be_bytes([c, d]);
+        offset += 4;
+    }
+    match ethertype {
+        ETHERTYPE_IPV4 => ipv4(bytes, offset),
+        ETHERTYPE_IPV6 => ipv6(bytes, offset),
+        _ if ETHERTYPE_VLAN.contains(&ethertype) => Packet::none(Kind::HeaderChain),
+        _ => Packet::none(Kind::OtherProtocol),
+    }
+}
+
+/// The version field of the IP header at offset `header`.
+#[inline(always)]
+fn version<B: Bytes + ?Sized>(bytes: &B, header: usize) -> Option<u8> {
+    // Two bytes, of which the second is not looked at: a comparison of the very first byte with
+    // the packet's end teaches the verifier nothing (find_good_pkt_pointers in verifier.c).
+    let [first, _] = bytes.read(header)?;
+    Some(first >> 4)
+}
+
+/// RFC 791.
+#[inline(always)]
+fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
+    let offset = usize::from(header);
+    let Some(fields) = bytes.read::<20>(offset) else {
+        return Packet::none(Kind::Malformed);
+    };
+    let [h0, _, _, _, _, _, f0, f1, _, protocol, ..] = fields;
+    let [.., s0, _, _, _, d0, _, _, _] = fields;
+    let header_length = usize::from(h0 & 0x0f) * 4;
+    if h0 >> 4 != 4 || header_length < 20 {
+        return Packet::none(Kind::Malformed);
+    }
+    let fragment_offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
+    Packet {
+        // 127.0.0.0/8 (RFC 1122, 3.2.1.3).
+        loopback: s0 == 127 || d0 == 127,
+        header,
+        transport: if fragment_offset == 0 {
+            // The total length is not looked at: a first fragment that the stack accepts brings
+            // eight bytes of payload (ip_frag_queue in net/ipv4/ip_fragment.c), ports and all.
+            transport(bytes, offset + header_length, protocol, Kind::Malformed)
+        } else {
+            Transport::none(Kind::Fragment)
+        },
+    }
+}
+
+/// RFC 8200.
+#[inline(always)]
+fn ipv6<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
+    let offset = usize::from(header);
+    let Some([v, _, _, _, _, _, next, _]) = bytes.read(offset) else {
+        return Packet::none(Kind::Malformed);
+    };
+    let Some(addresses) = bytes.read::<32>(offset + 8) else {
+        return Packet::none(Kind::Malformed);
+    };
+    if v >> 4 != 6 {
+        return Packet::none(Kind::Malformed);
+    }
+    let source = Address::v6(word(&addresses, 0), word(&addresses, 8));
+    let destination = Address::v6(word(&addresses, 16), word(&addresses, 24));
+    Packet {
+        loopback: source.is_loopback() || destination.is_loopback(),
+        header,
+        transport: if is_extension(next) {
+            extension_headers(bytes, header, next)
+        } else {
+            transport(bytes, offset + 40, next, Kind::Malformed)
+        },
+    }
+}
+
+/// Extension headers (RFC 8200, 4; IANA, IPv6 Extension Header Types) that Linux walks through.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+/// Walks the chain of extension headers behind the IPv6 header at offset `header`.
+///
+/// A function of its own in the kernel too: few packets have such a chain, and the verifier walks
+/// these lines once instead of once for each way that leads here.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn extension_headers<B: Bytes + ?Sized>(bytes: &B, header: u8, first: u8) -> Transport {
+    let start = usize::from(header) + 40;
+    let mut next = first;
+    let mut offset = start;
+    let mut end = usize::MAX;
+    // What a chain is that ends too early.
+    let mut short = Kind::Malformed;
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        if !is_extension(next) {
+            break;
+        }
+        if offset + 8 > end {
+            return Transport::none(short);
+        }
+        let Some([following, length, high, low]) = bytes.read(offset) else {
+            return Transport::none(short);
+        };
+        offset += match next {
+            FRAGMENT => {
+                let offset_and_flags = u16::from_be_bytes([high, low]);
+                if offset_and_flags >> 3 != 0 {
+                    return Transport::none(Kind::Fragment);
+                }
+                if offset_and_flags & 1 == 1 {
+                    // RFC 7112: the first fragment holds the whole chain. What lies behind its
+                    // payload is padding, and could show other ports than the next fragment brings.
+                    short = Kind::HeaderChain;
+                    let Some(payload) = payload_length(bytes, header) else {
+                        return Transport::none(short);
+                    };
+                    end = start + payload;
+                }
+                8
+            }
+            // RFC 4302, 2.2: in words of four bytes, minus two.
+            AUTHENTICATION => (usize::from(length) + 2) * 4,
+            _ => (usize::from(length) + 1) * 8,
+        };
+        next = following;
+        offset = bytes.blurred(offset);
+    }
+    if is_extension(next) {
+        return Transport::none(Kind::HeaderChain);
+    }
+    if offset + 4 > end && Protocol::from_ip_number(next).is_some() {
+        return Transport::none(short);
+    }
+    transport(bytes, offset, next, short)
+}
+
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
+    )
+}
+
+/// The payload length of the IPv6 header at offset `header`: what follows it, in bytes.
+///
+/// 0 in a fragment is none: a jumbogram has no Fragment header (RFC 2675, 3).
+#[inline(always)]
+fn payload_length<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<usize> {
+    bytes
+        .read(usize::from(header) + 4)
+        .map(|length| usize::from(u16::from_be_bytes(length)))
+}
+
+/// The transport that starts at `offset`; `short` is the reason where its ports are missing.
+///
+/// TCP (RFC 9293), UDP (RFC 768), UDP-Lite (RFC 3828) and SCTP (RFC 9260) all begin with the
+/// source port and the destination port, 16 bits each.
+#[inline(always)]
+fn transport<B: Bytes + ?Sized>(bytes: &B, offset: usize, protocol: u8, short: Kind) -> Transport {
+    let Some(protocol) = Protocol::from_ip_number(protocol) else {
+        return Transport::none(Kind::OtherProtocol);
+    };
+    let Some([_, _, high, low]) = bytes.read(offset) else {
+        return Transport::none(short);
+    };
+    Transport::new(protocol, u16::from_be_bytes([high, low]))
+}
+
+/// The big-endian 64-bit word at `offset` of some bytes, which the caller knows to be there.
+#[inline(always)]
+const fn word<const N: usize>(bytes: &[u8; N], offset: usize) -> u64 {
+    u64::from_be_bytes([
+        bytes[offset],
+        bytes[offset + 1],
+        bytes[offset + 2],
+        bytes[offset + 3],
+        bytes[offset + 4],
+        bytes[offset + 5],
+        bytes[offset + 6],
+        bytes[offset + 7],
+    ])
+}

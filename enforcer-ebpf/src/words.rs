@@ -1,0 +1,236 @@
+//! The words of the contract: what is judged, by whom, and what comes of it.
+//!
+//! The same enums serve the kernel programs, the counters, `explain` and the tests. None of them
+//! is ever read from a map as bytes: a map holds integers, and `from_*` doors turn them into words.
+
+use core::fmt;
+
+/// A transport protocol that a service can be registered for.
+///
+/// The discriminants index the port table; see [`crate::layout::port_index`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// IP protocol 6; MPTCP subflows travel as TCP (RFC 8684).
+    Tcp = 0,
+    /// IP protocol 17, and UDP-Lite (136, RFC 3828), which is judged as UDP.
+    Udp = 1,
+    /// IP protocol 132 (RFC 9260).
+    Sctp = 2,
+}
+
+impl Protocol {
+    /// Every protocol, in the order of the discriminants.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// The protocol of an IP protocol number, `None` for one without registered ports.
+    #[inline(always)]
+    pub const fn from_ip_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 | 136 => Some(Self::Udp),
+            132 => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+
+    /// The protocol of a discriminant, as maps hold it.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Tcp),
+            1 => Some(Self::Udp),
+            2 => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+
+    /// The name that the registry and the JSON use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Whether a drop is carried out, or only counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Drops are carried out.
+    #[default]
+    Enforce,
+    /// The same verdicts are computed and counted, and every packet passes.
+    Audit,
+}
+
+impl Mode {
+    /// The name that the registry uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One of the two layers that judge packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Guard {
+    /// XDP or tcx on one interface.
+    Wire,
+    /// cgroup_skb/ingress at the sockets of one network namespace.
+    Socket,
+}
+
+impl Guard {
+    /// Both guards, wire first: the order in which a packet meets them.
+    pub const ALL: [Self; 2] = [Self::Wire, Self::Socket];
+
+    /// The name that the command line and the JSON use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wire => "wire",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// The packet goes on, to whatever judges it next.
+    Pass,
+    /// The packet ends here.
+    Drop,
+}
+
+impl Verdict {
+    /// The name that the JSON uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The one reason for a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// Row 1: arrived on the loopback interface.
+    Loopback = 0,
+    /// Row 2: a loopback address on the wire.
+    LoopbackAddress = 1,
+    /// Row 5: the service is public.
+    Public = 2,
+    /// Row 6: a peer that the service allows.
+    Peer = 3,
+    /// Row 7: the interface carries peers of the service, the source is none of them.
+    UnknownPeer = 4,
+    /// Row 8: nobody may reach the service through this interface.
+    UntrustedInterface = 5,
+    /// More headers than a guard reads, or a chain that does not end in the first fragment.
+    HeaderChain = 6,
+    /// The packet does not show the ports that it must have.
+    Malformed = 7,
+    /// Row 3: the port is not registered. Not counted.
+    Unregistered = 8,
+    /// Row 4: the packet only passes through this host. Not counted.
+    Forwarded = 9,
+    /// A later fragment; its first one was judged. Not counted.
+    Fragment = 10,
+    /// A VLAN frame, judged on its VLAN device; or one for a macvlan child. Not counted.
+    Tagged = 11,
+    /// Not TCP, UDP, UDP-Lite or SCTP over IP. Not counted.
+    OtherProtocol = 12,
+}
+
+impl Reason {
+    /// Every reason, in the order of the discriminants.
+    pub const ALL: [Self; 13] = [
+        Self::Loopback,
+        Self::LoopbackAddress,
+        Self::Public,
+        Self::Peer,
+        Self::UnknownPeer,
+        Self::UntrustedInterface,
+        Self::HeaderChain,
+        Self::Malformed,
+        Self::Unregistered,
+        Self::Forwarded,
+        Self::Fragment,
+        Self::Tagged,
+        Self::OtherProtocol,
+    ];
+
+    /// The verdict that this reason gives, before the mode is looked at.
+    #[inline(always)]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::LoopbackAddress
+            | Self::UnknownPeer
+            | Self::UntrustedInterface
+            | Self::HeaderChain
+            | Self::Malformed => Verdict::Drop,
+            Self::Loopback
+            | Self::Public
+            | Self::Peer
+            | Self::Unregistered
+            | Self::Forwarded
+            | Self::Fragment
+            | Self::Tagged
+            | Self::OtherProtocol => Verdict::Pass,
+        }
+    }
+
+    /// The name that the JSON uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::LoopbackAddress => "loopback-address",
+            Self::Public => "public",
+            Self::Peer => "peer",
+            Self::UnknownPeer => "unknown-peer",
+            Self::UntrustedInterface => "untrusted-interface",
+            Self::HeaderChain => "header-chain",
+            Self::Malformed => "malformed",
+            Self::Unregistered => "unregistered",
+            Self::Forwarded => "forwarded",
+            Self::Fragment => "fragment",
+            Self::Tagged => "tagged",
+            Self::OtherProtocol => "other-protocol",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,141 @@
+//! Parser and decision against a second implementation and against the design's promises.
+//!
+//! Run with `ENFORCER_CASES` for more cases than the usual 100,000.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, and means the functions alone"
+)]
+
+mod case;
+mod frames;
+mod promises;
+mod reference;
+mod tables;
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use case::{CASES, check, packet_words, same};
+use enforcer_ebpf::{Guard, Link, Reason, Verdict, destination, parse, source};
+use frames::named::named;
+use reference::Reading;
+
+#[test]
+fn both_implementations_agree_and_every_row_is_reached() {
+    let seen = RefCell::new(BTreeMap::<String, u32>::new());
+    check(CASES, |case| {
+        let bytes = &case.frame.bytes[..];
+        let packet = case.parse();
+        let strict = Reading::strict(bytes, case.frame.link);
+        let lenient = Reading::lenient(bytes, case.frame.link);
+        let is_lenient = !strict.fits(&packet) && lenient.fits(&packet);
+        let reading = if is_lenient { lenient } else { strict };
+        same(
+            "what the packet carries",
+            packet_words(&packet),
+            reading.outcome,
+        )?;
+        same("row 2's condition", packet.loopback, reading.has_loopback())?;
+        if let Some((from, to)) = reading.addresses {
+            same("source", source(bytes, packet.header), Some(from.into()))?;
+            same(
+                "destination",
+                destination(bytes, packet.header),
+                Some(to.into()),
+            )?;
+        }
+        let wire = case
+            .registry
+            .wire(&reading, case.interface, || case.forwarded);
+        same(
+            "wire guard",
+            case.answer(case.wire_with(&case.registry)),
+            wire,
+        )?;
+        let mut answers = vec![(Guard::Wire, wire)];
+        // Only packets with a sound IP header come as far as a socket.
+        if Reading::strict(case.ip(), Link::Ip).addresses.is_some() {
+            let socket = case.registry.socket(case.ip(), case.interface, case.socket);
+            same(
+                "socket guard",
+                case.answer(case.socket_with(&case.registry)),
+                socket,
+            )?;
+            answers.push((Guard::Socket, socket));
+        }
+
+        let mut seen = seen.borrow_mut();
+        let mut count = |what: String| *seen.entry(what).or_default() += 1;
+        count(reading.why.to_owned());
+        count(if is_lenient { "lenient" } else { "strict" }.to_owned());
+        for (guard, answer) in answers {
+            count(format!("{guard} {}", answer.reason));
+            if let Some(row) = answer.row {
+                count(format!("{guard} row {row}"));
+            }
+            if answer.audited {
+                count(format!("{guard} {} audited", answer.reason));
+            }
+        }
+        Ok(())
+    });
+    let seen = seen.into_inner();
+    assert_covered(&seen);
+    // What the design leaves open is no way out for the rest.
+    assert!(seen["lenient"] * 20 < seen["strict"], "{seen:#?}");
+}
+
+/// A test that cannot reach a row is a bug.
+fn assert_covered(seen: &BTreeMap<String, u32>) {
+    // One in a thousand: 100 of the usual number of cases.
+    let at_least = (seen["strict"] + seen["lenient"]) / 1000;
+    let mut wanted: Vec<String> = reference::SENTENCES.map(str::to_owned).to_vec();
+    for guard in Guard::ALL {
+        let here = |reason: &Reason| guard == Guard::Wire || reference::AT_SOCKETS.contains(reason);
+        for reason in Reason::ALL.into_iter().filter(here) {
+            wanted.push(format!("{guard} {reason}"));
+            if reason.verdict() == Verdict::Drop {
+                wanted.push(format!("{guard} {reason} audited"));
+            }
+        }
+        let rows = (1..=8).filter(|row| guard == Guard::Wire || ![2, 4].contains(row));
+        wanted.extend(rows.map(|row| format!("{guard} row {row}")));
+    }
+    let missing: Vec<&String> = wanted
+        .iter()
+        .filter(|what| seen.get(*what).is_none_or(|count| *count < at_least))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "hardly or never reached: {missing:#?}\nof {seen:#?}"
+    );
+}
+
+#[test]
+fn named_packets_are_read_as_the_design_says() {
+    for row in named() {
+        let packet = parse(&row.frame.bytes[..], row.frame.link);
+        assert_eq!(
+            packet_words(&packet),
+            row.expected,
+            "{}: {}",
+            row.name,
+            row.frame.hex()
+        );
+        assert_eq!(
+            packet.loopback,
+            row.loopback,
+            "{}: {}",
+            row.name,
+            row.frame.hex()
+        );
+        // So that the reference is right, too.
+        let reading = Reading::strict(&row.frame.bytes, row.frame.link);
+        assert_eq!(
+            reading.outcome,
+            row.expected,
+            "{}: {}",
+            row.name,
+            row.frame.hex()
+        );
+    }
+}

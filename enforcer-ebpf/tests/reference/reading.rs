@@ -1,0 +1,309 @@
+//! The reference's reader: headers peeled off an owned vector, front to back.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use enforcer_ebpf::{Link, Packet, Protocol, Reason};
+
+use crate::case::packet_words;
+
+/// Every way in which reading a frame may end.
+pub(crate) const SENTENCES: [&str; 27] = [
+    "raw: nothing",
+    "raw: neither IPv4 nor IPv6",
+    "ethernet: short",
+    "vlan: short",
+    "vlan: id",
+    "vlan: more than 4 tags",
+    "ethertype: other",
+    "ipv4: version or ihl",
+    "ipv4: short",
+    "ipv4: later fragment",
+    "ipv4: first fragment",
+    "ipv4: plain",
+    "ipv4: options",
+    "ipv6: version",
+    "ipv6: short",
+    "ipv6: plain",
+    "ipv6: extension headers",
+    "ipv6: more than 8 extension headers",
+    "ipv6: chain ends early",
+    "ipv6: chain ends early in first fragment",
+    "ipv6: later fragment",
+    "ipv6: first fragment",
+    "ipv6: atomic fragment",
+    "ipv6: no ports in first fragment",
+    "ip: no ports",
+    "ip: other protocol",
+    "udp-lite",
+];
+
+/// What can be read from a frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) outcome: Result<(Protocol, u16), Reason>,
+    /// Source and destination.
+    pub(crate) addresses: Option<(IpAddr, IpAddr)>,
+    /// How many bytes of the frame it took.
+    pub(crate) consumed: usize,
+    /// Which sentence gave the outcome, for the coverage of the generator.
+    pub(crate) why: &'static str,
+}
+
+impl Reading {
+    /// What the design's sentences give, the strictest way.
+    pub(crate) fn strict(frame: &[u8], link: Link) -> Self {
+        Self::of(frame, link, false)
+    }
+
+    /// What the design allows besides, where it speaks of "what the stack itself would throw away"
+    /// and where two of its sentences meet:
+    /// - one byte without a link header, whose version no stack would read, is `malformed`;
+    /// - a fifth tag is `header-chain` whatever it says, also where it is cut off or has an id;
+    /// - a header whose end is cut off still names what follows it. If that has ports, they are
+    ///   missed then; and a later fragment or what has no ports is nobody's business.
+    pub(crate) fn lenient(frame: &[u8], link: Link) -> Self {
+        Self::of(frame, link, true)
+    }
+
+    fn of(frame: &[u8], link: Link, lenient: bool) -> Self {
+        let mut reader = Reader {
+            rest: frame.to_vec(),
+            taken: 0,
+            addresses: None,
+            lenient,
+        };
+        let (outcome, why) = match reader.frame(link) {
+            Ok((protocol, port, why)) => (Ok((protocol, port)), why),
+            Err((reason, why)) => (Err(reason), why),
+        };
+        Self {
+            outcome,
+            addresses: reader.addresses,
+            consumed: reader.taken,
+            why,
+        }
+    }
+
+    /// Whether the implementation says the same.
+    pub(crate) fn fits(&self, packet: &Packet) -> bool {
+        packet_words(packet) == self.outcome && packet.loopback == self.has_loopback()
+    }
+
+    /// Row 2's condition.
+    pub(crate) fn has_loopback(&self) -> bool {
+        match self.addresses {
+            Some((source, destination)) => is_loopback(source) || is_loopback(destination),
+            None => false,
+        }
+    }
+}
+
+type Outcome = Result<(Protocol, u16, &'static str), (Reason, &'static str)>;
+
+struct Reader {
+    rest: Vec<u8>,
+    taken: usize,
+    addresses: Option<(IpAddr, IpAddr)>,
+    lenient: bool,
+}
+
+impl Reader {
+    /// Takes the first `count` bytes off, all of them or none.
+    fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+        if count > self.rest.len() {
+            return None;
+        }
+        let tail = self.rest.split_off(count);
+        self.taken += count;
+        Some(std::mem::replace(&mut self.rest, tail))
+    }
+
+    /// Takes a header of `length` bytes off; a lenient reader is content with the first `needed`.
+    fn header(&mut self, length: usize, needed: usize) -> Option<Vec<u8>> {
+        if self.lenient && length > self.rest.len() {
+            return self.take(self.rest.len().max(needed));
+        }
+        self.take(length)
+    }
+
+    fn frame(&mut self, link: Link) -> Outcome {
+        if link == Link::Ethernet {
+            return self.ethernet();
+        }
+        if self.rest.is_empty() || (self.lenient && self.rest.len() == 1) {
+            return Err((Reason::Malformed, "raw: nothing"));
+        }
+        // "Separate entry points over one body": only here the bytes choose the family.
+        match self.rest[0] / 16 {
+            4 => self.ipv4(),
+            6 => self.ipv6(),
+            _ => Err((Reason::OtherProtocol, "raw: neither IPv4 nor IPv6")),
+        }
+    }
+
+    fn ethernet(&mut self) -> Outcome {
+        let Some(header) = self.take(14) else {
+            return Err((Reason::Malformed, "ethernet: short"));
+        };
+        let mut ethertype = number(&header[12..14]);
+        let mut tags = 0;
+        while ethertype == 0x8100 || ethertype == 0x88a8 {
+            if self.lenient && tags == 4 {
+                return Err((Reason::HeaderChain, "vlan: more than 4 tags"));
+            }
+            let Some(tag) = self.take(4) else {
+                return Err((Reason::Malformed, "vlan: short"));
+            };
+            let id = number(&tag[0..2]) % 4096;
+            if id != 0 {
+                return Err((Reason::Tagged, "vlan: id"));
+            }
+            tags += 1;
+            if tags > 4 {
+                return Err((Reason::HeaderChain, "vlan: more than 4 tags"));
+            }
+            ethertype = number(&tag[2..4]);
+        }
+        match ethertype {
+            0x0800 => self.ipv4(),
+            0x86dd => self.ipv6(),
+            _ => Err((Reason::OtherProtocol, "ethertype: other")),
+        }
+    }
+
+    fn ipv4(&mut self) -> Outcome {
+        let words = match self.rest.first() {
+            Some(byte) if byte / 16 == 4 && byte % 16 >= 5 => usize::from(byte % 16),
+            Some(_) => return Err((Reason::Malformed, "ipv4: version or ihl")),
+            None => return Err((Reason::Malformed, "ipv4: short")),
+        };
+        let Some(header) = self.header(words * 4, 20) else {
+            return Err((Reason::Malformed, "ipv4: short"));
+        };
+        self.addresses = Some((address(&header[12..16]), address(&header[16..20])));
+        let flags_and_offset = number(&header[6..8]);
+        let offset = flags_and_offset % 8192;
+        if offset != 0 {
+            return Err((Reason::Fragment, "ipv4: later fragment"));
+        }
+        let first_fragment = flags_and_offset / 8192 % 2 == 1;
+        self.transport(
+            header[9],
+            Reason::Malformed,
+            match (first_fragment, words) {
+                (true, _) => "ipv4: first fragment",
+                (false, 5) => "ipv4: plain",
+                (false, _) => "ipv4: options",
+            },
+        )
+    }
+
+    fn ipv6(&mut self) -> Outcome {
+        match self.rest.first() {
+            Some(byte) if byte / 16 == 6 => {}
+            Some(_) => return Err((Reason::Malformed, "ipv6: version")),
+            None => return Err((Reason::Malformed, "ipv6: short")),
+        }
+        let Some(header) = self.take(40) else {
+            return Err((Reason::Malformed, "ipv6: short"));
+        };
+        self.addresses = Some((address(&header[8..24]), address(&header[24..40])));
+        // Where the payload ends that the header speaks of; behind it may lie padding.
+        let end = self.taken + number(&header[4..6]);
+        let mut next = header[6];
+        let mut walked = 0;
+        let mut short = Reason::Malformed;
+        let mut why = "ipv6: plain";
+        while [0, 43, 44, 51, 60].contains(&next) {
+            walked += 1;
+            if walked > 8 {
+                return Err((Reason::HeaderChain, "ipv6: more than 8 extension headers"));
+            }
+            let length = match (next, self.rest.get(1)) {
+                (44, _) => 8,
+                (_, None) => return Err(ends_early(short)),
+                // RFC 4302: in 4-byte units, minus 2. RFC 8200: in 8-byte units, minus 1.
+                (51, Some(length)) => (usize::from(*length) + 2) * 4,
+                (_, Some(length)) => (usize::from(*length) + 1) * 8,
+            };
+            let needed = if next == 44 { 4 } else { 2 };
+            let Some(extension) = self.header(length, needed) else {
+                return Err(ends_early(short));
+            };
+            if next == 44 {
+                let offset_and_more = number(&extension[2..4]);
+                if offset_and_more / 8 != 0 {
+                    return Err((Reason::Fragment, "ipv6: later fragment"));
+                }
+                if offset_and_more % 2 == 1 {
+                    // RFC 7112: the whole chain belongs into this fragment, not into its padding.
+                    self.rest.truncate(end.saturating_sub(self.taken));
+                    short = Reason::HeaderChain;
+                    why = "ipv6: first fragment";
+                } else if short == Reason::Malformed {
+                    why = "ipv6: atomic fragment";
+                }
+            } else if why == "ipv6: plain" {
+                why = "ipv6: extension headers";
+            }
+            next = extension[0];
+        }
+        self.transport(next, short, why)
+    }
+
+    fn transport(&mut self, next: u8, short: Reason, why: &'static str) -> Outcome {
+        let protocol = match next {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            132 => Protocol::Sctp,
+            // UDP-Lite is judged as UDP.
+            136 => Protocol::Udp,
+            _ => return Err((Reason::OtherProtocol, "ip: other protocol")),
+        };
+        match self.take(4) {
+            Some(ports) => {
+                let port = u16::from_be_bytes([ports[2], ports[3]]);
+                Ok((protocol, port, if next == 136 { "udp-lite" } else { why }))
+            }
+            None if short == Reason::HeaderChain => {
+                Err((short, "ipv6: no ports in first fragment"))
+            }
+            None => Err((short, "ip: no ports")),
+        }
+    }
+}
+
+fn ends_early(short: Reason) -> (Reason, &'static str) {
+    match short {
+        Reason::HeaderChain => (short, "ipv6: chain ends early in first fragment"),
+        _ => (short, "ipv6: chain ends early"),
+    }
+}
+
+fn number(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .fold(0, |sum, byte| sum * 256 + usize::from(*byte))
+}
+
+fn address(bytes: &[u8]) -> IpAddr {
+    match bytes.len() {
+        4 => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+        16 => {
+            let mut octets = [0; 16];
+            octets.copy_from_slice(bytes);
+            IpAddr::V6(Ipv6Addr::from(octets))
+        }
+        length => panic!("an address of {length} bytes"),
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[0] == 127,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.octets()[0] == 127,
+            None => v6 == Ipv6Addr::LOCALHOST,
+        },
+    }
+}

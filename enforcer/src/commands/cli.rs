@@ -1,0 +1,153 @@
+//! What can be typed.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use enforcer_ebpf::Protocol;
+
+/// Keeps localhost-only services localhost-only, in the kernel.
+///
+/// Packets to the ports of the registry are dropped unless they arrive on lo, come from a peer
+/// that the service allows, or the service is public. Everything else passes untouched.
+#[derive(Debug, Parser)]
+#[command(
+    name = "enforcer",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done, or enforcing; 1 failed; 2 bad usage or bad registry; \
+                        3 degraded; 4 not enforcing."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(super) globals: Globals,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options that may stand before or after the command.
+#[derive(Args, Debug)]
+pub(super) struct Globals {
+    /// The registry [default: /etc/enforcer/enforcer.toml, and enforcer.d/*.toml beside it]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where the guards and their state are pinned, a folder of a bpffs
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/enforcer"
+    )]
+    pub(super) pin_dir: PathBuf,
+    /// The cgroup2 root [default: the one in the mount table]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) cgroup: Option<PathBuf>,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Load, attach and pin the guards, then stay (for systemd)
+    ///
+    /// READY is said once the guards hold. Stopping it leaves them on; so does killing it.
+    Run {
+        /// Take the guards off at exit
+        #[arg(long)]
+        ephemeral: bool,
+        /// Log what the programs themselves say
+        #[arg(long)]
+        bpf_log: bool,
+    },
+    /// Load, attach and pin the guards, and exit
+    Up {
+        /// Which guards to attach; one alone is degraded
+        #[arg(long, value_enum, default_value_t = Guards::Both)]
+        guards: Guards,
+        /// Let the programs log what they do, for `run --bpf-log` to read
+        #[arg(long)]
+        bpf_log: bool,
+    },
+    /// Take the guards off: the only way to open
+    Down,
+    /// Read the registry again and switch to it, at once and as a whole
+    Reload {
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show what guards what, and what does not
+    Status,
+    /// Show what passed and what was dropped, per port
+    Counters {
+        /// Only this service
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// Only this port
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// Rows of zero too
+        #[arg(long)]
+        all: bool,
+        /// Show them again every SECONDS seconds, until interrupted
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+              value_parser = clap::value_parser!(u64).range(1..))]
+        watch: Option<u64>,
+    },
+    /// Say what would become of a packet, and why
+    ///
+    /// The policy in force decides, by the code that the kernel runs; with nothing pinned, the
+    /// registry does.
+    Explain(Explain),
+    /// Check a registry, without privileges
+    Check,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    /// The interface on which the packet arrives
+    #[arg(long, value_name = "NAME")]
+    pub(super) interface: String,
+    /// The source address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) source: IpAddr,
+    /// The destination port
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: u16,
+    /// The transport protocol
+    #[arg(long, value_enum, default_value_t = ProtocolName::Tcp)]
+    pub(super) protocol: ProtocolName,
+    /// The destination address [default: one of this host's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) destination: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Guards {
+    /// On the interfaces
+    Wire,
+    /// At the sockets
+    Socket,
+    /// Both layers
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ProtocolName {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl From<ProtocolName> for Protocol {
+    fn from(name: ProtocolName) -> Self {
+        match name {
+            ProtocolName::Tcp => Self::Tcp,
+            ProtocolName::Udp => Self::Udp,
+            ProtocolName::Sctp => Self::Sctp,
+        }
+    }
+}

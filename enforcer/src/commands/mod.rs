@@ -1,0 +1,82 @@
+//! The commands: each takes what was typed, calls `control`, and prints.
+
+mod check;
+mod cli;
+mod counters;
+mod diff;
+mod explain;
+mod failure;
+mod output;
+mod policy;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+pub use cli::Cli;
+use cli::{Command, Globals, Guards};
+use failure::{Failure, Outcome};
+
+use crate::{
+    control::Place,
+    registry::{DEFAULT_PATH, Source},
+};
+
+/// Parses the command line, carries it out, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(cli)),
+        Err(error) => Err(anyhow::Error::new(error)
+            .context("failed to start the runtime")
+            .into()),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The command line's definition, for man pages and completions.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
+    let place = Place::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
+    match command {
+        Command::Run { ephemeral, bpf_log } => run::run(&globals, &place, ephemeral, bpf_log).await,
+        Command::Up { guards, bpf_log } => policy::up(&globals, &place, guards, bpf_log).await,
+        Command::Down => policy::down(&place),
+        Command::Reload { dry_run: false } => policy::reload(&globals, &place).await,
+        Command::Reload { dry_run: true } => diff::dry_run(&globals, &place).await,
+        Command::Status => status::status(&globals, &place).await,
+        Command::Counters {
+            service,
+            port,
+            all,
+            watch,
+        } => {
+            let wanted = counters::Wanted { service, port, all };
+            counters::counters(&globals, &place, &wanted, watch).await
+        }
+        Command::Explain(packet) => explain::explain(&globals, &place, &packet).await,
+        Command::Check => check::check(&globals).await,
+    }
+}
+
+/// Where a command reads the registry; `embedded` allows the built-in one where there is none.
+fn source(globals: &Globals, embedded: bool) -> Source {
+    match &globals.config {
+        Some(path) => Source::Named(path.clone()),
+        None => Source::Default {
+            path: DEFAULT_PATH.into(),
+            embedded,
+        },
+    }
+}

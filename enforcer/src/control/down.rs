@@ -1,0 +1,42 @@
+//! `down`: the only way to open.
+
+use anyhow::{Context as _, Result};
+
+use super::{Place, reserve};
+use crate::kernel::maps::Maps;
+
+/// Takes every guard off, gives reserved ports back and removes the pin directory.
+///
+/// Returns whether anything was pinned, and what the operator should know.
+///
+/// # Errors
+/// The pins are another namespace's, or something cannot be removed.
+pub fn down(place: &Place) -> Result<(bool, Vec<String>)> {
+    let mut notes = Vec::new();
+    let staging = place.pins.staging();
+    if !place.pins.exists()? && !staging.exists()? {
+        return Ok((false, notes));
+    }
+    let _lock = place.lock()?;
+    let found = place.pins.exists()?;
+    if found {
+        match Maps::open(&place.pins) {
+            Ok(maps) => {
+                place.check_namespace(&maps)?;
+                if let Err(error) = reserve::release(&maps) {
+                    notes.push(format!("{error:#}"));
+                }
+            }
+            // Pins of another version come off too; only their reserved ports cannot be known.
+            Err(error) => notes.push(format!("reserved ports were left as they are: {error:#}")),
+        }
+        place
+            .pins
+            .remove()
+            .context("failed to take the guards off")?;
+    }
+    staging
+        .remove()
+        .context("failed to clean up after an earlier attempt")?;
+    Ok((found, notes))
+}

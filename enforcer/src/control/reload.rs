@@ -1,0 +1,83 @@
+//! `reload`: another registry, at once and as a whole.
+
+use anyhow::Result;
+use enforcer_ebpf::layout::State;
+
+use super::{
+    Place, Survey,
+    install::plan_in_force,
+    reserve,
+    wire::{self, Alive},
+};
+use crate::{
+    kernel::load::{Options, Programs},
+    policy::{Tables, compile},
+    registry::Registry,
+};
+
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The generation in force now.
+    pub generation: u32,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Makes a registry the policy in force; `None` where nothing is pinned.
+///
+/// Interfaces are looked at again as well: one that came since gets its guard.
+///
+/// # Errors
+/// The old policy is in force then.
+pub fn reload(place: &Place, registry: &Registry, survey: &Survey) -> Result<Option<Reloaded>> {
+    if !place.is_pinned()? {
+        return Ok(None);
+    }
+    let _lock = place.lock()?;
+    let Some(mut maps) = place.maps()? else {
+        return Ok(None);
+    };
+    let state = maps.state();
+    let rules = compile(registry, &[], &maps.slots())?;
+    let plan = plan_in_force(survey, state.flags, &rules, &Alive::find(&place.pins)?);
+    // For an interface that came since and wants a program that nobody needed before.
+    let options = Options {
+        netns_cookie: state.netns_cookie,
+        log: state.flags & State::LOG != 0,
+        scope: None,
+    };
+    let mut programs = Programs::of(&place.pins, options);
+    let covered = wire::reconcile(&mut programs, &place.pins, &plan)?;
+    maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
+    let attachments = wire::attachments(survey, &plan, &covered.guards);
+    let tables = compile(registry, &attachments, &maps.slots())?;
+    let generation = maps.switch_to(&tables)?;
+    // A good registry ends the time of the embedded one.
+    maps.describe(state.netns_cookie, state.flags & !State::FALLBACK);
+    reserve::reserve(&maps, &tables)?;
+    Ok(Some(Reloaded {
+        generation,
+        notes: covered.notes,
+    }))
+}
+
+/// The policy that a registry would be, beside the one in force: for `reload --dry-run`.
+///
+/// # Errors
+/// The pins or the registry make no sense on this host.
+pub fn preview(
+    place: &Place,
+    registry: &Registry,
+    survey: &Survey,
+) -> Result<Option<(Tables, Tables)>> {
+    let Some(maps) = place.maps()? else {
+        return Ok(None);
+    };
+    let rules = compile(registry, &[], &maps.slots())?;
+    let alive = Alive::find(&place.pins)?;
+    let plan = plan_in_force(survey, maps.state().flags, &rules, &alive);
+    let attachments = wire::attachments(survey, &plan, &alive.guards);
+    let next = compile(registry, &attachments, &maps.slots())?;
+    Ok(Some((maps.tables()?, next)))
+}

@@ -1,0 +1,263 @@
+//! `status`: what guards what, and what does not.
+
+use anyhow::Result;
+use enforcer_ebpf::{
+    MAX_PEERS, Mode,
+    layout::{State, WIRE_VIEW},
+};
+use serde::Serialize;
+
+use super::{Place, Survey, install::plan_in_force, wire::Alive};
+use crate::{kernel::links, policy::Tables};
+
+/// The state as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Every guard is there and drops what it must.
+    Enforcing,
+    /// Every guard is there and only counts.
+    Audit,
+    /// Something is not guarded.
+    Degraded,
+    /// Nothing is pinned.
+    Off,
+}
+
+/// A guard that is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GuardRow {
+    /// `wire` or `socket`.
+    pub guard: &'static str,
+    /// The hook.
+    pub hook: &'static str,
+    /// The interface; none for the socket guard.
+    pub interface: Option<String>,
+    /// Its index.
+    pub ifindex: Option<u32>,
+    /// How many peers may come this way.
+    pub peers: usize,
+}
+
+/// What is not guarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UncoveredRow {
+    /// The interface; `*` for what is not one interface's.
+    pub interface: String,
+    /// Why, and what to do about it.
+    pub why: String,
+}
+
+/// Whether a peer can get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// Its addresses are loaded.
+    Active,
+    /// Its interface or its key is not there.
+    Waiting,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it can get in.
+    pub state: PeerState,
+    /// Why it waits.
+    #[serde(skip)]
+    pub why: Option<String>,
+}
+
+/// Packets that came past a wire guard and were dropped at a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BypassRow {
+    /// The interface.
+    pub interface: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// What `status` shows; the fields are the JSON of the design.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The version of all JSON outputs.
+    pub schema: u32,
+    /// The state as a whole.
+    pub state: Condition,
+    /// The generation of the policy in force, 0 when off.
+    pub generation: u32,
+    /// The number of services.
+    pub services: usize,
+    /// The number of registered (protocol, port) pairs.
+    pub registered_ports: usize,
+    /// The guards.
+    pub guards: Vec<GuardRow>,
+    /// What has none.
+    pub uncovered: Vec<UncoveredRow>,
+    /// The peers.
+    pub peers: Vec<PeerStatus>,
+    /// What came past wire guards.
+    pub bypassed: Vec<BypassRow>,
+    /// Why it is degraded, in words.
+    #[serde(skip)]
+    pub reasons: Vec<String>,
+}
+
+impl Status {
+    fn off() -> Self {
+        Self {
+            schema: 1,
+            state: Condition::Off,
+            generation: 0,
+            services: 0,
+            registered_ports: 0,
+            guards: Vec::new(),
+            uncovered: Vec::new(),
+            peers: Vec::new(),
+            bypassed: Vec::new(),
+            reasons: Vec::new(),
+        }
+    }
+
+    /// The exit code of `up` and `status`.
+    pub const fn exit_code(&self) -> u8 {
+        match self.state {
+            Condition::Enforcing | Condition::Audit => 0,
+            Condition::Degraded => 3,
+            Condition::Off => 4,
+        }
+    }
+}
+
+/// Looks at the pins, and at the interfaces that should have a guard.
+///
+/// # Errors
+/// The pins cannot be read, or are another namespace's.
+pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
+    let Some(maps) = place.maps()? else {
+        return Ok(Status::off());
+    };
+    let state = maps.state();
+    let tables = maps.tables()?;
+    let alive = Alive::find(&place.pins)?;
+    let plan = plan_in_force(survey, state.flags, &tables, &alive);
+    let wire = alive.guards;
+    let mut status = Status {
+        generation: state.generation,
+        services: tables.services.len(),
+        registered_ports: tables.ports.len(),
+        ..Status::off()
+    };
+    let name = |ifindex: u32| survey.by_index(ifindex).map(|i| i.name.clone());
+    for (ifindex, hook) in &wire {
+        // One that left this namespace took its link along; the next command detaches it.
+        let Some(name) = name(*ifindex) else { continue };
+        status.guards.push(GuardRow {
+            guard: "wire",
+            hook: hook.name(),
+            interface: Some(name),
+            ifindex: Some(*ifindex),
+            peers: peers_on(&tables, *ifindex),
+        });
+    }
+    let socket = links::is_pinned(&place.pins.socket_link());
+    if socket {
+        status.guards.push(GuardRow {
+            guard: "socket",
+            hook: "cgroup_skb",
+            interface: None,
+            ifindex: None,
+            peers: tables.peers.iter().filter(|peer| peer.active).count(),
+        });
+    }
+    uncovered(&mut status, state, &plan, &wire, socket);
+    status.peers = tables
+        .peers
+        .iter()
+        .map(|peer| PeerStatus {
+            name: peer.name.clone(),
+            state: if peer.active {
+                PeerState::Active
+            } else {
+                PeerState::Waiting
+            },
+            why: (!peer.active).then(|| match peer.key {
+                Some(_) => "known by its public key, which this version does not resolve".into(),
+                None => format!("there is no interface {}", peer.interface),
+            }),
+        })
+        .collect();
+    for (ifindex, packets) in maps
+        .bypasses()
+        .into_iter()
+        .filter(|(_, packets)| *packets > 0)
+    {
+        if let Some(interface) = name(ifindex) {
+            status.bypassed.push(BypassRow { interface, packets });
+        }
+    }
+    let audits = tables.mode == Mode::Audit;
+    status.state = match (status.reasons.is_empty(), audits) {
+        (false, _) => Condition::Degraded,
+        (true, true) => Condition::Audit,
+        (true, false) => Condition::Enforcing,
+    };
+    Ok(status)
+}
+
+/// What should have a guard and has none, and why the whole is degraded.
+fn uncovered(
+    status: &mut Status,
+    state: State,
+    plan: &crate::interfaces::Plan,
+    wire: &std::collections::BTreeMap<u32, crate::interfaces::Hook>,
+    socket: bool,
+) {
+    let has = |flag| state.flags & flag != 0;
+    for guard in plan
+        .guards
+        .iter()
+        .filter(|guard| !wire.contains_key(&guard.ifindex))
+    {
+        let why = "it has come up since, or refused the guard: run `enforcer reload`".into();
+        let interface = guard.name.clone();
+        status.uncovered.push(UncoveredRow { interface, why });
+    }
+    for other in &plan.uncovered {
+        status.uncovered.push(UncoveredRow {
+            interface: other.name.clone(),
+            why: other.why.clone(),
+        });
+    }
+    for row in &status.uncovered {
+        status
+            .reasons
+            .push(format!("{} has no wire guard: {}", row.interface, row.why));
+    }
+    let mut lacks = |what: &str| status.reasons.push(what.to_owned());
+    if !has(State::WANT_WIRE) {
+        lacks("there are no wire guards: `up` was told to do without");
+    }
+    match (has(State::WANT_SOCKET), socket) {
+        (false, _) => lacks("there is no socket guard: `up` was told to do without"),
+        (true, false) => lacks("the socket guard is gone: run `enforcer up`"),
+        (true, true) if has(State::TCP_ONLY) => lacks(
+            "the socket guard judges TCP only: this kernel does not tell it the namespace of UDP \
+             and SCTP sockets (Linux 6.15 does)",
+        ),
+        (true, true) => {}
+    }
+    if has(State::FALLBACK) {
+        lacks("the registry is bad, and the embedded default holds in its place: `enforcer check`");
+    }
+}
+
+/// How many peers may come through an interface.
+fn peers_on(tables: &Tables, ifindex: u32) -> usize {
+    let row = [ifindex | WIRE_VIEW, ifindex]
+        .iter()
+        .find_map(|key| tables.interfaces.get(key));
+    row.map_or(0, |row| row.carries.iter().take(MAX_PEERS).count())
+}

@@ -1,0 +1,174 @@
+//! Wire guards as they should be and as they are.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use super::Survey;
+use crate::{
+    interfaces::{Hook, Plan, WireGuard},
+    kernel::{links, load::Programs, pins::PinDir},
+    policy::Attachment,
+};
+
+/// The interfaces that have a wire guard, by ifindex, and what could not be had.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Covered {
+    pub(crate) guards: BTreeMap<u32, Hook>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Attaches what the plan wants and is not there, and detaches what is there and not wanted.
+///
+/// What is there is taken from `held`, the pins themselves or an older set, whose guards get the
+/// new programs and are pinned beside them. An interface never loses its guard before it
+/// has the next one.
+///
+/// # Errors
+/// The pins cannot be read or changed. That an interface refuses every hook is a note.
+pub(crate) fn reconcile(
+    programs: &mut Programs<'_>,
+    held: &PinDir,
+    plan: &Plan,
+) -> Result<Covered> {
+    let pins = programs.pins().clone();
+    let in_place = pins.path() == held.path();
+    let mut covered = Covered::default();
+    let mut links: BTreeMap<u32, (Hook, PathBuf)> = BTreeMap::new();
+    if held.exists()? {
+        for (ifindex, hook, pin) in held.wire_links()? {
+            if links::alive(&pin, ifindex).is_some() {
+                links.insert(ifindex, (hook, pin));
+            } else if in_place {
+                links::detach(&pin)?;
+            }
+        }
+    }
+    let keep = |programs: &mut Programs<'_>, guard: &WireGuard, hook, pin: &Path| -> Result<()> {
+        if in_place {
+            return Ok(());
+        }
+        let program = programs.wire(hook, guard.link)?;
+        links::take_over(pin, &program, &pins.wire_link(guard.ifindex, hook))
+    };
+    for guard in &plan.guards {
+        let held = links.remove(&guard.ifindex);
+        let hook = match held {
+            Some((hook, pin)) if guard.hooks.contains(&hook) => {
+                keep(programs, guard, hook, &pin)?;
+                hook
+            }
+            Some((hook, pin)) => match attach(programs, guard) {
+                Ok(new) => {
+                    if in_place {
+                        links::detach(&pin)?;
+                    }
+                    new
+                }
+                Err(why) => {
+                    keep(programs, guard, hook, &pin)?;
+                    covered.notes.push(format!(
+                        "{} keeps its guard on {hook} ({why}): `enforcer down` and `up` would \
+                         change it, with a gap",
+                        guard.name
+                    ));
+                    hook
+                }
+            },
+            None => match attach(programs, guard) {
+                Ok(hook) => hook,
+                Err(why) => {
+                    covered
+                        .notes
+                        .push(format!("{} has no wire guard: {why}", guard.name));
+                    continue;
+                }
+            },
+        };
+        covered.guards.insert(guard.ifindex, hook);
+    }
+    if in_place {
+        for (_, pin) in links.into_values() {
+            links::detach(&pin)?;
+        }
+    }
+    Ok(covered)
+}
+
+/// Tries the hooks of a plan in their order; the error says what each of them said.
+fn attach(programs: &mut Programs<'_>, guard: &WireGuard) -> Result<Hook, String> {
+    let mut refusals = Vec::new();
+    for &hook in &guard.hooks {
+        match links::attach_wire(programs, guard.ifindex, hook, guard.link) {
+            Ok(()) => return Ok(hook),
+            Err(error) => refusals.push(format!("{hook}: {error:#}")),
+        }
+    }
+    Err(refusals.join("; "))
+}
+
+/// The interfaces as the policy needs to know them: all of them, guarded or not.
+pub(crate) fn attachments(
+    survey: &Survey,
+    plan: &Plan,
+    guards: &BTreeMap<u32, Hook>,
+) -> Vec<Attachment> {
+    survey
+        .iter()
+        .filter(|interface| !interface.loopback)
+        .map(|interface| {
+            let planned = plan
+                .guards
+                .iter()
+                .find(|guard| guard.ifindex == interface.index);
+            let hook = guards.get(&interface.index);
+            Attachment {
+                ifindex: interface.index,
+                name: interface.name.clone(),
+                mac: interface.mac,
+                merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
+                has_children: planned.is_some_and(|guard| guard.has_macvlan_children),
+            }
+        })
+        .collect()
+}
+
+/// The interfaces whose packets a wire guard cannot tell from its own.
+fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
+    match (guard.master, hook) {
+        (Some(master), _) => [&[master], guard.vlan_children.as_slice()].concat(),
+        (None, Some(Hook::XdpNative | Hook::XdpGeneric)) => guard.vlan_children.clone(),
+        (None, Some(Hook::Tcx) | None) => Vec::new(),
+    }
+}
+
+/// The wire guards that are pinned and alive.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alive {
+    /// Their hooks, by ifindex.
+    pub(crate) guards: BTreeMap<u32, Hook>,
+    /// The ids of their programs.
+    pub(crate) programs: BTreeSet<u32>,
+}
+
+impl Alive {
+    /// Finds those of a directory, which need not exist.
+    ///
+    /// # Errors
+    /// The pins cannot be read.
+    pub(crate) fn find(pins: &PinDir) -> Result<Self> {
+        let mut alive = Self::default();
+        if pins.exists()? {
+            for (ifindex, hook, pin) in pins.wire_links()? {
+                if let Some(program) = links::alive(&pin, ifindex) {
+                    alive.guards.insert(ifindex, hook);
+                    alive.programs.insert(program);
+                }
+            }
+        }
+        Ok(alive)
+    }
+}

@@ -1,0 +1,24 @@
+//! The interfaces of this network namespace: which of them are outside, and how each is guarded.
+//!
+//! ```text
+//! netlink    asks the kernel        message   reads its answers
+//! facts      what it said: Interface, Host
+//! link       what a packet begins with, by the type of the interface
+//! plan       the decision: which wire guards, by which hooks, and what stays uncovered
+//! ```
+//!
+//! [`plan()`] is a pure function: whoever watches the interfaces calls it again with new facts and
+//! carries out the difference.
+
+mod facts;
+mod link;
+mod message;
+mod netlink;
+mod plan;
+
+#[cfg(test)]
+mod tests;
+
+pub use facts::{Host, Interface, XdpAttached, XdpMode};
+pub use netlink::{host, list};
+pub use plan::{Hook, Plan, Rule, Uncovered, WireGuard, plan};

@@ -1,0 +1,189 @@
+//! Asking the kernel, in the network namespace of the calling thread.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use rtnetlink::packet_route::neighbour::NeighbourMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::protocols::NETLINK_ROUTE;
+use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
+
+use super::facts::{Host, Interface};
+use super::link::ARPHRD_ETHER;
+use super::message::{self, Answers};
+
+/// How often the kernel may say that its list changed under the question.
+const ATTEMPTS: usize = 10;
+
+/// linux/rtnetlink.h.
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWNEIGH: u16 = 28;
+
+/// Every interface of the network namespace that the calling thread is in, by ifindex.
+///
+/// A socket belongs to the namespace of the thread that makes it (`sock_net`): call this from a
+/// current_thread runtime, on the thread that entered the namespace. It needs no privileges.
+///
+/// # Errors
+/// Where the kernel does not answer, its answer cannot be read, or the interfaces change so fast
+/// that no list is whole: a list with holes would leave interfaces without a guard.
+pub async fn list() -> anyhow::Result<Vec<Interface>> {
+    let mut socket = Socket::open()
+        .context("failed to list the network interfaces: failed to open a netlink socket")?;
+    for _ in 0..ATTEMPTS {
+        let mut found = BTreeMap::new();
+        let whole = socket
+            .dump(all_links(), RTM_NEWLINK, |payload| {
+                let interface = message::link(payload)?;
+                found.insert(interface.index, interface);
+                Ok(())
+            })
+            .await
+            .context("failed to list the network interfaces")?;
+        if !whole {
+            continue;
+        }
+        let mut interfaces: Vec<Interface> = found.into_values().collect();
+        for interface in &mut interfaces {
+            if has_own_address_list(interface) {
+                interface.other_macs = socket
+                    .listens_for_other_macs(interface)
+                    .await
+                    .with_context(|| {
+                        format!(
+                            "failed to list the MAC addresses that {} listens for",
+                            interface.name
+                        )
+                    })?;
+            }
+        }
+        return Ok(interfaces);
+    }
+    bail!(
+        "failed to list the network interfaces: they changed each of the {ATTEMPTS} times that \
+         the kernel was asked; try again when fewer of them come and go"
+    );
+}
+
+/// Whether `other_macs` is a question for this interface.
+///
+/// Bridges and VXLANs answer with their forwarding table instead, which may be long. One that is
+/// down listens for nothing.
+fn has_own_address_list(interface: &Interface) -> bool {
+    interface.up
+        && !interface.loopback
+        && interface.link_type == ARPHRD_ETHER
+        && !interface.is_kind("bridge")
+        && !interface.is_kind("vxlan")
+}
+
+/// What else a plan has to know, read in the network namespace of the calling thread. `tcx` says
+/// whether the kernel has it; programs of our own are for the caller to add.
+///
+/// # Errors
+/// Where a setting is there and cannot be read.
+pub fn host(tcx: bool) -> anyhow::Result<Host> {
+    // The kernel looks these names up in the namespace of the task that opens them
+    // (net_ctl_root in net/sysctl_net.c), wherever /proc was mounted.
+    let bridge = Path::new("/proc/sys/net/bridge");
+    Ok(Host {
+        bridge_nf_call: is_on(&bridge.join("bridge-nf-call-iptables"))?
+            || is_on(&bridge.join("bridge-nf-call-ip6tables"))?,
+        tcx,
+        ..Host::default()
+    })
+}
+
+/// Whether a setting is not 0; the files are absent while br_netfilter is not loaded.
+fn is_on(path: &Path) -> anyhow::Result<bool> {
+    match std::fs::read_to_string(path) {
+        Ok(value) => Ok(value.trim() != "0"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "failed to read {}, which says whether members of bridges need guards; is /proc \
+                 mounted and readable here?",
+                path.display()
+            )
+        }),
+    }
+}
+
+fn all_links() -> RouteNetlinkMessage {
+    let mut question = LinkMessage::default();
+    // Counters make up most of an answer.
+    question
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    RouteNetlinkMessage::GetLink(question)
+}
+
+struct Socket {
+    inner: TokioSocket,
+    /// The sequence number of the last question.
+    sequence: u32,
+}
+
+impl Socket {
+    fn open() -> io::Result<Self> {
+        let inner = TokioSocket::new(NETLINK_ROUTE)?;
+        Ok(Self { inner, sequence: 0 })
+    }
+
+    /// Asks for the unicast addresses in `dev->uc` (`ndo_dflt_fdb_dump` in net/core/rtnetlink.c).
+    async fn listens_for_other_macs(&mut self, interface: &Interface) -> anyhow::Result<bool> {
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Bridge;
+        question.header.ifindex = interface.index;
+        let mut others = false;
+        self.dump(
+            RouteNetlinkMessage::GetNeighbour(question),
+            RTM_NEWNEIGH,
+            |payload| {
+                let mac = message::listens_for(payload)?;
+                others |= mac.is_some() && mac != interface.mac;
+                Ok(())
+            },
+        )
+        .await?;
+        Ok(others)
+    }
+
+    /// Asks a question and visits the payload of every answer of the type `wanted`. Says whether
+    /// the answers fit together: not, if what was asked for changed in between.
+    async fn dump(
+        &mut self,
+        question: RouteNetlinkMessage,
+        wanted: u16,
+        mut visit: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        self.sequence += 1;
+        let mut request = NetlinkMessage::from(question);
+        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.inner
+            .send_to(&bytes, &SocketAddr::new(0, 0))
+            .await
+            .context("the kernel took no question over netlink")?;
+        let mut answers = Answers::to(self.sequence);
+        while !answers.done {
+            let (datagram, from) = self
+                .inner
+                .recv_from_full()
+                .await
+                .context("the kernel gave no answer over netlink")?;
+            // Any process may write to a netlink socket; the kernel is port 0.
+            if from.port_number() == 0 {
+                answers.read(&datagram, wanted, &mut visit)?;
+            }
+        }
+        Ok(answers.whole)
+    }
+}

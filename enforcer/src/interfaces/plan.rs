@@ -1,0 +1,326 @@
+//! Which interfaces are outside, and how each of them is to be guarded.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use enforcer_ebpf::Link;
+
+use super::facts::{Host, Interface};
+use super::link::{ARPHRD_ETHER, Reading, reading};
+use crate::registry::{HookChoice, InterfaceRule, Registry, Side};
+
+/// The wire guards that a host should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// One for each outside interface that is up and can be guarded, by ifindex.
+    pub guards: Vec<WireGuard>,
+    /// The outside interfaces that are up and cannot be guarded, by ifindex.
+    pub uncovered: Vec<Uncovered>,
+}
+
+/// A wire guard to be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireGuard {
+    /// The interface's ifindex.
+    pub ifindex: u32,
+    /// The interface's name.
+    pub name: String,
+    /// What its packets begin with, and so the program's entry point.
+    pub link: Link,
+    /// The hooks to try, in this order, until one takes the program; at least one.
+    pub hooks: Vec<Hook>,
+    /// The VLAN devices whose frames come through it: those on it, and those on its masters.
+    ///
+    /// Under XDP, which sees no tag that the driver took off, the guard must pass what any of them
+    /// would pass. tcx sees the tag.
+    pub vlan_children: Vec<u32>,
+    /// Macvlan or macvtap devices sit on it, here or in another namespace: unicast frames for
+    /// another MAC than [`Self::mac`] are theirs.
+    pub has_macvlan_children: bool,
+    /// The interface's MAC, where it has one.
+    pub mac: Option<[u8; 6]>,
+    /// `forward = true`.
+    pub forward: bool,
+    /// The ifindex of the guarded master on which the same packets are judged again.
+    ///
+    /// What the master would pass, and under every hook what its VLAN devices would, this guard
+    /// must pass too: peers are known by the master's name, not by its members'.
+    pub master: Option<u32>,
+}
+
+/// An outside interface that is up and has no wire guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncovered {
+    /// The interface's name.
+    pub name: String,
+    /// The interface's ifindex.
+    pub index: u32,
+    /// Why, and what would help.
+    pub why: String,
+}
+
+/// Where a wire guard can be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// XDP in the driver.
+    XdpNative,
+    /// XDP in the stack.
+    XdpGeneric,
+    /// tc's ingress hook of Linux 6.6.
+    Tcx,
+}
+
+impl Hook {
+    /// The name that the command line and the JSON use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XdpNative => "xdp-native",
+            Self::XdpGeneric => "xdp-generic",
+            Self::Tcx => "tcx",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What the operator says about one interface; the default says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The side that it is on, whatever the facts.
+    pub side: Option<Side>,
+    /// Packets that only pass through are left alone.
+    pub forward: bool,
+    /// The hook to use.
+    pub hook: HookChoice,
+}
+
+impl Rule {
+    /// The rule of a registry for the interface of this name.
+    pub fn of(registry: &Registry, interface: &str) -> Self {
+        registry
+            .interface_rule(interface)
+            .map(Self::from)
+            .unwrap_or_default()
+    }
+}
+
+impl From<&InterfaceRule> for Rule {
+    fn from(rule: &InterfaceRule) -> Self {
+        Self {
+            side: rule.side,
+            forward: rule.forward,
+            hook: rule.hook,
+        }
+    }
+}
+
+/// Says which wire guards the host should have.
+///
+/// `rules` answers with the operator's rule for a name. Interfaces that are down get no guard and
+/// are not missing one.
+pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host) -> Plan {
+    let planner = Planner {
+        interfaces,
+        rules: &rules,
+        host,
+    };
+    let mut order: Vec<&Interface> = interfaces.iter().collect();
+    order.sort_by_key(|interface| interface.index);
+    let mut plan = Plan::default();
+    for interface in order {
+        let rule = rules(&interface.name);
+        if interface.loopback || !interface.up || planner.side(interface) == Side::Inside {
+            continue;
+        }
+        let guard = match reading(interface) {
+            Reading::Packets(link) => planner.guard(interface, link, rule),
+            Reading::NeverIp => continue,
+            Reading::Unreadable(why) => Err(why),
+        };
+        match guard {
+            Ok(guard) => plan.guards.push(guard),
+            Err(why) => plan.uncovered.push(Uncovered {
+                name: interface.name.clone(),
+                index: interface.index,
+                why,
+            }),
+        }
+    }
+    let guarded: BTreeSet<u32> = plan.guards.iter().map(|guard| guard.ifindex).collect();
+    for guard in &mut plan.guards {
+        guard.master = guard.master.filter(|master| guarded.contains(master));
+    }
+    plan
+}
+
+struct Planner<'a, R> {
+    interfaces: &'a [Interface],
+    rules: &'a R,
+    host: &'a Host,
+}
+
+impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
+    /// The side of an interface: the operator's word, else what the facts say.
+    fn side(&self, interface: &Interface) -> Side {
+        if let Some(side) = (self.rules)(&interface.name).side {
+            return side;
+        }
+        // Between the host and its own containers and guests. One without members receives
+        // nothing; it is looked at again when it gets one.
+        if interface.is_kind("bridge") && self.members(interface).all(is_guest_port) {
+            return Side::Inside;
+        }
+        let Some(master) = self.master(interface) else {
+            return Side::Outside;
+        };
+        if is_rx_master(master) && (self.rules)(&master.name).side == Some(Side::Inside) {
+            return Side::Inside;
+        }
+        let master_is_guarded_instead = match master.kind.as_deref() {
+            // DNAT in PREROUTING runs on the member while bridge-nf-call-* is on, before the
+            // bridge's own hooks (br_nf_pre_routing). A bridge that is down passes nothing up: its
+            // ports are disabled (br_stp_disable_bridge).
+            Some("bridge") => !self.host.bridge_nf_call || is_guest_port(interface),
+            // A bond or team that is down still gets its members' packets (bond_handle_frame,
+            // team_handle_frame), and IP takes them there: its members must stand in.
+            Some("bond" | "team") => master.up,
+            // A VRF's members keep their packets until IP has them. Of other masters nothing is
+            // known.
+            _ => false,
+        };
+        if master_is_guarded_instead {
+            Side::Inside
+        } else {
+            Side::Outside
+        }
+    }
+
+    fn guard(&self, interface: &Interface, link: Link, rule: Rule) -> Result<WireGuard, String> {
+        let vlan_children = self.vlan_children(interface);
+        let has_macvlan_children = self.has_macvlan_children(interface);
+        let is_parent = has_macvlan_children || !vlan_children.is_empty();
+        Ok(WireGuard {
+            ifindex: interface.index,
+            name: interface.name.clone(),
+            link,
+            hooks: self.hooks(interface, rule.hook, is_parent)?,
+            vlan_children,
+            has_macvlan_children,
+            mac: interface.mac,
+            forward: rule.forward,
+            master: interface.master,
+        })
+    }
+
+    /// The hooks to try, or why there is none.
+    fn hooks(
+        &self,
+        interface: &Interface,
+        choice: HookChoice,
+        is_parent: bool,
+    ) -> Result<Vec<Hook>, String> {
+        let tcx = self.host.tcx;
+        match choice {
+            HookChoice::Auto => {}
+            HookChoice::XdpNative => return Ok(vec![Hook::XdpNative]),
+            HookChoice::XdpGeneric => return Ok(vec![Hook::XdpGeneric]),
+            HookChoice::Tcx if tcx => return Ok(vec![Hook::Tcx]),
+            HookChoice::Tcx => {
+                return Err(format!(
+                    "`hook = \"tcx\"` needs Linux 6.6: leave `hook` out of the rule for {}, or \
+                     update the kernel",
+                    interface.name
+                ));
+            }
+        }
+        if let Some(program) = self.foreign_program(interface) {
+            // An interface has room for one XDP program (dev_xdp_attach in net/core/dev.c).
+            return if tcx {
+                Ok(vec![Hook::Tcx])
+            } else {
+                Err(format!(
+                    "another XDP program{program} is attached, and tcx, which runs beside it, \
+                     needs Linux 6.6: detach that program or update the kernel"
+                ))
+            };
+        }
+        let is_nic = interface.kind.is_none() && interface.link_type == ARPHRD_ETHER;
+        let native = (is_nic && !is_parent).then_some(Hook::XdpNative);
+        Ok(native
+            .into_iter()
+            .chain(tcx.then_some(Hook::Tcx))
+            .chain([Hook::XdpGeneric])
+            .collect())
+    }
+
+    /// The XDP program that is attached and not ours, in words for a message.
+    fn foreign_program(&self, interface: &Interface) -> Option<String> {
+        match interface.xdp?.prog_id {
+            Some(id) if self.host.own_programs.contains(&id) => None,
+            Some(id) => Some(format!(" (id {id})")),
+            None => Some(String::new()),
+        }
+    }
+
+    fn by_index(&self, index: u32) -> Option<&'a Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.index == index)
+    }
+
+    fn master(&self, interface: &Interface) -> Option<&'a Interface> {
+        self.by_index(interface.master?)
+    }
+
+    fn members(&self, master: &Interface) -> impl Iterator<Item = &'a Interface> {
+        let index = master.index;
+        self.interfaces
+            .iter()
+            .filter(move |interface| interface.master == Some(index))
+    }
+
+    fn vlan_children(&self, interface: &Interface) -> Vec<u32> {
+        let mut parents = vec![interface.index];
+        let mut above = self.master(interface).filter(|master| is_rx_master(master));
+        while let Some(master) = above.filter(|master| !parents.contains(&master.index)) {
+            parents.push(master.index);
+            above = self.master(master).filter(|master| is_rx_master(master));
+        }
+        let mut children: Vec<u32> = self
+            .interfaces
+            .iter()
+            .filter(|child| child.is_kind("vlan"))
+            .filter(|child| child.parent.is_some_and(|parent| parents.contains(&parent)))
+            .map(|child| child.index)
+            .collect();
+        children.sort_unstable();
+        children
+    }
+
+    fn has_macvlan_children(&self, interface: &Interface) -> bool {
+        // An interface has one rx_handler: a bridge's member has no macvlan devices, and frames
+        // for another MAC go to the bridge, and through it perhaps to a DNAT rule.
+        if self.master(interface).is_some_and(is_rx_master) {
+            return false;
+        }
+        interface.other_macs
+            || self.interfaces.iter().any(|child| {
+                (child.is_kind("macvlan") || child.is_kind("macvtap"))
+                    && child.parent == Some(interface.index)
+            })
+    }
+}
+
+/// Whether a bridge's member leads to a container or a guest: a veth, or a tap.
+fn is_guest_port(interface: &Interface) -> bool {
+    interface.is_kind("veth") || (interface.is_kind("tun") && interface.link_type == ARPHRD_ETHER)
+}
+
+/// Whether a master takes its members' packets by an rx_handler: all but VRFs do.
+fn is_rx_master(master: &Interface) -> bool {
+    !master.is_kind("vrf")
+}

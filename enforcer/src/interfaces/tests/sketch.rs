@@ -1,0 +1,173 @@
+//! Hosts, registries and plans as one line of text each.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use enforcer_ebpf::Link;
+
+use super::super::facts::{Host, Interface, XdpAttached, XdpMode};
+use super::super::plan::{Hook, Plan, Rule, plan};
+use crate::registry::{self, Registry, Source};
+
+/// Checks every row of a table, and shows all that are wrong. A row is
+/// `interfaces | rules | host | plan`, all but the first may be empty; `#` begins a comment.
+#[track_caller]
+pub(super) fn check(table: &str) {
+    let mut wrong = String::new();
+    let rows = table.lines().map(str::trim);
+    for row in rows.filter(|row| !row.is_empty() && !row.starts_with("# ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let &[interfaces, rules, host, expected] = cells.as_slice() else {
+            panic!("not four cells: {row}");
+        };
+        let got = render(&planned(interfaces, rules, host), interfaces);
+        if got != expected {
+            write!(wrong, "\n{row}\n  got: {got}\n").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+pub(super) fn planned(line: &str, rules: &str, on: &str) -> Plan {
+    let registry = registry(rules);
+    plan(
+        &interfaces(line),
+        |name| Rule::of(&registry, name),
+        &host(on),
+    )
+}
+
+/// `tcx`, `nf` for bridge-nf-call, `own=7` for a program of ours.
+fn host(words: &str) -> Host {
+    let mut host = Host::default();
+    for word in words.split_whitespace() {
+        match word.split_once('=') {
+            None if word == "tcx" => host.tcx = true,
+            None if word == "nf" => host.bridge_nf_call = true,
+            Some(("own", id)) => {
+                host.own_programs.insert(id.parse().unwrap());
+            }
+            _ => panic!("{word:?}"),
+        }
+    }
+    host
+}
+
+/// `eth*.hook=tcx lan.side=inside`, read by the registry itself.
+fn registry(rules: &str) -> Registry {
+    let mut text = String::from("[services.s]\nports = [9200]\n");
+    for rule in rules.split_whitespace() {
+        let (pattern, setting) = rule.rsplit_once('.').unwrap();
+        let (key, value) = setting.split_once('=').unwrap();
+        let quote = if key == "forward" { "" } else { "\"" };
+        writeln!(
+            text,
+            "[interfaces.\"{pattern}\"]\n{key} = {quote}{value}{quote}"
+        )
+        .unwrap();
+    }
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    registry::load(&Source::Named(file.path().into()))
+        .unwrap_or_else(|rejected| panic!("{rejected}"))
+        .registry
+}
+
+/// `name[:kind][#type][@parent][>master][=flag,…]`, with ifindexes from 1 on by position. Flags:
+/// `down`, `p2p`, `macs`, `tagged`, `xdp7` for a program of that id, `xdp` for several.
+fn interfaces(line: &str) -> Vec<Interface> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let name = |word: &str| {
+        word.split([':', '#', '@', '>', '='])
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let names: Vec<String> = words.iter().map(|word| name(word)).collect();
+    let index = |name: &str| {
+        let position = names.iter().position(|it| it == name);
+        u32::try_from(position.unwrap_or_else(|| panic!("no {name} in {line}")) + 1).unwrap()
+    };
+    words
+        .iter()
+        .map(|word| {
+            let part = |mark: char| {
+                let (_, rest) = word.split_once(mark)?;
+                rest.split([':', '#', '@', '>', '=']).next()
+            };
+            let loopback = name(word) == "lo";
+            let mut interface = Interface {
+                index: index(&name(word)),
+                name: name(word),
+                kind: part(':').map(str::to_owned),
+                link_type: match part('#') {
+                    Some(number) => number.parse().unwrap(),
+                    None if loopback => 772,
+                    None => 1,
+                },
+                up: true,
+                loopback,
+                parent: part('@').map(index),
+                master: part('>').map(index),
+                ..Interface::default()
+            };
+            for flag in part('=').into_iter().flat_map(|flags| flags.split(',')) {
+                match flag {
+                    "down" => interface.up = false,
+                    "p2p" => interface.point_to_point = true,
+                    "macs" => interface.other_macs = true,
+                    "tagged" => interface.keeps_tag = true,
+                    _ => {
+                        interface.xdp = Some(XdpAttached {
+                            prog_id: flag.strip_prefix("xdp").unwrap().parse().ok(),
+                            mode: XdpMode::Native,
+                        });
+                    }
+                }
+            }
+            interface
+        })
+        .collect()
+}
+
+fn short(hook: Hook) -> &'static str {
+    let name = hook.name();
+    name.strip_prefix("xdp-").unwrap_or(name)
+}
+
+/// `name/link hook,hook`, more where there is more to say, and `name?` for what is uncovered.
+fn render(plan: &Plan, line: &str) -> String {
+    let all = interfaces(line);
+    let name = |index: u32| {
+        let found = all.iter().find(|interface| interface.index == index);
+        found.unwrap().name.as_str()
+    };
+    let guards = plan.guards.iter().map(|guard| {
+        assert_eq!(guard.name, name(guard.ifindex));
+        let link = match guard.link {
+            Link::Ethernet => "eth",
+            Link::Ip => "ip",
+        };
+        let hooks: Vec<_> = guard.hooks.iter().map(|hook| short(*hook)).collect();
+        let mut text = format!("{}/{link} {}", guard.name, hooks.join(","));
+        if !guard.vlan_children.is_empty() {
+            let names: Vec<_> = guard.vlan_children.iter().map(|&it| name(it)).collect();
+            write!(text, " vlans={}", names.join(",")).unwrap();
+        }
+        if guard.has_macvlan_children {
+            text += " macvlans";
+        }
+        if guard.forward {
+            text += " forward";
+        }
+        if let Some(master) = guard.master {
+            write!(text, " master={}", name(master)).unwrap();
+        }
+        text
+    });
+    let uncovered = plan.uncovered.iter().map(|it| {
+        assert_eq!(it.name, name(it.index));
+        format!("{}?", it.name)
+    });
+    guards.chain(uncovered).collect::<Vec<_>>().join("; ")
+}

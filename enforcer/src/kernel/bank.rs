@@ -1,0 +1,278 @@
+//! One bank of the maps, as tables.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use enforcer_ebpf::{
+    Family, Mode, Protocol,
+    layout::{
+        BankEntry, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
+        MAX_RULES, MAX_SERVICES, PeerEntry, PrefixKey, RuleEntry, ServiceEntry, port_index,
+    },
+};
+
+use super::maps::{Maps, Raw, field, text};
+use crate::{
+    interfaces,
+    policy::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables},
+    registry::{HookChoice, Side},
+};
+
+/// Peers of a bank: [`enforcer_ebpf::MAX_PEERS`].
+const MAX_PEERS: usize = enforcer_ebpf::MAX_PEERS;
+
+/// Fills a bank that no program reads.
+///
+/// # Errors
+/// A map refuses an entry, or something does not fit one.
+pub(super) fn write(maps: &mut Maps, bank: u32, tables: &Tables) -> Result<()> {
+    write_ports(maps, bank, tables);
+    let base = (bank * MAX_SERVICES) as usize;
+    for (number, service) in tables.services.iter().enumerate() {
+        let entry = ServiceEntry {
+            allow: service.allow,
+            name: field(&service.name)?,
+        };
+        maps.services.set(base + number, entry);
+    }
+    let base = bank as usize * MAX_PEERS;
+    for (number, peer) in tables.peers.iter().enumerate() {
+        let by_key = peer.key.map_or(0, |_| PeerEntry::BY_KEY);
+        let active = if peer.active { PeerEntry::ACTIVE } else { 0 };
+        let entry = PeerEntry {
+            name: field(&peer.name)?,
+            interface: field(&peer.interface)?,
+            key: peer.key.unwrap_or_default(),
+            flags: by_key | active,
+        };
+        maps.peers.set(base + number, entry);
+    }
+    let base = (bank * MAX_RULES) as usize;
+    for (number, rule) in tables.rules.iter().enumerate() {
+        maps.rules.set(base + number, rule_entry(rule)?);
+    }
+    write_interfaces(maps, bank, tables)?;
+    write_prefixes(maps, bank, tables)?;
+    let count = |length: usize| u32::try_from(length).context("too many entries");
+    maps.banks.set(
+        bank as usize,
+        BankEntry {
+            flags: match tables.mode {
+                Mode::Enforce => 0,
+                Mode::Audit => BankEntry::AUDIT,
+            },
+            services: count(tables.services.len())?,
+            peers: count(tables.peers.len())?,
+            rules: count(tables.rules.len())?,
+        },
+    );
+    Ok(())
+}
+
+fn write_ports(maps: &Maps, bank: u32, tables: &Tables) {
+    let offset = bank as usize * size_of::<u32>();
+    // The other half of each entry is being read: only this bank's word is touched.
+    for index in 0..maps.ports.len() {
+        let word = maps.ports.word(index, offset);
+        if word.load(Ordering::Relaxed) != 0 {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+    for ((protocol, port), binding) in &tables.ports {
+        maps.ports
+            .word(port_index(*protocol, *port) as usize, offset)
+            .store(binding.to_bits(), Ordering::Relaxed);
+    }
+}
+
+fn write_interfaces(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
+    let base = (bank * INTERFACE_SLOTS) as usize;
+    for place in base..base + INTERFACE_SLOTS as usize {
+        maps.interfaces.set(place, InterfaceEntry::EMPTY);
+    }
+    for (&ifindex, row) in &tables.interfaces {
+        let key = InterfaceKey { ifindex, bank };
+        let place = key
+            .places()
+            .map(|place| place as usize)
+            .find(|place| maps.interfaces.get(*place).ifindex == InterfaceEntry::FREE)
+            .with_context(|| {
+                format!(
+                    "more than {INTERFACE_PROBES} interfaces with a policy of their own have the \
+                     same ifindex modulo {INTERFACE_SLOTS} as {ifindex}"
+                )
+            })?;
+        maps.interfaces
+            .set(place, interface_entry(ifindex, row, tables));
+    }
+    Ok(())
+}
+
+fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &Tables) -> InterfaceEntry {
+    let flag = |set: bool, flag| if set { flag } else { 0 };
+    let mut entry = InterfaceEntry {
+        ifindex,
+        carries: row.carries,
+        flags: flag(row.forward, InterfaceEntry::FORWARD)
+            | flag(row.children_of.is_some(), InterfaceEntry::CHILDREN)
+            | flag(row.vlan_parent, InterfaceEntry::VLAN_PARENT)
+            | flag(!row.carries.is_empty(), InterfaceEntry::CARRIES),
+        mac: row.children_of.unwrap_or_default(),
+        ..InterfaceEntry::EMPTY
+    };
+    let mut lengths: BTreeMap<Family, Vec<u8>> = BTreeMap::new();
+    for (owner, network, length) in tables.prefixes.keys() {
+        if *owner == ifindex {
+            lengths.entry(network.family()).or_default().push(*length);
+        }
+    }
+    for (family, lengths) in &mut lengths {
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let (field, count) = match family {
+            Family::V4 => (&mut entry.v4_lengths[..], &mut entry.v4_count),
+            Family::V6 => (&mut entry.v6_lengths[..], &mut entry.v6_count),
+        };
+        // There are as many places as lengths.
+        field[..lengths.len()].copy_from_slice(lengths);
+        *count = u8::try_from(lengths.len()).unwrap_or(u8::MAX);
+    }
+    entry
+}
+
+fn write_prefixes(maps: &mut Maps, bank: u32, tables: &Tables) -> Result<()> {
+    let what = "failed to write the map PREFIXES";
+    let stale: Vec<_> = maps
+        .prefixes
+        .keys()
+        .filter_map(Result::ok)
+        .filter(|key| key.0.interface().bank == bank)
+        .collect();
+    for key in stale {
+        maps.prefixes.remove(&key).context(what)?;
+    }
+    for ((ifindex, network, length), peers) in &tables.prefixes {
+        let key = InterfaceKey {
+            ifindex: *ifindex,
+            bank,
+        };
+        let key = PrefixKey::new(key, network, *length);
+        maps.prefixes
+            .insert(Raw(key), Raw(*peers), 0)
+            .context(what)?;
+    }
+    Ok(())
+}
+
+fn rule_entry(rule: &Rule) -> Result<RuleEntry> {
+    Ok(RuleEntry {
+        pattern: field(&rule.pattern)?,
+        side: match rule.said.side {
+            None => 0,
+            Some(Side::Inside) => 1,
+            Some(Side::Outside) => 2,
+        },
+        hook: match rule.said.hook {
+            HookChoice::Auto => 0,
+            HookChoice::XdpNative => 1,
+            HookChoice::XdpGeneric => 2,
+            HookChoice::Tcx => 3,
+        },
+        forward: u8::from(rule.said.forward),
+        zero: 0,
+    })
+}
+
+/// The ports of a bank.
+pub(super) fn bindings(maps: &Maps, bank: u32) -> impl Iterator<Item = ((Protocol, u16), Binding)> {
+    Protocol::ALL.into_iter().flat_map(move |protocol| {
+        (0..=u16::MAX).filter_map(move |port| {
+            let binding = maps.binding(bank, protocol, port)?;
+            Some(((protocol, port), binding))
+        })
+    })
+}
+
+/// Reads a bank.
+///
+/// # Errors
+/// A value is none that this version writes.
+pub(super) fn read(maps: &Maps, bank: u32) -> Result<Tables> {
+    let whole = maps.banks.get(bank as usize);
+    let mut tables = Tables {
+        mode: match whole.flags & BankEntry::AUDIT {
+            0 => Mode::Enforce,
+            _ => Mode::Audit,
+        },
+        ports: bindings(maps, bank).collect(),
+        ..Tables::default()
+    };
+    let base = (bank * MAX_SERVICES) as usize;
+    for number in 0..whole.services as usize {
+        let entry = maps.services.get(base + number);
+        tables.services.push(ServiceRow {
+            name: text(&entry.name),
+            allow: entry.allow,
+        });
+    }
+    let base = bank as usize * MAX_PEERS;
+    for number in 0..whole.peers as usize {
+        let entry = maps.peers.get(base + number);
+        tables.peers.push(PeerRow {
+            name: text(&entry.name),
+            interface: text(&entry.interface),
+            key: (entry.flags & PeerEntry::BY_KEY != 0).then_some(entry.key),
+            active: entry.flags & PeerEntry::ACTIVE != 0,
+        });
+    }
+    let base = (bank * MAX_RULES) as usize;
+    for number in 0..whole.rules as usize {
+        tables.rules.push(rule(&maps.rules.get(base + number))?);
+    }
+    let base = (bank * INTERFACE_SLOTS) as usize;
+    for place in base..base + INTERFACE_SLOTS as usize {
+        let entry = maps.interfaces.get(place);
+        if entry.ifindex != InterfaceEntry::FREE {
+            let is = |flag| entry.flags & flag != 0;
+            let row = InterfaceRow {
+                carries: entry.carries,
+                forward: is(InterfaceEntry::FORWARD),
+                children_of: is(InterfaceEntry::CHILDREN).then_some(entry.mac),
+                vlan_parent: is(InterfaceEntry::VLAN_PARENT),
+            };
+            tables.interfaces.insert(entry.ifindex, row);
+        }
+    }
+    for pair in maps.prefixes.iter() {
+        let (key, peers) = pair.context("failed to read the map PREFIXES")?;
+        let owner = key.0.interface();
+        if owner.bank == bank {
+            let (network, length) = key.0.prefix();
+            tables
+                .prefixes
+                .insert((owner.ifindex, network, length), peers.0);
+        }
+    }
+    Ok(tables)
+}
+
+fn rule(entry: &RuleEntry) -> Result<Rule> {
+    let pattern = text(&entry.pattern);
+    let said = interfaces::Rule {
+        side: match entry.side {
+            0 => None,
+            1 => Some(Side::Inside),
+            2 => Some(Side::Outside),
+            other => bail!("the rule for {pattern} has the unknown side {other}"),
+        },
+        hook: match entry.hook {
+            0 => HookChoice::Auto,
+            1 => HookChoice::XdpNative,
+            2 => HookChoice::XdpGeneric,
+            3 => HookChoice::Tcx,
+            other => bail!("the rule for {pattern} has the unknown hook {other}"),
+        },
+        forward: entry.forward != 0,
+    };
+    Ok(Rule { pattern, said })
+}

@@ -1,0 +1,215 @@
+//! The few commands of bpf(2) that concern links and pins.
+//!
+//! aya loads programs and maps; its links hide their descriptor, fall back to attachments that
+//! cannot be pinned, and cannot update a cgroup's program, so these calls are made here.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+/// linux/bpf.h: enum bpf_cmd.
+#[derive(Clone, Copy)]
+#[repr(i64)]
+enum Command {
+    ObjectPin = 6,
+    ObjectGet = 7,
+    ObjectInfo = 15,
+    LinkCreate = 28,
+    LinkUpdate = 29,
+}
+
+/// What a link is attached to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    /// XDP in the driver of an interface.
+    XdpNative(u32),
+    /// XDP in the stack, for an interface.
+    XdpGeneric(u32),
+    /// tcx, before all other ingress programs of an interface.
+    TcxHead(u32),
+    /// The ingress of a cgroup and all below it.
+    CgroupIngress(BorrowedFd<'a>),
+}
+
+/// What the kernel says about a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkInfo {
+    /// The id of the program behind it.
+    pub(crate) program: u32,
+    /// The ifindex of an XDP or tcx link, 0 once the interface is gone; meaningless for others.
+    pub(crate) ifindex: u32,
+}
+
+/// Attaches a program.
+///
+/// # Errors
+/// The kernel's refusal: EBUSY where XDP is taken, EOPNOTSUPP where a driver has none, EINVAL on
+/// a kernel without the hook.
+pub(crate) fn link_create(program: BorrowedFd<'_>, target: Target<'_>) -> io::Result<OwnedFd> {
+    /// linux/bpf.h: enum bpf_attach_type.
+    const CGROUP_INET_INGRESS: u32 = 0;
+    const XDP: u32 = 37;
+    const TCX_INGRESS: u32 = 46;
+    /// linux/if_link.h.
+    const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+    /// linux/bpf.h: without a program to stand before, before all of them.
+    const BPF_F_BEFORE: u32 = 1 << 3;
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        tcx: [u64; 2],
+    }
+    let (target, attach_type, flags) = match target {
+        Target::XdpNative(ifindex) => (ifindex, XDP, XDP_FLAGS_DRV_MODE),
+        Target::XdpGeneric(ifindex) => (ifindex, XDP, XDP_FLAGS_SKB_MODE),
+        Target::TcxHead(ifindex) => (ifindex, TCX_INGRESS, BPF_F_BEFORE),
+        Target::CgroupIngress(cgroup) => (descriptor(cgroup), CGROUP_INET_INGRESS, 0),
+    };
+    new_descriptor(
+        Command::LinkCreate,
+        &Attributes {
+            program: descriptor(program),
+            target,
+            attach_type,
+            flags,
+            tcx: [0; 2],
+        },
+    )
+}
+
+/// Puts another program behind a link, in one step.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        link: u32,
+        program: u32,
+        flags: u32,
+        old_program: u32,
+    }
+    call(
+        Command::LinkUpdate,
+        &Attributes {
+            link: descriptor(link),
+            program: descriptor(program),
+            flags: 0,
+            old_program: 0,
+        },
+    )
+    .map(drop)
+}
+
+/// Asks the kernel about a link.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    #[repr(C)]
+    struct Attributes {
+        object: u32,
+        length: u32,
+        info: u64,
+    }
+    /// linux/bpf.h: struct bpf_link_info; `xdp` and `tcx` both begin with the ifindex.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        program: u32,
+        hole: u32,
+        ifindex: u32,
+        rest: [u32; 11],
+    }
+    let mut info = Info::default();
+    let length = u32::try_from(size_of::<Info>()).map_err(io::Error::other)?;
+    call(
+        Command::ObjectInfo,
+        &Attributes {
+            object: descriptor(link),
+            length,
+            info: (&raw mut info) as u64,
+        },
+    )?;
+    Ok(LinkInfo {
+        program: info.program,
+        ifindex: info.ifindex,
+    })
+}
+
+/// Opens what is pinned at a path.
+///
+/// # Errors
+/// Nothing is pinned there, or the kernel's refusal.
+pub(crate) fn get(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    new_descriptor(Command::ObjectGet, &PathAttributes::new(&path, 0))
+}
+
+/// Pins an object; it may be pinned elsewhere too.
+///
+/// # Errors
+/// Something is there already, or the kernel's refusal.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = PathAttributes::new(&path, descriptor(object));
+    call(Command::ObjectPin, &attributes).map(drop)
+}
+
+#[repr(C)]
+struct PathAttributes {
+    path: u64,
+    object: u32,
+    flags: u32,
+}
+
+impl PathAttributes {
+    fn new(path: &CString, object: u32) -> Self {
+        Self {
+            path: path.as_ptr() as u64,
+            object,
+            flags: 0,
+        }
+    }
+}
+
+fn descriptor(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+/// A command whose result is a new file descriptor, which the kernel makes close-on-exec.
+fn new_descriptor<A>(command: Command, attributes: &A) -> io::Result<OwnedFd> {
+    let fd = call(command, attributes)?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<A>(command: Command, attributes: &A) -> io::Result<i64> {
+    // SAFETY: the attributes are the beginning of union bpf_attr for this command, the kernel
+    // takes the rest as zeros, and what they point to outlives the call.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            &raw const *attributes,
+            size_of::<A>(),
+        )
+    };
+    match code {
+        ..0 => Err(io::Error::last_os_error()),
+        code => Ok(code),
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a field stands in a structure of the running kernel, from its BTF.
+//!
+//! aya reads BTF too, but keeps the members to itself. The format is
+//! Documentation/bpf/btf.rst in the kernel's tree.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+const KIND_STRUCT: u32 = 4;
+
+/// A kernel's types.
+pub(crate) struct Btf {
+    bytes: Vec<u8>,
+    types: std::ops::Range<usize>,
+    strings: usize,
+}
+
+impl Btf {
+    /// Reads the running kernel's own types.
+    ///
+    /// # Errors
+    /// The kernel shows none (`CONFIG_DEBUG_INFO_BTF`), or in a form that is not known here.
+    pub(crate) fn of_kernel() -> Result<Self> {
+        let path = Path::new("/sys/kernel/btf/vmlinux");
+        let bytes = fs::read(path).with_context(|| {
+            format!(
+                "failed to read {}: the kernel must be built with CONFIG_DEBUG_INFO_BTF",
+                path.display()
+            )
+        })?;
+        Self::parse(bytes)
+    }
+
+    fn parse(bytes: Vec<u8>) -> Result<Self> {
+        const MAGIC: u32 = 0xeb9f;
+        let header = u32_at(&bytes, 0)?;
+        ensure!(header & 0xffff == MAGIC, "not BTF of this byte order");
+        let base = u32_at(&bytes, 4)? as usize;
+        let types = base + u32_at(&bytes, 8)? as usize;
+        let length = u32_at(&bytes, 12)? as usize;
+        let strings = base + u32_at(&bytes, 16)? as usize;
+        Ok(Self {
+            bytes,
+            types: types..types + length,
+            strings,
+        })
+    }
+
+    /// The offset in bytes of a direct member of a structure.
+    ///
+    /// # Errors
+    /// There is no such structure, member, or kind of type.
+    pub(crate) fn offset(&self, structure: &str, member: &str) -> Result<u64> {
+        let mut at = self.types.start;
+        while at < self.types.end {
+            let name = u32_at(&self.bytes, at)?;
+            let info = u32_at(&self.bytes, at + 4)?;
+            let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            let members = at + 12;
+            if kind == KIND_STRUCT && self.name(name) == Some(structure.as_bytes()) {
+                let bitfields = info >> 31 == 1;
+                return self
+                    .member(members, count, bitfields, member)
+                    .with_context(|| {
+                        format!("struct {structure} of this kernel has no member {member}")
+                    });
+            }
+            at = members + tail(kind, count)?;
+        }
+        Err(anyhow!("this kernel has no struct {structure}"))
+    }
+
+    fn member(&self, start: usize, count: usize, bitfields: bool, name: &str) -> Result<u64> {
+        for i in 0..count {
+            let at = start + i * 12;
+            if self.name(u32_at(&self.bytes, at)?) == Some(name.as_bytes()) {
+                let bits = u32_at(&self.bytes, at + 8)?;
+                let bits = if bitfields { bits & 0x00ff_ffff } else { bits };
+                ensure!(bits.is_multiple_of(8), "it is a bit field");
+                return Ok(u64::from(bits / 8));
+            }
+        }
+        bail!("no such member")
+    }
+
+    fn name(&self, offset: u32) -> Option<&[u8]> {
+        let rest = self.bytes.get(self.strings + offset as usize..)?;
+        rest.split(|byte| *byte == 0).next()
+    }
+}
+
+/// The bytes behind a type's three words, by kind (linux/btf.h: BTF_KIND_*).
+fn tail(kind: u32, count: usize) -> Result<usize> {
+    Ok(match kind {
+        // Pointers, forwards, typedefs, qualifiers, functions, floats, type tags.
+        2 | 7..=12 | 16 | 18 => 0,
+        // Integers, variables, declaration tags.
+        1 | 14 | 17 => 4,
+        // Arrays; members of structures and unions; section variables; 64-bit enumerators.
+        3 => 12,
+        4 | 5 | 15 | 19 => count * 12,
+        // Enumerators, parameters.
+        6 | 13 => count * 8,
+        other => bail!("BTF kind {other} is not known here"),
+    })
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32> {
+    let word = bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
+        .context("BTF ends too early")?;
+    Ok(u32::from_ne_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_shows_the_two_fields() {
+        let btf = Btf::of_kernel().unwrap();
+        // The first member of struct sock_common is a union; skc_net lies behind it.
+        assert!(btf.offset("sock_common", "skc_net").unwrap() > 8);
+        assert!(btf.offset("net", "net_cookie").unwrap() > 0);
+        assert!(btf.offset("net", "no_such_member").is_err());
+        assert!(btf.offset("no_such_struct", "x").is_err());
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        assert!(Btf::parse(vec![0; 24]).is_err());
+        assert!(Btf::parse(vec![0x9f, 0xeb]).is_err());
+    }
+}

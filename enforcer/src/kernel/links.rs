@@ -1,0 +1,120 @@
+//! The guards as links: attached by one process, pinned, and found again by the next.
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_ebpf::Link;
+
+use super::{
+    bpf::{self, Target},
+    load::Programs,
+};
+use crate::interfaces::Hook;
+
+/// The program of a wire guard, for a hook and what stands at the first byte of a packet.
+pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {
+    match (hook, link) {
+        (Hook::XdpNative | Hook::XdpGeneric, Link::Ethernet) => "wire_xdp_ethernet",
+        (Hook::XdpNative | Hook::XdpGeneric, Link::Ip) => "wire_xdp_ip",
+        (Hook::Tcx, Link::Ethernet) => "wire_tcx_ethernet",
+        (Hook::Tcx, Link::Ip) => "wire_tcx_ip",
+    }
+}
+
+/// Every program of a wire guard.
+pub(crate) fn wire_programs() -> [&'static str; 4] {
+    [
+        wire_program(Hook::XdpNative, Link::Ethernet),
+        wire_program(Hook::XdpNative, Link::Ip),
+        wire_program(Hook::Tcx, Link::Ethernet),
+        wire_program(Hook::Tcx, Link::Ip),
+    ]
+}
+
+/// The program of the socket guard.
+pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
+
+/// Attaches the wire program to an interface and pins the link.
+///
+/// # Errors
+/// The hook is not to be had there, or pinning failed; nothing is attached then.
+pub(crate) fn attach_wire(
+    programs: &mut Programs<'_>,
+    ifindex: u32,
+    hook: Hook,
+    link: Link,
+) -> Result<()> {
+    let target = match hook {
+        Hook::XdpNative => Target::XdpNative(ifindex),
+        Hook::XdpGeneric => Target::XdpGeneric(ifindex),
+        Hook::Tcx => Target::TcxHead(ifindex),
+    };
+    let program = programs.wire(hook, link)?;
+    attach(&program, target, &programs.pins().wire_link(ifindex, hook))
+}
+
+/// Attaches the socket program to the cgroup2 root and pins the link.
+///
+/// # Errors
+/// As for [`attach_wire`].
+pub(crate) fn attach_socket(program: &Path, cgroup: &Path, pin: &Path) -> Result<()> {
+    let directory =
+        File::open(cgroup).with_context(|| format!("failed to open {}", cgroup.display()))?;
+    attach(program, Target::CgroupIngress(directory.as_fd()), pin)
+        .with_context(|| format!("failed to attach to {}", cgroup.display()))
+}
+
+fn attach(program: &Path, target: Target<'_>, pin: &Path) -> Result<()> {
+    let program = bpf::get(program)
+        .with_context(|| format!("failed to open the program {}", program.display()))?;
+    let link = bpf::link_create(program.as_fd(), target)?;
+    bpf::pin(link.as_fd(), pin).with_context(|| format!("failed to pin {}", pin.display()))
+}
+
+/// Puts a new program behind a link of the old pins and pins the link among the new ones as well:
+/// there is no moment without one of the two programs.
+///
+/// # Errors
+/// The kernel's refusal; the old program is in place then.
+pub(crate) fn take_over(old: &Path, program: &Path, new: &Path) -> Result<()> {
+    let link = bpf::get(old).with_context(|| format!("failed to open {}", old.display()))?;
+    let program = bpf::get(program)
+        .with_context(|| format!("failed to open the program {}", program.display()))?;
+    bpf::link_update(link.as_fd(), program.as_fd())
+        .with_context(|| format!("failed to update the link {}", old.display()))?;
+    repin(link.as_fd(), new)
+}
+
+fn repin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    bpf::pin(object, path).with_context(|| format!("failed to pin {}", path.display()))
+}
+
+/// The id of the program behind a pinned wire link, if it still guards the interface of this index.
+pub(crate) fn alive(pin: &Path, ifindex: u32) -> Option<u32> {
+    let info = bpf::get(pin)
+        .and_then(|link| bpf::link_info(link.as_fd()))
+        .ok()?;
+    (info.ifindex == ifindex).then_some(info.program)
+}
+
+/// Whether a link is pinned at a path.
+pub(crate) fn is_pinned(pin: &Path) -> bool {
+    bpf::get(pin).is_ok()
+}
+
+/// Removes a pinned link; the guard is off when this returns.
+///
+/// # Errors
+/// The pin cannot be removed; the guard stays on then.
+pub(crate) fn detach(pin: &Path) -> Result<()> {
+    // The last reference must go here, and not in the kernel's own time after the pin's removal:
+    // it is a descriptor of ours.
+    let link = bpf::get(pin).ok();
+    fs::remove_file(pin).with_context(|| format!("failed to unpin {}", pin.display()))?;
+    drop(link);
+    Ok(())
+}

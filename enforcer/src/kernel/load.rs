@@ -1,0 +1,284 @@
+//! The object of the guards: loaded into the kernel, and pinned in a directory.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::MapData,
+    programs::{Program, ProgramError},
+};
+
+use enforcer_ebpf::Link;
+
+use super::{
+    btf::Btf,
+    links::{SOCKET_PROGRAM, wire_program},
+    pins::{MAPS, PinDir},
+};
+use crate::interfaces::Hook;
+
+/// The guards as they were built.
+pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guards"));
+
+/// The socket guard for kernels that refuse its first form.
+const SOCKET_PROGRAM_TCP: &str = "socket_ingress_tcp";
+
+/// What the socket guard can identify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketScope {
+    /// Sockets of every protocol (Linux 6.15).
+    AllProtocols,
+    /// TCP sockets alone: those of other protocols pass.
+    TcpOnly,
+}
+
+/// How to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The namespace whose sockets are judged.
+    pub netns_cookie: u64,
+    /// Let the programs' own diagnostics through.
+    pub log: bool,
+    /// What the socket guard shall identify; `None` for the most that the kernel allows.
+    pub scope: Option<SocketScope>,
+}
+
+/// The programs of a pin directory: loaded and pinned when one is first needed.
+///
+/// Verifying all of them takes the kernel seconds on a small machine, and a host needs two or three.
+pub(crate) struct Programs<'a> {
+    pins: &'a PinDir,
+    options: Options,
+    /// The object with its maps, once something had to be loaded.
+    object: Option<Ebpf>,
+}
+
+impl<'a> Programs<'a> {
+    /// Those of a directory, whose pinned maps they use; maps that are missing are made.
+    ///
+    /// # Errors
+    /// The kernel refuses a map.
+    pub(crate) fn with_maps(pins: &'a PinDir, options: Options) -> Result<Self> {
+        let mut programs = Self::of(pins, options);
+        programs.object()?;
+        Ok(programs)
+    }
+
+    /// Those of a directory in which every map is pinned.
+    pub(crate) const fn of(pins: &'a PinDir, options: Options) -> Self {
+        Self {
+            pins,
+            options,
+            object: None,
+        }
+    }
+
+    /// The directory.
+    pub(crate) const fn pins(&self) -> &PinDir {
+        self.pins
+    }
+
+    fn object(&mut self) -> Result<&mut Ebpf> {
+        if self.object.is_none() {
+            let paths = MAPS.map(|name| self.pins.map(name));
+            let maps: Vec<(&str, &Path)> = MAPS
+                .into_iter()
+                .zip(paths.iter().map(AsRef::as_ref))
+                .collect();
+            self.object = Some(load_object(self.options, &maps)?);
+        }
+        self.object.as_mut().context("the object was just loaded")
+    }
+
+    /// Loads and pins a wire program, if it is not pinned yet; returns its pin.
+    ///
+    /// # Errors
+    /// The kernel refuses the program.
+    pub(crate) fn wire(&mut self, hook: Hook, link: Link) -> Result<PathBuf> {
+        let name = wire_program(hook, link);
+        let pin = self.pins.program(name);
+        if !pin.try_exists().unwrap_or(false) {
+            let object = self.object()?;
+            load_program(object, name)?;
+            pin_program(object, name, &pin)?;
+        }
+        Ok(pin)
+    }
+
+    /// Loads and pins the socket program; returns its pin and what it can identify.
+    ///
+    /// # Errors
+    /// The kernel refuses the program in every form.
+    pub(crate) fn socket(&mut self) -> Result<(PathBuf, SocketScope)> {
+        let pin = self.pins.program(SOCKET_PROGRAM);
+        let wanted = self.options.scope;
+        let object = self.object()?;
+        let scope = load_socket(object, wanted)?;
+        let name = match scope {
+            SocketScope::AllProtocols => SOCKET_PROGRAM,
+            SocketScope::TcpOnly => SOCKET_PROGRAM_TCP,
+        };
+        pin_program(object, name, &pin)?;
+        Ok((pin, scope))
+    }
+}
+
+/// Parses the object, sets its constants and creates its maps, or opens those pinned at the paths.
+///
+/// # Errors
+/// The kernel refuses a map.
+pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
+    // 0 lets the verifier prune every log statement.
+    let level: u8 = if options.log { u8::MAX } else { 0 };
+    let (skc_net, net_cookie) = match options.scope {
+        Some(SocketScope::AllProtocols) => (0, 0),
+        _ => socket_offsets()?,
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("AYA_LOG_LEVEL", &level, true)
+        .override_global("NETNS_COOKIE", &options.netns_cookie, true)
+        .override_global("SKC_NET_OFFSET", &skc_net, true)
+        .override_global("NET_COOKIE_OFFSET", &net_cookie, true);
+    for (name, path) in pinned {
+        loader.map_pin_path(name, *path);
+    }
+    loader
+        .load(OBJECT)
+        .map_err(|error| anyhow!(describe(&error)))
+        .context("failed to create the guards' maps")
+}
+
+/// Where a TCP socket's namespace and its cookie are to be read.
+fn socket_offsets() -> Result<(u64, u64)> {
+    let btf = Btf::of_kernel()?;
+    Ok((
+        btf.offset("sock_common", "skc_net")?,
+        btf.offset("net", "net_cookie")?,
+    ))
+}
+
+fn load_socket(ebpf: &mut Ebpf, wanted: Option<SocketScope>) -> Result<SocketScope> {
+    if wanted != Some(SocketScope::TcpOnly) {
+        // Probed by loading: the helper came to cgroup_skb with 6.15, and may be backported.
+        match load_program(ebpf, SOCKET_PROGRAM) {
+            Ok(()) => return Ok(SocketScope::AllProtocols),
+            Err(error) if wanted.is_some() => return Err(error),
+            Err(error) => {
+                return load_program(ebpf, SOCKET_PROGRAM_TCP)
+                    .map(|()| SocketScope::TcpOnly)
+                    .map_err(|second| {
+                        anyhow!("{second:#}\nand before that, of its other form: {error:#}")
+                    });
+            }
+        }
+    }
+    load_program(ebpf, SOCKET_PROGRAM_TCP).map(|()| SocketScope::TcpOnly)
+}
+
+/// Loads one program.
+///
+/// # Errors
+/// The verifier's refusal, with its whole log.
+pub fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?;
+    let loaded = match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
+        other => bail!("program {name} is of another type: {:?}", other.prog_type()),
+    };
+    loaded.map_err(|error| match &error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => anyhow!("the kernel refuses the program {name}: {io_error}\n{verifier_log}"),
+        _ => anyhow!("failed to load the program {name}: {}", describe(&error)),
+    })
+}
+
+fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
+    ebpf.program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?
+        .pin(path)
+        .map_err(|error| anyhow!(describe(&error)))
+        .with_context(|| format!("failed to pin {}", path.display()))
+}
+
+/// Opens a pinned map and pins it among the new ones as well, if it has the shape that this
+/// build's object gives it.
+///
+/// # Errors
+/// The map is missing or of another shape, named in the error.
+pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
+    let mut found = Vec::new();
+    for name in MAPS {
+        let map = MapData::from_pin(from.map(name))
+            .with_context(|| format!("no map is pinned as {name}"))?;
+        check_shape(name, &map)?;
+        found.push((name, map));
+    }
+    for (name, map) in found {
+        map.pin(to.map(name))
+            .map_err(|error| anyhow!(describe(&error)))
+            .with_context(|| format!("failed to pin {name} again"))?;
+    }
+    Ok(())
+}
+
+/// Checks that a pinned map has the shape that this build's object gives it: type, sizes of key
+/// and value, entries and flags. aya reuses a pinned map whatever it is.
+///
+/// # Errors
+/// It has another shape.
+pub(crate) fn check_shape(name: &str, map: &MapData) -> Result<()> {
+    static EXPECTED: LazyLock<Option<aya_obj::Object>> =
+        LazyLock::new(|| aya_obj::Object::parse(OBJECT).ok());
+    let expected = EXPECTED
+        .as_ref()
+        .and_then(|object| object.maps.get(name))
+        .with_context(|| format!("the embedded object has no map {name}"))?;
+    let info = map
+        .info()
+        .with_context(|| format!("failed to examine the map {name}"))?;
+    let has = [
+        info.map_type().map_or(u32::MAX, |kind| kind as u32),
+        info.key_size(),
+        info.value_size(),
+        info.max_entries(),
+        info.map_flags(),
+    ];
+    let wants = [
+        expected.map_type(),
+        expected.key_size(),
+        expected.value_size(),
+        expected.max_entries(),
+        expected.map_flags(),
+    ];
+    ensure!(
+        has == wants,
+        "the map {name} has another shape (type, key, value, entries, flags): {has:?}, and not \
+         {wants:?}"
+    );
+    Ok(())
+}
+
+/// An error with its causes in one line: aya's own messages leave the cause to `source()`.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
+}

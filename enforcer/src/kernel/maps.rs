@@ -1,0 +1,269 @@
+//! The maps of a pin directory, behind types: policies go in and come out as [`Tables`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::{
+    maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
+    util::nr_cpus,
+};
+use enforcer_ebpf::{
+    NO_PORT, PeerSet, Protocol,
+    layout::{
+        BANKS, BankEntry, Binding, CELLS, Cell, Cells, Count, INTERFACE_ENTRIES, InterfaceEntry,
+        LAYOUT_VERSION, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry, PrefixKey,
+        RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank, port_index,
+    },
+};
+
+use super::{array::Mapped, bank, load::check_shape, pins::PinDir};
+use crate::policy::{Slots, Tables};
+
+/// A value of `layout` as aya moves it: aya's marker may not be put on another crate's type.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Raw<T>(pub(super) T);
+
+// SAFETY: integers without padding, which a test of `layout` checks.
+unsafe impl aya::Pod for Raw<PrefixKey> {}
+// SAFETY: an array of integers.
+unsafe impl aya::Pod for Raw<PeerSet> {}
+// SAFETY: arrays of integers.
+unsafe impl aya::Pod for Raw<Cells> {}
+
+/// The maps that are pinned in a directory.
+pub(crate) struct Maps {
+    pub(super) state: Mapped<State>,
+    pub(super) banks: Mapped<BankEntry>,
+    pub(super) ports: Mapped<PortEntry>,
+    pub(super) services: Mapped<ServiceEntry>,
+    pub(super) peers: Mapped<PeerEntry>,
+    pub(super) rules: Mapped<RuleEntry>,
+    pub(super) interfaces: Mapped<InterfaceEntry>,
+    pub(super) prefixes: HashMap<MapData, Raw<PrefixKey>, Raw<PeerSet>>,
+    reserved: Mapped<PortBits>,
+    counters: PerCpuArray<MapData, Raw<Cells>>,
+    bypassed: PerCpuHashMap<MapData, u32, u64>,
+}
+
+impl Maps {
+    /// Opens the maps of a directory.
+    ///
+    /// # Errors
+    /// One is missing, or of another layout than this version's.
+    pub(crate) fn open(pins: &PinDir) -> Result<Self> {
+        let foreign = || {
+            format!(
+                "the pins in {} are not of this version's layout ({LAYOUT_VERSION}): run \
+                 `enforcer up` to replace them",
+                pins.path().display()
+            )
+        };
+        let map = |name| -> Result<MapData> {
+            let map = MapData::from_pin(pins.map(name))
+                .with_context(|| format!("failed to open the map {name} (CAP_BPF is needed)"))?;
+            check_shape(name, &map).with_context(foreign)?;
+            Ok(map)
+        };
+        let state = mapped(&map("STATE")?, "STATE", 1)?;
+        let maps = Self {
+            state,
+            banks: mapped(&map("BANK")?, "BANK", BANKS)?,
+            ports: mapped(&map("PORTS")?, "PORTS", PORT_ENTRIES)?,
+            services: mapped(&map("SERVICES")?, "SERVICES", SERVICE_ENTRIES)?,
+            peers: mapped(&map("PEERS")?, "PEERS", PEER_ENTRIES)?,
+            rules: mapped(&map("RULES")?, "RULES", RULE_ENTRIES)?,
+            interfaces: mapped(&map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
+            reserved: mapped(&map("RESERVED")?, "RESERVED", 1)?,
+            prefixes: HashMap::try_from(Map::HashMap(map("PREFIXES")?))?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
+            bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(map("BYPASSED")?))?,
+        };
+        // 0 is what a new map holds, before its first policy.
+        let layout = maps.state().layout;
+        ensure!(layout == LAYOUT_VERSION || layout == 0, foreign());
+        Ok(maps)
+    }
+
+    /// What the directory is.
+    pub(crate) fn state(&self) -> State {
+        self.state.get(0)
+    }
+
+    /// Says what the directory is; the generation is left alone.
+    pub(crate) fn describe(&self, netns_cookie: u64, flags: u32) {
+        self.state.set(
+            0,
+            State {
+                layout: LAYOUT_VERSION,
+                generation: self.state().generation,
+                netns_cookie,
+                flags,
+                zero: 0,
+            },
+        );
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// The maps cannot be read or make no sense.
+    pub(crate) fn tables(&self) -> Result<Tables> {
+        loop {
+            let generation = self.state().generation;
+            let tables = bank::read(self, bank(generation))?;
+            // A reload in the meantime may have begun to fill what was just read.
+            if self.state().generation == generation {
+                return Ok(tables);
+            }
+        }
+    }
+
+    /// The slots of the policy in force.
+    pub(crate) fn slots(&self) -> Slots {
+        bank::bindings(self, bank(self.state().generation))
+            .map(|(port, binding)| (port, binding.slot))
+            .collect()
+    }
+
+    /// Makes a policy the one in force: fills the idle bank and switches with one write.
+    ///
+    /// Whoever reads at that moment sees the old policy or the new one, whole.
+    ///
+    /// # Errors
+    /// A map refuses an entry: the old policy is in force, and stays so.
+    pub(crate) fn switch_to(&mut self, tables: &Tables) -> Result<u32> {
+        let generation = self.state().generation;
+        // Slots are reused, and programs that began under the generation before this one may
+        // still read the idle bank.
+        super::sys::wait_for_readers()?;
+        let used: BTreeSet<u16> = self.slots().into_values().collect();
+        for binding in tables.ports.values() {
+            if !used.contains(&binding.slot) {
+                self.clear_slot(binding.slot)?;
+            }
+        }
+        let next = generation.wrapping_add(1).max(1);
+        ensure!(
+            bank(next) != bank(generation),
+            "generations ran out: run `enforcer down`"
+        );
+        bank::write(self, bank(next), tables)?;
+        let offset = std::mem::offset_of!(State, generation);
+        self.state.word(0, offset).store(next, Ordering::SeqCst);
+        Ok(next)
+    }
+
+    fn clear_slot(&mut self, slot: u16) -> Result<()> {
+        let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
+        let zeros = vec![Raw([Count::default(); CELLS]); cpus];
+        self.counters
+            .set(slot.into(), PerCpuValues::try_from(zeros)?, 0)
+            .with_context(|| format!("failed to clear the counters of slot {slot}"))
+    }
+
+    /// The counts of a slot, over all CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub(crate) fn counts(&self, slot: u16) -> Result<Vec<(Cell, Count)>> {
+        let cpus = self
+            .counters
+            .get(&slot.into(), 0)
+            .with_context(|| format!("failed to read the counters of slot {slot}"))?;
+        let mut sums = [Count::default(); CELLS];
+        for cells in cpus.iter() {
+            for (sum, count) in sums.iter_mut().zip(&cells.0) {
+                sum.packets += count.packets;
+                sum.bytes += count.bytes;
+            }
+        }
+        Ok(Cell::of_slot(slot)
+            .filter_map(|cell| Some((cell, sums[cell.index()?])))
+            .collect())
+    }
+
+    /// The ports that were added to `ip_local_reserved_ports`.
+    pub(crate) fn reserved(&self) -> BTreeSet<u16> {
+        let bits = self.reserved.get(0);
+        (0..=u16::MAX)
+            .filter(|&port| bits[usize::from(port / 64)] >> (port % 64) & 1 == 1)
+            .collect()
+    }
+
+    /// Remembers the ports that were added to `ip_local_reserved_ports`.
+    pub(crate) fn remember_reserved(&self, ports: &BTreeSet<u16>) {
+        let mut bits = [0u64; 1024];
+        for port in ports {
+            bits[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        self.reserved.set(0, bits);
+    }
+
+    /// Counts drops of the socket guard on exactly these interfaces from now on, by ifindex.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub(crate) fn watch_bypasses(&mut self, ifindexes: &BTreeSet<u32>) -> Result<()> {
+        let what = "failed to write the map BYPASSED";
+        let known: BTreeSet<u32> = self.bypassed.keys().filter_map(Result::ok).collect();
+        for gone in known.difference(ifindexes) {
+            self.bypassed.remove(gone).context(what)?;
+        }
+        let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
+        for new in ifindexes.difference(&known) {
+            let zeros = PerCpuValues::try_from(vec![0u64; cpus])?;
+            self.bypassed.insert(*new, zeros, 0).context(what)?;
+        }
+        Ok(())
+    }
+
+    /// The drops of the socket guard on interfaces that have a wire guard, by ifindex.
+    pub(crate) fn bypasses(&self) -> BTreeMap<u32, u64> {
+        self.bypassed
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(ifindex, cpus)| (ifindex, cpus.iter().sum()))
+            .collect()
+    }
+
+    /// The registered ports whose binding a bank holds.
+    pub(super) fn binding(&self, bank: u32, protocol: Protocol, port: u16) -> Option<Binding> {
+        let entry = self.ports.get(port_index(protocol, port) as usize);
+        let binding = Binding::from_bits(entry[bank as usize]);
+        (binding.slot != NO_PORT).then_some(binding)
+    }
+}
+
+/// The network namespace that pins of any layout guard, if their `STATE` has today's shape.
+///
+/// # Errors
+/// It has another, or is not there.
+pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<u64> {
+    let map = MapData::from_pin(pins.map("STATE"))?;
+    check_shape("STATE", &map)?;
+    Ok(mapped::<State>(&map, "STATE", 1)?.get(0).netns_cookie)
+}
+
+fn mapped<T: super::array::Plain>(map: &MapData, name: &str, entries: u32) -> Result<Mapped<T>> {
+    Mapped::new(map.fd(), name, entries)
+}
+
+/// Text in a fixed field, padded with zeros.
+pub(super) fn field<const N: usize>(text: &str) -> Result<[u8; N]> {
+    let mut field = [0; N];
+    match field.get_mut(..text.len()) {
+        Some(front) => front.copy_from_slice(text.as_bytes()),
+        None => bail!("`{text}` is longer than {N} bytes"),
+    }
+    Ok(field)
+}
+
+/// The text of a fixed field.
+pub(super) fn text(field: &[u8]) -> String {
+    let end = field.iter().position(|byte| *byte == 0);
+    String::from_utf8_lossy(&field[..end.unwrap_or(field.len())]).into_owned()
+}

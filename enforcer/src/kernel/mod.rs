@@ -1,0 +1,15 @@
+//! The doors to the kernel: maps, programs, links, pins, mounts and sysctls.
+//!
+//! Everything `unsafe` of the loader is in here, behind types.
+
+mod array;
+mod bank;
+mod bpf;
+mod btf;
+pub(crate) mod links;
+pub mod load;
+pub(crate) mod maps;
+pub(crate) mod mounts;
+pub(crate) mod pins;
+pub(crate) mod reserved;
+pub(crate) mod sys;

@@ -1,0 +1,165 @@
+//! Where the cgroup2 root and bpffs are, from the mount table.
+
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::{
+    fs::{StatVfsMountFlags, statfs},
+    mount::{MountFlags, mount},
+};
+
+/// linux/magic.h: BPF_FS_MAGIC.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// linux/magic.h: CGROUP2_SUPER_MAGIC.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// Where bpffs is mounted on every distribution (systemd mounts it at boot).
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// The cgroup2 root, where a program sees the sockets of every cgroup below.
+///
+/// On hybrid hosts it is not /sys/fs/cgroup but a folder in it; a container's view, whose root is
+/// some cgroup of the host, will do as well as any: it is the one that there is.
+///
+/// # Errors
+/// There is no cgroup2 mount, or `given` is none.
+pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        ensure!(
+            magic(path)? == CGROUP2_MAGIC,
+            "{} is not in a cgroup2 file system: give its mount point (`findmnt -t cgroup2`)",
+            path.display()
+        );
+        return Ok(path.to_owned());
+    }
+    let table = fs::read_to_string("/proc/thread-self/mountinfo")
+        .context("failed to read the mount table, /proc/thread-self/mountinfo")?;
+    // The shortest path whose mounted root is the hierarchy's own root.
+    let mut roots: Vec<PathBuf> = mounts(&table)
+        .filter(|mount| mount.kind == "cgroup2")
+        .map(|mount| mount.point)
+        .collect();
+    roots.sort_by_key(|path| path.as_os_str().len());
+    roots.into_iter().next().context(
+        "no cgroup2 file system is mounted: mount one (`mount -t cgroup2 none /sys/fs/cgroup`) or \
+         name it with --cgroup",
+    )
+}
+
+/// Makes sure that the parent of the pin directory is a bpffs that outlives this command; mounts
+/// one at /sys/fs/bpf if that is the parent and nothing is there yet.
+///
+/// # Errors
+/// The parent is no bpffs, or one that only this process's mount namespace has.
+pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
+    const WAY_OUT: &str = "enter a network namespace without a mount namespace of its own \
+                           (`nsenter --net=/run/netns/NAME enforcer up`, not `ip netns exec`)";
+    if magic(parent).ok() != Some(BPF_FS_MAGIC) {
+        ensure!(
+            parent == Path::new(BPFFS),
+            "{} is not on a bpffs: pins can only live on one (`mount -t bpf bpf {BPFFS}`)",
+            parent.display()
+        );
+        ensure!(
+            !in_private_mount_namespace(),
+            "no bpffs is mounted at {BPFFS} in this mount namespace, and one mounted here would \
+             end with it: {WAY_OUT}"
+        );
+        mount("bpf", BPFFS, "bpf", MountFlags::empty(), Some(c"mode=700"))
+            .with_context(|| format!("failed to mount bpffs at {BPFFS}"))?;
+    }
+    ensure!(
+        !in_private_mount_namespace() || init_sees(parent),
+        "the bpffs at {} belongs to this mount namespace alone, and the guards would end with it: \
+         {WAY_OUT}",
+        parent.display()
+    );
+    let flags = rustix::fs::statvfs(parent)
+        .with_context(|| format!("failed to examine {}", parent.display()))?
+        .f_flag;
+    if flags.contains(StatVfsMountFlags::RDONLY) {
+        bail!("{} is mounted read-only", parent.display());
+    }
+    Ok(())
+}
+
+fn magic(path: &Path) -> Result<u64> {
+    let found = statfs(path).with_context(|| format!("failed to examine {}", path.display()))?;
+    Ok(found.f_type.cast_unsigned())
+}
+
+/// Whether this process has another mount namespace than init. An init that hides its own is
+/// taken for ours: nothing can be said then.
+fn in_private_mount_namespace() -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    matches!((namespace("thread-self"), namespace("1")), (Some(ours), Some(inits)) if ours != inits)
+}
+
+/// Whether the file system behind `path` is mounted where init can see it.
+fn init_sees(path: &Path) -> bool {
+    let Ok(meta) = fs::metadata(path) else {
+        return false;
+    };
+    let device = meta.dev();
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    // An init that hides its mounts gives no reason to refuse.
+    fs::read_to_string("/proc/1/mountinfo").map_or(true, |table| {
+        mounts(&table).any(|mount| mount.device == device)
+    })
+}
+
+struct Mount<'a> {
+    device: &'a str,
+    point: PathBuf,
+    kind: &'a str,
+}
+
+/// The lines of a mountinfo file (proc_pid_mountinfo(5)).
+fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
+    table.lines().filter_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut fields = front.split(' ').skip(2);
+        let device = fields.next()?;
+        let point = fields.nth(1)?;
+        Some(Mount {
+            device,
+            point: unescape(point),
+            kind: back.split(' ').next()?,
+        })
+    })
+}
+
+/// Undoes the kernel's octal escapes for white space and backslashes (fs/seq_file.c: mangle_path).
+fn unescape(field: &str) -> PathBuf {
+    let bytes = field.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escaped = (bytes[i] == b'\\')
+            .then(|| field.get(i + 1..i + 4))
+            .flatten()
+            .and_then(|octal| u8::from_str_radix(octal, 8).ok());
+        plain.push(escaped.unwrap_or(bytes[i]));
+        i += if escaped.is_some() { 4 } else { 1 };
+    }
+    PathBuf::from(std::ffi::OsStr::from_bytes(&plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_table_is_read_with_its_escapes() {
+        let table = "30 24 0:26 / /sys/fs/cgroup/my\\040own rw,nosuid shared:9 - cgroup2 none rw\n\
+                     31 24 0:27 / /sys/fs/bpf rw - bpf bpf rw,mode=700\n";
+        let found: Vec<_> = mounts(table).collect();
+        assert_eq!(found[0].point, Path::new("/sys/fs/cgroup/my own"));
+        assert_eq!((found[0].kind, found[0].device), ("cgroup2", "0:26"));
+        assert_eq!((found[1].kind, found[1].device), ("bpf", "0:27"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The pin directory: what is in force stands there, and nowhere else.
+//!
+//! Maps, programs and links are pinned under names without dots (bpffs takes none). A new set is
+//! built in a directory beside it and renamed into place; a lock on the parent makes writers take
+//! turns. The link of an interface is named by its ifindex, since names of interfaces change.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::links;
+use crate::interfaces::Hook;
+
+/// The names of the maps that are pinned, which are the names in the object.
+pub(crate) const MAPS: [&str; 11] = [
+    "STATE",
+    "BANK",
+    "PORTS",
+    "SERVICES",
+    "PEERS",
+    "RULES",
+    "RESERVED",
+    "COUNTERS",
+    "INTERFACES",
+    "PREFIXES",
+    "BYPASSED",
+];
+
+/// The beginning of every link's name.
+const LINK: &str = "link_";
+/// The name of the socket guard's link.
+const SOCKET_LINK: &str = "link_socket";
+/// The beginning of a wire guard's link: `link_wire_IFINDEX_HOOK`.
+const WIRE_LINK: &str = "link_wire_";
+
+/// A directory of pins, whether it exists or not.
+#[derive(Clone, Debug)]
+pub(crate) struct PinDir {
+    path: PathBuf,
+}
+
+impl PinDir {
+    /// The directory of this path, which has a parent and a name without dots.
+    ///
+    /// # Errors
+    /// The path is not one that a pin directory can have.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let usable = name.is_some_and(|name| !name.contains('.')) && path.parent().is_some();
+        ensure!(
+            usable && path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0),
+            "{} cannot be a pin directory: give an absolute path to a folder of a bpffs whose name \
+             has no dots",
+            path.display()
+        );
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory that it is in.
+    pub(crate) fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The directory beside it in which a new set is built.
+    pub(crate) fn staging(&self) -> Self {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push("_staging");
+        Self {
+            path: self.path.with_file_name(name),
+        }
+    }
+
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// It cannot be told, for lack of privileges as a rule.
+    pub(crate) fn exists(&self) -> Result<bool> {
+        self.path
+            .try_exists()
+            .with_context(|| format!("failed to look for pins at {}", self.path.display()))
+    }
+
+    /// Makes the directory, for root alone.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn create(&self) -> Result<()> {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&self.path)
+            .with_context(|| format!("failed to create {}", self.path.display()))
+    }
+
+    /// The path of a pinned map.
+    pub(crate) fn map(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The path of a pinned program.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.path.join(format!("prog_{name}"))
+    }
+
+    /// The path of the socket guard's link.
+    pub(crate) fn socket_link(&self) -> PathBuf {
+        self.path.join(SOCKET_LINK)
+    }
+
+    /// The path of a wire guard's link.
+    pub(crate) fn wire_link(&self, ifindex: u32, hook: Hook) -> PathBuf {
+        let hook = hook.name().replace('-', "_");
+        self.path.join(format!("{WIRE_LINK}{ifindex}_{hook}"))
+    }
+
+    /// The wire guards' links, by ifindex.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn wire_links(&self) -> Result<Vec<(u32, Hook, PathBuf)>> {
+        let mut links = Vec::new();
+        for name in self.names()? {
+            let Some((ifindex, hook)) = name
+                .strip_prefix(WIRE_LINK)
+                .and_then(|rest| rest.split_once('_'))
+            else {
+                continue;
+            };
+            if let (Ok(ifindex), Some(hook)) = (ifindex.parse(), hook_of(hook)) {
+                links.push((ifindex, hook, self.path.join(name)));
+            }
+        }
+        links.sort();
+        Ok(links)
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let what = || format!("failed to read the pin directory {}", self.path.display());
+        fs::read_dir(&self.path)
+            .with_context(what)?
+            .map(|entry| {
+                let name = entry.with_context(what)?.file_name();
+                Ok(name.to_string_lossy().into_owned())
+            })
+            .collect()
+    }
+
+    /// Puts the directory that was built in `staging` in the place of this one, in one step.
+    ///
+    /// The old one, if there is one, is in `staging` then.
+    ///
+    /// # Errors
+    /// The kernel's refusal: nothing has changed.
+    pub(crate) fn replace_with(&self, staging: &Self) -> Result<()> {
+        // Not onto a directory that is not empty: the two change places.
+        let flags = match self.exists()? {
+            true => RenameFlags::EXCHANGE,
+            false => RenameFlags::NOREPLACE,
+        };
+        renameat_with(CWD, &staging.path, CWD, &self.path, flags).with_context(|| {
+            format!(
+                "failed to rename {} to {}",
+                staging.path.display(),
+                self.path.display()
+            )
+        })
+    }
+
+    /// Removes the directory and every pin in it; what is pinned nowhere else is detached.
+    ///
+    /// # Errors
+    /// It is not a pin directory, or something in it cannot be removed.
+    pub(crate) fn remove(&self) -> Result<()> {
+        if !self.exists()? {
+            return Ok(());
+        }
+        for name in self.names()? {
+            let path = self.path.join(&name);
+            if name.starts_with(LINK) {
+                links::detach(&path)?;
+            } else {
+                fs::remove_file(&path)
+                    .with_context(|| format!("failed to unpin {}", path.display()))?;
+            }
+        }
+        fs::remove_dir(&self.path)
+            .with_context(|| format!("failed to remove {}", self.path.display()))
+    }
+}
+
+/// The hook in a pin's name, where underscores stand for dashes.
+fn hook_of(name: &str) -> Option<Hook> {
+    let name = name.replace('_', "-");
+    [Hook::XdpNative, Hook::XdpGeneric, Hook::Tcx]
+        .into_iter()
+        .find(|hook| hook.name() == name)
+}
+
+/// The right to change the pins of a parent directory, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, never read")] File);
+
+impl Lock {
+    /// Waits for the turn of this process.
+    ///
+    /// # Errors
+    /// The parent directory cannot be opened or locked.
+    pub(crate) fn exclusive(pins: &PinDir) -> Result<Self> {
+        let parent = pins.parent();
+        let file = File::open(parent)
+            .with_context(|| format!("failed to open {} to lock it", parent.display()))?;
+        loop {
+            match file.lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    bail!("failed to lock {}: {error}", parent.display());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! System calls that no crate offers in the shape that is needed here.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use anyhow::{Context as _, Result};
+use rustix::net::{AddressFamily, SocketType, socket};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// The cookie of the network namespace that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn netns_cookie() -> Result<u64> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .context("failed to open a socket to ask for the network namespace's cookie")?;
+    let mut cookie = 0u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie))?;
+    // SAFETY: the kernel writes at most `length` bytes to the cookie.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if code < 0 {
+        return Err(io::Error::last_os_error())
+            .context("failed to read the network namespace's cookie (Linux 5.14 or later has it)");
+    }
+    Ok(cookie)
+}
+
+/// Waits until no program runs that began before the call (synchronize_rcu in the kernel).
+///
+/// # Errors
+/// The kernel's refusal: membarrier(2) may be compiled out.
+pub(crate) fn wait_for_readers() -> Result<()> {
+    /// linux/membarrier.h: MEMBARRIER_CMD_GLOBAL.
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: no memory is handed over.
+    let code = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if code < 0 {
+        return Err(io::Error::last_os_error())
+            .context("failed to wait for running programs (membarrier)");
+    }
+    Ok(())
+}
+
+/// The capabilities that are needed and not effective (linux/capability.h has the numbers).
+pub(crate) fn missing_capabilities() -> Vec<&'static str> {
+    const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
+    let effective = std::fs::read_to_string("/proc/thread-self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .unwrap_or(u64::MAX);
+    NEEDED
+        .into_iter()
+        .filter(|(_, bit)| effective >> bit & 1 == 0)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
+
+/// Lets tokio wait until a descriptor can be read.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn readable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `AsFd` promises that the value holds one open descriptor for as long as it lives,
+    // which is the one that it shows as a raw one too: OwnedFd and aya's logger are all that come.
+    let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}

@@ -1,0 +1,8 @@
+//! The loader and the command line of enforcer.
+
+pub mod commands;
+pub mod control;
+pub mod interfaces;
+pub mod kernel;
+pub mod policy;
+pub mod registry;

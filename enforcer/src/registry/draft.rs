@@ -1,0 +1,82 @@
+//! One file of the registry, read key by key but not yet seen together with the others.
+
+use enforcer_ebpf::Mode;
+use toml::de::DeTable;
+
+use super::diagnostic::Fault;
+use super::interface;
+use super::model::InterfaceRule;
+use super::peer::{self, PeerDraft};
+use super::read::{Reader, Shape};
+use super::service::{self, ServiceDraft};
+
+/// The modes, as `mode` names them.
+pub(super) const MODES: [Mode; 2] = [Mode::Enforce, Mode::Audit];
+
+/// What a file may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role<'a> {
+    /// The registry's own file: everything.
+    Main,
+    /// A fragment, of the main file that is named: services and peers.
+    Fragment(&'a str),
+}
+
+/// What the files say, in the order of reading. Parts that are wrong are left out; an error was
+/// reported for each.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) mode: Option<Mode>,
+    pub(super) services: Vec<ServiceDraft>,
+    pub(super) peers: Vec<PeerDraft>,
+    pub(super) interfaces: Vec<InterfaceRule>,
+}
+
+impl Draft {
+    /// Adds what one file says.
+    pub(super) fn read(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>, role: Role<'_>) {
+        reader.refuse_unknown_keys(
+            table,
+            &Shape {
+                owner: "the registry",
+                keys: &["mode", "services", "peers", "interfaces"],
+            },
+        );
+        if let Some(value) = table.get("services") {
+            for (key, table) in reader.named_tables("services", value) {
+                self.services.push(service::read(reader, key, table));
+            }
+        }
+        if let Some(value) = table.get("peers") {
+            for (key, table) in reader.named_tables("peers", value) {
+                self.peers.push(peer::read(reader, key, table));
+            }
+        }
+        if let Role::Fragment(main) = role {
+            refuse_global_keys(reader, table, main);
+            return;
+        }
+        if let Some(value) = table.get("mode") {
+            self.mode = reader.choice("mode", value, &MODES, Mode::name);
+        }
+        if let Some(value) = table.get("interfaces") {
+            for (key, table) in reader.named_tables("interfaces", value) {
+                self.interfaces.push(interface::read(reader, key, table));
+            }
+        }
+    }
+}
+
+fn refuse_global_keys(reader: &mut Reader<'_>, table: &DeTable<'_>, main: &str) {
+    for name in ["mode", "interfaces"] {
+        if let Some((key, _)) = table.get_key_value(name) {
+            reader.error(
+                key.span(),
+                Fault::new(
+                    format!("`{name}` does not belong in a fragment"),
+                    format!("fragments hold services and peers; move it to {main}"),
+                ),
+            );
+        }
+    }
+}

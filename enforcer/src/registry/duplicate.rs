@@ -1,0 +1,120 @@
+//! Where a key that TOML refuses as a duplicate was first written: its error names only the second
+//! place.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+/// The span of the first definition of the key whose second one is at `duplicate`, if it is found:
+/// keys inside inline tables are not.
+pub(super) fn first_definition(text: &str, duplicate: Range<usize>) -> Option<Range<usize>> {
+    let line = line_start(text, duplicate.start);
+    let before = text.get(..line)?;
+    let written = text.get(line..duplicate.end)?.trim_start();
+    let mut path = Vec::new();
+    if !written.starts_with('[')
+        && let Some(header) = header_above(text, line)
+    {
+        path = header_path(&text[header..])?;
+    }
+    path.extend(key_path(written.trim_start_matches('['))?);
+    let (table, _) = DeTable::parse_recoverable(before);
+    find(table.get_ref(), &path)
+}
+
+/// The offset of the line of a table header that an offset stands in, if it does.
+pub(super) fn header_at(text: &str, offset: usize) -> Option<usize> {
+    let line = line_start(text, offset);
+    is_header(&text[line..]).then_some(line)
+}
+
+/// The offset of the line of the nearest table header above an offset.
+pub(super) fn header_above(text: &str, offset: usize) -> Option<usize> {
+    let mut start = line_start(text, offset);
+    for line in text[..start].split_inclusive('\n').rev() {
+        start -= line.len();
+        if is_header(line) {
+            return Some(start);
+        }
+    }
+    None
+}
+
+fn is_header(line: &str) -> bool {
+    line.trim_start().starts_with('[') && header_path(line).is_some()
+}
+
+fn line_start(text: &str, offset: usize) -> usize {
+    text[..offset].rfind('\n').map_or(0, |newline| newline + 1)
+}
+
+/// The keys of the header that a text begins with.
+fn header_path(text: &str) -> Option<Vec<String>> {
+    let line = text.lines().next()?.trim_start().trim_start_matches('[');
+    let (keys, _) = line.rsplit_once(']')?;
+    key_path(keys.trim_end_matches(']'))
+}
+
+/// The keys of a dotted key.
+fn key_path(keys: &str) -> Option<Vec<String>> {
+    let document = format!("{keys} = 0");
+    let document = DeTable::parse(&document).ok()?;
+    let mut path = Vec::new();
+    let mut table = document.get_ref();
+    loop {
+        let (key, value) = table.iter().next()?;
+        path.push(key.get_ref().as_ref().to_owned());
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            _ => return Some(path),
+        }
+    }
+}
+
+fn find(mut table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
+    let (last, parents) = path.split_last()?;
+    for parent in parents {
+        table = table.get(parent.as_str())?.get_ref().as_table()?;
+    }
+    table
+        .get_key_value(last.as_str())
+        .map(|(key, _)| key.span())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line (from 1) of the first definition of the last `key` in the text.
+    fn first_line(text: &str, key: &str) -> Option<usize> {
+        let start = text.rfind(key).unwrap();
+        let first = first_definition(text, start..start + key.len())?;
+        Some(text[..first.start].matches('\n').count() + 1)
+    }
+
+    #[test]
+    fn the_first_place_is_found() {
+        assert_eq!(first_line("mode = 1\n\nmode = 2\n", "mode"), Some(1));
+        let text = "[a]\nx = 1\n[b]\nx = 1 # [c]\n y = 2\nx = 2\n";
+        assert_eq!(first_line(text, "x"), Some(4));
+        let text = "[s.a]\nx = 1\n[s.b]\n[ s . \"a\" ] # again\n";
+        assert_eq!(first_line(text, "\"a\""), Some(1));
+        let text = "[s]\na.b = 1\na.c = 1\na.b = 2\n";
+        assert_eq!(first_line(text, "b"), Some(2));
+    }
+
+    #[test]
+    fn where_it_is_not_found_nothing_is_said() {
+        assert_eq!(first_line("a = { x = 1, x = 2 }\n", "x"), None);
+        assert_eq!(first_line("[[a]]\nx = 1\n[[a]]\nx = 1\nx = 2\n", "x"), None);
+        assert_eq!(first_line("x", "x"), None);
+    }
+
+    #[test]
+    fn headers_are_told_from_lists() {
+        let text = "[a]\nx = [\n  [1],\n]\ny = 1\n";
+        assert_eq!(header_at(text, 1), Some(0));
+        assert_eq!(header_at(text, 5), None);
+        assert_eq!(header_above("y = 1", 0), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! An `[interfaces.…]` table.
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable};
+
+use super::diagnostic::Fault;
+use super::model::{HookChoice, InterfaceRule, Side};
+use super::name;
+use super::read::{Reader, Shape};
+use super::suggest::quoted;
+
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    key: &Spanned<DeString<'_>>,
+    table: &DeTable<'_>,
+) -> InterfaceRule {
+    let pattern = key.get_ref().as_ref();
+    let owner = format!("interface {}", quoted(pattern));
+    reader.noted(key.span(), name::check_pattern(pattern));
+    if pattern == "lo" {
+        reader.warning(
+            key.span(),
+            Fault::new(
+                "a rule for `lo` has no effect",
+                "remove it: lo is never guarded, everything on it passes",
+            ),
+        );
+    }
+    reader.refuse_unknown_keys(
+        table,
+        &Shape {
+            owner: &owner,
+            keys: &["side", "forward", "hook"],
+        },
+    );
+    InterfaceRule {
+        pattern: pattern.to_owned(),
+        side: table
+            .get("side")
+            .and_then(|value| reader.choice("side", value, &Side::ALL, Side::name)),
+        forward: table
+            .get("forward")
+            .and_then(|value| reader.boolean("forward", value))
+            .unwrap_or(false),
+        hook: table
+            .get("hook")
+            .and_then(|value| reader.choice("hook", value, &HookChoice::ALL, HookChoice::name))
+            .unwrap_or_default(),
+        at: reader.place(key.span()),
+    }
+}

@@ -1,0 +1,205 @@
+//! What only shows when all files are seen together.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::claims;
+use super::diagnostic::{Diagnostic, Fault, Report, Severity};
+use super::draft::Draft;
+use super::model::{Identity, MAX_PEERS, MAX_PREFIXES, Peer, Registry, Service};
+use super::peer::PeerDraft;
+use super::service::ServiceDraft;
+use super::source::Place;
+use super::suggest::{did_you_mean, grouped, listed, quoted};
+
+/// Checks what the files say together. `complete` tells that every file could be parsed: what is
+/// missing otherwise may stand in the part that could not be read.
+pub(super) fn check(draft: &Draft, complete: bool, report: &mut Report) {
+    duplicates(
+        "service",
+        draft
+            .services
+            .iter()
+            .map(|service| (service.name.as_str(), &service.at)),
+        report,
+    );
+    duplicates(
+        "peer",
+        draft
+            .peers
+            .iter()
+            .map(|peer| (peer.name.as_str(), &peer.at)),
+        report,
+    );
+    // Two definitions of one service mostly are copies: their ports are not worth a second error.
+    let mut names = BTreeSet::new();
+    let first_of_each = draft
+        .services
+        .iter()
+        .filter(|service| names.insert(service.name.as_str()));
+    claims::check(first_of_each, report);
+    if complete {
+        unknown_peers(draft, report);
+    }
+    limits(&draft.peers, report);
+    shared_keys(&draft.peers, report);
+}
+
+fn duplicates<'a>(
+    what: &str,
+    entries: impl Iterator<Item = (&'a str, &'a Place)>,
+    report: &mut Report,
+) {
+    let mut first = HashMap::new();
+    for (name, at) in entries {
+        let earlier = *first.entry(name).or_insert(at);
+        if !std::ptr::eq(earlier, at) {
+            report.push(
+                Diagnostic::new(
+                    Severity::Error,
+                    at.clone(),
+                    Fault::new(
+                        format!("{what} {} is already defined at {earlier}", quoted(name)),
+                        "rename one of them, or put both in one table",
+                    ),
+                )
+                .related(earlier.clone(), "first defined here"),
+            );
+        }
+    }
+}
+
+fn unknown_peers(draft: &Draft, report: &mut Report) {
+    // Also the peers that are wrong: they are defined, and their own errors are enough.
+    let known: BTreeSet<&str> = draft.peers.iter().map(|peer| peer.name.as_str()).collect();
+    for (name, at) in draft.services.iter().flat_map(|service| &service.allow) {
+        if known.contains(name.as_str()) {
+            continue;
+        }
+        let help = if name == "any" {
+            "write `public = true` instead of `allow` for a service that anyone may reach"
+                .to_owned()
+        } else {
+            did_you_mean(name, known.iter().copied(), || match known.len() {
+                0 => "no peer is defined; a peer is a table such as `[peers.collector]`".to_owned(),
+                1..=8 => format!("known peers: {}", listed(known.iter().copied(), "and")),
+                _ => "define it in a table `[peers.…]`".to_owned(),
+            })
+        };
+        report.error(
+            at,
+            Fault::new(format!("unknown peer {}", quoted(name)), help),
+        );
+    }
+}
+
+fn limits(peers: &[PeerDraft], report: &mut Report) {
+    if let Some(peer) = peers.get(MAX_PEERS) {
+        report.error(
+            &peer.at,
+            Fault::new(
+                format!("{} peers are defined", grouped(peers.len())),
+                format!(
+                    "the limit is {} peers; put the addresses of several into one",
+                    grouped(MAX_PEERS)
+                ),
+            ),
+        );
+    }
+    let mut prefixes = 0;
+    for peer in peers {
+        let Some(Identity::Addresses(nets)) = &peer.identity else {
+            continue;
+        };
+        let within = prefixes <= MAX_PREFIXES;
+        prefixes += nets.len();
+        if within && prefixes > MAX_PREFIXES {
+            let limit = grouped(MAX_PREFIXES);
+            report.error(
+                &peer.at,
+                Fault::new(
+                    format!("the peers have more than {limit} address prefixes"),
+                    format!("the limit is {limit} in all; join them into wider prefixes"),
+                ),
+            );
+        }
+    }
+}
+
+/// One key under two names is no contradiction, but mostly a copy that was not finished.
+fn shared_keys(peers: &[PeerDraft], report: &mut Report) {
+    let mut first = HashMap::new();
+    for peer in peers {
+        let (Some(Identity::Key(key)), Some(interface)) = (&peer.identity, &peer.interface) else {
+            continue;
+        };
+        let earlier: &PeerDraft = first.entry((interface, key)).or_insert(peer);
+        if !std::ptr::eq(earlier, peer) && earlier.name != peer.name {
+            report.push(
+                Diagnostic::new(
+                    Severity::Warning,
+                    peer.at.clone(),
+                    Fault::new(
+                        format!(
+                            "peer {} has the same public key as peer {}, at {}",
+                            quoted(&peer.name),
+                            quoted(&earlier.name),
+                            earlier.at
+                        ),
+                        "if they are one peer, keep one of the names; else correct the key",
+                    ),
+                )
+                .related(earlier.at.clone(), "the same key here"),
+            );
+        }
+    }
+}
+
+/// The registry, from a draft without errors.
+pub(super) fn finish(draft: Draft) -> Registry {
+    let mut services: Vec<Service> = draft.services.into_iter().map(service).collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut peers: Vec<Peer> = draft.peers.into_iter().filter_map(peer).collect();
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut interfaces = draft.interfaces;
+    interfaces.sort_by(|a, b| a.pattern.cmp(&b.pattern));
+    Registry {
+        mode: draft.mode.unwrap_or_default(),
+        services,
+        peers,
+        interfaces,
+    }
+}
+
+fn service(draft: ServiceDraft) -> Service {
+    let ports = draft
+        .protocols
+        .iter()
+        .flat_map(|&protocol| {
+            let ports = draft
+                .ranges
+                .iter()
+                .flat_map(|range| range.first..=range.last);
+            ports.map(move |port| (protocol, port))
+        })
+        .collect();
+    Service {
+        name: draft.name,
+        ports,
+        protocols: draft.protocols,
+        ranges: draft.ranges,
+        mode: draft.mode,
+        public: draft.public,
+        allow: draft.allow.into_iter().map(|(name, _)| name).collect(),
+        at: draft.at,
+    }
+}
+
+fn peer(draft: PeerDraft) -> Option<Peer> {
+    // Both are there, or an error was reported and nobody asks for the registry.
+    Some(Peer {
+        name: draft.name,
+        interface: draft.interface?,
+        identity: draft.identity?,
+        at: draft.at,
+    })
+}

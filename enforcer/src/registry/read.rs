@@ -1,0 +1,223 @@
+//! Typed reading of a parsed TOML table, value by value, collecting what is wrong.
+//!
+//! Not serde: a derived deserializer ends at the first error and forgets where the keys are.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeString, DeTable, DeValue};
+
+use super::diagnostic::{Fault, Report};
+use super::source::{Place, SourceFile};
+use super::suggest::{did_you_mean, listed, quoted, shown};
+
+/// The keys that a table may have, and its name for messages ("service `redis`").
+pub(super) struct Shape<'a> {
+    pub(super) owner: &'a str,
+    pub(super) keys: &'a [&'a str],
+}
+
+/// Reads one file.
+pub(super) struct Reader<'a> {
+    pub(super) file: &'a Arc<SourceFile>,
+    pub(super) report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
+        Place::new(self.file, span)
+    }
+
+    pub(super) fn error(&mut self, span: Range<usize>, fault: Fault) {
+        self.report.error(&self.place(span), fault);
+    }
+
+    pub(super) fn warning(&mut self, span: Range<usize>, fault: Fault) {
+        self.report.warning(&self.place(span), fault);
+    }
+
+    /// The value, or nothing and a note of what is wrong with it.
+    pub(super) fn noted<T>(&mut self, span: Range<usize>, value: Result<T, Fault>) -> Option<T> {
+        value.map_err(|fault| self.error(span, fault)).ok()
+    }
+
+    /// Notes the keys that the table should not have.
+    pub(super) fn refuse_unknown_keys(&mut self, table: &DeTable<'_>, shape: &Shape<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            if shape.keys.contains(&name) {
+                continue;
+            }
+            let help = did_you_mean(name, shape.keys.iter().copied(), || {
+                unknown_key_help(name, value.get_ref(), shape)
+            });
+            self.error(
+                key.span(),
+                Fault::new(
+                    format!("unknown key {} in {}", quoted(name), shape.owner),
+                    help,
+                ),
+            );
+        }
+    }
+
+    fn table<'t, 'i>(
+        &mut self,
+        field: &str,
+        value: &'t Spanned<DeValue<'i>>,
+    ) -> Option<&'t DeTable<'i>> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            DeValue::Array(array) if is_array_of_tables(array) => {
+                self.error(
+                    value.span(),
+                    Fault::new(
+                        format!("`{field}` is written as an array of tables"),
+                        "write its header in single brackets, `[` and `]`",
+                    ),
+                );
+                None
+            }
+            _ => {
+                let subject = format!("`{field}`");
+                self.wrong_type(&subject, value, "a table", &format!("a table `[{field}]`"));
+                None
+            }
+        }
+    }
+
+    /// The entries of a table of named tables: `[services.redis]`, `[peers.office]`.
+    pub(super) fn named_tables<'t, 'i>(
+        &mut self,
+        kind: &str,
+        value: &'t Spanned<DeValue<'i>>,
+    ) -> Vec<(&'t Spanned<DeString<'i>>, &'t DeTable<'i>)> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let example = format!("tables such as `[{kind}.NAME]`");
+            self.wrong_type(&format!("`{kind}`"), value, "a table", &example);
+            return Vec::new();
+        };
+        let mut entries: Vec<_> = table
+            .iter()
+            .filter_map(|(key, value)| {
+                let field = format!("{kind}.{}", shown(key.get_ref()));
+                Some((key, self.table(&field, value)?))
+            })
+            .collect();
+        // The order of the file, in which one of two is the first.
+        entries.sort_by_key(|(key, _)| key.span().start);
+        entries
+    }
+
+    pub(super) fn array<'t, 'i>(
+        &mut self,
+        subject: &str,
+        value: &'t Spanned<DeValue<'i>>,
+        example: &str,
+    ) -> Option<&'t DeArray<'i>> {
+        let array = value.get_ref().as_array();
+        if array.is_none() {
+            self.wrong_type(subject, value, "a list", example);
+        }
+        array
+    }
+
+    pub(super) fn string<'t>(
+        &mut self,
+        subject: &str,
+        value: &'t Spanned<DeValue<'_>>,
+        example: &str,
+    ) -> Option<&'t str> {
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.wrong_type(subject, value, "a string", example);
+        }
+        text
+    }
+
+    pub(super) fn boolean(&mut self, field: &str, value: &Spanned<DeValue<'_>>) -> Option<bool> {
+        let boolean = value.get_ref().as_bool();
+        if boolean.is_none() {
+            let example = format!("`{field} = true` or `{field} = false`, without quotes");
+            self.wrong_type(&format!("`{field}`"), value, "true or false", &example);
+        }
+        boolean
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        field: &str,
+        value: &Spanned<DeValue<'_>>,
+        options: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Option<T> {
+        let names = || options.iter().map(|&option| name(option));
+        let example = names()
+            .map(|word| format!("\"{word}\""))
+            .collect::<Vec<_>>()
+            .join(" or ");
+        let text = self.string(&format!("`{field}`"), value, &example)?;
+        let found = options.iter().copied().find(|&option| name(option) == text);
+        if found.is_none() {
+            let help = did_you_mean(text, names(), || {
+                format!("`{field}` is one of {}", listed(names(), "and"))
+            });
+            self.error(
+                value.span(),
+                Fault::new(format!("unknown {field} {}", quoted(text)), help),
+            );
+        }
+        found
+    }
+
+    /// Notes that the subject ("`ports`", "an item of `ports`") is not what it should be.
+    pub(super) fn wrong_type(
+        &mut self,
+        subject: &str,
+        value: &Spanned<DeValue<'_>>,
+        expected: &str,
+        example: &str,
+    ) {
+        let found = match value.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.error(
+            value.span(),
+            Fault::new(
+                format!("{subject} is {found}, not {expected}"),
+                format!("write {example}"),
+            ),
+        );
+    }
+}
+
+fn is_array_of_tables(array: &DeArray<'_>) -> bool {
+    !array.is_empty() && array.iter().all(|item| item.get_ref().is_table())
+}
+
+fn unknown_key_help(name: &str, value: &DeValue<'_>, shape: &Shape<'_>) -> String {
+    let keys = listed(shape.keys.iter().copied(), "and");
+    let Some(table) = value.as_table() else {
+        return format!("the keys of {} are {keys}", shape.owner);
+    };
+    let name = shown(name);
+    // A table where none belongs: a forgotten `services.`, or a dot in a name without quotes.
+    if shape.keys.contains(&"services") && table.contains_key("ports") {
+        return format!("a service is written as `[services.{name}]`");
+    }
+    if shape.keys.contains(&"peers") && table.contains_key("interface") {
+        return format!("a peer is written as `[peers.{name}]`");
+    }
+    format!(
+        "the keys of {} are {keys}; a name with a dot is written in quotes",
+        shape.owner
+    )
+}

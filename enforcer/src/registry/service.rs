@@ -1,0 +1,184 @@
+//! A `[services.…]` table.
+
+use std::collections::BTreeSet;
+
+use enforcer_ebpf::{Mode, Protocol};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::diagnostic::Fault;
+use super::draft::MODES;
+use super::model::PortRange;
+use super::read::{Reader, Shape};
+use super::source::Place;
+use super::suggest::quoted;
+use super::{name, port};
+
+const PORTS_EXAMPLE: &str = "`ports = [9200]` or `ports = [\"9000-9001\"]`";
+const ALLOW_EXAMPLE: &str = "`allow = [\"collector\"]`, with the names of peers";
+const PROTOCOL_EXAMPLE: &str = "`protocol = \"tcp\"` or `protocol = [\"tcp\", \"udp\"]`";
+
+/// A service as it is written.
+#[derive(Debug)]
+pub(super) struct ServiceDraft {
+    pub(super) name: String,
+    pub(super) protocols: BTreeSet<Protocol>,
+    pub(super) ranges: Vec<PortRange>,
+    pub(super) mode: Option<Mode>,
+    pub(super) public: bool,
+    pub(super) allow: Vec<(String, Place)>,
+    pub(super) at: Place,
+}
+
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    key: &Spanned<DeString<'_>>,
+    table: &DeTable<'_>,
+) -> ServiceDraft {
+    let name = key.get_ref().as_ref();
+    let owner = format!("service {}", quoted(name));
+    reader.noted(key.span(), name::check("service", name));
+    reader.refuse_unknown_keys(
+        table,
+        &Shape {
+            owner: &owner,
+            keys: &["ports", "protocol", "mode", "public", "allow"],
+        },
+    );
+    let ranges = match table.get("ports") {
+        Some(value) => ranges(reader, value),
+        None => {
+            reader.error(
+                key.span(),
+                Fault::new(
+                    format!("{owner} has no `ports`"),
+                    format!("write {PORTS_EXAMPLE}"),
+                ),
+            );
+            Vec::new()
+        }
+    };
+    let protocols = match table.get("protocol") {
+        Some(value) => protocols(reader, value),
+        None => BTreeSet::from([Protocol::Tcp]),
+    };
+    let public = table
+        .get("public")
+        .and_then(|value| reader.boolean("public", value))
+        .unwrap_or(false);
+    let allow = table
+        .get("allow")
+        .map_or_else(Vec::new, |value| allow(reader, value));
+    if public && !allow.is_empty() {
+        let span = table.get_key_value("allow").map(|(key, _)| key.span());
+        reader.error(
+            span.unwrap_or(key.span()),
+            Fault::new(
+                format!("{owner} is public and has `allow`"),
+                "remove `public = true` if only these peers may reach it, or `allow` if anyone may",
+            ),
+        );
+    }
+    ServiceDraft {
+        name: name.to_owned(),
+        protocols,
+        ranges,
+        mode: table
+            .get("mode")
+            .and_then(|value| reader.choice("mode", value, &MODES, Mode::name)),
+        public,
+        allow,
+        at: reader.place(key.span()),
+    }
+}
+
+fn ranges(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PortRange> {
+    let Some(items) = reader.array("`ports`", value, PORTS_EXAMPLE) else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        reader.error(
+            value.span(),
+            Fault::new("`ports` is empty", format!("write {PORTS_EXAMPLE}")),
+        );
+    }
+    let mut ranges = Vec::new();
+    for item in items {
+        let range = match item.get_ref() {
+            DeValue::Integer(number) => port::from_integer(number).map(|port| port..=port),
+            DeValue::String(text) => port::from_text(text),
+            _ => {
+                reader.wrong_type("an item of `ports`", item, "a port", PORTS_EXAMPLE);
+                continue;
+            }
+        };
+        if let Some(range) = reader.noted(item.span(), range) {
+            ranges.push(PortRange {
+                first: *range.start(),
+                last: *range.end(),
+                at: reader.place(item.span()),
+            });
+        }
+    }
+    ranges
+}
+
+fn protocols(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> BTreeSet<Protocol> {
+    let one = |reader: &mut Reader<'_>, item| {
+        reader.choice("protocol", item, &Protocol::ALL, Protocol::name)
+    };
+    let items = match value.get_ref() {
+        DeValue::String(_) => return one(reader, value).into_iter().collect(),
+        DeValue::Array(items) => items,
+        _ => {
+            reader.wrong_type("`protocol`", value, "a protocol", PROTOCOL_EXAMPLE);
+            return BTreeSet::new();
+        }
+    };
+    if items.is_empty() {
+        reader.error(
+            value.span(),
+            Fault::new(
+                "`protocol` is empty",
+                format!("write {PROTOCOL_EXAMPLE}, or leave it out for tcp"),
+            ),
+        );
+    }
+    let mut protocols = BTreeSet::new();
+    for item in items {
+        if let Some(protocol) = one(reader, item)
+            && !protocols.insert(protocol)
+        {
+            reader.warning(
+                item.span(),
+                Fault::new(format!("`{protocol}` is listed twice"), "remove one"),
+            );
+        }
+    }
+    protocols
+}
+
+fn allow(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<(String, Place)> {
+    let Some(items) = reader.array("`allow`", value, ALLOW_EXAMPLE) else {
+        return Vec::new();
+    };
+    let mut seen = BTreeSet::new();
+    let mut peers = Vec::new();
+    for item in items {
+        let Some(peer) = reader.string("an item of `allow`", item, ALLOW_EXAMPLE) else {
+            continue;
+        };
+        if seen.insert(peer) {
+            peers.push((peer.to_owned(), reader.place(item.span())));
+        } else {
+            reader.warning(
+                item.span(),
+                Fault::new(
+                    format!("peer {} is listed twice", quoted(peer)),
+                    "remove one",
+                ),
+            );
+        }
+    }
+    peers
+}

@@ -1,0 +1,165 @@
+//! TOML's own errors, in the words of an operator.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::de::{DeTable, Error};
+
+use super::diagnostic::{Diagnostic, Fault, Severity};
+use super::duplicate;
+use super::read::Reader;
+use super::source::{Place, SourceFile};
+use super::suggest::{quoted, shown};
+
+/// How many syntax errors of one file are told apart. A file that has more is no registry.
+const MAX_ERRORS: usize = 20;
+/// How many are looked at, since each may cost a pass over the file.
+const MAX_EXAMINED: usize = 200;
+
+/// Parses the text of a file; `None` if it is not TOML, with the errors reported.
+pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTable<'t>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Some(table.into_inner());
+    }
+    report(text, errors, reader);
+    None
+}
+
+/// The parser recovers and goes on, which finds several mistakes at once, and invents some: one
+/// error for each line is told.
+fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
+    errors.sort_by_key(|error| span(error).start);
+    if let Some(open) = unclosed_array(text, &errors) {
+        // Whatever follows was read as if it stood inside the array.
+        errors.retain(|error| span(error).start < open);
+        let fault = Fault::new("this list is not closed", "write `]` after its last item");
+        reader.error(open..open + 1, fault);
+    }
+    errors.truncate(MAX_EXAMINED);
+    let mut line = 0;
+    let mut told = 0;
+    let mut doubled_header = None;
+    for error in &errors {
+        let span = span(error);
+        if is_duplicate(error) {
+            // The keys of a table that is written twice are duplicates because it is one.
+            if let Some(header) = duplicate::header_at(text, span.start) {
+                doubled_header = Some(header);
+            } else if doubled_header.is_some()
+                && duplicate::header_above(text, span.start) == doubled_header
+            {
+                continue;
+            }
+        }
+        let place = reader.place(span.clone());
+        if place.line() == line {
+            continue;
+        }
+        line = place.line();
+        told += 1;
+        if told > MAX_ERRORS {
+            let help = "correct the first ones, and check the file again";
+            reader.error(span, Fault::new("there are more syntax errors", help));
+            return;
+        }
+        reader
+            .report
+            .push(diagnostic(text, error, place, reader.file));
+    }
+}
+
+fn diagnostic(text: &str, error: &Error, place: Place, file: &Arc<SourceFile>) -> Diagnostic {
+    let mut fault = explain(error, place.text());
+    let first = is_duplicate(error)
+        .then(|| duplicate::first_definition(text, span(error)))
+        .flatten()
+        .map(|first| Place::new(file, first));
+    if let Some(first) = &first {
+        fault.message = format!("{}, first at {first}", fault.message);
+    }
+    let diagnostic = Diagnostic::new(Severity::Error, place, fault);
+    match first {
+        Some(first) => diagnostic.related(first, "first written here"),
+        None => diagnostic,
+    }
+}
+
+fn span(error: &Error) -> Range<usize> {
+    error.span().unwrap_or(0..0)
+}
+
+fn is_duplicate(error: &Error) -> bool {
+    error.message() == "duplicate key"
+}
+
+/// The `[` of an array that runs on into what follows it.
+fn unclosed_array(text: &str, sorted: &[Error]) -> Option<usize> {
+    let end = sorted
+        .iter()
+        .find(|error| error.message().starts_with("unclosed array"))?;
+    let first = sorted
+        .iter()
+        .find(|error| error.message().contains("array"))
+        .unwrap_or(end);
+    let before = text.get(..span(first).start)?;
+    before.rmatch_indices('=').find_map(|(equals, _)| {
+        let value = before[equals + 1..].trim_start_matches([' ', '\t']);
+        value.starts_with('[').then(|| before.len() - value.len())
+    })
+}
+
+/// The parser's message says what it met, then what it expected.
+fn explain(error: &Error, text: &str) -> Fault {
+    let (what, expected) = match error.message().split_once(", expected ") {
+        Some((what, "nothing")) => (what, None),
+        Some((what, expected)) => (what, Some(expected)),
+        None => (error.message(), None),
+    };
+    let help = match what {
+        "duplicate key" => {
+            return Fault::new(
+                format!("{} is written twice", quoted(text)),
+                "a key or a table is written once; remove one, or join them",
+            );
+        }
+        "string values must be quoted" | "invalid date" => {
+            return Fault::new(
+                format!("syntax error: {} is not a value", quoted(text)),
+                what_value_was_meant(text),
+            );
+        }
+        "invalid basic string" | "invalid literal string" if text.trim().is_empty() => {
+            return Fault::new(
+                "syntax error: this string is not closed",
+                "write its closing quote on the same line",
+            );
+        }
+        "invalid unquoted key" => {
+            "a name with other characters than letters, digits, `-` and `_` is written in quotes, as in `[interfaces.\"eth*\"]`".to_owned()
+        }
+        "key with no value" => "write `key = value`".to_owned(),
+        _ => match expected {
+            Some(expected) => format!("expected {expected}"),
+            None => "see https://toml.io for how values are written".to_owned(),
+        },
+    };
+    Fault::new(format!("syntax error: {what}"), help)
+}
+
+/// The value that someone who wrote this without quotes or commas probably wanted.
+fn what_value_was_meant(text: &str) -> String {
+    let text = text.trim();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let numbers = words.iter().all(|word| word.parse::<u32>().is_ok());
+    if ["yes", "no", "on", "off", "true", "false"].contains(&text.to_ascii_lowercase().as_str()) {
+        "write `true` or `false`".to_owned()
+    } else if numbers && words.len() > 1 {
+        format!(
+            "write commas between the items: {}",
+            shown(&words.join(", "))
+        )
+    } else {
+        format!("write it in quotes: \"{}\"", shown(text))
+    }
+}

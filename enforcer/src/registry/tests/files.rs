@@ -1,0 +1,282 @@
+//! Which files are read, and what becomes of those that cannot be.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use enforcer_ebpf::Mode;
+
+use super::super::{Diagnostic, Loaded, Origin, Rejected, Source, load, render};
+
+const A: &str = "[services.a]\nports = [1]\n";
+const B: &str = "[services.b]\nports = [2]\n";
+
+/// A directory with `enforcer.toml`, `enforcer.d` and what a test puts there.
+struct Etc(TempDir);
+
+impl Etc {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn with(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn default(&self) -> Result<Loaded, Rejected> {
+        load(&Source::Default {
+            path: self.path("enforcer.toml"),
+            embedded: true,
+        })
+    }
+
+    fn named(&self, name: &str) -> Result<Loaded, Rejected> {
+        load(&Source::Named(self.path(name)))
+    }
+
+    /// The errors with the directory's own name taken out.
+    fn shown(&self, diagnostics: &[Diagnostic]) -> Vec<String> {
+        let directory = format!("{}/", self.0.path().display());
+        diagnostics
+            .iter()
+            .map(|it| {
+                let (file, line, column, message) =
+                    (it.file(), it.line(), it.column(), it.message());
+                format!("{file}:{line}:{column} {message}").replace(&directory, "")
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn rejects(&self, loaded: Result<Loaded, Rejected>, expected: &[&str]) {
+        let rejected = loaded.expect_err("accepted");
+        assert_eq!(self.shown(&rejected.errors), expected);
+        // Whatever was wrong can also be shown.
+        assert!(render(&rejected.errors, true).contains("help"));
+    }
+}
+
+fn names(loaded: &Loaded) -> Vec<&str> {
+    let services = loaded.registry.services();
+    services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect()
+}
+
+fn file_names(loaded: &Loaded) -> Vec<&str> {
+    match &loaded.origin {
+        Origin::Embedded => vec!["(embedded)"],
+        Origin::Files(files) => files
+            .iter()
+            .filter_map(|file| Path::new(file).file_name()?.to_str())
+            .collect(),
+    }
+}
+
+#[test]
+fn fragments_are_read_after_the_file_by_name() {
+    let etc = Etc::new()
+        .with("enforcer.toml", format!("mode = \"audit\"\n{A}"))
+        .with(
+            "enforcer.d/20.toml",
+            "[services.c]\nports = [3]\nallow = [\"p\"]\n",
+        )
+        .with("enforcer.d/10.toml", B)
+        .with(
+            "enforcer.d/30.toml",
+            "[peers.p]\ninterface = \"wg0\"\naddresses = [\"any\"]\n",
+        )
+        // None of these is a fragment.
+        .with("enforcer.d/.40.toml", "broken")
+        .with("enforcer.d/50.toml~", "broken")
+        .with("enforcer.d/README", "broken")
+        .with("enforcer.d/60.TOML", "broken")
+        .with("other.d/70.toml", "broken");
+    symlink("/nowhere", etc.path("enforcer.d/.#10.toml")).unwrap();
+    let loaded = etc.default().unwrap();
+    assert_eq!(names(&loaded), ["a", "b", "c"]);
+    assert_eq!(
+        file_names(&loaded),
+        ["enforcer.toml", "10.toml", "20.toml", "30.toml"]
+    );
+    assert_eq!(loaded.registry.mode(), Mode::Audit);
+    assert_eq!(loaded.registry.peers().len(), 1);
+}
+
+#[test]
+fn fragments_do_without_the_default_file_in_enforce_mode() {
+    let etc = Etc::new().with("enforcer.d/b.toml", B);
+    let loaded = etc.default().unwrap();
+    assert_eq!(names(&loaded), ["b"]);
+    assert_eq!(file_names(&loaded), ["b.toml"]);
+    assert_eq!(loaded.registry.mode(), Mode::Enforce);
+}
+
+#[test]
+fn the_embedded_registry_applies_only_where_nothing_is() {
+    let etc = Etc::new();
+    assert_eq!(etc.default().unwrap().origin, Origin::Embedded);
+    fs::create_dir(etc.path("enforcer.d")).unwrap();
+    assert_eq!(etc.default().unwrap().origin, Origin::Embedded);
+
+    let etc = etc.with("enforcer.toml", "");
+    etc.rejects(
+        etc.default(),
+        &["enforcer.toml:1:1 the registry has no services"],
+    );
+    let etc = Etc::new().with("enforcer.d/a.toml", "# later\n");
+    etc.rejects(
+        etc.default(),
+        &["enforcer.d/a.toml:1:1 the registry has no services"],
+    );
+}
+
+#[test]
+fn on_a_reload_absence_is_an_error() {
+    let etc = Etc::new();
+    let loaded = load(&Source::Default {
+        path: etc.path("enforcer.toml"),
+        embedded: false,
+    });
+    etc.rejects(
+        loaded,
+        &["enforcer.toml:1:1 there is no registry: the file and its fragments are absent"],
+    );
+}
+
+#[test]
+fn a_named_file_has_fragments_of_its_own_and_must_be_there() {
+    let etc = Etc::new()
+        .with("mine.toml", A)
+        .with("mine.d/b.toml", B)
+        .with("gone.d/b.toml", B)
+        .with("plain", A)
+        .with("plain.d/broken.toml", "broken");
+    assert_eq!(names(&etc.named("mine.toml").unwrap()), ["a", "b"]);
+    assert_eq!(names(&etc.named("plain").unwrap()), ["a"]);
+    etc.rejects(
+        etc.named("gone.toml"),
+        &["gone.toml:1:1 cannot read this file: No such file or directory (os error 2)"],
+    );
+}
+
+#[test]
+fn a_name_in_two_files_names_both_places() {
+    let peer = "[peers.p]\ninterface = \"wg0\"\naddresses = [\"any\"]\n";
+    let etc = Etc::new()
+        .with("enforcer.toml", A)
+        .with("enforcer.d/1.toml", format!("\n{A}{peer}"))
+        .with("enforcer.d/2.toml", format!("{peer}{B}"));
+    etc.rejects(
+        etc.default().map_err(|mut rejected| {
+            assert!(rejected.to_string().contains("- first defined here"));
+            // The path in the message is the test's own.
+            rejected.errors.truncate(2);
+            rejected
+        }),
+        &[
+            "enforcer.d/1.toml:2:11 service `a` is already defined at enforcer.toml:1:11",
+            "enforcer.d/2.toml:1:8 peer `p` is already defined at enforcer.d/1.toml:4:8",
+        ],
+    );
+}
+
+#[test]
+fn fragments_hold_services_and_peers_only() {
+    let etc = Etc::new().with("enforcer.toml", A).with(
+        "enforcer.d/1.toml",
+        format!("mode = \"audit\"\n[interfaces.eth0]\n{B}"),
+    );
+    etc.rejects(
+        etc.default(),
+        &[
+            "enforcer.d/1.toml:1:1 `mode` does not belong in a fragment",
+            "enforcer.d/1.toml:2:2 `interfaces` does not belong in a fragment",
+        ],
+    );
+}
+
+#[test]
+fn errors_of_all_files_are_told_and_what_may_be_in_a_broken_one_is_not() {
+    let etc = Etc::new()
+        .with(
+            "enforcer.toml",
+            "mode = \"off\"\n[services.a]\nports = [0]\nallow = [\"p\"]\n",
+        )
+        .with("enforcer.d/1.toml", "[peers.p\n")
+        .with("enforcer.d/2.toml", "[services.b]\nports = [70000]\n");
+    etc.rejects(
+        etc.default(),
+        &[
+            "enforcer.toml:1:8 unknown mode `off`",
+            "enforcer.toml:3:10 port 0 cannot be registered",
+            "enforcer.d/1.toml:1:9 syntax error: unclosed table",
+            "enforcer.d/2.toml:2:10 port `70000` is out of range",
+        ],
+    );
+}
+
+#[test]
+fn what_cannot_be_read_rejects_the_registry() {
+    let etc = Etc::new().with("enforcer.toml", A);
+    fs::create_dir_all(etc.path("enforcer.d/1.toml")).unwrap();
+    symlink("/nowhere/at/all", etc.path("enforcer.d/2.toml")).unwrap();
+    etc.rejects(
+        etc.default(),
+        &[
+            "enforcer.d/1.toml:1:1 cannot read this file: Is a directory (os error 21)",
+            "enforcer.d/2.toml:1:1 cannot read this file: No such file or directory (os error 2)",
+        ],
+    );
+
+    // A link to nothing is not an absent file, and a file is not a directory of fragments.
+    let etc = Etc::new().with("enforcer.d", "");
+    symlink("/nowhere/at/all", etc.path("enforcer.toml")).unwrap();
+    etc.rejects(
+        etc.default(),
+        &[
+            "enforcer.toml:1:1 cannot read this file: No such file or directory (os error 2)",
+            "enforcer.d:1:1 cannot read this directory: Not a directory (os error 20)",
+        ],
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_are_placed() {
+    let etc = Etc::new().with("enforcer.toml", b"# \xc3\xa9\nmode = \"\xc3\xa9\xff\"\n");
+    etc.rejects(
+        etc.default(),
+        &["enforcer.toml:2:10 this is not UTF-8: byte 0xff"],
+    );
+    let etc = Etc::new().with("enforcer.toml", b"# cut \xe8\xaf");
+    etc.rejects(
+        etc.default(),
+        &["enforcer.toml:1:7 this is not UTF-8: byte 0xe8"],
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_not_a_column() {
+    let etc = Etc::new().with("enforcer.toml", format!("\u{feff}mode = \"x\"\n{A}"));
+    etc.rejects(etc.default(), &["enforcer.toml:1:8 unknown mode `x`"]);
+}
+
+#[test]
+fn an_endless_file_is_refused() {
+    let loaded = load(&Source::Named("/dev/zero".into()));
+    let rejected = loaded.unwrap_err();
+    assert_eq!(
+        rejected.errors[0].message(),
+        "this file is larger than 16 MiB"
+    );
+}

@@ -1,0 +1,91 @@
+//! The limits that the design names, met exactly and passed by one.
+
+use std::fmt::Write;
+
+use super::super::{MAX_PEERS, MAX_PORTS, MAX_PREFIXES};
+use super::{accepts, load_text, rejects, summary};
+
+#[test]
+fn ports_count_for_each_protocol() {
+    let text = |last: usize| {
+        format!(
+            "[services.a]\nports = [\"1-2000\"]\nprotocol = [\"tcp\", \"udp\"]\n\
+             [services.b]\nports = [\"3000-{last}\", \"3000-3001\"]\n[services.c]\nports = [7000]\n"
+        )
+    };
+    // 4,000 of service a, one of service c.
+    let last = 3000 + MAX_PORTS - 4_001 - 1;
+    let registry = accepts(&text(last)).registry;
+    assert_eq!(registry.registered_ports().count(), MAX_PORTS);
+    rejects(
+        &text(last + 1),
+        &[
+            "7:10 more than 4,096 ports are registered -- the limit is 4,096 ports in all, counted for each protocol; register fewer, or smaller ranges",
+        ],
+    );
+}
+
+#[test]
+fn a_range_of_all_ports_in_many_services_is_told_in_a_few_errors() {
+    let mut text = String::new();
+    for index in 0..5 {
+        let _ = writeln!(text, "[services.s{index}]\nports = [\"1-65535\"]");
+    }
+    let errors = load_text(&text).unwrap_err().errors;
+    let lines: Vec<_> = errors.iter().map(|error| error.line()).collect();
+    // The limit, passed by the first; then each of the others meets the first.
+    assert_eq!(lines, [2, 4, 6, 8, 10]);
+}
+
+fn peers(count: usize) -> String {
+    let mut text = "[services.a]\nports = [1]\n".to_owned();
+    for index in 0..count {
+        let _ = writeln!(
+            text,
+            "[peers.p{index}]\ninterface = \"wg0\"\naddresses = [\"10.0.0.1\"]"
+        );
+    }
+    text
+}
+
+#[test]
+fn peers_are_limited() {
+    assert_eq!(accepts(&peers(MAX_PEERS)).registry.peers().len(), MAX_PEERS);
+    rejects(
+        &peers(MAX_PEERS + 1),
+        &[
+            "771:8 257 peers are defined -- the limit is 256 peers; put the addresses of several into one",
+        ],
+    );
+}
+
+fn prefixes(count: usize) -> String {
+    let mut text = "[services.a]\nports = [1]\n[peers.p]\ninterface = \"wg0\"\naddresses = [\"any\"]\n[peers.q]\ninterface = \"wg0\"\naddresses = [".to_owned();
+    for index in 0..count - 2 {
+        let _ = write!(text, "\"10.{}.{}.0/24\", ", index / 256, index % 256);
+    }
+    text + "\"10.0.0.0/24\"]\n"
+}
+
+#[test]
+fn prefixes_are_limited_and_one_written_twice_counts_once() {
+    let loaded = accepts(&prefixes(MAX_PREFIXES));
+    assert_eq!(loaded.warnings.len(), 1);
+    rejects(
+        &prefixes(MAX_PREFIXES + 1),
+        &[
+            "6:8 the peers have more than 10,000 address prefixes -- the limit is 10,000 in all; join them into wider prefixes",
+        ],
+    );
+}
+
+#[test]
+fn a_file_full_of_errors_is_told_in_a_few() {
+    let text = "[services.a]\nports = [1]\nports = [2]\n".to_owned() + &"x = = 1\n".repeat(50_000);
+    let errors = load_text(&text).unwrap_err().errors;
+    assert_eq!(errors.len(), 21);
+    assert_eq!(
+        summary(&errors[20..]),
+        ["23:1 there are more syntax errors -- correct the first ones, and check the file again"]
+    );
+}

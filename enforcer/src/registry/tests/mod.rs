@@ -1,0 +1,51 @@
+//! The registry as a whole: texts and files in, a model or diagnostics out.
+
+mod accepted;
+mod files;
+mod limits;
+mod mutations;
+mod peers;
+mod rendering;
+mod services;
+mod syntax;
+mod tables;
+mod warnings;
+
+use super::files::load_texts;
+use super::{Diagnostic, Loaded, Rejected};
+
+/// `line:column message -- help`
+fn summary(diagnostics: &[Diagnostic]) -> Vec<String> {
+    diagnostics
+        .iter()
+        .map(|it| {
+            let (line, column, message) = (it.line(), it.column(), it.message());
+            format!(
+                "{line}:{column} {message} -- {}",
+                it.help().unwrap_or_default()
+            )
+        })
+        .collect()
+}
+
+fn load_text(text: &str) -> Result<Loaded, Rejected> {
+    load_texts(&[("r.toml", text)])
+}
+
+#[track_caller]
+fn accepts(text: &str) -> Loaded {
+    load_text(text.trim_start_matches('\n'))
+        .unwrap_or_else(|rejected| panic!("rejected:\n{rejected}"))
+}
+
+/// The text is rejected with exactly these errors, and line ends of Windows do not move them.
+#[track_caller]
+fn rejects(text: &str, expected: &[&str]) {
+    let text = text.trim_start_matches('\n');
+    for text in [text.to_owned(), text.replace('\n', "\r\n")] {
+        match load_text(&text) {
+            Ok(_) => panic!("accepted:\n{text}"),
+            Err(rejected) => assert_eq!(summary(&rejected.errors), expected),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! A good registry, damaged in a thousand ways: never a panic, and what is accepted is good.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::Config;
+
+use super::super::files::load_texts;
+use super::super::{
+    Diagnostic, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Registry, Rejected, load,
+    render, warn,
+};
+
+const GOOD: &str = include_str!("good.toml");
+
+/// Damage of the kinds that editors, disks and hands do.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip(Index, u8),
+    Delete(Index, usize),
+    Insert(Index, String),
+    SwapLines(Index, Index),
+    CopyLine(Index, Index),
+    Splice(Index, Index, usize),
+    Truncate(Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = any::<Index>;
+    prop_oneof![
+        (at(), 1..=255u8).prop_map(|(at, bits)| Damage::Flip(at, bits)),
+        (at(), 1..40usize).prop_map(|(at, length)| Damage::Delete(at, length)),
+        (at(), piece()).prop_map(|(at, text)| Damage::Insert(at, text)),
+        (at(), at()).prop_map(|(a, b)| Damage::SwapLines(a, b)),
+        (at(), at()).prop_map(|(a, b)| Damage::CopyLine(a, b)),
+        (at(), at(), 1..60usize).prop_map(|(from, to, length)| Damage::Splice(from, to, length)),
+        at().prop_map(Damage::Truncate),
+    ]
+}
+
+/// Text that means something in a registry, or that is hard to show.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec![
+            "[",
+            "]",
+            "\"",
+            "'''",
+            "=",
+            ",",
+            "\n",
+            "\r",
+            "\r\n",
+            "#",
+            ".",
+            "{",
+            "}",
+            "*",
+            "any",
+            "services.",
+            "65535",
+            "0",
+            "-",
+            "1-65535",
+            "\u{feff}",
+            "\u{0}",
+            "\u{1b}[31m",
+            "😀",
+            "\u{301}",
+            "\u{202e}",
+            "\t",
+            "[services.redis]",
+            "\"\\u0000\"",
+            "::ffff:1.2.3.4",
+            "/33",
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,8}",
+        any::<String>(),
+    ]
+}
+
+impl Damage {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let position = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
+        match self {
+            Self::Flip(at, bits) => {
+                let at = position(at, bytes);
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= bits;
+                }
+            }
+            Self::Delete(at, length) => {
+                let start = position(at, bytes);
+                let end = (start + length).min(bytes.len());
+                bytes.drain(start..end);
+            }
+            Self::Insert(at, text) => {
+                let at = position(at, bytes);
+                bytes.splice(at..at, text.bytes());
+            }
+            Self::SwapLines(a, b) => {
+                let mut lines: Vec<_> = bytes.split(|&byte| byte == b'\n').collect();
+                let (a, b) = (a.index(lines.len()), b.index(lines.len()));
+                lines.swap(a, b);
+                *bytes = lines.join(&b'\n');
+            }
+            Self::CopyLine(from, to) => {
+                let mut lines: Vec<_> = bytes.split(|&byte| byte == b'\n').collect();
+                let line = lines[from.index(lines.len())];
+                lines.insert(to.index(lines.len()), line);
+                *bytes = lines.join(&b'\n');
+            }
+            Self::Splice(from, to, length) => {
+                let start = position(from, bytes);
+                let piece = bytes[start..(start + length).min(bytes.len())].to_vec();
+                let to = position(to, bytes);
+                bytes.splice(to..to, piece);
+            }
+            Self::Truncate(at) => bytes.truncate(position(at, bytes)),
+        }
+    }
+}
+
+fn check(result: &Result<Loaded, Rejected>) {
+    match result {
+        Ok(loaded) => {
+            check_registry(&loaded.registry);
+            check_diagnostics(&loaded.warnings);
+            check_diagnostics(&warn(&loaded.registry, &(1..=65535), |_| Some(false)));
+        }
+        Err(rejected) => {
+            assert!(!rejected.errors.is_empty());
+            check_diagnostics(&rejected.errors);
+            check_diagnostics(&rejected.warnings);
+        }
+    }
+}
+
+fn check_diagnostics(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        let plain = diagnostic.render(false);
+        assert!(plain.contains(diagnostic.file()), "{plain}");
+        assert!(
+            !plain.contains(|c: char| c.is_control() && c != '\n'),
+            "{plain:?}"
+        );
+        let place = format!(
+            "{}:{}:{}\n",
+            diagnostic.file(),
+            diagnostic.line(),
+            diagnostic.column()
+        );
+        let whole_file = format!("--> {}\n", diagnostic.file());
+        assert!(
+            plain.contains(&place) || plain.contains(&whole_file),
+            "{place}\n{plain}"
+        );
+        assert!(
+            !diagnostic.message().is_empty() && diagnostic.help().is_some(),
+            "{plain}"
+        );
+        assert!(diagnostic.line() > 0 && diagnostic.column() > 0);
+        diagnostic.render(true);
+        serde_json::to_string(diagnostic).unwrap();
+    }
+    render(diagnostics, false);
+}
+
+/// What the design promises of a registry, said once more and apart from the code that checks it.
+fn check_registry(registry: &Registry) {
+    let name = |name: &str| {
+        let bytes = name.as_bytes();
+        matches!(bytes.len(), 1..=32)
+            && bytes[0] != b'-'
+            && bytes
+                .iter()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    };
+    assert!(!registry.services().is_empty());
+    assert!(registry.services().is_sorted_by(|a, b| a.name < b.name));
+    assert!(registry.peers().is_sorted_by(|a, b| a.name < b.name));
+    assert!(
+        registry
+            .interfaces()
+            .is_sorted_by(|a, b| a.pattern < b.pattern)
+    );
+
+    let ports: Vec<_> = registry
+        .registered_ports()
+        .map(|(protocol, port, _)| (protocol, port))
+        .collect();
+    assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
+    assert!(ports.len() <= MAX_PORTS && ports.iter().all(|&(_, port)| port > 0));
+    for service in registry.services() {
+        assert!(name(&service.name) && !service.ports.is_empty());
+        assert!(!service.public || service.allow.is_empty());
+        assert!(
+            service
+                .allow
+                .iter()
+                .all(|peer| registry.peer(peer).is_some())
+        );
+        assert!(service.ranges.iter().all(|range| range.first <= range.last));
+    }
+    assert!(registry.peers().len() <= MAX_PEERS);
+    let mut prefixes = 0;
+    for peer in registry.peers() {
+        assert!(name(&peer.name) && interface(&peer.interface) && peer.interface != "lo");
+        match &peer.identity {
+            Identity::Key(key) => assert_ne!(key.as_bytes(), &[0; 32]),
+            Identity::Addresses(nets) => {
+                assert!(!nets.is_empty() && nets.iter().all(|net| net.trunc() == *net));
+                prefixes += nets.len();
+            }
+        }
+    }
+    assert!(prefixes <= MAX_PREFIXES);
+    for rule in registry.interfaces() {
+        assert!(
+            interface(rule.pattern.strip_suffix('*').unwrap_or(&rule.pattern))
+                || rule.pattern.ends_with('*')
+        );
+    }
+}
+
+fn interface(name: &str) -> bool {
+    matches!(name.len(), 1..=15)
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+}
+
+#[test]
+fn the_undamaged_registry_is_good() {
+    let loaded = load_texts(&[("r.toml", GOOD)]);
+    assert!(
+        loaded
+            .as_ref()
+            .is_ok_and(|loaded| loaded.warnings.is_empty())
+    );
+    check(&loaded);
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 2_000, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn a_damaged_registry_is_rejected_or_good(damages in prop::collection::vec(damage(), 1..4)) {
+        let mut bytes = GOOD.as_bytes().to_vec();
+        for damage in &damages {
+            damage.apply(&mut bytes);
+        }
+        check(&load_texts(&[("r.toml", &String::from_utf8_lossy(&bytes))]));
+    }
+
+    #[test]
+    fn a_damaged_fragment_is_rejected_or_good(damages in prop::collection::vec(damage(), 1..4)) {
+        let mut bytes = GOOD.as_bytes().to_vec();
+        for damage in &damages {
+            damage.apply(&mut bytes);
+        }
+        let main = "[services.zz]\nports = [1]\n";
+        check(&load_texts(&[("r.toml", main), ("r.d/1.toml", &String::from_utf8_lossy(&bytes))]));
+    }
+
+    #[test]
+    fn any_text_is_rejected_or_good(text in any::<String>()) {
+        check(&load_texts(&[("r.toml", &text)]));
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 200, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn any_bytes_in_a_file_are_rejected_or_good(
+        damages in prop::collection::vec(damage(), 1..4),
+        bytes in prop::collection::vec(any::<u8>(), 0..8),
+        at: Index,
+    ) {
+        let mut file = GOOD.as_bytes().to_vec();
+        for damage in &damages {
+            damage.apply(&mut file);
+        }
+        let at = at.index(file.len() + 1);
+        file.splice(at..at, bytes);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r.toml");
+        std::fs::write(&path, &file).unwrap();
+        check(&load(&super::super::Source::Named(path)));
+    }
+}

@@ -1,0 +1,235 @@
+//! Other people's eBPF programs: two instructions that return one number.
+//!
+//! They are made by hand through the bpf system call, so that the lab needs no compiler and shares
+//! no code with the loader that it tests.
+
+use std::ffi::c_long;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::netns::Netns;
+
+const PROG_LOAD: c_long = 5;
+const PROG_QUERY: c_long = 16;
+const LINK_CREATE: c_long = 28;
+
+/// Where a program sits, and so what its number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP in the driver.
+    XdpNative,
+    /// XDP in the stack's generic receive path.
+    XdpGeneric,
+    /// tcx, ingress.
+    Tcx,
+    /// cgroup_skb, ingress.
+    Cgroup,
+}
+
+/// XDP_DROP.
+pub const XDP_DROP: i32 = 1;
+/// XDP_PASS.
+pub const XDP_PASS: i32 = 2;
+/// TCX_PASS: accepts the packet and asks no later program.
+pub const TCX_PASS: i32 = 0;
+/// TCX_DROP.
+pub const TCX_DROP: i32 = 2;
+/// A cgroup program that denies.
+pub const CGROUP_DENY: i32 = 0;
+/// A cgroup program that allows.
+pub const CGROUP_ALLOW: i32 = 1;
+
+impl Hook {
+    fn program_type(self) -> u32 {
+        match self {
+            Self::XdpNative | Self::XdpGeneric => 6,
+            Self::Tcx => 3,
+            Self::Cgroup => 8,
+        }
+    }
+
+    fn attach_type(self) -> u32 {
+        match self {
+            Self::Cgroup => 0,
+            Self::XdpNative | Self::XdpGeneric => 37,
+            Self::Tcx => 46,
+        }
+    }
+
+    fn link_flags(self) -> u32 {
+        match self {
+            Self::XdpGeneric => 1 << 1,
+            Self::XdpNative => 1 << 2,
+            Self::Tcx | Self::Cgroup => 0,
+        }
+    }
+}
+
+/// A program that stays attached for as long as this value lives.
+#[derive(Debug)]
+pub struct Foreign {
+    _link: OwnedFd,
+}
+
+impl Foreign {
+    /// Attaches a program that returns `number` to an interface of a namespace.
+    pub fn on_interface(
+        namespace: &Netns,
+        interface: &str,
+        hook: Hook,
+        number: i32,
+    ) -> Result<Self> {
+        let index = namespace.ifindex(interface)?;
+        // The kernel looks the index up in the namespace of the caller.
+        let link = namespace.run(|| link(hook, number, index))?;
+        let link = link.with_context(|| format!("failed to attach {hook:?} to {interface}"))?;
+        Ok(Self { _link: link })
+    }
+
+    /// Attaches a cgroup_skb/ingress program that returns `number`.
+    pub fn on_cgroup(cgroup: &Path, number: i32) -> Result<Self> {
+        let directory = File::open(cgroup).context("failed to open the cgroup")?;
+        let target = u32::try_from(directory.as_raw_fd())?;
+        let link = link(Hook::Cgroup, number, target).context("failed to attach to the cgroup")?;
+        Ok(Self { _link: link })
+    }
+}
+
+/// How many programs sit on a hook of an interface in the namespace of the caller.
+pub fn programs_on(interface: u32, hook: Hook) -> io::Result<u32> {
+    let mut attributes = Query {
+        target: interface,
+        attach_type: hook.attach_type(),
+        ..Query::default()
+    };
+    bpf(PROG_QUERY, &mut attributes)?;
+    Ok(attributes.count)
+}
+
+/// How many cgroup_skb/ingress programs sit on a cgroup itself.
+pub fn programs_on_cgroup(cgroup: &Path) -> io::Result<u32> {
+    let directory = File::open(cgroup)?;
+    let target = u32::try_from(directory.as_raw_fd()).map_err(io::Error::other)?;
+    programs_on(target, Hook::Cgroup)
+}
+
+fn link(hook: Hook, number: i32, target: u32) -> io::Result<OwnedFd> {
+    let program = load(hook, number)?;
+    let mut attributes = Link {
+        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        target,
+        attach_type: hook.attach_type(),
+        flags: hook.link_flags(),
+        ..Link::default()
+    };
+    bpf(LINK_CREATE, &mut attributes).and_then(owned)
+}
+
+fn load(hook: Hook, number: i32) -> io::Result<OwnedFd> {
+    let instructions = [
+        // r0 = number
+        Instruction {
+            code: 0xb7,
+            immediate: number,
+            ..Instruction::default()
+        },
+        // exit
+        Instruction {
+            code: 0x95,
+            ..Instruction::default()
+        },
+    ];
+    let license = c"GPL";
+    let mut attributes = Load {
+        kind: hook.program_type(),
+        count: 2,
+        instructions: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        attach_type: hook.attach_type(),
+        ..Load::default()
+    };
+    bpf(PROG_LOAD, &mut attributes).and_then(owned)
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct Instruction {
+    code: u8,
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+/// The part of `union bpf_attr` that BPF_PROG_LOAD reads.
+#[derive(Default)]
+#[repr(C)]
+struct Load {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+}
+
+/// The part of `union bpf_attr` that BPF_LINK_CREATE reads.
+#[derive(Default)]
+#[repr(C)]
+struct Link {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: u32,
+    padding: u32,
+    expected_revision: u64,
+}
+
+/// The part of `union bpf_attr` that BPF_PROG_QUERY reads and writes.
+#[derive(Default)]
+#[repr(C)]
+struct Query {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    revision: u64,
+}
+
+/// Marks the structs above: plain integers in the kernel's layout, every byte initialised.
+trait Attributes {}
+impl Attributes for Load {}
+impl Attributes for Link {}
+impl Attributes for Query {}
+
+fn bpf<T: Attributes>(command: c_long, attributes: &mut T) -> io::Result<RawFd> {
+    let size = size_of::<T>();
+    // SAFETY: `attributes` is a prefix of the kernel's union for this command (zeroes stand for the
+    // rest), and what its pointers name outlives the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawFd::try_from(done).map_err(io::Error::other)
+}
+
+fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}

@@ -1,0 +1,249 @@
+//! What the lab puts outside its namespaces, and how it comes off again on every way out.
+//!
+//! Three kinds of object outlive a namespace: child processes, directories (pins on bpffs, cgroups,
+//! scratch files) and the bpffs mount. The first two are noted here before they are made, and the
+//! mount bears our name. Normal ends and panics
+//! drop the owners; SIGINT and SIGTERM end in [`exit_on_signal`]; after a SIGKILL the next start
+//! sweeps what names a process that is gone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::{Pid, Signal};
+
+/// Where pins live.
+pub const BPFFS: &str = "/sys/fs/bpf";
+/// What every object of the lab is called, before process id and number.
+const PREFIX: &str = "enforcer-lab-";
+
+static NOTED: Mutex<Noted> = Mutex::new(Noted {
+    children: BTreeSet::new(),
+    directories: BTreeSet::new(),
+});
+
+struct Noted {
+    children: BTreeSet<u32>,
+    directories: BTreeSet<PathBuf>,
+}
+
+fn noted() -> MutexGuard<'static, Noted> {
+    NOTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory tree that goes when this value goes.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes `parent/enforcer-lab-<pid>-<number>`.
+    pub fn create(parent: &Path, number: u32) -> Result<Self> {
+        let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        noted().directories.insert(path.clone());
+        let made = Self(path);
+        fs::create_dir(&made.0)
+            .with_context(|| format!("failed to make directory {}", made.0.display()))?;
+        Ok(made)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        remove_tree(&self.0);
+        noted().directories.remove(&self.0);
+    }
+}
+
+/// Removes a tree on any of the file systems the lab uses.
+///
+/// cgroup directories hold files that cannot be unlinked, yet go with `rmdir`.
+fn remove_tree(path: &Path) {
+    if fs::remove_dir_all(path).is_err() {
+        let _ = fs::remove_dir(path);
+    }
+}
+
+/// Starts a child and notes it in one step, so that no signal falls in between.
+pub(super) fn spawn_registered(command: &mut Command) -> io::Result<Child> {
+    let mut noted = noted();
+    let child = command.spawn()?;
+    noted.children.insert(child.id());
+    Ok(child)
+}
+
+pub(super) fn forget_child(id: u32) {
+    noted().children.remove(&id);
+}
+
+/// The source that marks a bpffs of ours in the mount table, also for the run after a SIGKILL.
+const MOUNT_SOURCE: &str = "enforcer-lab";
+
+/// Mounts bpffs where the machine has none.
+pub fn ensure_bpffs() -> Result<()> {
+    // One at a time: trials start side by side.
+    let _noted = noted();
+    if bpffs_source()?.is_some() {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount(MOUNT_SOURCE, BPFFS, "bpf", flags, Some(c"mode=700"))
+        .with_context(|| format!("failed to mount bpffs at {BPFFS}"))
+}
+
+/// Undoes a mount of the lab's own, unless somebody has something in it.
+pub fn release_bpffs() -> Result<()> {
+    let _noted = noted();
+    release_bpffs_while_nobody_mounts()
+}
+
+fn release_bpffs_while_nobody_mounts() -> Result<()> {
+    let ours = bpffs_source()?.is_some_and(|source| source == MOUNT_SOURCE);
+    // The kernel itself pins two iterators, `maps.debug` and `progs.debug`.
+    let empty = || {
+        fs::read_dir(BPFFS).is_ok_and(|entries| {
+            entries
+                .flatten()
+                .all(|entry| entry.file_name().to_string_lossy().ends_with(".debug"))
+        })
+    };
+    if ours && empty() {
+        unmount(BPFFS, UnmountFlags::empty()).context("failed to unmount our bpffs")?;
+    }
+    Ok(())
+}
+
+/// What is mounted as bpffs at the usual place, by its source.
+fn bpffs_source() -> Result<Option<String>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("failed to read mounts")?;
+    Ok(mounts.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let source = filesystem.strip_prefix("bpf ")?.split(' ').next()?;
+        (mount.split(' ').nth(4) == Some(BPFFS)).then(|| source.to_owned())
+    }))
+}
+
+/// Removes what earlier runs left whose process is gone.
+pub fn sweep() {
+    for parent in swept_directories() {
+        for path in lab_entries(&parent, |owner| !Path::new("/proc").join(owner).exists()) {
+            remove_tree(&path);
+        }
+    }
+}
+
+/// What this process has put outside its namespaces and not taken away.
+pub fn leftovers() -> Vec<String> {
+    let own = std::process::id().to_string();
+    let mut found: Vec<String> = swept_directories()
+        .iter()
+        .flat_map(|parent| lab_entries(parent, |owner| owner == own))
+        .map(|path| format!("directory {}", path.display()))
+        .collect();
+    let noted = noted();
+    found.extend(noted.children.iter().map(|id| format!("process {id}")));
+    found
+}
+
+/// Whether another live process has a lab too.
+pub fn another_run() -> bool {
+    let own = std::process::id().to_string();
+    swept_directories().iter().any(|parent| {
+        let theirs = |owner: &str| owner != own && Path::new("/proc").join(owner).exists();
+        !lab_entries(parent, theirs).is_empty()
+    })
+}
+
+fn swept_directories() -> Vec<PathBuf> {
+    let mut parents = vec![PathBuf::from(BPFFS), std::env::temp_dir()];
+    parents.extend(cgroup2_root());
+    parents
+}
+
+fn lab_entries(parent: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_string_lossy()
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.split('-').next())
+                .is_some_and(&wanted)
+        })
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The root of the cgroup2 hierarchy, also on hybrid hosts.
+pub fn cgroup2_root() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        filesystem.starts_with("cgroup2 ").then(|| point.into())
+    })
+}
+
+/// The write end of the pipe that wakes the cleaning thread.
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_signal(_: libc::c_int) {
+    let byte = 0_u8;
+    // SAFETY: write is async-signal-safe, and the byte lives on this frame.
+    unsafe { libc::write(WAKE.load(Ordering::Relaxed), (&raw const byte).cast(), 1) };
+}
+
+/// From here on SIGINT and SIGTERM clean up and exit with 130.
+pub fn exit_on_signal() -> Result<()> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .context("failed to make the signal pipe")?;
+    WAKE.store(write.as_raw_fd(), Ordering::Relaxed);
+    // The write end must stay open for as long as the handler may run: for ever.
+    std::mem::forget(write);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if fs::File::from(read).read_exact(&mut [0]).is_ok() {
+                clean_up_and_exit();
+            }
+        })?;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let handler: extern "C" fn(libc::c_int) = on_signal;
+        // SAFETY: the handler only writes one byte to a pipe.
+        unsafe { libc::signal(signal, handler as *const () as libc::sighandler_t) };
+    }
+    Ok(())
+}
+
+fn clean_up_and_exit() -> ! {
+    // Held to the end, so that no trial that still runs can make anything new.
+    let noted = noted();
+    for &id in &noted.children {
+        if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        }
+    }
+    for directory in &noted.directories {
+        remove_tree(directory);
+    }
+    if let Err(error) = release_bpffs_while_nobody_mounts() {
+        eprintln!("{error:#}");
+    }
+    eprintln!("\ninterrupted: everything that the lab made is gone");
+    std::process::exit(130)
+}

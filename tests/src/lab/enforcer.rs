@@ -1,0 +1,380 @@
+//! The enforcer, driven from outside: its command line in, its JSON and exit codes out.
+
+use std::fmt::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use enforcer_ebpf::{Guard, Reason, Verdict};
+use serde::de::DeserializeOwned;
+
+use super::command::{Daemon, Finished, eventually, finish};
+use super::netns::Netns;
+use super::report::{Checked, Counter, Explanation, Status};
+use super::topology::Lab;
+
+/// How long a counter or a state may take to show, on a loaded machine.
+pub const SETTLE: Duration = Duration::from_secs(6);
+
+/// The registry of the trials: the port table of the background document, and what it lacks.
+pub const REGISTRY: &str = r#"
+[services.elasticsearch]
+ports = [9200]
+[services.redis]
+ports = [6379]
+[services.influxdb3]
+ports = [8087]
+[services.mattermost]
+ports = [8065]
+[services.grafana]
+ports = [3000]
+[services.minio]
+ports = ["9000-9001"]
+[services.gitea]
+ports = [3001]
+[services.hashivault]
+ports = [8200]
+[services.traefik]
+ports = [8080, 8443]
+public = true
+
+[services.metrics]
+ports = [9100]
+protocol = ["tcp", "udp"]
+allow = ["collector"]
+[services.statsd]
+ports = [8125]
+protocol = "udp"
+[services.diameter]
+ports = [3868]
+protocol = "sctp"
+
+[peers.collector]
+interface = "wg0"
+addresses = ["10.10.0.5/32", "fd00:10::5/128"]
+"#;
+
+/// Which guards `up` is to attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guards {
+    /// The wire guards alone.
+    Wire,
+    /// The socket guard alone.
+    Socket,
+    /// Both, as in production.
+    Both,
+}
+
+impl Guards {
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wire => "wire",
+            Self::Socket => "socket",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether a guard is among them.
+    pub fn include(self, guard: Guard) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Wire => guard == Guard::Wire,
+            Self::Socket => guard == Guard::Socket,
+        }
+    }
+
+    /// The exit code of `up` and `status`: one guard alone is degraded.
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::Both => 0,
+            Self::Wire | Self::Socket => 3,
+        }
+    }
+}
+
+/// The built enforcer, on the host of one lab.
+#[derive(Debug)]
+pub struct Enforcer<'lab> {
+    binary: PathBuf,
+    lab: &'lab Lab,
+    config: Option<PathBuf>,
+}
+
+impl<'lab> Enforcer<'lab> {
+    /// With the registry of the trials.
+    pub fn new(binary: &Path, lab: &'lab Lab) -> Result<Self> {
+        let enforcer = Self {
+            config: Some(lab.scratch().join("enforcer.toml")),
+            ..Self::with_default_registry(binary, lab)
+        };
+        enforcer.registry(REGISTRY)?;
+        Ok(enforcer)
+    }
+
+    /// With whatever the enforcer itself takes for its registry.
+    pub fn with_default_registry(binary: &Path, lab: &'lab Lab) -> Self {
+        Self {
+            binary: binary.to_path_buf(),
+            lab,
+            config: None,
+        }
+    }
+
+    /// The binary under test.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Writes the registry file.
+    pub fn registry(&self, text: &str) -> Result<()> {
+        let path = self.config_path()?;
+        std::fs::write(path, text).context("failed to write the registry")
+    }
+
+    /// The registry file.
+    pub fn config_path(&self) -> Result<&Path> {
+        self.config
+            .as_deref()
+            .context("the default registry has no file")
+    }
+
+    /// A command in the host's namespace.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        self.command_in(&self.lab.host, arguments)
+    }
+
+    /// A command in some namespace of the lab: never in the machine's own.
+    pub fn command_in(&self, namespace: &Netns, arguments: &[&str]) -> Result<Command> {
+        ensure!(
+            namespace.inode()? != Netns::own()?.inode()?,
+            "refusing to run the enforcer in the machine's own network namespace"
+        );
+        let mut command = namespace.command(&self.binary);
+        command.arg("--pin-dir").arg(self.lab.pin_dir());
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        command.args(arguments);
+        command.env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET");
+        Ok(command)
+    }
+
+    /// Runs a command to its end.
+    pub fn call(&self, arguments: &[&str]) -> Result<Finished> {
+        finish(self.command(arguments)?, "")
+    }
+
+    /// Runs a command and insists on its exit code.
+    pub fn expect(&self, arguments: &[&str], code: i32) -> Result<Finished> {
+        let finished = self.call(arguments)?;
+        ensure!(
+            finished.code == Some(code),
+            "expected exit code {code}, but {finished}"
+        );
+        Ok(finished)
+    }
+
+    /// `up --guards …`, which must leave exactly these guards.
+    pub fn up(&self, guards: Guards) -> Result<()> {
+        self.expect(&["up", "--guards", guards.name()], guards.exit_code())?;
+        let (_, status) = self.status()?;
+        for guard in Guard::ALL {
+            let attached = status.guards.iter().any(|line| line.guard == guard.name());
+            ensure!(
+                attached == guards.include(guard),
+                "`up --guards {}` left these guards: {:?}",
+                guards.name(),
+                status.guards
+            );
+        }
+        Ok(())
+    }
+
+    /// `down`.
+    pub fn down(&self) -> Result<()> {
+        self.expect(&["down"], 0).map(drop)
+    }
+
+    /// `reload`.
+    pub fn reload(&self) -> Result<()> {
+        self.expect(&["reload"], 0).map(drop)
+    }
+
+    /// `status --json`, with its exit code.
+    pub fn status(&self) -> Result<(Option<i32>, Status)> {
+        let finished = self.call(&["status", "--json"])?;
+        let status = json(&finished)?;
+        Ok((finished.code, status))
+    }
+
+    /// `counters --json`.
+    pub fn counters(&self) -> Result<Counters> {
+        let finished = self.expect(&["counters", "--json"], 0)?;
+        json(&finished).map(Counters)
+    }
+
+    /// `explain --json` of a described packet.
+    pub fn explain(&self, packet: &[&str]) -> Result<Explanation> {
+        let finished = self.expect(&[&["explain", "--json"], packet].concat(), 0)?;
+        json(&finished)
+    }
+
+    /// `check --json`, with its exit code.
+    pub fn check(&self) -> Result<(Option<i32>, Checked)> {
+        let finished = self.call(&["check", "--json"])?;
+        let checked = json(&finished)?;
+        Ok((finished.code, checked))
+    }
+
+    /// Starts `run` and waits for its READY.
+    pub fn run(&self, arguments: &[&str]) -> Result<Daemon> {
+        let path = self.lab.scratch().join("notify");
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).context("failed to make the notify socket")?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut command = self.command(&[&["run"], arguments].concat())?;
+        let log = std::fs::File::create(self.lab.scratch().join("run.log"))?;
+        command
+            .env("NOTIFY_SOCKET", &path)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let mut daemon = Daemon::spawn(command)?;
+        let mut message = [0; 4096];
+        loop {
+            match socket.recv(&mut message) {
+                Ok(length) if says_ready(&message[..length]) => return Ok(daemon),
+                Ok(_) => {}
+                Err(error) => {
+                    let ended = daemon.wait(Duration::ZERO)?;
+                    bail!(
+                        "`enforcer run` never said READY ({error}; ended: {ended:?}):\n{}",
+                        self.run_log()
+                    );
+                }
+            }
+        }
+    }
+
+    /// What the last `run` wrote.
+    pub fn run_log(&self) -> String {
+        std::fs::read_to_string(self.lab.scratch().join("run.log")).unwrap_or_default()
+    }
+
+    /// Waits until a guard has counted at least `packets` for a reason and port.
+    pub fn expect_counted(
+        &self,
+        guard: Guard,
+        reason: Reason,
+        port: Port<'_>,
+        packets: u64,
+    ) -> Result<()> {
+        let mut last = Counters(Vec::new());
+        let counted = eventually(SETTLE, || match self.counters() {
+            Ok(counters) => {
+                let enough = counters.count(guard, reason, port) >= packets;
+                last = counters;
+                enough.then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        counted.unwrap_or_else(|| {
+            bail!(
+                "expected the {guard} guard to count at least {packets} packets of \
+                 {port} as `{reason}`, but the counters are\n{last}"
+            )
+        })
+    }
+
+    /// What the enforcer says of itself, for the message of a failed trial.
+    pub fn diagnosis(&self) -> String {
+        let mut text = String::new();
+        for arguments in [&["status"][..], &["counters", "--json"]] {
+            match self.call(arguments) {
+                Ok(finished) => _ = writeln!(text, "{finished}"),
+                Err(error) => _ = writeln!(text, "{error:#}"),
+            }
+        }
+        text
+    }
+}
+
+fn says_ready(message: &[u8]) -> bool {
+    message
+        .split(|&byte| byte == b'\n')
+        .any(|line| line == b"READY=1")
+}
+
+fn json<T: DeserializeOwned>(finished: &Finished) -> Result<T> {
+    serde_json::from_str(&finished.stdout)
+        .with_context(|| format!("not the JSON that the design promises: {finished}"))
+}
+
+/// A registered port, as counters name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Port<'a>(pub &'a str, pub u16);
+
+impl std::fmt::Display for Port<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+/// The rows of `counters --json`.
+#[derive(Clone, Debug)]
+pub struct Counters(pub Vec<Counter>);
+
+impl Counters {
+    /// Packets that a guard counted for a reason and port.
+    ///
+    /// Drops that showed no registered port are counted without one; they count here too.
+    pub fn count(&self, guard: Guard, reason: Reason, port: Port<'_>) -> u64 {
+        let portless = matches!(
+            reason,
+            Reason::LoopbackAddress | Reason::HeaderChain | Reason::Malformed
+        );
+        self.0
+            .iter()
+            .filter(|row| row.guard == guard.name() && row.reason == reason.name())
+            .filter(|row| match row.port {
+                Some(number) => number == port.1 && row.protocol.as_deref() == Some(port.0),
+                None => portless,
+            })
+            .map(|row| row.packets)
+            .sum()
+    }
+
+    /// Packets of any reason with this verdict, of any port.
+    pub fn total(&self, guard: Guard, verdict: Verdict) -> u64 {
+        self.0
+            .iter()
+            .filter(|row| row.guard == guard.name() && row.verdict == verdict.name())
+            .map(|row| row.packets)
+            .sum()
+    }
+}
+
+impl std::fmt::Display for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("  (none)");
+        }
+        for row in &self.0 {
+            let port = row.port.map_or("-".to_owned(), |port| port.to_string());
+            writeln!(
+                f,
+                "  {:<14} {:<5} {port:>5} {:<7} {:<5} {:<20} {:>6}",
+                row.service.as_deref().unwrap_or("-"),
+                row.protocol.as_deref().unwrap_or("-"),
+                row.guard,
+                row.verdict,
+                row.reason,
+                row.packets
+            )?;
+        }
+        Ok(())
+    }
+}

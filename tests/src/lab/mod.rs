@@ -1,0 +1,25 @@
+//! A lab of network namespaces, real services and real clients, and a remote control for the
+//! enforcer that is under test.
+
+pub mod bpf;
+pub mod cleanup;
+pub mod client;
+pub mod command;
+pub mod enforcer;
+pub mod frames;
+pub mod leaks;
+pub mod netns;
+pub mod redis;
+pub mod report;
+pub mod server;
+pub mod session;
+pub mod topology;
+pub mod transport;
+pub mod wire;
+
+pub use client::{Ask, Conversation, Outcome, Patience};
+pub use enforcer::{Enforcer, Guards, Port};
+pub use netns::Netns;
+pub use server::Server;
+pub use topology::Lab;
+pub use transport::Transport;

@@ -1,0 +1,124 @@
+//! Network namespaces that exist only as descriptors of this process.
+//!
+//! No name under `/run/netns` is made: when the process dies, by whatever signal, the kernel takes
+//! its namespaces, interfaces, routes and rules away with it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+/// A network namespace, alive for as long as this value.
+#[derive(Debug)]
+pub struct Netns {
+    name: &'static str,
+    fd: OwnedFd,
+}
+
+impl Netns {
+    /// Makes a namespace with nothing in it but a loopback interface that is down.
+    pub fn new(name: &'static str) -> Result<Self> {
+        // unshare moves one thread, so a thread that ends right after is all it takes.
+        let fd = thread::scope(|scope| scope.spawn(unshared).join())
+            .map_err(|_| anyhow::anyhow!("the thread that makes namespaces panicked"))?
+            .with_context(|| format!("failed to make network namespace `{name}`"))?;
+        Ok(Self { name, fd })
+    }
+
+    /// The namespace that this process was started in: the machine's own.
+    pub fn own() -> Result<Self> {
+        let file = File::open("/proc/self/ns/net").context("failed to open our own namespace")?;
+        Ok(Self {
+            name: "own",
+            fd: file.into(),
+        })
+    }
+
+    /// What the lab calls it; the kernel knows no name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The inode that tells namespaces apart.
+    pub fn inode(&self) -> Result<u64> {
+        let stat = rustix::fs::fstat(&self.fd).context("failed to stat a namespace")?;
+        Ok(stat.st_ino)
+    }
+
+    /// A path by which other programs can name it (`ip link set eth0 netns PATH`).
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
+    }
+
+    /// Runs `work` in the namespace, on a thread of its own; sockets made there stay there.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let outcome = thread::scope(|scope| {
+            scope
+                .spawn(|| enter(self.fd.as_fd()).map(|()| work()))
+                .join()
+        });
+        match outcome {
+            Ok(done) => done.with_context(|| format!("failed to enter namespace `{}`", self.name)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Writes one setting, named as sysctl names it with slashes (`net/ipv4/ip_forward`).
+    pub fn sysctl(&self, setting: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys").join(setting);
+        self.run(|| std::fs::write(&path, value))?
+            .with_context(|| format!("failed to set {setting} to `{value}` in `{}`", self.name))
+    }
+
+    /// Reads one setting, whole.
+    ///
+    /// In one read into a large buffer: lists such as `ip_local_reserved_ports` come back cut
+    /// short when they are read piece by piece.
+    pub fn read_sysctl(&self, setting: &str) -> Result<String> {
+        let path = Path::new("/proc/sys").join(setting);
+        self.run(|| -> io::Result<String> {
+            let mut buffer = vec![0; 1 << 16];
+            let length = io::Read::read(&mut File::open(&path)?, &mut buffer)?;
+            buffer.truncate(length);
+            Ok(String::from_utf8_lossy(&buffer).trim().to_owned())
+        })?
+        .with_context(|| format!("failed to read {setting} in `{}`", self.name))
+    }
+
+    /// The index of one of its interfaces.
+    pub fn ifindex(&self, interface: &str) -> Result<u32> {
+        self.run(|| if_nametoindex(interface))?
+            .with_context(|| format!("no interface `{interface}` in `{}`", self.name))
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Moves the calling thread; async-signal-safe, so that it may stand between fork and exec.
+pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).map_err(Into::into)
+}
+
+fn unshared() -> io::Result<OwnedFd> {
+    // SAFETY: only the network namespace is left behind; no descriptor table or memory that other
+    // threads rely on is unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+fn if_nametoindex(interface: &str) -> io::Result<u32> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    Ok(rustix::net::netdevice::name_to_index(socket, interface)?)
+}

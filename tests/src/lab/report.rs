@@ -1,0 +1,111 @@
+//! The JSON that the enforcer promises to scripts, field by field.
+//!
+//! Unknown and missing fields are errors: a shape that drifts from the contract fails every trial
+//! that reads it.
+
+use serde::Deserialize;
+
+/// One row of `counters --json`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Counter {
+    pub service: Option<String>,
+    pub protocol: Option<String>,
+    pub port: Option<u16>,
+    pub guard: String,
+    pub verdict: String,
+    pub reason: String,
+    pub audited: bool,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// `status --json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Status {
+    pub schema: u32,
+    pub state: String,
+    pub generation: u64,
+    pub services: u64,
+    pub registered_ports: u64,
+    pub guards: Vec<GuardLine>,
+    pub uncovered: Vec<Uncovered>,
+    pub peers: Vec<PeerLine>,
+    pub bypassed: Vec<Bypassed>,
+}
+
+/// One attached guard.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct GuardLine {
+    pub guard: String,
+    pub hook: String,
+    pub interface: Option<String>,
+    pub ifindex: Option<u32>,
+    pub peers: u64,
+}
+
+/// An outside interface without a guard.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Uncovered {
+    pub interface: String,
+    pub why: String,
+}
+
+/// A peer of the registry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct PeerLine {
+    pub name: String,
+    pub state: String,
+}
+
+/// Drops by the socket guard behind a wire guard.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Bypassed {
+    pub interface: String,
+    pub packets: u64,
+}
+
+/// `explain --json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Explanation {
+    pub schema: u32,
+    pub verdict: String,
+    pub reason: String,
+    pub service: Option<String>,
+    pub peer: Option<String>,
+    pub rule: u32,
+}
+
+/// `check --json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Checked {
+    pub errors: Vec<Finding>,
+    pub warnings: Vec<Finding>,
+}
+
+/// One error or warning about a registry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Finding {
+    pub file: String,
+    pub line: Option<u64>,
+    pub column: Option<u64>,
+    pub message: String,
+    pub help: Option<String>,
+}

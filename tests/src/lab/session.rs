@@ -1,0 +1,68 @@
+//! One run of the program: what it needs, and that it leaves the machine as it found it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::cleanup;
+use super::leaks::Before;
+
+/// Programs of other packages that the lab runs.
+const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
+
+/// Says what is missing on this machine, in one sentence.
+pub fn require_machine() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        let line: Vec<String> = std::env::args().collect();
+        bail!(
+            "this needs root, to make network namespaces and attach programs in them: \
+             sudo {}",
+            line.join(" ")
+        );
+    }
+    for tool in TOOLS {
+        ensure!(
+            is_installed(tool),
+            "`{tool}` is not installed: run cargo xtask setup"
+        );
+    }
+    ensure!(
+        cleanup::cgroup2_root().is_some(),
+        "no cgroup2 file system is mounted: mount -t cgroup2 none /sys/fs/cgroup"
+    );
+    Ok(())
+}
+
+fn is_installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
+}
+
+/// The enforcer that was named, or the one that was built beside this program.
+pub fn find_enforcer(named: Option<PathBuf>) -> Result<PathBuf> {
+    let path = match named {
+        Some(path) => path,
+        None => std::env::current_exe()
+            .context("failed to find our own program")?
+            .with_file_name("enforcer"),
+    };
+    path.canonicalize()
+        .ok()
+        .filter(|path| Path::is_file(path))
+        .with_context(|| format!("no enforcer at {}: run cargo xtask build", path.display()))
+}
+
+/// Does `work` between a look around before and a look around after; leaks are an error.
+pub fn leaving_no_trace<T>(work: impl FnOnce() -> T) -> Result<T> {
+    cleanup::exit_on_signal()?;
+    cleanup::sweep();
+    let before = Before::look()?;
+    let done = work();
+    let leaks = before.leaked().context("failed to look for leaks")?;
+    ensure!(
+        leaks.is_empty(),
+        "the run left behind: {}",
+        leaks.join(", ")
+    );
+    Ok(done)
+}

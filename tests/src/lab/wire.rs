@@ -1,0 +1,149 @@
+//! A packet socket: raw frames out of an interface, and an eye on what comes back.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with};
+
+use super::command::timespec;
+use super::netns::Netns;
+
+/// An `AF_PACKET` socket on one interface.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+}
+
+/// Something that came back from a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// A listener accepted our SYN.
+    SynAck,
+    /// A datagram from the service.
+    Datagram,
+    /// A reset, or an ICMP error.
+    Rejection,
+}
+
+impl Wire {
+    /// Opens the interface of a namespace.
+    pub fn open(namespace: &Netns, interface: &str) -> Result<Self> {
+        let index = namespace.ifindex(interface)?;
+        let socket = namespace
+            .run(|| packet_socket(index))?
+            .with_context(|| format!("failed to open a packet socket on {interface}"))?;
+        Ok(Self { socket })
+    }
+
+    /// Sends one frame.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        loop {
+            match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
+                Ok(_) => return Ok(()),
+                // The queue is full: the interface catches up within a moment.
+                Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => {
+                    std::thread::yield_now();
+                }
+                Err(error) => return Err(error).context("failed to send a frame"),
+            }
+        }
+    }
+
+    /// The first frame until `deadline` that `wanted` makes something of.
+    pub fn expect<T>(
+        &self,
+        deadline: Instant,
+        mut wanted: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut watched = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut watched, Some(&timespec(left))) {
+                Ok(0) => return Ok(None),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("failed to wait for a frame"),
+            }
+            match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => {
+                    if let Some(found) = wanted(&buffer[..length]) {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("failed to receive a frame"),
+            }
+        }
+    }
+}
+
+/// What a frame says to our `port`, if it comes from the service's port `from`.
+pub fn sign(frame: &[u8], from: u16, port: u16) -> Option<Sign> {
+    let packet = SlicedPacket::from_ethernet(frame).ok()?;
+    match packet.transport? {
+        TransportSlice::Tcp(tcp) => {
+            let ours = tcp.source_port() == from && tcp.destination_port() == port;
+            match (ours, tcp.rst(), tcp.syn() && tcp.ack()) {
+                (true, true, _) => Some(Sign::Rejection),
+                (true, false, true) => Some(Sign::SynAck),
+                _ => None,
+            }
+        }
+        TransportSlice::Udp(udp) => {
+            let ours = udp.source_port() == from && udp.destination_port() == port;
+            ours.then_some(Sign::Datagram)
+        }
+        // An error quotes the packet that it answers: IP header, then both ports.
+        TransportSlice::Icmpv4(icmp) => {
+            quotes(icmp.payload(), port, from).then_some(Sign::Rejection)
+        }
+        TransportSlice::Icmpv6(icmp) => {
+            quotes(icmp.payload(), port, from).then_some(Sign::Rejection)
+        }
+        _ => None,
+    }
+}
+
+fn quotes(quoted: &[u8], source: u16, destination: u16) -> bool {
+    let wanted = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    quoted.windows(4).any(|window| window == wanted)
+}
+
+/// The source address of an IP frame.
+pub fn source(frame: &[u8]) -> Option<IpAddr> {
+    match SlicedPacket::from_ethernet(frame).ok()?.net? {
+        NetSlice::Ipv4(ip) => Some(ip.header().source_addr().into()),
+        NetSlice::Ipv6(ip) => Some(ip.header().source_addr().into()),
+        _ => None,
+    }
+}
+
+fn packet_socket(index: u32) -> io::Result<OwnedFd> {
+    // Protocol 0 hears nothing until bind names both protocol and interface.
+    let socket = socket_with(
+        AddressFamily::PACKET,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    // SAFETY: sockaddr_ll is plain integers, for which zeroes are valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
+        .map_err(io::Error::other)?
+        .to_be();
+    address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
+    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: the address is a whole sockaddr_ll, and its length is given.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if bound == 0 {
+        Ok(socket)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

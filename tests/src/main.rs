@@ -1,0 +1,89 @@
+//! `enforcer-tests`: the scenarios against a built enforcer, and the demo.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use enforcer_tests::lab::session::{find_enforcer, leaving_no_trace, require_machine};
+use enforcer_tests::{demo, scenarios};
+
+/// Runs the scenarios against a built enforcer, on the running kernel.
+#[derive(Parser)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}",
+    after_help = ""
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the trials (the default).
+    Run(Run),
+    /// Run the controls alone, without any enforcer.
+    Controls(libtest_mimic::Arguments),
+    /// Show attacks succeed without the enforcer and fail with it.
+    Demo(Binary),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    binary: Binary,
+    #[command(flatten)]
+    trials: libtest_mimic::Arguments,
+}
+
+#[derive(Args)]
+struct Binary {
+    /// The enforcer under test; the one beside this program if absent.
+    #[arg(long, value_name = "PATH")]
+    enforcer: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("enforcer-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(run) => {
+            let enforcer = find_enforcer(run.binary.enforcer)?;
+            trials(run.trials, scenarios::trials(&enforcer))
+        }
+        Command::Controls(arguments) => trials(arguments, scenarios::controls()),
+        Command::Demo(binary) => {
+            require_machine()?;
+            let enforcer = find_enforcer(binary.enforcer)?;
+            leaving_no_trace(|| demo::run(&enforcer))??;
+            println!("The throwaway host is gone. Nothing on this machine itself was touched.");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn trials(
+    mut arguments: libtest_mimic::Arguments,
+    trials: Vec<libtest_mimic::Trial>,
+) -> Result<ExitCode> {
+    // Most of a trial is waiting for silence, yet loading programs is work for a whole core.
+    arguments.test_threads.get_or_insert(2);
+    if arguments.list {
+        return Ok(libtest_mimic::run(&arguments, trials).exit_code());
+    }
+    require_machine()?;
+    let conclusion = leaving_no_trace(|| libtest_mimic::run(&arguments, trials))?;
+    Ok(conclusion.exit_code())
+}

@@ -1,0 +1,238 @@
+//! Row 11: the same segment, disguised by options, fragments and extension headers.
+
+use enforcer_ebpf::Reason;
+
+use crate::lab::frames::number::{DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
+use crate::lab::frames::{V4, chain, v6, v6_fragment};
+use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
+use crate::lab::{Port, Server, Transport};
+use crate::scenarios::attack::Attack;
+use crate::scenarios::shot::{Shot, from_lan};
+
+use Reason::{HeaderChain, UntrustedInterface};
+
+const TCP: Port<'static> = Port("tcp", 8087);
+const UDP: Port<'static> = Port("udp", 8125);
+/// A port that the registry does not know, for what pretends to be harmless.
+const HARMLESS: u16 = 8888;
+
+/// Record route: 39 bytes, the pointer at the first free slot (RFC 791).
+const RECORD_ROUTE: [u8; 40] = {
+    let mut option = [0; 40];
+    option[0] = 7;
+    option[1] = 39;
+    option[2] = 4;
+    option
+};
+
+pub(super) fn attacks() -> Vec<Attack> {
+    let mut attacks = options();
+    attacks.extend(fragments());
+    attacks.extend(overlaps());
+    attacks.extend(chains());
+    attacks.extend(v6_fragments());
+    attacks
+}
+
+/// A listener on the host's LAN addresses, and frames at it.
+fn raw(
+    name: &'static str,
+    port: Port<'static>,
+    craft: impl Fn() -> (Shot, Vec<Vec<u8>>) + Send + Sync + Clone + 'static,
+) -> Attack {
+    Attack::new(name, port, move |lab| {
+        let transport = if port.0 == "udp" {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
+        let listen = |address: &str| Server::start(&lab.host, transport, address, "service");
+        let servers = (
+            listen(&format!("{HOST_LAN}:{}", port.1))?,
+            listen(&format!("[{HOST_LAN6}]:{}", port.1))?,
+        );
+        from_lan(lab, servers, craft.clone())
+    })
+}
+
+fn options() -> Vec<Attack> {
+    let with = |name, options: &'static [u8]| {
+        raw(name, TCP, move || {
+            let shot = Shot::v4(TCP);
+            let packet = V4::new(GHOST, HOST_LAN)
+                .options(options)
+                .packet(shot.protocol, &shot.segment());
+            (shot, vec![shot.framed(&packet)])
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    vec![
+        with("row_11_ipv4_options::one_word_of_no_operation", &[1; 4]),
+        with("row_11_ipv4_options::forty_bytes_of_no_operation", &[1; 40])
+            .shown_as("8087 behind 40 bytes of IPv4 options"),
+        with("row_11_ipv4_options::record_route", &RECORD_ROUTE),
+        with("row_11_ipv4_options::router_alert", &[148, 4, 0, 0]),
+    ]
+}
+
+fn fragments() -> Vec<Attack> {
+    let cut = |name, port: Port<'static>, size, backwards: bool| {
+        raw(name, port, move || {
+            let shot = Shot::v4(port);
+            let mut parts = V4::new(GHOST, HOST_LAN)
+                .identification(shot.source)
+                .fragments(shot.protocol, &shot.segment(), size);
+            if backwards {
+                parts.reverse();
+            }
+            (shot, parts.iter().map(|part| shot.framed(part)).collect())
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    vec![
+        cut("row_11_ipv4_fragments::udp", UDP, 16, false),
+        cut("row_11_ipv4_fragments::backwards", UDP, 8, true),
+        // RFC 1858: the ports in one fragment, the flags in the next.
+        cut("row_11_ipv4_fragments::tiny", Port("tcp", 8200), 8, false)
+            .shown_as("tiny fragments: the SYN flag in the second"),
+    ]
+}
+
+/// Fragments that say different things about the same bytes (RFC 3128, RFC 5722).
+fn overlaps() -> Vec<Attack> {
+    let ipv4 = raw("row_11_overlapping_fragments::ipv4", UDP, || {
+        let shot = Shot::v4(UDP);
+        let header = V4::new(GHOST, HOST_LAN).identification(shot.source);
+        let (harmless, real) = (shot.at(HARMLESS).segment(), shot.segment());
+        let parts = [
+            header.fragment(shot.protocol, &harmless[..8], 0, true),
+            header.fragment(shot.protocol, &real[..16], 0, true),
+            header.fragment(shot.protocol, &real[16..], 16, false),
+        ];
+        (shot, parts.iter().map(|part| shot.framed(part)).collect())
+    })
+    .refused_by_the_stack("a queue with overlapping fragments is discarded whole")
+    .held_by_wire(UntrustedInterface);
+    let ipv6 = raw("row_11_overlapping_fragments::ipv6", UDP, || {
+        let shot = Shot::v6(UDP);
+        let (harmless, real) = (shot.at(HARMLESS).segment(), shot.segment());
+        let parts = [
+            v6_fragment(shot.protocol, &harmless[..8], 0, true, shot.source.into()),
+            v6_fragment(shot.protocol, &real[..16], 0, true, shot.source.into()),
+            v6_fragment(shot.protocol, &real[16..], 16, false, shot.source.into()),
+        ];
+        let framed = |part: &Vec<u8>| shot.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, part));
+        (shot, parts.iter().map(framed).collect())
+    })
+    .refused_by_the_stack("a queue with overlapping fragments is discarded whole")
+    .held_by_wire(UntrustedInterface);
+    vec![ipv4, ipv6]
+}
+
+fn chains() -> Vec<Attack> {
+    let behind = |name, port: Port<'static>, headers: &'static [u8], on_the_wire| {
+        raw(name, port, move || {
+            let shot = Shot::v6(port);
+            let (first, bytes) = chain(headers, shot.protocol, &shot.segment());
+            let packet = v6(GHOST6, HOST_LAN6, first, &bytes);
+            (shot, vec![shot.framed(&packet)])
+        })
+        .held_by_wire(on_the_wire)
+        .held_by_socket(UntrustedInterface)
+    };
+    vec![
+        behind(
+            "row_11_ipv6_chains::hop_by_hop",
+            TCP,
+            &[HOP_BY_HOP],
+            UntrustedInterface,
+        ),
+        behind(
+            "row_11_ipv6_chains::all_kinds",
+            TCP,
+            &[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION],
+            UntrustedInterface,
+        ),
+        behind(
+            "row_11_ipv6_chains::udp",
+            UDP,
+            &[DESTINATION; 3],
+            UntrustedInterface,
+        ),
+        behind(
+            "row_11_ipv6_chains::eight",
+            TCP,
+            &[DESTINATION; 8],
+            UntrustedInterface,
+        ),
+        behind(
+            "row_11_ipv6_chains::nine",
+            TCP,
+            &[DESTINATION; 9],
+            HeaderChain,
+        ),
+        behind(
+            "row_11_ipv6_chains::sixty",
+            TCP,
+            &[DESTINATION; 60],
+            HeaderChain,
+        ),
+    ]
+}
+
+fn v6_fragments() -> Vec<Attack> {
+    // A datagram behind headers of which the last ones travel inside the fragments.
+    let cut = |name, port: Port<'static>, inside: &'static [u8], size: usize| {
+        raw(name, port, move || {
+            let shot = Shot::v6(port);
+            let (first, bytes) = chain(inside, shot.protocol, &shot.segment());
+            let last = (bytes.len() - 1) / size;
+            let frames = bytes.chunks(size).enumerate().map(|(index, part)| {
+                let id = shot.source.into();
+                let part = v6_fragment(first, part, index * size, index < last, id);
+                shot.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
+            });
+            (shot, frames.collect())
+        })
+    };
+    let behind_hop_by_hop = raw("row_11_ipv6_fragments::behind_hop_by_hop", UDP, || {
+        let shot = Shot::v6(UDP);
+        let segment = shot.segment();
+        let frames =
+            [(0, true, &segment[..16]), (16, false, &segment[16..])].map(|(offset, more, part)| {
+                let id = shot.source.into();
+                let fragment = v6_fragment(shot.protocol, part, offset, more, id);
+                let (first, bytes) = chain(&[HOP_BY_HOP], FRAGMENT, &fragment);
+                shot.framed(&v6(GHOST6, HOST_LAN6, first, &bytes))
+            });
+        (shot, frames.to_vec())
+    });
+    let harmless_first = raw("row_11_ipv6_fragments::ports_in_the_second", UDP, || {
+        let shot = Shot::v6(UDP);
+        let (first, bytes) = chain(&[DESTINATION], shot.protocol, &shot.segment());
+        let frames =
+            [(0, true, &bytes[..8]), (8, false, &bytes[8..])].map(|(offset, more, part)| {
+                let part = v6_fragment(first, part, offset, more, shot.source.into());
+                shot.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
+            });
+        (shot, frames.to_vec())
+    });
+    vec![
+        cut("row_11_ipv6_fragments::atomic", TCP, &[], 1024).held_by_both(UntrustedInterface),
+        cut("row_11_ipv6_fragments::udp", UDP, &[], 8).held_by_both(UntrustedInterface),
+        cut(
+            "row_11_ipv6_fragments::behind_headers",
+            UDP,
+            &[DESTINATION],
+            16,
+        )
+        .held_by_both(UntrustedInterface),
+        behind_hop_by_hop.held_by_both(UntrustedInterface),
+        cut("row_11_ipv6_fragments::tiny_tcp", TCP, &[], 8)
+            .refused_by_the_stack("a first fragment must hold the whole TCP header (RFC 8200)")
+            .held_by_wire(UntrustedInterface),
+        harmless_first
+            .refused_by_the_stack("a first fragment must hold the whole chain (RFC 8200)")
+            .held_by_wire(HeaderChain),
+    ]
+}

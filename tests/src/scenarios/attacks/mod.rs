@@ -1,0 +1,20 @@
+//! Every attack, by the row of the table that it belongs to.
+
+mod disguised;
+mod in_company;
+mod reach;
+mod tagged;
+mod transports;
+
+use super::attack::Attack;
+
+/// All of them.
+pub fn all() -> Vec<Attack> {
+    let mut attacks = reach::attacks();
+    attacks.extend(disguised::attacks());
+    attacks.extend(tagged::attacks());
+    attacks.extend(transports::attacks());
+    attacks.extend(in_company::attacks());
+    attacks.sort_by_key(|attack| attack.name);
+    attacks
+}

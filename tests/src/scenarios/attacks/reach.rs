@@ -1,0 +1,381 @@
+//! Rows 1, 2, 5 to 8, 10, 13, 14, 18: who may reach for which address, through which interface.
+
+use anyhow::Result;
+use enforcer_ebpf::Reason;
+
+use crate::lab::frames::Ends;
+use crate::lab::redis::{Redis, ping};
+use crate::lab::topology::{
+    CT, GHOST, HOST_BRIDGE, HOST_LAN, HOST_LAN6, HOST_WG, HOST_WG_MAC, HOST_WG6, PEER, STRANGER,
+    STRANGER6,
+};
+use crate::lab::{Ask, Conversation, Lab, Netns, Port, Server, Transport};
+use crate::scenarios::attack::{Attack, Strike};
+use crate::scenarios::shot::{Shot, from_lan, from_lan_as_peer, from_peer};
+
+use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
+
+pub(super) fn attacks() -> Vec<Attack> {
+    let mut attacks = loopback();
+    attacks.extend(weak_host());
+    attacks.extend(published());
+    attacks.extend(ipv6());
+    attacks.extend(peers());
+    attacks.extend(later());
+    attacks
+}
+
+/// Serves TCP on the host and asks it from a neighbour.
+pub(super) fn asked<'lab>(
+    lab: &'lab Lab,
+    service: &str,
+    token: &str,
+    from: &'lab Netns,
+    ask: Ask,
+) -> Result<Strike<'lab>> {
+    let server = Server::start(&lab.host, Transport::Tcp, service, token)?;
+    Ok(Box::new(move |patience| {
+        let _server = &server;
+        ask.ask(from, patience)
+    }))
+}
+
+fn tcp(to: &str) -> Ask {
+    Ask::new(Transport::Tcp, to)
+}
+
+fn loopback() -> Vec<Attack> {
+    vec![
+        Attack::new("row_01_route_localnet::tcp", Port("tcp", 3000), |lab| {
+            lab.host.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
+            // The attacker's own 127.0.0.1 must be gone for it to leave, and to answer, by eth0.
+            lab.lan.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
+            lab.lan.ip(&format!(
+                "addr flush dev lo\nroute replace 127.0.0.1/32 via {HOST_LAN}"
+            ))?;
+            asked(
+                lab,
+                "127.0.0.1:3000",
+                "grafana",
+                &lab.lan,
+                tcp("127.0.0.1:3000"),
+            )
+        })
+        .held_by_wire(LoopbackAddress)
+        .held_by_socket(UntrustedInterface)
+        .shown_as("Grafana on 127.0.0.1:3000, by route_localnet"),
+        Attack::new("row_01_route_localnet::udp", Port("udp", 8125), |lab| {
+            lab.host.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
+            let server = Server::start(&lab.host, Transport::Udp, "127.0.0.1:8125", "statsd")?;
+            from_lan(lab, server, || {
+                let ends = Ends::V4(GHOST, std::net::Ipv4Addr::LOCALHOST);
+                let shot = Shot::between(ends, Port("udp", 8125));
+                (shot, vec![shot.frame()])
+            })
+        })
+        .held_by_wire(LoopbackAddress)
+        .held_by_socket(UntrustedInterface),
+        Attack::new(
+            "row_02_dnat_before_the_martian_check",
+            Port("tcp", 3001),
+            |lab| {
+                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
+                lab.publish_like_netavark(3001, 80)?;
+                from_lan(lab, server, || {
+                    let ends = Ends::V4(GHOST, std::net::Ipv4Addr::LOCALHOST);
+                    let shot = Shot::between(ends, Port("tcp", 3001));
+                    (shot, vec![shot.frame()])
+                })
+            },
+        )
+        .held_by_wire(LoopbackAddress)
+        .shown_as("127.0.0.1:3001 on eth0, sent on by DNAT"),
+    ]
+}
+
+fn weak_host() -> Vec<Attack> {
+    vec![
+        Attack::new("row_05_weak_host_model::ipv4", Port("tcp", 8200), |lab| {
+            lab.route_from_lan(HOST_WG)?;
+            let ask = tcp(&format!("{HOST_WG}:8200"));
+            asked(lab, &format!("{HOST_WG}:8200"), "hashivault", &lab.lan, ask)
+        })
+        .held_by_both(UntrustedInterface)
+        .shown_as("Vault on the WireGuard address, through eth0"),
+        Attack::new("row_05_weak_host_model::ipv6", Port("tcp", 8200), |lab| {
+            lab.lan
+                .ip(&format!("route replace {HOST_WG6}/128 via {HOST_LAN6}"))?;
+            let ask = tcp(&format!("[{HOST_WG6}]:8200"));
+            asked(
+                lab,
+                &format!("[{HOST_WG6}]:8200"),
+                "hashivault",
+                &lab.lan,
+                ask,
+            )
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new(
+            "row_05_weak_host_model::with_a_peers_source",
+            Port("tcp", 9100),
+            |lab| {
+                let server = Server::start(
+                    &lab.host,
+                    Transport::Tcp,
+                    &format!("{HOST_WG}:9100"),
+                    "metrics",
+                )?;
+                from_lan_as_peer(lab, server, || {
+                    let shot = Shot::between(Ends::V4(PEER, HOST_WG), Port("tcp", 9100));
+                    (shot, vec![shot.frame()])
+                })
+            },
+        )
+        .held_by_both(UntrustedInterface),
+        Attack::new(
+            "row_14_peers::an_allowed_address_through_eth0",
+            Port("udp", 9100),
+            |lab| {
+                let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:9100", "metrics")?;
+                from_lan_as_peer(lab, server, || {
+                    let shot = Shot::between(Ends::V4(PEER, HOST_LAN), Port("udp", 9100));
+                    (shot, vec![shot.frame()])
+                })
+            },
+        )
+        .held_by_both(UntrustedInterface),
+    ]
+}
+
+fn published() -> Vec<Attack> {
+    vec![
+        Attack::new(
+            "row_06_accidental_publish::redis_on_0.0.0.0",
+            Port("tcp", 6379),
+            |lab| {
+                let redis = Redis::start(lab)?;
+                Ok(Box::new(move |patience| {
+                    let _redis = &redis;
+                    ping(&lab.lan, &format!("{HOST_LAN}:6379"), patience)
+                }))
+            },
+        )
+        .held_by_both(UntrustedInterface)
+        .shown_as("Redis published on 0.0.0.0:6379"),
+        Attack::new(
+            "row_06_accidental_publish::on_[::]",
+            Port("tcp", 9000),
+            |lab| {
+                let ask = tcp(&format!("[{HOST_LAN6}]:9000"));
+                asked(lab, "[::]:9000", "minio", &lab.lan, ask)
+            },
+        )
+        .held_by_both(UntrustedInterface)
+        .shown_as("MinIO on [::]:9000, over IPv6"),
+        Attack::new(
+            "row_07_published_container_port",
+            Port("tcp", 3001),
+            |lab| {
+                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
+                lab.publish_like_netavark(3001, 80)?;
+                let ask = tcp(&format!("{HOST_LAN}:3001"));
+                Ok(Box::new(move |patience| {
+                    let _server = &server;
+                    ask.ask(&lab.lan, patience)
+                }))
+            },
+        )
+        .held_by_wire(UntrustedInterface),
+        Attack::new("row_18_any_address_to_our_mac", Port("tcp", 8065), |lab| {
+            let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:8065", "mattermost")?;
+            lab.host.nft(&format!(
+                "table ip careless {{
+                   chain prerouting {{
+                     type nat hook prerouting priority -100; policy accept;
+                     iifname eth0 tcp dport 8065 dnat to {CT}:8065
+                   }}
+                 }}"
+            ))?;
+            lab.route_from_lan([8, 8, 8, 8].into())?;
+            let ask = tcp("8.8.8.8:8065");
+            Ok(Box::new(move |patience| {
+                let _server = &server;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_wire(UntrustedInterface)
+        .shown_as("8.8.8.8:8065 to our MAC, sent on by DNAT"),
+    ]
+}
+
+fn ipv6() -> Vec<Attack> {
+    vec![
+        Attack::new("row_08_ipv6::v6_only_listener", Port("tcp", 9200), |lab| {
+            let service = format!("[{HOST_LAN6}]:9200");
+            asked(lab, &service, "elasticsearch", &lab.lan, tcp(&service))
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new(
+            "row_08_ipv6::dual_stack_listener_over_ipv4",
+            Port("tcp", 9200),
+            |lab| {
+                let ask = tcp(&format!("{HOST_LAN}:9200"));
+                asked(lab, "[::]:9200", "elasticsearch", &lab.lan, ask)
+            },
+        )
+        .held_by_both(UntrustedInterface)
+        .shown_as("Elasticsearch on [::]:9200, over IPv4"),
+        Attack::new(
+            "row_08_ipv6::dual_stack_udp_over_ipv4",
+            Port("udp", 8125),
+            |lab| {
+                let server = Server::start(&lab.host, Transport::Udp, "[::]:8125", "statsd")?;
+                let ask = Ask::new(Transport::Udp, &format!("{HOST_LAN}:8125"));
+                Ok(Box::new(move |patience| {
+                    let _server = &server;
+                    ask.ask(&lab.lan, patience)
+                }))
+            },
+        )
+        .held_by_both(UntrustedInterface),
+        // A dual-stack UDP socket takes these for datagrams of the IPv4 peer, and answers by IPv4.
+        Attack::new(
+            "row_08_ipv6::a_v4_mapped_source_through_eth0",
+            Port("udp", 9100),
+            |lab| {
+                let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
+                from_lan_as_peer(lab, server, || {
+                    let ends = Ends::V6(PEER.to_ipv6_mapped(), HOST_LAN6);
+                    let shot = Shot::between(ends, Port("udp", 9100));
+                    (shot, vec![shot.frame()])
+                })
+            },
+        )
+        .held_by_both(UntrustedInterface),
+        Attack::new(
+            "row_08_ipv6::a_v4_mapped_source_through_wg0",
+            Port("udp", 9100),
+            |lab| {
+                let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
+                from_peer(lab, server, || {
+                    let ends = Ends::V6(PEER.to_ipv6_mapped(), HOST_WG6);
+                    let shot = Shot::between(ends, Port("udp", 9100));
+                    (shot, vec![shot.framed_to(HOST_WG_MAC, &shot.packet())])
+                })
+            },
+        )
+        .held_by_both(UnknownPeer),
+        Attack::new(
+            "row_08_ipv6::v4_mapped_loopback_on_the_wire",
+            Port("tcp", 9200),
+            |lab| {
+                let server =
+                    Server::start(&lab.host, Transport::Tcp, "[::]:9200", "elasticsearch")?;
+                from_lan(lab, server, || {
+                    let mapped = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+                    let ends = Ends::V6(crate::lab::topology::GHOST6, mapped);
+                    let shot = Shot::between(ends, Port("tcp", 9200));
+                    (shot, vec![shot.frame()])
+                })
+            },
+        )
+        .refused_by_the_stack("no route leads to a v4-mapped destination")
+        .held_by_wire(LoopbackAddress),
+    ]
+}
+
+fn peers() -> Vec<Attack> {
+    let metrics = Port("tcp", 9100);
+    vec![
+        Attack::new("row_14_peers::an_unknown_peer", metrics, |lab| {
+            let ask = tcp(&format!("{HOST_WG}:9100")).from(&format!("{STRANGER}:0"));
+            asked(lab, "0.0.0.0:9100", "metrics", &lab.peer, ask)
+        })
+        .held_by_both(UnknownPeer),
+        Attack::new("row_14_peers::an_unknown_peer_over_ipv6", metrics, |lab| {
+            let ask = tcp(&format!("[{HOST_WG6}]:9100")).from(&format!("[{STRANGER6}]:0"));
+            asked(lab, "[::]:9100", "metrics", &lab.peer, ask)
+        })
+        .held_by_both(UnknownPeer),
+        Attack::new(
+            "row_14_peers::an_allowed_peer_at_another_service",
+            Port("tcp", 8087),
+            |lab| {
+                let ask = tcp(&format!("{HOST_WG}:8087")).from(&format!("{PEER}:0"));
+                asked(lab, &format!("{HOST_WG}:8087"), "influxdb3", &lab.peer, ask)
+            },
+        )
+        .held_by_both(UntrustedInterface)
+        .shown_as("a WireGuard peer that nobody allowed, at 8087"),
+        Attack::new(
+            "row_14_peers::an_allowed_peer_at_the_lan_address",
+            Port("tcp", 9200),
+            |lab| {
+                lab.peer
+                    .ip(&format!("route replace {HOST_LAN}/32 via {HOST_WG}"))?;
+                let ask = tcp(&format!("{HOST_LAN}:9200")).from(&format!("{PEER}:0"));
+                asked(lab, "0.0.0.0:9200", "elasticsearch", &lab.peer, ask)
+            },
+        )
+        .held_by_both(UntrustedInterface),
+        // podman0 is an inside interface and has no wire guard: its containers meet the other one.
+        Attack::new(
+            "row_14_peers::a_container_at_the_hosts_socket",
+            Port("tcp", 8087),
+            |lab| {
+                let service = format!("{HOST_BRIDGE}:8087");
+                asked(lab, &service, "influxdb3", &lab.ct, tcp(&service))
+            },
+        )
+        .held_by_socket(UntrustedInterface)
+        .shown_as("a container at a socket of the host, 8087"),
+    ]
+}
+
+fn later() -> Vec<Attack> {
+    vec![
+        Attack::new(
+            "row_10_an_interface_that_appears_later",
+            Port("tcp", 9200),
+            |lab| {
+                let server =
+                    Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
+                let ask = tcp("192.168.78.1:9200");
+                Ok(Box::new(move |patience| {
+                    let _server = &server;
+                    // Made anew each time, so also after `up`.
+                    let _ = lab.host.ip("link del eth1");
+                    lab.host.ip(&format!(
+                        "link add eth1 type veth peer name eth1 netns {}
+                     addr add 192.168.78.1/24 dev eth1
+                     link set eth1 up",
+                        lab.lan.path()
+                    ))?;
+                    lab.lan
+                        .ip("addr add 192.168.78.2/24 dev eth1\nlink set eth1 up")?;
+                    ask.ask(&lab.lan, patience)
+                }))
+            },
+        )
+        .held_by_socket(UntrustedInterface),
+        Attack::new(
+            "row_13_a_connection_from_before",
+            Port("tcp", 9200),
+            |lab| {
+                let server =
+                    Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
+                let mut open = Conversation::open(&lab.lan, &format!("{HOST_LAN}:9200"))?;
+                Ok(Box::new(move |patience| {
+                    let before = server.received();
+                    let outcome = open.ask(patience)?;
+                    anyhow::ensure!(
+                        outcome.reached() || server.received() == before,
+                        "no answer came, but the service received the data: {outcome}"
+                    );
+                    Ok(outcome)
+                }))
+            },
+        )
+        .held_by_both(UntrustedInterface),
+    ]
+}

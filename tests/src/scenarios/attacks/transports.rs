@@ -1,0 +1,141 @@
+//! Rows 15 and 22: transports and destinations beside the plain ones.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use enforcer_ebpf::Reason;
+
+use crate::lab::frames::Ends;
+use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
+use crate::lab::{Ask, Port, Server, Transport};
+use crate::scenarios::attack::Attack;
+use crate::scenarios::shot::{Shot, from_lan, group_mac};
+
+use super::reach::asked;
+use Reason::UntrustedInterface;
+
+const STATSD: Port<'static> = Port("udp", 8125);
+
+pub(super) fn attacks() -> Vec<Attack> {
+    let mut attacks = beside_tcp();
+    attacks.extend(datagrams());
+    attacks
+}
+
+fn beside_tcp() -> Vec<Attack> {
+    vec![
+        Attack::new("row_15_mptcp_listener", Port("tcp", 9200), |lab| {
+            let service =
+                Server::start(&lab.host, Transport::Mptcp, "0.0.0.0:9200", "elasticsearch")?;
+            let ask = Ask::new(Transport::Mptcp, &format!("{HOST_LAN}:9200"));
+            Ok(Box::new(move |patience| {
+                let _service = &service;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new("row_15_syncookies_always", Port("tcp", 9200), |lab| {
+            lab.host.sysctl("net/ipv4/tcp_syncookies", "2")?;
+            let ask = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
+            asked(lab, "0.0.0.0:9200", "elasticsearch", &lab.lan, ask)
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new("row_15_connected_udp", STATSD, |lab| {
+            let service = Server::connected_udp(
+                &lab.host,
+                "0.0.0.0:8125",
+                &format!("{}:4444", crate::lab::topology::LAN),
+                "statsd",
+            )?;
+            let ask = Ask::new(Transport::Udp, &format!("{HOST_LAN}:8125")).from("0.0.0.0:4444");
+            Ok(Box::new(move |patience| {
+                let _service = &service;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new("row_15_sctp", Port("sctp", 3868), |lab| {
+            from_lan(lab, (), || {
+                let shot = Shot::v4(Port("sctp", 3868));
+                (shot, vec![shot.frame()])
+            })
+        })
+        .refused_by_the_stack("this kernel has no SCTP and says so by ICMP")
+        .held_by_wire(UntrustedInterface),
+    ]
+}
+
+fn datagrams() -> Vec<Attack> {
+    // A group that the service has joined, or a broadcast address.
+    let to_many = |name, destination: IpAddr| {
+        Attack::new(name, STATSD, move |lab| {
+            let eth0 = lab.host.ifindex("eth0")?;
+            let any = if destination.is_ipv4() {
+                "0.0.0.0:8125"
+            } else {
+                "[::]:8125"
+            };
+            let server = if destination.is_multicast() {
+                Server::multicast(&lab.host, any, destination, eth0, "statsd")?
+            } else {
+                Server::start(&lab.host, Transport::Udp, any, "statsd")?
+            };
+            let ends = match destination {
+                IpAddr::V4(group) => Ends::V4(GHOST, group),
+                IpAddr::V6(group) => Ends::V6(GHOST6, group),
+            };
+            from_lan(lab, server, move || {
+                let shot = Shot::between(ends, STATSD);
+                (
+                    shot,
+                    vec![shot.framed_to(group_mac(destination), &shot.packet())],
+                )
+            })
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    let lite = |name, service: &'static str, to: String| {
+        Attack::new(name, STATSD, move |lab| {
+            let server = Server::start(&lab.host, Transport::UdpLite, service, "statsd")?;
+            let ask = Ask::new(Transport::UdpLite, &to);
+            Ok(Box::new(move |patience| {
+                let _server = &server;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    let mut attacks = vec![
+        to_many("row_22_datagrams::broadcast", Ipv4Addr::BROADCAST.into()),
+        to_many(
+            "row_22_datagrams::subnet_broadcast",
+            Ipv4Addr::new(192, 168, 77, 255).into(),
+        ),
+        to_many(
+            "row_22_datagrams::multicast",
+            Ipv4Addr::new(239, 1, 2, 3).into(),
+        ),
+        to_many(
+            "row_22_datagrams::ipv6_multicast",
+            Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x77).into(),
+        ),
+    ];
+    if Transport::UdpLite.is_supported() {
+        attacks.extend([
+            lite(
+                "row_22_datagrams::udp_lite",
+                "0.0.0.0:8125",
+                format!("{HOST_LAN}:8125"),
+            ),
+            lite(
+                "row_22_datagrams::udp_lite_ipv6",
+                "[::]:8125",
+                format!("[{HOST_LAN6}]:8125"),
+            ),
+        ]);
+    } else {
+        eprintln!(
+            "this kernel has no UDP-Lite sockets (retired in Linux 7.1): row 22 goes without"
+        );
+    }
+    attacks
+}

@@ -1,0 +1,287 @@
+//! Reload, bad registries, audit: how a policy changes, and how it does not.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use enforcer_ebpf::{Guard, Reason};
+use libtest_mimic::Trial;
+
+use crate::lab::enforcer::REGISTRY;
+use crate::lab::{Guards, Patience, Port};
+
+use super::super::runner::{Rig, answered, expect_state, trial, unanswered};
+use super::{ELASTICSEARCH, from_lan, serve};
+
+const UNTRUSTED: Reason = Reason::UntrustedInterface;
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial("reload::adds_and_removes_a_port", binary, adds_and_removes),
+        trial("reload::a_slot_starts_from_zero_again", binary, slot_reuse),
+        trial("reload::dry_run_changes_nothing", binary, dry_run),
+        trial("reload::a_fragment_adds_a_service", binary, fragment),
+        trial(
+            "reload::a_bad_registry_changes_nothing",
+            binary,
+            bad_registry,
+        ),
+        trial(
+            "up::a_bad_registry_changes_nothing",
+            binary,
+            bad_registry_at_up,
+        ),
+        trial(
+            "up::a_missing_named_registry_is_bad",
+            binary,
+            missing_registry,
+        ),
+        trial("audit::global", binary, audit_global),
+        trial("audit::of_one_service", binary, audit_service),
+    ]
+}
+
+fn adds_and_removes(rig: &Rig<'_>) -> Result<()> {
+    let (_kept, _added) = (serve(rig, 9200)?, serve(rig, 15_000)?);
+    rig.enforcer.up(Guards::Both)?;
+    unanswered(from_lan(rig, 9200, Patience::Brief)?)?;
+    answered(from_lan(rig, 15_000, Patience::Long)?).context("a port that nobody registered")?;
+    rig.enforcer
+        .expect_counted(Guard::Wire, UNTRUSTED, ELASTICSEARCH, 1)?;
+    let counted = rig
+        .enforcer
+        .counters()?
+        .count(Guard::Wire, UNTRUSTED, ELASTICSEARCH);
+    let (_, before) = rig.enforcer.status()?;
+
+    rig.enforcer
+        .registry(&format!("{REGISTRY}\n[services.added]\nports = [15000]\n"))?;
+    rig.enforcer.reload()?;
+    unanswered(from_lan(rig, 15_000, Patience::Brief)?).context("the port that was added")?;
+    rig.enforcer
+        .expect_counted(Guard::Wire, UNTRUSTED, Port("tcp", 15_000), 1)?;
+    let (_, after) = rig.enforcer.status()?;
+    ensure!(
+        after.registered_ports == before.registered_ports + 1
+            && after.services == before.services + 1
+            && after.generation > before.generation,
+        "the reload does not show: {before:?} -> {after:?}"
+    );
+    let survived = rig
+        .enforcer
+        .counters()?
+        .count(Guard::Wire, UNTRUSTED, ELASTICSEARCH);
+    ensure!(
+        survived >= counted,
+        "counters were lost: {counted} -> {survived}"
+    );
+
+    rig.enforcer.registry(REGISTRY)?;
+    rig.enforcer.reload()?;
+    answered(from_lan(rig, 15_000, Patience::Long)?).context("the port that was removed")?;
+    unanswered(from_lan(rig, 9200, Patience::Brief)?)
+}
+
+fn slot_reuse(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 15_000)?;
+    let added = format!("{REGISTRY}\n[services.added]\nports = [15000]\n");
+    rig.enforcer.registry(&added)?;
+    rig.enforcer.up(Guards::Both)?;
+    unanswered(from_lan(rig, 15_000, Patience::Brief)?)?;
+    rig.enforcer
+        .expect_counted(Guard::Wire, UNTRUSTED, Port("tcp", 15_000), 1)?;
+    rig.enforcer.registry(REGISTRY)?;
+    rig.enforcer.reload()?;
+    // Another port takes the slot.
+    let other = format!("{REGISTRY}\n[services.other]\nports = [15001]\n");
+    rig.enforcer.registry(&other)?;
+    rig.enforcer.reload()?;
+    let counters = rig.enforcer.counters()?;
+    ensure!(
+        counters
+            .0
+            .iter()
+            .all(|row| row.service.as_deref() != Some("other")),
+        "a new port inherited counts:\n{counters}"
+    );
+    Ok(())
+}
+
+fn dry_run(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 15_000)?;
+    rig.enforcer.up(Guards::Both)?;
+    let (_, before) = rig.enforcer.status()?;
+    rig.enforcer
+        .registry(&format!("{REGISTRY}\n[services.added]\nports = [15000]\n"))?;
+    let said = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    ensure!(
+        said.stdout.contains("added") || said.stderr.contains("added"),
+        "a dry run should name what would change: {said}"
+    );
+    let (_, after) = rig.enforcer.status()?;
+    ensure!(
+        before.generation == after.generation,
+        "a dry run switched the policy"
+    );
+    answered(from_lan(rig, 15_000, Patience::Long)?)
+}
+
+fn fragment(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 15_000)?;
+    rig.enforcer.up(Guards::Both)?;
+    let fragments = rig.enforcer.config_path()?.with_extension("d");
+    std::fs::create_dir(&fragments)?;
+    std::fs::write(
+        fragments.join("added.toml"),
+        "[services.added]\nports = [15000]\n",
+    )?;
+    rig.enforcer.reload()?;
+    unanswered(from_lan(rig, 15_000, Patience::Brief)?)?;
+    // A name defined twice names both places.
+    std::fs::write(
+        fragments.join("again.toml"),
+        "[services.added]\nports = [15001]\n",
+    )?;
+    let finished = rig.enforcer.expect(&["reload"], 2)?;
+    ensure!(
+        finished.stderr.contains("added.toml") && finished.stderr.contains("again.toml"),
+        "expected both places to be named: {finished}"
+    );
+    unanswered(from_lan(rig, 15_000, Patience::Brief)?)
+}
+
+/// What is wrong, and the line that says so (0: anywhere).
+pub(super) const BAD: [(&str, &str, u64); 12] = [
+    ("port 0", "[services.a]\nports = [0]\n", 2),
+    (
+        "a reversed range",
+        "[services.a]\nports = [\"9001-9000\"]\n",
+        2,
+    ),
+    (
+        "an unknown key",
+        "[services.a]\nports = [9200]\nport = [1]\n",
+        3,
+    ),
+    (
+        "a port of two services",
+        "[services.a]\nports = [9200]\n[services.b]\nports = [9200]\n",
+        4,
+    ),
+    (
+        "an unknown peer",
+        "[services.a]\nports = [9200]\nallow = [\"x\"]\n",
+        3,
+    ),
+    (
+        "public and allow",
+        "[services.a]\nports = [9200]\npublic = true\nallow = [\"p\"]\n\
+         [peers.p]\ninterface = \"wg0\"\naddresses = [\"any\"]\n",
+        0,
+    ),
+    (
+        "a prefix with host bits",
+        "[services.a]\nports = [9200]\n\
+         [peers.p]\ninterface = \"wg0\"\naddresses = [\"10.10.0.5/24\"]\n",
+        5,
+    ),
+    (
+        "a peer with neither key nor addresses",
+        "[services.a]\nports = [9200]\n[peers.p]\ninterface = \"wg0\"\n",
+        0,
+    ),
+    ("a bad name", "[services.Upper]\nports = [9200]\n", 1),
+    ("a torn table", "[services.a\nports = [9200]\n", 1),
+    ("no service at all", "mode = \"enforce\"\n", 0),
+    ("an empty file", "", 0),
+];
+
+fn bad_registry(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 9200)?;
+    rig.enforcer.up(Guards::Both)?;
+    let (_, before) = rig.enforcer.status()?;
+    for (what, text, line) in BAD {
+        rig.enforcer.registry(text)?;
+        refuse(rig, &["reload"], line).with_context(|| format!("a registry with {what}"))?;
+    }
+    // A file that vanishes changes nothing either.
+    std::fs::remove_file(rig.enforcer.config_path()?)?;
+    refuse(rig, &["reload"], 0).context("a registry that is gone")?;
+    let (_, after) = rig.enforcer.status()?;
+    ensure!(
+        before.generation == after.generation && before.services == after.services,
+        "a bad registry changed the policy: {before:?} -> {after:?}"
+    );
+    unanswered(from_lan(rig, 9200, Patience::Brief)?)?;
+    expect_state(rig, 0, "enforcing")
+}
+
+fn refuse(rig: &Rig<'_>, arguments: &[&str], line: u64) -> Result<()> {
+    let finished = rig.enforcer.expect(arguments, 2)?;
+    let file = rig.enforcer.config_path()?.display().to_string();
+    let place = if line == 0 {
+        file
+    } else {
+        format!("{file}:{line}:")
+    };
+    ensure!(
+        finished.stderr.contains(&place),
+        "expected the error to name `{place}…`, but {finished}"
+    );
+    Ok(())
+}
+
+fn bad_registry_at_up(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 9200)?;
+    for (what, text, line) in BAD {
+        rig.enforcer.registry(text)?;
+        refuse(rig, &["up"], line).with_context(|| format!("a registry with {what}"))?;
+    }
+    expect_state(rig, 4, "off")?;
+    answered(from_lan(rig, 9200, Patience::Long)?)
+}
+
+fn missing_registry(rig: &Rig<'_>) -> Result<()> {
+    std::fs::remove_file(rig.enforcer.config_path()?)?;
+    refuse(rig, &["up"], 0)?;
+    expect_state(rig, 4, "off")
+}
+
+fn audit_global(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 9200)?;
+    rig.enforcer
+        .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
+    rig.enforcer.up(Guards::Both)?;
+    expect_state(rig, 0, "audit")?;
+    answered(from_lan(rig, 9200, Patience::Long)?).context("in audit mode")?;
+    for guard in Guard::ALL {
+        rig.enforcer
+            .expect_counted(guard, UNTRUSTED, ELASTICSEARCH, 1)?;
+    }
+    let counters = rig.enforcer.counters()?;
+    let verdicts = counters
+        .0
+        .iter()
+        .filter(|row| row.reason == UNTRUSTED.name());
+    for row in verdicts {
+        ensure!(
+            row.audited && row.verdict == "drop",
+            "expected audited drops, but saw {row:?}"
+        );
+    }
+    // The way back to enforcement is a reload.
+    rig.enforcer.registry(REGISTRY)?;
+    rig.enforcer.reload()?;
+    unanswered(from_lan(rig, 9200, Patience::Brief)?)
+}
+
+fn audit_service(rig: &Rig<'_>) -> Result<()> {
+    let (_audited, _enforced) = (serve(rig, 15_000)?, serve(rig, 9200)?);
+    rig.enforcer.registry(&format!(
+        "{REGISTRY}\n[services.added]\nports = [15000]\nmode = \"audit\"\n"
+    ))?;
+    rig.enforcer.up(Guards::Both)?;
+    answered(from_lan(rig, 15_000, Patience::Long)?).context("the service in audit mode")?;
+    unanswered(from_lan(rig, 9200, Patience::Brief)?).context("the other service")?;
+    rig.enforcer
+        .expect_counted(Guard::Wire, UNTRUSTED, Port("tcp", 15_000), 1)
+}

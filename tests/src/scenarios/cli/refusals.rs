@@ -1,0 +1,106 @@
+//! Where the enforcer must refuse to act, and say why.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::command::{finish, in_private_mounts};
+use crate::lab::{Guards, Patience};
+
+use super::super::runner::{Rig, expect_state, trial, unanswered};
+use super::{from_lan, serve};
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial(
+            "refuses::another_network_namespace",
+            binary,
+            another_namespace,
+        ),
+        trial("refuses::a_private_mount_namespace", binary, private_mounts),
+        trial(
+            "refuses::without_privileges_and_names_them",
+            binary,
+            unprivileged,
+        ),
+        trial("refuses::pins_that_are_not_its_own", binary, foreign_pins),
+    ]
+}
+
+fn another_namespace(rig: &Rig<'_>) -> Result<()> {
+    let _server = serve(rig, 9200)?;
+    rig.enforcer.up(Guards::Both)?;
+    for arguments in [
+        &["up"][..],
+        &["down"],
+        &["reload"],
+        &["counters"],
+        &["status"],
+    ] {
+        let command = rig.enforcer.command_in(&rig.lab.lan, arguments)?;
+        let finished = finish(command, "")?;
+        ensure!(
+            finished.code == Some(1) && finished.stderr.contains("namespace"),
+            "expected a refusal that names the namespace, but {finished}"
+        );
+    }
+    unanswered(from_lan(rig, 9200, Patience::Brief)?)?;
+    expect_state(rig, 0, "enforcing")
+}
+
+fn private_mounts(rig: &Rig<'_>) -> Result<()> {
+    let mut command = rig.enforcer.command(&["up"])?;
+    in_private_mounts(&mut command);
+    let finished = finish(command, "")?;
+    ensure!(
+        finished.code == Some(1) && finished.stderr.contains("nsenter --net"),
+        "expected `up` to refuse and to name `nsenter --net`, but {finished}"
+    );
+    expect_state(rig, 4, "off")
+}
+
+fn unprivileged(rig: &Rig<'_>) -> Result<()> {
+    // The built binary may lie where nobody else can read.
+    let copy = rig.lab.scratch().join("enforcer");
+    std::fs::copy(rig.enforcer.binary(), &copy).context("failed to copy the enforcer")?;
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = rig.lab.host.command("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&copy)
+            .arg("--config")
+            .arg(rig.enforcer.config_path()?)
+            .args(arguments);
+        finish(command, "")
+    };
+    let finished = as_nobody(&["check"])?;
+    ensure!(
+        finished.code == Some(0),
+        "`check` needs no privileges, but {finished}"
+    );
+    let pins = rig.lab.pin_dir();
+    let pins = pins.to_str().context("the pin directory is no UTF-8")?;
+    let finished = as_nobody(&["--pin-dir", pins, "up"])?;
+    ensure!(
+        finished.code == Some(1) && finished.stderr.contains("CAP_BPF"),
+        "expected the missing privileges to be named, but {finished}"
+    );
+    expect_state(rig, 4, "off")
+}
+
+fn foreign_pins(rig: &Rig<'_>) -> Result<()> {
+    // Somebody else's directory, with something in it that no enforcer made.
+    let theirs = rig.lab.pin_dir().join("theirs");
+    std::fs::create_dir_all(&theirs)?;
+    let finished = rig.enforcer.call(&["up"])?;
+    let refused = finished.code == Some(1);
+    ensure!(
+        refused,
+        "expected `up` to leave a foreign directory alone, but {finished}"
+    );
+    ensure!(theirs.exists(), "`up` removed a foreign directory");
+    std::fs::remove_dir(&theirs)?;
+    std::fs::remove_dir(rig.lab.pin_dir())?;
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! The scenarios: attacks that must fail, traffic that must go on, and the command line's promises.
+
+pub mod attack;
+pub mod attacks;
+mod cli;
+mod legitimate;
+mod lifecycle;
+mod neighbours;
+pub mod runner;
+pub mod shot;
+
+use std::path::Path;
+
+use libtest_mimic::Trial;
+
+pub use legitimate::all as legitimate;
+
+/// Every scenario against the enforcer at `binary`.
+pub fn trials(binary: &Path) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = attacks::all()
+        .iter()
+        .flat_map(|attack| runner::attack_trials(attack, binary))
+        .collect();
+    let traffic = legitimate::all();
+    trials.extend(
+        traffic
+            .iter()
+            .map(|traffic| runner::legitimate_trial(traffic, binary)),
+    );
+    trials.extend(neighbours::trials(binary));
+    trials.extend(lifecycle::trials(binary));
+    trials.extend(cli::trials(binary));
+    trials
+}
+
+/// The controls by themselves: what the lab does where no enforcer was ever built.
+pub fn controls() -> Vec<Trial> {
+    let attacks = attacks::all();
+    let traffic = legitimate::all();
+    let attacks = attacks.iter().map(runner::control_trial);
+    attacks
+        .chain(traffic.iter().map(runner::legitimate_control))
+        .collect()
+}

@@ -1,0 +1,214 @@
+//! How a row of a table becomes a trial: without the enforcer, with it, and without it again.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use enforcer_ebpf::{Guard, Verdict};
+use libtest_mimic::{Failed, Trial};
+
+use crate::lab::command::eventually;
+use crate::lab::enforcer::SETTLE;
+use crate::lab::{Enforcer, Guards, Lab, Outcome, Patience};
+
+use super::attack::{Alone, Attack, Legitimate};
+
+/// What every trial gets: a lab of its own and an enforcer that is not up yet.
+#[derive(Debug)]
+pub struct Rig<'lab> {
+    /// The lab.
+    pub lab: &'lab Lab,
+    /// The enforcer on its host.
+    pub enforcer: &'lab Enforcer<'lab>,
+}
+
+/// A trial with a fresh lab; what it leaves, the lab takes away.
+pub fn trial(
+    name: impl Into<String>,
+    binary: &Path,
+    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
+) -> Trial {
+    let binary = binary.to_path_buf();
+    Trial::test(name, move || {
+        in_a_lab(&binary, body).map_err(|error| failed(&error))
+    })
+}
+
+/// The whole chain of causes, the innermost first: what was expected and seen, then where, then
+/// what the enforcer said.
+fn failed(error: &anyhow::Error) -> Failed {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    Failed::from(causes.into_iter().rev().collect::<Vec<_>>().join("\n"))
+}
+
+fn in_a_lab(binary: &Path, body: impl FnOnce(&Rig<'_>) -> Result<()>) -> Result<()> {
+    let lab = Lab::new()?;
+    let enforcer = Enforcer::new(binary, &lab)?;
+    let rig = Rig {
+        lab: &lab,
+        enforcer: &enforcer,
+    };
+    body(&rig).map_err(|error| error.context(enforcer.diagnosis()))
+}
+
+/// One trial for each set of guards that must hold the attack.
+pub fn attack_trials(attack: &Attack, binary: &Path) -> Vec<Trial> {
+    attack
+        .held_by()
+        .into_iter()
+        .map(|guards| {
+            let attack = attack.clone();
+            let name = format!("{}::{}", attack.name, guards.name());
+            trial(name, binary, move |rig| hold(&attack, guards, rig))
+        })
+        .collect()
+}
+
+/// The control of an attack by itself, which needs no enforcer.
+pub fn control_trial(attack: &Attack) -> Trial {
+    let attack = attack.clone();
+    Trial::test(format!("control::{}", attack.name), move || {
+        let control = || -> Result<()> {
+            let lab = Lab::new()?;
+            let outcome = (attack.stage)(&lab)?(attack.alone.patience())?;
+            attack.alone.expect(&outcome)
+        };
+        control().map_err(|error| failed(&error))
+    })
+}
+
+/// The control, the guards, and the control again.
+pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
+    let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
+    let alone = attack.alone.patience();
+    attack
+        .alone
+        .expect(&strike(alone)?)
+        .context("before the enforcer was up")?;
+
+    rig.enforcer.up(guards)?;
+    let outcome = strike(Patience::Brief)?;
+    ensure!(
+        !outcome.reached(),
+        "expected the {} guard(s) to hold {}, but the attack was {outcome}",
+        guards.name(),
+        attack.port
+    );
+    if let Some((guard, reason)) = attack.counted_by(guards) {
+        rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
+    }
+
+    rig.enforcer.down()?;
+    attack
+        .alone
+        .expect(&strike(alone)?)
+        .context("after the enforcer was taken down")
+}
+
+impl Alone {
+    /// How long the control waits.
+    pub fn patience(self) -> Patience {
+        match self {
+            Self::Reached => Patience::Long,
+            Self::RefusedByTheStack(_) => Patience::Brief,
+        }
+    }
+
+    /// Whether the control came out as the table says.
+    pub fn expect(self, outcome: &Outcome) -> Result<()> {
+        match self {
+            Self::Reached => ensure!(
+                outcome.reached(),
+                "expected the service to be reached without the enforcer, but saw {outcome}"
+            ),
+            Self::RefusedByTheStack(why) => ensure!(
+                !outcome.reached(),
+                "expected the stack to refuse this ({why}), but it was {outcome}"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// The trial of traffic that must go on working, under both guards.
+pub fn legitimate_trial(traffic: &Legitimate, binary: &Path) -> Trial {
+    let traffic = traffic.clone();
+    let name = format!("goes_on::{}", traffic.name);
+    trial(name, binary, move |rig| go_on(&traffic, rig))
+}
+
+/// The control of legitimate traffic by itself.
+pub fn legitimate_control(traffic: &Legitimate) -> Trial {
+    let traffic = traffic.clone();
+    Trial::test(format!("control::goes_on::{}", traffic.name), move || {
+        let control = || -> Result<()> {
+            let lab = Lab::new()?;
+            answered((traffic.stage)(&lab)?(Patience::Long)?)
+        };
+        control().map_err(|error| failed(&error))
+    })
+}
+
+fn go_on(traffic: &Legitimate, rig: &Rig<'_>) -> Result<()> {
+    let mut attempt = (traffic.stage)(rig.lab).context("failed to stage the traffic")?;
+    answered(attempt(Patience::Long)?).context("before the enforcer was up")?;
+    rig.enforcer.up(Guards::Both)?;
+    answered(attempt(Patience::Long)?).context("with both guards up")?;
+    for &(guard, reason, port) in &traffic.counted {
+        rig.enforcer.expect_counted(guard, reason, port, 1)?;
+    }
+    expect_no_drops(rig)?;
+    rig.enforcer.down()?;
+    answered(attempt(Patience::Long)?).context("after the enforcer was taken down")
+}
+
+/// Insists on an answer.
+pub fn answered(outcome: Outcome) -> Result<()> {
+    ensure!(outcome.reached(), "expected an answer, but saw {outcome}");
+    Ok(())
+}
+
+/// Insists that nobody answered.
+pub fn unanswered(outcome: Outcome) -> Result<()> {
+    ensure!(
+        !outcome.reached(),
+        "expected no answer, but it was {outcome}"
+    );
+    Ok(())
+}
+
+/// Insists that no guard dropped anything so far.
+pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
+    let counters = rig.enforcer.counters()?;
+    for guard in Guard::ALL {
+        ensure!(
+            counters.total(guard, Verdict::Drop) == 0,
+            "expected no drop by the {guard} guard, but the counters are\n{counters}"
+        );
+    }
+    Ok(())
+}
+
+/// Insists that `down` has left nothing, also of set-ups that were cut short.
+pub fn expect_nothing_pinned(rig: &Rig<'_>) -> Result<()> {
+    let pins = rig.lab.pin_dir();
+    let around = pins.parent().context("the pin directory has no parent")?;
+    let left: Vec<_> = std::fs::read_dir(around)?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    ensure!(left.is_empty(), "`down` left {left:?}");
+    Ok(())
+}
+
+/// Waits for a state of the enforcer.
+pub fn expect_state(rig: &Rig<'_>, code: i32, state: &str) -> Result<()> {
+    let mut seen = String::new();
+    eventually(SETTLE, || match rig.enforcer.status() {
+        Ok((ended, status)) if ended == Some(code) && status.state == state => Some(()),
+        other => {
+            seen = format!("{other:?}");
+            None
+        }
+    })
+    .with_context(|| format!("expected state `{state}` with exit code {code}, but saw {seen}"))
+}

@@ -1,0 +1,60 @@
+//! The commands, and which function does each.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{bench, build, demo, install, lint, setup, test, workspace::Workspace};
+
+/// Sets up, builds, checks, tests, shows, measures and installs enforcer.
+///
+/// Every command first provides the tools that it needs itself, and says nothing
+/// about those that are there already.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Provide what the eBPF build and the lab need, and say where it is
+    Setup(setup::Args),
+    /// Build the enforcer with its kernel side, optimised unless told otherwise
+    Build(build::Args),
+    /// Check format, clippy (host and BPF) and documentation; any warning fails
+    Lint,
+    /// Run the unit and property tests, then the lab on this kernel (as root)
+    Test(test::Args),
+    /// Show attacks without and with the enforcer, on a throwaway host (as root)
+    Demo,
+    /// Measure what the guards cost per packet (as root)
+    Bench,
+    /// Put the program, its systemd unit and an example registry in place
+    Install(install::Args),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn run() -> Result<()> {
+    let cli = Cli::parse();
+    let workspace = Workspace::find()?;
+    match cli.command {
+        Command::Setup(args) => setup::run(&workspace, &args),
+        Command::Build(args) => build::run(&workspace, &args),
+        Command::Lint => lint::run(&workspace),
+        Command::Test(args) => test::run(&workspace, &args),
+        Command::Demo => demo::run(&workspace),
+        Command::Bench => bench::run(&workspace),
+        Command::Install(args) => install::run(&workspace, &args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,180 @@
+//! `cargo xtask install`
+
+use std::{
+    fs::{self, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, setup, workspace::Workspace};
+
+const UNIT: &str = include_str!("../files/enforcer.service");
+
+/// What stands for the folder of the program in the unit.
+const BINDIR: &str = "@bindir@";
+
+/// The registry that applies where the administrator wrote none.
+const DEFAULT_REGISTRY: &str = "enforcer/src/registry/default.toml";
+
+/// What `cargo xtask install` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Write below this folder: the root of a package or an image
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// The installation's own folder, as the installed system sees it
+    #[arg(long, value_name = "DIR", default_value = "/usr/local")]
+    prefix: PathBuf,
+}
+
+/// Builds the enforcer and puts three files in place. /etc/enforcer stays the
+/// administrator's.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if !args.prefix.is_absolute() {
+        bail!("--prefix {} is not an absolute path", args.prefix.display());
+    }
+    let bindir = args.prefix.join("bin");
+    let unit = unit(&bindir)?;
+    setup::provide_ebpf_tools(workspace)?;
+    process::run(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
+    let read = |path: PathBuf| {
+        fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let program = read(workspace.release_binary("enforcer"))?;
+    let registry = read(workspace.path(DEFAULT_REGISTRY))?;
+
+    let files: [(PathBuf, &[u8], u32); 3] = [
+        (bindir.join("enforcer"), &program, 0o755),
+        (
+            unit_dir(&args.prefix).join("enforcer.service"),
+            unit.as_bytes(),
+            0o644,
+        ),
+        (
+            args.prefix.join("share/doc/enforcer/enforcer.toml"),
+            &registry,
+            0o644,
+        ),
+    ];
+    for (path, content, mode) in files {
+        let path = below(&args.root, &path);
+        let state = if put(&path, content, mode)? {
+            "written"
+        } else {
+            "unchanged"
+        };
+        println!("  {state:<9}  {}", path.display());
+    }
+    if args.root == Path::new("/") {
+        println!("next: systemctl daemon-reload && systemctl enable --now enforcer.service");
+    }
+    Ok(())
+}
+
+/// The unit, naming the program where it will lie.
+fn unit(bindir: &Path) -> Result<String> {
+    let bindir = bindir.to_str().unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if bindir.is_empty() || !bindir.chars().all(plain) {
+        bail!("--prefix may hold only letters, digits and any of / . _ - +, which a unit can name");
+    }
+    Ok(UNIT.replace(BINDIR, bindir))
+}
+
+/// Where systemd looks for units that come with software below `prefix`; for any
+/// prefix but the two that it knows, only the administrator's folder is left.
+fn unit_dir(prefix: &Path) -> PathBuf {
+    if [Path::new("/usr"), Path::new("/usr/local")].contains(&prefix) {
+        prefix.join("lib/systemd/system")
+    } else {
+        PathBuf::from("/etc/systemd/system")
+    }
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Puts `content` at `path` in one step, so that a running program or a crash
+/// never meets half a file. Returns whether anything had to change.
+fn put(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
+    let same = fs::read(path).is_ok_and(|old| old == content)
+        && fs::metadata(path).is_ok_and(|old| old.permissions().mode() & 0o7777 == mode);
+    if same {
+        return Ok(false);
+    }
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => ": run it as root, or give a --root of your own",
+            _ => "",
+        };
+        anyhow::Error::from(error).context(format!("failed to write {}{hint}", path.display()))
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let new = PathBuf::from(name);
+    let written = write_synced(&new, content, mode).and_then(|()| fs::rename(&new, path));
+    if let Err(error) = written {
+        fs::remove_file(&new).ok();
+        return Err(failed(error));
+    }
+    Ok(true)
+}
+
+fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(content)?;
+    // The umask may have taken bits away.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_names_the_installed_program() {
+        let unit = unit(Path::new("/usr/local/bin")).unwrap();
+        assert!(unit.contains("\nExecStart=/usr/local/bin/enforcer run\n"));
+        assert!(!unit.contains('@'), "{unit}");
+    }
+
+    #[test]
+    fn a_prefix_that_a_unit_would_read_otherwise_is_refused() {
+        unit(Path::new("/opt/a b")).unwrap_err();
+        unit(Path::new("/opt/%h")).unwrap_err();
+    }
+
+    #[test]
+    fn units_go_where_systemd_looks() {
+        let dir = |prefix| unit_dir(Path::new(prefix));
+        assert_eq!(
+            dir("/usr/local"),
+            Path::new("/usr/local/lib/systemd/system")
+        );
+        assert_eq!(dir("/usr/"), Path::new("/usr/lib/systemd/system"));
+        assert_eq!(dir("/opt/enforcer"), Path::new("/etc/systemd/system"));
+    }
+
+    #[test]
+    fn a_second_time_changes_nothing() {
+        let dir = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
+        let file = dir.join("a/b");
+        let result = (put(&file, b"x", 0o644), put(&file, b"x", 0o644));
+        let entries = fs::read_dir(dir.join("a")).unwrap().count();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((result.0.unwrap(), result.1.unwrap()), (true, false));
+        assert_eq!(entries, 1, "no temporary file is left");
+    }
+}

@@ -1,0 +1,69 @@
+//! The lab's program, built and ready to run as root.
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    process, setup,
+    workspace::{Workspace, is_root, program_folders},
+};
+
+/// `enforcer-tests` and the enforcer that it runs against, both as released.
+pub(crate) struct Lab {
+    program: PathBuf,
+    enforcer: PathBuf,
+    /// Where the lab finds programs that PATH does not have.
+    programs: Option<PathBuf>,
+}
+
+impl Lab {
+    /// Provides what the lab needs and builds both programs.
+    pub(crate) fn build(workspace: &Workspace) -> Result<Self> {
+        setup::provide_ebpf_tools(workspace)?;
+        let programs = setup::provide_lab_programs()?;
+        let packages = ["--package", "enforcer", "--package", "enforcer-tests"];
+        process::run(workspace.cargo(["build", "--release"]).args(packages))?;
+        Ok(Self {
+            program: workspace.release_binary("enforcer-tests"),
+            enforcer: workspace.release_binary("enforcer"),
+            programs,
+        })
+    }
+
+    /// The path of the enforcer under test, as an argument.
+    pub(crate) fn enforcer(&self) -> String {
+        self.enforcer.display().to_string()
+    }
+
+    /// Becomes the lab's program: the terminal and its Ctrl-C are the program's.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<()> {
+        Err(process::replace_with(&mut self.command(arguments)?))
+    }
+
+    /// The lab's program with `arguments`; an error unless this is root, who alone
+    /// may make network namespaces and attach guards.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
+        if !is_root() {
+            bail!(
+                "the lab makes network namespaces and attaches guards, which takes root: run `{}`",
+                self.sudo_line(arguments)
+            );
+        }
+        let folders = program_folders().into_iter().chain(self.programs.clone());
+        let path = env::join_paths(folders).context("failed to make the lab's PATH")?;
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("PATH", path);
+        Ok(command)
+    }
+
+    fn sudo_line(&self, arguments: &[&str]) -> String {
+        let mut words = vec!["sudo".to_owned()];
+        if let Some(folder) = &self.programs {
+            words.push(format!("env \"PATH=$PATH:{}\"", folder.display()));
+        }
+        words.push(self.program.display().to_string());
+        words.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        words.join(" ")
+    }
+}

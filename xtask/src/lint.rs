@@ -1,0 +1,26 @@
+//! `cargo xtask lint`
+
+use anyhow::Result;
+
+use crate::{process, setup, workspace::Workspace};
+
+/// Checks the format, both sides with clippy, and the documentation; a warning fails.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let tools = setup::provide_ebpf_tools(workspace)?;
+
+    process::run(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
+
+    let host = ["clippy", "--workspace", "--all-targets", "--"];
+    process::run(workspace.cargo(host).args(["-D", "warnings"]))?;
+
+    // On the host the hooks are compiled out.
+    let mut kernel = workspace.cargo(["clippy", "--package", "enforcer-ebpf"]);
+    kernel
+        .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core", "--"])
+        .args(["-D", "warnings"])
+        .envs(tools.environment(&workspace.ebpf_build_dir()));
+    process::run(&mut kernel)?;
+
+    let mut docs = workspace.cargo(["doc", "--workspace", "--no-deps"]);
+    process::run(docs.env("RUSTDOCFLAGS", "-D warnings"))
+}

@@ -1,0 +1,194 @@
+//! The folder outside the tree that holds the tools, and how it is filled.
+//!
+//! ```text
+//! ~/.cache/enforcer/1.95.0/
+//!     ebpf-tools             which tools to use, for enforcer/build.rs
+//!     bpf-linker-0.13.0/     bin/bpf-linker
+//!     rust-src/              library/core, library/alloc, …
+//!     bin/                   programs of the lab under the name that they go by
+//!     bpf-linker.log         what cargo said when it built the linker
+//!     lock                   held by the one process that fills the cache
+//!     tmp-*                  being made; what a dead run left goes at the next setup
+//! ```
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::tools_file;
+
+/// The cache of one compiler release.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    /// The cache for the compiler `release`; nothing is made yet.
+    pub(crate) fn of(release: &str) -> Result<Self> {
+        let dir = tools_file::cache_dir(release)
+            .map_err(|why| anyhow!("failed to find a folder for the tools: {why}"))?;
+        Ok(Self { dir })
+    }
+
+    /// The folder itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    /// Makes the folder, waits for whoever else fills it, and removes what runs
+    /// that died have left. The lock goes with the returned value.
+    pub(crate) fn lock(&self) -> Result<Filling<'_>> {
+        let make = |error| format!("failed to make the tools' folder {error}");
+        fs::create_dir_all(&self.dir).with_context(|| make(self.dir.display()))?;
+        let path = self.path("lock");
+        let lock = File::create(&path).with_context(|| make(path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                eprintln!(
+                    "  waiting for another setup that fills {}",
+                    self.dir.display()
+                );
+                lock.lock()
+                    .with_context(|| format!("failed to lock {}", path.display()))?;
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("failed to lock {}", path.display()));
+            }
+        }
+        let filling = Filling {
+            cache: self,
+            _lock: lock,
+        };
+        filling.clean()?;
+        Ok(filling)
+    }
+}
+
+/// The right to fill the cache: while it lives, nobody else does.
+pub(crate) struct Filling<'a> {
+    cache: &'a Cache,
+    _lock: File,
+}
+
+impl Filling<'_> {
+    /// The cache that is being filled.
+    pub(crate) fn cache(&self) -> &Cache {
+        self.cache
+    }
+
+    /// A new, empty folder on the cache's own file system.
+    pub(crate) fn temporary(&self, name: &str) -> Result<PathBuf> {
+        // A compiler that outlived a killed setup may still write into that one's.
+        let dir = format!("tmp-{name}-{}", std::process::id());
+        let dir = self.cache.path(&dir);
+        fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        Ok(dir)
+    }
+
+    /// Puts the finished `made` (in a temporary folder) at `name`, in one step.
+    pub(crate) fn publish(&self, made: &Path, name: &str) -> Result<PathBuf> {
+        let place = self.cache.path(name);
+        if place.is_dir() {
+            // A folder that has content cannot be renamed onto.
+            let old = self.temporary("replaced")?;
+            fs::rename(&place, old.join("old"))
+                .with_context(|| format!("failed to move {} away", place.display()))?;
+        }
+        fs::rename(made, &place)
+            .with_context(|| format!("failed to move {} to {}", made.display(), place.display()))?;
+        Ok(place)
+    }
+
+    /// Writes the file `name` with `text`, in one step.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
+        let file = self.cache.path(&format!("tmp-{name}"));
+        fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
+        self.publish(&file, name)?;
+        Ok(())
+    }
+
+    /// Removes whatever is unfinished: with the lock held, nobody works on it.
+    fn clean(&self) -> Result<()> {
+        let dir = &self.cache.dir;
+        let entries =
+            fs::read_dir(dir).with_context(|| format!("failed to list {}", dir.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("failed to list {}", dir.display()))?;
+            if !entry.file_name().as_encoded_bytes().starts_with(b"tmp-") {
+                continue;
+            }
+            let path = entry.path();
+            let removed = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+                _ => fs::remove_file(&path),
+            };
+            removed.with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        // If it fails, the next setup will say so.
+        self.clean().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache in a folder of its own, which goes with the value.
+    struct Scratch(Cache);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let name = format!("xtask-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            Self(Cache { dir })
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0.dir).ok();
+        }
+    }
+
+    #[test]
+    fn what_is_published_replaces_what_was_there() {
+        let scratch = Scratch::new("publish");
+        let filling = scratch.0.lock().unwrap();
+        for content in ["first", "second"] {
+            let made = filling.temporary(content).unwrap();
+            fs::write(made.join("file"), content).unwrap();
+            filling.publish(&made, "tool").unwrap();
+        }
+        drop(filling);
+        let file = scratch.0.path("tool/file");
+        assert_eq!(fs::read_to_string(file).unwrap(), "second");
+        let left = fs::read_dir(scratch.0.dir()).unwrap().count();
+        assert_eq!(left, 2, "only the tool and the lock");
+    }
+
+    #[test]
+    fn what_a_dead_run_left_is_removed() {
+        let scratch = Scratch::new("clean");
+        fs::create_dir_all(scratch.0.path("tmp-linker/target")).unwrap();
+        fs::write(scratch.0.path("tmp-ebpf-tools"), "half").unwrap();
+        let _filling = scratch.0.lock().unwrap();
+        let left: Vec<_> = fs::read_dir(scratch.0.dir()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "only the lock: {left:?}");
+    }
+}

@@ -1,0 +1,152 @@
+//! The source of `core`, which the compiler ships built for every target but BPF.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use super::{
+    apt,
+    cache::{Cache, Filling},
+    step::Step,
+    suite::{self, Suite},
+    toolchain::{self, Toolchain},
+};
+use crate::{process, workspace::find_program};
+
+/// What it is called in what a setup says.
+pub(crate) const WHAT: &str = "core's source";
+
+/// Debian's packages of the standard library's source: for its ordinary compiler,
+/// and for the newer one that it keeps for browsers.
+const PACKAGES: [&str; 2] = ["rust-src", "rust-web-src"];
+
+/// Debian's suites that are looked through for them, after the machine's own.
+const SUITES: [&str; 3] = ["trixie-backports", "forky", "sid"];
+
+/// The `library` folder of the compiler's own source: the one found, or one from
+/// Debian or rustup.
+pub(crate) fn provide(toolchain: &Toolchain, filling: &Filling<'_>) -> Result<PathBuf> {
+    if let Some(found) = find(filling.cache())? {
+        return Ok(found);
+    }
+    if apt::is_debian() {
+        // The machine's toolchain is left as it is.
+        return from_debian(&toolchain.release, filling);
+    }
+    from_rustup(&toolchain.release)?;
+    find(filling.cache())?.context("rustup added rust-src, yet the toolchain has no source of core")
+}
+
+/// The folder in the toolchain itself or else in the cache.
+pub(crate) fn find(cache: &Cache) -> Result<Option<PathBuf>> {
+    let own = toolchain::sysroot()?.join("lib/rustlib/src/rust/library");
+    let cached = cache.path("rust-src/library");
+    Ok([own, cached].into_iter().find(|library| has_core(library)))
+}
+
+fn has_core(library: &Path) -> bool {
+    library.join("core/src/lib.rs").is_file()
+}
+
+/// Finds the package of exactly this release (the source must be the compiler's
+/// own), has apt download and verify it, and unpacks it into the cache.
+fn from_debian(release: &str, filling: &Filling<'_>) -> Result<PathBuf> {
+    let dir = filling.temporary("rust-src")?;
+    let (package, suite) = find_package(release, &dir).map_err(|why| {
+        anyhow!(
+            "core's source for Rust {release} is missing, and Debian does not give it ({why:#}): \
+             run `rustup component add rust-src --toolchain {release}`"
+        )
+    })?;
+
+    let step = Step::start(WHAT, &format!("{package} from {}", suite.name()));
+    let archive = suite.download(&package, &dir)?;
+    unpack(&archive, &dir.join("unpacked"))?;
+    let sources = dir.join("unpacked/usr/src");
+    let library = fs::read_dir(&sources)
+        .with_context(|| format!("failed to list {}", sources.display()))?
+        .flatten()
+        .map(|entry| entry.path().join("library"))
+        .find(|library| has_core(library))
+        .ok_or_else(|| anyhow!("{package} holds no source of core"))?;
+    let made = dir.join("made");
+    fs::create_dir(&made)
+        .and_then(|()| fs::rename(&library, made.join("library")))
+        .with_context(|| format!("failed to move {}", library.display()))?;
+    let place = filling.publish(&made, "rust-src")?;
+    step.done();
+    Ok(place.join("library"))
+}
+
+/// Unpacks the library's folder only: the package has six times as much in small
+/// files, which can take longer than all the rest.
+fn unpack(archive: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    let failed = || format!("failed to unpack {}", archive.display());
+    let mut reader = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(archive)
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(failed)?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--wildcards", "./usr/src/*/library"])
+        .current_dir(dir)
+        .stdin(reader.stdout.take().map_or_else(Stdio::null, Stdio::from));
+    let unpacked = process::run(&mut tar);
+    let read = reader.wait().with_context(failed)?;
+    unpacked.with_context(failed)?;
+    if !read.success() {
+        bail!("{}: dpkg-deb: {read}", failed());
+    }
+    Ok(())
+}
+
+/// Looks for the release through the machine's own suites, then the others.
+fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
+    let own = Suite::machine();
+    if let Some(package) = own.find(&PACKAGES, release) {
+        return Ok((package, own));
+    }
+    let mirror = suite::debian_mirror(dir)?;
+    let mut looked = Vec::new();
+    for name in SUITES {
+        let step = Step::start(WHAT, &format!("looking for {release} in Debian's {name}"));
+        match Suite::fetch(&mirror, name, dir) {
+            Ok(suite) => {
+                step.done();
+                if let Some(package) = suite.find(&PACKAGES, release) {
+                    return Ok((package, suite));
+                }
+                looked.push(format!("{name}: has another release"));
+            }
+            Err(error) => looked.push(format!("{name}: {error:#}")),
+        }
+    }
+    bail!("{}", looked.join("; "))
+}
+
+fn from_rustup(release: &str) -> Result<()> {
+    if find_program("rustup").is_none() {
+        bail!(
+            "core's source for Rust {release} is missing, and there is neither Debian's apt nor \
+             rustup to get it: put the toolchain's component rust-src in place"
+        );
+    }
+    let name = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| release.to_owned());
+    let step = Step::start(WHAT, &format!("rustup's component rust-src for {name}"));
+    process::capture(Command::new("rustup").args([
+        "component",
+        "add",
+        "rust-src",
+        "--toolchain",
+        &name,
+    ]))
+    .context("failed to get core's source from rustup")?;
+    step.done();
+    Ok(())
+}

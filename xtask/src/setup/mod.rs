@@ -1,0 +1,127 @@
+//! `cargo xtask setup`, and each other command's own share of it.
+
+mod apt;
+mod cache;
+mod core_source;
+mod linker;
+mod programs;
+mod step;
+mod suite;
+mod toolchain;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use self::{cache::Cache, toolchain::Toolchain};
+use crate::{
+    tools_file::{FILE_NAME, Tools},
+    workspace::Workspace,
+};
+
+/// What `cargo xtask setup` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Change nothing: only say what is there, and fail if anything is missing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Provides all that is missing, then says where everything is.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    let cache = Cache::of(&toolchain.release)?;
+    println!(
+        "Rust {} (LLVM {}); tools in {}",
+        toolchain.release,
+        toolchain.llvm_major,
+        cache.dir().display()
+    );
+    if !args.check {
+        ebpf_tools(workspace, &toolchain, &cache)?;
+        programs::provide(&cache)?;
+    }
+    match report(&cache)? {
+        0 => Ok(()),
+        missing => bail!("{missing} missing: run `cargo xtask setup`"),
+    }
+}
+
+/// Provides what the eBPF build needs; silent if it is there.
+pub(crate) fn provide_ebpf_tools(workspace: &Workspace) -> Result<Tools> {
+    let toolchain = Toolchain::find()?;
+    let cache = Cache::of(&toolchain.release)?;
+    ebpf_tools(workspace, &toolchain, &cache)
+}
+
+/// Provides what the lab runs, and returns the folder, if any, that its PATH must
+/// name beside the usual ones; silent if all is there.
+pub(crate) fn provide_lab_programs() -> Result<Option<PathBuf>> {
+    let cache = Cache::of(&Toolchain::find()?.release)?;
+    programs::provide(&cache)?;
+    Ok(programs::renamed(&cache))
+}
+
+fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Result<Tools> {
+    if let Ok(tools) = present(cache) {
+        return Ok(tools);
+    }
+    let filling = cache.lock()?;
+    // Whoever held the lock before us has perhaps done it.
+    if let Ok(tools) = present(cache) {
+        return Ok(tools);
+    }
+    let core_source = core_source::provide(toolchain, &filling)?;
+    let linker = linker::provide(workspace, toolchain, &filling)?;
+    let text = format!(
+        "# Written by `cargo xtask setup`, read by enforcer/build.rs.\n\
+         linker = {}\ncore-source = {}\nllvm = {}\n",
+        linker.display(),
+        core_source.display(),
+        toolchain.llvm_major
+    );
+    filling.write(FILE_NAME, &text)?;
+    Ok(Tools {
+        linker,
+        core_source,
+    })
+}
+
+/// The tools, if they are all there, start, and are of the release that this tree
+/// asks for.
+fn present(cache: &Cache) -> Result<Tools, String> {
+    let tools = Tools::read(cache.dir())?;
+    if tools.linker != linker::path(cache) {
+        return Err(format!("{} is another release", tools.linker.display()));
+    }
+    if !linker::works(&tools.linker) {
+        return Err(format!("{} does not start", tools.linker.display()));
+    }
+    Ok(tools)
+}
+
+/// Lists what is where, and returns how many things are missing.
+fn report(cache: &Cache) -> Result<usize> {
+    let mut missing = 0;
+    let mut line = |name: &str, found: Option<PathBuf>, otherwise: &str| {
+        if let Some(place) = found {
+            println!("  {name:<14} {}", place.display());
+        } else {
+            missing += 1;
+            println!("  {name:<14} missing: {otherwise}");
+        }
+    };
+    let linker = Some(linker::path(cache)).filter(|path| linker::works(path));
+    let source = core_source::find(cache)?;
+    let complete = linker.is_some() && source.is_some();
+    line("bpf-linker", linker, "built from crates.io");
+    line(core_source::WHAT, source, "Debian's or rustup's rust-src");
+    if let (true, Err(why)) = (complete, present(cache)) {
+        line(FILE_NAME, None, &why);
+    }
+    for program in &programs::LAB {
+        let otherwise = format!("package {}, {}", program.package, program.why);
+        line(program.name, program.find(cache), &otherwise);
+    }
+    Ok(missing)
+}

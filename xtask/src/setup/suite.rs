@@ -1,0 +1,232 @@
+//! Packages of Debian's other suites, downloaded but not installed, through apt: it
+//! knows this machine's mirror, and it verifies what it downloads.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use super::{apt::apt_get, step::Step};
+use crate::process;
+
+/// Where Debian keeps its archive's keys; newer releases trust them only by name.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The mirror of Debian's archive that this machine uses; `dir` is for files.
+pub(crate) fn debian_mirror(dir: &Path) -> Result<String> {
+    const HINT: &str = "apt's sources name no mirror of Debian";
+    let targets = |suite: &Suite| {
+        let mut apt = suite.apt_get();
+        apt.args(["indextargets", "--format"])
+            .args(["$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"]);
+        process::capture(&mut apt)
+    };
+    if let Some(mirror) = parse_mirror(&targets(&Suite::machine())?) {
+        return Ok(mirror);
+    }
+    // apt knows who a mirror belongs to only once it has lists, and a fresh
+    // machine has none: fetch them, into a folder of ours.
+    let step = Step::start("apt", "fetching the lists of this machine's mirrors");
+    let own = Suite::prepare("this machine's suites", dir, None)?;
+    own.update()?;
+    step.done();
+    parse_mirror(&targets(&own)?).context(HINT)
+}
+
+/// The address in the first line for Debian's archive (`Debian Debian URI`); its
+/// security mirror is labelled otherwise, and lacks the other suites.
+fn parse_mirror(targets: &str) -> Option<String> {
+    targets
+        .lines()
+        .find_map(|line| line.strip_prefix("Debian Debian "))
+        .map(str::to_owned)
+}
+
+/// A suite of packages: the machine's own ones, or one with lists apart from
+/// theirs, so that the machine's apt never sees it.
+pub(crate) struct Suite {
+    name: String,
+    /// The file that sets its lists apart.
+    settings: Option<PathBuf>,
+}
+
+impl Suite {
+    /// What the machine's apt is configured for.
+    pub(crate) fn machine() -> Self {
+        Self {
+            name: "this machine's suites".to_owned(),
+            settings: None,
+        }
+    }
+
+    /// Downloads the lists of the suite `name` into a folder below `dir`.
+    pub(crate) fn fetch(mirror: &str, name: &str, dir: &Path) -> Result<Self> {
+        let keyring = if Path::new(KEYRING).exists() {
+            format!("[signed-by={KEYRING}] ")
+        } else {
+            String::new()
+        };
+        let source = format!("deb {keyring}{mirror} {name} main\n");
+        let suite = Self::prepare(name, dir, Some(&source))?;
+        suite.update()?;
+        Ok(suite)
+    }
+
+    /// Lists of its own below `dir`, for `source` or else for the machine's.
+    fn prepare(name: &str, dir: &Path, source: Option<&str>) -> Result<Self> {
+        let dir = dir.join(name.replace([' ', '\''], "-"));
+        for folder in ["state/lists/partial", "cache/archives/partial"] {
+            let folder = dir.join(folder);
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("failed to make {}", folder.display()))?;
+        }
+        let mut settings = vec![
+            ("Dir::State", dir.join("state")),
+            // The machine's configuration may name this one by itself.
+            ("Dir::State::lists", dir.join("state/lists")),
+            ("Dir::Cache", dir.join("cache")),
+            ("Acquire::Languages", "none".into()),
+            // A mirror that stands still has lists past their date. They are
+            // signed all the same, and we look for one known release.
+            ("Acquire::Check-Valid-Until", "false".into()),
+            // apt's own user cannot write into a cache below a home.
+            ("APT::Sandbox::User", "root".into()),
+        ];
+        let write = |file: &Path, text: &str| {
+            fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
+        };
+        if let Some(source) = source {
+            let file = dir.join("sources.list");
+            write(&file, source)?;
+            settings.extend([
+                ("Dir::Etc::sourcelist", file),
+                ("Dir::Etc::sourceparts", "/dev/null".into()),
+                ("Dir::Etc::preferences", "/dev/null".into()),
+                ("Dir::Etc::preferencesparts", "/dev/null".into()),
+                // apt takes a mirror that does not answer for a passing weakness.
+                ("APT::Update::Error-Mode", "any".into()),
+            ]);
+        }
+        let text: String = settings
+            .iter()
+            .map(|(key, value)| format!("{key} \"{}\";\n", value.display()))
+            .collect();
+        let file = dir.join("apt.conf");
+        write(&file, &text)?;
+        Ok(Self {
+            name: name.to_owned(),
+            settings: Some(file),
+        })
+    }
+
+    fn update(&self) -> Result<()> {
+        let Err(error) = process::capture(self.apt_get().arg("update")) else {
+            return Ok(());
+        };
+        // apt names the cause first, and then what follows from it.
+        let text = error.to_string();
+        let cause = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("E: "));
+        match cause {
+            Some(cause) => bail!("{cause}"),
+            None => Err(error),
+        }
+    }
+
+    /// What the suite is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first of `packages` that comes in the upstream `release`, as apt wants
+    /// it named: `package=version`.
+    pub(crate) fn find(&self, packages: &[&str], release: &str) -> Option<String> {
+        let mut madison = self.with_settings(Command::new("apt-cache"));
+        madison.arg("madison").args(packages);
+        // apt-cache fails where it knows none of the packages.
+        let table = process::capture(&mut madison).ok()?;
+        parse_madison(&table, release)
+    }
+
+    /// Downloads `package` (verified by apt) into `dir`.
+    pub(crate) fn download(&self, package: &str, dir: &Path) -> Result<PathBuf> {
+        let dir = dir.join("download");
+        fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        let mut apt = self.apt_get();
+        process::capture(apt.args(["download", package]).current_dir(&dir))?;
+        fs::read_dir(&dir)
+            .with_context(|| format!("failed to list {}", dir.display()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .ok_or_else(|| anyhow!("apt downloaded no package for {package}"))
+    }
+
+    fn apt_get(&self) -> Command {
+        self.with_settings(apt_get())
+    }
+
+    fn with_settings(&self, mut command: Command) -> Command {
+        if let Some(file) = &self.settings {
+            command.arg("--config-file").arg(file);
+        }
+        command
+    }
+}
+
+/// Finds the release in lines like
+/// `rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://… trixie-backports/main amd64 Packages`.
+fn parse_madison(table: &str, release: &str) -> Option<String> {
+    table.lines().find_map(|line| {
+        let mut columns = line.split('|').map(str::trim);
+        let (package, version) = (columns.next()?, columns.next()?);
+        (upstream(version) == release).then(|| format!("{package}={version}"))
+    })
+}
+
+/// `1.95.0` of `1.95.0+dfsg1-2~bpo13+1`.
+fn upstream(version: &str) -> &str {
+    let version = version
+        .split_once(':')
+        .map_or(version, |(_epoch, rest)| rest);
+    version.split(['+', '-', '~']).next().unwrap_or(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_release_itself_is_found() {
+        let table = "
+  rust-src | 1.96.1+dfsg1-2~bpo13+1 | http://mirror/debian trixie-backports/main amd64 Packages
+  rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://mirror/debian trixie-backports/main amd64 Packages
+rust-web-src | 1:1.94.1-1 | http://mirror/debian-security bookworm-security/main amd64 Packages
+";
+        let found = |release| parse_madison(table, release);
+        assert_eq!(
+            found("1.95.0").as_deref(),
+            Some("rust-src=1.95.0+dfsg1-2~bpo13+1")
+        );
+        assert_eq!(found("1.94.1").as_deref(), Some("rust-web-src=1:1.94.1-1"));
+        assert_eq!(found("1.9"), None);
+    }
+
+    #[test]
+    fn the_mirror_is_the_archive_s_not_another_s() {
+        let targets = "
+Node.js nodistro https://node.example/node_20.x/
+Debian Debian-Security http://mirror/debian-security/
+Debian Debian http://mirror/debian/
+";
+        assert_eq!(
+            parse_mirror(targets).as_deref(),
+            Some("http://mirror/debian/")
+        );
+        assert_eq!(parse_mirror(""), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask test`
+
+use anyhow::{Result, bail};
+
+use crate::{interrupt, lab::Lab, process, setup, summary::Summary, workspace::Workspace};
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Run only the tests whose name contains this
+    filter: Option<String>,
+    /// Run only the unit and property tests, which need no root
+    #[arg(long, conflicts_with = "lab")]
+    unit: bool,
+    /// Run only the lab: live guards, real sockets
+    #[arg(long)]
+    lab: bool,
+}
+
+/// Runs the tests, closes with how many passed and failed, and fails unless all
+/// passed and there was at least one.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let filter = args.filter.as_deref();
+    let mut sum = Summary::default();
+    let mut broken = false;
+    if !args.lab {
+        broken |= part(
+            &mut sum,
+            "unit and property tests",
+            filter.is_some(),
+            || unit(workspace, filter),
+        );
+    }
+    if interrupt::seen() {
+        bail!("interrupted");
+    }
+    // What does not compile would only say so a second time.
+    let hopeless = broken && sum.passed == 0;
+    if !args.unit && !hopeless {
+        part(&mut sum, "lab", filter.is_some(), || lab(workspace, filter));
+    }
+
+    println!("\n{sum}");
+    match (sum.failed, sum.passed, filter) {
+        (0, 0, Some(filter)) => bail!("no test ran: no name contains `{filter}`"),
+        (0, 0, None) => bail!("no test ran"),
+        (0, ..) => Ok(()),
+        (failed, passed, _) => bail!("{failed} of {} tests failed", failed + passed),
+    }
+}
+
+/// Runs one part of the tests and adds its results to `sum`.
+///
+/// A part that cannot run, runs nothing though not `filtered`, or ends badly without
+/// naming a test, is one failure with a sentence. Returns whether that was so.
+fn part(
+    sum: &mut Summary,
+    name: &str,
+    filtered: bool,
+    run: impl FnOnce() -> Result<(String, bool)>,
+) -> bool {
+    println!("\n== {name}");
+    let why = match run() {
+        Ok((output, success)) => {
+            let result = Summary::parse(&output);
+            *sum += result;
+            match (success, result) {
+                // A filter may leave nothing of one part.
+                (
+                    true,
+                    Summary {
+                        passed: 0,
+                        failed: 0,
+                    },
+                ) if !filtered => "it ran no test".to_owned(),
+                (false, Summary { failed: 0, .. }) => {
+                    "it ended with an error before its last test".to_owned()
+                }
+                _ => return false,
+            }
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    eprintln!("error: {name}: {why}");
+    sum.failed += 1;
+    true
+}
+
+fn unit(workspace: &Workspace, filter: Option<&str>) -> Result<(String, bool)> {
+    // The enforcer's build script builds the guards.
+    setup::provide_ebpf_tools(workspace)?;
+    let mut cargo = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+    process::run_watched(cargo.args(filter))
+}
+
+fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<(String, bool)> {
+    let lab = Lab::build(workspace)?;
+    let enforcer = lab.enforcer();
+    let mut arguments = vec!["--enforcer", &enforcer];
+    arguments.extend(filter);
+    process::run_watched(&mut lab.command(&arguments)?)
+}

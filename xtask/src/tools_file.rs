@@ -1,0 +1,151 @@
+//! Where the eBPF tools are, and how cargo is told: what `cargo xtask setup` and
+//! `enforcer/build.rs` must agree on.
+//!
+//! This file is a module of both (the build script takes it by `#[path]`), so it
+//! uses std only and holds nothing that one of them does not call.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The variables that decide where the cache is, first wins; a build that read
+/// the file depends on them.
+pub(crate) const CACHE_VARIABLES: [&str; 3] = ["ENFORCER_TOOLS", "XDG_CACHE_HOME", "HOME"];
+
+/// The file in the cache that names the tools, as `key = value` lines.
+pub(crate) const FILE_NAME: &str = "ebpf-tools";
+
+/// The tools that turn `enforcer-ebpf` into a BPF object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tools {
+    /// The `bpf-linker` program.
+    pub(crate) linker: PathBuf,
+    /// The `library` folder of rustc's own source: BPF has no prebuilt `core`.
+    pub(crate) core_source: PathBuf,
+}
+
+impl Tools {
+    /// Reads the file of the cache `dir` and checks that what it names is there.
+    ///
+    /// The error names what is missing, in a few words.
+    pub(crate) fn read(dir: &Path) -> Result<Self, String> {
+        let file = dir.join(FILE_NAME);
+        let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("no {}", file.display()),
+            _ => format!("{}: {error}", file.display()),
+        })?;
+        let tools = Self::parse(&text).map_err(|why| format!("{}: {why}", file.display()))?;
+        if !tools.linker.is_file() {
+            return Err(format!("no bpf-linker at {}", tools.linker.display()));
+        }
+        if !tools.core_source.join("core/src/lib.rs").is_file() {
+            return Err(format!(
+                "no source of core in {}",
+                tools.core_source.display()
+            ));
+        }
+        Ok(tools)
+    }
+
+    /// Reads the two paths from the file's text; other keys are for people.
+    fn parse(text: &str) -> Result<Self, String> {
+        let value = |wanted: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(key, _)| key.trim() == wanted)
+                .map(|(_, value)| PathBuf::from(value.trim()))
+                .ok_or_else(|| format!("it has no line `{wanted} = …`"))
+        };
+        Ok(Self {
+            linker: value("linker")?,
+            core_source: value("core-source")?,
+        })
+    }
+
+    /// What a cargo that builds for BPF must find in its environment.
+    ///
+    /// `build_dir` is where intermediate files go: one folder for all profiles,
+    /// or release, dev and clippy would each build `core` again.
+    pub(crate) fn environment(&self, build_dir: &Path) -> [(&'static str, OsString); 5] {
+        [
+            // Stable Rust, with the unstable `-Z build-std` let through.
+            ("RUSTC_BOOTSTRAP", "1".into()),
+            (
+                "__CARGO_TESTS_ONLY_SRC_ROOT",
+                self.core_source.clone().into(),
+            ),
+            (
+                "CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER",
+                self.linker.clone().into(),
+            ),
+            ("CARGO_TERM_QUIET", "true".into()),
+            ("CARGO_BUILD_BUILD_DIR", build_dir.into()),
+        ]
+    }
+}
+
+/// The cache for the compiler `release`:
+/// `${ENFORCER_TOOLS:-${XDG_CACHE_HOME:-~/.cache}/enforcer}/<release>`.
+///
+/// It lies outside the tree, so that a fresh clone finds it filled.
+pub(crate) fn cache_dir(release: &str) -> Result<PathBuf, String> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let root = match CACHE_VARIABLES.map(set) {
+        [Some(tools), ..] => PathBuf::from(tools),
+        [_, Some(cache), _] => Path::new(&cache).join("enforcer"),
+        [_, _, Some(home)] => Path::new(&home).join(".cache/enforcer"),
+        [None, None, None] => return Err("HOME is not set".to_owned()),
+    };
+    // A build script and cargo run in different folders.
+    if root.is_relative() {
+        return Err(format!("{} is not an absolute path", root.display()));
+    }
+    Ok(root.join(release))
+}
+
+/// The release in the output of `rustc -Vv`, such as `1.95.0`.
+pub(crate) fn release(verbose_version: &str) -> Option<&str> {
+    verbose_version
+        .lines()
+        .find_map(|line| line.strip_prefix("release: "))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_names_both_paths() {
+        let text = "# a comment\nlinker = /c/bin/bpf-linker\n core-source=/c/library \nllvm = 22\n";
+        assert_eq!(
+            Tools::parse(text),
+            Ok(Tools {
+                linker: "/c/bin/bpf-linker".into(),
+                core_source: "/c/library".into(),
+            })
+        );
+    }
+
+    #[test]
+    fn a_missing_line_is_named() {
+        let error = Tools::parse("linker = /c/bin/bpf-linker\n").unwrap_err();
+        assert!(error.contains("core-source"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Tools::read(Path::new("/nonexistent/1.95.0")).unwrap_err();
+        assert_eq!(error, "no /nonexistent/1.95.0/ebpf-tools");
+    }
+
+    #[test]
+    fn the_release_is_the_bare_version() {
+        let text = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\nrelease: 1.95.0\n";
+        assert_eq!(release(text), Some("1.95.0"));
+        assert_eq!(release("rustc"), None);
+    }
+}
