@@ -83,7 +83,6 @@ impl Binding {
 
     /// The binding that a word of the port table stands for.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "parts of 14 and 12 bits")]
     pub const fn from_bits(bits: u32) -> Self {
         Self {
             slot: (bits & ((1 << Self::SLOT_BITS) - 1)) as u16,

@@ -36,8 +36,10 @@ pub(super) trait Frame: Bytes {
     /// below 0).
     #[inline(always)]
     fn look_up(&self, question: &mut FibLookup) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "64 bytes")]
+        const SIZE: i32 = size_of::<FibLookup>() as i32;
         // SAFETY: the context is the hook's own, and the size is that of what the pointer names.
-        unsafe { bpf_fib_lookup(self.as_ptr(), question, size_of::<FibLookup>() as i32, 0) }
+        unsafe { bpf_fib_lookup(self.as_ptr(), question, SIZE, 0) }
     }
 }
 
@@ -49,8 +51,13 @@ const REACH: usize = 0x7fff;
 #[inline(always)]
 pub(super) fn blurred(offset: usize) -> usize {
     // SAFETY: a word that lives as long as the program; nobody writes it.
-    let zero = unsafe { ZERO.as_ptr().read_volatile() as usize };
-    (offset | zero) & REACH
+    let zero = unsafe { ZERO.as_ptr().read_volatile() };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "BPF has 64-bit pointers, and the value is below REACH"
+    )]
+    let offset = ((offset as u64 | zero) & REACH as u64) as usize;
+    offset
 }
 
 /// `N` bytes at `offset` of the packet memory from `data` to `data_end`.

@@ -36,14 +36,11 @@ pub(super) fn is_our_tcp(socket: *mut bpf_sock) -> bool {
 /// A 64-bit word of kernel memory.
 #[inline(always)]
 fn read_kernel(address: u64) -> Option<u64> {
+    /// Bytes of the word.
+    const SIZE: u32 = u64::BITS / 8;
     let mut word = 0u64;
     // SAFETY: the helper checks the address, and writes eight bytes or none that count.
-    let code = unsafe {
-        bpf_probe_read_kernel(
-            (&raw mut word).cast(),
-            size_of::<u64>() as u32,
-            address as *const c_void,
-        )
-    };
+    let code =
+        unsafe { bpf_probe_read_kernel((&raw mut word).cast(), SIZE, address as *const c_void) };
     (code == 0).then_some(word)
 }

@@ -179,7 +179,7 @@ fn longest_match(entry: &InterfaceEntry, bank: u32, source: &Address) -> Option<
             break;
         }
         let key = PrefixKey::new(interface, source, *length);
-        if let Some(peers) = PREFIXES.get_ptr(&key) {
+        if let Some(peers) = PREFIXES.get_ptr(key) {
             // SAFETY: a map's value outlives the program's run; an entry of the active bank is
             // written once, before the bank is switched on.
             return Some(unsafe { &*peers });

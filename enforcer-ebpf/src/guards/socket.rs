@@ -34,7 +34,7 @@ fn socket_ingress(ctx: SkBuffContext) -> i32 {
 /// The guard on older kernels: TCP alone, whose namespace is read through BTF.
 #[cgroup_skb]
 fn socket_ingress_tcp(ctx: SkBuffContext) -> i32 {
-    verdict(&ctx, |socket| namespace::is_our_tcp(socket))
+    verdict(&ctx, namespace::is_our_tcp)
 }
 
 #[inline(always)]
@@ -56,7 +56,7 @@ fn verdict(ctx: &SkBuffContext, is_ours: impl Fn(*mut bpf_sock) -> bool) -> i32 
     if !decision.drops() {
         return ALLOW;
     }
-    if let Some(bypassed) = BYPASSED.get_ptr_mut(&ifindex) {
+    if let Some(bypassed) = BYPASSED.get_ptr_mut(ifindex) {
         // SAFETY: the value is this CPU's own.
         unsafe { *bypassed += 1 };
     }
@@ -73,7 +73,9 @@ fn registered(ctx: &SkBuffContext) -> Option<(*mut bpf_sock, Protocol, u16)> {
     /// linux/net.h: a raw socket's "port" is its protocol number.
     const SOCK_RAW: u32 = 3;
     // SAFETY: the context is the hook's own, and the verifier knows the field.
-    let common = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    let field = unsafe { (*ctx.skb.skb).__bindgen_anon_2 };
+    // SAFETY: the union has this one member.
+    let common = unsafe { field.sk };
     if common.is_null() {
         return None;
     }

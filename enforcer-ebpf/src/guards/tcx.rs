@@ -111,9 +111,10 @@ impl Bytes for WholeSkb {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         let offset = u32::try_from(offset).ok()?;
+        #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+        let length = N as u32;
         // SAFETY: the pointer is the hook's own context, and the helper writes N bytes or none.
-        let code =
-            unsafe { bpf_skb_load_bytes(self.0, offset, bytes.as_mut_ptr().cast(), N as u32) };
+        let code = unsafe { bpf_skb_load_bytes(self.0, offset, bytes.as_mut_ptr().cast(), length) };
         (code == 0).then_some(bytes)
     }
 
