@@ -132,6 +132,17 @@ impl Packet {
         }
     }
 
+    /// The same frame, before which one more priority tag stood that is not in its bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn behind_another_tag(self) -> Self {
+        // That makes one too many if the bytes showed as many as are looked through.
+        if self.header as usize == 14 + 4 * MAX_PRIORITY_TAGS {
+            return Self::none(Kind::HeaderChain);
+        }
+        self
+    }
+
     /// Whether the walk may have ended because the bytes did: who can see only the front of a
     /// packet may try again with all of it.
     #[inline(always)]

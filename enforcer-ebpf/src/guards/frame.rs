@@ -14,8 +14,8 @@ pub(super) trait Frame: Bytes {
     /// the offset of its IP header.
     fn length(&self, header: u8) -> u64;
 
-    /// Whether a VLAN id other than 0 stands beside the bytes, where a driver put it.
-    fn is_tagged(&self) -> bool;
+    /// The VLAN id of a tag beside the bytes, where a driver or the stack put it.
+    fn tag_beside(&self) -> Option<u16>;
 
     /// Whether the frame is unicast and for another MAC than `mac`, the interface's own.
     fn is_for_another(&self, mac: &[u8; 6]) -> bool;

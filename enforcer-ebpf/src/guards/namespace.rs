@@ -10,6 +10,9 @@ use super::maps::{NET_COOKIE_OFFSET, NETNS_COOKIE, SKC_NET_OFFSET};
 
 /// Whether the context's socket is in the guarded namespace (Linux 6.15 and later: older kernels
 /// refuse the helper to cgroup_skb, at load).
+///
+/// Of use at a socket only: for a packet without one the helper names the initial namespace, not
+/// that of the device (`__bpf_get_netns_cookie` in net/core/filter.c), so tcx cannot ask it.
 #[inline(always)]
 pub(super) fn is_ours(context: *mut c_void) -> bool {
     // SAFETY: the context is the hook's own.

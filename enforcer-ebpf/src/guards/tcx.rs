@@ -63,14 +63,16 @@ impl Frame for TcFrame {
     }
 
     #[inline(always)]
-    fn is_tagged(&self) -> bool {
+    fn tag_beside(&self) -> Option<u16> {
         const VLAN_ID: u32 = 0x0fff;
         let skb = self.0.skb.skb;
         // SAFETY: the context is the hook's own, and the verifier knows the field.
         let present = unsafe { (*skb).vlan_present };
         // SAFETY: as above.
         let control = unsafe { (*skb).vlan_tci };
-        present != 0 && control & VLAN_ID != 0
+        #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
+        let id = (control & VLAN_ID) as u16;
+        (present != 0).then_some(id)
     }
 
     #[inline(always)]

@@ -18,12 +18,16 @@ pub(super) const LOOPBACK_IFINDEX: u32 = 1;
 /// Judges a frame, counts it, and says whether it goes on.
 #[inline(always)]
 pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
-    if frame.is_tagged() {
+    let tag = frame.tag_beside();
+    if tag.is_some_and(|id| id != 0) {
         return true;
     }
     let mut packet = parse(frame, link);
     if packet.is_short() {
         packet = frame.parse_whole(link);
+    }
+    if tag.is_some() {
+        packet = packet.behind_another_tag();
     }
     // Read once: a context's field may not be reached through a pointer that LLVM moved there.
     let ifindex = frame.ifindex();

@@ -75,9 +75,9 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn is_tagged(&self) -> bool {
+    fn tag_beside(&self) -> Option<u16> {
         // XDP has no view of a tag that the driver took off: see `layout::WIRE_VIEW`.
-        false
+        None
     }
 
     #[inline(always)]

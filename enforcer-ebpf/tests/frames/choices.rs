@@ -170,11 +170,11 @@ impl<'a> Choices<'a> {
     /// A service without ports yet.
     pub(crate) fn service(&mut self) -> Service {
         let public = self.chance(64);
-        let allowed = if public { 0 } else { self.byte() };
+        // The registry rejects `public` with `allow`; the table has an answer all the same.
+        let allowed = self.byte();
         Service {
             ports: Vec::new(),
             public,
-            // `public` with `allow` is rejected by the registry.
             allow: (0..4)
                 .filter(|peer| allowed >> peer & 1 == 1)
                 .map(|peer| format!("peer-{peer}"))
@@ -207,7 +207,7 @@ impl<'a> Choices<'a> {
                 fragment: if self.chance(64) {
                     self.fragment()
                 } else {
-                    Fragment::WHOLE
+                    self.maybe_reserved(Fragment::WHOLE)
                 },
             },
             31 => Ip::None(self.pick(&[0x0806, 0x8847, 0x9100, 0x0026, 0x8863])),
@@ -242,12 +242,19 @@ impl<'a> Choices<'a> {
         };
         (0..count)
             .map(|_| match self.below(16) {
+                // The longest of their kinds.
+                _ if self.chance(4) => self.pick(&[
+                    Extension::Auth(254),
+                    Extension::Auth(253),
+                    Extension::Options(60, 255),
+                    Extension::Options(0, 127),
+                ]),
                 0..=2 => Extension::Options(0, self.below(2)),
                 3..=5 => Extension::Options(60, self.below(3)),
                 6..=8 => Extension::Options(43, self.below(2)),
                 9..=11 => Extension::Auth(self.below(5)),
                 // Few later ones, or few chains would get past their first fragment header.
-                12 => Extension::Fragment(Fragment::WHOLE),
+                12 => Extension::Fragment(self.maybe_reserved(Fragment::WHOLE)),
                 13 | 14 => Extension::Fragment(Fragment::FIRST),
                 _ => Extension::Fragment(self.fragment()),
             })
@@ -255,13 +262,22 @@ impl<'a> Choices<'a> {
     }
 
     fn fragment(&mut self) -> Fragment {
-        match self.below(4) {
+        let fragment = match self.below(4) {
             0 | 1 => Fragment::FIRST,
             2 => Fragment::LAST,
-            _ => Fragment {
-                offset: self.pick(&[1, 2, 0x100, 0x1000, 0x1fff]),
-                more: self.chance(128),
-            },
+            _ => {
+                let offset = self.pick(&[1, 2, 0x100, 0x1000, 0x1fff]);
+                Fragment::at(offset, self.chance(128))
+            }
+        };
+        self.maybe_reserved(fragment)
+    }
+
+    fn maybe_reserved(&mut self, fragment: Fragment) -> Fragment {
+        if self.chance(64) {
+            fragment.with_reserved_bits()
+        } else {
+            fragment
         }
     }
 

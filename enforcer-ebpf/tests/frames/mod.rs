@@ -45,25 +45,31 @@ pub(crate) struct Fragment {
     /// In units of 8 bytes.
     pub(crate) offset: u16,
     pub(crate) more: bool,
+    /// Sets the reserved bits: IPv4's "evil bit" and the three fields of IPv6's header. The stack
+    /// does not look at them.
+    pub(crate) reserved: bool,
 }
 
 impl Fragment {
-    pub(crate) const WHOLE: Self = Self {
-        offset: 0,
-        more: false,
-    };
-    pub(crate) const FIRST: Self = Self {
-        offset: 0,
-        more: true,
-    };
-    pub(crate) const LATER: Self = Self {
-        offset: 185,
-        more: true,
-    };
-    pub(crate) const LAST: Self = Self {
-        offset: 1,
-        more: false,
-    };
+    pub(crate) const WHOLE: Self = Self::at(0, false);
+    pub(crate) const FIRST: Self = Self::at(0, true);
+    pub(crate) const LATER: Self = Self::at(185, true);
+    pub(crate) const LAST: Self = Self::at(1, false);
+
+    pub(crate) const fn at(offset: u16, more: bool) -> Self {
+        Self {
+            offset,
+            more,
+            reserved: false,
+        }
+    }
+
+    pub(crate) const fn with_reserved_bits(self) -> Self {
+        Self {
+            reserved: true,
+            ..self
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +102,15 @@ impl Extension {
                 .unwrap()
                 .to_bytes()
                 .to_vec(),
-            Self::Fragment(Fragment { offset, more }) => {
-                let offset = IpFragOffset::try_new(offset).unwrap();
-                let header = Ipv6FragmentHeader::new(next, offset, more, 7);
-                header.to_bytes().to_vec()
+            Self::Fragment(fragment) => {
+                let offset = IpFragOffset::try_new(fragment.offset).unwrap();
+                let header = Ipv6FragmentHeader::new(next, offset, fragment.more, 7);
+                let mut bytes = header.to_bytes();
+                if fragment.reserved {
+                    bytes[1] = 0xff;
+                    bytes[3] |= 6;
+                }
+                bytes.to_vec()
             }
         }
     }
@@ -135,6 +146,9 @@ impl Spec {
                 ip.fragment_offset = IpFragOffset::try_new(fragment.offset).unwrap();
                 ip.header_checksum = ip.calc_header_checksum();
                 bytes.extend_from_slice(&ip.to_bytes());
+                if fragment.reserved {
+                    bytes[header + 6] |= 0x80;
+                }
                 bytes.extend_from_slice(&transport);
             }
             Ip::V6 {
@@ -285,11 +299,13 @@ impl Frame {
     /// Claims a wrong length, and may pad so that the bytes behind it are there.
     fn lie_about_the_length(&mut self, choices: &mut Choices) {
         let real = self.bytes.len().saturating_sub(self.header);
-        let claimed = match choices.below(6) {
+        let claimed = match choices.below(7) {
             0 => 0,
             1 => choices.below(real + 1),
             2 => real + choices.below(200),
-            3 => 40 + choices.below(17),
+            // Where sums no longer fit the field.
+            3 => 65_535 - choices.below(60),
+            4 => 40 + choices.below(17),
             _ => real.saturating_sub(choices.below(24)),
         };
         self.set_length(claimed);

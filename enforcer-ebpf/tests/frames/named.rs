@@ -20,6 +20,7 @@ const ROUTING: Extension = Extension::Options(43, 2);
 const DESTINATION: Extension = Extension::Options(60, 1);
 const AUTH: Extension = Extension::Auth(3);
 const ATOMIC: Extension = Extension::Fragment(Fragment::WHOLE);
+const RESERVED: Extension = Extension::Fragment(Fragment::WHOLE.with_reserved_bits());
 const FIRST: Extension = Extension::Fragment(Fragment::FIRST);
 const LATER: Extension = Extension::Fragment(Fragment::LATER);
 
@@ -70,26 +71,12 @@ pub(crate) fn named() -> Vec<Named> {
         ),
         row(
             "ipv4 fragment, all bits of the offset",
-            v4(
-                6,
-                0,
-                Fragment {
-                    offset: 0x1fff,
-                    more: false,
-                },
-            ),
+            v4(6, 0, Fragment::at(0x1fff, false)),
             Err(Reason::Fragment),
         ),
         row(
             "ipv4 fragment, top bit of the offset",
-            v4(
-                6,
-                0,
-                Fragment {
-                    offset: 0x1000,
-                    more: false,
-                },
-            ),
+            v4(6, 0, Fragment::at(0x1000, false)),
             Err(Reason::Fragment),
         ),
         row("tcp over ipv6", v6s(6, &[]), tcp),
@@ -112,7 +99,23 @@ pub(crate) fn named() -> Vec<Named> {
             tcp,
         ),
         row("ah with 12 bytes", v6s(6, &[AUTH]), tcp),
+        row("the longest ah", v6s(6, &[Extension::Auth(254)]), tcp),
+        row(
+            "8 times the longest options",
+            v6s(6, &[Extension::Options(60, 255); 8]),
+            tcp,
+        ),
         row("atomic fragment", v6s(6, &[ATOMIC]), tcp),
+        row(
+            "atomic fragment, reserved bits set",
+            v6s(6, &[RESERVED]),
+            tcp,
+        ),
+        row(
+            "evil bit",
+            v4(6, 0, Fragment::WHOLE.with_reserved_bits()),
+            tcp,
+        ),
         row("first ipv6 fragment", v6s(6, &[FIRST]), tcp),
         row(
             "first ipv6 fragment behind options",

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use enforcer_ebpf::{
-    Guard, Link, Mode, NO_PORT, Protocol, Reason, claimed_length, decide, destination, parse,
-    source,
+    Guard, Link, Mode, NO_PORT, Protocol, Reason, at_socket, claimed_length, decide, destination,
+    parse, source,
 };
 use proptest::{
     prelude::any,
@@ -235,6 +235,10 @@ fn a_mapped_source_is_no_ipv4_peer() {
 #[test]
 fn loopback_addresses_are_for_the_wire_guard_only() {
     check(CASES / 5, |case| {
+        let (protocol, port) = case.socket;
+        let packet = at_socket(protocol, port);
+        same("the socket's port", packet_words(&packet), Ok(case.socket))?;
+        same("the socket's loopback", packet.loopback, false)?;
         let at_socket = case.socket_with(&case.registry);
         // Even where somebody hands it a packet that it parsed.
         let tables = case.tables(&case.registry, &case.frame.bytes);

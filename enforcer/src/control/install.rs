@@ -64,8 +64,8 @@ pub fn install(
     survey: &Survey,
     wanted: Wanted,
 ) -> Result<Vec<String>> {
-    let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
     mounts::ensure_bpffs(place.pins.parent())?;
+    let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
     let _lock = place.lock()?;
     let staging = place.pins.staging();
     staging

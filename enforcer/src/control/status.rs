@@ -7,7 +7,7 @@ use enforcer_ebpf::{
 };
 use serde::Serialize;
 
-use super::{Place, Survey, install::plan_in_force, wire::Alive};
+use super::{Place, Survey, wire::Alive};
 use crate::{kernel::links, policy::Tables};
 
 /// The state as a whole.
@@ -142,7 +142,8 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
     let state = maps.state();
     let tables = maps.tables()?;
     let alive = Alive::find(&place.pins)?;
-    let plan = plan_in_force(survey, state.flags, &tables, &alive);
+    // Whether they were asked for or not: an interface without a guard has none.
+    let plan = survey.plan(&tables, alive.programs.clone());
     let wire = alive.guards;
     let mut status = Status {
         generation: state.generation,
@@ -221,7 +222,10 @@ fn uncovered(
         .iter()
         .filter(|guard| !wire.contains_key(&guard.ifindex))
     {
-        let why = "it has come up since, or refused the guard: run `enforcer reload`".into();
+        let why = match has(State::WANT_WIRE) {
+            true => "it has come up since, or refused the guard: run `enforcer reload`".into(),
+            false => "`up` was told to do without wire guards".into(),
+        };
         let interface = guard.name.clone();
         status.uncovered.push(UncoveredRow { interface, why });
     }
@@ -237,8 +241,8 @@ fn uncovered(
             .push(format!("{} has no wire guard: {}", row.interface, row.why));
     }
     let mut lacks = |what: &str| status.reasons.push(what.to_owned());
-    if !has(State::WANT_WIRE) {
-        lacks("there are no wire guards: `up` was told to do without");
+    if !has(State::WANT_WIRE) && wire.is_empty() && plan.guards.is_empty() {
+        lacks("`up` was told to do without wire guards");
     }
     match (has(State::WANT_SOCKET), socket) {
         (false, _) => lacks("there is no socket guard: `up` was told to do without"),

@@ -13,3 +13,4 @@ pub(crate) mod mounts;
 pub(crate) mod pins;
 pub(crate) mod reserved;
 pub(crate) mod sys;
+pub mod workbench;

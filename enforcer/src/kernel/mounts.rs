@@ -92,11 +92,18 @@ fn magic(path: &Path) -> Result<u64> {
     Ok(found.f_type.cast_unsigned())
 }
 
-/// Whether this process has another mount namespace than init. An init that hides its own is
-/// taken for ours: nothing can be said then.
+/// Whether this process has another mount namespace than init: ids of mounts are the system's, so
+/// a namespace of its own has other ones. An init that hides its table is taken to share it.
 fn in_private_mount_namespace() -> bool {
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    matches!((namespace("thread-self"), namespace("1")), (Some(ours), Some(inits)) if ours != inits)
+    let ids = |pid: &str| -> Option<Vec<String>> {
+        let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+        let id = |line: &str| line.split(' ').next().map(str::to_owned);
+        Some(table.lines().filter_map(id).collect())
+    };
+    let (Some(ours), Some(inits)) = (ids("thread-self"), ids("1")) else {
+        return false;
+    };
+    ours.first().is_some_and(|root| !inits.contains(root))
 }
 
 /// Whether the file system behind `path` is mounted where init can see it.

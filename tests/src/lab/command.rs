@@ -104,14 +104,27 @@ impl std::fmt::Display for Finished {
     }
 }
 
-/// Gives a command a mount namespace of its own with a fresh /sys, as `ip netns exec` does.
-pub fn in_private_mounts(command: &mut Command) {
-    let hide = || {
+/// What a command finds in a mount namespace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateMount {
+    /// A fresh /sys, as `ip netns exec` makes it: no bpffs, no cgroup2.
+    Sysfs,
+    /// A bpffs that nobody else sees, and that ends with the command.
+    Bpffs,
+}
+
+/// Gives a command a mount namespace of its own.
+pub fn in_private_mounts(command: &mut Command, private: PrivateMount) {
+    let hide = move || {
         // SAFETY: only the mount namespace is left behind, in a child that has one thread.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
         let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", slave)?;
-        mount("none", "/sys", "sysfs", MountFlags::empty(), None)?;
+        let (target, kind) = match private {
+            PrivateMount::Sysfs => ("/sys", "sysfs"),
+            PrivateMount::Bpffs => (cleanup::BPFFS, "bpf"),
+        };
+        mount("none", target, kind, MountFlags::empty(), None)?;
         Ok(())
     };
     // SAFETY: between fork and exec the closure makes three system calls; short paths go by the stack.

@@ -175,6 +175,11 @@ fn sigkill(rig: &Rig<'_>) -> Result<()> {
 fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
     let server = flooded_service(rig)?;
     rig.enforcer.up(guards)?;
+    // How long an `up` over pinned guards takes here, to kill later ones all along the way.
+    let start = Instant::now();
+    rig.enforcer
+        .expect(&["up", "--guards", guards.name()], guards.exit_code())?;
+    let whole = start.elapsed();
     Flood::during(rig.lab, |flood| {
         for round in 0..8 {
             // Another policy each time, so that every reload has something to switch.
@@ -185,9 +190,12 @@ fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
             crash(rig, &["reload"], Duration::from_millis(2 * round))?;
         }
         rig.enforcer.reload().context("after crashed reloads")?;
-        for round in 0..6 {
-            let arguments = ["up", "--guards", guards.name()];
-            crash(rig, &arguments, Duration::from_millis(12 * round))?;
+        for percent in [5, 40, 70, 80, 85, 90, 95, 98] {
+            crash(
+                rig,
+                &["up", "--guards", guards.name()],
+                whole * percent / 100,
+            )?;
             flood.go_on_for(20)?;
         }
         rig.enforcer.up(guards).context("after crashed upgrades")?;

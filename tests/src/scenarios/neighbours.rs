@@ -69,30 +69,35 @@ fn forced_hooks(binary: &Path) -> Vec<Trial> {
         "row_19_priority_tags::five_802.1q",
         "row_22_datagrams::broadcast",
     ];
+    let force = |rig: &Rig<'_>, hook: &str| {
+        let forced = format!("{REGISTRY}\n[interfaces.eth0]\nhook = \"{hook}\"\n");
+        rig.enforcer.registry(&forced)
+    };
     let mut trials = Vec::new();
-    for attack in attacks::all() {
-        if !telling.contains(&attack.name) {
-            continue;
-        }
-        for hook in ["xdp-native", "xdp-generic"] {
-            let attack = attack.clone();
-            let name = format!("hook::{hook}::{}", attack.name);
-            trials.push(trial(name, binary, move |rig| {
-                let forced = format!("{REGISTRY}\n[interfaces.eth0]\nhook = \"{hook}\"\n");
-                rig.enforcer.registry(&forced)?;
-                rig.enforcer.up(Guards::Wire)?;
-                let (_, status) = rig.enforcer.status()?;
-                let eth0 = status
-                    .guards
-                    .iter()
-                    .find(|guard| guard.interface.as_deref() == Some("eth0") && guard.hook == hook);
-                ensure!(
-                    eth0.is_some(),
-                    "expected {hook} on eth0, but saw {status:?}"
-                );
-                rig.enforcer.down()?;
-                hold(&attack, Guards::Wire, rig)
-            }));
+    for hook in ["xdp-native", "xdp-generic"] {
+        let name = format!("hook::{hook}::is_what_status_shows");
+        trials.push(trial(name, binary, move |rig| {
+            force(rig, hook)?;
+            rig.enforcer.up(Guards::Wire)?;
+            let (_, status) = rig.enforcer.status()?;
+            let eth0 = status
+                .guards
+                .iter()
+                .find(|guard| guard.interface.as_deref() == Some("eth0") && guard.hook == hook);
+            ensure!(
+                eth0.is_some(),
+                "expected {hook} on eth0, but saw {status:?}"
+            );
+            Ok(())
+        }));
+        for attack in attacks::all() {
+            if telling.contains(&attack.name) {
+                let name = format!("hook::{hook}::{}", attack.name);
+                trials.push(trial(name, binary, move |rig| {
+                    force(rig, hook)?;
+                    hold(&attack, Guards::Wire, rig)
+                }));
+            }
         }
     }
     trials

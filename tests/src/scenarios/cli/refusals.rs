@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::lab::command::{finish, in_private_mounts};
+use crate::lab::cleanup;
+use crate::lab::command::{PrivateMount, finish, in_private_mounts};
 use crate::lab::{Guards, Patience};
 
 use super::super::runner::{Rig, expect_state, trial, unanswered};
@@ -18,7 +19,16 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             binary,
             another_namespace,
         ),
-        trial("refuses::a_private_mount_namespace", binary, private_mounts),
+        trial(
+            "refuses::a_private_mount_namespace::like_ip_netns_exec",
+            binary,
+            |rig| private_mounts(rig, PrivateMount::Sysfs),
+        ),
+        trial(
+            "refuses::a_private_mount_namespace::with_a_bpffs_of_its_own",
+            binary,
+            |rig| private_mounts(rig, PrivateMount::Bpffs),
+        ),
         trial(
             "refuses::without_privileges_and_names_them",
             binary,
@@ -49,9 +59,13 @@ fn another_namespace(rig: &Rig<'_>) -> Result<()> {
     expect_state(rig, 0, "enforcing")
 }
 
-fn private_mounts(rig: &Rig<'_>) -> Result<()> {
-    let mut command = rig.enforcer.command(&["up"])?;
-    in_private_mounts(&mut command);
+fn private_mounts(rig: &Rig<'_>, private: PrivateMount) -> Result<()> {
+    // The name is free in a bpffs of its own, and in the machine's it would be swept.
+    let pins = format!("{}/enforcer-lab-private", cleanup::BPFFS);
+    let mut command = rig.lab.host.command(rig.enforcer.binary());
+    command.args(["--pin-dir", &pins, "up", "--config"]);
+    command.arg(rig.enforcer.config_path()?);
+    in_private_mounts(&mut command, private);
     let finished = finish(command, "")?;
     ensure!(
         finished.code == Some(1) && finished.stderr.contains("nsenter --net"),

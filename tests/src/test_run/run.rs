@@ -1,0 +1,137 @@
+//! One run of a program through BPF_PROG_TEST_RUN.
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use aya::programs::{Program, TestRun as _};
+use aya::{TestRunOptions, TestRunResult};
+use enforcer::kernel::workbench::Workbench;
+use enforcer_ebpf::Link;
+
+/// The hook that a program is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// XDP.
+    Xdp,
+    /// tcx.
+    Tcx,
+}
+
+impl Hook {
+    pub(crate) const ALL: [Self; 2] = [Self::Xdp, Self::Tcx];
+
+    /// The wire guard's program.
+    pub(crate) const fn program(self, link: Link) -> &'static str {
+        match (self, link) {
+            (Self::Xdp, Link::Ethernet) => "wire_xdp_ethernet",
+            (Self::Xdp, Link::Ip) => "wire_xdp_ip",
+            (Self::Tcx, Link::Ethernet) => "wire_tcx_ethernet",
+            (Self::Tcx, Link::Ip) => "wire_tcx_ip",
+        }
+    }
+
+    /// Whether a packet goes on, by the number that its program returned.
+    pub(crate) fn passes(self, returned: u32) -> Result<bool> {
+        /// linux/bpf.h: enum xdp_action.
+        const XDP_DROP: u32 = 1;
+        const XDP_PASS: u32 = 2;
+        /// linux/bpf.h: enum tcx_action_base.
+        const TCX_NEXT: u32 = u32::MAX;
+        const TCX_DROP: u32 = 2;
+        match (self, returned) {
+            (Self::Xdp, XDP_PASS) | (Self::Tcx, TCX_NEXT) => Ok(true),
+            (Self::Xdp, XDP_DROP) | (Self::Tcx, TCX_DROP) => Ok(false),
+            (hook, other) => bail!("the program for {hook} returned {other}, which is no verdict"),
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Xdp => "xdp",
+            Self::Tcx => "tcx",
+        })
+    }
+}
+
+/// How a frame comes to a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    /// The bytes, at least 14.
+    pub(crate) bytes: &'a [u8],
+    /// The ifindex in the namespace of the calling thread.
+    pub(crate) ifindex: u32,
+    /// How many bytes the linear part of the buffer may hold: XDP alone, since Linux 6.18.
+    pub(crate) linear: usize,
+}
+
+impl<'a> Arrival<'a> {
+    /// A frame, linear as far as the kernel can have it so.
+    pub(crate) const fn new(bytes: &'a [u8], ifindex: u32) -> Self {
+        Self {
+            bytes,
+            ifindex,
+            linear: bytes.len(),
+        }
+    }
+
+    /// The context in the form that the program's type wants.
+    fn context(&self, hook: Hook) -> Result<Vec<u8>> {
+        let words: Vec<u32> = match hook {
+            // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
+            // egress_ifindex.
+            Hook::Xdp => vec![0, u32::try_from(self.linear)?, 0, self.ifindex, 0, 0],
+            // struct __sk_buff up to ifindex, before which nothing may be set; the kernel takes the
+            // rest as zeros.
+            Hook::Tcx => {
+                let mut words = vec![0; 11];
+                words[10] = self.ifindex;
+                words
+            }
+        };
+        Ok(words.into_iter().flat_map(u32::to_ne_bytes).collect())
+    }
+
+    /// Whether a test run on this hook refuses the frame before any program sees it.
+    ///
+    /// For an skb it wants the whole IP header that the ethertype promises, and answers EINVAL (seen
+    /// on Linux 6.18). Behind a priority tag it does not look.
+    pub(crate) fn is_refused(&self, hook: Hook) -> bool {
+        let least = match self.bytes.get(12..14) {
+            Some([0x08, 0x00]) => 14 + 20,
+            Some([0x86, 0xdd]) => 14 + 40,
+            _ => 14,
+        };
+        hook == Hook::Tcx && self.bytes.len() < least
+    }
+
+    /// Runs a loaded program `repeat` times.
+    pub(crate) fn run(&self, program: &Program, repeat: u32) -> Result<TestRunResult> {
+        let options = |context| TestRunOptions {
+            data_in: Some(self.bytes),
+            ctx_in: Some(context),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = match program {
+            Program::Xdp(program) => program.test_run(options(&self.context(Hook::Xdp)?)),
+            Program::SchedClassifier(program) => {
+                program.test_run(options(&self.context(Hook::Tcx)?))
+            }
+            other => bail!("there is no test run here for {:?}", other.prog_type()),
+        };
+        result.context("BPF_PROG_TEST_RUN failed")
+    }
+}
+
+/// Runs a wire guard once; whether the packet goes on.
+pub(crate) fn passes(
+    bench: &Workbench,
+    hook: Hook,
+    link: Link,
+    arrival: Arrival<'_>,
+) -> Result<bool> {
+    let program = bench.program(hook.program(link))?;
+    hook.passes(arrival.run(program, 1)?.return_value)
+}
