@@ -4,10 +4,15 @@
 //! names in the object and in the pin directory. A change of any shape here, or of what a value
 //! means, needs a new [`LAYOUT_VERSION`].
 
+mod counters;
+#[cfg(test)]
+mod tests;
+
+pub use counters::{CELLS, Cell, Cells, Count};
+
 use crate::{
     address::{Address, MAX_PEERS, PeerSet},
-    decision::NO_PORT,
-    words::{Guard, Protocol, Reason, Verdict},
+    words::Protocol,
 };
 
 /// The version of everything in this module. Objects of another layout are never reused.
@@ -325,96 +330,6 @@ pub struct RuleEntry {
     pub zero: u8,
 }
 
-/// A counter: per CPU, never reset while its slot is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Count {
-    /// Packets as the hook sees them; after receive offload one may be many segments.
-    pub packets: u64,
-    /// Bytes as the hook sees them: with the link-layer header on the wire, without at a socket.
-    pub bytes: u64,
-}
-
-/// Cells of a slot for each guard.
-const CELLS_OF_GUARD: usize = 7;
-/// Cells of a slot.
-pub const CELLS: usize = 2 * CELLS_OF_GUARD;
-
-/// `COUNTERS[slot]`, per CPU: a count for each guard, reason and whether it was audited.
-pub type Cells = [Count; CELLS];
-
-/// What a cell of a slot counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cell {
-    /// The guard that counts.
-    pub guard: Guard,
-    /// The reason.
-    pub reason: Reason,
-    /// Whether the drop was audited.
-    pub audited: bool,
-}
-
-impl Cell {
-    /// The index of the cell in its slot, `None` for what is never counted.
-    ///
-    /// [`NO_PORT`] uses the same indices for the reasons that need no port.
-    #[inline(always)]
-    pub const fn index(self) -> Option<usize> {
-        let audited = self.audited as usize;
-        let cell = match self.reason {
-            Reason::Loopback => 0,
-            Reason::Public => 1,
-            Reason::Peer => 2,
-            Reason::UnknownPeer => 3 + audited,
-            Reason::UntrustedInterface => 5 + audited,
-            Reason::LoopbackAddress => audited,
-            Reason::HeaderChain => 2 + audited,
-            Reason::Malformed => 4 + audited,
-            Reason::Unregistered
-            | Reason::Forwarded
-            | Reason::Fragment
-            | Reason::Tagged
-            | Reason::OtherProtocol => return None,
-        };
-        Some(match self.guard {
-            Guard::Wire => cell,
-            Guard::Socket => cell + CELLS_OF_GUARD,
-        })
-    }
-
-    /// The cells that a slot has.
-    pub fn of_slot(slot: u16) -> impl Iterator<Item = Self> {
-        let reasons: &[Reason] = if slot == NO_PORT {
-            &[
-                Reason::LoopbackAddress,
-                Reason::HeaderChain,
-                Reason::Malformed,
-            ]
-        } else {
-            &[
-                Reason::Loopback,
-                Reason::Public,
-                Reason::Peer,
-                Reason::UnknownPeer,
-                Reason::UntrustedInterface,
-            ]
-        };
-        Guard::ALL.into_iter().flat_map(move |guard| {
-            reasons.iter().flat_map(move |&reason| {
-                let both = matches!(reason.verdict(), Verdict::Drop);
-                [false, true]
-                    .into_iter()
-                    .take(1 + usize::from(both))
-                    .map(move |audited| Self {
-                        guard,
-                        reason,
-                        audited,
-                    })
-            })
-        })
-    }
-}
-
 /// `STATE[0]`: what the pin directory is, and the one word that a reload switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -442,6 +357,8 @@ impl State {
     pub const FALLBACK: u32 = 8;
     /// The programs were loaded with their diagnostics.
     pub const LOG: u32 = 16;
+    /// The registry is the embedded one because there is no file.
+    pub const EMBEDDED: u32 = 32;
 }
 
 /// `RESERVED[0]`: a bit for each port that the loader added to `ip_local_reserved_ports`.
@@ -452,67 +369,3 @@ pub const SERVICE_ENTRIES: u32 = BANKS * MAX_SERVICES;
 /// Entries of `PEERS`.
 #[expect(clippy::cast_possible_truncation, reason = "256")]
 pub const PEER_ENTRIES: u32 = BANKS * MAX_PEERS as u32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_counted_decision_has_a_cell_of_its_own() {
-        for slot in [NO_PORT, 1] {
-            let mut seen = [false; CELLS];
-            for cell in Cell::of_slot(slot) {
-                let index = cell.index().expect("a listed cell is counted");
-                assert!(!seen[index], "{cell:?} shares its cell");
-                seen[index] = true;
-            }
-        }
-        for reason in Reason::ALL {
-            let listed = [NO_PORT, 1]
-                .into_iter()
-                .flat_map(Cell::of_slot)
-                .any(|cell| cell.reason == reason);
-            let cell = Cell {
-                guard: Guard::Wire,
-                reason,
-                audited: false,
-            };
-            assert_eq!(cell.index().is_some(), listed, "{reason}");
-        }
-    }
-
-    #[test]
-    fn keys_have_no_padding() {
-        assert_eq!(size_of::<PrefixKey>(), 8 + 8 + 4 + 4);
-        assert_eq!(size_of::<State>(), 4 + 4 + 8 + 4 + 4);
-        assert_eq!(size_of::<InterfaceEntry>(), 8 + 32 + 4 + 6 + 2 + 33 + 131);
-    }
-
-    /// What the maps cost on a machine, and so what an admin pays for the tool: kernel memory that
-    /// is taken at `up`, whatever the registry says.
-    #[test]
-    fn the_maps_fit_their_budget() {
-        let per_cpu = SLOTS as usize * size_of::<Cells>();
-        assert!(per_cpu <= 2 << 20, "{per_cpu} bytes for each CPU");
-        let arrays = PORT_ENTRIES as usize * size_of::<PortEntry>()
-            + SERVICE_ENTRIES as usize * size_of::<ServiceEntry>()
-            + PEER_ENTRIES as usize * size_of::<PeerEntry>()
-            + INTERFACE_ENTRIES as usize * size_of::<InterfaceEntry>()
-            + RULE_ENTRIES as usize * size_of::<RuleEntry>();
-        assert!(arrays <= 3 << 20, "{arrays} bytes of arrays");
-    }
-
-    #[test]
-    fn a_binding_survives_its_bits() {
-        let binding = Binding {
-            slot: 8192,
-            service: 4095,
-            public: true,
-            audit: false,
-            has_peers: true,
-        };
-        assert_eq!(Binding::from_bits(binding.to_bits()), binding);
-        assert_eq!(Binding::from_bits(0), Binding::default());
-        assert_eq!(Binding::default().to_bits(), 0);
-    }
-}

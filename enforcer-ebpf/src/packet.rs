@@ -3,6 +3,10 @@
 //! One walk serves the wire guards, which read packet memory under the verifier's eyes, and the
 //! host, which reads a slice.
 
+mod chain;
+
+use chain::{extension_headers, is_extension};
+
 use crate::{
     address::Address,
     words::{Protocol, Reason},
@@ -180,7 +184,7 @@ pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link) -> Packet {
 
 /// The source address of the IP header at offset `header`.
 ///
-/// `None` for what is neither IPv4 nor IPv6, or too short for either.
+/// `None` for what is neither IPv4 nor IPv6, or ends before the address does.
 #[inline(always)]
 pub fn source<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<Address> {
     let header = usize::from(header);
@@ -315,86 +319,6 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
             transport(bytes, offset + 40, next, Kind::Malformed)
         },
     }
-}
-
-/// Extension headers (RFC 8200, 4; IANA, IPv6 Extension Header Types) that Linux walks through.
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION: u8 = 60;
-
-/// Walks the chain of extension headers behind the IPv6 header at offset `header`.
-///
-/// A function of its own in the kernel too: few packets have such a chain, and the verifier walks
-/// these lines once instead of once for each way that leads here.
-#[cfg_attr(target_arch = "bpf", inline(never))]
-fn extension_headers<B: Bytes + ?Sized>(bytes: &B, header: u8, first: u8) -> Transport {
-    let start = usize::from(header) + 40;
-    let mut next = first;
-    let mut offset = start;
-    let mut end = usize::MAX;
-    // What a chain is that ends too early.
-    let mut short = Kind::Malformed;
-    for _ in 0..MAX_EXTENSION_HEADERS {
-        if !is_extension(next) {
-            break;
-        }
-        if offset + 8 > end {
-            return Transport::none(short);
-        }
-        let Some([following, length, high, low]) = bytes.read(offset) else {
-            return Transport::none(short);
-        };
-        offset += match next {
-            FRAGMENT => {
-                let offset_and_flags = u16::from_be_bytes([high, low]);
-                if offset_and_flags >> 3 != 0 {
-                    return Transport::none(Kind::Fragment);
-                }
-                if offset_and_flags & 1 == 1 {
-                    // RFC 7112: the first fragment holds the whole chain. What lies behind its
-                    // payload is padding, and could show other ports than the next fragment brings.
-                    short = Kind::HeaderChain;
-                    let Some(payload) = payload_length(bytes, header) else {
-                        return Transport::none(short);
-                    };
-                    end = start + payload;
-                }
-                8
-            }
-            // RFC 4302, 2.2: in words of four bytes, minus two.
-            AUTHENTICATION => (usize::from(length) + 2) * 4,
-            _ => (usize::from(length) + 1) * 8,
-        };
-        next = following;
-        offset = bytes.blurred(offset);
-    }
-    if is_extension(next) {
-        return Transport::none(Kind::HeaderChain);
-    }
-    if offset + 4 > end && Protocol::from_ip_number(next).is_some() {
-        return Transport::none(short);
-    }
-    transport(bytes, offset, next, short)
-}
-
-#[inline(always)]
-const fn is_extension(next: u8) -> bool {
-    matches!(
-        next,
-        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION
-    )
-}
-
-/// The payload length of the IPv6 header at offset `header`: what follows it, in bytes.
-///
-/// 0 in a fragment is none: a jumbogram has no Fragment header (RFC 2675, 3).
-#[inline(always)]
-fn payload_length<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<usize> {
-    bytes
-        .read(usize::from(header) + 4)
-        .map(|length| usize::from(u16::from_be_bytes(length)))
 }
 
 /// The transport that starts at `offset`; `short` is the reason where its ports are missing.

@@ -27,11 +27,14 @@ pub struct Cli {
     pub(super) command: Command,
 }
 
+/// The heading of what may stand before or after the command.
+const GLOBAL: &str = "Global options";
+
 /// Options that may stand before or after the command.
 #[derive(Args, Debug)]
 pub(super) struct Globals {
     /// The registry [default: /etc/enforcer/enforcer.toml, and enforcer.d/*.toml beside it]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(super) config: Option<PathBuf>,
     /// Where the guards and their state are pinned, a folder of a bpffs
     #[arg(
@@ -42,10 +45,10 @@ pub(super) struct Globals {
     )]
     pub(super) pin_dir: PathBuf,
     /// The cgroup2 root [default: the one in the mount table]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub(super) cgroup: Option<PathBuf>,
     /// Print JSON, for scripts
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(super) json: bool,
 }
 

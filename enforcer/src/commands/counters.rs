@@ -71,7 +71,11 @@ fn show(globals: &Globals, place: &Place, wanted: &Wanted, again: bool) -> Outco
     };
     match (globals.json, again) {
         // A stream is one object a line.
-        (true, true) => output::print(&serde_json::to_string(&rows).map_err(anyhow::Error::new)?)?,
+        (true, true) => {
+            for row in &rows {
+                output::print(&serde_json::to_string(row).map_err(anyhow::Error::new)?)?;
+            }
+        }
         (true, false) => output::print_json(&rows)?,
         (false, again) => {
             // Home and clear, on a terminal; elsewhere a blank line keeps the tables apart.

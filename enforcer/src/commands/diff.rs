@@ -29,7 +29,7 @@ struct Change {
 
 /// Say what would change, and change nothing.
 pub(super) async fn dry_run(globals: &Globals, place: &Place) -> Outcome {
-    let loaded = load(&source(globals, false))?;
+    let loaded = load(&source(globals, place.is_embedded()?))?;
     let survey = control::survey().await?;
     policy::warn(&loaded, &survey)?;
     let Some((now, next)) = control::preview(place, &loaded.registry, &survey)? else {

@@ -1,13 +1,13 @@
 //! `explain`: what would become of a packet.
 
-use anyhow::{Context as _, Result};
-use enforcer_ebpf::{Decision, Guard, Protocol};
+use anyhow::{Context as _, Result, anyhow};
+use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
 use serde::Serialize;
 
 use super::{
     Globals, Outcome,
     cli::Explain,
-    failure::note,
+    failure::{Failure, note},
     output::{self, GREEN, PLAIN, RED, YELLOW},
     source,
 };
@@ -30,12 +30,20 @@ struct Explanation {
 
 /// Say what would become of a packet.
 pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) -> Outcome {
+    if let Some(destination) = packet.destination
+        && destination.is_ipv4() != packet.source.is_ipv4()
+    {
+        return Err(Failure::usage(anyhow!(
+            "{} and {destination} are of two families: no packet has both",
+            packet.source
+        )));
+    }
     let survey = control::survey().await?;
     let tables = tables(globals, place, &survey)?;
     let description = describe(packet, &tables, place, &survey).await?;
-    let decision = tables.judge(&description);
+    let (description, decision) = both(&tables, description);
     let peer = match decision.reason {
-        enforcer_ebpf::Reason::Peer => tables.granting_peer(&description),
+        Reason::Peer => tables.granting_peer(&description),
         _ => None,
     };
     let explanation = Explanation {
@@ -51,13 +59,38 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
     if globals.json {
         output::print_json(&explanation)?;
     } else {
-        output::print(&human(&explanation, &decision, &description, packet))?;
+        let guarded = !place.is_pinned()? || place.has_socket_guard();
+        output::print(&human(
+            &explanation,
+            &decision,
+            &description,
+            packet,
+            guarded,
+        ))?;
     }
     Ok(0)
 }
 
+/// What becomes of a packet in the end: one that the wire guard lets through to this host's sockets
+/// meets the socket guard, which may know the interface better (a bridge, a VLAN device).
+fn both(tables: &Tables, wire: Description) -> (Description, Decision) {
+    let first = tables.judge(&wire);
+    let ends = first.drops() || first.reason == Reason::Forwarded || wire.guard == Guard::Socket;
+    if !ends {
+        let socket = Description {
+            guard: Guard::Socket,
+            ..wire
+        };
+        let second = tables.judge(&socket);
+        if second.drops() {
+            return (socket, second);
+        }
+    }
+    (wire, first)
+}
+
 /// The policy in force, or the one that `up` would put in force.
-fn tables(globals: &Globals, place: &Place, survey: &Survey) -> Result<Tables, super::Failure> {
+fn tables(globals: &Globals, place: &Place, survey: &Survey) -> Result<Tables, Failure> {
     if let Some(maps) = place.maps()? {
         return Ok(maps.tables()?);
     }
@@ -119,6 +152,7 @@ fn human(
     decision: &Decision,
     description: &Description,
     packet: &Explain,
+    has_socket_guard: bool,
 ) -> String {
     let (style, verdict) = match (decision.drops(), decision.audited) {
         (true, _) => (RED, "drop"),
@@ -135,10 +169,15 @@ fn human(
         (_, Some(row)) => format!("{}, rule {row}", decision.reason),
         (_, None) => decision.reason.to_string(),
     };
-    let guard = match description.guard {
+    let guard = match (description.guard, has_socket_guard) {
         _ if description.loopback => "no guard stands in the way of lo",
-        Guard::Wire => "the wire guard judges first, then the socket guard by the same rules",
-        Guard::Socket => "no wire guard judges this interface: the socket guard does",
+        (Guard::Wire, _) if decision.drops() => "the wire guard ends it",
+        (Guard::Wire, true) => "the wire guard lets it on, and so does the socket guard",
+        (Guard::Wire, false) => "the wire guard lets it on, and there is no socket guard",
+        (Guard::Socket, true) => "the socket guard judges it",
+        (Guard::Socket, false) => {
+            "no guard judges it: this interface has no wire guard, and there is no socket guard"
+        }
     };
     format!(
         "{style}{verdict}{PLAIN}: {why}\n  from {} on {} to {what}\n  {guard}",

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     control::{self, Place, Survey, Wanted},
-    registry::{Diagnostic, Loaded, Origin, load, render},
+    registry::{Diagnostic, Identity, Loaded, Origin, load, render},
 };
 
 /// Load, attach, pin, exit.
@@ -19,6 +19,7 @@ pub(super) async fn up(globals: &Globals, place: &Place, guards: Guards, log: bo
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
     let wanted = Wanted {
+        embedded: matches!(loaded.origin, Origin::Embedded),
         wire: guards != Guards::Socket,
         socket: guards != Guards::Wire,
         log,
@@ -45,12 +46,13 @@ pub(super) fn down(place: &Place) -> Outcome {
 
 /// Read the registry again and switch to it.
 pub(super) async fn reload(globals: &Globals, place: &Place) -> Outcome {
-    // A file that vanished changes nothing: no embedded default here.
-    let loaded = load(&source(globals, false))?;
+    // A file that vanished changes nothing: the embedded default only where it is in force.
     control::check_privileges()?;
+    let loaded = load(&source(globals, place.is_embedded()?))?;
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
-    let Some(reloaded) = control::reload(place, &loaded.registry, &survey)? else {
+    let embedded = matches!(loaded.origin, Origin::Embedded);
+    let Some(reloaded) = control::reload(place, &loaded.registry, &survey, embedded)? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };
@@ -70,10 +72,17 @@ pub(super) fn warn(loaded: &Loaded, survey: &Survey) -> Result<()> {
     if !all.is_empty() {
         anstream::eprintln!("{}", render(all, true).trim_end());
     }
+    for peer in loaded.registry.peers() {
+        if matches!(peer.identity, Identity::Key(_)) {
+            note(&format!(
+                "peer {} is known by its public key, which this version does not resolve: it \
+                 waits, and grants nothing (give `addresses` instead)",
+                peer.name
+            ));
+        }
+    }
     if matches!(loaded.origin, Origin::Embedded) {
-        note(
-            "there is no registry file: the embedded default applies (`enforcer check` shows where)",
-        );
+        note("there is no registry file: the embedded default applies");
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{Globals, Outcome, failure::note, output, policy, source, status};
 use crate::{
     control::{self, Place, Survey, Wanted},
     kernel::sys,
-    registry::{Loaded, Source, load, render},
+    registry::{Loaded, Origin, Source, load, render},
 };
 
 /// Load, attach, pin, say READY, and hold until told to stop.
@@ -25,24 +25,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
         log,
         ..Wanted::default()
     };
-    match load(&source(globals, true)) {
-        Ok(loaded) => begin(place, &loaded, &survey, wanted)?,
-        Err(rejected) => {
-            anstream::eprintln!("{}", render(&rejected.errors, true).trim_end());
-            if place.is_pinned()? {
-                note("the registry is bad: what is pinned stays in force");
-            } else {
-                // A typo must not leave the host open at boot.
-                note("the registry is bad: the embedded default holds in its place (degraded)");
-                let loaded = load(&Source::Embedded)?;
-                let wanted = Wanted {
-                    fallback: true,
-                    ..wanted
-                };
-                begin(place, &loaded, &survey, wanted)?;
-            }
-        }
-    }
+    begin(globals, place, &survey, wanted)?;
     let status = control::status(place, &survey)?;
     status::print(globals, &status)?;
     // Before READY: whoever waits for it may stop us at once.
@@ -79,8 +62,44 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
     Ok(0)
 }
 
-fn begin(place: &Place, loaded: &Loaded, survey: &Survey, wanted: Wanted) -> Result<()> {
-    policy::warn(loaded, survey)?;
+/// Puts the registry in force; where that cannot be, keeps what is pinned; and where nothing is
+/// (at boot), puts the embedded default in force: a typo must not leave the host open.
+fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted) -> Result<()> {
+    let pinned = place.is_pinned()?;
+    // A file that vanished since is no reason to fall back on the embedded default.
+    let allow_embedded = !pinned || place.is_embedded()?;
+    let why = match load(&source(globals, allow_embedded)) {
+        Ok(loaded) => {
+            policy::warn(&loaded, survey)?;
+            let wanted = Wanted {
+                embedded: matches!(loaded.origin, Origin::Embedded),
+                ..wanted
+            };
+            match install(place, &loaded, survey, wanted) {
+                Ok(()) => return Ok(()),
+                Err(error) => format!("{error:#}"),
+            }
+        }
+        Err(rejected) => {
+            anstream::eprintln!("{}", render(&rejected.errors, true).trim_end());
+            "the registry is bad".to_owned()
+        }
+    };
+    if pinned {
+        note(&format!("{why}: what is pinned stays in force"));
+        return Ok(());
+    }
+    note(&format!(
+        "{why}: the embedded default holds in its place (degraded)"
+    ));
+    let wanted = Wanted {
+        fallback: true,
+        ..wanted
+    };
+    install(place, &load(&Source::Embedded)?, survey, wanted)
+}
+
+fn install(place: &Place, loaded: &Loaded, survey: &Survey, wanted: Wanted) -> Result<()> {
     let notes = control::install(place, &loaded.registry, survey, wanted)?;
     notes.iter().for_each(|text| note(text));
     Ok(())

@@ -34,6 +34,8 @@ pub struct Wanted {
     pub log: bool,
     /// The registry is the embedded one because the real one is bad.
     pub fallback: bool,
+    /// The registry is the embedded one because there is no file.
+    pub embedded: bool,
     /// What the socket guard shall identify; `None` for the most that the kernel allows.
     pub scope: Option<SocketScope>,
 }
@@ -45,6 +47,7 @@ impl Default for Wanted {
             socket: true,
             log: false,
             fallback: false,
+            embedded: false,
             scope: None,
         }
     }
@@ -54,15 +57,16 @@ impl Default for Wanted {
 /// moment in between, counters kept where the layout is the same.
 ///
 /// Everything is built beside the pins in force and renamed into their place, so that a crash
-/// leaves the old guards or the new ones. Returns what the operator should know.
+/// leaves the old guards or the new ones, under the old policy or the new one. Returns what the
+/// operator should know.
 ///
 /// # Errors
-/// The old guards hold then, or none where there were none.
+/// The old guards hold then, or none where there were none; they may have the new policy already.
 pub fn install(
     place: &Place,
     registry: &Registry,
     survey: &Survey,
-    wanted: Wanted,
+    mut wanted: Wanted,
 ) -> Result<Vec<String>> {
     mounts::ensure_bpffs(place.pins.parent())?;
     let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
@@ -73,6 +77,7 @@ pub fn install(
         .context("failed to clean up after an earlier attempt")?;
     let mut notes = Vec::new();
     let adopt = is_adoptable(place, &mut notes)?;
+    keep_what_is_on(place, &mut wanted, &mut notes)?;
     staging.create()?;
     let built = build(&staging, place, &cgroup, adopt, wanted, registry, survey)
         .and_then(|built| place.pins.replace_with(&staging).map(|()| built));
@@ -125,7 +130,8 @@ fn build(
     let plan = plan_in_force(survey, flags, &rules, &before);
     let mut attachments = wire::attachments(survey, &plan, &before.guards);
     maps.switch_to(&compile(registry, &attachments, &maps.slots())?)?;
-    let covered = wire::reconcile(&mut programs, &place.pins, &plan)?;
+    let tolerated = plan_tolerated(survey, flags, &rules, &before);
+    let covered = wire::reconcile(&mut programs, &place.pins, &plan, &tolerated)?;
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     // The hooks that were to be had decide what a VLAN parent's guard can see.
     let found = wire::attachments(survey, &plan, &covered.guards);
@@ -141,6 +147,24 @@ fn build(
         maps,
         notes: covered.notes,
     })
+}
+
+/// Only `down` opens: a guard that is on stays on, whatever `--guards` says.
+fn keep_what_is_on(place: &Place, wanted: &mut Wanted, notes: &mut Vec<String>) -> Result<()> {
+    let wire = !Alive::find(&place.pins)?.guards.is_empty();
+    let socket = links::is_pinned(&place.pins.socket_link());
+    for (on, wanted, what) in [
+        (wire, &mut wanted.wire, "wire guards are"),
+        (socket, &mut wanted.socket, "the socket guard is"),
+    ] {
+        if on && !*wanted {
+            *wanted = true;
+            notes.push(format!(
+                "{what} on already and stay so: only `enforcer down` opens"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the maps that are pinned can be used on.
@@ -182,6 +206,7 @@ fn flags(wanted: Wanted, scope: Option<SocketScope>) -> u32 {
         | flag(wanted.socket, State::WANT_SOCKET)
         | flag(wanted.fallback, State::FALLBACK)
         | flag(wanted.log, State::LOG)
+        | flag(wanted.embedded, State::EMBEDDED)
         | flag(scope == Some(SocketScope::TcpOnly), State::TCP_ONLY)
 }
 
@@ -191,4 +216,10 @@ pub(super) fn plan_in_force(survey: &Survey, flags: u32, rules: &Tables, alive: 
         0 => Plan::default(),
         _ => survey.plan(rules, alive.programs.clone()),
     }
+}
+
+/// The wire guards that may stay where they are: those that should be there, and those of
+/// interfaces that are down, which may come up before anybody looks again.
+pub(super) fn plan_tolerated(survey: &Survey, flags: u32, rules: &Tables, alive: &Alive) -> Plan {
+    plan_in_force(&survey.as_if_up(), flags, rules, alive)
 }

@@ -12,9 +12,11 @@ mod wire;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use enforcer_ebpf::layout::State;
 
 use crate::{
     kernel::{
+        links,
         maps::Maps,
         pins::{Lock, PinDir},
         sys,
@@ -62,6 +64,20 @@ impl Place {
     /// It cannot be told.
     pub fn is_pinned(&self) -> Result<bool> {
         self.pins.exists()
+    }
+
+    /// Whether the policy in force is the embedded one, for want of a file.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub fn is_embedded(&self) -> Result<bool> {
+        let maps = self.maps()?;
+        Ok(maps.is_some_and(|maps| maps.state().flags & State::EMBEDDED != 0))
+    }
+
+    /// Whether there is a socket guard.
+    pub fn has_socket_guard(&self) -> bool {
+        links::is_pinned(&self.pins.socket_link())
     }
 
     /// Takes the lock of writers.

@@ -1,11 +1,11 @@
 //! `reload`: another registry, at once and as a whole.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
     Place, Survey,
-    install::plan_in_force,
+    install::{plan_in_force, plan_tolerated},
     reserve,
     wire::{self, Alive},
 };
@@ -26,11 +26,17 @@ pub struct Reloaded {
 
 /// Makes a registry the policy in force; `None` where nothing is pinned.
 ///
-/// Interfaces are looked at again as well: one that came since gets its guard.
+/// Interfaces are looked at again as well: one that came since gets its guard. `embedded` says
+/// that the registry is the built-in one, for want of a file.
 ///
 /// # Errors
-/// The old policy is in force then.
-pub fn reload(place: &Place, registry: &Registry, survey: &Survey) -> Result<Option<Reloaded>> {
+/// The old policy is in force then, unless the message says otherwise.
+pub fn reload(
+    place: &Place,
+    registry: &Registry,
+    survey: &Survey,
+    embedded: bool,
+) -> Result<Option<Reloaded>> {
     if !place.is_pinned()? {
         return Ok(None);
     }
@@ -40,7 +46,9 @@ pub fn reload(place: &Place, registry: &Registry, survey: &Survey) -> Result<Opt
     };
     let state = maps.state();
     let rules = compile(registry, &[], &maps.slots())?;
-    let plan = plan_in_force(survey, state.flags, &rules, &Alive::find(&place.pins)?);
+    let alive = Alive::find(&place.pins)?;
+    let plan = plan_in_force(survey, state.flags, &rules, &alive);
+    let tolerated = plan_tolerated(survey, state.flags, &rules, &alive);
     // For an interface that came since and wants a program that nobody needed before.
     let options = Options {
         netns_cookie: state.netns_cookie,
@@ -48,14 +56,17 @@ pub fn reload(place: &Place, registry: &Registry, survey: &Survey) -> Result<Opt
         scope: None,
     };
     let mut programs = Programs::of(&place.pins, options);
-    let covered = wire::reconcile(&mut programs, &place.pins, &plan)?;
+    let covered = wire::reconcile(&mut programs, &place.pins, &plan, &tolerated)?;
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let attachments = wire::attachments(survey, &plan, &covered.guards);
     let tables = compile(registry, &attachments, &maps.slots())?;
     let generation = maps.switch_to(&tables)?;
     // A good registry ends the time of the embedded one.
-    maps.describe(state.netns_cookie, state.flags & !State::FALLBACK);
-    reserve::reserve(&maps, &tables)?;
+    let embedded = if embedded { State::EMBEDDED } else { 0 };
+    let flags = state.flags & !(State::FALLBACK | State::EMBEDDED) | embedded;
+    maps.describe(state.netns_cookie, flags);
+    reserve::reserve(&maps, &tables)
+        .context("the policy is in force, but outgoing connections may be given its ports")?;
     Ok(Some(Reloaded {
         generation,
         notes: covered.notes,

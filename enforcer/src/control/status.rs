@@ -8,7 +8,10 @@ use enforcer_ebpf::{
 use serde::Serialize;
 
 use super::{Place, Survey, wire::Alive};
-use crate::{kernel::links, policy::Tables};
+use crate::{
+    kernel::links,
+    policy::{PeerRow, Tables},
+};
 
 /// The state as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,7 +45,7 @@ pub struct GuardRow {
 /// What is not guarded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UncoveredRow {
-    /// The interface; `*` for what is not one interface's.
+    /// The interface.
     pub interface: String,
     /// Why, and what to do about it.
     pub why: String,
@@ -174,20 +177,19 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
         });
     }
     uncovered(&mut status, state, &plan, &wire, socket);
-    status.peers = tables
-        .peers
-        .iter()
-        .map(|peer| PeerStatus {
-            name: peer.name.clone(),
-            state: if peer.active {
-                PeerState::Active
-            } else {
-                PeerState::Waiting
-            },
-            why: (!peer.active).then(|| match peer.key {
-                Some(_) => "known by its public key, which this version does not resolve".into(),
-                None => format!("there is no interface {}", peer.interface),
-            }),
+    status.peers = (0u16..)
+        .zip(&tables.peers)
+        .map(|(number, peer)| {
+            let why = why_waiting(&tables, survey, number, peer);
+            PeerStatus {
+                name: peer.name.clone(),
+                state: if why.is_some() {
+                    PeerState::Waiting
+                } else {
+                    PeerState::Active
+                },
+                why,
+            }
         })
         .collect();
     for (ifindex, packets) in maps
@@ -256,6 +258,26 @@ fn uncovered(
     if has(State::FALLBACK) {
         lacks("the registry is bad, and the embedded default holds in its place: `enforcer check`");
     }
+}
+
+/// Why a peer cannot get in, if it cannot.
+fn why_waiting(tables: &Tables, survey: &Survey, number: u16, peer: &PeerRow) -> Option<String> {
+    if peer.key.is_some() {
+        return Some("known by its public key, which this version does not resolve".to_owned());
+    }
+    let Some(interface) = survey.by_name(&peer.interface) else {
+        return Some(format!("there is no interface {}", peer.interface));
+    };
+    let carried = tables
+        .interfaces
+        .get(&interface.index)
+        .is_some_and(|row| row.carries.contains(number));
+    (!carried).then(|| {
+        format!(
+            "{} is another one than at the last reload: `enforcer reload`",
+            peer.interface
+        )
+    })
 }
 
 /// How many peers may come through an interface.

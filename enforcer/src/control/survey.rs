@@ -41,6 +41,16 @@ impl Survey {
         interfaces::plan(&all, |name| rules.rule(name), &host)
     }
 
+    /// The same interfaces, as if none of them were down.
+    pub(super) fn as_if_up(&self) -> Self {
+        let mut survey = self.clone();
+        survey
+            .interfaces
+            .values_mut()
+            .for_each(|interface| interface.up = true);
+        survey
+    }
+
     /// Every interface, by ifindex.
     pub fn iter(&self) -> impl Iterator<Item = &Interface> {
         self.interfaces.values()

@@ -21,7 +21,8 @@ pub(crate) struct Covered {
     pub(crate) notes: Vec<String>,
 }
 
-/// Attaches what the plan wants and is not there, and detaches what is there and not wanted.
+/// Attaches what the plan wants and is not there, and detaches what is there and not even
+/// tolerated.
 ///
 /// What is there is taken from `held`, the pins themselves or an older set, whose guards get the
 /// new programs and are pinned beside them. An interface never loses its guard before it
@@ -33,6 +34,7 @@ pub(crate) fn reconcile(
     programs: &mut Programs<'_>,
     held: &PinDir,
     plan: &Plan,
+    tolerated: &Plan,
 ) -> Result<Covered> {
     let pins = programs.pins().clone();
     let in_place = pins.path() == held.path();
@@ -90,8 +92,16 @@ pub(crate) fn reconcile(
         };
         covered.guards.insert(guard.ifindex, hook);
     }
-    if in_place {
-        for (_, pin) in links.into_values() {
+    for (ifindex, (hook, pin)) in links {
+        // An interface that is down now may come up before anybody looks again.
+        let stays = tolerated
+            .guards
+            .iter()
+            .find(|guard| guard.ifindex == ifindex);
+        if let Some(guard) = stays.filter(|guard| guard.hooks.contains(&hook)) {
+            keep(programs, guard, hook, &pin)?;
+            covered.guards.insert(ifindex, hook);
+        } else if in_place {
             links::detach(&pin)?;
         }
     }

@@ -14,40 +14,40 @@ use rustix::{
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-/// linux/magic.h: CGROUP2_SUPER_MAGIC.
-const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
 /// Where bpffs is mounted on every distribution (systemd mounts it at boot).
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// The cgroup2 root, where a program sees the sockets of every cgroup below.
 ///
-/// On hybrid hosts it is not /sys/fs/cgroup but a folder in it; a container's view, whose root is
-/// some cgroup of the host, will do as well as any: it is the one that there is.
+/// On hybrid hosts it is not /sys/fs/cgroup but a folder in it; in a container, whose root is some
+/// cgroup of the host, it is the one that there is. A folder below a root would leave the sockets
+/// of the others unguarded, so `given` must be a root too.
 ///
 /// # Errors
 /// There is no cgroup2 mount, or `given` is none.
 pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
-    if let Some(path) = given {
-        ensure!(
-            magic(path)? == CGROUP2_MAGIC,
-            "{} is not in a cgroup2 file system: give its mount point (`findmnt -t cgroup2`)",
-            path.display()
-        );
-        return Ok(path.to_owned());
-    }
     let table = fs::read_to_string("/proc/thread-self/mountinfo")
         .context("failed to read the mount table, /proc/thread-self/mountinfo")?;
-    // The shortest path whose mounted root is the hierarchy's own root.
-    let mut roots: Vec<PathBuf> = mounts(&table)
-        .filter(|mount| mount.kind == "cgroup2")
+    let mut roots = mounts(&table).filter(|mount| mount.kind == "cgroup2");
+    if let Some(path) = given {
+        let whole = fs::canonicalize(path)
+            .with_context(|| format!("failed to examine {}", path.display()))?;
+        ensure!(
+            roots.any(|mount| mount.point == whole),
+            "{} is not where a cgroup2 file system is mounted (`findmnt -t cgroup2` shows where)",
+            path.display()
+        );
+        return Ok(whole);
+    }
+    // The hierarchy's own root before a part of it that is mounted elsewhere.
+    roots
+        .min_by_key(|mount| (mount.root != "/", mount.point.as_os_str().len()))
         .map(|mount| mount.point)
-        .collect();
-    roots.sort_by_key(|path| path.as_os_str().len());
-    roots.into_iter().next().context(
-        "no cgroup2 file system is mounted: mount one (`mount -t cgroup2 none /sys/fs/cgroup`) or \
-         name it with --cgroup",
-    )
+        .context(
+            "no cgroup2 file system is mounted: mount one (`mount -t cgroup2 none \
+             /sys/fs/cgroup`) or name it with --cgroup",
+        )
 }
 
 /// Makes sure that the parent of the pin directory is a bpffs that outlives this command; mounts
@@ -121,6 +121,7 @@ fn init_sees(path: &Path) -> bool {
 
 struct Mount<'a> {
     device: &'a str,
+    root: &'a str,
     point: PathBuf,
     kind: &'a str,
 }
@@ -131,9 +132,11 @@ fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
         let (front, back) = line.split_once(" - ")?;
         let mut fields = front.split(' ').skip(2);
         let device = fields.next()?;
-        let point = fields.nth(1)?;
+        let root = fields.next()?;
+        let point = fields.next()?;
         Some(Mount {
             device,
+            root,
             point: unescape(point),
             kind: back.split(' ').next()?,
         })

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::claims;
 use super::diagnostic::{Diagnostic, Fault, Report, Severity};
 use super::draft::Draft;
-use super::model::{Identity, MAX_PEERS, MAX_PREFIXES, Peer, Registry, Service};
+use super::model::{
+    Identity, InterfaceRule, MAX_PEERS, MAX_PREFIXES, MAX_RULES, Peer, Registry, Service,
+};
 use super::peer::PeerDraft;
 use super::service::ServiceDraft;
 use super::source::Place;
@@ -40,7 +42,7 @@ pub(super) fn check(draft: &Draft, complete: bool, report: &mut Report) {
     if complete {
         unknown_peers(draft, report);
     }
-    limits(&draft.peers, report);
+    limits(&draft.peers, &draft.interfaces, report);
     shared_keys(&draft.peers, report);
 }
 
@@ -92,7 +94,19 @@ fn unknown_peers(draft: &Draft, report: &mut Report) {
     }
 }
 
-fn limits(peers: &[PeerDraft], report: &mut Report) {
+fn limits(peers: &[PeerDraft], interfaces: &[InterfaceRule], report: &mut Report) {
+    if let Some(rule) = interfaces.get(MAX_RULES) {
+        report.error(
+            &rule.at,
+            Fault::new(
+                format!("{} interface rules are defined", grouped(interfaces.len())),
+                format!(
+                    "the limit is {} rules; a name that ends in `*` is a rule for many interfaces",
+                    grouped(MAX_RULES)
+                ),
+            ),
+        );
+    }
     if let Some(peer) = peers.get(MAX_PEERS) {
         report.error(
             &peer.at,

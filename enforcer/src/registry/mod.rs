@@ -40,8 +40,8 @@ pub use diagnostic::{Diagnostic, Severity, render};
 pub use files::{DEFAULT_PATH, Loaded, Origin, Rejected, Source, load};
 pub use key::PublicKey;
 pub use model::{
-    HookChoice, Identity, InterfaceRule, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Peer, PortRange,
-    Registry, Service, Side,
+    HookChoice, Identity, InterfaceRule, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, Peer,
+    PortRange, Registry, Service, Side,
 };
 pub use source::{Place, SourceFile};
 pub use warn::warn;

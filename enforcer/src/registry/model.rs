@@ -15,6 +15,8 @@ pub const MAX_PORTS: usize = 4_096;
 pub const MAX_PREFIXES: usize = 10_000;
 /// The most peers that a registry may have.
 pub const MAX_PEERS: usize = 256;
+/// The most interface rules that a registry may have.
+pub const MAX_RULES: usize = 256;
 
 /// A registry that keeps every rule of the design. Only [`super::load`] makes one, and nothing
 /// changes one.

@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -102,7 +102,18 @@ pub fn ensure_bpffs() -> Result<()> {
         .with_context(|| format!("failed to mount bpffs at {BPFFS}"))
 }
 
-/// Undoes a mount of the lab's own, unless somebody has something in it.
+/// Held, shared, by every run that is under way; a lock on a directory leaves no file behind.
+static UNDER_WAY: OnceLock<fs::File> = OnceLock::new();
+
+/// Says to other runs that this one may need the bpffs at any moment.
+pub fn announce() -> Result<()> {
+    let directory = fs::File::open(std::env::temp_dir()).context("failed to open /tmp")?;
+    directory.lock_shared().context("failed to lock /tmp")?;
+    UNDER_WAY.get_or_init(|| directory);
+    Ok(())
+}
+
+/// Undoes a mount of the lab's own, unless another run or something in it needs it.
 pub fn release_bpffs() -> Result<()> {
     let _noted = noted();
     release_bpffs_while_nobody_mounts()
@@ -118,7 +129,9 @@ fn release_bpffs_while_nobody_mounts() -> Result<()> {
                 .all(|entry| entry.file_name().to_string_lossy().ends_with(".debug"))
         })
     };
-    if ours && empty() {
+    // flock turns the shared lock into an exclusive one, if this is the last run.
+    let last = || UNDER_WAY.get().is_none_or(|lock| lock.try_lock().is_ok());
+    if ours && empty() && last() {
         unmount(BPFFS, UnmountFlags::empty()).context("failed to unmount our bpffs")?;
     }
     Ok(())

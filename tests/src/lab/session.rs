@@ -55,6 +55,7 @@ pub fn find_enforcer(named: Option<PathBuf>) -> Result<PathBuf> {
 /// Does `work` between a look around before and a look around after; leaks are an error.
 pub fn leaving_no_trace<T>(work: impl FnOnce() -> T) -> Result<T> {
     cleanup::exit_on_signal()?;
+    cleanup::announce()?;
     cleanup::sweep();
     let before = Before::look()?;
     let done = work();

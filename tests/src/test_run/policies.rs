@@ -71,7 +71,7 @@ fn forwarding(rig: &mut Rig<'_>) -> Result<()> {
         Packet::tcp("192.168.77.2", LOCAL_V4, 9200),
         Packet::tcp("fd00:77::2", LOCAL_V6, 9200),
     ];
-    let mut expect = |rig: &mut Rig<'_>, on, packet: &Packet, reason| {
+    let expect = |rig: &mut Rig<'_>, on, packet: &Packet, reason| {
         for hook in Hook::ALL {
             let judged = rig.check(hook, on, &packet.build(Link::Ethernet))?;
             ensure!(judged.reason == reason, "{judged:?}, and not {reason}");

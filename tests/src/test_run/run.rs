@@ -95,15 +95,15 @@ impl<'a> Arrival<'a> {
 
     /// Whether a test run on this hook refuses the frame before any program sees it.
     ///
-    /// For an skb it wants the whole IP header that the ethertype promises, and answers EINVAL (seen
+    /// It always wants an Ethernet header. For an skb it wants the whole IP header that the ethertype promises, and answers EINVAL (seen
     /// on Linux 6.18). Behind a priority tag it does not look.
     pub(crate) fn is_refused(&self, hook: Hook) -> bool {
-        let least = match self.bytes.get(12..14) {
-            Some([0x08, 0x00]) => 14 + 20,
-            Some([0x86, 0xdd]) => 14 + 40,
+        let least = match (hook, self.bytes.get(12..14)) {
+            (Hook::Tcx, Some([0x08, 0x00])) => 14 + 20,
+            (Hook::Tcx, Some([0x86, 0xdd])) => 14 + 40,
             _ => 14,
         };
-        hook == Hook::Tcx && self.bytes.len() < least
+        self.bytes.len() < least
     }
 
     /// Runs a loaded program `repeat` times.

@@ -1,0 +1,96 @@
+//! The cells of a slot: what is counted, and where.
+
+use crate::{
+    decision::NO_PORT,
+    words::{Guard, Reason, Verdict},
+};
+
+/// A counter: per CPU, never reset while its slot is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Count {
+    /// Packets as the hook sees them; after receive offload one may be many segments.
+    pub packets: u64,
+    /// Bytes as the hook sees them: with the link-layer header on the wire, without at a socket.
+    pub bytes: u64,
+}
+
+/// Cells of a slot for each guard.
+const CELLS_OF_GUARD: usize = 7;
+/// Cells of a slot.
+pub const CELLS: usize = 2 * CELLS_OF_GUARD;
+
+/// `COUNTERS[slot]`, per CPU: a count for each guard, reason and whether it was audited.
+pub type Cells = [Count; CELLS];
+
+/// What a cell of a slot counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The guard that counts.
+    pub guard: Guard,
+    /// The reason.
+    pub reason: Reason,
+    /// Whether the drop was audited.
+    pub audited: bool,
+}
+
+impl Cell {
+    /// The index of the cell in its slot, `None` for what is never counted.
+    ///
+    /// [`NO_PORT`] uses the same indices for the reasons that need no port.
+    #[inline(always)]
+    pub const fn index(self) -> Option<usize> {
+        let audited = self.audited as usize;
+        let cell = match self.reason {
+            Reason::Loopback => 0,
+            Reason::Public => 1,
+            Reason::Peer => 2,
+            Reason::UnknownPeer => 3 + audited,
+            Reason::UntrustedInterface => 5 + audited,
+            Reason::LoopbackAddress => audited,
+            Reason::HeaderChain => 2 + audited,
+            Reason::Malformed => 4 + audited,
+            Reason::Unregistered
+            | Reason::Forwarded
+            | Reason::Fragment
+            | Reason::Tagged
+            | Reason::OtherProtocol => return None,
+        };
+        Some(match self.guard {
+            Guard::Wire => cell,
+            Guard::Socket => cell + CELLS_OF_GUARD,
+        })
+    }
+
+    /// The cells that a slot has.
+    pub fn of_slot(slot: u16) -> impl Iterator<Item = Self> {
+        let reasons: &[Reason] = if slot == NO_PORT {
+            &[
+                Reason::LoopbackAddress,
+                Reason::HeaderChain,
+                Reason::Malformed,
+            ]
+        } else {
+            &[
+                Reason::Loopback,
+                Reason::Public,
+                Reason::Peer,
+                Reason::UnknownPeer,
+                Reason::UntrustedInterface,
+            ]
+        };
+        Guard::ALL.into_iter().flat_map(move |guard| {
+            reasons.iter().flat_map(move |&reason| {
+                let both = matches!(reason.verdict(), Verdict::Drop);
+                [false, true]
+                    .into_iter()
+                    .take(1 + usize::from(both))
+                    .map(move |audited| Self {
+                        guard,
+                        reason,
+                        audited,
+                    })
+            })
+        })
+    }
+}

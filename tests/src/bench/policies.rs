@@ -1,0 +1,97 @@
+//! The registries that the cases are measured under.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use enforcer::kernel::workbench::Workbench;
+use enforcer::registry::{MAX_PORTS, MAX_PREFIXES};
+
+use crate::test_run::rig::unattached;
+use crate::test_run::world::World;
+
+/// The localhost-only service that is asked for.
+pub(super) const LOCAL_PORT: u16 = 9200;
+/// The service with peers on wg0.
+pub(super) const PEER_PORT: u16 = 9090;
+/// Who asks: in every prefix policy the last of all that are looked up.
+pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
+/// Nobody's port in any of them.
+pub(super) const UNREGISTERED_PORT: u16 = 22;
+
+/// A registry by its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// One port.
+    OnePort,
+    /// As many ports as a registry may have, each a service of its own.
+    AllPorts,
+    /// A service with one peer of one address.
+    OnePrefix,
+    /// As many addresses as a registry may have.
+    AllPrefixes,
+    /// As many prefixes, of eight lengths.
+    EightLengths,
+}
+
+impl Size {
+    pub(super) const ALL: [Self; 5] = [
+        Self::OnePort,
+        Self::AllPorts,
+        Self::OnePrefix,
+        Self::AllPrefixes,
+        Self::EightLengths,
+    ];
+
+    /// The maps with this policy, and no program yet.
+    pub(super) fn prepare(self) -> Result<Workbench> {
+        let mut bench = unattached()?;
+        let world = World::new(&self.registry()?, &Default::default())?;
+        bench.switch_to(&world.tables)?;
+        Ok(bench)
+    }
+
+    fn registry(self) -> Result<String> {
+        let mut text = format!("[services.local]\nports = [{LOCAL_PORT}]\n");
+        let prefixes = match self {
+            Self::OnePort => return Ok(text),
+            Self::AllPorts => {
+                for port in (10_000_u16..).take(MAX_PORTS - 1) {
+                    write!(text, "[services.s-{port}]\nports = [{port}]\n")?;
+                }
+                return Ok(text);
+            }
+            Self::OnePrefix => vec![(PEER, 32)],
+            Self::AllPrefixes => all_of(&[32]),
+            Self::EightLengths => all_of(&[25, 26, 27, 28, 29, 30, 31, 32]),
+        };
+        let prefixes: Vec<String> = prefixes
+            .iter()
+            .map(|(network, length)| format!("\"{network}/{length}\""))
+            .collect();
+        write!(
+            text,
+            "[services.metrics]\nports = [{PEER_PORT}]\nallow = [\"fleet\"]\n\
+             [peers.fleet]\ninterface = \"wg0\"\naddresses = [{}]\n",
+            prefixes.join(", ")
+        )?;
+        Ok(text)
+    }
+}
+
+/// As many prefixes as a registry may have, in equal shares of these lengths; the peer that asks is
+/// in one of the first, shortest length, which is looked up last.
+fn all_of(lengths: &[u8]) -> Vec<(Ipv4Addr, u8)> {
+    // A block of addresses for each length, and in it one prefix in each /24.
+    (0..MAX_PREFIXES)
+        .map(|number| {
+            let length = lengths[number % lengths.len()];
+            let [.., high, low] = (number / lengths.len()).to_be_bytes();
+            let block = if length == lengths[0] { 200 } else { length };
+            // The longest prefix is an address, and the peer's own.
+            let host = u8::from(length == 32);
+            (Ipv4Addr::new(10, block, high, low), length, host)
+        })
+        .map(|(network, length, host)| spread(network, length, host))
+        .collect()
+}
