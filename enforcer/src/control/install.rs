@@ -66,7 +66,7 @@ pub fn install(
     place: &Place,
     registry: &Registry,
     survey: &Survey,
-    mut wanted: Wanted,
+    wanted: Wanted,
 ) -> Result<Vec<String>> {
     mounts::ensure_bpffs(place.pins.parent())?;
     let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
@@ -77,7 +77,7 @@ pub fn install(
         .context("failed to clean up after an earlier attempt")?;
     let mut notes = Vec::new();
     let adopt = is_adoptable(place, &mut notes)?;
-    keep_what_is_on(place, &mut wanted, &mut notes)?;
+    say_what_goes(place, wanted, &mut notes)?;
     staging.create()?;
     let built = build(&staging, place, &cgroup, adopt, wanted, registry, survey)
         .and_then(|built| place.pins.replace_with(&staging).map(|()| built));
@@ -149,20 +149,14 @@ fn build(
     })
 }
 
-/// Only `down` opens: a guard that is on stays on, whatever `--guards` says.
-fn keep_what_is_on(place: &Place, wanted: &mut Wanted, notes: &mut Vec<String>) -> Result<()> {
-    let wire = !Alive::find(&place.pins)?.guards.is_empty();
-    let socket = links::is_pinned(&place.pins.socket_link());
-    for (on, wanted, what) in [
-        (wire, &mut wanted.wire, "wire guards are"),
-        (socket, &mut wanted.socket, "the socket guard is"),
-    ] {
-        if on && !*wanted {
-            *wanted = true;
-            notes.push(format!(
-                "{what} on already and stay so: only `enforcer down` opens"
-            ));
-        }
+/// Says which guards this takes off: `--guards` is the operator's word, and the other layer holds
+/// all the while, which is better than a `down` in between.
+fn say_what_goes(place: &Place, wanted: Wanted, notes: &mut Vec<String>) -> Result<()> {
+    if !wanted.wire && !Alive::find(&place.pins)?.guards.is_empty() {
+        notes.push("the wire guards are taken off, as --guards says".to_owned());
+    }
+    if !wanted.socket && links::is_pinned(&place.pins.socket_link()) {
+        notes.push("the socket guard is taken off, as --guards says".to_owned());
     }
     Ok(())
 }

@@ -14,8 +14,10 @@ use crate::test_run::world::World;
 pub(super) const LOCAL_PORT: u16 = 9200;
 /// The service with peers on wg0.
 pub(super) const PEER_PORT: u16 = 9090;
-/// Who asks: in every prefix policy the last of all that are looked up.
-pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
+/// A peer, in every policy that has some.
+pub(super) const PEER: &str = "10.200.0.1";
+/// A peer in none of them.
+pub(super) const STRANGER: &str = "10.1.0.1";
 /// Nobody's port in any of them.
 pub(super) const UNREGISTERED_PORT: u16 = 22;
 
@@ -61,7 +63,7 @@ impl Size {
                 }
                 return Ok(text);
             }
-            Self::OnePrefix => vec![(PEER, 32)],
+            Self::OnePrefix => vec![(PEER.parse()?, 32)],
             Self::AllPrefixes => all_of(&[32]),
             Self::EightLengths => all_of(&[25, 26, 27, 28, 29, 30, 31, 32]),
         };
@@ -79,19 +81,25 @@ impl Size {
     }
 }
 
-/// As many prefixes as a registry may have, in equal shares of these lengths; the peer that asks is
-/// in one of the first, shortest length, which is looked up last.
+/// As many prefixes as a registry may have, in equal shares of these lengths. The peer that asks is
+/// in one of the first length: the shortest, which is looked up last.
 fn all_of(lengths: &[u8]) -> Vec<(Ipv4Addr, u8)> {
-    // A block of addresses for each length, and in it one prefix in each /24.
-    (0..MAX_PREFIXES)
-        .map(|number| {
-            let length = lengths[number % lengths.len()];
-            let [.., high, low] = (number / lengths.len()).to_be_bytes();
-            let block = if length == lengths[0] { 200 } else { length };
-            // The longest prefix is an address, and the peer's own.
-            let host = u8::from(length == 32);
-            (Ipv4Addr::new(10, block, high, low), length, host)
-        })
-        .map(|(network, length, host)| spread(network, length, host))
-        .collect()
+    let mut prefixes = Vec::with_capacity(MAX_PREFIXES);
+    for (index, &length) in
+        (0..).flat_map(|index| lengths.iter().map(move |length| (index, length)))
+    {
+        if prefixes.len() == MAX_PREFIXES {
+            break;
+        }
+        // Each length has a block of its own, so that no prefix lies in another.
+        let block = if length == lengths[0] {
+            200
+        } else {
+            4 * length
+        };
+        let base = Ipv4Addr::new(10, block, 0, 0).to_bits();
+        let network = base + (index << (32 - length));
+        prefixes.push((Ipv4Addr::from_bits(network), length));
+    }
+    prefixes
 }

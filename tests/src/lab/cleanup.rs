@@ -121,16 +121,9 @@ pub fn release_bpffs() -> Result<()> {
 
 fn release_bpffs_while_nobody_mounts() -> Result<()> {
     let ours = bpffs_source()?.is_some_and(|source| source == MOUNT_SOURCE);
-    // The kernel itself pins two iterators, `maps.debug` and `progs.debug`.
-    let empty = || {
-        fs::read_dir(BPFFS).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .all(|entry| entry.file_name().to_string_lossy().ends_with(".debug"))
-        })
-    };
     // flock turns the shared lock into an exclusive one, if this is the last run.
     let last = || UNDER_WAY.get().is_none_or(|lock| lock.try_lock().is_ok());
+    let empty = || !foreign_pins() && lab_entries(Path::new(BPFFS), |_| true).is_empty();
     if ours && empty() && last() {
         unmount(BPFFS, UnmountFlags::empty()).context("failed to unmount our bpffs")?;
     }
@@ -169,12 +162,25 @@ pub fn leftovers() -> Vec<String> {
     found
 }
 
-/// Whether another live process has a lab too.
-pub fn another_run() -> bool {
+/// Whether somebody else is at work on this machine: another lab, or pins that are not ours.
+pub fn others_at_work() -> bool {
     let own = std::process::id().to_string();
-    swept_directories().iter().any(|parent| {
+    let another_lab = swept_directories().iter().any(|parent| {
         let theirs = |owner: &str| owner != own && Path::new("/proc").join(owner).exists();
         !lab_entries(parent, theirs).is_empty()
+    });
+    another_lab || foreign_pins()
+}
+
+/// Whether bpffs holds anything but labs and the two iterators (`maps.debug`, `progs.debug`) that
+/// the kernel itself pins.
+fn foreign_pins() -> bool {
+    fs::read_dir(BPFFS).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            !name.ends_with(".debug") && !name.starts_with(PREFIX)
+        })
     })
 }
 

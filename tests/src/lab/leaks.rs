@@ -48,10 +48,10 @@ impl Before {
 
     fn leaked_now(&self) -> Result<Vec<String>> {
         let mut leaks = cleanup::leftovers();
-        let another_run = cleanup::another_run();
+        // What others attach or mount meanwhile is no leak of ours.
+        let alone = !cleanup::others_at_work();
         for mount in mounts()? {
-            // Another run beside us may hold bpffs.
-            if !self.mounts.contains(&mount) && !another_run {
+            if !self.mounts.contains(&mount) && alone {
                 leaks.push(format!("mount {mount}"));
             }
         }
@@ -63,7 +63,7 @@ impl Before {
             ));
         }
         let programs = cgroup_programs(self.cgroup.as_deref())?;
-        if programs > self.cgroup_programs && !another_run {
+        if programs > self.cgroup_programs && alone {
             leaks.push(format!(
                 "{} cgroup programs",
                 programs - self.cgroup_programs

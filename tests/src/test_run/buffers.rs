@@ -18,15 +18,17 @@ const XDP: [(Hook, Link); 2] = [(Hook::Xdp, Link::Ethernet), (Hook::Xdp, Link::I
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
-        trial("xdp::a_frame_of_many_pages_is_judged_and_counted_in_full", || {
-            with_rig(REGISTRY, &XDP, many_pages)
-        }),
+        trial(
+            "xdp::a_frame_of_many_pages_is_judged_and_counted_in_full",
+            || with_rig(REGISTRY, &XDP, many_pages),
+        ),
         trial("xdp::ports_behind_the_first_page_are_read", || {
             with_rig(REGISTRY, &XDP, ports_far_behind)
         }),
-        trial("xdp::a_header_is_read_wherever_the_linear_part_ends", || {
-            with_rig(REGISTRY, &XDP, split_anywhere)
-        }),
+        trial(
+            "xdp::a_header_is_read_wherever_the_linear_part_ends",
+            || with_rig(REGISTRY, &XDP, split_anywhere),
+        ),
     ]
 }
 
@@ -49,18 +51,24 @@ fn many_pages(rig: &mut Rig<'_>) -> Result<()> {
 fn forms_with_tail(packet: &Packet, tail: usize) -> Vec<super::packet::Frame> {
     let packet = packet.clone().tail(tail);
     let raw = packet.without_ethernet();
-    [packet.build(Link::Ethernet)].into_iter().chain(raw).collect()
+    [packet.build(Link::Ethernet)]
+        .into_iter()
+        .chain(raw)
+        .collect()
 }
 
 fn ports_far_behind(rig: &mut Rig<'_>) -> Result<()> {
     // The longest options header that there is: 2,048 bytes.
     let long = Extension::Options(DESTINATION, u8::MAX);
     for count in 1..=8 {
-        let packet = |source, port| {
-            Packet::tcp(source, "fd00:10::2", port).chain(&vec![long; count])
-        };
+        let packet =
+            |source, port| Packet::tcp(source, "fd00:10::2", port).chain(&vec![long; count]);
         for (on, packet, reason) in [
-            (On::Eth0, packet("fd00:77::2", 9200), Reason::UntrustedInterface),
+            (
+                On::Eth0,
+                packet("fd00:77::2", 9200),
+                Reason::UntrustedInterface,
+            ),
             (On::Eth0, packet("fd00:77::2", 8080), Reason::Public),
             (On::Eth0, packet("fd00:77::2", 22), Reason::Unregistered),
             (On::Wg0, packet("fd00:10::5", 9090), Reason::Peer),

@@ -12,14 +12,14 @@
 
 mod buffers;
 mod named;
-mod network;
-mod packet;
+pub(crate) mod network;
+pub(crate) mod packet;
 mod policies;
 mod random;
 pub(crate) mod rig;
 pub(crate) mod run;
 mod table;
-mod world;
+pub(crate) mod world;
 
 use anyhow::Result;
 use libtest_mimic::{Failed, Trial};

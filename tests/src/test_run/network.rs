@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 
-use crate::lab::Netns;
 use super::packet::OWN_MAC;
+use crate::lab::Netns;
 
 /// Where a frame arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum On {
+pub(crate) enum On {
     /// The loopback interface.
     Lo,
     /// An interface that the policy has nothing to say about.
@@ -66,7 +66,7 @@ impl On {
     }
 
     /// The ifindex in the rig.
-    pub(super) const fn ifindex(self) -> u32 {
+    pub(crate) const fn ifindex(self) -> u32 {
         match self {
             Self::Lo => 1,
             Self::Eth0 => 10,
@@ -83,7 +83,7 @@ impl On {
 }
 
 /// Makes the namespace.
-pub(super) fn build() -> Result<Netns> {
+pub(crate) fn build() -> Result<Netns> {
     let namespace = Netns::new("test-run")?;
     let mac = OWN_MAC.map(|byte| format!("{byte:02x}")).join(":");
     let mut batch = String::from("link set lo up\n");

@@ -19,16 +19,16 @@ const TEMPTING: [u8; 2] = 9200_u16.to_be_bytes();
 
 /// What a hook is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) link: Link,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) link: Link,
+    pub(crate) bytes: Vec<u8>,
     /// Where the IP header was put.
     header: usize,
 }
 
 /// A packet before it is bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Packet {
+pub(crate) struct Packet {
     to: Mac,
     /// The ethertype and the id of each VLAN tag, outermost first.
     tags: Vec<(u16, u16)>,
@@ -95,7 +95,7 @@ impl Packet {
     /// # Panics
     /// If one is IPv4 and the other is not: a mistake in a table.
     #[track_caller]
-    pub(super) fn tcp(source: &str, destination: &str, port: u16) -> Self {
+    pub(crate) fn tcp(source: &str, destination: &str, port: u16) -> Self {
         let network = match (source.parse(), destination.parse()) {
             (Ok(IpAddr::V4(source)), Ok(IpAddr::V4(destination))) => {
                 Network::v4(source, destination)
@@ -146,7 +146,7 @@ impl Packet {
     }
 
     /// With so many bytes behind the transport header.
-    pub(super) fn tail(mut self, tail: usize) -> Self {
+    pub(crate) fn tail(mut self, tail: usize) -> Self {
         self.tail = tail;
         self
     }
@@ -179,7 +179,7 @@ impl Packet {
     }
 
     /// The bytes, on a link with or without Ethernet headers.
-    pub(super) fn build(&self, link: Link) -> Frame {
+    pub(crate) fn build(&self, link: Link) -> Frame {
         let (ethertype, packet) = match &self.network {
             Network::V4 { header, fragment } => {
                 let (offset, more) = *fragment;
@@ -221,7 +221,9 @@ impl Packet {
 
     /// The same behind a priority tag, which changes nothing; `None` where tags matter.
     pub(super) fn behind_a_tag(&self) -> Option<Self> {
-        self.tags.is_empty().then(|| self.clone().tags(&[(frames::DOT1Q, 0)]))
+        self.tags
+            .is_empty()
+            .then(|| self.clone().tags(&[(frames::DOT1Q, 0)]))
     }
 
     fn segment(&self) -> Vec<u8> {
@@ -291,6 +293,9 @@ impl Frame {
 
     /// For messages.
     pub(super) fn hex(&self) -> String {
-        self.bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }

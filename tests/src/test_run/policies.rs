@@ -18,16 +18,19 @@ const BOTH: [(Hook, Link); 2] = [(Hook::Xdp, Link::Ethernet), (Hook::Tcx, Link::
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
-        trial("audit_passes_everything_and_counts_what_it_would_drop", || {
-            let registry = registry_with(r#"mode = "enforce""#, r#"mode = "audit""#)?;
-            let all = [
-                (Hook::Xdp, Link::Ethernet),
-                (Hook::Xdp, Link::Ip),
-                (Hook::Tcx, Link::Ethernet),
-                (Hook::Tcx, Link::Ip),
-            ];
-            with_rig(&registry, &all, audit)
-        }),
+        trial(
+            "audit_passes_everything_and_counts_what_it_would_drop",
+            || {
+                let registry = registry_with(r#"mode = "enforce""#, r#"mode = "audit""#)?;
+                let all = [
+                    (Hook::Xdp, Link::Ethernet),
+                    (Hook::Xdp, Link::Ip),
+                    (Hook::Tcx, Link::Ethernet),
+                    (Hook::Tcx, Link::Ip),
+                ];
+                with_rig(&registry, &all, audit)
+            },
+        ),
         trial("only_what_the_fib_would_forward_passes_unjudged", || {
             with_rig(REGISTRY, &BOTH, forwarding)
         }),

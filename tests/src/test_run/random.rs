@@ -87,8 +87,8 @@ impl Dice {
     }
 
     pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let [bytes @ ..] = self.roll().to_le_bytes();
-        from[usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % from.len()]
+        let [a, b, ..] = self.roll().to_le_bytes();
+        from[usize::from(u16::from_le_bytes([a, b])) % from.len()]
     }
 
     /// The arriving interface; mostly one of those that have something to decide.
@@ -170,7 +170,13 @@ impl Dice {
         packet = packet.protocol(if self.one_in(8) {
             self.pick(&[1, 58, 50, 47, 59, 135, 41, 4, 51, 44])
         } else {
-            self.pick(&[number::TCP, number::UDP, number::TCP, UDP_LITE, number::SCTP])
+            self.pick(&[
+                number::TCP,
+                number::UDP,
+                number::TCP,
+                UDP_LITE,
+                number::SCTP,
+            ])
         });
         if self.one_in(6) {
             let (offset, more) = self.fragment();
@@ -216,7 +222,11 @@ impl Dice {
         (0..self.below(7))
             .map(|_| {
                 // Priority and drop bits must not be taken for a part of the id.
-                let control = if self.one_in(16) { self.below(u16::MAX) } else { 0xb000 };
+                let control = if self.one_in(16) {
+                    self.below(u16::MAX)
+                } else {
+                    0xb000
+                };
                 (self.pick(&[DOT1Q, DOT1AD]), control)
             })
             .collect()

@@ -116,7 +116,7 @@ impl Rig<'_> {
         frame: &Frame,
         linear: usize,
     ) -> Result<Expected> {
-        let expected = self.world.judge(hook, on, frame);
+        let expected = self.world.judge(on, frame);
         let arrival = Arrival {
             linear,
             ..Arrival::new(&frame.bytes, on.ifindex())

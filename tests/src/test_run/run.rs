@@ -30,18 +30,24 @@ impl Hook {
         }
     }
 
+    /// The number that a program returns for a packet that goes on, or ends.
+    pub(crate) const fn verdict(self, passes: bool) -> u32 {
+        match (self, passes) {
+            // linux/bpf.h: enum xdp_action, XDP_PASS and XDP_DROP.
+            (Self::Xdp, true) => 2,
+            (Self::Xdp, false) => 1,
+            // linux/bpf.h: enum tcx_action_base, TCX_NEXT (-1) and TCX_DROP.
+            (Self::Tcx, true) => u32::MAX,
+            (Self::Tcx, false) => 2,
+        }
+    }
+
     /// Whether a packet goes on, by the number that its program returned.
-    pub(crate) fn passes(self, returned: u32) -> Result<bool> {
-        /// linux/bpf.h: enum xdp_action.
-        const XDP_DROP: u32 = 1;
-        const XDP_PASS: u32 = 2;
-        /// linux/bpf.h: enum tcx_action_base.
-        const TCX_NEXT: u32 = u32::MAX;
-        const TCX_DROP: u32 = 2;
-        match (self, returned) {
-            (Self::Xdp, XDP_PASS) | (Self::Tcx, TCX_NEXT) => Ok(true),
-            (Self::Xdp, XDP_DROP) | (Self::Tcx, TCX_DROP) => Ok(false),
-            (hook, other) => bail!("the program for {hook} returned {other}, which is no verdict"),
+    fn passes(self, returned: u32) -> Result<bool> {
+        match returned {
+            _ if returned == self.verdict(true) => Ok(true),
+            _ if returned == self.verdict(false) => Ok(false),
+            other => bail!("the program for {self} returned {other}, which is no verdict"),
         }
     }
 }

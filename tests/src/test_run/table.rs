@@ -30,7 +30,10 @@ pub(super) fn trials() -> Vec<Trial> {
         };
         add("named_packets_are_judged_and_counted_as_on_the_host", table);
         add("no_cut_of_a_packet_is_an_error_or_opens_a_door", cuts);
-        add("random_frames_are_judged_and_counted_as_on_the_host", random);
+        add(
+            "random_frames_are_judged_and_counted_as_on_the_host",
+            random,
+        );
     }
     trials
 }
@@ -66,7 +69,7 @@ fn cuts(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
                 row.name,
                 whole.bytes.len()
             );
-            let judged = rig.world.judge(hook, row.on, &whole);
+            let judged = rig.world.judge(row.on, &whole);
             for length in SHORTEST..=LONGEST {
                 let cut = whole.cut(length);
                 for frame in [cut.clone().repaired(), cut] {
@@ -101,7 +104,9 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
         let expected = rig
             .check(hook, on, &frame)
             .with_context(|| format!("random frame {number} of seed {seed:#x}"))?;
-        *reasons.entry((expected.reason, expected.audited)).or_default() += 1;
+        *reasons
+            .entry((expected.reason, expected.audited))
+            .or_default() += 1;
     }
     // Every reason, and the two that a service's own audit mode can turn: a generator that does
     // not reach one proves nothing about it.
@@ -113,12 +118,18 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
             (enforcer_ebpf::Reason::UnknownPeer, true),
         ])
         .find(|key| reasons.get(key).copied().unwrap_or(0) < RANDOM_FRAMES / 2_000);
-    ensure!(rare.is_none(), "hardly or never reached: {rare:?} of {reasons:?}");
+    ensure!(
+        rare.is_none(),
+        "hardly or never reached: {rare:?} of {reasons:?}"
+    );
     Ok(())
 }
 
 /// The packet with an Ethernet header, and without one where it has such a form.
 pub(super) fn forms(row: &Named) -> Vec<Frame> {
     let raw = row.packet.without_ethernet();
-    [row.packet.build(Link::Ethernet)].into_iter().chain(raw).collect()
+    [row.packet.build(Link::Ethernet)]
+        .into_iter()
+        .chain(raw)
+        .collect()
 }

@@ -14,7 +14,6 @@ use enforcer_ebpf::{
 
 use super::network::{FORWARDED_V4, FORWARDED_V6, On};
 use super::packet::{Frame, OWN_MAC};
-use super::run::Hook;
 
 /// Every kind of service, and peers with prefixes of many lengths.
 ///
@@ -95,10 +94,10 @@ forward = true
 "#;
 
 /// A registry on the interfaces of the rig.
-pub(super) struct World {
+pub(crate) struct World {
     registry: Registry,
     /// What goes into the maps.
-    pub(super) tables: Tables,
+    pub(crate) tables: Tables,
     interfaces: Vec<Attachment>,
     /// Whether the host is a router at all.
     pub(super) forwards: bool,
@@ -117,7 +116,7 @@ pub(super) struct Expected {
 impl World {
     /// Reads a registry, which must be good, and compiles it for the interfaces of the rig. Ports
     /// keep the slots of the policy before.
-    pub(super) fn new(text: &str, slots: &Slots) -> Result<Self> {
+    pub(crate) fn new(text: &str, slots: &Slots) -> Result<Self> {
         let registry = read(text)?;
         let interfaces: Vec<Attachment> = On::ALL.into_iter().filter_map(attachment).collect();
         let tables = compile(&registry, &interfaces, slots)?;
@@ -136,7 +135,7 @@ impl World {
     }
 
     /// What the wire guard must make of a frame that arrives on an interface.
-    pub(super) fn judge(&self, hook: Hook, on: On, frame: &Frame) -> Expected {
+    pub(super) fn judge(&self, on: On, frame: &Frame) -> Expected {
         let packet = parse(&frame.bytes[..], frame.link);
         let view = View {
             world: self,
@@ -144,7 +143,7 @@ impl World {
             bytes: &frame.bytes,
         };
         let decision = decide(&view, Guard::Wire, on == On::Lo, &packet);
-        let childs = decision.verdict() == Verdict::Drop && is_childs(hook, on, frame);
+        let childs = decision.verdict() == Verdict::Drop && is_childs(on, frame);
         let cell = Cell {
             guard: Guard::Wire,
             reason: decision.reason,
@@ -152,7 +151,11 @@ impl World {
         };
         Expected {
             passes: childs || !decision.drops(),
-            reason: if childs { Reason::Tagged } else { decision.reason },
+            reason: if childs {
+                Reason::Tagged
+            } else {
+                decision.reason
+            },
             audited: decision.audited && !childs,
             counted: (decision.is_counted() && !childs)
                 .then(|| cell.index())
@@ -190,14 +193,13 @@ fn attachment(on: On) -> Option<Attachment> {
     })
 }
 
-/// Whether a frame is for a macvlan child: unicast, and not for the interface itself.
-fn is_childs(hook: Hook, on: On, frame: &Frame) -> bool {
+/// Whether a frame is for a macvlan child: unicast, and not for the interface itself. XDP reads that
+/// from the frame; tcx is told by the kernel, which compares the same addresses.
+fn is_childs(on: On, frame: &Frame) -> bool {
     let for_another = match frame.bytes.first_chunk::<6>() {
         Some(to) => to[0] & 1 == 0 && *to != OWN_MAC,
         None => false,
     };
-    // One rule for both hooks; what tcx is told by the kernel, XDP reads from the frame.
-    let (Hook::Xdp | Hook::Tcx) = hook;
     on == On::Mac0 && for_another
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::{MAX_PEERS, MAX_PORTS, MAX_PREFIXES};
+use super::super::{MAX_PEERS, MAX_PORTS, MAX_PREFIXES, MAX_RULES};
 use super::{accepts, load_text, rejects, summary};
 
 #[test]
@@ -87,5 +87,25 @@ fn a_file_full_of_errors_is_told_in_a_few() {
     assert_eq!(
         summary(&errors[20..]),
         ["23:1 there are more syntax errors -- correct the first ones, and check the file again"]
+    );
+}
+
+#[test]
+fn interface_rules_are_limited() {
+    let rules = |count: usize| {
+        let mut text = "[services.a]\nports = [1]\n".to_owned();
+        for index in 0..count {
+            let _ = writeln!(text, "[interfaces.eth{index}]\nforward = true");
+        }
+        text
+    };
+    let most = accepts(&rules(MAX_RULES));
+    assert_eq!(most.registry.interfaces().len(), MAX_RULES);
+    rejects(
+        &rules(MAX_RULES + 1),
+        &[
+            "515:13 257 interface rules are defined -- the limit is 256 rules; a name that ends in \
+             `*` is a rule for many interfaces",
+        ],
     );
 }
