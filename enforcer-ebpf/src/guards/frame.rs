@@ -14,6 +14,9 @@ pub(super) trait Frame: Bytes {
     /// the offset of its IP header.
     fn length(&self, header: u8) -> u64;
 
+    /// Whether it is this host's own and never was on a wire: [`super::wire::PACKET_LOOPBACK`].
+    fn is_looped_back(&self) -> bool;
+
     /// The VLAN id of a tag beside the bytes, where a driver or the stack put it.
     fn tag_beside(&self) -> Option<u16>;
 

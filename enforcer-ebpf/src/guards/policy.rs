@@ -75,6 +75,15 @@ impl<A: Arrival> Active<A> {
     }
 }
 
+/// A bank's word of a port's entry, as it is now.
+#[inline(always)]
+fn word(entry: *const u32, bank: usize) -> u32 {
+    // SAFETY: an entry has a word for each bank, and a bank is 0 or 1.
+    let word = unsafe { entry.add(bank & 1) };
+    // SAFETY: a map's value outlives the program's run; the loader writes whole words.
+    unsafe { word.read_volatile() }
+}
+
 #[inline(always)]
 fn find(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
     for place in key.places() {
@@ -100,13 +109,16 @@ impl<A: Arrival> Policy for Active<A> {
 
     #[inline(always)]
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
-        let banks = PORTS.get(port_index(protocol, port))?;
-        // A port that no bank knows: the one look-up of the pass path.
-        if banks[0] | banks[1] == 0 {
+        let words = PORTS.get_ptr(port_index(protocol, port))?.cast::<u32>();
+        // A port that no bank knows: the one look-up of the pass path. The active bank's word of a
+        // registered port is never 0, whatever becomes of the idle one's at this moment.
+        if word(words, 0) | word(words, 1) == 0 {
             return None;
         }
-        let bits = if self.bank() == 0 { banks[0] } else { banks[1] };
-        let binding = Binding::from_bits(bits);
+        // The generation first, and the word after it, again: what was read before may be the idle
+        // bank's from before it was filled, and the switch may have come in between.
+        let bank = self.bank();
+        let binding = Binding::from_bits(word(words, bank as usize));
         if binding.slot == NO_PORT {
             return None;
         }

@@ -18,7 +18,7 @@ use super::{
     namespace,
     policy::{Active, Arrival},
     tcx::WholeSkb,
-    wire::LOOPBACK_IFINDEX,
+    wire::{LOOPBACK_IFINDEX, PACKET_LOOPBACK},
 };
 
 /// What cgroup_skb/ingress returns.
@@ -48,7 +48,9 @@ fn verdict(ctx: &SkBuffContext, is_ours: impl Fn(*mut bpf_sock) -> bool) -> i32 
     let ifindex = ifindex(ctx);
     let policy = Active::new(AtSocket { ctx, ifindex });
     let packet = at_socket(protocol, port);
-    let on_loopback = ifindex == LOOPBACK_IFINDEX;
+    // SAFETY: the context is the hook's own, and the verifier knows the field.
+    let kind = unsafe { (*ctx.skb.skb).pkt_type };
+    let on_loopback = ifindex == LOOPBACK_IFINDEX || kind == PACKET_LOOPBACK;
     let decision = decide(&policy, Guard::Socket, on_loopback, &packet);
     if decision.is_counted() {
         count(Guard::Socket, &decision, ctx.len().into());

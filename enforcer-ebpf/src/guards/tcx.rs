@@ -11,7 +11,7 @@ use enforcer_ebpf::{Address, Bytes, Link, Packet, destination, parse, source};
 
 use super::{
     frame::{Frame, blurred, direct},
-    wire::passes,
+    wire::{PACKET_LOOPBACK, passes},
 };
 
 /// tcx on an interface with Ethernet frames.
@@ -60,6 +60,12 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn length(&self, _: u8) -> u64 {
         self.0.len().into()
+    }
+
+    #[inline(always)]
+    fn is_looped_back(&self) -> bool {
+        // SAFETY: the context is the hook's own, and the verifier knows the field.
+        unsafe { (*self.0.skb.skb).pkt_type == PACKET_LOOPBACK }
     }
 
     #[inline(always)]

@@ -15,9 +15,17 @@ use super::{
 /// IFINDEX of lo in every network namespace (include/net/net_namespace.h: LOOPBACK_IFINDEX).
 pub(super) const LOOPBACK_IFINDEX: u32 = 1;
 
+/// linux/if_packet.h: a broadcast or multicast of this host's own, which the stack hands back to
+/// it (dev_loopback_xmit in net/core/dev.c) on the interface that it left by. It never was on a
+/// wire, and nothing that was can bear this type: row 1.
+pub(super) const PACKET_LOOPBACK: u32 = 5;
+
 /// Judges a frame, counts it, and says whether it goes on.
 #[inline(always)]
 pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
+    if frame.is_looped_back() {
+        return true;
+    }
     let tag = frame.tag_beside();
     if tag.is_some_and(|id| id != 0) {
         return true;

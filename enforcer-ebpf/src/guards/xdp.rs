@@ -75,6 +75,12 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn is_looped_back(&self) -> bool {
+        // XDP in the driver never meets one; in the stack it cannot tell.
+        false
+    }
+
+    #[inline(always)]
     fn tag_beside(&self) -> Option<u16> {
         // XDP has no view of a tag that the driver took off: see `layout::WIRE_VIEW`.
         None

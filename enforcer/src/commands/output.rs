@@ -25,6 +25,18 @@ pub(super) fn print(text: &str) -> Result<()> {
         .context("failed to write to standard output")
 }
 
+/// What was printed, or nothing where nobody reads it any more: for commands whose exit code says
+/// more than their words.
+///
+/// # Errors
+/// Standard output fails in another way.
+pub(super) fn lossy(printed: Result<()>) -> Result<()> {
+    match printed {
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        printed => printed,
+    }
+}
+
 /// Prints a value as JSON.
 ///
 /// # Errors

@@ -25,9 +25,9 @@ pub(super) async fn up(globals: &Globals, place: &Place, guards: Guards, log: bo
         log,
         ..Wanted::default()
     };
-    let notes = control::install(place, &loaded.registry, &survey, wanted)?;
+    let notes = control::install(place, &loaded.registry, wanted).await?;
     notes.iter().for_each(|text| note(text));
-    let status = control::status(place, &survey)?;
+    let status = control::status(place, &control::survey().await?)?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
 }
@@ -52,7 +52,7 @@ pub(super) async fn reload(globals: &Globals, place: &Place) -> Outcome {
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
     let embedded = matches!(loaded.origin, Origin::Embedded);
-    let Some(reloaded) = control::reload(place, &loaded.registry, &survey, embedded)? else {
+    let Some(reloaded) = control::reload(place, &loaded.registry, embedded).await? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };

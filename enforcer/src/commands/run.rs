@@ -25,8 +25,8 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
         log,
         ..Wanted::default()
     };
-    begin(globals, place, &survey, wanted)?;
-    let status = control::status(place, &survey)?;
+    begin(globals, place, &survey, wanted).await?;
+    let status = control::status(place, &control::survey().await?)?;
     status::print(globals, &status)?;
     // Before READY: whoever waits for it may stop us at once.
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
@@ -41,13 +41,17 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
             status.guards.len()
         )),
     ])
-    .context("failed to tell the service manager that the guards hold")?;
+    .unwrap_or_else(|error| {
+        note(&format!(
+            "the service manager cannot be told READY: {error}"
+        ))
+    });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         gone = gone.wait() => {
             gone?;
-            output::print("the guards were taken off by `enforcer down`")?;
+            output::lossy(output::print("the guards were taken off by `enforcer down`"))?;
             return Ok(0);
         }
         () = forward_log(logger) => {}
@@ -55,16 +59,18 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
     sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
     if ephemeral {
         control::down(place)?;
-        output::print("stopped: the guards are off")?;
+        output::lossy(output::print("stopped: the guards are off"))?;
     } else {
-        output::print("stopped: the guards stay on (`enforcer down` takes them off)")?;
+        output::lossy(output::print(
+            "stopped: the guards stay on (`enforcer down` takes them off)",
+        ))?;
     }
     Ok(0)
 }
 
 /// Puts the registry in force; where that cannot be, keeps what is pinned; and where nothing is
 /// (at boot), puts the embedded default in force: a typo must not leave the host open.
-fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted) -> Result<()> {
+async fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted) -> Result<()> {
     let pinned = place.is_pinned()?;
     // A file that vanished since is no reason to fall back on the embedded default.
     let allow_embedded = !pinned || place.is_embedded()?;
@@ -75,7 +81,7 @@ fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted) -> R
                 embedded: matches!(loaded.origin, Origin::Embedded),
                 ..wanted
             };
-            match install(place, &loaded, survey, wanted) {
+            match install(place, &loaded, wanted).await {
                 Ok(()) => return Ok(()),
                 Err(error) => format!("{error:#}"),
             }
@@ -96,11 +102,11 @@ fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted) -> R
         fallback: true,
         ..wanted
     };
-    install(place, &load(&Source::Embedded)?, survey, wanted)
+    install(place, &load(&Source::Embedded)?, wanted).await
 }
 
-fn install(place: &Place, loaded: &Loaded, survey: &Survey, wanted: Wanted) -> Result<()> {
-    let notes = control::install(place, &loaded.registry, survey, wanted)?;
+async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<()> {
+    let notes = control::install(place, &loaded.registry, wanted).await?;
     notes.iter().for_each(|text| note(text));
     Ok(())
 }

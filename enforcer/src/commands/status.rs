@@ -21,10 +21,10 @@ pub(super) async fn status(globals: &Globals, place: &Place) -> Outcome {
 /// # Errors
 /// Nobody reads it.
 pub(super) fn print(globals: &Globals, status: &Status) -> Result<()> {
-    if globals.json {
-        return output::print_json(status);
-    }
-    output::print(&human(status))
+    output::lossy(match globals.json {
+        true => output::print_json(status),
+        false => output::print(&human(status)),
+    })
 }
 
 fn human(status: &Status) -> String {

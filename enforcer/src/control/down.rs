@@ -13,8 +13,7 @@ use crate::kernel::maps::Maps;
 /// The pins are another namespace's, or something cannot be removed.
 pub fn down(place: &Place) -> Result<(bool, Vec<String>)> {
     let mut notes = Vec::new();
-    let staging = place.pins.staging();
-    if !place.pins.exists()? && !staging.exists()? {
+    if !place.pins.exists()? && !place.pins.staging().exists()? {
         return Ok((false, notes));
     }
     let _lock = place.lock()?;
@@ -28,15 +27,16 @@ pub fn down(place: &Place) -> Result<(bool, Vec<String>)> {
                 }
             }
             // Pins of another version come off too; only their reserved ports cannot be known.
-            Err(error) => notes.push(format!("reserved ports were left as they are: {error:#}")),
+            Err(error) => {
+                place.refuse_foreign(&place.pins)?;
+                notes.push(format!("reserved ports were left as they are: {error:#}"));
+            }
         }
         place
             .pins
             .remove()
             .context("failed to take the guards off")?;
     }
-    staging
-        .remove()
-        .context("failed to clean up after an earlier attempt")?;
+    place.clear_staging()?;
     Ok((found, notes))
 }

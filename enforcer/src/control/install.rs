@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Place, Survey, reserve,
+    Place, Survey, reserve, survey,
     wire::{self, Alive},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     kernel::{
         links,
         load::{self, Options, Programs, SocketScope},
-        maps::{self, Maps},
+        maps::Maps,
         mounts,
         pins::PinDir,
         sys,
@@ -57,39 +57,56 @@ impl Default for Wanted {
 /// moment in between, counters kept where the layout is the same.
 ///
 /// Everything is built beside the pins in force and renamed into their place, so that a crash
-/// leaves the old guards or the new ones, under the old policy or the new one. Returns what the
-/// operator should know.
+/// leaves the old guards or the new ones. Returns what the operator should know.
 ///
 /// # Errors
-/// The old guards hold then, or none where there were none; they may have the new policy already.
-pub fn install(
-    place: &Place,
-    registry: &Registry,
-    survey: &Survey,
-    wanted: Wanted,
-) -> Result<Vec<String>> {
+/// The old policy and the old guards hold then, or none where there were none, unless the message
+/// says otherwise.
+pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Result<Vec<String>> {
     mounts::ensure_bpffs(place.pins.parent())?;
     let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
     let _lock = place.lock()?;
+    // Under the lock: what another command has just attached must not look like a stranger.
+    let survey = survey().await?;
+    place.clear_staging()?;
     let staging = place.pins.staging();
-    staging
-        .remove()
-        .context("failed to clean up after an earlier attempt")?;
     let mut notes = Vec::new();
     let adopt = is_adoptable(place, &mut notes)?;
-    say_what_goes(place, wanted, &mut notes)?;
+    say_what_goes(place, &survey, wanted, &mut notes)?;
     staging.create()?;
-    let built = build(&staging, place, &cgroup, adopt, wanted, registry, survey)
+    let new = New {
+        staging: &staging,
+        place,
+        cgroup: &cgroup,
+        wanted,
+        registry,
+        survey: &survey,
+    };
+    let built = new
+        .build(adopt)
         .and_then(|built| place.pins.replace_with(&staging).map(|()| built));
     // The old set if the two changed places, else what was built in vain; what was taken over has
     // its old pin still.
     let removed = staging.remove();
     let built = built?;
     removed.context("the new policy is in force, but the old pins cannot be removed")?;
-    reserve::reserve(&built.maps, &built.maps.tables()?)
-        .context("the policy is in force, but outgoing connections may be given its ports")?;
     notes.extend(built.notes);
+    if let Err(error) = reserve::reserve(&built.maps, &built.maps.tables()?) {
+        notes.push(format!(
+            "outgoing connections may be given registered ports: {error:#}"
+        ));
+    }
     Ok(notes)
+}
+
+/// A set of pins that is being made.
+struct New<'a> {
+    staging: &'a PinDir,
+    place: &'a Place,
+    cgroup: &'a Path,
+    wanted: Wanted,
+    registry: &'a Registry,
+    survey: &'a Survey,
 }
 
 struct Built {
@@ -97,65 +114,76 @@ struct Built {
     notes: Vec<String>,
 }
 
-/// Fills the staging directory: maps with the policy, programs, guards.
-fn build(
-    staging: &PinDir,
-    place: &Place,
-    cgroup: &Path,
-    adopt: bool,
-    wanted: Wanted,
-    registry: &Registry,
-    survey: &Survey,
-) -> Result<Built> {
-    let netns_cookie = sys::netns_cookie()?;
-    if adopt {
-        load::adopt_maps(&place.pins, staging)?;
+impl New<'_> {
+    /// Fills the staging directory: maps with the policy, programs, guards.
+    fn build(&self, adopt: bool) -> Result<Built> {
+        let netns_cookie = sys::netns_cookie()?;
+        if adopt {
+            load::adopt_maps(&self.place.pins, self.staging)?;
+        }
+        let options = Options {
+            netns_cookie,
+            log: self.wanted.log,
+            scope: self.wanted.scope,
+        };
+        let mut programs = Programs::with_maps(self.staging, options)?;
+        let socket = match self.wanted.socket {
+            true => Some(programs.socket()?),
+            false => None,
+        };
+        let flags = flags(self.wanted, socket.as_ref().map(|(_, scope)| *scope));
+        let mut maps = Maps::open(self.staging)?;
+        if !adopt {
+            // Policy first: a guard must never meet maps without one.
+            maps.describe(netns_cookie, flags);
+            maps.switch_to(&self.tables(&maps, flags, &Alive::default())?)?;
+        }
+        let before = Alive::find(&self.place.pins, self.survey)?;
+        let rules = compile(self.registry, &[], &maps.slots())?;
+        let plan = plan_in_force(self.survey, flags, &rules, &before);
+        let tolerated = plan_tolerated(self.survey, flags, &rules, &before);
+        let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
+        if let Some((program, _)) = socket {
+            // The old one is still there: both judge until the old pins go.
+            links::attach_socket(&program, self.cgroup, &self.staging.socket_link())?;
+        }
+        maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
+        // Last, where the maps are those in force: whatever failed until here has changed nothing.
+        // And again where they are new, now that it is known which hooks were to be had.
+        let now = Alive {
+            guards: covered.guards,
+            ..before
+        };
+        maps.switch_to(&self.tables(&maps, flags, &now)?)?;
+        maps.describe(netns_cookie, flags);
+        Ok(Built {
+            maps,
+            notes: covered.notes,
+        })
     }
-    let options = Options {
-        netns_cookie,
-        log: wanted.log,
-        scope: wanted.scope,
-    };
-    let mut programs = Programs::with_maps(staging, options)?;
-    let socket = match wanted.socket {
-        true => Some(programs.socket()?),
-        false => None,
-    };
-    let flags = flags(wanted, socket.as_ref().map(|(_, scope)| *scope));
-    let mut maps = Maps::open(staging)?;
-    maps.describe(netns_cookie, flags);
-    // Policy first: a guard that is taken over must never meet maps without one.
-    let rules = compile(registry, &[], &maps.slots())?;
-    let before = Alive::find(&place.pins)?;
-    let plan = plan_in_force(survey, flags, &rules, &before);
-    let mut attachments = wire::attachments(survey, &plan, &before.guards);
-    maps.switch_to(&compile(registry, &attachments, &maps.slots())?)?;
-    let tolerated = plan_tolerated(survey, flags, &rules, &before);
-    let covered = wire::reconcile(&mut programs, &place.pins, &plan, &tolerated)?;
-    maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
-    // The hooks that were to be had decide what a VLAN parent's guard can see.
-    let found = wire::attachments(survey, &plan, &covered.guards);
-    if found != attachments {
-        attachments = found;
-        maps.switch_to(&compile(registry, &attachments, &maps.slots())?)?;
+
+    /// The policy, for the wire guards that there are.
+    fn tables(&self, maps: &Maps, flags: u32, alive: &Alive) -> Result<Tables> {
+        let slots = maps.slots();
+        let rules = compile(self.registry, &[], &slots)?;
+        let plan = plan_in_force(self.survey, flags, &rules, alive);
+        let attachments = wire::attachments(self.survey, &plan, &alive.guards);
+        compile(self.registry, &attachments, &slots)
     }
-    if let Some((program, _)) = socket {
-        // The old one is still there: both judge until the old pins go.
-        links::attach_socket(&program, cgroup, &staging.socket_link())?;
-    }
-    Ok(Built {
-        maps,
-        notes: covered.notes,
-    })
 }
 
 /// Says which guards this takes off: `--guards` is the operator's word, and the other layer holds
 /// all the while, which is better than a `down` in between.
-fn say_what_goes(place: &Place, wanted: Wanted, notes: &mut Vec<String>) -> Result<()> {
-    if !wanted.wire && !Alive::find(&place.pins)?.guards.is_empty() {
+fn say_what_goes(
+    place: &Place,
+    survey: &Survey,
+    wanted: Wanted,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    if !wanted.wire && !Alive::find(&place.pins, survey)?.guards.is_empty() {
         notes.push("the wire guards are taken off, as --guards says".to_owned());
     }
-    if !wanted.socket && links::is_pinned(&place.pins.socket_link()) {
+    if !wanted.socket && links::is_socket_alive(&place.pins.socket_link()) {
         notes.push("the socket guard is taken off, as --guards says".to_owned());
     }
     Ok(())
@@ -176,18 +204,9 @@ fn is_adoptable(place: &Place, notes: &mut Vec<String>) -> Result<bool> {
         }
         Err(why) => why,
     };
-    let Ok(cookie) = maps::pinned_netns_cookie(&place.pins) else {
-        bail!(
-            "{why:#}; and it cannot be told which network namespace they guard: take them off with \
-             the `enforcer down` of the version that made them, or remove {} by hand",
-            place.pins.path().display()
-        );
-    };
-    ensure!(
-        cookie == sys::netns_cookie()?,
-        "the pins in {} guard another network namespace: give another --pin-dir",
-        place.pins.path().display()
-    );
+    place
+        .refuse_foreign(&place.pins)
+        .with_context(|| format!("{why:#}"))?;
     notes.push(format!(
         "the pins were of another layout and are replaced; counters start at 0 ({why:#})"
     ));

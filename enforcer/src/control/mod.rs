@@ -17,7 +17,7 @@ use enforcer_ebpf::layout::State;
 use crate::{
     kernel::{
         links,
-        maps::Maps,
+        maps::{self, Maps},
         pins::{Lock, PinDir},
         sys,
     },
@@ -77,7 +77,7 @@ impl Place {
 
     /// Whether there is a socket guard.
     pub fn has_socket_guard(&self) -> bool {
-        links::is_pinned(&self.pins.socket_link())
+        links::is_socket_alive(&self.pins.socket_link())
     }
 
     /// Takes the lock of writers.
@@ -96,6 +96,53 @@ impl Place {
         let maps = Maps::open(&self.pins)?;
         self.check_namespace(&maps)?;
         Ok(Some(maps))
+    }
+
+    /// Removes what an interrupted command left beside the pins.
+    ///
+    /// # Errors
+    /// It is another network namespace's, or cannot be removed.
+    fn clear_staging(&self) -> Result<()> {
+        let staging = self.pins.staging();
+        if !staging.exists()? {
+            return Ok(());
+        }
+        if !staging.is_empty()? {
+            self.refuse_foreign(&staging)?;
+        }
+        staging
+            .remove()
+            .context("failed to clean up after an interrupted command")
+    }
+
+    /// Whether an interrupted command left guards beside the pins.
+    pub(crate) fn is_interrupted(&self) -> Result<bool> {
+        let staging = self.pins.staging();
+        Ok(staging.exists()? && staging.has_links()?)
+    }
+
+    /// Refuses pins of another network namespace, whatever their layout.
+    ///
+    /// # Errors
+    /// They are another's, or it cannot be told whose.
+    fn refuse_foreign(&self, pins: &PinDir) -> Result<()> {
+        let Ok(cookie) = maps::pinned_netns_cookie(pins) else {
+            bail!(
+                "it cannot be told which network namespace the pins in {} guard: take them off with \
+                 the `enforcer down` of the version that made them, or remove the folder by hand",
+                pins.path().display()
+            );
+        };
+        // 0 is what a new map holds, before any guard is attached.
+        let ours = sys::netns_cookie()?;
+        ensure!(
+            cookie == ours || cookie == 0,
+            "the pins in {} guard another network namespace (cookie {cookie}, and this one's is \
+             {ours}): enter it (`nsenter --net=/run/netns/NAME enforcer …`), or give another \
+             --pin-dir",
+            pins.path().display()
+        );
+        Ok(())
     }
 
     /// Refuses pins of another network namespace.

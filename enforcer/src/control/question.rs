@@ -50,7 +50,7 @@ pub fn has_wire_guard(
     survey: &Survey,
     ifindex: u32,
 ) -> Result<bool> {
-    let alive = Alive::find(&place.pins)?;
+    let alive = Alive::find(&place.pins, survey)?;
     if place.is_pinned()? {
         return Ok(alive.guards.contains_key(&ifindex));
     }

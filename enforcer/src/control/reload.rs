@@ -1,12 +1,12 @@
 //! `reload`: another registry, at once and as a whole.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use enforcer_ebpf::layout::State;
 
 use super::{
     Place, Survey,
     install::{plan_in_force, plan_tolerated},
-    reserve,
+    reserve, survey,
     wire::{self, Alive},
 };
 use crate::{
@@ -31,10 +31,9 @@ pub struct Reloaded {
 ///
 /// # Errors
 /// The old policy is in force then, unless the message says otherwise.
-pub fn reload(
+pub async fn reload(
     place: &Place,
     registry: &Registry,
-    survey: &Survey,
     embedded: bool,
 ) -> Result<Option<Reloaded>> {
     if !place.is_pinned()? {
@@ -44,9 +43,11 @@ pub fn reload(
     let Some(mut maps) = place.maps()? else {
         return Ok(None);
     };
+    // Under the lock: what another command has just attached must not look like a stranger.
+    let survey = &survey().await?;
     let state = maps.state();
     let rules = compile(registry, &[], &maps.slots())?;
-    let alive = Alive::find(&place.pins)?;
+    let alive = Alive::find(&place.pins, survey)?;
     let plan = plan_in_force(survey, state.flags, &rules, &alive);
     let tolerated = plan_tolerated(survey, state.flags, &rules, &alive);
     // For an interface that came since and wants a program that nobody needed before.
@@ -56,7 +57,7 @@ pub fn reload(
         scope: None,
     };
     let mut programs = Programs::of(&place.pins, options);
-    let covered = wire::reconcile(&mut programs, &place.pins, &plan, &tolerated)?;
+    let covered = wire::reconcile(&mut programs, &place.pins, &alive, &plan, &tolerated)?;
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let attachments = wire::attachments(survey, &plan, &covered.guards);
     let tables = compile(registry, &attachments, &maps.slots())?;
@@ -65,12 +66,13 @@ pub fn reload(
     let embedded = if embedded { State::EMBEDDED } else { 0 };
     let flags = state.flags & !(State::FALLBACK | State::EMBEDDED) | embedded;
     maps.describe(state.netns_cookie, flags);
-    reserve::reserve(&maps, &tables)
-        .context("the policy is in force, but outgoing connections may be given its ports")?;
-    Ok(Some(Reloaded {
-        generation,
-        notes: covered.notes,
-    }))
+    let mut notes = covered.notes;
+    if let Err(error) = reserve::reserve(&maps, &tables) {
+        notes.push(format!(
+            "outgoing connections may be given registered ports: {error:#}"
+        ));
+    }
+    Ok(Some(Reloaded { generation, notes }))
 }
 
 /// The policy that a registry would be, beside the one in force: for `reload --dry-run`.
@@ -86,7 +88,7 @@ pub fn preview(
         return Ok(None);
     };
     let rules = compile(registry, &[], &maps.slots())?;
-    let alive = Alive::find(&place.pins)?;
+    let alive = Alive::find(&place.pins, survey)?;
     let plan = plan_in_force(survey, maps.state().flags, &rules, &alive);
     let attachments = wire::attachments(survey, &plan, &alive.guards);
     let next = compile(registry, &attachments, &maps.slots())?;

@@ -140,11 +140,19 @@ impl Status {
 /// The pins cannot be read, or are another namespace's.
 pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
     let Some(maps) = place.maps()? else {
-        return Ok(Status::off());
+        let mut status = Status::off();
+        if place.is_interrupted()? {
+            status.state = Condition::Degraded;
+            status.reasons.push(
+                "an `up` was interrupted, and its guards may hold: run `enforcer up`, or `down`"
+                    .to_owned(),
+            );
+        }
+        return Ok(status);
     };
     let state = maps.state();
     let tables = maps.tables()?;
-    let alive = Alive::find(&place.pins)?;
+    let alive = Alive::find(&place.pins, survey)?;
     // Whether they were asked for or not: an interface without a guard has none.
     let plan = survey.plan(&tables, alive.programs.clone());
     let wire = alive.guards;
@@ -166,7 +174,7 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
             peers: peers_on(&tables, *ifindex),
         });
     }
-    let socket = links::is_pinned(&place.pins.socket_link());
+    let socket = links::is_socket_alive(&place.pins.socket_link());
     if socket {
         status.guards.push(GuardRow {
             guard: "socket",
@@ -177,6 +185,13 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
         });
     }
     uncovered(&mut status, state, &plan, &wire, socket);
+    for name in alive.behind.iter().filter_map(|ifindex| name(*ifindex)) {
+        status.reasons.push(format!(
+            "another tcx program sees the packets of {name} before the wire guard does: \
+             `enforcer up` goes before it"
+        ));
+    }
+    astray(&mut status, &tables, survey);
     status.peers = (0u16..)
         .zip(&tables.peers)
         .map(|(number, peer)| {
@@ -257,6 +272,33 @@ fn uncovered(
     }
     if has(State::FALLBACK) {
         lacks("the registry is bad, and the embedded default holds in its place: `enforcer check`");
+    }
+}
+
+/// What the policy says of interfaces that are others now: an ifindex may be reused, and a name
+/// moved to another interface.
+fn astray(status: &mut Status, tables: &Tables, survey: &Survey) {
+    for (ifindex, row) in &tables.interfaces {
+        let Some(interface) = survey.by_index(*ifindex) else {
+            continue;
+        };
+        let strangers = row
+            .carries
+            .iter()
+            .filter_map(|number| tables.peers.get(usize::from(number)))
+            .filter(|peer| peer.interface != interface.name);
+        for peer in strangers {
+            status.reasons.push(format!(
+                "what {} grants to {} stands on {} now: run `enforcer reload`",
+                peer.interface, peer.name, interface.name
+            ));
+        }
+        if row.children_of.is_some() && row.children_of != interface.mac {
+            status.reasons.push(format!(
+                "{} has another MAC address than at the last reload: run `enforcer reload`",
+                interface.name
+            ));
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) struct Covered {
 pub(crate) fn reconcile(
     programs: &mut Programs<'_>,
     held: &PinDir,
+    before: &Alive,
     plan: &Plan,
     tolerated: &Plan,
 ) -> Result<Covered> {
@@ -42,9 +43,10 @@ pub(crate) fn reconcile(
     let mut links: BTreeMap<u32, (Hook, PathBuf)> = BTreeMap::new();
     if held.exists()? {
         for (ifindex, hook, pin) in held.wire_links()? {
-            if links::alive(&pin, ifindex).is_some() {
+            if before.guards.get(&ifindex) == Some(&hook) {
                 links.insert(ifindex, (hook, pin));
             } else if in_place {
+                // Its interface is gone, or is in another namespace.
                 links::detach(&pin)?;
             }
         }
@@ -59,7 +61,11 @@ pub(crate) fn reconcile(
     for guard in &plan.guards {
         let held = links.remove(&guard.ifindex);
         let hook = match held {
-            Some((hook, pin)) if guard.hooks.contains(&hook) => {
+            // In its old place only a new set can put a link before somebody else's program.
+            Some((hook, pin))
+                if guard.hooks.contains(&hook)
+                    && (in_place || !before.behind.contains(&guard.ifindex)) =>
+            {
                 keep(programs, guard, hook, &pin)?;
                 hook
             }
@@ -162,6 +168,8 @@ pub(crate) struct Alive {
     pub(crate) guards: BTreeMap<u32, Hook>,
     /// The ids of their programs.
     pub(crate) programs: BTreeSet<u32>,
+    /// Those before which another program sees the packets, by ifindex.
+    pub(crate) behind: BTreeSet<u32>,
 }
 
 impl Alive {
@@ -169,13 +177,18 @@ impl Alive {
     ///
     /// # Errors
     /// The pins cannot be read.
-    pub(crate) fn find(pins: &PinDir) -> Result<Self> {
+    pub(crate) fn find(pins: &PinDir, survey: &Survey) -> Result<Self> {
         let mut alive = Self::default();
-        if pins.exists()? {
-            for (ifindex, hook, pin) in pins.wire_links()? {
-                if let Some(program) = links::alive(&pin, ifindex) {
-                    alive.guards.insert(ifindex, hook);
-                    alive.programs.insert(program);
+        if !pins.exists()? {
+            return Ok(alive);
+        }
+        for (ifindex, hook, pin) in pins.wire_links()? {
+            let xdp = survey.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
+            if let Some(link) = links::alive(&pin, ifindex, hook, xdp) {
+                alive.guards.insert(ifindex, hook);
+                alive.programs.insert(link.program);
+                if !link.is_first {
+                    alive.behind.insert(ifindex);
                 }
             }
         }

@@ -20,6 +20,7 @@ enum Command {
     ObjectPin = 6,
     ObjectGet = 7,
     ObjectInfo = 15,
+    ProgramQuery = 16,
     LinkCreate = 28,
     LinkUpdate = 29,
 }
@@ -44,6 +45,8 @@ pub(crate) struct LinkInfo {
     pub(crate) program: u32,
     /// The ifindex of an XDP or tcx link, 0 once the interface is gone; meaningless for others.
     pub(crate) ifindex: u32,
+    /// The id of a cgroup link's cgroup, 0 once it was detached; meaningless for others.
+    pub(crate) cgroup: u64,
 }
 
 /// Attaches a program.
@@ -146,7 +149,45 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     Ok(LinkInfo {
         program: info.program,
         ifindex: info.ifindex,
+        cgroup: u64::from(info.ifindex) | u64::from(info.rest[0]) << 32,
     })
+}
+
+/// The ids of the programs at the tcx ingress of an interface of this network namespace, in the
+/// order in which they run.
+///
+/// # Errors
+/// The kernel's refusal, on one before 6.6 as well.
+pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
+    /// linux/bpf.h: enum bpf_attach_type.
+    const TCX_INGRESS: u32 = 46;
+    /// include/linux/bpf_mprog.h: BPF_MPROG_MAX.
+    const MOST: usize = 64;
+    /// linux/bpf.h: union bpf_attr, member `query`.
+    #[repr(C)]
+    struct Attributes {
+        ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        programs: u64,
+        count: u32,
+        zero: u32,
+        more: [u64; 4],
+    }
+    let mut programs = [0u32; MOST];
+    let attributes = Attributes {
+        ifindex,
+        attach_type: TCX_INGRESS,
+        query_flags: 0,
+        attach_flags: 0,
+        programs: programs.as_mut_ptr() as u64,
+        count: MOST as u32,
+        zero: 0,
+        more: [0; 4],
+    };
+    call(Command::ProgramQuery, &attributes)?;
+    Ok(programs.into_iter().take_while(|id| *id != 0).collect())
 }
 
 /// Opens what is pinned at a path.

@@ -93,17 +93,45 @@ fn repin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
     bpf::pin(object, path).with_context(|| format!("failed to pin {}", path.display()))
 }
 
-/// The id of the program behind a pinned wire link, if it still guards the interface of this index.
-pub(crate) fn alive(pin: &Path, ifindex: u32) -> Option<u32> {
+/// A pinned wire link that guards its interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alive {
+    /// The id of the program behind it.
+    pub(crate) program: u32,
+    /// No other program sees a packet before it does.
+    pub(crate) is_first: bool,
+}
+
+/// Whether a pinned wire link still guards the interface of this index in this network namespace.
+///
+/// `xdp` is the program that rtnetlink names there: a link follows its interface into another
+/// namespace, and the index may be another interface's here.
+pub(crate) fn alive(pin: &Path, ifindex: u32, hook: Hook, xdp: Option<u32>) -> Option<Alive> {
     let info = bpf::get(pin)
         .and_then(|link| bpf::link_info(link.as_fd()))
         .ok()?;
-    (info.ifindex == ifindex).then_some(info.program)
+    if info.ifindex != ifindex {
+        return None;
+    }
+    let program = info.program;
+    let place = match hook {
+        Hook::XdpNative | Hook::XdpGeneric => (xdp == Some(program)).then_some(0),
+        Hook::Tcx => bpf::tcx_programs(ifindex)
+            .ok()?
+            .iter()
+            .position(|id| *id == program),
+    };
+    Some(Alive {
+        program,
+        is_first: place? == 0,
+    })
 }
 
-/// Whether a link is pinned at a path.
-pub(crate) fn is_pinned(pin: &Path) -> bool {
-    bpf::get(pin).is_ok()
+/// Whether the socket guard's link is pinned at a path, and attached.
+pub(crate) fn is_socket_alive(pin: &Path) -> bool {
+    bpf::get(pin)
+        .and_then(|link| bpf::link_info(link.as_fd()))
+        .is_ok_and(|info| info.cgroup != 0)
 }
 
 /// Removes a pinned link; the guard is off when this returns.

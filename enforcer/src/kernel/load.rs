@@ -136,7 +136,8 @@ pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
     let level: u8 = if options.log { u8::MAX } else { 0 };
     let (skc_net, net_cookie) = match options.scope {
         Some(SocketScope::AllProtocols) => (0, 0),
-        _ => socket_offsets()?,
+        // A kernel without BTF has no use for the form that needs them, and for no other.
+        _ => socket_offsets().unwrap_or((0, 0)),
     };
     let mut loader = EbpfLoader::new();
     loader

@@ -87,6 +87,14 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a path is on a bpffs.
+///
+/// # Errors
+/// It cannot be examined.
+pub(crate) fn is_bpffs(path: &Path) -> Result<bool> {
+    Ok(magic(path)? == BPF_FS_MAGIC)
+}
+
 fn magic(path: &Path) -> Result<u64> {
     let found = statfs(path).with_context(|| format!("failed to examine {}", path.display()))?;
     Ok(found.f_type.cast_unsigned())

@@ -32,6 +32,10 @@ pub(crate) const MAPS: [&str; 11] = [
     "BYPASSED",
 ];
 
+/// The end of the name of a directory in which a set is built.
+const STAGING: &str = "_enforcer_tmp";
+/// The beginning of every program's name.
+const PROGRAM: &str = "prog_";
 /// The beginning of every link's name.
 const LINK: &str = "link_";
 /// The name of the socket guard's link.
@@ -52,11 +56,12 @@ impl PinDir {
     /// The path is not one that a pin directory can have.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let usable = name.is_some_and(|name| !name.contains('.')) && path.parent().is_some();
+        let usable = name.is_some_and(|name| !name.contains('.') && !name.ends_with(STAGING))
+            && path.parent().is_some();
         ensure!(
             usable && path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0),
             "{} cannot be a pin directory: give an absolute path to a folder of a bpffs whose name \
-             has no dots",
+             has no dots and does not end in {STAGING}",
             path.display()
         );
         Ok(Self {
@@ -77,7 +82,7 @@ impl PinDir {
     /// The directory beside it in which a new set is built.
     pub(crate) fn staging(&self) -> Self {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push("_staging");
+        name.push(STAGING);
         Self {
             path: self.path.with_file_name(name),
         }
@@ -111,7 +116,7 @@ impl PinDir {
 
     /// The path of a pinned program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.path.join(format!("prog_{name}"))
+        self.path.join(format!("{PROGRAM}{name}"))
     }
 
     /// The path of the socket guard's link.
@@ -144,6 +149,22 @@ impl PinDir {
         }
         links.sort();
         Ok(links)
+    }
+
+    /// Whether nothing is pinned in it.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        Ok(self.names()?.is_empty())
+    }
+
+    /// Whether a link is pinned in it.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn has_links(&self) -> Result<bool> {
+        Ok(self.names()?.iter().any(|name| name.starts_with(LINK)))
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -180,13 +201,31 @@ impl PinDir {
 
     /// Removes the directory and every pin in it; what is pinned nowhere else is detached.
     ///
+    /// Links go first, and the map that says whose pins these are goes last.
+    ///
     /// # Errors
-    /// It is not a pin directory, or something in it cannot be removed.
+    /// It is not a pin directory, and nothing is removed; or something in it cannot be.
     pub(crate) fn remove(&self) -> Result<()> {
         if !self.exists()? {
             return Ok(());
         }
-        for name in self.names()? {
+        let mut names = self.names()?;
+        let is_ours = |name: &String| {
+            name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&&**name)
+        };
+        if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+            bail!(
+                "{} is not a directory of enforcer's pins: it holds {foreign}",
+                self.path.display()
+            );
+        }
+        ensure!(
+            super::mounts::is_bpffs(&self.path)?,
+            "{} is not on a bpffs",
+            self.path.display()
+        );
+        names.sort_by_key(|name| (!name.starts_with(LINK), name == MAPS[0]));
+        for name in names {
             let path = self.path.join(&name);
             if name.starts_with(LINK) {
                 links::detach(&path)?;

@@ -44,11 +44,19 @@ pub(crate) fn wait_for_readers() -> Result<()> {
     const GLOBAL: libc::c_int = 1;
     // SAFETY: no memory is handed over.
     let code = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
-    if code < 0 {
-        return Err(io::Error::last_os_error())
-            .context("failed to wait for running programs (membarrier)");
+    if code == 0 {
+        return Ok(());
     }
-    Ok(())
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // With nohz_full the kernel offers no such wait (kernel/sched/membarrier.c). A program
+        // runs for microseconds, with preemption off: half a second is a long time for one.
+        Some(libc::EINVAL | libc::ENOSYS) => {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            Ok(())
+        }
+        _ => Err(error).context("failed to wait for running programs (membarrier)"),
+    }
 }
 
 /// The capabilities that are needed and not effective (linux/capability.h has the numbers).
