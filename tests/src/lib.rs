@@ -1,8 +1,11 @@
 //! The lab and the scenarios: what must be blocked, what must go on working, on a live kernel.
 //!
-//! Everything here treats the enforcer as a black box: a binary, its command line, its JSON and
-//! its exit codes, as the design states them.
+//! The lab, the scenarios and the demo treat the enforcer as a black box: a binary, its command
+//! line, its JSON and its exit codes, as the design states them. `test_run` and `bench` feed the
+//! real programs packets by BPF_PROG_TEST_RUN.
 
+pub mod bench;
 pub mod demo;
 pub mod lab;
 pub mod scenarios;
+pub mod test_run;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{find_enforcer, leaving_no_trace, require_machine};
-use enforcer_tests::{demo, scenarios};
+use enforcer_tests::{bench, demo, scenarios, test_run};
 
 /// Runs the scenarios against a built enforcer, on the running kernel.
 #[derive(Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Run(Run),
     /// Run the controls alone, without any enforcer.
     Controls(libtest_mimic::Arguments),
+    /// Measure the guards against an empty program.
+    Bench(bench::Args),
     /// Show attacks succeed without the enforcer and fail with it.
     Demo(Binary),
 }
@@ -61,9 +63,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(run) => {
             let enforcer = find_enforcer(run.binary.enforcer)?;
-            trials(run.trials, scenarios::trials(&enforcer))
+            let mut all = test_run::trials();
+            all.extend(scenarios::trials(&enforcer));
+            trials(run.trials, all)
         }
         Command::Controls(arguments) => trials(arguments, scenarios::controls()),
+        Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
         Command::Demo(binary) => {
             require_machine()?;
             let enforcer = find_enforcer(binary.enforcer)?;
