@@ -76,7 +76,6 @@ impl Frame for TcFrame {
         let present = unsafe { (*skb).vlan_present };
         // SAFETY: as above.
         let control = unsafe { (*skb).vlan_tci };
-        #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
         let id = (control & VLAN_ID) as u16;
         (present != 0).then_some(id)
     }

@@ -44,7 +44,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
     .unwrap_or_else(|error| {
         note(&format!(
             "the service manager cannot be told READY: {error}"
-        ))
+        ));
     });
     tokio::select! {
         _ = terminate.recv() => {}

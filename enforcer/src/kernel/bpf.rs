@@ -162,7 +162,7 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
     /// linux/bpf.h: enum bpf_attach_type.
     const TCX_INGRESS: u32 = 46;
     /// include/linux/bpf_mprog.h: BPF_MPROG_MAX.
-    const MOST: usize = 64;
+    const MOST: u32 = 64;
     /// linux/bpf.h: union bpf_attr, member `query`.
     #[repr(C)]
     struct Attributes {
@@ -175,14 +175,14 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
         zero: u32,
         more: [u64; 4],
     }
-    let mut programs = [0u32; MOST];
+    let mut programs = [0u32; MOST as usize];
     let attributes = Attributes {
         ifindex,
         attach_type: TCX_INGRESS,
         query_flags: 0,
         attach_flags: 0,
         programs: programs.as_mut_ptr() as u64,
-        count: MOST as u32,
+        count: MOST,
         zero: 0,
         more: [0; 4],
     };
