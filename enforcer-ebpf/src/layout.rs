@@ -55,7 +55,7 @@ pub const PORT_ENTRIES: u32 = 3 << 16;
 
 /// Where a port belongs under one bank, in the one word that the pass path looks at.
 ///
-/// `slot` is [`NO_PORT`] where the port is not registered, and all of the word 0 then.
+/// `slot` is [`crate::NO_PORT`] where the port is not registered, and all of the word 0 then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Binding {
     /// The slot of the port, below [`SLOTS`].

@@ -15,7 +15,8 @@ use enforcer_ebpf::{
 use super::network::{FORWARDED_V4, FORWARDED_V6, On};
 use super::packet::{Frame, OWN_MAC};
 
-/// Every kind of service, and peers with prefixes of many lengths.
+/// Every kind of service, and peers with prefixes of many lengths: not as many of one family as of
+/// the other.
 ///
 /// eth0 carries no peer; wg1's ifindex takes wg0's place in the map; par0 is a VLAN parent of wg0;
 /// mac0 has macvlan children; fwd0 forwards.
@@ -71,7 +72,7 @@ addresses = ["10.10.0.5", "fd00:10::5"]
 
 [peers.office]
 interface = "wg0"
-addresses = ["10.10.0.0/28", "10.16.0.0/12", "192.0.2.128/25", "fd00:10::/64", "fd00:20::/65"]
+addresses = ["10.10.0.0/28", "10.16.0.0/12", "192.0.2.128/25", "fd00:10::/64", "fd00:20::/65", "fd00:30::/48", "fd00:31::4/126"]
 
 [peers.wide]
 interface = "wg0"

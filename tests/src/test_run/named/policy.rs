@@ -31,6 +31,10 @@ pub(super) fn peers() -> Vec<Named> {
             from("10.200.0.1", 9090),
             UnknownPeer,
         ),
+        wg("the wide peer alone, ipv6", from("fd99::1", 7200), Peer),
+        wg("a /126 peer", from("fd00:31::7", 9090), Peer),
+        wg("one beyond the /126", from("fd00:31::8", 9090), UnknownPeer),
+        wg("a /48 peer", from("fd00:30:0:ffff::1", 9090), Peer),
         wg("a /128 peer", from("fd00:10::5", 9090).protocol(SCTP), Peer),
         wg(
             "a /64 peer",
