@@ -41,7 +41,8 @@ pub(super) struct Globals {
         long,
         global = true,
         value_name = "DIR",
-        default_value = "/sys/fs/bpf/enforcer"
+        default_value = "/sys/fs/bpf/enforcer",
+        help_heading = GLOBAL
     )]
     pub(super) pin_dir: PathBuf,
     /// The cgroup2 root [default: the one in the mount table]

@@ -154,7 +154,10 @@ impl New<'_> {
             guards: covered.guards,
             ..before
         };
-        maps.switch_to(&self.tables(&maps, flags, &now)?)?;
+        let tables = self.tables(&maps, flags, &now)?;
+        if adopt || tables != maps.tables()? {
+            maps.switch_to(&tables)?;
+        }
         maps.describe(netns_cookie, flags);
         Ok(Built {
             maps,

@@ -1,5 +1,6 @@
 //! The scenarios: attacks that must fail, traffic that must go on, and the command line's promises.
 
+mod adversary;
 pub mod attack;
 pub mod attacks;
 mod cli;
@@ -30,6 +31,7 @@ pub fn trials(binary: &Path) -> Vec<Trial> {
     trials.extend(neighbours::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
+    trials.extend(adversary::trials(binary));
     trials
 }
 

@@ -14,8 +14,9 @@ const SENDER_MAC: Mac = [2, 0, 0, 0, 0x7e, 2];
 pub(super) const UDP_LITE: u8 = 136;
 /// The authentication header (RFC 4302).
 const AUTHENTICATION: u8 = 51;
-/// What stands behind every transport header: whoever reads at a wrong offset finds port 9200.
-const TEMPTING: [u8; 2] = 9200_u16.to_be_bytes();
+/// What stands in all extension headers and behind every transport header: whoever reads at a wrong
+/// offset finds a public port.
+const TEMPTING: [u8; 2] = 8080_u16.to_be_bytes();
 
 /// What a hook is given.
 #[derive(Clone, Debug, PartialEq, Eq)]

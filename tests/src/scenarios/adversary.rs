@@ -1,0 +1,156 @@
+//! What an adversary who had read the loader's source tried, and must not succeed with again.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::command::finish;
+use crate::lab::{Ask, Guards, Netns, Patience, Server, Transport};
+
+use super::runner::{Rig, answered, trial, unanswered};
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial(
+            "adversary::an_index_that_is_used_again_is_no_guard_and_no_grant",
+            binary,
+            reused_index,
+        ),
+        trial(
+            "adversary::down_removes_nothing_but_pins",
+            binary,
+            down_elsewhere,
+        ),
+        trial(
+            "adversary::the_pins_of_another_namespace_are_not_cleared_away",
+            binary,
+            staging_of_another,
+        ),
+        trial(
+            "adversary::a_closed_pipe_does_not_change_the_exit_code",
+            binary,
+            closed_pipe,
+        ),
+        trial(
+            "adversary::a_broadcast_of_the_hosts_own_reaches_it",
+            binary,
+            own_broadcast,
+        ),
+    ]
+}
+
+/// A link follows its interface elsewhere, and another interface gets the index it had here.
+fn reused_index(rig: &Rig<'_>) -> Result<()> {
+    let elsewhere = Netns::new("elsewhere")?;
+    let host = &rig.lab.host;
+    host.ip("link add ru0 index 4177 type veth peer name ru1\nlink set ru0 up\nlink set ru1 up")?;
+    rig.enforcer.registry(
+        "[services.elasticsearch]\nports = [9200]\nallow = [\"office\"]\n\
+         [peers.office]\ninterface = \"ru0\"\naddresses = [\"10.79.0.0/24\"]\n",
+    )?;
+    rig.enforcer.up(Guards::Both)?;
+    host.ip(&format!("link set ru0 netns {}", elsewhere.path()))?;
+    host.ip("link add ru5 index 4177 type veth peer name ru6")?;
+    host.ip("addr add 10.79.0.1/24 dev ru5\nlink set ru5 up")?;
+    host.ip(&format!("link set ru6 netns {}", rig.lab.lan.path()))?;
+    rig.lab
+        .lan
+        .ip("addr add 10.79.0.66/24 dev ru6\nlink set ru6 up")?;
+    let (code, status) = rig.enforcer.status()?;
+    ensure!(
+        code == Some(3) && status.uncovered.iter().any(|line| line.interface == "ru5"),
+        "ru5 has no guard, and status must say so: {status:?}"
+    );
+    rig.enforcer.reload()?;
+    let (_, status) = rig.enforcer.status()?;
+    ensure!(
+        status.uncovered.is_empty(),
+        "a reload guards ru5: {status:?}"
+    );
+    let _server = Server::start(host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
+    unanswered(Ask::new(Transport::Tcp, "10.79.0.1:9200").ask(&rig.lab.lan, Patience::Brief)?)?;
+    rig.enforcer.down()?;
+    // The control: the same question is answered without the enforcer.
+    answered(Ask::new(Transport::Tcp, "10.79.0.1:9200").ask(&rig.lab.lan, Patience::Long)?)
+}
+
+fn down_elsewhere(rig: &Rig<'_>) -> Result<()> {
+    let theirs = rig.lab.scratch().join("theirs");
+    fs::create_dir(&theirs)?;
+    let precious = theirs.join("enforcer_toml");
+    fs::write(&precious, "do not delete me")?;
+    let mut command = rig.lab.host.command(rig.enforcer.binary());
+    command.arg("--pin-dir").arg(&theirs).arg("down");
+    let finished = finish(command, "")?;
+    ensure!(
+        finished.code == Some(1) && precious.exists(),
+        "`down` must refuse a folder that holds no pins, but {finished}"
+    );
+    Ok(())
+}
+
+/// The folder in which a set is built has a name that somebody else's pins may not have, and what
+/// an interrupted command left there is not another namespace's to remove.
+fn staging_of_another(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    let pins = rig.lab.pin_dir();
+    let name = pins
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("the pin directory has a name")?;
+    let staging = pins.with_file_name(format!("{name}_enforcer_tmp"));
+    // As if an `up` had been killed just before its rename.
+    fs::rename(&pins, &staging)?;
+    let (code, status) = rig.enforcer.status()?;
+    ensure!(
+        code == Some(3) && status.state == "degraded",
+        "guards hold, and status must not say off: {status:?}"
+    );
+    for arguments in [&["down"][..], &["up"]] {
+        let finished = finish(rig.enforcer.command_in(&rig.lab.lan, arguments)?, "")?;
+        ensure!(
+            finished.code == Some(1) && staging.exists(),
+            "another namespace must not clear these away, but {finished}"
+        );
+    }
+    // The next command of the namespace itself repairs it.
+    rig.enforcer.up(Guards::Both)?;
+    ensure!(!staging.exists(), "`up` left {}", staging.display());
+    rig.enforcer.down()
+}
+
+fn closed_pipe(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Socket)?;
+    let mut command = rig.enforcer.command(&["status"])?;
+    let (reader, writer) = rustix::pipe::pipe()?;
+    drop(reader);
+    command.stdout(writer);
+    let code = command.status().context("failed to run status")?.code();
+    ensure!(code == Some(3), "expected 3 on a closed pipe, saw {code:?}");
+    rig.enforcer.down()
+}
+
+/// The stack hands a broadcast back on the interface that it left by; it never was on a wire.
+fn own_broadcast(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer
+        .registry("[services.statsd]\nports = [8125]\nprotocol = \"udp\"\n")?;
+    let server = Server::start(&rig.lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
+    let own = || Ask::new(Transport::Udp, "192.168.77.255:8125").ask(&rig.lab.host, Patience::Long);
+    answered(own()?).context("the control, without the enforcer")?;
+    for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
+        rig.enforcer.up(guards)?;
+        answered(own()?).with_context(|| format!("with {guards:?}"))?;
+        // And the neighbour's broadcast is none of the host's own.
+        let before = server.received();
+        unanswered(
+            Ask::new(Transport::Udp, "192.168.77.255:8125").ask(&rig.lab.lan, Patience::Brief)?,
+        )?;
+        ensure!(
+            server.received() == before,
+            "a neighbour's broadcast came in"
+        );
+    }
+    rig.enforcer.down()
+}
