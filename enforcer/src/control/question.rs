@@ -18,7 +18,7 @@ use super::{
     wire::{self, Alive},
 };
 use crate::{
-    kernel::links::{SOCKET_PROGRAM, wire_programs},
+    kernel::load::{SOCKET_PROGRAM, wire_programs},
     policy::{Slots, Tables, compile},
     registry::Registry,
 };

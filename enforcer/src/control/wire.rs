@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::Survey;
 use crate::{
     interfaces::{Hook, Plan, WireGuard},
-    kernel::{links, load::Programs, pins::PinDir},
+    kernel::{bpf, links, load::Programs, pins::PinDir},
     policy::Attachment,
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn reconcile(
                 links.insert(ifindex, (hook, pin));
             } else if in_place {
                 // Its interface is gone, or is in another namespace.
-                links::detach(&pin)?;
+                detach(&pin)?;
             }
         }
     }
@@ -72,7 +72,7 @@ pub(crate) fn reconcile(
             Some((hook, pin)) => match attach(programs, guard) {
                 Ok(new) => {
                     if in_place {
-                        links::detach(&pin)?;
+                        detach(&pin)?;
                     }
                     new
                 }
@@ -108,10 +108,14 @@ pub(crate) fn reconcile(
             keep(programs, guard, hook, &pin)?;
             covered.guards.insert(ifindex, hook);
         } else if in_place {
-            links::detach(&pin)?;
+            detach(&pin)?;
         }
     }
     Ok(covered)
+}
+
+fn detach(pin: &Path) -> Result<()> {
+    bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
 }
 
 /// Tries the hooks of a plan in their order; the error says what each of them said.

@@ -5,7 +5,7 @@
 
 use std::{
     ffi::CString,
-    io,
+    fs, io,
     os::{
         fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -207,6 +207,19 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let attributes = PathAttributes::new(&path, descriptor(object));
     call(Command::ObjectPin, &attributes).map(drop)
+}
+
+/// Removes a pinned link; the guard is off when this returns.
+///
+/// # Errors
+/// The pin cannot be removed; the guard stays on then.
+pub(crate) fn detach(pin: &Path) -> io::Result<()> {
+    // The last reference must go here, and not in the kernel's own time after the pin's removal:
+    // it is a descriptor of ours.
+    let link = get(pin).ok();
+    fs::remove_file(pin)?;
+    drop(link);
+    Ok(())
 }
 
 #[repr(C)]

@@ -1,7 +1,7 @@
 //! The guards as links: attached by one process, pinned, and found again by the next.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     os::fd::{AsFd as _, BorrowedFd},
     path::Path,
 };
@@ -14,29 +14,6 @@ use super::{
     load::Programs,
 };
 use crate::interfaces::Hook;
-
-/// The program of a wire guard, for a hook and what stands at the first byte of a packet.
-pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {
-    match (hook, link) {
-        (Hook::XdpNative | Hook::XdpGeneric, Link::Ethernet) => "wire_xdp_ethernet",
-        (Hook::XdpNative | Hook::XdpGeneric, Link::Ip) => "wire_xdp_ip",
-        (Hook::Tcx, Link::Ethernet) => "wire_tcx_ethernet",
-        (Hook::Tcx, Link::Ip) => "wire_tcx_ip",
-    }
-}
-
-/// Every program of a wire guard.
-pub(crate) fn wire_programs() -> [&'static str; 4] {
-    [
-        wire_program(Hook::XdpNative, Link::Ethernet),
-        wire_program(Hook::XdpNative, Link::Ip),
-        wire_program(Hook::Tcx, Link::Ethernet),
-        wire_program(Hook::Tcx, Link::Ip),
-    ]
-}
-
-/// The program of the socket guard.
-pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 
 /// Attaches the wire program to an interface and pins the link.
 ///
@@ -132,17 +109,4 @@ pub(crate) fn is_socket_alive(pin: &Path) -> bool {
     bpf::get(pin)
         .and_then(|link| bpf::link_info(link.as_fd()))
         .is_ok_and(|info| info.cgroup != 0)
-}
-
-/// Removes a pinned link; the guard is off when this returns.
-///
-/// # Errors
-/// The pin cannot be removed; the guard stays on then.
-pub(crate) fn detach(pin: &Path) -> Result<()> {
-    // The last reference must go here, and not in the kernel's own time after the pin's removal:
-    // it is a descriptor of ours.
-    let link = bpf::get(pin).ok();
-    fs::remove_file(pin).with_context(|| format!("failed to unpin {}", pin.display()))?;
-    drop(link);
-    Ok(())
 }

@@ -16,13 +16,35 @@ use enforcer_ebpf::Link;
 
 use super::{
     btf::Btf,
-    links::{SOCKET_PROGRAM, wire_program},
     pins::{MAPS, PinDir},
 };
 use crate::interfaces::Hook;
 
 /// The guards as they were built.
 pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guards"));
+
+/// The program of a wire guard, for a hook and what stands at the first byte of a packet.
+pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {
+    match (hook, link) {
+        (Hook::XdpNative | Hook::XdpGeneric, Link::Ethernet) => "wire_xdp_ethernet",
+        (Hook::XdpNative | Hook::XdpGeneric, Link::Ip) => "wire_xdp_ip",
+        (Hook::Tcx, Link::Ethernet) => "wire_tcx_ethernet",
+        (Hook::Tcx, Link::Ip) => "wire_tcx_ip",
+    }
+}
+
+/// Every program of a wire guard.
+pub(crate) fn wire_programs() -> [&'static str; 4] {
+    [
+        wire_program(Hook::XdpNative, Link::Ethernet),
+        wire_program(Hook::XdpNative, Link::Ip),
+        wire_program(Hook::Tcx, Link::Ethernet),
+        wire_program(Hook::Tcx, Link::Ip),
+    ]
+}
+
+/// The program of the socket guard.
+pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 
 /// The socket guard for kernels that refuse its first form.
 const SOCKET_PROGRAM_TCP: &str = "socket_ingress_tcp";

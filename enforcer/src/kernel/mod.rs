@@ -4,7 +4,7 @@
 
 mod array;
 mod bank;
-mod bpf;
+pub(crate) mod bpf;
 mod btf;
 pub(crate) mod links;
 pub mod load;

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::links;
+use super::bpf;
 use crate::interfaces::Hook;
 
 /// The names of the maps that are pinned, which are the names in the object.
@@ -227,12 +227,11 @@ impl PinDir {
         names.sort_by_key(|name| (!name.starts_with(LINK), name == MAPS[0]));
         for name in names {
             let path = self.path.join(&name);
-            if name.starts_with(LINK) {
-                links::detach(&path)?;
-            } else {
-                fs::remove_file(&path)
-                    .with_context(|| format!("failed to unpin {}", path.display()))?;
-            }
+            let removed = match name.starts_with(LINK) {
+                true => bpf::detach(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.with_context(|| format!("failed to unpin {}", path.display()))?;
         }
         fs::remove_dir(&self.path)
             .with_context(|| format!("failed to remove {}", self.path.display()))
