@@ -73,7 +73,8 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
 async fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted) -> Result<()> {
     let pinned = place.is_pinned()?;
     // A file that vanished since is no reason to fall back on the embedded default.
-    let allow_embedded = !pinned || place.is_embedded()?;
+    // Pins of another layout do not say what they are, and are replaced below.
+    let allow_embedded = !pinned || place.is_embedded().unwrap_or(false);
     let why = match load(&source(globals, allow_embedded)) {
         Ok(loaded) => {
             policy::warn(&loaded, survey)?;

@@ -10,7 +10,7 @@ use super::{
     wire::{self, Alive},
 };
 use crate::{
-    interfaces::Plan,
+    interfaces::{Plan, Rule},
     kernel::{
         links,
         load::{self, Options, Programs, SocketScope},
@@ -91,7 +91,7 @@ pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Resu
     let built = built?;
     removed.context("the new policy is in force, but the old pins cannot be removed")?;
     notes.extend(built.notes);
-    if let Err(error) = reserve::reserve(&built.maps, &built.maps.tables()?) {
+    if let Err(error) = reserve::reserve(&built.maps, &built.tables) {
         notes.push(format!(
             "outgoing connections may be given registered ports: {error:#}"
         ));
@@ -111,6 +111,7 @@ struct New<'a> {
 
 struct Built {
     maps: Maps,
+    tables: Tables,
     notes: Vec<String>,
 }
 
@@ -139,9 +140,9 @@ impl New<'_> {
             maps.switch_to(&self.tables(&maps, flags, &Alive::default())?)?;
         }
         let before = Alive::find(&self.place.pins, self.survey)?;
-        let rules = compile(self.registry, &[], &maps.slots())?;
-        let plan = plan_in_force(self.survey, flags, &rules, &before);
-        let tolerated = plan_tolerated(self.survey, flags, &rules, &before);
+        let rule = |name: &str| Rule::of(self.registry, name);
+        let plan = plan_in_force(self.survey, flags, rule, &before);
+        let tolerated = plan_tolerated(self.survey, flags, rule, &before);
         let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
         if let Some((program, _)) = socket {
             // The old one is still there: both judge until the old pins go.
@@ -161,17 +162,17 @@ impl New<'_> {
         maps.describe(netns_cookie, flags);
         Ok(Built {
             maps,
+            tables,
             notes: covered.notes,
         })
     }
 
     /// The policy, for the wire guards that there are.
     fn tables(&self, maps: &Maps, flags: u32, alive: &Alive) -> Result<Tables> {
-        let slots = maps.slots();
-        let rules = compile(self.registry, &[], &slots)?;
-        let plan = plan_in_force(self.survey, flags, &rules, alive);
+        let rule = |name: &str| Rule::of(self.registry, name);
+        let plan = plan_in_force(self.survey, flags, rule, alive);
         let attachments = wire::attachments(self.survey, &plan, &alive.guards);
-        compile(self.registry, &attachments, &slots)
+        compile(self.registry, &attachments, &maps.slots())
     }
 }
 
@@ -227,7 +228,12 @@ fn flags(wanted: Wanted, scope: Option<SocketScope>) -> u32 {
 }
 
 /// The wire guards that should be there, if any should.
-pub(super) fn plan_in_force(survey: &Survey, flags: u32, rules: &Tables, alive: &Alive) -> Plan {
+pub(super) fn plan_in_force(
+    survey: &Survey,
+    flags: u32,
+    rules: impl Fn(&str) -> Rule,
+    alive: &Alive,
+) -> Plan {
     match flags & State::WANT_WIRE {
         0 => Plan::default(),
         _ => survey.plan(rules, alive.programs.clone()),
@@ -236,6 +242,11 @@ pub(super) fn plan_in_force(survey: &Survey, flags: u32, rules: &Tables, alive: 
 
 /// The wire guards that may stay where they are: those that should be there, and those of
 /// interfaces that are down, which may come up before anybody looks again.
-pub(super) fn plan_tolerated(survey: &Survey, flags: u32, rules: &Tables, alive: &Alive) -> Plan {
+pub(super) fn plan_tolerated(
+    survey: &Survey,
+    flags: u32,
+    rules: impl Fn(&str) -> Rule,
+    alive: &Alive,
+) -> Plan {
     plan_in_force(&survey.as_if_up(), flags, rules, alive)
 }

@@ -134,29 +134,28 @@ impl Place {
             );
         };
         // 0 is what a new map holds, before any guard is attached.
-        let ours = sys::netns_cookie()?;
-        ensure!(
-            cookie == ours || cookie == 0,
-            "the pins in {} guard another network namespace (cookie {cookie}, and this one's is \
-             {ours}): enter it (`nsenter --net=/run/netns/NAME enforcer …`), or give another \
-             --pin-dir",
-            pins.path().display()
-        );
-        Ok(())
+        match cookie {
+            0 => Ok(()),
+            cookie => ensure_ours(cookie, pins),
+        }
     }
 
     /// Refuses pins of another network namespace.
     fn check_namespace(&self, maps: &Maps) -> Result<()> {
-        let (pinned, ours) = (maps.state().netns_cookie, sys::netns_cookie()?);
-        ensure!(
-            pinned == ours,
-            "the pins in {} guard another network namespace (cookie {pinned}, and this one's is \
-             {ours}): enter it (`nsenter --net=/run/netns/NAME enforcer …`), or give another \
-             --pin-dir",
-            self.pins.path().display()
-        );
-        Ok(())
+        ensure_ours(maps.state().netns_cookie, &self.pins)
     }
+}
+
+/// Refuses what guards another network namespace than the one that this process is in.
+fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<()> {
+    let ours = sys::netns_cookie()?;
+    ensure!(
+        cookie == ours,
+        "the pins in {} guard another network namespace (cookie {cookie}, and this one's is \
+         {ours}): enter it (`nsenter --net=/run/netns/NAME enforcer …`), or give another --pin-dir",
+        pins.path().display()
+    );
+    Ok(())
 }
 
 /// Fails with the names of what is missing, if this process may not load and attach programs.

@@ -18,6 +18,7 @@ use super::{
     wire::{self, Alive},
 };
 use crate::{
+    interfaces::Rule,
     kernel::load::{SOCKET_PROGRAM, wire_programs},
     policy::{Slots, Tables, compile},
     registry::Registry,
@@ -29,8 +30,8 @@ use crate::{
 /// A limit of the maps, named.
 pub fn would_be(registry: &Registry, survey: &Survey) -> Result<Tables> {
     let none = Slots::new();
-    let rules = compile(registry, &[], &none)?;
-    let plan = plan_in_force(survey, u32::MAX, &rules, &Alive::default());
+    let rule = |name: &str| Rule::of(registry, name);
+    let plan = plan_in_force(survey, u32::MAX, rule, &Alive::default());
     let hooks = plan
         .guards
         .iter()
@@ -54,7 +55,7 @@ pub fn has_wire_guard(
     if place.is_pinned()? {
         return Ok(alive.guards.contains_key(&ifindex));
     }
-    let plan = plan_in_force(survey, u32::MAX, tables, &alive);
+    let plan = plan_in_force(survey, u32::MAX, |name| tables.rule(name), &alive);
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }
 

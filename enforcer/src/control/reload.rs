@@ -10,6 +10,7 @@ use super::{
     wire::{self, Alive},
 };
 use crate::{
+    interfaces::Rule,
     kernel::load::{Options, Programs},
     policy::{Tables, compile},
     registry::Registry,
@@ -46,10 +47,10 @@ pub async fn reload(
     // Under the lock: what another command has just attached must not look like a stranger.
     let survey = &survey().await?;
     let state = maps.state();
-    let rules = compile(registry, &[], &maps.slots())?;
+    let rule = |name: &str| Rule::of(registry, name);
     let alive = Alive::find(&place.pins, survey)?;
-    let plan = plan_in_force(survey, state.flags, &rules, &alive);
-    let tolerated = plan_tolerated(survey, state.flags, &rules, &alive);
+    let plan = plan_in_force(survey, state.flags, rule, &alive);
+    let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
     // For an interface that came since and wants a program that nobody needed before.
     let options = Options {
         netns_cookie: state.netns_cookie,
@@ -87,9 +88,9 @@ pub fn preview(
     let Some(maps) = place.maps()? else {
         return Ok(None);
     };
-    let rules = compile(registry, &[], &maps.slots())?;
+    let rule = |name: &str| Rule::of(registry, name);
     let alive = Alive::find(&place.pins, survey)?;
-    let plan = plan_in_force(survey, maps.state().flags, &rules, &alive);
+    let plan = plan_in_force(survey, maps.state().flags, rule, &alive);
     let attachments = wire::attachments(survey, &plan, &alive.guards);
     let next = compile(registry, &attachments, &maps.slots())?;
     Ok(Some((maps.tables()?, next)))

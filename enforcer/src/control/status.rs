@@ -154,7 +154,7 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
     let tables = maps.tables()?;
     let alive = Alive::find(&place.pins, survey)?;
     // Whether they were asked for or not: an interface without a guard has none.
-    let plan = survey.plan(&tables, alive.programs.clone());
+    let plan = survey.plan(|name| tables.rule(name), alive.programs.clone());
     let wire = alive.guards;
     let mut status = Status {
         generation: state.generation,
@@ -163,6 +163,21 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
         ..Status::off()
     };
     let name = |ifindex: u32| survey.by_index(ifindex).map(|i| i.name.clone());
+    status.peers = (0u16..)
+        .zip(&tables.peers)
+        .map(|(number, peer)| {
+            let why = why_waiting(&tables, survey, number, peer);
+            PeerStatus {
+                name: peer.name.clone(),
+                state: if why.is_some() {
+                    PeerState::Waiting
+                } else {
+                    PeerState::Active
+                },
+                why,
+            }
+        })
+        .collect();
     for (ifindex, hook) in &wire {
         // One that left this namespace took its link along; the next command detaches it.
         let Some(name) = name(*ifindex) else { continue };
@@ -181,7 +196,11 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
             hook: "cgroup_skb",
             interface: None,
             ifindex: None,
-            peers: tables.peers.iter().filter(|peer| peer.active).count(),
+            peers: status
+                .peers
+                .iter()
+                .filter(|peer| peer.state == PeerState::Active)
+                .count(),
         });
     }
     uncovered(&mut status, state, &plan, &wire, socket);
@@ -192,21 +211,6 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
         ));
     }
     astray(&mut status, &tables, survey);
-    status.peers = (0u16..)
-        .zip(&tables.peers)
-        .map(|(number, peer)| {
-            let why = why_waiting(&tables, survey, number, peer);
-            PeerStatus {
-                name: peer.name.clone(),
-                state: if why.is_some() {
-                    PeerState::Waiting
-                } else {
-                    PeerState::Active
-                },
-                why,
-            }
-        })
-        .collect();
     for (ifindex, packets) in maps
         .bypasses()
         .into_iter()

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::{
-    interfaces::{self, Interface, Plan},
-    policy::Tables,
-};
+use crate::interfaces::{self, Interface, Plan, Rule};
 
 /// What rtnetlink says, at one moment.
 #[derive(Clone, Debug)]
@@ -32,13 +29,13 @@ pub async fn survey() -> Result<Survey> {
 impl Survey {
     /// Which interfaces want a wire guard, under a registry's rules for interfaces; `own` are the
     /// ids of programs of ours.
-    pub(super) fn plan(&self, rules: &Tables, own: BTreeSet<u32>) -> Plan {
+    pub(super) fn plan(&self, rules: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
         let all: Vec<Interface> = self.interfaces.values().cloned().collect();
         let host = interfaces::Host {
             own_programs: own,
             ..self.host.clone()
         };
-        interfaces::plan(&all, |name| rules.rule(name), &host)
+        interfaces::plan(&all, rules, &host)
     }
 
     /// The same interfaces, as if none of them were down.
