@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{find_enforcer, leaving_no_trace, require_machine};
 use enforcer_tests::{bench, demo, scenarios, test_run};
+use libtest_mimic::Conclusion;
 
 /// Runs the scenarios against a built enforcer, on the running kernel.
 #[derive(Parser)]
@@ -28,6 +29,8 @@ enum Command {
     Run(Run),
     /// Run the controls alone, without any enforcer.
     Controls(libtest_mimic::Arguments),
+    /// Run the trials of a virtual machine's kernel, and close with `kernel RELEASE: N passed, N failed`.
+    Guest(Run),
     /// Measure the guards against an empty program.
     Bench(bench::Args),
     /// Show attacks succeed without the enforcer and fail with it.
@@ -65,9 +68,20 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let enforcer = find_enforcer(run.binary.enforcer)?;
             let mut all = test_run::trials();
             all.extend(scenarios::trials(&enforcer));
-            trials(run.trials, all)
+            Ok(trials(run.trials, all)?.exit_code())
         }
-        Command::Controls(arguments) => trials(arguments, scenarios::controls()),
+        Command::Controls(arguments) => Ok(trials(arguments, scenarios::controls())?.exit_code()),
+        Command::Guest(run) => {
+            let enforcer = find_enforcer(run.binary.enforcer)?;
+            let conclusion = trials(run.trials, scenarios::trials(&enforcer))?;
+            println!(
+                "kernel {}: {} passed, {} failed",
+                rustix::system::uname().release().to_string_lossy(),
+                conclusion.num_passed,
+                conclusion.num_failed
+            );
+            Ok(conclusion.exit_code())
+        }
         Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
         Command::Demo(binary) => {
             require_machine()?;
@@ -82,13 +96,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn trials(
     mut arguments: libtest_mimic::Arguments,
     trials: Vec<libtest_mimic::Trial>,
-) -> Result<ExitCode> {
+) -> Result<Conclusion> {
     // Most of a trial is waiting for silence, yet loading programs is work for a whole core.
     arguments.test_threads.get_or_insert(2);
     if arguments.list {
-        return Ok(libtest_mimic::run(&arguments, trials).exit_code());
+        return Ok(libtest_mimic::run(&arguments, trials));
     }
     require_machine()?;
-    let conclusion = leaving_no_trace(|| libtest_mimic::run(&arguments, trials))?;
-    Ok(conclusion.exit_code())
+    leaving_no_trace(|| libtest_mimic::run(&arguments, trials))
 }
