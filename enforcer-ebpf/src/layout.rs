@@ -351,8 +351,6 @@ impl State {
     pub const WANT_WIRE: u32 = 1;
     /// The socket guard was asked for.
     pub const WANT_SOCKET: u32 = 2;
-    /// The socket guard knows the namespace of TCP sockets only (Linux before 6.15).
-    pub const TCP_ONLY: u32 = 4;
     /// The registry was bad when `run` started, and the embedded default holds in its place.
     pub const FALLBACK: u32 = 8;
     /// The programs were loaded with their diagnostics.

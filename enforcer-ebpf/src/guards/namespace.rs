@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::generated::{bpf_get_netns_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
+    helpers::generated::{bpf_get_netns_cookie, bpf_probe_read_kernel},
 };
 use core::ffi::c_void;
 
@@ -20,20 +20,20 @@ pub(super) fn is_ours(context: *mut c_void) -> bool {
     cookie == NETNS_COOKIE.load()
 }
 
-/// Whether a TCP socket is in the guarded namespace, read through BTF: `sk->skc_net.net->net_cookie`.
+/// Whether a socket is in the guarded namespace, read from the kernel's own structures:
+/// `sk->skc_net.net->net_cookie`. For kernels that refuse the helper; any protocol, as every
+/// socket begins with a `struct sock_common`.
 ///
-/// `false` for what is not a TCP socket: it cannot be told whose it is.
+/// The verifier lets nobody calculate with a socket's pointer, yet a loader with CAP_PERFMON may
+/// read kernel memory, to which this program's stack belongs: read from there, the pointer is a
+/// number (`ARG_ANYTHING` of bpf_probe_read_kernel takes any register, and `allow_ptr_leaks` in
+/// kernel/bpf/verifier.c lets a pointer be one).
 #[inline(always)]
-pub(super) fn is_our_tcp(socket: *mut bpf_sock) -> bool {
-    // SAFETY: the pointer is the context's socket; the helper answers null for another kind.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
-    if tcp.is_null() {
-        return false;
-    }
-    let Some(net) = read_kernel(tcp as u64 + SKC_NET_OFFSET.load()) else {
-        return false;
-    };
-    read_kernel(net + NET_COOKIE_OFFSET.load()) == Some(NETNS_COOKIE.load())
+pub(super) fn is_ours_by_reading(socket: *mut bpf_sock) -> bool {
+    let cookie = read_kernel((&raw const socket) as u64)
+        .and_then(|socket| read_kernel(socket + SKC_NET_OFFSET.load()))
+        .and_then(|net| read_kernel(net + NET_COOKIE_OFFSET.load()));
+    cookie == Some(NETNS_COOKIE.load())
 }
 
 /// A 64-bit word of kernel memory.

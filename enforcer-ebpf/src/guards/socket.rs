@@ -31,10 +31,10 @@ fn socket_ingress(ctx: SkBuffContext) -> i32 {
     verdict(&ctx, |_| namespace::is_ours(ctx.as_ptr().cast()))
 }
 
-/// The guard on older kernels: TCP alone, whose namespace is read through BTF.
+/// The guard on older kernels, where the namespace is read out of the socket.
 #[cgroup_skb]
-fn socket_ingress_tcp(ctx: SkBuffContext) -> i32 {
-    verdict(&ctx, namespace::is_our_tcp)
+fn socket_ingress_reading(ctx: SkBuffContext) -> i32 {
+    verdict(&ctx, namespace::is_ours_by_reading)
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use crate::{
     interfaces::{Plan, Rule},
     kernel::{
         links,
-        load::{self, Options, Programs, SocketScope},
+        load::{self, Options, Programs},
         maps::Maps,
         mounts,
         pins::PinDir,
@@ -36,8 +36,6 @@ pub struct Wanted {
     pub fallback: bool,
     /// The registry is the embedded one because there is no file.
     pub embedded: bool,
-    /// What the socket guard shall identify; `None` for the most that the kernel allows.
-    pub scope: Option<SocketScope>,
 }
 
 impl Default for Wanted {
@@ -48,7 +46,6 @@ impl Default for Wanted {
             log: false,
             fallback: false,
             embedded: false,
-            scope: None,
         }
     }
 }
@@ -125,14 +122,13 @@ impl New<'_> {
         let options = Options {
             netns_cookie,
             log: self.wanted.log,
-            scope: self.wanted.scope,
         };
         let mut programs = Programs::with_maps(self.staging, options)?;
         let socket = match self.wanted.socket {
             true => Some(programs.socket()?),
             false => None,
         };
-        let flags = flags(self.wanted, socket.as_ref().map(|(_, scope)| *scope));
+        let flags = flags(self.wanted);
         let mut maps = Maps::open(self.staging)?;
         if !adopt {
             // Policy first: a guard must never meet maps without one.
@@ -144,7 +140,7 @@ impl New<'_> {
         let plan = plan_in_force(self.survey, flags, rule, &before);
         let tolerated = plan_tolerated(self.survey, flags, rule, &before);
         let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
-        if let Some((program, _)) = socket {
+        if let Some(program) = socket {
             // The old one is still there: both judge until the old pins go.
             links::attach_socket(&program, self.cgroup, &self.staging.socket_link())?;
         }
@@ -217,14 +213,13 @@ fn is_adoptable(place: &Place, notes: &mut Vec<String>) -> Result<bool> {
     Ok(false)
 }
 
-fn flags(wanted: Wanted, scope: Option<SocketScope>) -> u32 {
+fn flags(wanted: Wanted) -> u32 {
     let flag = |set: bool, flag| if set { flag } else { 0 };
     flag(wanted.wire, State::WANT_WIRE)
         | flag(wanted.socket, State::WANT_SOCKET)
         | flag(wanted.fallback, State::FALLBACK)
         | flag(wanted.log, State::LOG)
         | flag(wanted.embedded, State::EMBEDDED)
-        | flag(scope == Some(SocketScope::TcpOnly), State::TCP_ONLY)
 }
 
 /// The wire guards that should be there, if any should.

@@ -55,7 +55,6 @@ pub async fn reload(
     let options = Options {
         netns_cookie: state.netns_cookie,
         log: state.flags & State::LOG != 0,
-        scope: None,
     };
     let mut programs = Programs::of(&place.pins, options);
     let covered = wire::reconcile(&mut programs, &place.pins, &alive, &plan, &tolerated)?;

@@ -268,10 +268,6 @@ fn uncovered(
     match (has(State::WANT_SOCKET), socket) {
         (false, _) => lacks("there is no socket guard: `up` was told to do without"),
         (true, false) => lacks("the socket guard is gone: run `enforcer up`"),
-        (true, true) if has(State::TCP_ONLY) => lacks(
-            "the socket guard judges TCP only: this kernel does not tell it the namespace of UDP \
-             and SCTP sockets (Linux 6.15 does)",
-        ),
         (true, true) => {}
     }
     if has(State::FALLBACK) {

@@ -47,16 +47,7 @@ pub(crate) fn wire_programs() -> [&'static str; 4] {
 pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 
 /// The socket guard for kernels that refuse its first form.
-const SOCKET_PROGRAM_TCP: &str = "socket_ingress_tcp";
-
-/// What the socket guard can identify.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketScope {
-    /// Sockets of every protocol (Linux 6.15).
-    AllProtocols,
-    /// TCP sockets alone: those of other protocols pass.
-    TcpOnly,
-}
+const SOCKET_PROGRAM_READING: &str = "socket_ingress_reading";
 
 /// How to load.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +56,6 @@ pub struct Options {
     pub netns_cookie: u64,
     /// Let the programs' own diagnostics through.
     pub log: bool,
-    /// What the socket guard shall identify; `None` for the most that the kernel allows.
-    pub scope: Option<SocketScope>,
 }
 
 /// The programs of a pin directory: loaded and pinned when one is first needed.
@@ -131,21 +120,16 @@ impl<'a> Programs<'a> {
         Ok(pin)
     }
 
-    /// Loads and pins the socket program; returns its pin and what it can identify.
+    /// Loads and pins the socket program; returns its pin.
     ///
     /// # Errors
     /// The kernel refuses the program in every form.
-    pub(crate) fn socket(&mut self) -> Result<(PathBuf, SocketScope)> {
+    pub(crate) fn socket(&mut self) -> Result<PathBuf> {
         let pin = self.pins.program(SOCKET_PROGRAM);
-        let wanted = self.options.scope;
         let object = self.object()?;
-        let scope = load_socket(object, wanted)?;
-        let name = match scope {
-            SocketScope::AllProtocols => SOCKET_PROGRAM,
-            SocketScope::TcpOnly => SOCKET_PROGRAM_TCP,
-        };
+        let name = load_socket(object)?;
         pin_program(object, name, &pin)?;
-        Ok((pin, scope))
+        Ok(pin)
     }
 }
 
@@ -156,11 +140,8 @@ impl<'a> Programs<'a> {
 pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
     // 0 lets the verifier prune every log statement.
     let level: u8 = if options.log { u8::MAX } else { 0 };
-    let (skc_net, net_cookie) = match options.scope {
-        Some(SocketScope::AllProtocols) => (0, 0),
-        // A kernel without BTF has no use for the form that needs them, and for no other.
-        _ => socket_offsets().unwrap_or((0, 0)),
-    };
+    // Without them `load_socket` refuses the one form that needs them.
+    let (skc_net, net_cookie) = socket_offsets().unwrap_or((0, 0));
     let mut loader = EbpfLoader::new();
     loader
         .override_global("AYA_LOG_LEVEL", &level, true)
@@ -176,7 +157,7 @@ pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
         .context("failed to create the guards' maps")
 }
 
-/// Where a TCP socket's namespace and its cookie are to be read.
+/// Where a socket's namespace and its cookie are to be read.
 fn socket_offsets() -> Result<(u64, u64)> {
     let btf = Btf::of_kernel()?;
     Ok((
@@ -185,22 +166,16 @@ fn socket_offsets() -> Result<(u64, u64)> {
     ))
 }
 
-fn load_socket(ebpf: &mut Ebpf, wanted: Option<SocketScope>) -> Result<SocketScope> {
-    if wanted != Some(SocketScope::TcpOnly) {
-        // Probed by loading: the helper came to cgroup_skb with 6.15, and may be backported.
-        match load_program(ebpf, SOCKET_PROGRAM) {
-            Ok(()) => return Ok(SocketScope::AllProtocols),
-            Err(error) if wanted.is_some() => return Err(error),
-            Err(error) => {
-                return load_program(ebpf, SOCKET_PROGRAM_TCP)
-                    .map(|()| SocketScope::TcpOnly)
-                    .map_err(|second| {
-                        anyhow!("{second:#}\nand before that, of its other form: {error:#}")
-                    });
-            }
-        }
-    }
-    load_program(ebpf, SOCKET_PROGRAM_TCP).map(|()| SocketScope::TcpOnly)
+/// Loads the socket program in the first form that the kernel takes, and returns its name.
+fn load_socket(ebpf: &mut Ebpf) -> Result<&'static str> {
+    // Probed by loading: the helper came to cgroup_skb with 6.15, and may be backported.
+    let Err(first) = load_program(ebpf, SOCKET_PROGRAM) else {
+        return Ok(SOCKET_PROGRAM);
+    };
+    socket_offsets()
+        .and_then(|_| load_program(ebpf, SOCKET_PROGRAM_READING))
+        .map_err(|second| anyhow!("{second:#}\nand before that, of its other form: {first:#}"))?;
+    Ok(SOCKET_PROGRAM_READING)
 }
 
 /// Loads one program.

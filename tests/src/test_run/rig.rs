@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::Array;
-use enforcer::kernel::load::{Options, SocketScope};
+use enforcer::kernel::load::Options;
 use enforcer::kernel::workbench::Workbench;
 use enforcer_ebpf::layout::Count;
 use enforcer_ebpf::{Link, NO_PORT};
@@ -72,7 +72,6 @@ pub(crate) fn unattached() -> Result<Workbench> {
     let options = Options {
         netns_cookie: 0,
         log: false,
-        scope: Some(SocketScope::AllProtocols),
     };
     cleanup::ensure_bpffs()?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
