@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, demo, install, lint, setup, test, workspace::Workspace};
+use crate::{bench, build, demo, install, lint, setup, test, vm, workspace::Workspace};
 
 /// Sets up, builds, checks, tests, shows, measures and installs enforcer.
 ///
@@ -18,7 +18,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Provide what the eBPF build and the lab need, and say where it is
+    /// Provide what the eBPF build, the lab and its guests need, and say where it is
     Setup(setup::Args),
     /// Build the enforcer with its kernel side, optimised unless told otherwise
     Build(build::Args),
@@ -26,6 +26,8 @@ enum Command {
     Lint,
     /// Run the unit and property tests, then the lab on this kernel (as root)
     Test(test::Args),
+    /// Run the lab in QEMU on each kernel line, from Debian 12's to the newest
+    Vm(vm::Args),
     /// Show attacks without and with the enforcer, on a throwaway host (as root)
     Demo,
     /// Measure what the guards cost per packet (as root)
@@ -43,6 +45,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Build(args) => build::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),
         Command::Test(args) => test::run(&workspace, &args),
+        Command::Vm(args) => vm::run(&workspace, &args),
         Command::Demo => demo::run(&workspace),
         Command::Bench => bench::run(&workspace),
         Command::Install(args) => install::run(&workspace, &args),

@@ -13,13 +13,23 @@ static SEEN: AtomicBool = AtomicBool::new(false);
 /// The process to pass a SIGTERM on to, or 0.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
-/// While it lives, Ctrl-C and SIGTERM are left to the child.
+/// While it lives, Ctrl-C and SIGTERM do not end us: they are left to the child.
 pub(crate) struct Deferred;
 
 impl Deferred {
     /// Leaves signals to the process `child`.
     pub(crate) fn to(child: u32) -> Self {
-        CHILD.store(child.try_into().unwrap_or(0), Ordering::Relaxed);
+        Self::new(child.try_into().unwrap_or(0))
+    }
+
+    /// Only notes signals: whoever holds this asks [`seen`] often, and ends what it
+    /// started.
+    pub(crate) fn noted() -> Self {
+        Self::new(0)
+    }
+
+    fn new(child: i32) -> Self {
+        CHILD.store(child, Ordering::Relaxed);
         let handler = note as *const () as sighandler_t;
         for signal in [SIGINT, SIGTERM] {
             // SAFETY: `note` has the signature of a handler, lives for ever, and

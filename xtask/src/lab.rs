@@ -1,6 +1,10 @@
 //! The lab's program, built and ready to run as root.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -31,6 +35,17 @@ impl Lab {
         })
     }
 
+    /// Where the lab's program and the enforcer under test lie.
+    pub(crate) fn binaries(&self) -> [&Path; 2] {
+        [&self.program, &self.enforcer]
+    }
+
+    /// The folders that the lab's programs are looked up in.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        let extra = self.programs.clone();
+        program_folders().into_iter().chain(extra).collect()
+    }
+
     /// The path of the enforcer under test, as an argument.
     pub(crate) fn enforcer(&self) -> String {
         self.enforcer.display().to_string()
@@ -50,8 +65,7 @@ impl Lab {
                 self.sudo_line(arguments)
             );
         }
-        let folders = program_folders().into_iter().chain(self.programs.clone());
-        let path = env::join_paths(folders).context("failed to make the lab's PATH")?;
+        let path = env::join_paths(self.folders()).context("failed to make the lab's PATH")?;
         let mut command = Command::new(&self.program);
         command.args(arguments).env("PATH", path);
         Ok(command)

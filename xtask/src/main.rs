@@ -13,6 +13,7 @@ mod setup;
 mod summary;
 mod test;
 mod tools_file;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

@@ -92,8 +92,13 @@ pub(crate) fn program_folders() -> Vec<PathBuf> {
 
 /// The first `name` in those folders.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    program_folders()
-        .into_iter()
+    find_in(&program_folders(), name)
+}
+
+/// The first program `name` in `folders`.
+pub(crate) fn find_in(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+    folders
+        .iter()
         .map(|folder| folder.join(name))
         .find(|program| is_executable(program))
 }

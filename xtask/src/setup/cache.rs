@@ -6,6 +6,7 @@
 //!     bpf-linker-0.13.0/     bin/bpf-linker
 //!     rust-src/              library/core, library/alloc, …
 //!     bin/                   programs of the lab under the name that they go by
+//!     kernel-6.1/            vmlinuz, usr/lib/modules/RELEASE, about; one for each line
 //!     bpf-linker.log         what cargo said when it built the linker
 //!     lock                   held by the one process that fills the cache
 //!     tmp-*                  being made; what a dead run left goes at the next setup

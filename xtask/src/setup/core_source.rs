@@ -12,7 +12,7 @@ use super::{
     apt,
     cache::{Cache, Filling},
     step::Step,
-    suite::{self, Suite},
+    suite::{Mirrors, Suite},
     toolchain::{self, Toolchain},
 };
 use crate::{process, workspace::find_program};
@@ -64,8 +64,9 @@ fn from_debian(release: &str, filling: &Filling<'_>) -> Result<PathBuf> {
     })?;
 
     let step = Step::start(WHAT, &format!("{package} from {}", suite.name()));
-    let archive = suite.download(&package, &dir)?;
-    unpack(&archive, &dir.join("unpacked"))?;
+    for archive in suite.download(std::slice::from_ref(&package), &dir)? {
+        unpack(&archive, &dir.join("unpacked"))?;
+    }
     let sources = dir.join("unpacked/usr/src");
     let library = fs::read_dir(&sources)
         .with_context(|| format!("failed to list {}", sources.display()))?
@@ -112,11 +113,11 @@ fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
     if let Some(package) = own.find(&PACKAGES, release) {
         return Ok((package, own));
     }
-    let mirror = suite::debian_mirror(dir)?;
+    let mirrors = Mirrors::find(dir)?;
     let mut looked = Vec::new();
     for name in SUITES {
         let step = Step::start(WHAT, &format!("looking for {release} in Debian's {name}"));
-        match Suite::fetch(&mirror, name, dir) {
+        match Suite::fetch(&mirrors, name, dir) {
             Ok(suite) => {
                 step.done();
                 if let Some(package) = suite.find(&PACKAGES, release) {

@@ -3,6 +3,8 @@
 mod apt;
 mod cache;
 mod core_source;
+mod kernel_index;
+pub(crate) mod kernels;
 mod linker;
 mod programs;
 mod step;
@@ -13,7 +15,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use self::{cache::Cache, toolchain::Toolchain};
+use self::{
+    cache::Cache,
+    kernels::{Kernel, LINES, Line},
+    toolchain::Toolchain,
+};
 use crate::{
     tools_file::{FILE_NAME, Tools},
     workspace::Workspace,
@@ -39,7 +45,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     );
     if !args.check {
         ebpf_tools(workspace, &toolchain, &cache)?;
-        programs::provide(&cache)?;
+        lab_programs(&cache)?;
+        programs::provide(&cache, &programs::VM, "`cargo xtask vm`")?;
+        kernels::provide(&cache, &LINES.iter().collect::<Vec<_>>(), false)?;
     }
     match report(&cache)? {
         0 => Ok(()),
@@ -57,9 +65,26 @@ pub(crate) fn provide_ebpf_tools(workspace: &Workspace) -> Result<Tools> {
 /// Provides what the lab runs, and returns the folder, if any, that its PATH must
 /// name beside the usual ones; silent if all is there.
 pub(crate) fn provide_lab_programs() -> Result<Option<PathBuf>> {
-    let cache = Cache::of(&Toolchain::find()?.release)?;
-    programs::provide(&cache)?;
+    let cache = find_cache()?;
+    lab_programs(&cache)?;
     Ok(programs::renamed(&cache))
+}
+
+/// Provides the programs of `cargo xtask vm` and the kernels of `lines`, newer ones
+/// with `update`; silent if all is there.
+pub(crate) fn provide_vm(lines: &[&'static Line], update: bool) -> Result<Vec<Kernel>> {
+    let cache = find_cache()?;
+    programs::provide(&cache, &programs::VM, "`cargo xtask vm`")?;
+    kernels::provide(&cache, lines, update)
+}
+
+/// The cache of the compiler in use.
+pub(crate) fn find_cache() -> Result<Cache> {
+    Cache::of(&Toolchain::find()?.release)
+}
+
+fn lab_programs(cache: &Cache) -> Result<()> {
+    programs::provide(cache, &programs::LAB, "the lab")
 }
 
 fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Result<Tools> {
@@ -105,10 +130,10 @@ fn report(cache: &Cache) -> Result<usize> {
     let mut missing = 0;
     let mut line = |name: &str, found: Option<PathBuf>, otherwise: &str| {
         if let Some(place) = found {
-            println!("  {name:<14} {}", place.display());
+            println!("  {name:<18} {}", place.display());
         } else {
             missing += 1;
-            println!("  {name:<14} missing: {otherwise}");
+            println!("  {name:<18} missing: {otherwise}");
         }
     };
     let linker = Some(linker::path(cache)).filter(|path| linker::works(path));
@@ -119,9 +144,14 @@ fn report(cache: &Cache) -> Result<usize> {
     if let (true, Err(why)) = (complete, present(cache)) {
         line(FILE_NAME, None, &why);
     }
-    for program in &programs::LAB {
+    for program in programs::LAB.iter().chain(&programs::VM) {
         let otherwise = format!("package {}, {}", program.package, program.why);
         line(program.name, program.find(cache), &otherwise);
+    }
+    for kernel in &LINES {
+        let found = Kernel::find(cache, kernel).map(|kernel| kernel.dir);
+        let otherwise = format!("Debian's kernel in {}", kernel.suites.join(" or "));
+        line(&kernel.what(), found, &otherwise);
     }
     Ok(missing)
 }

@@ -1,4 +1,5 @@
-//! The programs that the lab runs, and the Debian packages that have them.
+//! The programs that the lab and its guests run, and the Debian packages that have
+//! them.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
@@ -10,20 +11,20 @@ use super::{
 };
 use crate::workspace::find_program;
 
-/// A program that the lab runs.
+/// A program that is run from elsewhere than this tree.
 pub(crate) struct Program {
-    /// What the lab calls it.
+    /// What it is called by.
     pub(crate) name: &'static str,
     /// Debian's package.
     pub(crate) package: &'static str,
     /// The name under which that package has it, where it is another one.
     other_name: Option<&'static str>,
-    /// What the lab needs it for.
+    /// What it is needed for.
     pub(crate) why: &'static str,
 }
 
-/// All of them.
-pub(crate) const LAB: [Program; 3] = [
+/// What the lab runs.
+pub(crate) const LAB: [Program; 4] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -43,6 +44,58 @@ pub(crate) const LAB: [Program; 3] = [
         package: "redis-tools",
         other_name: Some("redis-check-rdb"),
         why: "a real service to attack",
+    },
+    Program {
+        name: "setpriv",
+        package: "util-linux",
+        other_name: None,
+        why: "takes root's rights away from a command",
+    },
+];
+
+/// What the guests of `cargo xtask vm` need beside it, on the host or inside.
+pub(crate) const VM: [Program; 7] = [
+    Program {
+        name: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        other_name: None,
+        why: "the machine that boots the kernels",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox-static",
+        other_name: None,
+        why: "the guests' shell and small programs",
+    },
+    Program {
+        name: "depmod",
+        package: "kmod",
+        other_name: None,
+        why: "lists which module of a kernel needs which",
+    },
+    Program {
+        name: "modprobe",
+        package: "kmod",
+        other_name: None,
+        why: "loads modules when a guest's kernel asks for them",
+    },
+    Program {
+        name: "wg",
+        package: "wireguard-tools",
+        other_name: None,
+        why: "configures the guests' WireGuard",
+    },
+    Program {
+        name: "nsenter",
+        package: "util-linux",
+        other_name: None,
+        why: "enters namespaces by hand in a guest",
+    },
+    Program {
+        name: "unshare",
+        package: "util-linux",
+        other_name: None,
+        why: "makes namespaces by hand in a guest",
     },
 ];
 
@@ -75,23 +128,29 @@ impl Program {
     }
 }
 
-/// Installs whatever is missing.
-pub(crate) fn provide(cache: &Cache) -> Result<()> {
-    if missing(cache).next().is_none() {
+/// Installs what is missing of `programs`, whose absence keeps us from `purpose`.
+pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str) -> Result<()> {
+    let missing = || {
+        programs
+            .iter()
+            .filter(|program| program.find(cache).is_none())
+    };
+    if missing().next().is_none() {
         return Ok(());
     }
     let filling = cache.lock()?;
-    for program in missing(cache) {
+    for program in missing() {
         program.rename(&filling)?;
     }
-    let packages: Vec<_> = missing(cache).map(|program| program.package).collect();
+    let mut packages: Vec<_> = missing().map(|program| program.package).collect();
+    packages.dedup();
     if !packages.is_empty() {
-        apt::install(&packages, "the lab")?;
-        for program in missing(cache) {
+        apt::install(&packages, purpose)?;
+        for program in missing() {
             program.rename(&filling)?;
         }
     }
-    if let Some(program) = missing(cache).next() {
+    if let Some(program) = missing().next() {
         bail!(
             "{} is still missing after the package {} was installed",
             program.name,
@@ -99,10 +158,6 @@ pub(crate) fn provide(cache: &Cache) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn missing(cache: &Cache) -> impl Iterator<Item = &'static Program> {
-    LAB.iter().filter(|program| program.find(cache).is_none())
 }
 
 /// The folder with programs under their other name, if any of them is used.

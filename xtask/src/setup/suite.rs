@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{apt::apt_get, step::Step};
 use crate::process;
@@ -15,34 +15,59 @@ use crate::process;
 /// Where Debian keeps its archive's keys; newer releases trust them only by name.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The mirror of Debian's archive that this machine uses; `dir` is for files.
-pub(crate) fn debian_mirror(dir: &Path) -> Result<String> {
-    const HINT: &str = "apt's sources name no mirror of Debian";
-    let targets = |suite: &Suite| {
-        let mut apt = suite.apt_get();
-        apt.args(["indextargets", "--format"])
-            .args(["$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"]);
-        process::capture(&mut apt)
-    };
-    if let Some(mirror) = parse_mirror(&targets(&Suite::machine())?) {
-        return Ok(mirror);
-    }
-    // apt knows who a mirror belongs to only once it has lists, and a fresh
-    // machine has none: fetch them, into a folder of ours.
-    let step = Step::start("apt", "fetching the lists of this machine's mirrors");
-    let own = Suite::prepare("this machine's suites", dir, None)?;
-    own.update()?;
-    step.done();
-    parse_mirror(&targets(&own)?).context(HINT)
+/// The mirrors of Debian that this machine's apt is configured for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mirrors {
+    /// The archive itself, with all suites.
+    archive: String,
+    /// The security updates, whose suites are called `…-security`.
+    security: Option<String>,
 }
 
-/// The address in the first line for Debian's archive (`Debian Debian URI`); its
-/// security mirror is labelled otherwise, and lacks the other suites.
-fn parse_mirror(targets: &str) -> Option<String> {
-    targets
-        .lines()
-        .find_map(|line| line.strip_prefix("Debian Debian "))
-        .map(str::to_owned)
+impl Mirrors {
+    /// Asks apt; `dir` is for files.
+    pub(crate) fn find(dir: &Path) -> Result<Self> {
+        const HINT: &str = "apt's sources name no mirror of Debian";
+        let targets = |suite: &Suite| {
+            let mut apt = suite.apt_get();
+            apt.args(["indextargets", "--format"])
+                .args(["$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"]);
+            process::capture(&mut apt)
+        };
+        if let Some(mirrors) = Self::parse(&targets(&Suite::machine())?) {
+            return Ok(mirrors);
+        }
+        // apt knows who a mirror belongs to only once it has lists, and a fresh
+        // machine has none: fetch them, into a folder of ours.
+        let step = Step::start("apt", "fetching the lists of this machine's mirrors");
+        let own = Suite::prepare("this machine's suites", dir, None)?;
+        own.update()?;
+        step.done();
+        Self::parse(&targets(&own)?).context(HINT)
+    }
+
+    /// Takes the first line of each label, such as `Debian Debian-Security URI`.
+    fn parse(targets: &str) -> Option<Self> {
+        let labelled = |label: &str| {
+            targets
+                .lines()
+                .find_map(|line| line.strip_prefix(label))
+                .map(str::to_owned)
+        };
+        Some(Self {
+            archive: labelled("Debian Debian ")?,
+            security: labelled("Debian Debian-Security "),
+        })
+    }
+
+    /// The one that has the suite, if the machine knows it.
+    pub(crate) fn of(&self, suite: &str) -> Option<&str> {
+        if suite.ends_with("-security") {
+            self.security.as_deref()
+        } else {
+            Some(&self.archive)
+        }
+    }
 }
 
 /// A suite of packages: the machine's own ones, or one with lists apart from
@@ -63,7 +88,10 @@ impl Suite {
     }
 
     /// Downloads the lists of the suite `name` into a folder below `dir`.
-    pub(crate) fn fetch(mirror: &str, name: &str, dir: &Path) -> Result<Self> {
+    pub(crate) fn fetch(mirrors: &Mirrors, name: &str, dir: &Path) -> Result<Self> {
+        let Some(mirror) = mirrors.of(name) else {
+            bail!("apt's sources name no mirror of it");
+        };
         let keyring = if Path::new(KEYRING).exists() {
             format!("[signed-by={KEYRING}] ")
         } else {
@@ -152,18 +180,29 @@ impl Suite {
         parse_madison(&table, release)
     }
 
-    /// Downloads `package` (verified by apt) into `dir`.
-    pub(crate) fn download(&self, package: &str, dir: &Path) -> Result<PathBuf> {
+    /// What the suite's index says about `package`, a paragraph for each version.
+    pub(crate) fn describe(&self, package: &str) -> Option<String> {
+        let mut show = self.with_settings(Command::new("apt-cache"));
+        // apt-cache fails where it knows no such package.
+        process::capture(show.args(["show", package])).ok()
+    }
+
+    /// Downloads `packages` (verified by apt) into a new folder below `dir`.
+    pub(crate) fn download(&self, packages: &[String], dir: &Path) -> Result<Vec<PathBuf>> {
         let dir = dir.join("download");
         fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
         let mut apt = self.apt_get();
-        process::capture(apt.args(["download", package]).current_dir(&dir))?;
-        fs::read_dir(&dir)
+        process::capture(apt.arg("download").args(packages).current_dir(&dir))?;
+        let archives: Vec<_> = fs::read_dir(&dir)
             .with_context(|| format!("failed to list {}", dir.display()))?
             .flatten()
             .map(|entry| entry.path())
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .ok_or_else(|| anyhow!("apt downloaded no package for {package}"))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .collect();
+        if archives.len() < packages.len() {
+            bail!("apt did not download all of {}", packages.join(" "));
+        }
+        Ok(archives)
     }
 
     fn apt_get(&self) -> Command {
@@ -223,10 +262,10 @@ Node.js nodistro https://node.example/node_20.x/
 Debian Debian-Security http://mirror/debian-security/
 Debian Debian http://mirror/debian/
 ";
-        assert_eq!(
-            parse_mirror(targets).as_deref(),
-            Some("http://mirror/debian/")
-        );
-        assert_eq!(parse_mirror(""), None);
+        let mirrors = Mirrors::parse(targets).unwrap();
+        assert_eq!(mirrors.of("forky"), Some("http://mirror/debian/"));
+        let security = mirrors.of("trixie-security");
+        assert_eq!(security, Some("http://mirror/debian-security/"));
+        assert_eq!(Mirrors::parse(""), None);
     }
 }

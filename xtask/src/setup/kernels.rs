@@ -1,0 +1,256 @@
+//! Debian's kernels, unpacked into the cache and never installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    apt,
+    cache::{Cache, Filling},
+    kernel_index::{META, Offer, newest},
+    step::Step,
+    suite::{Mirrors, Suite},
+};
+use crate::{process, workspace::find_program};
+
+/// A line of kernels that people run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// What it is called: the first numbers of its releases, or `newest`.
+    pub(crate) name: &'static str,
+    /// The suites that are looked through; the newest kernel of all is taken.
+    pub(crate) suites: &'static [&'static str],
+}
+
+/// The kernels that the project is tested on, oldest first. This is the one place
+/// that names them.
+pub(crate) const LINES: [Line; 3] = [
+    Line {
+        name: "6.1",
+        suites: &["bookworm", "bookworm-security"],
+    },
+    Line {
+        name: "6.12",
+        suites: &["trixie", "trixie-security"],
+    },
+    Line {
+        name: "newest",
+        suites: &["trixie-backports", "forky", "sid"],
+    },
+];
+
+impl Line {
+    /// Whether a kernel of this release belongs to the line: suites move on.
+    fn has(&self, release: &str) -> bool {
+        self.name == "newest" || begins(release, self.name)
+    }
+
+    /// Where its kernel lies in the cache.
+    fn folder(&self) -> String {
+        format!("kernel-{}", self.name)
+    }
+
+    /// What it is called in what a setup says.
+    pub(crate) fn what(&self) -> String {
+        format!("kernel {}", self.name)
+    }
+}
+
+/// Whether `release` is `numbers` or continues them: 6.1.0 does 6.1, 6.12 does not.
+pub(crate) fn begins(release: &str, numbers: &str) -> bool {
+    release
+        .strip_prefix(numbers)
+        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+}
+
+/// A kernel in the cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// The line that it stands for.
+    pub(crate) line: &'static Line,
+    /// What `uname -r` says in it.
+    pub(crate) release: String,
+    /// The version of its packages.
+    pub(crate) version: String,
+    /// The suite that it comes from.
+    pub(crate) suite: String,
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+}
+
+/// The file in a kernel's folder that describes it.
+const ABOUT: &str = "about";
+
+impl Kernel {
+    /// The line's kernel, if it is in the cache, whole.
+    pub(crate) fn find(cache: &Cache, line: &'static Line) -> Option<Self> {
+        let dir = cache.path(&line.folder());
+        let text = fs::read_to_string(dir.join(ABOUT)).ok()?;
+        let value = |wanted: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once(" = "))
+                .find(|(key, _)| *key == wanted)
+                .map(|(_, value)| value.to_owned())
+        };
+        let kernel = Self {
+            line,
+            release: value("release")?,
+            version: value("version")?,
+            suite: value("suite")?,
+            dir,
+        };
+        let whole = kernel.image().is_file() && kernel.modules().join("modules.dep").is_file();
+        whole.then_some(kernel)
+    }
+
+    /// The file that a boot loader takes.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The folder of its modules and their tables, as `/lib/modules/RELEASE`.
+    pub(crate) fn modules(&self) -> PathBuf {
+        self.dir.join("usr/lib/modules").join(&self.release)
+    }
+}
+
+/// The kernels of `lines`: those in the cache, else Debian's newest. With `update`
+/// the cached ones make way for newer ones.
+pub(crate) fn provide(cache: &Cache, lines: &[&'static Line], update: bool) -> Result<Vec<Kernel>> {
+    let present =
+        || -> Option<Vec<_>> { lines.iter().map(|line| Kernel::find(cache, line)).collect() };
+    if let (Some(kernels), false) = (present(), update) {
+        return Ok(kernels);
+    }
+    if !apt::is_debian() {
+        let names: Vec<_> = lines.iter().map(|line| line.suites.join(" or ")).collect();
+        bail!(
+            "the kernels are Debian's package {META} ({}), which takes the apt of a Debian machine",
+            names.join("; ")
+        );
+    }
+    let filling = cache.lock()?;
+    let dir = filling.temporary("kernel-lists")?;
+    let mirrors = Mirrors::find(&dir)?;
+    for &line in lines {
+        let cached = Kernel::find(cache, line);
+        if cached.is_none() || update {
+            fetch(line, cached.as_ref(), &mirrors, &dir, &filling)
+                .with_context(|| format!("failed to get a kernel of the line {}", line.name))?;
+        }
+    }
+    present().context("a kernel is not whole after it was unpacked")
+}
+
+/// Puts the line's newest kernel into the cache, unless it is `cached`.
+fn fetch(
+    line: &'static Line,
+    cached: Option<&Kernel>,
+    mirrors: &Mirrors,
+    dir: &Path,
+    filling: &Filling<'_>,
+) -> Result<()> {
+    let (offer, suite) = look(line, mirrors, dir)?;
+    if cached.is_some_and(|cached| cached.version == offer.version) {
+        eprintln!("  {:<14} {} is the newest", line.what(), offer.version);
+        return Ok(());
+    }
+    let index = suite.describe(&offer.image()).unwrap_or_default();
+    let how = format!("{} from {}", offer.version, suite.name());
+    let step = Step::start(&line.what(), &how);
+    let dir = filling.temporary(&line.folder())?;
+    let unpacked = dir.join("unpacked");
+    for archive in suite.download(&offer.packages(&index), &dir)? {
+        let mut dpkg = Command::new("dpkg-deb");
+        process::capture(dpkg.arg("--extract").arg(archive).arg(&unpacked))?;
+    }
+    let made = dir.join("made");
+    arrange(&unpacked, &offer.release, &made)?;
+    let text = format!(
+        "release = {}\nversion = {}\nsuite = {}\n",
+        offer.release,
+        offer.version,
+        suite.name()
+    );
+    fs::write(made.join(ABOUT), text)
+        .with_context(|| format!("failed to describe {}", made.display()))?;
+    filling.publish(&made, &line.folder())?;
+    step.done();
+    Ok(())
+}
+
+/// Looks through the line's suites for its newest kernel.
+fn look(line: &Line, mirrors: &Mirrors, dir: &Path) -> Result<(Offer, Suite)> {
+    let mut found = Vec::new();
+    let mut why = Vec::new();
+    for &name in line.suites {
+        let how = format!("looking into Debian's {name}");
+        let step = Step::start(&line.what(), &how);
+        let suite = match Suite::fetch(mirrors, name, dir) {
+            Ok(suite) => suite,
+            Err(error) => {
+                why.push(format!("{name}: {error:#}"));
+                continue;
+            }
+        };
+        step.done();
+        match suite.describe(META).as_deref().and_then(Offer::parse) {
+            Some(offer) if line.has(&offer.release) => found.push((offer, suite)),
+            Some(offer) => why.push(format!("{name}: has {}", offer.release)),
+            None => why.push(format!("{name}: has no {META}")),
+        }
+    }
+    newest(found.into_iter(), |(offer, _)| offer).with_context(|| why.join("; "))
+}
+
+/// Makes the folder of a kernel from its unpacked packages: the image and modules
+/// lie in different places from release to release.
+fn arrange(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
+    let first = |places: &[String]| {
+        places
+            .iter()
+            .map(|place| unpacked.join(place))
+            .find(|path| path.exists())
+            .with_context(|| format!("the packages of {release} have no {}", places.join(" or ")))
+    };
+    let modules = first(&[
+        format!("usr/lib/modules/{release}"),
+        format!("lib/modules/{release}"),
+    ])?;
+    let image = first(&[
+        format!("boot/vmlinuz-{release}"),
+        format!("usr/lib/modules/{release}/vmlinuz"),
+    ])?;
+    let folder = made.join("usr/lib/modules");
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::rename(&image, made.join("vmlinuz")))
+        .and_then(|()| fs::rename(&modules, folder.join(release)))
+        // depmod looks below /lib or /usr/lib, as its distribution has it.
+        .and_then(|()| std::os::unix::fs::symlink("usr/lib", made.join("lib")))
+        .with_context(|| format!("failed to move the kernel {release} to {}", made.display()))?;
+    // No package has the tables of modules: they are made at installation.
+    let depmod = find_program("depmod").context("depmod (package kmod) is not installed")?;
+    process::capture(Command::new(depmod).arg("--basedir").arg(made).arg(release))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_its_own_releases_only() {
+        let has: Vec<_> = LINES
+            .iter()
+            .filter(|line| line.has("6.1.0-56-cloud-amd64"))
+            .map(|line| line.name)
+            .collect();
+        assert_eq!(has, ["6.1", "newest"]);
+        assert!(begins("7.3.4+deb13-cloud-amd64", "7.3"));
+        assert!(!begins("6.12.117+deb13-cloud-amd64", "6.1"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether this machine's KVM is of use.
+
+use std::{fs::OpenOptions, path::Path, time::Duration};
+
+use anyhow::{Result, bail};
+
+use super::{
+    console::UP,
+    cpio::Archive,
+    guest::put_shell,
+    qemu::{self, Accelerator, Initramfs},
+    watch::{End, Limits, watch},
+};
+use crate::interrupt::{self, Deferred};
+
+/// A guest under a KVM that works is up in less than a second.
+const PROBE: Duration = Duration::from_secs(6);
+
+/// The first program of the probe.
+const INIT: &str = "\
+#!/usr/bin/busybox sh
+echo 'guest: up and away'
+/usr/bin/busybox poweroff -f
+";
+
+/// What `--accel` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Wish {
+    /// KVM if a guest boots with it within seconds, else TCG
+    #[default]
+    Auto,
+    /// QEMU's translator, which works everywhere
+    Tcg,
+    /// The processor itself, whether it works or not
+    Kvm,
+}
+
+impl Wish {
+    /// Decides, with a probe that boots `kernel` where that is asked for.
+    pub(crate) fn decide(self, kernel: &Path) -> Result<Accelerator> {
+        match self {
+            Self::Tcg => Ok(Accelerator::Tcg),
+            Self::Kvm => Ok(Accelerator::Kvm),
+            Self::Auto if !may_use_kvm() => Ok(Accelerator::Tcg),
+            Self::Auto => {
+                let Some(why) = obstacle(kernel)? else {
+                    return Ok(Accelerator::Kvm);
+                };
+                eprintln!("KVM is here but boots no guest ({why}): using TCG");
+                Ok(Accelerator::Tcg)
+            }
+        }
+    }
+}
+
+fn may_use_kvm() -> bool {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+/// Boots a guest that does nothing, and says what comes between. Where KVM is an empty
+/// promise, QEMU ends with an error, or its guest stands still.
+fn obstacle(kernel: &Path) -> Result<Option<String>> {
+    let mut archive = Archive::default();
+    put_shell(&mut archive)?;
+    archive.program("init", INIT.as_bytes());
+    let initramfs = Initramfs::new(&[&archive.finish()])?;
+    let limits = Limits {
+        silence: PROBE,
+        total: PROBE,
+    };
+    let deferred = Deferred::noted();
+    let mut command = qemu::command(Accelerator::Kvm, kernel, &initramfs)?;
+    let transcript = watch(&mut command, limits, &mut |_| {})?;
+    drop(deferred);
+    if interrupt::seen() {
+        bail!("interrupted");
+    }
+    if transcript.lines.iter().any(|line| line.starts_with(UP)) {
+        return Ok(None);
+    }
+    Ok(Some(match (transcript.end, transcript.lines.last()) {
+        (End::Itself(status), Some(line)) => format!("QEMU: {status}: {line}"),
+        (End::Itself(status), None) => format!("QEMU: {status}"),
+        _ => format!("not within {} s", PROBE.as_secs()),
+    }))
+}

@@ -1,0 +1,171 @@
+//! What a guest's console says about how the guest did.
+
+use std::time::Duration;
+
+use super::watch::{End, Transcript};
+use crate::summary::Summary;
+
+/// What xtask/files/guest-init writes when the machine is made.
+pub(crate) const UP: &str = "guest: up ";
+
+/// What it writes, followed by the exit code, when the command has ended.
+pub(crate) const ENDED: &str = "guest: ended with ";
+
+const PANIC: &str = "Kernel panic - not syncing: ";
+
+/// The results in a guest's closing line, or why there are none to be trusted.
+pub(crate) fn judge(transcript: &Transcript, release: &str) -> Result<Summary, String> {
+    let lines = &transcript.lines;
+    // Whatever else was said before or after.
+    if let Some(why) = lines.iter().find_map(|line| panic_in(line)) {
+        return Err(format!("its kernel panicked: {why}"));
+    }
+    let seconds = |time: Duration| time.as_secs();
+    match &transcript.end {
+        End::Itself(status) if status.success() => {}
+        End::Itself(status) => return Err(format!("QEMU failed ({status})")),
+        End::Silent(limit) => {
+            return Err(format!("it hung: no output for {} s", seconds(*limit)));
+        }
+        End::Late(limit) => return Err(format!("it did not end within {} s", seconds(*limit))),
+        End::Interrupted => return Err("it was interrupted".to_owned()),
+    }
+    if !lines.iter().any(|line| line.starts_with(UP)) {
+        return Err("it ended before its kernel had started the first program".to_owned());
+    }
+    let Some(code) = lines.iter().find_map(|line| line.strip_prefix(ENDED)) else {
+        return Err("it ended before its tests did".to_owned());
+    };
+    let Some(summary) = closing(lines, release) else {
+        return Err(format!(
+            "its tests ended with exit code {code} and no line `kernel {release}: …`"
+        ));
+    };
+    match (code, summary) {
+        ("0", Summary { failed: 0, .. }) => Ok(summary),
+        ("0", _) => Err(format!("exit code 0 does not fit `{summary}`")),
+        (_, Summary { failed: 0, .. }) => Err(format!(
+            "no test failed, yet its tests ended with exit code {code}"
+        )),
+        _ => Ok(summary),
+    }
+}
+
+/// Reads the last line `kernel RELEASE: N passed, N failed`.
+fn closing(lines: &[String], release: &str) -> Option<Summary> {
+    let verdict = |line: &String| {
+        let rest = line.strip_prefix("kernel ")?.strip_prefix(release)?;
+        let (passed, failed) = rest.strip_prefix(": ")?.split_once(" passed, ")?;
+        Some(Summary {
+            passed: passed.parse().ok()?,
+            failed: failed.strip_suffix(" failed")?.parse().ok()?,
+        })
+    };
+    lines.iter().rev().find_map(verdict)
+}
+
+/// Why the kernel panicked, if that is what the line says.
+pub(crate) fn panic_in(line: &str) -> Option<&str> {
+    line.split_once(PANIC).map(|(_, why)| why)
+}
+
+/// Whether a line is a guest's closing one, whichever the kernel.
+pub(crate) fn is_closing(line: &str) -> bool {
+    line.strip_prefix("kernel ")
+        .is_some_and(|rest| rest.ends_with(" failed") && rest.contains(" passed, "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
+
+    use super::*;
+
+    const UP_LINE: &str = "guest: up 6.1.0-56-cloud-amd64 after 2.97 s";
+
+    fn judge_lines(lines: &[&str], end: End) -> Result<Summary, String> {
+        let transcript = Transcript {
+            lines: lines.iter().map(|&line| line.to_owned()).collect(),
+            end,
+            up: None,
+            took: Duration::ZERO,
+        };
+        judge(&transcript, "6.1.0-56-cloud-amd64")
+    }
+
+    fn after_exit(lines: &[&str]) -> Result<Summary, String> {
+        judge_lines(lines, End::Itself(ExitStatus::from_raw(0)))
+    }
+
+    #[test]
+    fn results_are_read() {
+        let good = "kernel 6.1.0-56-cloud-amd64: 9 passed, 0 failed";
+        assert_eq!(
+            after_exit(&[UP_LINE, good, "", "guest: ended with 0"]),
+            Ok(Summary {
+                passed: 9,
+                failed: 0
+            })
+        );
+        let bad = "kernel 6.1.0-56-cloud-amd64: 7 passed, 2 failed";
+        assert_eq!(
+            after_exit(&[UP_LINE, bad, "", "guest: ended with 101"]),
+            Ok(Summary {
+                passed: 7,
+                failed: 2
+            })
+        );
+    }
+
+    #[test]
+    fn a_result_needs_the_fitting_exit_code() {
+        let good = "kernel 6.1.0-56-cloud-amd64: 9 passed, 0 failed";
+        let error = after_exit(&[UP_LINE, good, "guest: ended with 1"]).unwrap_err();
+        assert!(error.contains("exit code 1"), "{error}");
+        let bad = "kernel 6.1.0-56-cloud-amd64: 7 passed, 2 failed";
+        let error = after_exit(&[UP_LINE, bad, "guest: ended with 0"]).unwrap_err();
+        assert!(error.contains("does not fit"), "{error}");
+        let error = after_exit(&[UP_LINE, good]).unwrap_err();
+        assert_eq!(error, "it ended before its tests did");
+    }
+
+    #[test]
+    fn no_result_is_a_failure() {
+        let error = after_exit(&[UP_LINE, "guest: ended with 1"]).unwrap_err();
+        assert!(error.contains("exit code 1 and no line"), "{error}");
+        let other = "kernel 6.18.5: 9 passed, 0 failed";
+        let error = after_exit(&[UP_LINE, other, "guest: ended with 0"]).unwrap_err();
+        assert!(error.contains("no line"), "{error}");
+        let inside = "it said kernel 6.1.0-56-cloud-amd64: 9 passed, 0 failed";
+        let error = after_exit(&[UP_LINE, inside, "guest: ended with 0"]).unwrap_err();
+        assert!(error.contains("no line"), "{error}");
+        let error = after_exit(&[]).unwrap_err();
+        assert!(error.contains("first program"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_outweighs_a_result() {
+        let error = after_exit(&[
+            UP_LINE,
+            "kernel 6.1.0-56-cloud-amd64: 9 passed, 0 failed",
+            "guest: ended with 0",
+            "[    9.1] Kernel panic - not syncing: Fatal exception",
+        ]);
+        assert_eq!(error.unwrap_err(), "its kernel panicked: Fatal exception");
+    }
+
+    #[test]
+    fn a_hang_says_for_how_long() {
+        let hung = judge_lines(&[UP_LINE], End::Silent(Duration::from_secs(240)));
+        assert_eq!(hung.unwrap_err(), "it hung: no output for 240 s");
+        let late = judge_lines(&[UP_LINE], End::Late(Duration::from_secs(1800)));
+        assert_eq!(late.unwrap_err(), "it did not end within 1800 s");
+    }
+
+    #[test]
+    fn closing_lines_are_known() {
+        assert!(is_closing("kernel 6.1.0: 9 passed, 0 failed"));
+        assert!(!is_closing("kernel 6.1.0: is old"));
+        assert!(!is_closing("test result: ok. 9 passed, 0 failed"));
+    }
+}

@@ -1,0 +1,80 @@
+//! What a guest's initramfs holds, whichever its kernel.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::{cpio::Archive, programs};
+use crate::{
+    lab::Lab,
+    workspace::{Workspace, find_in, find_program},
+};
+
+/// The programs that it must have.
+///
+/// The shell is this machine's: busybox's would prefer its own `ip` and `modprobe`.
+const PROGRAMS: [&str; 9] = [
+    "ip",
+    "modprobe",
+    "nft",
+    "nsenter",
+    "redis-server",
+    "setpriv",
+    "sh",
+    "unshare",
+    "wg",
+];
+
+/// Programs for a person at the prompt, where this machine has them.
+const OPTIONAL: [&str; 2] = ["bash", "strace"];
+
+/// Where the first program mounts things, and a home.
+const FOLDERS: [&str; 7] = ["dev", "proc", "root", "run", "sys", "tmp", "var"];
+
+/// Enough for programs that ask who they are.
+const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+
+/// These modules make a device when they are loaded, unless told otherwise.
+const MODPROBE: &str = "options bonding max_bonds=0\noptions dummy numdummies=0\n";
+
+/// The archive that all guests share: the lab, its programs, and `command`, a line of
+/// shell that the guest is there for.
+pub(crate) fn archive(workspace: &Workspace, lab: &Lab, command: &str) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    put_shell(&mut archive)?;
+    for folder in FOLDERS {
+        archive.folder(folder);
+    }
+    let folders = lab.folders();
+    for name in PROGRAMS {
+        let program = find_in(&folders, name).with_context(|| format!("{name} is missing"))?;
+        programs::add(&mut archive, name, &program)?;
+    }
+    for name in OPTIONAL {
+        if let Some(program) = find_in(&folders, name) {
+            programs::add(&mut archive, name, &program)?;
+        }
+    }
+    for (name, program) in ["enforcer-tests", "enforcer"].iter().zip(lab.binaries()) {
+        programs::add(&mut archive, name, program)?;
+    }
+    let init = workspace.path("xtask/files/guest-init");
+    let init = fs::read(&init).with_context(|| format!("failed to read {}", init.display()))?;
+    archive.program("init", &init);
+    archive.file("etc/guest", command.as_bytes());
+    archive.file("etc/passwd", USERS.as_bytes());
+    archive.file("etc/modprobe.d/guest.conf", MODPROBE.as_bytes());
+    Ok(archive.finish())
+}
+
+/// Puts busybox into an archive, after the links that lead to it.
+pub(crate) fn put_shell(archive: &mut Archive) -> Result<()> {
+    for folder in ["usr/bin", "usr/lib", "usr/lib64"] {
+        archive.folder(folder);
+    }
+    for (name, target) in programs::LINKS {
+        archive.link(name, target);
+    }
+    let busybox: PathBuf = find_program("busybox").context("busybox is not installed")?;
+    programs::add(archive, "busybox", &busybox)
+}

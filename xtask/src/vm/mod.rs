@@ -1,0 +1,176 @@
+//! `cargo xtask vm`: the lab on other kernels.
+
+mod accelerator;
+mod console;
+mod cpio;
+mod guest;
+mod modules;
+mod programs;
+mod qemu;
+mod run;
+mod shell;
+mod watch;
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{accelerator::Wish, qemu::Initramfs};
+use crate::{
+    lab::Lab,
+    setup::{
+        self,
+        kernels::{Kernel, LINES, Line, begins},
+    },
+    workspace::Workspace,
+};
+
+/// What `cargo xtask vm` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Run only the scenarios whose name contains this
+    filter: Option<String>,
+    /// Boot only this line, such as 6.1; may be repeated
+    #[arg(long, value_name = "LINE")]
+    kernel: Vec<String>,
+    /// Say which lines there are and what is cached of them, and do nothing
+    #[arg(long, conflicts_with_all = ["filter", "shell", "update"])]
+    list: bool,
+    /// Get newer kernels, where Debian has them, before booting
+    #[arg(long)]
+    update: bool,
+    /// Give a prompt in the guest instead (the newest line, unless told otherwise)
+    #[arg(long, conflicts_with = "filter")]
+    shell: bool,
+    /// What executes the guests
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    accel: Wish,
+}
+
+/// Boots the kernel lines and runs the lab in each.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let mut lines = select(&args.kernel)?;
+    if args.list {
+        return list(&lines);
+    }
+    if !cfg!(target_arch = "x86_64") {
+        bail!(
+            "the guests run this machine's programs on Debian's amd64 kernels: use an x86-64 one"
+        );
+    }
+    if args.shell {
+        lines = match (lines.as_slice(), args.kernel.len()) {
+            ([.., newest], 0) => vec![*newest],
+            ([one], _) => vec![*one],
+            _ => bail!("--shell takes one --kernel"),
+        };
+    }
+    let kernels = setup::provide_vm(&lines, args.update)?;
+    let lab = Lab::build(workspace)?;
+    let first = kernels.first().context("no kernel was selected")?;
+    let accelerator = args.accel.decide(&first.image())?;
+    if args.shell {
+        return shell::run(workspace, &lab, first, accelerator);
+    }
+    run::all(
+        workspace,
+        &lab,
+        &kernels,
+        accelerator,
+        args.filter.as_deref(),
+    )
+}
+
+/// The lines that were asked for, by their name or a cached release's first numbers.
+fn select(wanted: &[String]) -> Result<Vec<&'static Line>> {
+    if wanted.is_empty() {
+        return Ok(LINES.iter().collect());
+    }
+    let cache = setup::find_cache()?;
+    let is = |line: &&'static Line, name: &str| {
+        line.name == name
+            || Kernel::find(&cache, line).is_some_and(|kernel| begins(&kernel.release, name))
+    };
+    let mut lines = Vec::new();
+    for name in wanted {
+        let Some(line) = LINES.iter().find(|line| is(line, name)) else {
+            let names = LINES.map(|line| line.name).join(", ");
+            bail!("no kernel line is called `{name}`: there are {names}");
+        };
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
+/// Says what there is.
+fn list(lines: &[&'static Line]) -> Result<()> {
+    let cache = setup::find_cache()?;
+    for line in lines {
+        let suites = line.suites.join(", ");
+        match Kernel::find(&cache, line) {
+            Some(kernel) => println!(
+                "{:<7} {:<28} {} from {}, in {}",
+                line.name,
+                kernel.release,
+                kernel.version,
+                kernel.suite,
+                kernel.dir.display()
+            ),
+            None => println!(
+                "{:<7} {:<28} the newest of {suites}",
+                line.name, "not cached"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// The initramfs of a kernel: what all guests share, then its own modules.
+fn initramfs(common: &[u8], kernel: &Kernel) -> Result<Initramfs> {
+    Initramfs::new(&[common, &modules::archive(kernel)?])
+}
+
+/// A line of shell in which each word stays as it is.
+fn shell_line(words: &[&str]) -> String {
+    let mut line = String::new();
+    for word in words {
+        let quoted = word.replace('\'', r"'\''");
+        write!(line, "'{quoted}' ").ok();
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_line_is_named_with_those_that_exist() {
+        let error = select(&["5.10".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("`5.10`"), "{error}");
+        assert!(error.contains("6.1, 6.12, newest"), "{error}");
+    }
+
+    #[test]
+    fn a_line_is_selected_once() {
+        let names = ["6.12", "6.1", "6.12"].map(str::to_owned);
+        let lines: Vec<_> = select(&names)
+            .unwrap()
+            .iter()
+            .map(|line| line.name)
+            .collect();
+        assert_eq!(lines, ["6.12", "6.1"]);
+        assert_eq!(select(&[]).unwrap().len(), LINES.len());
+    }
+
+    #[test]
+    fn words_stay_whole() {
+        assert_eq!(
+            shell_line(&["a b", "it's", "$x"]),
+            "'a b' 'it'\\''s' '$x' \n"
+        );
+    }
+}

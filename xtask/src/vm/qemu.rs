@@ -1,0 +1,121 @@
+//! The machine that a guest runs on.
+
+use std::{
+    fs::File,
+    io::{Seek as _, Write as _},
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::find_program;
+
+/// The program.
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Processors of a guest: the lab runs two trials at a time.
+pub(crate) const PROCESSORS: u32 = 2;
+
+/// Memory of a guest, MiB.
+pub(crate) const MEMORY: u32 = 1280;
+
+/// What the kernel is told.
+///
+/// A panic ends the machine at once (`-no-reboot` turns the reboot into an end), and
+/// what the kernel survives with a damaged state counts as one. Only that and worse
+/// is printed, so that the lab's lines stay whole. The mitigations cost time, and
+/// nobody attacks this processor.
+const KERNEL_LINE: &str = "console=ttyS0 quiet loglevel=2 panic=-1 oops=panic mitigations=off";
+
+/// What executes a guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    /// The processor itself, through /dev/kvm.
+    Kvm,
+    /// QEMU's translator, which works everywhere.
+    Tcg,
+}
+
+impl Accelerator {
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        }
+    }
+
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            // A thread for each processor of the guest.
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+}
+
+/// QEMU with a kernel, its initramfs, and the serial console on its standard input
+/// and output; no disk and no network. It dies with the thread that starts it.
+pub(crate) fn command(
+    accelerator: Accelerator,
+    kernel: &Path,
+    initramfs: &Initramfs,
+) -> Result<Command> {
+    let find = |name: &str| find_program(name).with_context(|| format!("{name} is not installed"));
+    let mut command = Command::new(find("setpriv")?);
+    command
+        // Should we be killed, nobody else would end it.
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(find(PROGRAM)?)
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none", "-cpu", "max"])
+        .args(["-accel", accelerator.argument()])
+        .args(["-smp", &PROCESSORS.to_string()])
+        .args(["-m", &MEMORY.to_string()])
+        // Ctrl-C on our terminal is the guest's, where a terminal is given to it.
+        .args(["-chardev", "stdio,id=console,signal=off"])
+        .args(["-serial", "chardev:console"])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initramfs.path())
+        .args(["-append", KERNEL_LINE]);
+    Ok(command)
+}
+
+/// An initramfs in a file without a name: whatever happens to us, nothing is left.
+pub(crate) struct Initramfs {
+    file: File,
+    size: u64,
+}
+
+impl Initramfs {
+    /// Joins archives; the kernel unpacks one after the other.
+    pub(crate) fn new(archives: &[&[u8]]) -> Result<Self> {
+        let write = || {
+            let mut file = tempfile::tempfile()?;
+            for archive in archives {
+                file.write_all(archive)?;
+            }
+            let size = file.stream_position()?;
+            Ok(Self { file, size })
+        };
+        write().map_err(|error: std::io::Error| {
+            let dir = std::env::temp_dir();
+            anyhow::Error::new(error)
+                .context(format!("failed to write an initramfs in {}", dir.display()))
+        })
+    }
+
+    /// Its size, bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file as another process of the same user can open it, while this lives.
+    fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+}

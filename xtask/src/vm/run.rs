@@ -1,0 +1,210 @@
+//! The lab in each guest, and what is said about it.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use super::{
+    console::{ENDED, is_closing, judge, panic_in},
+    guest, initramfs,
+    qemu::{self, Accelerator},
+    shell_line,
+    watch::{Limits, Transcript, watch},
+};
+use crate::{
+    interrupt::{self, Deferred},
+    lab::Lab,
+    setup::kernels::Kernel,
+    summary::Summary,
+    workspace::Workspace,
+};
+
+/// How many guests run at once.
+const AT_ONCE: usize = 1;
+
+/// A trial takes seconds, and a whole run minutes; a hung kernel says nothing.
+const LIMITS: Limits = Limits {
+    silence: Duration::from_secs(4 * 60),
+    total: Duration::from_secs(30 * 60),
+};
+
+/// How many of a failed guest's last lines are worth showing.
+const TAIL: usize = 20;
+
+/// Runs the lab in a guest of each kernel. Fails unless all did, with at least one
+/// scenario each, and none failed.
+pub(crate) fn all(
+    workspace: &Workspace,
+    lab: &Lab,
+    kernels: &[Kernel],
+    accelerator: Accelerator,
+    filter: Option<&str>,
+) -> Result<()> {
+    let start = Instant::now();
+    let color = if std::io::stdout().is_terminal() {
+        "always"
+    } else {
+        "never"
+    };
+    let mut words = vec!["exec", "enforcer-tests", "guest", "--color", color];
+    words.extend(["--enforcer", "/usr/bin/enforcer"]);
+    words.extend(filter);
+    let common = guest::archive(workspace, lab, &shell_line(&words))?;
+
+    let deferred = Deferred::noted();
+    let crowd = AT_ONCE.min(kernels.len());
+    let waiting = Mutex::new(kernels.iter());
+    let sum = Mutex::new(Summary::default());
+    let work = || {
+        loop {
+            let next = waiting.lock().ok().and_then(|mut kernels| kernels.next());
+            let Some(kernel) = next.filter(|_| !interrupt::seen()) else {
+                break;
+            };
+            let result = one(&common, kernel, accelerator, filter, crowd > 1);
+            if let Ok(mut sum) = sum.lock() {
+                *sum += result;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..crowd {
+            scope.spawn(work);
+        }
+    });
+    drop(deferred);
+    if interrupt::seen() {
+        bail!("interrupted; the guests are gone");
+    }
+    let sum = sum.into_inner().unwrap_or_default();
+    let seconds = start.elapsed().as_secs_f32();
+    let names: Vec<_> = kernels.iter().map(|kernel| kernel.line.name).collect();
+    println!("\n{sum} on {}, in {seconds:.0} s", names.join(", "));
+    if sum.failed > 0 {
+        bail!("{} of {} failed", sum.failed, sum.failed + sum.passed);
+    }
+    Ok(())
+}
+
+/// Runs the lab in one guest, and shows it. A guest that gives no results to be
+/// trusted is one failure, with the end of its console.
+fn one(
+    common: &[u8],
+    kernel: &Kernel,
+    accelerator: Accelerator,
+    filter: Option<&str>,
+    crowded: bool,
+) -> Summary {
+    let (why, lines) = match boot(common, kernel, accelerator, crowded) {
+        Err(error) => (format!("{error:#}"), Vec::new()),
+        Ok(transcript) => match (judge(&transcript, &kernel.release), filter) {
+            (
+                Ok(Summary {
+                    passed: 0,
+                    failed: 0,
+                }),
+                Some(filter),
+            ) => (
+                format!("no scenario's name contains `{filter}`"),
+                Vec::new(),
+            ),
+            (
+                Ok(Summary {
+                    passed: 0,
+                    failed: 0,
+                }),
+                None,
+            ) => ("it ran no scenario".to_owned(), Vec::new()),
+            (Ok(summary), _) => return summary,
+            (Err(why), _) => (why, transcript.lines),
+        },
+    };
+    if !interrupt::seen() {
+        eprintln!("error: kernel line {}: {why}", kernel.line.name);
+        for line in tail(&lines) {
+            eprintln!("    {line}");
+        }
+    }
+    Summary {
+        passed: 0,
+        failed: 1,
+    }
+}
+
+/// The last lines; if the kernel panicked, those that led there.
+fn tail(lines: &[String]) -> &[String] {
+    let panic = lines.iter().position(|line| panic_in(line).is_some());
+    let end = panic.map_or(lines.len(), |panic| panic + 1);
+    let from = end.saturating_sub(TAIL);
+    lines.get(from..end).unwrap_or_default()
+}
+
+/// Boots the guest and shows its output as it comes; with a prefix if others do the
+/// same meanwhile, but for the closing line.
+fn boot(
+    common: &[u8],
+    kernel: &Kernel,
+    accelerator: Accelerator,
+    crowded: bool,
+) -> Result<Transcript> {
+    let initramfs = initramfs(common, kernel)?;
+    let name = kernel.line.name;
+    let say = |line: &str| {
+        // If nobody reads it any more, the guest still ends in good order.
+        writeln!(std::io::stdout(), "{line}").ok();
+    };
+    say(&format!(
+        "\n== kernel {}, {} from {}, {} with {} processors and {} MiB, initramfs of {} MiB",
+        kernel.release,
+        kernel.version,
+        kernel.suite,
+        accelerator.name(),
+        qemu::PROCESSORS,
+        qemu::MEMORY,
+        initramfs.size() >> 20,
+    ));
+    let mut ended = false;
+    let mut show = |line: &str| {
+        // How the machine powers off is of interest only where that fails.
+        ended |= line.starts_with(ENDED);
+        if ended || line.is_empty() {
+            return;
+        }
+        if crowded && !is_closing(line) {
+            say(&format!("{name:>6} | {line}"));
+        } else {
+            say(line);
+        }
+    };
+    let mut command = qemu::command(accelerator, &kernel.image(), &initramfs)?;
+    let transcript = watch(&mut command, LIMITS, &mut show)?;
+    if let Some(up) = transcript.up {
+        say(&format!(
+            "{name}: up after {:.1} s, gone after {:.1} s",
+            up.as_secs_f32(),
+            transcript.took.as_secs_f32()
+        ));
+    }
+    Ok(transcript)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_before_a_panic_are_shown_not_its_trace() {
+        let mut lines: Vec<_> = (0..40).map(|number| format!("line {number}")).collect();
+        assert_eq!(tail(&lines).first().unwrap(), "line 20");
+        assert_eq!(tail(&lines).last().unwrap(), "line 39");
+        lines.insert(30, "[ 2.1] Kernel panic - not syncing: why".to_owned());
+        assert_eq!(tail(&lines).first().unwrap(), "line 11");
+        assert!(tail(&lines).last().unwrap().ends_with("why"));
+        assert!(tail(&[]).is_empty());
+    }
+}

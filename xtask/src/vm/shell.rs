@@ -1,0 +1,68 @@
+//! A prompt in a guest.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    guest, initramfs,
+    qemu::{self, Accelerator},
+};
+use crate::{interrupt::Deferred, lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
+
+/// Makes the console a terminal of its own, with Ctrl-C and the size of ours.
+const COMMAND: &str = "\
+echo 'The enforcer, enforcer-tests, ip, nft, wg and busybox are here; exit powers off.'
+stty rows ROWS cols COLUMNS
+export PS1='guest:\\w# '
+if command -v bash >/dev/null; then
+    setsid cttyhack bash --norc
+else
+    setsid cttyhack sh
+fi
+exit 0
+";
+
+/// Gives the terminal to a guest with a shell.
+pub(crate) fn run(
+    workspace: &Workspace,
+    lab: &Lab,
+    kernel: &Kernel,
+    accelerator: Accelerator,
+) -> Result<()> {
+    let (rows, columns) = terminal_size();
+    let command = COMMAND.replace("ROWS", &rows).replace("COLUMNS", &columns);
+    let common = guest::archive(workspace, lab, &command)?;
+    let initramfs = initramfs(&common, kernel)?;
+    eprintln!("booting {} under {}", kernel.release, accelerator.name());
+    let mut qemu = qemu::command(accelerator, &kernel.image(), &initramfs)?;
+    let mut child = qemu
+        .spawn()
+        .with_context(|| format!("failed to start `{}`", process::line(&qemu)))?;
+    let deferred = Deferred::to(child.id());
+    let status = child.wait().context("failed to wait for QEMU");
+    drop(deferred);
+    let status = status?;
+    if !status.success() {
+        bail!("QEMU failed ({status})");
+    }
+    Ok(())
+}
+
+/// Rows and columns of our terminal, or those of the first ones.
+fn terminal_size() -> (String, String) {
+    let output = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::inherit())
+        .stderr(Stdio::null())
+        .output();
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let mut numbers = text.split_whitespace().map(str::to_owned);
+    match (numbers.next(), numbers.next()) {
+        (Some(rows), Some(columns)) if rows != "0" => (rows, columns),
+        _ => ("24".to_owned(), "80".to_owned()),
+    }
+}

@@ -1,0 +1,208 @@
+//! Running a guest to its end, whichever it is.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::console::UP;
+use crate::{interrupt, process};
+
+/// How often the limits and Ctrl-C are looked at while the guest says nothing.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How long a guest may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Between two lines of output.
+    pub(crate) silence: Duration,
+    /// In all.
+    pub(crate) total: Duration,
+}
+
+/// How a guest came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// QEMU ended.
+    Itself(ExitStatus),
+    /// Killed: it said nothing for this long.
+    Silent(Duration),
+    /// Killed: it took longer than this.
+    Late(Duration),
+    /// Killed: we were told to stop.
+    Interrupted,
+}
+
+/// A guest's life.
+#[derive(Debug)]
+pub(crate) struct Transcript {
+    /// What the console, and QEMU itself, said.
+    pub(crate) lines: Vec<String>,
+    /// How it ended.
+    pub(crate) end: End,
+    /// When its first program had made the machine, from the start of QEMU.
+    pub(crate) up: Option<Duration>,
+    /// From the start of QEMU to its end.
+    pub(crate) took: Duration,
+}
+
+/// Runs `command` with each line of its output given to `show` as it comes. It is
+/// gone when this returns; whoever calls this holds an [`interrupt::Deferred`].
+pub(crate) fn watch(
+    command: &mut Command,
+    limits: Limits,
+    show: &mut dyn FnMut(&str),
+) -> Result<Transcript> {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start `{}`", process::line(command)))?;
+    let (sender, lines) = channel();
+    if let Some(output) = child.stdout.take() {
+        read_lines(output, sender.clone());
+    }
+    if let Some(errors) = child.stderr.take() {
+        read_lines(errors, sender);
+    }
+    let mut transcript = Transcript {
+        lines: Vec::new(),
+        end: End::Interrupted,
+        up: None,
+        took: Duration::ZERO,
+    };
+    let stopped = follow(&lines, start, limits, &mut transcript, show);
+    // Its streams are closed, or it is to be killed; either way it has ended soon.
+    let status = end(&mut child, stopped.is_some());
+    transcript.end = match stopped {
+        Some(end) => end,
+        None => End::Itself(status.with_context(|| "failed to wait for QEMU")?),
+    };
+    transcript.took = start.elapsed();
+    Ok(transcript)
+}
+
+/// Collects lines until both streams are closed (`None`) or a limit is reached.
+fn follow(
+    lines: &Receiver<String>,
+    start: Instant,
+    limits: Limits,
+    transcript: &mut Transcript,
+    show: &mut dyn FnMut(&str),
+) -> Option<End> {
+    let mut heard = start;
+    loop {
+        match lines.recv_timeout(TICK) {
+            Ok(line) => {
+                heard = Instant::now();
+                if line.starts_with(UP) {
+                    transcript.up.get_or_insert(start.elapsed());
+                }
+                show(&line);
+                transcript.lines.push(line);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        if interrupt::seen() {
+            return Some(End::Interrupted);
+        }
+        if heard.elapsed() >= limits.silence {
+            return Some(End::Silent(limits.silence));
+        }
+        if start.elapsed() >= limits.total {
+            return Some(End::Late(limits.total));
+        }
+    }
+}
+
+/// Waits for the child, after killing it if `kill`: by its handle, so that it can be
+/// no other process.
+fn end(child: &mut Child, kill: bool) -> std::io::Result<ExitStatus> {
+    if kill {
+        child.kill()?;
+    }
+    child.wait()
+}
+
+/// Sends the lines of `stream`, until its end, from a thread of its own.
+fn read_lines(stream: impl Read + Send + 'static, lines: Sender<String>) {
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while reader
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            let text = String::from_utf8_lossy(&line);
+            // A serial line ends in "\r\n".
+            let sent = lines.send(text.trim_end_matches(['\r', '\n']).to_owned());
+            if sent.is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn run(script: &str, limits: Limits) -> (Transcript, Vec<String>) {
+        let mut shown = Vec::new();
+        let mut show = |line: &str| shown.push(line.to_owned());
+        let mut shell = Command::new("sh");
+        // A child of the shell would keep its streams open.
+        let transcript = watch(shell.args(["-c", script]), limits, &mut show).unwrap();
+        (transcript, shown)
+    }
+
+    #[test]
+    fn lines_come_without_their_ends() {
+        let limits = Limits {
+            silence: LONG,
+            total: LONG,
+        };
+        let script = "printf 'one\\r\\nguest: up 6.1\\r\\n'; printf 'half'; exit 3";
+        let (transcript, shown) = run(script, limits);
+        assert_eq!(shown, ["one", "guest: up 6.1", "half"]);
+        assert_eq!(transcript.lines, shown);
+        assert!(transcript.up.is_some());
+        let End::Itself(status) = transcript.end else {
+            panic!("{transcript:?}");
+        };
+        assert_eq!(status.code(), Some(3));
+    }
+
+    #[test]
+    fn silence_ends_it() {
+        let limits = Limits {
+            silence: Duration::from_millis(300),
+            total: LONG,
+        };
+        let (transcript, shown) = run("echo alive; exec sleep 60", limits);
+        assert_eq!(shown, ["alive"]);
+        assert_eq!(transcript.end, End::Silent(limits.silence));
+    }
+
+    #[test]
+    fn endless_talk_ends_too() {
+        let limits = Limits {
+            silence: LONG,
+            total: Duration::from_millis(500),
+        };
+        let script = "while true; do echo talk; sleep 0.1; done";
+        let (transcript, _) = run(script, limits);
+        assert_eq!(transcript.end, End::Late(limits.total));
+    }
+}
