@@ -1,14 +1,14 @@
 //! `cargo xtask setup`, and each other command's own share of it.
 
-mod apt;
-mod cache;
+pub(crate) mod apt;
+pub(crate) mod cache;
 mod core_source;
 mod kernel_index;
 pub(crate) mod kernels;
 mod linker;
-mod programs;
-mod step;
-mod suite;
+pub(crate) mod programs;
+pub(crate) mod step;
+pub(crate) mod suite;
 mod toolchain;
 
 use std::path::PathBuf;

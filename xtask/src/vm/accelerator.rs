@@ -8,7 +8,7 @@ use super::{
     console::UP,
     cpio::Archive,
     guest::put_shell,
-    qemu::{self, Accelerator, Initramfs},
+    qemu::{Accelerator, Initramfs, Machine},
     watch::{End, Limits, watch},
 };
 use crate::interrupt::{self, Deferred};
@@ -70,8 +70,8 @@ fn obstacle(kernel: &Path) -> Result<Option<String>> {
         total: PROBE,
     };
     let deferred = Deferred::noted();
-    let mut command = qemu::command(Accelerator::Kvm, kernel, &initramfs)?;
-    let transcript = watch(&mut command, limits, &mut |_| {})?;
+    let machine = Machine::new(Accelerator::Kvm, kernel.to_owned(), &initramfs);
+    let transcript = watch(&mut machine.command()?, limits, &mut |_| {})?;
     drop(deferred);
     if interrupt::seen() {
         bail!("interrupted");

@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 
 const MAGIC: &str = "070701";
-const FOLDER: u32 = 0o040_755;
-const FILE: u32 = 0o100_644;
-const PROGRAM: u32 = 0o100_755;
-const LINK: u32 = 0o120_777;
+const FOLDER: usize = 0o040_755;
+const FILE: usize = 0o100_644;
+const PROGRAM: usize = 0o100_755;
+const LINK: usize = 0o120_777;
 
 /// Headers, names and contents begin at multiples of this.
 const ALIGN: usize = 4;
@@ -20,7 +20,7 @@ const ALIGN: usize = 4;
 #[derive(Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
-    inode: u32,
+    inode: usize,
     names: BTreeSet<String>,
 }
 
@@ -54,7 +54,7 @@ impl Archive {
         self.bytes
     }
 
-    fn leaf(&mut self, path: &str, mode: u32, content: &[u8]) {
+    fn leaf(&mut self, path: &str, mode: usize, content: &[u8]) {
         self.parents(path);
         if self.names.insert(path.to_owned()) {
             self.entry(path, mode, content);
@@ -67,9 +67,9 @@ impl Archive {
         }
     }
 
-    fn entry(&mut self, name: &str, mode: u32, content: &[u8]) {
+    fn entry(&mut self, name: &str, mode: usize, content: &[u8]) {
         self.inode += 1;
-        let length = |bytes: usize| u32::try_from(bytes).expect("a file of 4 GiB has no place");
+        // Eight digits are enough for what fits into a guest's memory.
         let header = [
             self.inode,
             mode,
@@ -77,12 +77,12 @@ impl Archive {
             0, // gid
             1, // links
             0, // time of the last change
-            length(content.len()),
+            content.len(),
             0, // the file system's device
             0,
             0, // the node's device
             0,
-            length(name.len() + 1),
+            name.len() + 1,
             0, // no checksum in this format
         ];
         self.bytes.extend_from_slice(MAGIC.as_bytes());

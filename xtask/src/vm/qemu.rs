@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{Seek as _, Write as _},
     os::fd::AsRawFd as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
@@ -16,10 +16,10 @@ use crate::workspace::find_program;
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
 /// Processors of a guest: the lab runs two trials at a time.
-pub(crate) const PROCESSORS: u32 = 2;
+const PROCESSORS: u32 = 2;
 
 /// Memory of a guest, MiB.
-pub(crate) const MEMORY: u32 = 1280;
+const MEMORY: u32 = 1280;
 
 /// What the kernel is told.
 ///
@@ -56,33 +56,58 @@ impl Accelerator {
     }
 }
 
-/// QEMU with a kernel, its initramfs, and the serial console on its standard input
-/// and output; no disk and no network. It dies with the thread that starts it.
-pub(crate) fn command(
-    accelerator: Accelerator,
-    kernel: &Path,
-    initramfs: &Initramfs,
-) -> Result<Command> {
-    let find = |name: &str| find_program(name).with_context(|| format!("{name} is not installed"));
-    let mut command = Command::new(find("setpriv")?);
-    command
-        // Should we be killed, nobody else would end it.
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(find(PROGRAM)?)
-        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-        .args(["-display", "none", "-cpu", "max"])
-        .args(["-accel", accelerator.argument()])
-        .args(["-smp", &PROCESSORS.to_string()])
-        .args(["-m", &MEMORY.to_string()])
-        // Ctrl-C on our terminal is the guest's, where a terminal is given to it.
-        .args(["-chardev", "stdio,id=console,signal=off"])
-        .args(["-serial", "chardev:console"])
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initramfs.path())
-        .args(["-append", KERNEL_LINE]);
-    Ok(command)
+/// A machine without disks and network.
+pub(crate) struct Machine<'a> {
+    /// What executes its instructions.
+    pub(crate) accelerator: Accelerator,
+    /// How many processors it has.
+    pub(crate) processors: u32,
+    /// Its memory, MiB.
+    pub(crate) memory: u32,
+    kernel: PathBuf,
+    initramfs: &'a Initramfs,
+    /// What its kernel is told.
+    pub(crate) kernel_line: String,
+}
+
+impl<'a> Machine<'a> {
+    /// One that fits the lab, for the image `kernel`.
+    pub(crate) fn new(accelerator: Accelerator, kernel: PathBuf, initramfs: &'a Initramfs) -> Self {
+        Self {
+            accelerator,
+            processors: PROCESSORS,
+            memory: MEMORY,
+            kernel,
+            initramfs,
+            kernel_line: KERNEL_LINE.to_owned(),
+        }
+    }
+
+    /// QEMU, with the serial console on its standard input and output. It dies with
+    /// the thread that starts it, and must not outlive the initramfs' value.
+    pub(crate) fn command(&self) -> Result<Command> {
+        let find =
+            |name: &str| find_program(name).with_context(|| format!("{name} is not installed"));
+        let mut command = Command::new(find("setpriv")?);
+        command
+            // Should we be killed, nobody else would end it.
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(find(PROGRAM)?)
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-cpu", "max"])
+            .args(["-accel", self.accelerator.argument()])
+            .args(["-smp", &self.processors.to_string()])
+            .args(["-m", &self.memory.to_string()])
+            // Ctrl-C on our terminal is the guest's, where a terminal is given to it.
+            .args(["-chardev", "stdio,id=console,signal=off"])
+            .args(["-serial", "chardev:console"])
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(self.initramfs.path())
+            .args(["-append", &self.kernel_line]);
+        Ok(command)
+    }
 }
 
 /// An initramfs in a file without a name: whatever happens to us, nothing is left.

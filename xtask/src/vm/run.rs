@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use super::{
     console::{ENDED, is_closing, judge, panic_in},
     guest, initramfs,
-    qemu::{self, Accelerator},
+    qemu::{Accelerator, Machine},
     shell_line,
     watch::{Limits, Transcript, watch},
 };
@@ -153,6 +153,7 @@ fn boot(
     crowded: bool,
 ) -> Result<Transcript> {
     let initramfs = initramfs(common, kernel)?;
+    let machine = Machine::new(accelerator, kernel.image(), &initramfs);
     let name = kernel.line.name;
     let say = |line: &str| {
         // If nobody reads it any more, the guest still ends in good order.
@@ -164,8 +165,8 @@ fn boot(
         kernel.version,
         kernel.suite,
         accelerator.name(),
-        qemu::PROCESSORS,
-        qemu::MEMORY,
+        machine.processors,
+        machine.memory,
         initramfs.size() >> 20,
     ));
     let mut ended = false;
@@ -181,8 +182,7 @@ fn boot(
             say(line);
         }
     };
-    let mut command = qemu::command(accelerator, &kernel.image(), &initramfs)?;
-    let transcript = watch(&mut command, LIMITS, &mut show)?;
+    let transcript = watch(&mut machine.command()?, LIMITS, &mut show)?;
     if let Some(up) = transcript.up {
         say(&format!(
             "{name}: up after {:.1} s, gone after {:.1} s",

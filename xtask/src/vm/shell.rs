@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     guest, initramfs,
-    qemu::{self, Accelerator},
+    qemu::{Accelerator, Machine},
 };
 use crate::{interrupt::Deferred, lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
 
@@ -35,7 +35,7 @@ pub(crate) fn run(
     let common = guest::archive(workspace, lab, &command)?;
     let initramfs = initramfs(&common, kernel)?;
     eprintln!("booting {} under {}", kernel.release, accelerator.name());
-    let mut qemu = qemu::command(accelerator, &kernel.image(), &initramfs)?;
+    let mut qemu = Machine::new(accelerator, kernel.image(), &initramfs).command()?;
     let mut child = qemu
         .spawn()
         .with_context(|| format!("failed to start `{}`", process::line(&qemu)))?;
