@@ -6,3 +6,4 @@ pub mod interfaces;
 pub mod kernel;
 pub mod policy;
 pub mod registry;
+pub mod wireguard;

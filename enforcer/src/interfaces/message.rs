@@ -217,7 +217,11 @@ pub(super) fn listens_for(payload: &[u8]) -> anyhow::Result<Option<[u8; 6]>> {
     Ok(address.filter(|mac| flags & NTF_SELF != 0 && mac[0] & 1 == 0))
 }
 
-fn each_attribute<'a>(
+/// Visits each attribute (`struct nlattr`) by its type, without its flags, and its value.
+///
+/// # Errors
+/// The visitor's, and where one is cut short.
+pub(crate) fn each_attribute<'a>(
     bytes: &'a [u8],
     mut visit: impl FnMut(u16, &'a [u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -244,7 +248,7 @@ fn index(value: &[u8]) -> Option<u32> {
 }
 
 /// A string up to its NUL.
-fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     let end = value
         .iter()
         .position(|&byte| byte == 0)

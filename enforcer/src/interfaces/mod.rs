@@ -20,5 +20,7 @@ mod plan;
 mod tests;
 
 pub use facts::{Host, Interface, XdpAttached, XdpMode};
+pub(crate) use message::{each_attribute, text};
+pub(crate) use netlink::Socket;
 pub use netlink::{host, list};
 pub use plan::{Hook, Plan, Rule, Uncovered, WireGuard, plan};

@@ -32,7 +32,7 @@ const RTM_NEWNEIGH: u16 = 28;
 /// Where the kernel does not answer, its answer cannot be read, or the interfaces change so fast
 /// that no list is whole: a list with holes would leave interfaces without a guard.
 pub async fn list() -> anyhow::Result<Vec<Interface>> {
-    let mut socket = Socket::open()
+    let mut socket = Socket::open(NETLINK_ROUTE)
         .context("failed to list the network interfaces: failed to open a netlink socket")?;
     for _ in 0..ATTEMPTS {
         let mut found = BTreeMap::new();
@@ -122,15 +122,17 @@ fn all_links() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(question)
 }
 
-struct Socket {
+/// A netlink socket, and what was asked over it.
+pub(crate) struct Socket {
     inner: TokioSocket,
     /// The sequence number of the last question.
     sequence: u32,
 }
 
 impl Socket {
-    fn open() -> io::Result<Self> {
-        let inner = TokioSocket::new(NETLINK_ROUTE)?;
+    /// Opens one of a protocol (NETLINK_* of linux/netlink.h).
+    pub(crate) fn open(protocol: isize) -> io::Result<Self> {
+        let inner = TokioSocket::new(protocol)?;
         Ok(Self { inner, sequence: 0 })
     }
 
@@ -159,7 +161,7 @@ impl Socket {
         &mut self,
         question: RouteNetlinkMessage,
         wanted: u16,
-        mut visit: impl FnMut(&[u8]) -> anyhow::Result<()>,
+        visit: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
         self.sequence += 1;
         let mut request = NetlinkMessage::from(question);
@@ -168,8 +170,37 @@ impl Socket {
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
+        self.ask(&bytes, wanted, visit).await
+    }
+
+    /// As [`Self::dump`], of a message that is not rtnetlink's: its type, and what comes after the
+    /// `struct nlmsghdr`.
+    pub(crate) async fn dump_other(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        wanted: u16,
+        visit: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        self.sequence += 1;
+        let length = u32::try_from(16 + body.len()).context("a question is too long")?;
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        bytes.extend(self.sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(body);
+        self.ask(&bytes, wanted, visit).await
+    }
+
+    async fn ask(
+        &mut self,
+        question: &[u8],
+        wanted: u16,
+        mut visit: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
         self.inner
-            .send_to(&bytes, &SocketAddr::new(0, 0))
+            .send_to(question, &SocketAddr::new(0, 0))
             .await
             .context("the kernel took no question over netlink")?;
         let mut answers = Answers::to(self.sequence);

@@ -1,0 +1,135 @@
+//! Reading generic netlink's answers (linux/genetlink.h, linux/wireguard.h).
+//!
+//! An answer also holds the device's private key and the peers' preshared keys: nothing here keeps
+//! or shows an attribute that it does not need.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ipnet::IpNet;
+
+use super::AllowedIps;
+use crate::{
+    interfaces::{each_attribute, text},
+    registry::PublicKey,
+};
+
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+
+pub(super) const WG_CMD_GET_DEVICE: u8 = 0;
+const WGDEVICE_A_IFINDEX: u16 = 1;
+const WGDEVICE_A_PEERS: u16 = 8;
+const WGPEER_A_PUBLIC_KEY: u16 = 1;
+const WGPEER_A_ALLOWEDIPS: u16 = 9;
+const WGALLOWEDIP_A_FAMILY: u16 = 1;
+const WGALLOWEDIP_A_IPADDR: u16 = 2;
+const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
+/// linux/socket.h.
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// The attribute that names the device in a question.
+pub(super) fn ifindex(number: u32) -> [u8; 8] {
+    let mut attribute = [0; 8];
+    attribute[..2].copy_from_slice(&8u16.to_ne_bytes());
+    attribute[2..4].copy_from_slice(&WGDEVICE_A_IFINDEX.to_ne_bytes());
+    attribute[4..].copy_from_slice(&number.to_ne_bytes());
+    attribute
+}
+
+/// The name and the number of a family, from the payload of a CTRL_CMD_NEWFAMILY message.
+///
+/// # Errors
+/// It is cut short, or lacks one of them.
+pub(super) fn family(payload: &[u8]) -> Result<(String, u16)> {
+    let (mut name, mut number) = (None, None);
+    each_attribute(attributes(payload)?.1, |kind, value| {
+        match kind {
+            CTRL_ATTR_FAMILY_NAME => name = Some(text(value)),
+            CTRL_ATTR_FAMILY_ID => number = short(value),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    name.zip(number)
+        .context("a family of generic netlink has no name or no number")
+}
+
+/// Reads one of the messages that describe a device into what is known of it.
+///
+/// A device with many peers takes several messages. A peer whose AllowedIPs do not fit one of them
+/// is named again in the next, with the rest (`wg_get_device_dump` in
+/// drivers/net/wireguard/netlink.c).
+///
+/// # Errors
+/// It is cut short, or a peer or an AllowedIP lacks what makes it one. What is known then is not
+/// whole.
+pub(super) fn device(payload: &[u8], known: &mut AllowedIps) -> Result<()> {
+    let (command, attributes) = attributes(payload)?;
+    ensure!(
+        command == WG_CMD_GET_DEVICE,
+        "the kernel's WireGuard answered with its command {command}"
+    );
+    each_attribute(attributes, |kind, value| match kind {
+        WGDEVICE_A_PEERS => each_attribute(value, |_, value| peer(value, known)),
+        _ => Ok(()),
+    })
+    .context("the kernel's answer about a WireGuard device cannot be read")
+}
+
+fn peer(attributes: &[u8], known: &mut AllowedIps) -> Result<()> {
+    let (mut key, mut allowed) = (None, Vec::new());
+    each_attribute(attributes, |kind, value| {
+        match kind {
+            WGPEER_A_PUBLIC_KEY => key = <[u8; 32]>::try_from(value).ok(),
+            WGPEER_A_ALLOWEDIPS => each_attribute(value, |_, value| {
+                allowed.push(allowed_ip(value)?);
+                Ok(())
+            })?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let key = PublicKey::from(key.context("a peer has no public key")?);
+    known.insert(key);
+    allowed
+        .into_iter()
+        .try_for_each(|prefix| known.allow(key, prefix))
+}
+
+fn allowed_ip(attributes: &[u8]) -> Result<IpNet> {
+    let (mut family, mut address, mut length) = (None, None, None);
+    each_attribute(attributes, |kind, value| {
+        match kind {
+            WGALLOWEDIP_A_FAMILY => family = short(value),
+            WGALLOWEDIP_A_IPADDR => address = Some(value),
+            WGALLOWEDIP_A_CIDR_MASK => length = value.first().copied(),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let (Some(family), Some(address), Some(length)) = (family, address, length) else {
+        bail!("an AllowedIP lacks its family, its address or its length");
+    };
+    let address = match family {
+        AF_INET => <[u8; 4]>::try_from(address).ok().map(IpAddr::from),
+        AF_INET6 => <[u8; 16]>::try_from(address).ok().map(IpAddr::from),
+        _ => None,
+    };
+    let address = address.context("an AllowedIP is neither IPv4 nor IPv6")?;
+    IpNet::new(address, length)
+        .with_context(|| format!("{address}/{length} is an AllowedIP of an impossible length"))
+}
+
+/// The command and the attributes behind a `struct genlmsghdr`.
+fn attributes(payload: &[u8]) -> Result<(u8, &[u8])> {
+    let (header, attributes) = payload
+        .split_first_chunk::<4>()
+        .context("a message of generic netlink is shorter than its header")?;
+    Ok((header[0], attributes))
+}
+
+fn short(value: &[u8]) -> Option<u16> {
+    value.first_chunk().copied().map(u16::from_ne_bytes)
+}

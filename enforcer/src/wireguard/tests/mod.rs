@@ -1,0 +1,20 @@
+mod message;
+mod uapi;
+
+use std::collections::BTreeMap;
+
+use super::AllowedIps;
+
+/// The first byte of each key, and its prefixes.
+fn words(allowed: &AllowedIps) -> BTreeMap<u8, Vec<String>> {
+    let mut words: BTreeMap<u8, Vec<String>> = allowed
+        .keys
+        .iter()
+        .map(|key| (key.as_bytes()[0], Vec::new()))
+        .collect();
+    for (prefix, key) in allowed.iter() {
+        let list = words.entry(key.as_bytes()[0]).or_default();
+        list.push(prefix.to_string());
+    }
+    words
+}

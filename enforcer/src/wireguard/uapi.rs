@@ -1,0 +1,129 @@
+//! Asking a userspace WireGuard (wireguard-go, boringtun) over its socket: the cross-platform
+//! userspace protocol, <https://www.wireguard.com/xplatform/>.
+//!
+//! The socket is a name in the file system, and a daemon may outlive its interface, serve another
+//! network namespace, or be no WireGuard at all. So an interface of that name must be here and be
+//! a tun device; the time is limited, and so is the length of the answer. Like `wg`, we trust who
+//! may write to the folder of the sockets, which is root.
+
+use std::{
+    net::IpAddr,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ipnet::IpNet;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    time::timeout,
+};
+
+use super::AllowedIps;
+use crate::{interfaces::Interface, registry::PublicKey};
+
+/// Where userspace implementations have their sockets, and where `wg` looks for them.
+const FOLDER: &str = "/var/run/wireguard";
+/// For the whole conversation.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// In bytes; a peer takes some 300.
+const MOST: u64 = 64 << 20;
+/// linux/if_arp.h: no link-layer header, as a tun device has and a tap device has not.
+const ARPHRD_NONE: u16 = 0xfffe;
+
+/// The socket of the userspace device behind an interface, if it can have one.
+pub(super) fn socket_of(interface: &Interface) -> Option<PathBuf> {
+    if !interface.is_kind("tun") || interface.link_type != ARPHRD_NONE {
+        return None;
+    }
+    let path = Path::new(FOLDER).join(format!("{}.sock", interface.name));
+    let is_socket = |path: &Path| path.metadata().is_ok_and(|it| it.file_type().is_socket());
+    is_socket(&path).then_some(path)
+}
+
+/// Asks the daemon behind a socket.
+///
+/// # Errors
+/// Nobody listens, the answer does not come in time, is too long, or cannot be read.
+pub(super) async fn ask(socket: &Path, limit: Duration) -> Result<AllowedIps> {
+    let answer = timeout(limit, converse(socket)).await;
+    let text = answer
+        .with_context(|| format!("no answer within {limit:?}"))
+        .flatten()
+        .with_context(|| format!("failed to ask {}", socket.display()))?;
+    parse(&text).with_context(|| format!("{} gave no answer that can be read", socket.display()))
+}
+
+async fn converse(socket: &Path) -> Result<String> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(b"get=1\n\n").await?;
+    let mut answer = Vec::new();
+    let mut limited = stream.take(MOST);
+    while !answer.ends_with(b"\n\n") {
+        if limited.read_buf(&mut answer).await? == 0 {
+            match limited.limit() {
+                0 => bail!("the answer is longer than {MOST} bytes"),
+                _ => bail!("the answer is cut short"),
+            }
+        }
+    }
+    String::from_utf8(answer).context("the answer is no text")
+}
+
+/// Reads the answer to `get=1`: a line for each key and value, a peer from its `public_key` on,
+/// `errno` at the end, and an empty line.
+///
+/// # Errors
+/// It is cut short, says an error, or holds what the protocol does not.
+pub(super) fn parse(text: &str) -> Result<AllowedIps> {
+    let mut allowed = AllowedIps::default();
+    let mut peer = None;
+    let body = text
+        .strip_suffix("\n\n")
+        .context("the answer does not end in an empty line")?;
+    let mut errno = None;
+    for line in body.split('\n') {
+        // Never the line itself: it may be the device's private key.
+        let (key, value) = line.split_once('=').context("a line has no `=`")?;
+        ensure!(errno.is_none(), "something follows `errno`");
+        match key {
+            "public_key" => {
+                let key = public_key(value).context("a public key is not 64 hex digits")?;
+                allowed.insert(key);
+                peer = Some(key);
+            }
+            "allowed_ip" => {
+                let key = peer.context("an AllowedIP comes before the first peer")?;
+                let prefix = prefix(value).with_context(|| format!("bad AllowedIP {value:?}"))?;
+                allowed.allow(key, prefix)?;
+            }
+            "errno" => errno = Some(value),
+            _ => {}
+        }
+    }
+    match errno {
+        Some("0") => Ok(allowed),
+        Some(errno) => bail!("the device answers with error {errno:?}"),
+        None => bail!("the answer has no `errno`"),
+    }
+}
+
+fn prefix(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    IpNet::new(address.parse::<IpAddr>().ok()?, length.parse().ok()?).ok()
+}
+
+fn public_key(hex: &str) -> Option<PublicKey> {
+    let mut key = [0; 32];
+    let digits = hex.as_bytes();
+    if digits.len() != 2 * key.len() {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |index: usize| char::from(pair[index]).to_digit(16);
+        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    }
+    Some(PublicKey::from(key))
+}
