@@ -357,6 +357,8 @@ impl State {
     pub const LOG: u32 = 16;
     /// The registry is the embedded one because there is no file.
     pub const EMBEDDED: u32 = 32;
+    /// The operator said `--static-peers`: peers by key are resolved by commands alone.
+    pub const STATIC_PEERS: u32 = 64;
 }
 
 /// `RESERVED[0]`: a bit for each port that the loader added to `ip_local_reserved_ports`.

@@ -67,14 +67,7 @@ pub(super) enum Command {
         bpf_log: bool,
     },
     /// Load, attach and pin the guards, and exit
-    Up {
-        /// Which guards to attach; one alone is degraded
-        #[arg(long, value_enum, default_value_t = Guards::Both)]
-        guards: Guards,
-        /// Let the programs log what they do, for `run --bpf-log` to read
-        #[arg(long)]
-        bpf_log: bool,
-    },
+    Up(Up),
     /// Take the guards off: the only way to open
     Down,
     /// Read the registry again and switch to it, at once and as a whole
@@ -108,6 +101,19 @@ pub(super) enum Command {
     Explain(Explain),
     /// Check a registry, without privileges
     Check,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Up {
+    /// Which guards to attach; one alone is degraded
+    #[arg(long, value_enum, default_value_t = Guards::Both)]
+    pub(super) guards: Guards,
+    /// Resolve peers by public key now, and again only at each `reload`
+    #[arg(long)]
+    pub(super) static_peers: bool,
+    /// Let the programs log what they do, for `run --bpf-log` to read
+    #[arg(long)]
+    pub(super) bpf_log: bool,
 }
 
 #[derive(Args, Debug)]

@@ -27,16 +27,35 @@ struct Change {
     what: String,
 }
 
+impl Change {
+    /// One that is no port's.
+    const fn of_the_whole(sign: char, what: String) -> Self {
+        Self {
+            sign,
+            service: None,
+            protocol: None,
+            port: None,
+            what,
+        }
+    }
+}
+
 /// Say what would change, and change nothing.
 pub(super) async fn dry_run(globals: &Globals, place: &Place) -> Outcome {
     let loaded = load(&source(globals, place.is_embedded()?))?;
-    let survey = control::survey().await?;
+    let survey = control::survey_for(&loaded.registry).await?;
     policy::warn(&loaded, &survey)?;
     let Some((now, next)) = control::preview(place, &loaded.registry, &survey)? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };
-    let changes = changes(&now, &next);
+    let mut changes = changes(&now, &next);
+    changes.extend(control::stale(&now, &survey).into_iter().map(|name| {
+        Change::of_the_whole(
+            '~',
+            format!("the keys of {name} have other AllowedIPs than at the last reload"),
+        )
+    }));
     if globals.json {
         output::print_json(&changes)?;
         return Ok(0);
@@ -57,13 +76,23 @@ pub(super) async fn dry_run(globals: &Globals, place: &Place) -> Outcome {
 fn changes(now: &Tables, next: &Tables) -> Vec<Change> {
     let mut changes = Vec::new();
     if now.mode != next.mode {
-        changes.push(Change {
-            sign: '~',
-            service: None,
-            protocol: None,
-            port: None,
-            what: format!("the global mode is {} and becomes {}", now.mode, next.mode),
-        });
+        let what = format!("the global mode is {} and becomes {}", now.mode, next.mode);
+        changes.push(Change::of_the_whole('~', what));
+    }
+    let is_in = |tables: &Tables, name: &str| {
+        let mut peers = tables.peers.iter();
+        peers.any(|peer| peer.active && peer.name == name)
+    };
+    for peer in next.peers.iter().filter(|peer| peer.key.is_some()) {
+        let (sign, what) = match (is_in(now, &peer.name), peer.active) {
+            (false, true) => ('+', "its key is there, with AllowedIPs"),
+            (true, false) => ('-', "its key grants nothing: it waits"),
+            _ => continue,
+        };
+        changes.push(Change::of_the_whole(
+            sign,
+            format!("peer {}: {what}", peer.name),
+        ));
     }
     let ports: BTreeSet<(Protocol, u16)> =
         now.ports.keys().chain(next.ports.keys()).copied().collect();

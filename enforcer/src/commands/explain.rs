@@ -39,7 +39,7 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
         )));
     }
     let survey = control::survey().await?;
-    let tables = tables(globals, place, &survey)?;
+    let tables = tables(globals, place).await?;
     let description = describe(packet, &tables, place, &survey).await?;
     let (description, decision) = both(&tables, description);
     let peer = match decision.reason {
@@ -90,7 +90,7 @@ fn both(tables: &Tables, wire: Description) -> (Description, Decision) {
 }
 
 /// The policy in force, or the one that `up` would put in force.
-fn tables(globals: &Globals, place: &Place, survey: &Survey) -> Result<Tables, Failure> {
+async fn tables(globals: &Globals, place: &Place) -> Result<Tables, Failure> {
     if let Some(maps) = place.maps()? {
         return Ok(maps.tables()?);
     }
@@ -106,7 +106,8 @@ fn tables(globals: &Globals, place: &Place, survey: &Survey) -> Result<Tables, F
     note(&format!(
         "nothing is pinned: this is what {what} would do if it were in force"
     ));
-    Ok(control::would_be(&loaded.registry, survey)?)
+    let survey = control::survey_for(&loaded.registry).await?;
+    Ok(control::would_be(&loaded.registry, &survey)?)
 }
 
 async fn describe(

@@ -51,7 +51,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     let place = Place::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
     match command {
         Command::Run { ephemeral, bpf_log } => run::run(&globals, &place, ephemeral, bpf_log).await,
-        Command::Up { guards, bpf_log } => policy::up(&globals, &place, guards, bpf_log).await,
+        Command::Up(up) => policy::up(&globals, &place, up).await,
         Command::Down => policy::down(&place),
         Command::Reload { dry_run: false } => policy::reload(&globals, &place).await,
         Command::Reload { dry_run: true } => diff::dry_run(&globals, &place).await,

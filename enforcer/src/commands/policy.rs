@@ -1,35 +1,63 @@
 //! `up`, `down` and `reload`.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::{
     Globals, Guards, Outcome,
-    failure::{NOT_ENFORCING, note},
+    cli::Up,
+    failure::{Failure, NOT_ENFORCING, note},
     output, source, status,
 };
 use crate::{
     control::{self, Place, Survey, Wanted},
-    registry::{Diagnostic, Identity, Loaded, Origin, load, render},
+    registry::{Diagnostic, Identity, Loaded, Origin, Registry, load, render},
 };
 
 /// Load, attach, pin, exit.
-pub(super) async fn up(globals: &Globals, place: &Place, guards: Guards, log: bool) -> Outcome {
+pub(super) async fn up(globals: &Globals, place: &Place, up: Up) -> Outcome {
     let loaded = load(&source(globals, true))?;
+    if !up.static_peers {
+        refuse_keys(&loaded.registry)?;
+    }
     control::check_privileges()?;
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
     let wanted = Wanted {
         embedded: matches!(loaded.origin, Origin::Embedded),
-        wire: guards != Guards::Socket,
-        socket: guards != Guards::Wire,
-        log,
+        wire: up.guards != Guards::Socket,
+        socket: up.guards != Guards::Wire,
+        log: up.bpf_log,
+        static_peers: up.static_peers,
         ..Wanted::default()
     };
     let notes = control::install(place, &loaded.registry, wanted).await?;
     notes.iter().for_each(|text| note(text));
-    let status = control::status(place, &control::survey().await?)?;
+    let status = control::status(place).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
+}
+
+/// Refuses a registry that knows peers by key: their AllowedIPs change, and `up` leaves nobody
+/// behind to follow them.
+fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
+    let by_key = registry
+        .peers()
+        .iter()
+        .filter(|peer| matches!(peer.identity, Identity::Key(_)));
+    let names: Vec<&str> = by_key.map(|peer| peer.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (peers, are) = match names.len() {
+        1 => ("peer", "is known by its public key"),
+        _ => ("peers", "are known by their public keys"),
+    };
+    Err(Failure::usage(anyhow!(
+        "{peers} {} {are}, whose AllowedIPs may change, and `up` leaves nothing behind that would \
+         follow them: nothing was changed. Start `enforcer run`, or say `--static-peers` to \
+         resolve keys once, and again at each `enforcer reload`",
+        names.join(", ")
+    )))
 }
 
 /// Take the guards off.
@@ -71,15 +99,6 @@ pub(super) fn warn(loaded: &Loaded, survey: &Survey) -> Result<()> {
     let all: Vec<&Diagnostic> = loaded.warnings.iter().chain(&of_host).collect();
     if !all.is_empty() {
         anstream::eprintln!("{}", render(all, true).trim_end());
-    }
-    for peer in loaded.registry.peers() {
-        if matches!(peer.identity, Identity::Key(_)) {
-            note(&format!(
-                "peer {} is known by its public key, which this version does not resolve: it \
-                 waits, and grants nothing (give `addresses` instead)",
-                peer.name
-            ));
-        }
     }
     if matches!(loaded.origin, Origin::Embedded) {
         note("there is no registry file: the embedded default applies");

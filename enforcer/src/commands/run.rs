@@ -26,7 +26,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
         ..Wanted::default()
     };
     begin(globals, place, &survey, wanted).await?;
-    let status = control::status(place, &control::survey().await?)?;
+    let status = control::status(place).await?;
     status::print(globals, &status)?;
     // Before READY: whoever waits for it may stop us at once.
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
@@ -78,6 +78,9 @@ async fn begin(globals: &Globals, place: &Place, survey: &Survey, wanted: Wanted
     let why = match load(&source(globals, allow_embedded)) {
         Ok(loaded) => {
             policy::warn(&loaded, survey)?;
+            if let Some(text) = control::unfollowed(&loaded.registry) {
+                note(&text);
+            }
             let wanted = Wanted {
                 embedded: matches!(loaded.origin, Origin::Embedded),
                 ..wanted

@@ -10,8 +10,7 @@ use crate::control::{self, Condition, Place, Status};
 
 /// Show what guards what.
 pub(super) async fn status(globals: &Globals, place: &Place) -> Outcome {
-    let survey = control::survey().await?;
-    let status = control::status(place, &survey)?;
+    let status = control::status(place).await?;
     print(globals, &status)?;
     Ok(status.exit_code())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Place, Survey, reserve, survey,
+    Place, Survey, reserve, survey_for,
     wire::{self, Alive},
 };
 use crate::{
@@ -36,6 +36,8 @@ pub struct Wanted {
     pub fallback: bool,
     /// The registry is the embedded one because there is no file.
     pub embedded: bool,
+    /// Peers by key are resolved now and at each reload, and nobody is meant to follow them.
+    pub static_peers: bool,
 }
 
 impl Default for Wanted {
@@ -46,6 +48,7 @@ impl Default for Wanted {
             log: false,
             fallback: false,
             embedded: false,
+            static_peers: false,
         }
     }
 }
@@ -64,7 +67,7 @@ pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Resu
     let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
     let _lock = place.lock()?;
     // Under the lock: what another command has just attached must not look like a stranger.
-    let survey = survey().await?;
+    let survey = survey_for(registry).await?;
     place.clear_staging()?;
     let staging = place.pins.staging();
     let mut notes = Vec::new();
@@ -220,6 +223,7 @@ fn flags(wanted: Wanted) -> u32 {
         | flag(wanted.fallback, State::FALLBACK)
         | flag(wanted.log, State::LOG)
         | flag(wanted.embedded, State::EMBEDDED)
+        | flag(wanted.static_peers, State::STATIC_PEERS)
 }
 
 /// The wire guards that should be there, if any should.

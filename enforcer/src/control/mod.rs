@@ -2,6 +2,7 @@
 
 mod down;
 mod install;
+mod keys;
 mod question;
 mod reload;
 mod reserve;
@@ -26,12 +27,13 @@ use crate::{
 
 pub use down::down;
 pub use install::{Wanted, install};
+pub use keys::{stale, unfollowed};
 pub use question::{bpf_log, has_wire_guard, would_be, would_forward};
 pub use reload::{Reloaded, preview, reload};
 pub use status::{
     BypassRow, Condition, GuardRow, PeerState, PeerStatus, Status, UncoveredRow, status,
 };
-pub use survey::{Survey, survey};
+pub use survey::{Survey, survey, survey_for};
 
 /// Where a command acts.
 #[derive(Clone, Debug)]

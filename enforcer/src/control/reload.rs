@@ -6,7 +6,7 @@ use enforcer_ebpf::layout::State;
 use super::{
     Place, Survey,
     install::{plan_in_force, plan_tolerated},
-    reserve, survey,
+    keys, reserve, survey_for,
     wire::{self, Alive},
 };
 use crate::{
@@ -27,7 +27,8 @@ pub struct Reloaded {
 
 /// Makes a registry the policy in force; `None` where nothing is pinned.
 ///
-/// Interfaces are looked at again as well: one that came since gets its guard. `embedded` says
+/// Interfaces and WireGuard are looked at again as well: an interface that came since gets its
+/// guard, and a peer by key its AllowedIPs of this moment. `embedded` says
 /// that the registry is the built-in one, for want of a file.
 ///
 /// # Errors
@@ -45,7 +46,7 @@ pub async fn reload(
         return Ok(None);
     };
     // Under the lock: what another command has just attached must not look like a stranger.
-    let survey = &survey().await?;
+    let survey = &survey_for(registry).await?;
     let state = maps.state();
     let rule = |name: &str| Rule::of(registry, name);
     let alive = Alive::find(&place.pins, survey)?;
@@ -67,6 +68,10 @@ pub async fn reload(
     let flags = state.flags & !(State::FALLBACK | State::EMBEDDED) | embedded;
     maps.describe(state.netns_cookie, flags);
     let mut notes = covered.notes;
+    notes.extend(keys::all_waiting(&tables, survey));
+    if state.flags & State::STATIC_PEERS == 0 {
+        notes.extend(keys::unfollowed(registry));
+    }
     if let Err(error) = reserve::reserve(&maps, &tables) {
         notes.push(format!(
             "outgoing connections may be given registered ports: {error:#}"

@@ -7,7 +7,7 @@ use enforcer_ebpf::{
 };
 use serde::Serialize;
 
-use super::{Place, Survey, wire::Alive};
+use super::{Place, Survey, keys, survey, wire::Alive};
 use crate::{
     kernel::links,
     policy::{PeerRow, Tables},
@@ -138,7 +138,8 @@ impl Status {
 ///
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
-pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
+pub async fn status(place: &Place) -> Result<Status> {
+    let mut survey = survey().await?;
     let Some(maps) = place.maps()? else {
         let mut status = Status::off();
         if place.is_interrupted()? {
@@ -152,6 +153,11 @@ pub fn status(place: &Place, survey: &Survey) -> Result<Status> {
     };
     let state = maps.state();
     let tables = maps.tables()?;
+    let by_key = tables.peers.iter().filter(|peer| peer.key.is_some());
+    survey
+        .ask_wireguard(by_key.map(|peer| peer.interface.as_str()))
+        .await;
+    let survey = &survey;
     let alive = Alive::find(&place.pins, survey)?;
     // Whether they were asked for or not: an interface without a guard has none.
     let plan = survey.plan(|name| tables.rule(name), alive.programs.clone());
@@ -278,6 +284,12 @@ fn uncovered(
 /// What the policy says of interfaces that are others now: an ifindex may be reused, and a name
 /// moved to another interface.
 fn astray(status: &mut Status, tables: &Tables, survey: &Survey) {
+    for name in keys::stale(tables, survey) {
+        status.reasons.push(format!(
+            "what the keys of {name} may use is not what it was at the last reload: run \
+             `enforcer reload`"
+        ));
+    }
     for (ifindex, row) in &tables.interfaces {
         let Some(interface) = survey.by_index(*ifindex) else {
             continue;
@@ -304,8 +316,8 @@ fn astray(status: &mut Status, tables: &Tables, survey: &Survey) {
 
 /// Why a peer cannot get in, if it cannot.
 fn why_waiting(tables: &Tables, survey: &Survey, number: u16, peer: &PeerRow) -> Option<String> {
-    if peer.key.is_some() {
-        return Some("known by its public key, which this version does not resolve".to_owned());
+    if let Some(key) = peer.key {
+        return keys::why_waiting(tables, survey, number, peer, key);
     }
     let Some(interface) = survey.by_name(&peer.interface) else {
         return Some(format!("there is no interface {}", peer.interface));

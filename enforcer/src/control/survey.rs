@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::interfaces::{self, Interface, Plan, Rule};
+use crate::{
+    interfaces::{self, Interface, Plan, Rule},
+    registry::{Identity, Registry},
+    wireguard::{self, Answer},
+};
 
-/// What rtnetlink says, at one moment.
+/// What rtnetlink says at one moment, and WireGuard, where it was asked.
 #[derive(Clone, Debug)]
 pub struct Survey {
     interfaces: BTreeMap<u32, Interface>,
     host: interfaces::Host,
+    wireguard: BTreeMap<u32, Answer>,
 }
 
 /// Asks rtnetlink about the interfaces of the namespace that this thread is in.
@@ -23,10 +28,42 @@ pub async fn survey() -> Result<Survey> {
     Ok(Survey {
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
         host,
+        wireguard: BTreeMap::new(),
     })
 }
 
+/// The same, and what WireGuard says of the interfaces on which a registry knows peers by key.
+///
+/// # Errors
+/// As above. What WireGuard does not say is part of the survey.
+pub async fn survey_for(registry: &Registry) -> Result<Survey> {
+    let by_key = registry
+        .peers()
+        .iter()
+        .filter(|peer| matches!(peer.identity, Identity::Key(_)));
+    let mut survey = survey().await?;
+    survey
+        .ask_wireguard(by_key.map(|peer| peer.interface.as_str()))
+        .await;
+    Ok(survey)
+}
+
 impl Survey {
+    /// Asks WireGuard about the interfaces of these names, as far as there are any.
+    pub(super) async fn ask_wireguard<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names.collect::<BTreeSet<_>>() {
+            if let Some(interface) = self.by_name(name) {
+                let (index, answer) = (interface.index, wireguard::ask(interface).await);
+                self.wireguard.insert(index, answer);
+            }
+        }
+    }
+
+    /// What WireGuard said of an interface, if it was asked.
+    pub(super) fn wireguard(&self, ifindex: u32) -> Option<&Answer> {
+        self.wireguard.get(&ifindex)
+    }
+
     /// Which interfaces want a wire guard, under a registry's rules for interfaces; `own` are the
     /// ids of programs of ours.
     pub(super) fn plan(&self, rules: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
@@ -65,8 +102,7 @@ impl Survey {
 
     /// Whether the interface of a name is WireGuard, `None` if there is none of that name.
     pub fn is_wireguard(&self, name: &str) -> Option<bool> {
-        let interface = self.by_name(name)?;
-        Some(interface.kind.as_deref() == Some("wireguard"))
+        self.by_name(name).map(wireguard::is_device)
     }
 }
 

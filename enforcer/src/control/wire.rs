@@ -12,6 +12,7 @@ use crate::{
     interfaces::{Hook, Plan, WireGuard},
     kernel::{bpf, links, load::Programs, pins::PinDir},
     policy::Attachment,
+    wireguard::Answer,
 };
 
 /// The interfaces that have a wire guard, by ifindex, and what could not be had.
@@ -151,6 +152,10 @@ pub(crate) fn attachments(
                 mac: interface.mac,
                 merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
                 has_children: planned.is_some_and(|guard| guard.has_macvlan_children),
+                allowed_ips: match survey.wireguard(interface.index) {
+                    Some(Answer::Device(allowed)) => Some(allowed.clone()),
+                    Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,
+                },
             }
         })
         .collect()

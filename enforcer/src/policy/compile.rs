@@ -9,10 +9,14 @@ use enforcer_ebpf::{
 };
 use ipnet::IpNet;
 
-use super::tables::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables};
+use super::{
+    prefixes::{KeyPrefixes, longest_matches},
+    tables::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables},
+};
 use crate::{
     interfaces,
-    registry::{Identity, Registry},
+    registry::{Identity, MAX_PREFIXES, PublicKey, Registry},
+    wireguard::AllowedIps,
 };
 
 /// An interface, as the policy needs to know it.
@@ -29,6 +33,8 @@ pub struct Attachment {
     pub merged: Vec<u32>,
     /// Macvlan or macvtap devices sit on it.
     pub has_children: bool,
+    /// What WireGuard says, where peers are known by their keys and it is a WireGuard device.
+    pub allowed_ips: Option<AllowedIps>,
 }
 
 /// Slots by port, as they are in use.
@@ -36,9 +42,35 @@ pub type Slots = BTreeMap<(Protocol, u16), u16>;
 
 /// Compiles a registry. Ports keep the slots that `taken` gives them; others get free ones.
 ///
+/// Where the AllowedIPs of WireGuard devices are more than the maps hold, whole devices are left
+/// out, the largest first: their peers by key wait. A part of a device would lack holes.
+///
 /// # Errors
 /// A limit of the maps, named.
 pub fn compile(registry: &Registry, interfaces: &[Attachment], taken: &Slots) -> Result<Tables> {
+    let base = base(registry, taken)?;
+    let mut devices: BTreeMap<u32, KeyPrefixes> = interfaces
+        .iter()
+        .filter_map(|interface| Some((interface.ifindex, key_prefixes(registry, interface)?)))
+        .collect();
+    loop {
+        let tables = with_interfaces(base.clone(), registry, interfaces, &devices);
+        let Err(error) = check_limits(&tables) else {
+            return Ok(tables);
+        };
+        let largest = devices
+            .iter()
+            .max_by_key(|(_, prefixes)| longest_matches(&[], &[prefixes]).len())
+            .map(|(ifindex, _)| *ifindex);
+        match largest {
+            Some(ifindex) => devices.remove(&ifindex),
+            None => return Err(error),
+        };
+    }
+}
+
+/// What does not depend on interfaces.
+fn base(registry: &Registry, taken: &Slots) -> Result<Tables> {
     let peer_numbers: BTreeMap<&str, u16> = (0u16..)
         .zip(registry.peers())
         .map(|(number, peer)| (peer.name.as_str(), number))
@@ -56,7 +88,7 @@ pub fn compile(registry: &Registry, interfaces: &[Attachment], taken: &Slots) ->
             }),
         })
         .collect();
-    let mut tables = Tables {
+    Ok(Tables {
         mode: registry.mode(),
         services,
         peers: Vec::new(),
@@ -64,23 +96,53 @@ pub fn compile(registry: &Registry, interfaces: &[Attachment], taken: &Slots) ->
         ports: ports(registry, taken)?,
         interfaces: BTreeMap::new(),
         prefixes: BTreeMap::new(),
-    };
+    })
+}
+
+/// Whose the AllowedIPs of a device are, `None` where WireGuard was not asked.
+fn key_prefixes(registry: &Registry, interface: &Attachment) -> Option<KeyPrefixes> {
+    let mut peers: BTreeMap<PublicKey, PeerSet> = BTreeMap::new();
+    for (number, peer) in (0u16..).zip(registry.peers()) {
+        match peer.identity {
+            Identity::Key(key) if peer.interface == interface.name => {
+                peers.entry(key).or_insert(PeerSet::EMPTY).insert(number);
+            }
+            _ => {}
+        }
+    }
+    let known = |key| peers.get(&key).copied().unwrap_or(PeerSet::EMPTY);
+    let allowed = interface.allowed_ips.as_ref()?.iter();
+    Some(allowed.map(|(prefix, key)| (prefix, known(key))).collect())
+}
+
+/// Adds the peers and the interfaces; `devices` are the WireGuard devices that are resolved.
+fn with_interfaces(
+    mut tables: Tables,
+    registry: &Registry,
+    interfaces: &[Attachment],
+    devices: &BTreeMap<u32, KeyPrefixes>,
+) -> Tables {
     let index_of = |name: &str| {
         interfaces
             .iter()
             .find(|i| i.name == name)
             .map(|i| i.ifindex)
     };
-    let mut prefixes: BTreeMap<u32, Vec<(IpNet, u16)>> = BTreeMap::new();
+    let mut addresses: BTreeMap<u32, Vec<(IpNet, u16)>> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
         let ifindex = index_of(&peer.interface);
         let (key, active) = match &peer.identity {
-            // Not resolved yet: it is shown as waiting, and grants nothing.
-            Identity::Key(key) => (Some(*key.as_bytes()), false),
-            Identity::Addresses(addresses) => {
+            Identity::Key(key) => {
+                let prefixes = ifindex.and_then(|ifindex| devices.get(&ifindex));
+                let is_there = prefixes.is_some_and(|prefixes| {
+                    prefixes.iter().any(|(_, peers)| peers.contains(number))
+                });
+                (Some(*key.as_bytes()), is_there)
+            }
+            Identity::Addresses(prefixes) => {
                 if let Some(ifindex) = ifindex {
-                    let own = prefixes.entry(ifindex).or_default();
-                    own.extend(addresses.iter().map(|prefix| (*prefix, number)));
+                    let own = addresses.entry(ifindex).or_default();
+                    own.extend(prefixes.iter().map(|prefix| (*prefix, number)));
                 }
                 (None, ifindex.is_some())
             }
@@ -94,43 +156,59 @@ pub fn compile(registry: &Registry, interfaces: &[Attachment], taken: &Slots) ->
     }
     for interface in interfaces {
         let forward = tables.rule(&interface.name).forward;
-        let own = prefixes
+        let own = addresses
             .get(&interface.ifindex)
             .map_or(&[][..], Vec::as_slice);
+        let own_keys: Vec<_> = devices.get(&interface.ifindex).into_iter().collect();
         let row = InterfaceRow {
             forward,
             children_of: interface.mac.filter(|_| interface.has_children),
             vlan_parent: !interface.merged.is_empty(),
             ..InterfaceRow::default()
         };
-        add_interface(&mut tables, interface.ifindex, row.clone(), own.to_vec());
+        let prefixes = longest_matches(own, &own_keys);
+        add_interface(&mut tables, interface.ifindex, row.clone(), prefixes);
         if row.vlan_parent {
             // What any of them would pass: the union of them and itself.
-            let devices = || {
+            let merged = || {
                 interfaces
                     .iter()
                     .filter(|i| interface.merged.contains(&i.ifindex))
             };
             let mut all = own.to_vec();
-            for device in devices() {
-                all.extend(prefixes.get(&device.ifindex).into_iter().flatten());
+            let mut all_keys = own_keys;
+            for other in merged() {
+                all.extend(addresses.get(&other.ifindex).into_iter().flatten());
+                all_keys.extend(devices.get(&other.ifindex));
             }
-            let forward = forward || devices().any(|d| tables.rule(&d.name).forward);
+            let forward = forward || merged().any(|d| tables.rule(&d.name).forward);
             let view = InterfaceRow {
                 forward,
                 vlan_parent: false,
                 ..row
             };
-            add_interface(&mut tables, interface.ifindex | WIRE_VIEW, view, all);
+            let prefixes = longest_matches(&all, &all_keys);
+            add_interface(&mut tables, interface.ifindex | WIRE_VIEW, view, prefixes);
         }
     }
+    tables
+}
+
+/// The registry keeps peers by address within the first limit; keys may go beyond it.
+fn check_limits(tables: &Tables) -> Result<()> {
+    let owners = tables.prefixes.keys();
+    let own = owners.filter(|(owner, ..)| owner & WIRE_VIEW == 0).count();
+    ensure!(
+        own <= MAX_PREFIXES,
+        "the peers have {own} prefixes on this host's interfaces, and the limit is {MAX_PREFIXES}"
+    );
     let most = PREFIX_ENTRIES as usize / 2;
     ensure!(
         tables.prefixes.len() <= most,
         "the peers have {} prefixes on this host's interfaces, and the limit is {most}",
         tables.prefixes.len()
     );
-    Ok(tables)
+    Ok(())
 }
 
 /// Adds what there is to say about an interface, if there is anything.
@@ -138,9 +216,9 @@ fn add_interface(
     tables: &mut Tables,
     ifindex: u32,
     mut row: InterfaceRow,
-    prefixes: Vec<(IpNet, u16)>,
+    prefixes: Vec<(IpNet, PeerSet)>,
 ) {
-    for (prefix, peers) in longest_matches(prefixes) {
+    for (prefix, peers) in prefixes {
         row.carries = row.carries.union(&peers);
         let (network, length) = (Address::from(prefix.network()), prefix.prefix_len());
         tables.prefixes.insert((ifindex, network, length), peers);
@@ -148,34 +226,6 @@ fn add_interface(
     if row != InterfaceRow::default() {
         tables.interfaces.insert(ifindex, row);
     }
-}
-
-/// For each distinct prefix, the peers at the addresses whose longest match it is: a peer by
-/// address is at every address of its prefixes, so those of the wider ones are there too.
-fn longest_matches(mut prefixes: Vec<(IpNet, u16)>) -> Vec<(IpNet, PeerSet)> {
-    // By network and then by length: each prefix comes after all that contain it.
-    prefixes.sort_by_key(|(prefix, peer)| (prefix.network(), prefix.prefix_len(), *peer));
-    let mut found: Vec<(IpNet, PeerSet)> = Vec::with_capacity(prefixes.len());
-    let mut around: Vec<usize> = Vec::new();
-    for (prefix, peer) in prefixes {
-        if let Some((last, peers)) = found.last_mut()
-            && *last == prefix
-        {
-            peers.insert(peer);
-            continue;
-        }
-        while around
-            .last()
-            .is_some_and(|&i| !found[i].0.contains(&prefix))
-        {
-            around.pop();
-        }
-        let mut peers = around.last().map_or(PeerSet::EMPTY, |&i| found[i].1);
-        peers.insert(peer);
-        around.push(found.len());
-        found.push((prefix, peers));
-    }
-    found
 }
 
 fn rules(registry: &Registry) -> Result<Vec<Rule>> {
@@ -217,41 +267,4 @@ fn ports(registry: &Registry, taken: &Slots) -> Result<BTreeMap<(Protocol, u16),
         }
     }
     Ok(ports)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(peers: &[u16]) -> PeerSet {
-        let mut set = PeerSet::EMPTY;
-        peers.iter().for_each(|peer| set.insert(*peer));
-        set
-    }
-
-    #[test]
-    fn a_narrow_prefix_keeps_the_peers_of_the_wide_ones_around_it() {
-        let prefixes = [
-            ("10.0.0.0/8", 0),
-            ("10.1.0.0/16", 1),
-            ("10.1.2.0/24", 2),
-            ("10.1.2.0/24", 3),
-            ("10.2.0.0/16", 4),
-            ("11.0.0.0/8", 5),
-            ("fd00::/8", 6),
-            ("::/0", 7),
-        ]
-        .map(|(prefix, peer)| (prefix.parse().unwrap(), peer));
-        let found: BTreeMap<String, PeerSet> = longest_matches(prefixes.to_vec())
-            .into_iter()
-            .map(|(prefix, peers)| (prefix.to_string(), peers))
-            .collect();
-        assert_eq!(found["10.0.0.0/8"], set(&[0]));
-        assert_eq!(found["10.1.0.0/16"], set(&[0, 1]));
-        assert_eq!(found["10.1.2.0/24"], set(&[0, 1, 2, 3]));
-        assert_eq!(found["10.2.0.0/16"], set(&[0, 4]));
-        assert_eq!(found["11.0.0.0/8"], set(&[5]));
-        assert_eq!(found["fd00::/8"], set(&[6, 7]));
-        assert_eq!(found.len(), 7);
-    }
 }

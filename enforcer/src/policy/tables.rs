@@ -157,7 +157,12 @@ impl Tables {
 
     /// The peers at the longest prefix that holds an address.
     fn peers_at(&self, ifindex: u32, source: &Address) -> PeerSet {
-        (0..=source.family().bits())
+        self.peers_within(ifindex, source, source.family().bits())
+    }
+
+    /// The peers at the longest prefix that holds a network, of those of at most this length.
+    pub(crate) fn peers_within(&self, ifindex: u32, source: &Address, longest: u8) -> PeerSet {
+        (0..=longest)
             .rev()
             .find_map(|length| {
                 self.prefixes

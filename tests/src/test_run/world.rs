@@ -191,6 +191,7 @@ fn attachment(on: On) -> Option<Attachment> {
             _ => Vec::new(),
         },
         has_children: on == On::Mac0,
+        allowed_ips: None,
     })
 }
 
