@@ -49,6 +49,21 @@ pub async fn survey_for(registry: &Registry) -> Result<Survey> {
 }
 
 impl Survey {
+    /// What was found, as a test tells it.
+    #[cfg(test)]
+    pub(super) fn of(found: Vec<(Interface, Answer)>) -> Self {
+        let index = |(interface, answer): (Interface, Answer)| {
+            let index = interface.index;
+            ((index, interface), (index, answer))
+        };
+        let (interfaces, wireguard) = found.into_iter().map(index).unzip();
+        Self {
+            interfaces,
+            host: interfaces::Host::default(),
+            wireguard,
+        }
+    }
+
     /// Asks WireGuard about the interfaces of these names, as far as there are any.
     pub(super) async fn ask_wireguard<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names.collect::<BTreeSet<_>>() {
