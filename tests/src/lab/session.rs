@@ -8,7 +8,7 @@ use super::cleanup;
 use super::leaks::Before;
 
 /// Programs of other packages that the lab runs.
-const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
+const TOOLS: [&str; 5] = ["ip", "nft", "redis-server", "setpriv", "wireguard-go"];
 
 /// Says what is missing on this machine, in one sentence.
 pub fn require_machine() -> Result<()> {

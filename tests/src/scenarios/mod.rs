@@ -4,6 +4,7 @@ mod adversary;
 pub mod attack;
 pub mod attacks;
 mod cli;
+mod keys;
 mod legitimate;
 mod lifecycle;
 mod neighbours;
@@ -31,6 +32,7 @@ pub fn trials(binary: &Path) -> Vec<Trial> {
     trials.extend(neighbours::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
+    trials.extend(keys::trials(binary));
     trials.extend(adversary::trials(binary));
     trials
 }

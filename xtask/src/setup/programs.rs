@@ -24,7 +24,7 @@ pub(crate) struct Program {
 }
 
 /// What the lab runs.
-pub(crate) const LAB: [Program; 4] = [
+pub(crate) const LAB: [Program; 5] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -50,6 +50,12 @@ pub(crate) const LAB: [Program; 4] = [
         package: "util-linux",
         other_name: None,
         why: "takes root's rights away from a command",
+    },
+    Program {
+        name: "wireguard-go",
+        package: "wireguard-go",
+        other_name: None,
+        why: "a real WireGuard where the kernel has none",
     },
 ];
 
