@@ -15,6 +15,7 @@ use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSoc
 use super::facts::{Host, Interface};
 use super::link::ARPHRD_ETHER;
 use super::message::{self, Answers};
+use crate::kernel::failpoint::{Call, through};
 
 /// How often the kernel may say that its list changed under the question.
 const ATTEMPTS: usize = 10;
@@ -199,10 +200,12 @@ impl Socket {
         wanted: u16,
         mut visit: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
+        let unasked = "the kernel took no question over netlink";
+        through(Call::Netlink, || io::Result::Ok(())).context(unasked)?;
         self.inner
             .send_to(question, &SocketAddr::new(0, 0))
             .await
-            .context("the kernel took no question over netlink")?;
+            .context(unasked)?;
         let mut answers = Answers::to(self.sequence);
         while !answers.done {
             let (datagram, from) = self

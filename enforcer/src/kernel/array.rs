@@ -1,12 +1,18 @@
 //! An array map, mapped into this process: reads and writes without a system call for each entry.
 
-use std::{marker::PhantomData, os::fd::AsFd, sync::atomic::AtomicU32};
+use std::{io, marker::PhantomData, os::fd::AsFd, sync::atomic::AtomicU32};
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_ebpf::layout::{
-    BankEntry, InterfaceEntry, PeerEntry, PortBits, PortEntry, RuleEntry, ServiceEntry, State,
+use enforcer_ebpf::{
+    PeerSet,
+    layout::{
+        BankEntry, InterfaceEntry, PeerEntry, PortBits, PortEntry, PrefixKey, RuleEntry,
+        ServiceEntry, State,
+    },
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::failpoint::{Call, through};
 
 /// A type whose every bit pattern is a value, and which has no padding and no pointer.
 ///
@@ -31,6 +37,10 @@ unsafe impl Plain for RuleEntry {}
 unsafe impl Plain for InterfaceEntry {}
 // SAFETY: as above.
 unsafe impl Plain for PortBits {}
+// SAFETY: as above.
+unsafe impl Plain for PrefixKey {}
+// SAFETY: an array of integers.
+unsafe impl Plain for PeerSet {}
 
 /// The memory of an array map with `BPF_F_MMAPABLE`.
 ///
@@ -55,7 +65,7 @@ impl<T: Plain> Mapped<T> {
         let entries = usize::try_from(entries).context("more entries than memory")?;
         ensure!(entries > 0, "map {name} has no entries");
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
-        let start = unsafe {
+        let mapped = || unsafe {
             mmap(
                 std::ptr::null_mut(),
                 entries * Self::STRIDE,
@@ -64,8 +74,9 @@ impl<T: Plain> Mapped<T> {
                 map.as_fd(),
                 0,
             )
-        }
-        .with_context(|| format!("failed to map {name} into memory"))?;
+        };
+        let start = through(Call::MapMemory, || mapped().map_err(io::Error::from))
+            .with_context(|| format!("failed to map {name} into memory"))?;
         Ok(Self {
             start: start.cast(),
             entries,

@@ -11,7 +11,7 @@ use enforcer_ebpf::{
     },
 };
 
-use super::maps::{Maps, Raw, field, text};
+use super::maps::{Maps, field, text};
 use crate::{
     interfaces,
     policy::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables},
@@ -25,7 +25,7 @@ const MAX_PEERS: usize = enforcer_ebpf::MAX_PEERS;
 ///
 /// # Errors
 /// A map refuses an entry, or something does not fit one.
-pub(super) fn write(maps: &mut Maps, bank: u32, tables: &Tables) -> Result<()> {
+pub(super) fn write(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     write_ports(maps, bank, tables);
     let base = (bank * MAX_SERVICES) as usize;
     for (number, service) in tables.services.iter().enumerate() {
@@ -140,28 +140,26 @@ fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &Tables) -> Interfa
     entry
 }
 
-fn write_prefixes(maps: &mut Maps, bank: u32, tables: &Tables) -> Result<()> {
+fn write_prefixes(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     let what = "failed to write the map PREFIXES";
-    let stale: Vec<_> = maps
+    let stale: Vec<PrefixKey> = maps
         .prefixes
-        .keys()
-        .filter_map(Result::ok)
-        .filter(|key| key.0.interface().bank == bank)
+        .entries()
+        .context("failed to read the map PREFIXES")?
+        .into_iter()
+        .map(|(key, _)| key)
+        .filter(|key| key.interface().bank == bank)
         .collect();
-    for key in stale {
-        maps.prefixes.remove(&key).context(what)?;
-    }
-    for ((ifindex, network, length), peers) in &tables.prefixes {
+    maps.prefixes.remove(&stale).context(what)?;
+    let entries = tables.prefixes.iter();
+    let entries = entries.map(|((ifindex, network, length), peers)| {
         let key = InterfaceKey {
             ifindex: *ifindex,
             bank,
         };
-        let key = PrefixKey::new(key, network, *length);
-        maps.prefixes
-            .insert(Raw(key), Raw(*peers), 0)
-            .context(what)?;
-    }
-    Ok(())
+        (PrefixKey::new(key, network, *length), *peers)
+    });
+    maps.prefixes.insert(entries).context(what)
 }
 
 fn rule_entry(rule: &Rule) -> Result<RuleEntry> {
@@ -243,14 +241,14 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<Tables> {
             tables.interfaces.insert(entry.ifindex, row);
         }
     }
-    for pair in maps.prefixes.iter() {
-        let (key, peers) = pair.context("failed to read the map PREFIXES")?;
-        let owner = key.0.interface();
+    let prefixes = maps.prefixes.entries();
+    for (key, peers) in prefixes.context("failed to read the map PREFIXES")? {
+        let owner = key.interface();
         if owner.bank == bank {
-            let (network, length) = key.0.prefix();
+            let (network, length) = key.prefix();
             tables
                 .prefixes
-                .insert((owner.ifindex, network, length), peers.0);
+                .insert((owner.ifindex, network, length), peers);
         }
     }
     Ok(tables)

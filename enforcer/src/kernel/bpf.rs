@@ -13,14 +13,19 @@ use std::{
     path::Path,
 };
 
+use super::failpoint::{Call, through};
+
 /// linux/bpf.h: enum bpf_cmd.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(i64)]
-enum Command {
+pub(crate) enum Command {
     ObjectPin = 6,
     ObjectGet = 7,
     ObjectInfo = 15,
     ProgramQuery = 16,
+    MapLookupBatch = 24,
+    MapUpdateBatch = 26,
+    MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
 }
@@ -80,7 +85,7 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, target: Target<'_>) -> io::Re
     };
     new_descriptor(
         Command::LinkCreate,
-        &Attributes {
+        &mut Attributes {
             program: descriptor(program),
             target,
             attach_type,
@@ -104,7 +109,7 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     }
     call(
         Command::LinkUpdate,
-        &Attributes {
+        &mut Attributes {
             link: descriptor(link),
             program: descriptor(program),
             flags: 0,
@@ -140,7 +145,7 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let length = u32::try_from(size_of::<Info>()).map_err(io::Error::other)?;
     call(
         Command::ObjectInfo,
-        &Attributes {
+        &mut Attributes {
             object: descriptor(link),
             length,
             info: (&raw mut info) as u64,
@@ -176,7 +181,7 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
         more: [u64; 4],
     }
     let mut programs = [0u32; MOST as usize];
-    let attributes = Attributes {
+    let mut attributes = Attributes {
         ifindex,
         attach_type: TCX_INGRESS,
         query_flags: 0,
@@ -186,7 +191,7 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
         zero: 0,
         more: [0; 4],
     };
-    call(Command::ProgramQuery, &attributes)?;
+    call(Command::ProgramQuery, &mut attributes)?;
     Ok(programs.into_iter().take_while(|id| *id != 0).collect())
 }
 
@@ -196,7 +201,7 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
 /// Nothing is pinned there, or the kernel's refusal.
 pub(crate) fn get(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    new_descriptor(Command::ObjectGet, &PathAttributes::new(&path, 0))
+    new_descriptor(Command::ObjectGet, &mut PathAttributes::new(&path, 0))
 }
 
 /// Pins an object; it may be pinned elsewhere too.
@@ -205,8 +210,8 @@ pub(crate) fn get(path: &Path) -> io::Result<OwnedFd> {
 /// Something is there already, or the kernel's refusal.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let attributes = PathAttributes::new(&path, descriptor(object));
-    call(Command::ObjectPin, &attributes).map(drop)
+    let mut attributes = PathAttributes::new(&path, descriptor(object));
+    call(Command::ObjectPin, &mut attributes).map(drop)
 }
 
 /// Removes a pinned link; the guard is off when this returns.
@@ -217,7 +222,7 @@ pub(crate) fn detach(pin: &Path) -> io::Result<()> {
     // The last reference must go here, and not in the kernel's own time after the pin's removal:
     // it is a descriptor of ours.
     let link = get(pin).ok();
-    fs::remove_file(pin)?;
+    through(Call::Unpin, || fs::remove_file(pin))?;
     drop(link);
     Ok(())
 }
@@ -244,26 +249,29 @@ fn descriptor(fd: BorrowedFd<'_>) -> u32 {
 }
 
 /// A command whose result is a new file descriptor, which the kernel makes close-on-exec.
-fn new_descriptor<A>(command: Command, attributes: &A) -> io::Result<OwnedFd> {
+fn new_descriptor<A>(command: Command, attributes: &mut A) -> io::Result<OwnedFd> {
     let fd = call(command, attributes)?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn call<A>(command: Command, attributes: &A) -> io::Result<i64> {
-    // SAFETY: the attributes are the beginning of union bpf_attr for this command, the kernel
-    // takes the rest as zeros, and what they point to outlives the call.
-    let code = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as libc::c_long,
-            &raw const *attributes,
-            size_of::<A>(),
-        )
-    };
-    match code {
-        ..0 => Err(io::Error::last_os_error()),
-        code => Ok(code),
-    }
+/// Makes one call; the kernel may write to the attributes as well.
+pub(super) fn call<A>(command: Command, attributes: &mut A) -> io::Result<i64> {
+    through(Call::Bpf(command), || {
+        // SAFETY: the attributes are the beginning of union bpf_attr for this command, the kernel
+        // takes the rest as zeros, and what they point to outlives the call.
+        let code = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command as libc::c_long,
+                &raw mut *attributes,
+                size_of::<A>(),
+            )
+        };
+        match code {
+            ..0 => Err(io::Error::last_os_error()),
+            code => Ok(code),
+        }
+    })
 }

@@ -5,7 +5,7 @@ use std::{
     sync::LazyLock,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::MapData,
@@ -16,6 +16,8 @@ use enforcer_ebpf::Link;
 
 use super::{
     btf::Btf,
+    failpoint::{Call, through},
+    maps,
     pins::{MAPS, PinDir},
 };
 use crate::interfaces::Hook;
@@ -151,10 +153,12 @@ pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
     for (name, path) in pinned {
         loader.map_pin_path(name, *path);
     }
-    loader
-        .load(OBJECT)
-        .map_err(|error| anyhow!(describe(&error)))
-        .context("failed to create the guards' maps")
+    through(Call::LoadObject, || {
+        loader
+            .load(OBJECT)
+            .map_err(|error| anyhow!(describe(&error)))
+    })
+    .context("failed to create the guards' maps")
 }
 
 /// Where a socket's namespace and its cookie are to be read.
@@ -186,12 +190,12 @@ pub fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
     let program = ebpf
         .program_mut(name)
         .with_context(|| format!("the object has no program {name}"))?;
-    let loaded = match program {
+    let loaded = through(Call::LoadProgram, || match program {
         Program::Xdp(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
-        other => bail!("program {name} is of another type: {:?}", other.prog_type()),
-    };
+        _ => Err(ProgramError::UnexpectedProgramType),
+    });
     loaded.map_err(|error| match &error {
         ProgramError::LoadError {
             io_error,
@@ -202,11 +206,13 @@ pub fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
 }
 
 fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
-    ebpf.program_mut(name)
-        .with_context(|| format!("the object has no program {name}"))?
-        .pin(path)
-        .map_err(|error| anyhow!(describe(&error)))
-        .with_context(|| format!("failed to pin {}", path.display()))
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the object has no program {name}"))?;
+    through(Call::PinProgram, || {
+        program.pin(path).map_err(|error| anyhow!(describe(&error)))
+    })
+    .with_context(|| format!("failed to pin {}", path.display()))
 }
 
 /// Opens a pinned map and pins it among the new ones as well, if it has the shape that this
@@ -217,15 +223,17 @@ fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
 pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
     let mut found = Vec::new();
     for name in MAPS {
-        let map = MapData::from_pin(from.map(name))
-            .with_context(|| format!("no map is pinned as {name}"))?;
+        let map =
+            maps::open(&from.map(name)).with_context(|| format!("no map is pinned as {name}"))?;
         check_shape(name, &map)?;
         found.push((name, map));
     }
     for (name, map) in found {
-        map.pin(to.map(name))
-            .map_err(|error| anyhow!(describe(&error)))
-            .with_context(|| format!("failed to pin {name} again"))?;
+        through(Call::PinMap, || {
+            map.pin(to.map(name))
+                .map_err(|error| anyhow!(describe(&error)))
+        })
+        .with_context(|| format!("failed to pin {name} again"))?;
     }
     Ok(())
 }
@@ -242,8 +250,7 @@ pub(crate) fn check_shape(name: &str, map: &MapData) -> Result<()> {
         .as_ref()
         .and_then(|object| object.maps.get(name))
         .with_context(|| format!("the embedded object has no map {name}"))?;
-    let info = map
-        .info()
+    let info = through(Call::MapInfo, || -> Result<_> { Ok(map.info()?) })
         .with_context(|| format!("failed to examine the map {name}"))?;
     let has = [
         info.map_type().map_or(u32::MAX, |kind| kind as u32),

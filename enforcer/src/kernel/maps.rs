@@ -2,24 +2,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::atomic::Ordering,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
-    maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
+    maps::{Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues},
     util::nr_cpus,
 };
 use enforcer_ebpf::{
     NO_PORT, PeerSet, Protocol,
     layout::{
         BANKS, BankEntry, Binding, CELLS, Cell, Cells, Count, INTERFACE_ENTRIES, InterfaceEntry,
-        LAYOUT_VERSION, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry, PrefixKey,
-        RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank, port_index,
+        PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry, PrefixKey, RULE_ENTRIES,
+        RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank, port_index,
     },
 };
 
-use super::{array::Mapped, bank, load::check_shape, pins::PinDir};
+use super::{
+    array::Mapped,
+    bank,
+    batch::{Hash, PerCpu},
+    failpoint::{self, Call, layout, through},
+    load::check_shape,
+    pins::PinDir,
+};
 use crate::policy::{Slots, Tables};
 
 /// A value of `layout` as aya moves it: aya's marker may not be put on another crate's type.
@@ -27,10 +35,6 @@ use crate::policy::{Slots, Tables};
 #[repr(transparent)]
 pub(super) struct Raw<T>(pub(super) T);
 
-// SAFETY: integers without padding, which a test of `layout` checks.
-unsafe impl aya::Pod for Raw<PrefixKey> {}
-// SAFETY: an array of integers.
-unsafe impl aya::Pod for Raw<PeerSet> {}
 // SAFETY: arrays of integers.
 unsafe impl aya::Pod for Raw<Cells> {}
 
@@ -43,9 +47,10 @@ pub(crate) struct Maps {
     pub(super) peers: Mapped<PeerEntry>,
     pub(super) rules: Mapped<RuleEntry>,
     pub(super) interfaces: Mapped<InterfaceEntry>,
-    pub(super) prefixes: HashMap<MapData, Raw<PrefixKey>, Raw<PeerSet>>,
+    pub(super) prefixes: Hash<PrefixKey, PeerSet>,
     reserved: Mapped<PortBits>,
     counters: PerCpuArray<MapData, Raw<Cells>>,
+    slots: PerCpu,
     bypassed: PerCpuHashMap<MapData, u32, u64>,
 }
 
@@ -57,18 +62,20 @@ impl Maps {
     pub(crate) fn open(pins: &PinDir) -> Result<Self> {
         let foreign = || {
             format!(
-                "the pins in {} are not of this version's layout ({LAYOUT_VERSION}): run \
+                "the pins in {} are not of this version's layout ({}): run \
                  `enforcer up` to replace them",
-                pins.path().display()
+                pins.path().display(),
+                layout()
             )
         };
         let map = |name| -> Result<MapData> {
-            let map = MapData::from_pin(pins.map(name))
+            let map = open(&pins.map(name))
                 .with_context(|| format!("failed to open the map {name} (CAP_BPF is needed)"))?;
             check_shape(name, &map).with_context(foreign)?;
             Ok(map)
         };
         let state = mapped(&map("STATE")?, "STATE", 1)?;
+        let counters = map("COUNTERS")?;
         let maps = Self {
             state,
             banks: mapped(&map("BANK")?, "BANK", BANKS)?,
@@ -78,13 +85,14 @@ impl Maps {
             rules: mapped(&map("RULES")?, "RULES", RULE_ENTRIES)?,
             interfaces: mapped(&map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
             reserved: mapped(&map("RESERVED")?, "RESERVED", 1)?,
-            prefixes: HashMap::try_from(Map::HashMap(map("PREFIXES")?))?,
-            counters: PerCpuArray::try_from(Map::PerCpuArray(map("COUNTERS")?))?,
+            prefixes: Hash::new(&map("PREFIXES")?, "PREFIXES")?,
+            slots: PerCpu::new(&counters, "COUNTERS", size_of::<Cells>())?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(counters))?,
             bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(map("BYPASSED")?))?,
         };
         // 0 is what a new map holds, before its first policy.
-        let layout = maps.state().layout;
-        ensure!(layout == LAYOUT_VERSION || layout == 0, foreign());
+        let pinned = maps.state().layout;
+        ensure!(pinned == layout() || pinned == 0, foreign());
         Ok(maps)
     }
 
@@ -98,13 +106,14 @@ impl Maps {
         self.state.set(
             0,
             State {
-                layout: LAYOUT_VERSION,
+                layout: layout(),
                 generation: self.state().generation,
                 netns_cookie,
                 flags,
                 zero: 0,
             },
         );
+        failpoint::stored(Call::Describe);
     }
 
     /// The policy in force.
@@ -143,11 +152,14 @@ impl Maps {
             super::sys::wait_for_readers()?;
         }
         let used: BTreeSet<u16> = self.slots().into_values().collect();
-        for binding in tables.ports.values() {
-            if !used.contains(&binding.slot) {
-                self.clear_slot(binding.slot)?;
-            }
-        }
+        let new = tables.ports.values().map(|binding| binding.slot);
+        let new: Vec<u32> = new
+            .filter(|slot| !used.contains(slot))
+            .map(u32::from)
+            .collect();
+        self.slots
+            .clear(&new)
+            .context("failed to clear the counters of new ports")?;
         let next = generation.wrapping_add(1).max(1);
         ensure!(
             bank(next) != bank(generation),
@@ -156,15 +168,8 @@ impl Maps {
         bank::write(self, bank(next), tables)?;
         let offset = std::mem::offset_of!(State, generation);
         self.state.word(0, offset).store(next, Ordering::SeqCst);
+        failpoint::stored(Call::Switch);
         Ok(next)
-    }
-
-    fn clear_slot(&mut self, slot: u16) -> Result<()> {
-        let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
-        let zeros = vec![Raw([Count::default(); CELLS]); cpus];
-        self.counters
-            .set(slot.into(), PerCpuValues::try_from(zeros)?, 0)
-            .with_context(|| format!("failed to clear the counters of slot {slot}"))
     }
 
     /// The counts of a slot, over all CPUs.
@@ -203,6 +208,7 @@ impl Maps {
             bits[usize::from(port / 64)] |= 1 << (port % 64);
         }
         self.reserved.set(0, bits);
+        failpoint::stored(Call::Remember);
     }
 
     /// Counts drops of the socket guard on exactly these interfaces from now on, by ifindex.
@@ -213,12 +219,14 @@ impl Maps {
         let what = "failed to write the map BYPASSED";
         let known: BTreeSet<u32> = self.bypassed.keys().filter_map(Result::ok).collect();
         for gone in known.difference(ifindexes) {
-            self.bypassed.remove(gone).context(what)?;
+            through(Call::Bypassed, || self.bypassed.remove(gone).context(what))?;
         }
         let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
         for new in ifindexes.difference(&known) {
             let zeros = PerCpuValues::try_from(vec![0u64; cpus])?;
-            self.bypassed.insert(*new, zeros, 0).context(what)?;
+            through(Call::Bypassed, || {
+                self.bypassed.insert(*new, zeros, 0).context(what)
+            })?;
         }
         Ok(())
     }
@@ -245,9 +253,17 @@ impl Maps {
 /// # Errors
 /// It has another, or is not there.
 pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<u64> {
-    let map = MapData::from_pin(pins.map("STATE"))?;
+    let map = open(&pins.map("STATE"))?;
     check_shape("STATE", &map)?;
     Ok(mapped::<State>(&map, "STATE", 1)?.get(0).netns_cookie)
+}
+
+/// Opens a pinned map.
+///
+/// # Errors
+/// Nothing is pinned there, or the kernel's refusal.
+pub(super) fn open(path: &Path) -> Result<MapData> {
+    through(Call::OpenMap, || Ok(MapData::from_pin(path)?))
 }
 
 fn mapped<T: super::array::Plain>(map: &MapData, name: &str, entries: u32) -> Result<Mapped<T>> {

@@ -4,8 +4,10 @@
 
 mod array;
 mod bank;
+mod batch;
 pub(crate) mod bpf;
 mod btf;
+pub(crate) mod failpoint;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;

@@ -12,6 +12,8 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
+use super::failpoint::{Call, through};
+
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
@@ -69,8 +71,16 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
             "no bpffs is mounted at {BPFFS} in this mount namespace, and one mounted here would \
              end with it: {WAY_OUT}"
         );
-        mount("bpf", BPFFS, "bpf", MountFlags::empty(), Some(c"mode=700"))
-            .with_context(|| format!("failed to mount bpffs at {BPFFS}"))?;
+        through(Call::Mount, || -> Result<()> {
+            Ok(mount(
+                "bpf",
+                BPFFS,
+                "bpf",
+                MountFlags::empty(),
+                Some(c"mode=700"),
+            )?)
+        })
+        .with_context(|| format!("failed to mount bpffs at {BPFFS}"))?;
     }
     ensure!(
         !in_private_mount_namespace() || init_sees(parent),

@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::bpf;
+use super::{
+    bpf,
+    failpoint::{Call, through},
+};
 use crate::interfaces::Hook;
 
 /// The names of the maps that are pinned, which are the names in the object.
@@ -103,10 +106,10 @@ impl PinDir {
     /// # Errors
     /// The kernel's refusal.
     pub(crate) fn create(&self) -> Result<()> {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&self.path)
-            .with_context(|| format!("failed to create {}", self.path.display()))
+        through(Call::MakeDirectory, || {
+            DirBuilder::new().mode(0o700).create(&self.path)
+        })
+        .with_context(|| format!("failed to create {}", self.path.display()))
     }
 
     /// The path of a pinned map.
@@ -190,7 +193,10 @@ impl PinDir {
             true => RenameFlags::EXCHANGE,
             false => RenameFlags::NOREPLACE,
         };
-        renameat_with(CWD, &staging.path, CWD, &self.path, flags).with_context(|| {
+        through(Call::Rename, || {
+            renameat_with(CWD, &staging.path, CWD, &self.path, flags).map_err(io::Error::from)
+        })
+        .with_context(|| {
             format!(
                 "failed to rename {} to {}",
                 staging.path.display(),
@@ -229,11 +235,11 @@ impl PinDir {
             let path = self.path.join(&name);
             let removed = match name.starts_with(LINK) {
                 true => bpf::detach(&path),
-                false => fs::remove_file(&path),
+                false => through(Call::Unpin, || fs::remove_file(&path)),
             };
             removed.with_context(|| format!("failed to unpin {}", path.display()))?;
         }
-        fs::remove_dir(&self.path)
+        through(Call::RemoveDirectory, || fs::remove_dir(&self.path))
             .with_context(|| format!("failed to remove {}", self.path.display()))
     }
 }
@@ -260,7 +266,7 @@ impl Lock {
         let file = File::open(parent)
             .with_context(|| format!("failed to open {} to lock it", parent.display()))?;
         loop {
-            match file.lock() {
+            match through(Call::Lock, || file.lock()) {
                 Ok(()) => return Ok(Self(file)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {

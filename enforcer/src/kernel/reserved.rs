@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::failpoint::{Call, through};
+
 const PATH: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// Merges `wanted` into the list and takes out what was `ours` and is wanted no more.
@@ -38,7 +40,8 @@ pub(crate) fn merge(
 }
 
 fn read() -> Result<BTreeSet<u16>> {
-    let mut file = File::open(PATH).with_context(|| format!("failed to open {PATH}"))?;
+    let mut file = through(Call::ReadReserved, || File::open(PATH))
+        .with_context(|| format!("failed to open {PATH}"))?;
     // One read into a buffer that holds the longest list there can be (65,536 single ports):
     // the kernel cuts the list to the size of the read, in the middle of a number.
     let mut text = vec![0; 1 << 19];
@@ -60,7 +63,7 @@ fn write(ports: &BTreeSet<u16>) -> Result<()> {
     let mut rest = text.as_bytes();
     // One write takes about a page; the kernel goes on where the descriptor stands.
     while !rest.is_empty() {
-        let taken = file.write(rest).with_context(what)?;
+        let taken = through(Call::WriteReserved, || file.write(rest)).with_context(what)?;
         ensure!(taken > 0, "{}: the kernel took nothing more", what());
         rest = &rest[taken..];
     }

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketType, socket};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use super::failpoint::{Call, through};
+
 /// The cookie of the network namespace that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
 ///
 /// # Errors
@@ -42,12 +44,15 @@ pub(crate) fn netns_cookie() -> Result<u64> {
 pub(crate) fn wait_for_readers() -> Result<()> {
     /// linux/membarrier.h: MEMBARRIER_CMD_GLOBAL.
     const GLOBAL: libc::c_int = 1;
-    // SAFETY: no memory is handed over.
-    let code = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
-    if code == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
+    let waited = through(Call::WaitForReaders, || {
+        // SAFETY: no memory is handed over.
+        let code = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+        match code {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    });
+    let Err(error) = waited else { return Ok(()) };
     match error.raw_os_error() {
         // With nohz_full the kernel offers no such wait (kernel/sched/membarrier.c). A program
         // runs for microseconds, with preemption off: half a second is a long time for one.
