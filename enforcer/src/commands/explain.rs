@@ -59,7 +59,7 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
     if globals.json {
         output::print_json(&explanation)?;
     } else {
-        let guarded = !place.is_pinned()? || place.has_socket_guard();
+        let guarded = !place.is_pinned()? || place.has_socket_guard()?;
         output::print(&human(
             &explanation,
             &decision,

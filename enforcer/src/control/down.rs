@@ -3,40 +3,45 @@
 use anyhow::{Context as _, Result};
 
 use super::{Place, reserve};
-use crate::kernel::maps::Maps;
+use crate::kernel::maps::Reserved;
 
 /// Takes every guard off, gives reserved ports back and removes the pin directory.
 ///
-/// Returns whether anything was pinned, and what the operator should know.
+/// The directory gets its other name first: whatever has the name of pins is whole, and the next
+/// command goes on where this one is cut short. Returns whether anything was pinned, and what the
+/// operator should know.
 ///
 /// # Errors
 /// The pins are another namespace's, or something cannot be removed.
 pub fn down(place: &Place) -> Result<(bool, Vec<String>)> {
     let mut notes = Vec::new();
-    if !place.pins.exists()? && !place.pins.staging().exists()? {
+    let going = place.pins.staging();
+    if !place.pins.exists()? && !going.exists()? {
         return Ok((false, notes));
     }
     let _lock = place.lock()?;
-    let found = place.pins.exists()?;
-    if found {
-        match Maps::open(&place.pins) {
-            Ok(maps) => {
-                place.check_namespace(&maps)?;
-                if let Err(error) = reserve::release(&maps) {
-                    notes.push(format!("{error:#}"));
-                }
-            }
-            // Pins of another version come off too; only their reserved ports cannot be known.
-            Err(error) => {
-                place.refuse_foreign(&place.pins)?;
-                notes.push(format!("reserved ports were left as they are: {error:#}"));
-            }
-        }
-        place
-            .pins
-            .remove()
-            .context("failed to take the guards off")?;
+    place.recover()?;
+    if !place.pins.exists()? {
+        return Ok((false, notes));
     }
-    place.clear_staging()?;
-    Ok((found, notes))
+    place.owner(&place.pins)?;
+    place.pins.check()?;
+    let reserved = Reserved::of(&place.pins)?;
+    going
+        .rename_from(&place.pins)
+        .and_then(|()| going.remove_links())
+        .context("failed to take the guards off: run `enforcer down` again")?;
+    match reserved {
+        // What was added is known from the pins alone: they stay until it is given back.
+        Some(ours) => reserve::release(&ours)
+            .context("the guards are off, but something is left: run `enforcer down` again")?,
+        None => notes.push(
+            "reserved ports were left as they are: pins of this layout do not say which are ours"
+                .to_owned(),
+        ),
+    }
+    going
+        .remove()
+        .context("the guards are off, but something is left: run `enforcer down` again")?;
+    Ok((true, notes))
 }

@@ -14,7 +14,7 @@ use crate::{
     kernel::{
         links,
         load::{self, Options, Programs},
-        maps::Maps,
+        maps::{Maps, OtherLayout, Reserved},
         mounts,
         pins::PinDir,
         sys,
@@ -68,7 +68,7 @@ pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Resu
     let _lock = place.lock()?;
     // Under the lock: what another command has just attached must not look like a stranger.
     let survey = survey_for(registry).await?;
-    place.clear_staging()?;
+    place.recover()?;
     let staging = place.pins.staging();
     let mut notes = Vec::new();
     let adopt = is_adoptable(place, &mut notes)?;
@@ -82,20 +82,38 @@ pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Resu
         registry,
         survey: &survey,
     };
-    let built = new
-        .build(adopt)
-        .and_then(|built| place.pins.replace_with(&staging).map(|()| built));
+    let built = new.build(adopt).and_then(|built| {
+        place
+            .pins
+            .replace_with(&staging)
+            .with_context(|| match adopt {
+                true => "the new policy is in force, but its pins cannot take the old ones' place",
+                false => "the new pins cannot be put in place",
+            })
+            .map(|()| built)
+    });
+    let built = match built {
+        Err(error) if !adopt => Err(match new.give_back() {
+            Ok(()) => error,
+            Err(why) => error.context(format!(
+                "some guards judge by the new policy already ({why:#}): run `enforcer up` again"
+            )),
+        }),
+        built => built,
+    };
     // The old set if the two changed places, else what was built in vain; what was taken over has
     // its old pin still.
     let removed = staging.remove();
     let built = built?;
-    removed.context("the new policy is in force, but the old pins cannot be removed")?;
     notes.extend(built.notes);
-    if let Err(error) = reserve::reserve(&built.maps, &built.tables) {
+    if let Err(error) = reserve::reserve(&built.maps.reserved, &built.tables) {
         notes.push(format!(
             "outgoing connections may be given registered ports: {error:#}"
         ));
     }
+    removed.context(
+        "the new policy is in force, but the old pins cannot be removed: run `enforcer up` again",
+    )?;
     Ok(notes)
 }
 
@@ -135,6 +153,9 @@ impl New<'_> {
         let mut maps = Maps::open(self.staging)?;
         if !adopt {
             // Policy first: a guard must never meet maps without one.
+            if let Some(old) = Reserved::of(&self.place.pins)? {
+                maps.reserved.remember(&old.ports());
+            }
             maps.describe(netns_cookie, flags);
             maps.switch_to(&self.tables(&maps, flags, &Alive::default())?)?;
         }
@@ -144,8 +165,13 @@ impl New<'_> {
         let tolerated = plan_tolerated(self.survey, flags, rule, &before);
         let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
         if let Some(program) = socket {
-            // The old one is still there: both judge until the old pins go.
-            links::attach_socket(&program, self.cgroup, &self.staging.socket_link())?;
+            let (old, new) = (self.place.pins.socket_link(), self.staging.socket_link());
+            if adopt && links::is_socket_on(&old, self.cgroup)? {
+                links::take_over(&old, &program, &new)?;
+            } else {
+                // Beside the old one, if there is one: both judge until the old pins go.
+                links::attach_socket(&program, self.cgroup, &new)?;
+            }
         }
         maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
         // Last, where the maps are those in force: whatever failed until here has changed nothing.
@@ -164,6 +190,13 @@ impl New<'_> {
             tables,
             notes: covered.notes,
         })
+    }
+
+    /// Undoes what was done to the guards in place.
+    fn give_back(&self) -> Result<()> {
+        let rule = |name: &str| Rule::of(self.registry, name);
+        let plan = plan_tolerated(self.survey, u32::MAX, rule, &Alive::default());
+        wire::give_back(&self.place.pins, &plan)
     }
 
     /// The policy, for the wire guards that there are.
@@ -186,7 +219,7 @@ fn say_what_goes(
     if !wanted.wire && !Alive::find(&place.pins, survey)?.guards.is_empty() {
         notes.push("the wire guards are taken off, as --guards says".to_owned());
     }
-    if !wanted.socket && links::is_socket_alive(&place.pins.socket_link()) {
+    if !wanted.socket && place.has_socket_guard()? {
         notes.push("the socket guard is taken off, as --guards says".to_owned());
     }
     Ok(())
@@ -203,12 +236,15 @@ fn is_adoptable(place: &Place, notes: &mut Vec<String>) -> Result<bool> {
     let why = match Maps::open(&place.pins) {
         Ok(maps) => {
             place.check_namespace(&maps)?;
-            return Ok(true);
+            // An `up` that was cut short may have left maps without a policy.
+            return Ok(maps.state().generation != 0);
         }
+        // A fault is no reason to give the counters up.
+        Err(why) if !why.is::<OtherLayout>() => return Err(why),
         Err(why) => why,
     };
     place
-        .refuse_foreign(&place.pins)
+        .owner(&place.pins)
         .with_context(|| format!("{why:#}"))?;
     notes.push(format!(
         "the pins were of another layout and are replaced; counters start at 0 ({why:#})"

@@ -78,7 +78,10 @@ impl Place {
     }
 
     /// Whether there is a socket guard.
-    pub fn has_socket_guard(&self) -> bool {
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn has_socket_guard(&self) -> Result<bool> {
         links::is_socket_alive(&self.pins.socket_link())
     }
 
@@ -100,21 +103,24 @@ impl Place {
         Ok(Some(maps))
     }
 
-    /// Removes what an interrupted command left beside the pins.
+    /// Makes an end of what an interrupted command left beside the pins.
+    ///
+    /// Where there are no pins, an `up` from nothing or a `down` was cut short: what it left takes
+    /// the place of pins, so that the guards in it hold until the caller replaces or removes
+    /// them. What was left beside pins has no use: they have guards of their own.
     ///
     /// # Errors
-    /// It is another network namespace's, or cannot be removed.
-    fn clear_staging(&self) -> Result<()> {
+    /// It is another network namespace's, or the kernel's refusal.
+    fn recover(&self) -> Result<()> {
         let staging = self.pins.staging();
         if !staging.exists()? {
             return Ok(());
         }
-        if !staging.is_empty()? {
-            self.refuse_foreign(&staging)?;
+        let what = "failed to clean up after an interrupted command";
+        match self.owner(&staging)? {
+            Owner::Us if !self.pins.exists()? => self.pins.rename_from(&staging).context(what),
+            Owner::Us | Owner::Nobody => staging.remove().context(what),
         }
-        staging
-            .remove()
-            .context("failed to clean up after an interrupted command")
     }
 
     /// Whether an interrupted command left guards beside the pins.
@@ -123,22 +129,25 @@ impl Place {
         Ok(staging.exists()? && staging.has_links()?)
     }
 
-    /// Refuses pins of another network namespace, whatever their layout.
+    /// Whose pins these are, whatever their layout.
     ///
     /// # Errors
-    /// They are another's, or it cannot be told whose.
-    fn refuse_foreign(&self, pins: &PinDir) -> Result<()> {
-        let Ok(cookie) = maps::pinned_netns_cookie(pins) else {
-            bail!(
-                "it cannot be told which network namespace the pins in {} guard: take them off with \
-                 the `enforcer down` of the version that made them, or remove the folder by hand",
-                pins.path().display()
-            );
-        };
-        // 0 is what a new map holds, before any guard is attached.
-        match cookie {
-            0 => Ok(()),
-            cookie => ensure_ours(cookie, pins),
+    /// They are another network namespace's, or it cannot be told whose.
+    fn owner(&self, pins: &PinDir) -> Result<Owner> {
+        match maps::pinned_netns_cookie(pins) {
+            // What a new map holds, before any guard is attached.
+            Ok(0) => Ok(Owner::Nobody),
+            Ok(cookie) => ensure_ours(cookie, pins).map(|()| Owner::Us),
+            // The map that tells is made before the first guard, and goes after the last.
+            Err(_) if !pins.has_links()? => Ok(Owner::Nobody),
+            Err(why) => Err(why).with_context(|| {
+                format!(
+                    "it cannot be told which network namespace the pins in {} guard: take them \
+                     off with the `enforcer down` of the version that made them, or remove the \
+                     folder by hand",
+                    pins.path().display()
+                )
+            }),
         }
     }
 
@@ -146,6 +155,15 @@ impl Place {
     fn check_namespace(&self, maps: &Maps) -> Result<()> {
         ensure_ours(maps.state().netns_cookie, &self.pins)
     }
+}
+
+/// Whose pins some are, if they are not another network namespace's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The network namespace's that this process is in.
+    Us,
+    /// Nobody's yet: there is no guard in them.
+    Nobody,
 }
 
 /// Refuses what guards another network namespace than the one that this process is in.

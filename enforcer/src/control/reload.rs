@@ -1,6 +1,6 @@
 //! `reload`: another registry, at once and as a whole.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
@@ -67,12 +67,16 @@ pub async fn reload(
     let embedded = if embedded { State::EMBEDDED } else { 0 };
     let flags = state.flags & !(State::FALLBACK | State::EMBEDDED) | embedded;
     maps.describe(state.netns_cookie, flags);
+    // Only now: until the switch, the old policy may have wanted them.
+    covered
+        .detach_leaving()
+        .context("the new policy is in force, but a guard that it has no use for stays on")?;
     let mut notes = covered.notes;
     notes.extend(keys::all_waiting(&tables, survey));
     if state.flags & State::STATIC_PEERS == 0 {
         notes.extend(keys::unfollowed(registry));
     }
-    if let Err(error) = reserve::reserve(&maps, &tables) {
+    if let Err(error) = reserve::reserve(&maps.reserved, &tables) {
         notes.push(format!(
             "outgoing connections may be given registered ports: {error:#}"
         ));

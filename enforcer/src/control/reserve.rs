@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    kernel::{maps::Maps, reserved},
+    kernel::{maps::Reserved, reserved},
     policy::Tables,
 };
 
@@ -13,27 +13,26 @@ use crate::{
 ///
 /// # Errors
 /// The sysctl cannot be written; the guards hold all the same.
-pub(crate) fn reserve(maps: &Maps, tables: &Tables) -> Result<()> {
+pub(crate) fn reserve(ours: &Reserved, tables: &Tables) -> Result<()> {
     let wanted = tables.ports.keys().map(|(_, port)| *port).collect();
-    merge(maps, &wanted)
+    merge(ours, &wanted).context("failed to keep registered ports from outgoing connections")
 }
 
 /// Takes back what was added, and only that.
 ///
 /// # Errors
-/// As for [`reserve`].
-pub(crate) fn release(maps: &Maps) -> Result<()> {
-    merge(maps, &BTreeSet::new())
+/// The sysctl cannot be written; what was added is known all the same.
+pub(crate) fn release(ours: &Reserved) -> Result<()> {
+    merge(ours, &BTreeSet::new()).context("failed to give reserved ports back")
 }
 
-fn merge(maps: &Maps, wanted: &BTreeSet<u16>) -> Result<()> {
-    let ours = maps.reserved();
+fn merge(ours: &Reserved, wanted: &BTreeSet<u16>) -> Result<()> {
+    let before = ours.ports();
     let remember = |added: &BTreeSet<u16>| {
-        let both: BTreeSet<u16> = ours.union(added).copied().collect();
-        maps.remember_reserved(&both);
+        let both: BTreeSet<u16> = before.union(added).copied().collect();
+        ours.remember(&both);
     };
-    let added = reserved::merge(wanted, &ours, remember)
-        .context("failed to keep registered ports from outgoing connections")?;
-    maps.remember_reserved(&added);
+    let added = reserved::merge(wanted, &before, remember)?;
+    ours.remember(&added);
     Ok(())
 }

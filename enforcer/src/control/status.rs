@@ -8,10 +8,11 @@ use enforcer_ebpf::{
 use serde::Serialize;
 
 use super::{Place, Survey, keys, survey, wire::Alive};
-use crate::{
-    kernel::links,
-    policy::{PeerRow, Tables},
-};
+use crate::policy::{PeerRow, Tables};
+
+/// What a crash leaves beside the pins.
+const INTERRUPTED: &str = "a command was interrupted, and guards that it made or should have taken \
+                           off may hold: run `enforcer up`, or `down`";
 
 /// The state as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -144,10 +145,7 @@ pub async fn status(place: &Place) -> Result<Status> {
         let mut status = Status::off();
         if place.is_interrupted()? {
             status.state = Condition::Degraded;
-            status.reasons.push(
-                "an `up` was interrupted, and its guards may hold: run `enforcer up`, or `down`"
-                    .to_owned(),
-            );
+            status.reasons.push(INTERRUPTED.to_owned());
         }
         return Ok(status);
     };
@@ -195,7 +193,7 @@ pub async fn status(place: &Place) -> Result<Status> {
             peers: peers_on(&tables, *ifindex),
         });
     }
-    let socket = links::is_socket_alive(&place.pins.socket_link());
+    let socket = place.has_socket_guard()?;
     if socket {
         status.guards.push(GuardRow {
             guard: "socket",
@@ -217,6 +215,9 @@ pub async fn status(place: &Place) -> Result<Status> {
         ));
     }
     astray(&mut status, &tables, survey);
+    if place.is_interrupted()? {
+        status.reasons.push(INTERRUPTED.to_owned());
+    }
     for (ifindex, packets) in maps
         .bypasses()
         .into_iter()

@@ -10,7 +10,11 @@ use anyhow::{Context as _, Result};
 use super::Survey;
 use crate::{
     interfaces::{Hook, Plan, WireGuard},
-    kernel::{bpf, links, load::Programs, pins::PinDir},
+    kernel::{
+        bpf, links,
+        load::{Programs, wire_program},
+        pins::PinDir,
+    },
     policy::Attachment,
     wireguard::Answer,
 };
@@ -20,10 +24,24 @@ use crate::{
 pub(crate) struct Covered {
     pub(crate) guards: BTreeMap<u32, Hook>,
     pub(crate) notes: Vec<String>,
+    /// Links that are not wanted any more, still attached: they go once the new policy is in
+    /// force, since the old one may want them.
+    leaving: Vec<PathBuf>,
 }
 
-/// Attaches what the plan wants and is not there, and detaches what is there and not even
-/// tolerated.
+impl Covered {
+    /// Detaches what is not wanted any more.
+    ///
+    /// # Errors
+    /// A pin cannot be removed; its guard stays on.
+    pub(crate) fn detach_leaving(&self) -> Result<()> {
+        self.leaving.iter().try_for_each(|pin| {
+            bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
+        })
+    }
+}
+
+/// Attaches what the plan wants and is not there, and names what is there and not even tolerated.
 ///
 /// What is there is taken from `held`, the pins themselves or an older set, whose guards get the
 /// new programs and are pinned beside them. An interface never loses its guard before it
@@ -48,7 +66,7 @@ pub(crate) fn reconcile(
                 links.insert(ifindex, (hook, pin));
             } else if in_place {
                 // Its interface is gone, or is in another namespace.
-                detach(&pin)?;
+                covered.leaving.push(pin);
             }
         }
     }
@@ -73,7 +91,7 @@ pub(crate) fn reconcile(
             Some((hook, pin)) => match attach(programs, guard) {
                 Ok(new) => {
                     if in_place {
-                        detach(&pin)?;
+                        covered.leaving.push(pin);
                     }
                     new
                 }
@@ -109,14 +127,29 @@ pub(crate) fn reconcile(
             keep(programs, guard, hook, &pin)?;
             covered.guards.insert(ifindex, hook);
         } else if in_place {
-            detach(&pin)?;
+            covered.leaving.push(pin);
         }
     }
     Ok(covered)
 }
 
-fn detach(pin: &Path) -> Result<()> {
-    bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
+/// Puts the programs of a set behind its own links again, which another set has taken over in
+/// vain: the two have maps of their own, and what is pinned must be what judges.
+///
+/// # Errors
+/// The pins cannot be read, or the kernel's refusal; the other set's program stays on then.
+pub(crate) fn give_back(pins: &PinDir, plan: &Plan) -> Result<()> {
+    if !pins.exists()? {
+        return Ok(());
+    }
+    for (ifindex, hook, pin) in pins.wire_links()? {
+        let owner = plan.guards.iter().find(|guard| guard.ifindex == ifindex);
+        let program = owner.map(|guard| pins.program(wire_program(hook, guard.link)));
+        if let Some(program) = program.filter(|program| program.exists()) {
+            links::update(&pin, &program)?;
+        }
+    }
+    Ok(())
 }
 
 /// Tries the hooks of a plan in their order; the error says what each of them said.
@@ -193,7 +226,9 @@ impl Alive {
         }
         for (ifindex, hook, pin) in pins.wire_links()? {
             let xdp = survey.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
-            if let Some(link) = links::alive(&pin, ifindex, hook, xdp) {
+            let link = links::alive(&pin, ifindex, hook, xdp)
+                .with_context(|| format!("failed to examine {}", pin.display()))?;
+            if let Some(link) = link {
                 alive.guards.insert(ifindex, hook);
                 alive.programs.insert(link.program);
                 if !link.is_first {

@@ -1,8 +1,12 @@
 //! The guards as links: attached by one process, pinned, and found again by the next.
 
 use std::{
-    fs::File,
-    os::fd::{AsFd as _, BorrowedFd},
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::Path,
 };
 
@@ -58,16 +62,21 @@ fn attach(program: &Path, target: Target<'_>, pin: &Path) -> Result<()> {
 /// # Errors
 /// The kernel's refusal; the old program is in place then.
 pub(crate) fn take_over(old: &Path, program: &Path, new: &Path) -> Result<()> {
-    let link = bpf::get(old).with_context(|| format!("failed to open {}", old.display()))?;
+    let link = update(old, program)?;
+    bpf::pin(link.as_fd(), new).with_context(|| format!("failed to pin {}", new.display()))
+}
+
+/// Puts another program behind a pinned link.
+///
+/// # Errors
+/// The kernel's refusal; the old program is in place then.
+pub(crate) fn update(pin: &Path, program: &Path) -> Result<OwnedFd> {
+    let link = bpf::get(pin).with_context(|| format!("failed to open {}", pin.display()))?;
     let program = bpf::get(program)
         .with_context(|| format!("failed to open the program {}", program.display()))?;
     bpf::link_update(link.as_fd(), program.as_fd())
-        .with_context(|| format!("failed to update the link {}", old.display()))?;
-    repin(link.as_fd(), new)
-}
-
-fn repin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    bpf::pin(object, path).with_context(|| format!("failed to pin {}", path.display()))
+        .with_context(|| format!("failed to update the link {}", pin.display()))?;
+    Ok(link)
 }
 
 /// A pinned wire link that guards its interface.
@@ -83,30 +92,60 @@ pub(crate) struct Alive {
 ///
 /// `xdp` is the program that rtnetlink names there: a link follows its interface into another
 /// namespace, and the index may be another interface's here.
-pub(crate) fn alive(pin: &Path, ifindex: u32, hook: Hook, xdp: Option<u32>) -> Option<Alive> {
-    let info = bpf::get(pin)
-        .and_then(|link| bpf::link_info(link.as_fd()))
-        .ok()?;
-    if info.ifindex != ifindex {
-        return None;
-    }
+///
+/// # Errors
+/// The kernel does not say: a guard that holds must not be taken for one that is gone.
+pub(crate) fn alive(
+    pin: &Path,
+    ifindex: u32,
+    hook: Hook,
+    xdp: Option<u32>,
+) -> io::Result<Option<Alive>> {
+    let Some(info) = info(pin)?.filter(|info| info.ifindex == ifindex) else {
+        return Ok(None);
+    };
     let program = info.program;
     let place = match hook {
         Hook::XdpNative | Hook::XdpGeneric => (xdp == Some(program)).then_some(0),
-        Hook::Tcx => bpf::tcx_programs(ifindex)
-            .ok()?
-            .iter()
-            .position(|id| *id == program),
+        Hook::Tcx => match bpf::tcx_programs(ifindex) {
+            Ok(programs) => programs.iter().position(|id| *id == program),
+            // It went away a moment ago.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => None,
+            Err(error) => return Err(error),
+        },
     };
-    Some(Alive {
+    Ok(place.map(|place| Alive {
         program,
-        is_first: place? == 0,
-    })
+        is_first: place == 0,
+    }))
 }
 
 /// Whether the socket guard's link is pinned at a path, and attached.
-pub(crate) fn is_socket_alive(pin: &Path) -> bool {
-    bpf::get(pin)
-        .and_then(|link| bpf::link_info(link.as_fd()))
-        .is_ok_and(|info| info.cgroup != 0)
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn is_socket_alive(pin: &Path) -> Result<bool> {
+    let info = info(pin).with_context(|| format!("failed to examine {}", pin.display()))?;
+    Ok(info.is_some_and(|info| info.cgroup != 0))
+}
+
+/// Whether the socket guard's link is pinned at a path, and attached to this cgroup.
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn is_socket_on(pin: &Path, cgroup: &Path) -> Result<bool> {
+    let what = |path: &Path| format!("failed to examine {}", path.display());
+    // The id of a cgroup is its directory's inode (include/linux/kernfs.h: kernfs_ino).
+    let id = fs::metadata(cgroup).with_context(|| what(cgroup))?.ino();
+    let info = info(pin).with_context(|| what(pin))?;
+    Ok(info.is_some_and(|info| info.cgroup == id))
+}
+
+/// What the kernel says about a pinned link, `None` where nothing is pinned.
+fn info(pin: &Path) -> io::Result<Option<bpf::LinkInfo>> {
+    match bpf::get(pin) {
+        Ok(link) => bpf::link_info(link.as_fd()).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::LazyLock,
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::MapData,
@@ -238,12 +238,24 @@ pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a pinned map has the shape that this build's object gives it: type, sizes of key
-/// and value, entries and flags. aya reuses a pinned map whatever it is.
+/// Checks that a pinned map has the shape that this build's object gives it. aya reuses a pinned
+/// map whatever it is.
 ///
 /// # Errors
 /// It has another shape.
 pub(crate) fn check_shape(name: &str, map: &MapData) -> Result<()> {
+    match misshapen(name, map)? {
+        None => Ok(()),
+        Some(why) => Err(anyhow!(why)),
+    }
+}
+
+/// How a pinned map differs from what this build's object makes it: in type, sizes of key and
+/// value, entries or flags.
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn misshapen(name: &str, map: &MapData) -> Result<Option<String>> {
     static EXPECTED: LazyLock<Option<aya_obj::Object>> =
         LazyLock::new(|| aya_obj::Object::parse(OBJECT).ok());
     let expected = EXPECTED
@@ -266,12 +278,12 @@ pub(crate) fn check_shape(name: &str, map: &MapData) -> Result<()> {
         expected.max_entries(),
         expected.map_flags(),
     ];
-    ensure!(
-        has == wants,
-        "the map {name} has another shape (type, key, value, entries, flags): {has:?}, and not \
-         {wants:?}"
-    );
-    Ok(())
+    Ok((has != wants).then(|| {
+        format!(
+            "the map {name} has another shape (type, key, value, entries, flags): {has:?}, and \
+             not {wants:?}"
+        )
+    }))
 }
 
 /// An error with its causes in one line: aya's own messages leave the cause to `source()`.

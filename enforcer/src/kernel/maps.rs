@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    fmt,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
@@ -25,7 +26,7 @@ use super::{
     bank,
     batch::{Hash, PerCpu},
     failpoint::{self, Call, layout, through},
-    load::check_shape,
+    load::{check_shape, misshapen},
     pins::PinDir,
 };
 use crate::policy::{Slots, Tables};
@@ -38,6 +39,27 @@ pub(super) struct Raw<T>(pub(super) T);
 // SAFETY: arrays of integers.
 unsafe impl aya::Pod for Raw<Cells> {}
 
+/// Pins that another version made, or that are not whole.
+#[derive(Debug)]
+pub(crate) struct OtherLayout {
+    path: PathBuf,
+    why: String,
+}
+
+impl fmt::Display for OtherLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, why) = (self.path.display(), &self.why);
+        write!(
+            f,
+            "the pins in {path} are not of this version's layout ({}): {why}: run `enforcer up` to \
+             replace them",
+            layout()
+        )
+    }
+}
+
+impl std::error::Error for OtherLayout {}
+
 /// The maps that are pinned in a directory.
 pub(crate) struct Maps {
     pub(super) state: Mapped<State>,
@@ -48,7 +70,8 @@ pub(crate) struct Maps {
     pub(super) rules: Mapped<RuleEntry>,
     pub(super) interfaces: Mapped<InterfaceEntry>,
     pub(super) prefixes: Hash<PrefixKey, PeerSet>,
-    reserved: Mapped<PortBits>,
+    /// The ports that were added to `ip_local_reserved_ports`.
+    pub(crate) reserved: Reserved,
     counters: PerCpuArray<MapData, Raw<Cells>>,
     slots: PerCpu,
     bypassed: PerCpuHashMap<MapData, u32, u64>,
@@ -58,21 +81,24 @@ impl Maps {
     /// Opens the maps of a directory.
     ///
     /// # Errors
-    /// One is missing, or of another layout than this version's.
+    /// [`OtherLayout`] if one is missing, or is not as this version makes it; or the kernel's
+    /// refusal.
     pub(crate) fn open(pins: &PinDir) -> Result<Self> {
-        let foreign = || {
-            format!(
-                "the pins in {} are not of this version's layout ({}): run \
-                 `enforcer up` to replace them",
-                pins.path().display(),
-                layout()
-            )
+        let foreign = |why: String| OtherLayout {
+            path: pins.path().to_owned(),
+            why,
         };
         let map = |name| -> Result<MapData> {
-            let map = open(&pins.map(name))
+            let pin = pins.map(name);
+            if !pin.try_exists()? {
+                return Err(foreign(format!("there is no map {name}")).into());
+            }
+            let map = open(&pin)
                 .with_context(|| format!("failed to open the map {name} (CAP_BPF is needed)"))?;
-            check_shape(name, &map).with_context(foreign)?;
-            Ok(map)
+            match misshapen(name, &map)? {
+                None => Ok(map),
+                Some(why) => Err(foreign(why).into()),
+            }
         };
         let state = mapped(&map("STATE")?, "STATE", 1)?;
         let counters = map("COUNTERS")?;
@@ -84,7 +110,7 @@ impl Maps {
             peers: mapped(&map("PEERS")?, "PEERS", PEER_ENTRIES)?,
             rules: mapped(&map("RULES")?, "RULES", RULE_ENTRIES)?,
             interfaces: mapped(&map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
-            reserved: mapped(&map("RESERVED")?, "RESERVED", 1)?,
+            reserved: Reserved(mapped(&map("RESERVED")?, "RESERVED", 1)?),
             prefixes: Hash::new(&map("PREFIXES")?, "PREFIXES")?,
             slots: PerCpu::new(&counters, "COUNTERS", size_of::<Cells>())?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(counters))?,
@@ -92,7 +118,9 @@ impl Maps {
         };
         // 0 is what a new map holds, before its first policy.
         let pinned = maps.state().layout;
-        ensure!(pinned == layout() || pinned == 0, foreign());
+        if pinned != layout() && pinned != 0 {
+            return Err(foreign(format!("their layout is {pinned}")).into());
+        }
         Ok(maps)
     }
 
@@ -193,24 +221,6 @@ impl Maps {
             .collect())
     }
 
-    /// The ports that were added to `ip_local_reserved_ports`.
-    pub(crate) fn reserved(&self) -> BTreeSet<u16> {
-        let bits = self.reserved.get(0);
-        (0..=u16::MAX)
-            .filter(|&port| bits[usize::from(port / 64)] >> (port % 64) & 1 == 1)
-            .collect()
-    }
-
-    /// Remembers the ports that were added to `ip_local_reserved_ports`.
-    pub(crate) fn remember_reserved(&self, ports: &BTreeSet<u16>) {
-        let mut bits = [0u64; 1024];
-        for port in ports {
-            bits[usize::from(port / 64)] |= 1 << (port % 64);
-        }
-        self.reserved.set(0, bits);
-        failpoint::stored(Call::Remember);
-    }
-
     /// Counts drops of the socket guard on exactly these interfaces from now on, by ifindex.
     ///
     /// # Errors
@@ -245,6 +255,45 @@ impl Maps {
         let entry = self.ports.get(port_index(protocol, port) as usize);
         let binding = Binding::from_bits(entry[bank as usize]);
         (binding.slot != NO_PORT).then_some(binding)
+    }
+}
+
+/// The map of the ports that were added to `ip_local_reserved_ports`.
+pub(crate) struct Reserved(Mapped<PortBits>);
+
+impl Reserved {
+    /// That of a directory of any layout; `None` if there is none of today's shape.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn of(pins: &PinDir) -> Result<Option<Self>> {
+        let pin = pins.map("RESERVED");
+        if !pin.try_exists()? {
+            return Ok(None);
+        }
+        let map = open(&pin).context("failed to open the map RESERVED")?;
+        match misshapen("RESERVED", &map)? {
+            None => Ok(Some(Self(mapped(&map, "RESERVED", 1)?))),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// The ports.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        let bits = self.0.get(0);
+        (0..=u16::MAX)
+            .filter(|&port| bits[usize::from(port / 64)] >> (port % 64) & 1 == 1)
+            .collect()
+    }
+
+    /// Other ports from now on.
+    pub(crate) fn remember(&self, ports: &BTreeSet<u16>) {
+        let mut bits = [0u64; 1024];
+        for port in ports {
+            bits[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        self.0.set(0, bits);
+        failpoint::stored(Call::Remember);
     }
 }
 

@@ -154,14 +154,6 @@ impl PinDir {
         Ok(links)
     }
 
-    /// Whether nothing is pinned in it.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub(crate) fn is_empty(&self) -> Result<bool> {
-        Ok(self.names()?.is_empty())
-    }
-
     /// Whether a link is pinned in it.
     ///
     /// # Errors
@@ -189,20 +181,55 @@ impl PinDir {
     /// The kernel's refusal: nothing has changed.
     pub(crate) fn replace_with(&self, staging: &Self) -> Result<()> {
         // Not onto a directory that is not empty: the two change places.
-        let flags = match self.exists()? {
-            true => RenameFlags::EXCHANGE,
-            false => RenameFlags::NOREPLACE,
-        };
+        self.rename(
+            staging,
+            match self.exists()? {
+                true => RenameFlags::EXCHANGE,
+                false => RenameFlags::NOREPLACE,
+            },
+        )
+    }
+
+    /// Makes this the name of the directory that was `from`, in one step.
+    ///
+    /// # Errors
+    /// There is a directory of this name, or the kernel's refusal: nothing has changed.
+    pub(crate) fn rename_from(&self, from: &Self) -> Result<()> {
+        self.rename(from, RenameFlags::NOREPLACE)
+    }
+
+    fn rename(&self, from: &Self, flags: RenameFlags) -> Result<()> {
         through(Call::Rename, || {
-            renameat_with(CWD, &staging.path, CWD, &self.path, flags).map_err(io::Error::from)
+            renameat_with(CWD, &from.path, CWD, &self.path, flags).map_err(io::Error::from)
         })
         .with_context(|| {
             format!(
                 "failed to rename {} to {}",
-                staging.path.display(),
+                from.path.display(),
                 self.path.display()
             )
         })
+    }
+
+    /// Checks that nothing but pins of the loader is in it.
+    ///
+    /// # Errors
+    /// Something else is, or it cannot be told.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.own_names().map(drop)
+    }
+
+    /// Detaches every guard that is pinned here and nowhere else.
+    ///
+    /// # Errors
+    /// It is not a pin directory, and nothing is removed; or something in it cannot be.
+    pub(crate) fn remove_links(&self) -> Result<()> {
+        let names = self.own_names()?;
+        for name in names.iter().filter(|name| name.starts_with(LINK)) {
+            let path = self.path.join(name);
+            bpf::detach(&path).with_context(|| format!("failed to unpin {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Removes the directory and every pin in it; what is pinned nowhere else is detached.
@@ -215,7 +242,21 @@ impl PinDir {
         if !self.exists()? {
             return Ok(());
         }
-        let mut names = self.names()?;
+        self.remove_links()?;
+        let mut names = self.own_names()?;
+        names.sort_by_key(|name| name == MAPS[0]);
+        for name in names {
+            let path = self.path.join(&name);
+            through(Call::Unpin, || fs::remove_file(&path))
+                .with_context(|| format!("failed to unpin {}", path.display()))?;
+        }
+        through(Call::RemoveDirectory, || fs::remove_dir(&self.path))
+            .with_context(|| format!("failed to remove {}", self.path.display()))
+    }
+
+    /// What is in the directory, if all of it is the loader's.
+    fn own_names(&self) -> Result<Vec<String>> {
+        let names = self.names()?;
         let is_ours = |name: &String| {
             name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&&**name)
         };
@@ -230,17 +271,7 @@ impl PinDir {
             "{} is not on a bpffs",
             self.path.display()
         );
-        names.sort_by_key(|name| (!name.starts_with(LINK), name == MAPS[0]));
-        for name in names {
-            let path = self.path.join(&name);
-            let removed = match name.starts_with(LINK) {
-                true => bpf::detach(&path),
-                false => through(Call::Unpin, || fs::remove_file(&path)),
-            };
-            removed.with_context(|| format!("failed to unpin {}", path.display()))?;
-        }
-        through(Call::RemoveDirectory, || fs::remove_dir(&self.path))
-            .with_context(|| format!("failed to remove {}", self.path.display()))
+        Ok(names)
     }
 }
 
