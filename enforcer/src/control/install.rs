@@ -159,12 +159,8 @@ impl New<'_> {
             maps.describe(netns_cookie, flags);
             maps.switch_to(&self.tables(&maps, flags, &Alive::default())?)?;
         }
-        let before = Alive::find(&self.place.pins, self.survey)?;
-        let rule = |name: &str| Rule::of(self.registry, name);
-        let plan = plan_in_force(self.survey, flags, rule, &before);
-        let tolerated = plan_tolerated(self.survey, flags, rule, &before);
-        let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
         if let Some(program) = socket {
+            // First: alone it holds on every interface, as long as wire guards are missing.
             let (old, new) = (self.place.pins.socket_link(), self.staging.socket_link());
             if adopt && links::is_socket_on(&old, self.cgroup)? {
                 links::take_over(&old, &program, &new)?;
@@ -173,6 +169,11 @@ impl New<'_> {
                 links::attach_socket(&program, self.cgroup, &new)?;
             }
         }
+        let before = Alive::find(&self.place.pins, self.survey)?;
+        let rule = |name: &str| Rule::of(self.registry, name);
+        let plan = plan_in_force(self.survey, flags, rule, &before);
+        let tolerated = plan_tolerated(self.survey, flags, rule, &before);
+        let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
         maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
         // Last, where the maps are those in force: whatever failed until here has changed nothing.
         // And again where they are new, now that it is known which hooks were to be had.

@@ -123,10 +123,18 @@ impl Place {
         }
     }
 
+    /// Whether there are guards beside the pins: a command's that is at work, or was interrupted.
+    fn has_guards_beside(&self) -> Result<bool> {
+        self.pins.staging().has_links()
+    }
+
     /// Whether an interrupted command left guards beside the pins.
     pub(crate) fn is_interrupted(&self) -> Result<bool> {
-        let staging = self.pins.staging();
-        Ok(staging.exists()? && staging.has_links()?)
+        Ok(
+            self.has_guards_beside()?
+                && !Lock::is_taken(&self.pins)?
+                && self.has_guards_beside()?,
+        )
     }
 
     /// Whose pins these are, whatever their layout.

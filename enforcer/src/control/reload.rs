@@ -1,6 +1,6 @@
 //! `reload`: another registry, at once and as a whole.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::layout::State;
 
 use super::{
@@ -45,6 +45,12 @@ pub async fn reload(
     let Some(mut maps) = place.maps()? else {
         return Ok(None);
     };
+    // Guards beside these may judge by maps of their own, which a reload would not reach.
+    ensure!(
+        !place.has_guards_beside()?,
+        "an earlier command was interrupted, and guards that it made may hold: run `enforcer up`, \
+         which puts the registry in force as well"
+    );
     // Under the lock: what another command has just attached must not look like a stranger.
     let survey = &survey_for(registry).await?;
     let state = maps.state();

@@ -1,9 +1,9 @@
 //! Failpoints: two at each call that changes something or asks the kernel.
 //!
 //! With the feature `failpoints`, which the shipped binary is built without, the environment says
-//! what happens at the `N`th call: `ENFORCER_FAILPOINT=N:fail` lets it fail before it is made, and
-//! `N:abort` ends the process after it succeeded; `list` names every call on stderr. The layout
-//! that the binary takes for its own can be chosen too, so that two builds disagree about it.
+//! what happens: `ENFORCER_FAILPOINT=N:fail` lets the `N`th call fail before it is made, `N:abort`
+//! ends the process after the `N`th change succeeded, and `list` names every call on stderr. The
+//! layout that the binary takes for its own can be chosen too, so that two builds disagree on it.
 
 use std::fmt;
 
@@ -92,6 +92,32 @@ mod armed {
 }
 
 #[cfg(feature = "failpoints")]
+impl Call {
+    /// Whether the kernel or the pins are others afterwards. To end after a call that only asks
+    /// would be to end after the change before it.
+    fn changes(self) -> bool {
+        use super::bpf::Command;
+        match self {
+            Self::Bpf(command) => !matches!(
+                command,
+                Command::ObjectGet
+                    | Command::ObjectInfo
+                    | Command::ProgramQuery
+                    | Command::MapLookupBatch
+            ),
+            Self::OpenMap
+            | Self::MapInfo
+            | Self::MapMemory
+            | Self::Lock
+            | Self::WaitForReaders
+            | Self::ReadReserved
+            | Self::Netlink => false,
+            _ => true,
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
 mod armed {
     use std::{
         env, io, process,
@@ -123,21 +149,21 @@ mod armed {
         armed.unwrap_or_else(|| panic!("ENFORCER_FAILPOINT={word} is not N:fail, N:abort or list"))
     });
 
-    /// Calls so far.
-    static CALLS: AtomicU32 = AtomicU32::new(0);
+    /// Calls, or changes, so far.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
 
-    /// Counts a call; says so if it is the one, or if all are listed.
-    fn number(call: Call) -> u32 {
-        let number = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
-        let tell = match *ARMED {
-            Armed::Nothing => false,
-            Armed::List => true,
-            Armed::Fail(which) | Armed::Abort(which) => which == number,
+    /// Whether a call is the one that the environment names; says so, or if all are listed.
+    fn is_struck(call: Call) -> bool {
+        let counts = call.changes() || !matches!(*ARMED, Armed::Abort(_));
+        let number = COUNT.fetch_add(u32::from(counts), Ordering::Relaxed) + 1;
+        let struck = match *ARMED {
+            Armed::Nothing | Armed::List => false,
+            Armed::Fail(which) | Armed::Abort(which) => counts && which == number,
         };
-        if tell {
+        if struck || *ARMED == Armed::List {
             eprintln!("failpoint {number} {call}");
         }
-        number
+        struck
     }
 
     /// Makes a call, unless it is to fail.
@@ -145,12 +171,12 @@ mod armed {
         call: Call,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let number = number(call);
-        if *ARMED == Armed::Fail(number) {
+        let struck = is_struck(call);
+        if struck && matches!(*ARMED, Armed::Fail(_)) {
             return Err(io::Error::from_raw_os_error(libc::EIO).into());
         }
         let made = make()?;
-        if *ARMED == Armed::Abort(number) {
+        if struck {
             process::abort();
         }
         Ok(made)
@@ -158,8 +184,7 @@ mod armed {
 
     /// After a store to memory, which cannot fail.
     pub(crate) fn stored(call: Call) {
-        let number = number(call);
-        if *ARMED == Armed::Abort(number) {
+        if is_struck(call) && matches!(*ARMED, Armed::Abort(_)) {
             process::abort();
         }
     }

@@ -5,7 +5,7 @@
 //! turns. The link of an interface is named by its ifindex, since names of interfaces change.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -164,8 +164,12 @@ impl PinDir {
 
     fn names(&self) -> Result<Vec<String>> {
         let what = || format!("failed to read the pin directory {}", self.path.display());
-        fs::read_dir(&self.path)
-            .with_context(what)?
+        let entries = match fs::read_dir(&self.path) {
+            // Another process renamed or removed it a moment ago.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.with_context(what)?,
+        };
+        entries
             .map(|entry| {
                 let name = entry.with_context(what)?.file_name();
                 Ok(name.to_string_lossy().into_owned())
@@ -224,7 +228,9 @@ impl PinDir {
     /// # Errors
     /// It is not a pin directory, and nothing is removed; or something in it cannot be.
     pub(crate) fn remove_links(&self) -> Result<()> {
-        let names = self.own_names()?;
+        let mut names = self.own_names()?;
+        // The socket guard last: alone it holds on every interface.
+        names.sort_by_key(|name| name == SOCKET_LINK);
         for name in names.iter().filter(|name| name.starts_with(LINK)) {
             let path = self.path.join(name);
             bpf::detach(&path).with_context(|| format!("failed to unpin {}", path.display()))?;
@@ -288,6 +294,20 @@ fn hook_of(name: &str) -> Option<Hook> {
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, never read")] File);
 
 impl Lock {
+    /// Whether a process has it at this moment.
+    ///
+    /// # Errors
+    /// The parent directory cannot be opened or locked.
+    pub(crate) fn is_taken(pins: &PinDir) -> Result<bool> {
+        let parent = pins.parent();
+        let what = || format!("failed to look at the lock of {}", parent.display());
+        match File::open(parent).with_context(what)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error).with_context(what),
+        }
+    }
+
     /// Waits for the turn of this process.
     ///
     /// # Errors
