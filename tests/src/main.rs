@@ -68,6 +68,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let enforcer = find_enforcer(run.binary.enforcer)?;
             let mut all = test_run::trials();
             all.extend(scenarios::trials(&enforcer));
+            all.extend(scenarios::faulty_trials(&enforcer));
             Ok(trials(run.trials, all)?.exit_code())
         }
         Command::Controls(arguments) => Ok(trials(arguments, scenarios::controls())?.exit_code()),

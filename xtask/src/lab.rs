@@ -28,6 +28,10 @@ impl Lab {
         let programs = setup::provide_lab_programs()?;
         let packages = ["--package", "enforcer", "--package", "enforcer-tests"];
         process::run(workspace.cargo(["build", "--release"]).args(packages))?;
+        // By itself: cargo would give the feature to what is shipped as well.
+        let faulty = ["--features", "failpoints", "--bin", "enforcer-failpoints"];
+        let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer"]);
+        process::run(cargo.args(faulty))?;
         Ok(Self {
             program: workspace.release_binary("enforcer-tests"),
             enforcer: workspace.release_binary("enforcer"),

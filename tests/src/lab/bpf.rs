@@ -14,6 +14,8 @@ use anyhow::{Context, Result};
 use super::netns::Netns;
 
 const PROG_LOAD: c_long = 5;
+const OBJ_GET: c_long = 7;
+const OBJ_GET_INFO: c_long = 15;
 const PROG_QUERY: c_long = 16;
 const LINK_CREATE: c_long = 28;
 
@@ -117,6 +119,26 @@ pub fn programs_on_cgroup(cgroup: &Path) -> io::Result<u32> {
     programs_on(target, Hook::Cgroup)
 }
 
+/// What is pinned at a path: its kind, its id, and for a link the id of the program behind it.
+///
+/// All three kinds of `struct bpf_*_info` begin with type and id.
+pub fn pinned(path: &Path) -> io::Result<[u32; 3]> {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attributes = Pinned {
+        path: path.as_ptr() as u64,
+        ..Pinned::default()
+    };
+    let object = bpf(OBJ_GET, &mut attributes).and_then(owned)?;
+    let mut head = [0u32; 3];
+    let mut attributes = Info {
+        object: u32::try_from(object.as_raw_fd()).map_err(io::Error::other)?,
+        length: u32::try_from(size_of_val(&head)).map_err(io::Error::other)?,
+        info: head.as_mut_ptr() as u64,
+    };
+    bpf(OBJ_GET_INFO, &mut attributes)?;
+    Ok(head)
+}
+
 fn link(hook: Hook, number: i32, target: u32) -> io::Result<OwnedFd> {
     let program = load(hook, number)?;
     let mut attributes = Link {
@@ -195,6 +217,23 @@ struct Link {
     expected_revision: u64,
 }
 
+/// The part of `union bpf_attr` that BPF_OBJ_GET reads.
+#[derive(Default)]
+#[repr(C)]
+struct Pinned {
+    path: u64,
+    object: u32,
+    flags: u32,
+}
+
+/// The part of `union bpf_attr` that BPF_OBJ_GET_INFO_BY_FD reads and writes.
+#[repr(C)]
+struct Info {
+    object: u32,
+    length: u32,
+    info: u64,
+}
+
 /// The part of `union bpf_attr` that BPF_PROG_QUERY reads and writes.
 #[derive(Default)]
 #[repr(C)]
@@ -217,6 +256,8 @@ trait Attributes {}
 impl Attributes for Load {}
 impl Attributes for Link {}
 impl Attributes for Query {}
+impl Attributes for Pinned {}
+impl Attributes for Info {}
 
 fn bpf<T: Attributes>(command: c_long, attributes: &mut T) -> io::Result<RawFd> {
     let size = size_of::<T>();

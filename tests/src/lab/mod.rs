@@ -13,6 +13,7 @@ pub mod redis;
 pub mod report;
 pub mod server;
 pub mod session;
+pub mod syscalls;
 pub mod topology;
 pub mod transport;
 pub mod wire;

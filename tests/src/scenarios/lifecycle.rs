@@ -18,7 +18,7 @@ use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
 use super::shot::{Shot, shoot};
 
-const PORT: Port<'static> = Port("tcp", 9200);
+pub(super) const PORT: Port<'static> = Port("tcp", 9200);
 /// Flooding SYNs come from these ports, and from no others.
 const FLOOD_PORTS: std::ops::Range<u16> = 40_000..48_000;
 
@@ -54,15 +54,16 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
 }
 
 /// A service, a flood of SYNs at it, and an eye that sees every SYN-ACK that comes back.
-struct Flood {
+pub(super) struct Flood {
     stop: AtomicBool,
     sent: AtomicU64,
     accepted: AtomicU64,
 }
 
 impl Flood {
-    /// Floods for as long as `during` takes; nothing may come through.
-    fn during(lab: &Lab, during: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+    /// Floods for as long as `during` takes; nothing may come through. Returns how many SYNs were
+    /// sent.
+    pub(super) fn during(lab: &Lab, during: impl FnOnce(&Self) -> Result<()>) -> Result<u64> {
         let flood = Self {
             stop: AtomicBool::new(false),
             sent: AtomicU64::new(0),
@@ -85,7 +86,12 @@ impl Flood {
         outcome?;
         let accepted = flood.accepted.load(Ordering::SeqCst);
         ensure!(accepted == 0, "{accepted} SYNs of the flood were accepted");
-        Ok(())
+        Ok(flood.sent())
+    }
+
+    /// How many SYNs were sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
     }
 
     /// About two thousand a second, and never for longer than a minute.
@@ -123,15 +129,15 @@ impl Flood {
     }
 
     /// Waits until this many more SYNs are out.
-    fn go_on_for(&self, more: u64) -> Result<()> {
-        let goal = self.sent.load(Ordering::SeqCst) + more;
-        let reached = || (self.sent.load(Ordering::SeqCst) >= goal).then_some(());
+    pub(super) fn go_on_for(&self, more: u64) -> Result<()> {
+        let goal = self.sent() + more;
+        let reached = || (self.sent() >= goal).then_some(());
         crate::lab::command::eventually(SETTLE * 2, reached).context("the flood dried up")
     }
 }
 
 /// The control: without the enforcer a SYN like the flood's is accepted.
-fn flooded_service(rig: &Rig<'_>) -> Result<Server> {
+pub(super) fn flooded_service(rig: &Rig<'_>) -> Result<Server> {
     let server = Server::start(
         &rig.lab.host,
         Transport::Tcp,

@@ -4,12 +4,15 @@ mod adversary;
 pub mod attack;
 pub mod attacks;
 mod cli;
+mod faults;
 mod keys;
+mod kills;
 mod legitimate;
 mod lifecycle;
 mod neighbours;
 pub mod runner;
 pub mod shot;
+mod upgrade;
 
 use std::path::Path;
 
@@ -34,6 +37,14 @@ pub fn trials(binary: &Path) -> Vec<Trial> {
     trials.extend(cli::trials(binary));
     trials.extend(keys::trials(binary));
     trials.extend(adversary::trials(binary));
+    trials.extend(kills::trials(binary));
+    trials
+}
+
+/// Scenarios with the build that has failpoints, which are many: for the host's kernel alone.
+pub fn faulty_trials(binary: &Path) -> Vec<Trial> {
+    let mut trials = faults::trials(binary);
+    trials.extend(upgrade::trials(binary));
     trials
 }
 

@@ -1,0 +1,123 @@
+//! What an adversary who wants one packet through during a crash would wait for.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::command::{eventually, finish};
+use crate::lab::enforcer::SETTLE;
+
+use super::super::runner::{Rig, trial};
+use super::MOST;
+use super::world::{self, Policy, World, faulty};
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial(
+            "faults::a_guard_goes_after_the_policy_that_wants_it",
+            binary,
+            last_guard,
+        ),
+        trial(
+            "faults::maps_that_nobody_owns_are_cleared_away",
+            binary,
+            unowned,
+        ),
+        trial(
+            "faults::a_reload_does_not_pass_by_guards_of_another_set",
+            binary,
+            passed_by,
+        ),
+    ]
+}
+
+/// A reload takes a guard off. As long as the old policy is in force, that wants it, it is there.
+fn last_guard(rig: &Rig<'_>) -> Result<()> {
+    let world = World::new(rig)?;
+    let faulty = faulty(rig)?;
+    world.set_up(Policy::Old)?;
+    let without = format!(
+        "{}[interfaces.eth0]\nside = \"inside\"\n",
+        Policy::Old.registry()
+    );
+    for number in 1..MOST {
+        let (_, before) = rig.enforcer.status()?;
+        rig.enforcer.registry(&without)?;
+        let mut reload = faulty.command(&["reload"])?;
+        reload.env("ENFORCER_FAILPOINT", format!("{number}:abort"));
+        let said = finish(reload, "")?;
+        let (_, after) = rig.enforcer.status()?;
+        let guarded = after
+            .guards
+            .iter()
+            .any(|guard| guard.interface.as_deref() == Some("eth0"));
+        ensure!(
+            guarded || after.generation > before.generation,
+            "the guard went before the policy: {after:?}\n{said}"
+        );
+        // The socket guard holds all the while.
+        let policy = world.policy()?;
+        ensure!(policy == Policy::Old, "{policy:?} is in force\n{said}");
+        if !said.stderr.contains("failpoint") {
+            ensure!(!guarded && number > 5, "{number} changes, and {after:?}");
+            return Ok(());
+        }
+        world.set_up(Policy::Old)?;
+    }
+    bail!("`reload` has no end")
+}
+
+/// Killed while its maps were made, an `up` leaves some that do not say whose they are.
+fn unowned(rig: &Rig<'_>) -> Result<()> {
+    let world = World::new(rig)?;
+    for then in ["up", "down"] {
+        world.set_up(Policy::New)?;
+        let (pins, beside) = (rig.lab.pin_dir(), world.staging()?);
+        std::fs::rename(&pins, &beside)?;
+        for entry in std::fs::read_dir(&beside)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("link_") || name == "STATE" {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        rig.lab.host.sysctl(world::RESERVED, world::ADMINS)?;
+        // The kernel lets go of an unpinned link in its own time.
+        eventually(SETTLE, || {
+            (world.policy().ok()? == Policy::Off).then_some(())
+        })
+        .context("the guards are gone with their pins")?;
+        rig.enforcer.expect(&[then], 0)?;
+        world.set_up(Policy::Off)?;
+    }
+    Ok(())
+}
+
+/// Cut short after the wire guards were taken over, an `up` to another layout leaves them with maps
+/// that the old build's `reload` does not fill: it must not say that its policy is in force.
+fn passed_by(rig: &Rig<'_>) -> Result<()> {
+    let world = World::new(rig)?;
+    let faulty = faulty(rig)?;
+    for number in 1..MOST {
+        world.set_up(Policy::Old)?;
+        world.registry(Policy::Old)?;
+        let mut up = faulty.command(&["up"])?;
+        up.env("ENFORCER_LAYOUT", "2")
+            .env("ENFORCER_FAILPOINT", format!("{number}:abort"));
+        let said = finish(up, "")?.stderr;
+        if !said.contains(" bpf LinkUpdate") {
+            ensure!(said.contains("failpoint"), "no link was updated: {said}");
+            continue;
+        }
+        world.registry(Policy::New)?;
+        let (code, status) = rig.enforcer.status()?;
+        ensure!(code == Some(3), "guards of two sets judge, but {status:?}");
+        rig.enforcer.expect(&["reload"], 1)?;
+        world.expect_one_of(&[Policy::Old])?;
+        rig.enforcer.expect(&["up"], 0)?;
+        world.expect_whole(Policy::New)?;
+        return world.set_up(Policy::Off);
+    }
+    bail!("`up` has no end")
+}

@@ -1,0 +1,232 @@
+//! Every call of every command that changes something fails once, and once it is the last of its
+//! process: the policy is the old one or the new one, never open, and the next command repairs it.
+
+mod calls;
+mod crashes;
+mod world;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::Enforcer;
+use crate::lab::command::{Daemon, finish};
+
+use super::runner::{Rig, trial};
+pub(super) use world::{Policy, World, faulty};
+
+/// More than any command has.
+const MOST: usize = 2000;
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    let case = |name: &str, case: Case| trial(name, binary, move |rig| enumerate(rig, &case));
+    let mut trials = vec![
+        trial(
+            "faults::every_command_makes_few_bpf_calls",
+            binary,
+            calls::few_calls,
+        ),
+        case(
+            "faults::up_from_nothing",
+            Case {
+                base: Policy::Off,
+                fine: &[Policy::Off, Policy::New],
+                ..Case::of("up")
+            },
+        ),
+        case("faults::up_over_an_older_set", Case::of("up")),
+        case(
+            "faults::up_over_another_layout",
+            Case {
+                layout: Some("2"),
+                fine: &[Policy::Old, Policy::New, Policy::Both],
+                ..Case::of("up")
+            },
+        ),
+        case("faults::reload", Case::of("reload")),
+        case(
+            "faults::down",
+            Case {
+                fine: &[Policy::Old, Policy::Off],
+                ..Case::of("down")
+            },
+        ),
+        case(
+            "faults::run_from_nothing",
+            Case {
+                base: Policy::Off,
+                fine: &[Policy::Off, Policy::New, Policy::Embedded],
+                ..Case::of("run")
+            },
+        ),
+    ];
+    trials.extend(crashes::trials(binary));
+    trials
+}
+
+/// A command, and where it begins.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    command: &'static str,
+    /// What is in force before; the registry file says [`Policy::New`].
+    base: Policy,
+    /// The layout of what is in force before, if it is not today's.
+    layout: Option<&'static str>,
+    /// What may be in force afterwards.
+    fine: &'static [Policy],
+}
+
+impl Case {
+    /// A command over pins of today's layout.
+    const fn of(command: &'static str) -> Self {
+        Self {
+            command,
+            base: Policy::Old,
+            layout: None,
+            fine: &[Policy::Old, Policy::New],
+        }
+    }
+
+    fn set_base(&self, world: &World<'_>, faulty: &Enforcer<'_>) -> Result<()> {
+        let Some(layout) = self.layout else {
+            return world.set_up(self.base);
+        };
+        world.registry(self.base)?;
+        let mut command = faulty.command(&["up"])?;
+        command.env("ENFORCER_LAYOUT", layout);
+        let finished = finish(command, "")?;
+        ensure!(finished.code == Some(0), "{finished}");
+        let seen = world.policy()?;
+        ensure!(
+            seen == self.base,
+            "expected {:?}, but saw {seen:?}",
+            self.base
+        );
+        Ok(())
+    }
+}
+
+fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
+    let world = World::new(rig)?;
+    let faulty = faulty(rig)?;
+    case.set_base(&world, &faulty)?;
+    for way in ["fail", "abort"] {
+        let mut struck = Vec::new();
+        while let Some(call) = strike(&world, &faulty, case, struck.len() + 1, way)? {
+            struck.push(call);
+            ensure!(struck.len() < MOST, "`{}` has no end", case.command);
+        }
+        // The last run went through.
+        ensure!(
+            struck.len() >= 5,
+            "`{}` has but these failpoints: {struck:?}",
+            case.command
+        );
+        case.set_base(&world, &faulty)?;
+        eprintln!(
+            "`{}` over {:?}: {} to {way}",
+            case.command,
+            case.base,
+            struck.len()
+        );
+    }
+    Ok(())
+}
+
+/// One fault. Returns the call that it struck, `None` if there were not so many; the base is in
+/// force again then, unless there were not.
+fn strike(
+    world: &World<'_>,
+    faulty: &Enforcer<'_>,
+    case: &Case,
+    number: usize,
+    way: &str,
+) -> Result<Option<String>> {
+    let before = world.snapshot()?;
+    world.registry(Policy::New)?;
+    let mut command = faulty.command(&[case.command])?;
+    command.env("ENFORCER_FAILPOINT", format!("{number}:{way}"));
+    let said = match case.command {
+        "run" => start(world, command)?,
+        _ => finish(command, "")?.to_string(),
+    };
+    let marker = format!("failpoint {number} ");
+    let Some(call) = said.lines().find_map(|line| {
+        let (_, call) = line.split_once(&marker)?;
+        Some(call.trim().to_owned())
+    }) else {
+        return Ok(None);
+    };
+    settle(world, faulty, case, &before, number.is_multiple_of(2))
+        .with_context(|| format!("`{}`, {way} {number} ({call}):\n{said}", case.command))?;
+    Ok(Some(call))
+}
+
+/// The policy after a fault, and the base again.
+fn settle(
+    world: &World<'_>,
+    faulty: &Enforcer<'_>,
+    case: &Case,
+    before: &world::Snapshot,
+    with_up: bool,
+) -> Result<()> {
+    let policy = world.expect_one_of(case.fine)?;
+    if world.snapshot()? == *before {
+        // As if it had never been called.
+        ensure!(
+            policy == case.base,
+            "nothing changed, but {policy:?} is in force"
+        );
+        return Ok(());
+    }
+    if policy == Policy::New && world.expect_whole(policy).is_ok() {
+        // Nothing is to be repaired.
+        return match case.layout {
+            None => world.change_to(case.base),
+            Some(_) => case.set_base(world, faulty),
+        };
+    }
+    let repaired = match (with_up, case.base) {
+        (true, Policy::Off) => world.set_up(Policy::New),
+        (true, base) => world.set_up(base),
+        (false, _) => world.set_up(Policy::Off),
+    };
+    repaired.context("the next command did not repair it")?;
+    match (with_up, case.layout) {
+        (true, None) if case.base != Policy::Off => Ok(()),
+        _ => case.set_base(world, faulty),
+    }
+}
+
+/// Starts `run` and waits until it is READY or has ended; returns what it said.
+fn start(world: &World<'_>, mut command: Command) -> Result<String> {
+    let path = world.rig.lab.scratch().join("notify-faults");
+    let _ = std::fs::remove_file(&path);
+    let socket = UnixDatagram::bind(&path).context("failed to make the notify socket")?;
+    socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+    let log = world.rig.lab.scratch().join("run-faults.log");
+    let file = std::fs::File::create(&log)?;
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
+    let mut run = Daemon::spawn(command)?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let ready = socket.recv(&mut [0; 4096]).is_ok();
+        if ready || run.wait(Duration::ZERO)?.is_some() {
+            break;
+        }
+        if Instant::now() > deadline {
+            bail!("`run` neither ended nor said READY");
+        }
+    }
+    // A life that was not struck down ends here: the guards outlive it.
+    drop(run);
+    Ok(std::fs::read_to_string(&log)?)
+}

@@ -1,0 +1,94 @@
+//! SIGKILL at moments drawn at random, of the binary that is shipped.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use libtest_mimic::Trial;
+
+use crate::lab::command::Daemon;
+
+use super::faults::{Policy, World};
+use super::runner::{Rig, trial};
+
+/// Kills of each command.
+const ROUNDS: usize = 5;
+
+/// A command over what is in force, and what may be in force after it was killed.
+const VICTIMS: [(&str, Policy, &[Policy]); 4] = [
+    ("up", Policy::Off, &[Policy::Off, Policy::New]),
+    ("up", Policy::Old, &[Policy::Old, Policy::New]),
+    ("reload", Policy::Old, &[Policy::Old, Policy::New]),
+    ("down", Policy::Old, &[Policy::Old, Policy::Off]),
+];
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![trial(
+        "kills::leave_the_old_policy_or_the_new_and_are_repaired",
+        binary,
+        kill_all,
+    )]
+}
+
+fn kill_all(rig: &Rig<'_>) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let seed = match std::env::var("ENFORCER_SEED") {
+        Ok(seed) => seed.parse().context("ENFORCER_SEED is no number")?,
+        Err(_) => u64::from(now.subsec_nanos()) | now.as_secs() << 32,
+    };
+    let mut dice = Dice(seed);
+    let world = World::new(rig)?;
+    let mut kill_one_after_another = || -> Result<()> {
+        for (command, base, fine) in VICTIMS {
+            // The base of each round is the repair of the one before: now `up`, now `down`.
+            world.set_up(base).context("before any kill")?;
+            world.registry(Policy::New)?;
+            let start = Instant::now();
+            rig.enforcer.expect(&[command], 0)?;
+            let whole = start.elapsed();
+            for round in 0..ROUNDS {
+                world.set_up(base)?;
+                world.registry(Policy::New)?;
+                let after = whole.mul_f64(dice.roll());
+                kill(rig, command, after)?;
+                world
+                    .expect_one_of(fine)
+                    .and_then(|_| world.set_up(base).context("the next command repairs it"))
+                    .with_context(|| {
+                        format!("kill {round} of `{command}` over {base:?}, {after:?} of {whole:?}")
+                    })?;
+            }
+        }
+        world.set_up(Policy::Off)
+    };
+    kill_one_after_another().with_context(|| format!("again with ENFORCER_SEED={seed}"))
+}
+
+/// Starts a command and kills it a moment later, wherever it is by then.
+fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
+    let mut command = rig.enforcer.command(&[command])?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut victim = Daemon::spawn(command)?;
+    victim.wait(after)?;
+    drop(victim);
+    Ok(())
+}
+
+/// splitmix64: a few numbers that a seed brings back.
+struct Dice(u64);
+
+impl Dice {
+    /// From 0 to 1.
+    fn roll(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let top = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(u32::MAX);
+        f64::from(top) / f64::from(u32::MAX)
+    }
+}
