@@ -70,14 +70,10 @@ fn call(rig: &Rig<'_>, hub: &dyn Hub, arguments: &[&str], code: i32) -> Result<F
     ended(finish(command, "")?, code)
 }
 
-/// Insists on an exit code. Where 0 is expected, the one thing that may be amiss is that this kernel
-/// lets the socket guard judge TCP alone, which is all that these trials send.
+/// Insists on an exit code.
 fn ended(finished: Finished, code: i32) -> Result<Finished> {
-    let amiss = |line: &&str| line.trim_start().starts_with('!');
-    let amiss: Vec<&str> = finished.stdout.lines().filter(amiss).collect();
-    let tcp_alone = matches!(amiss[..], [only] if only.contains("judges TCP only"));
     ensure!(
-        finished.code == Some(code) || (code == 0 && finished.code == Some(3) && tcp_alone),
+        finished.code == Some(code),
         "expected exit code {code}, but {finished}"
     );
     Ok(finished)
