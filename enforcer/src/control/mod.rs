@@ -140,8 +140,10 @@ impl Place {
     /// Whose pins these are, whatever their layout.
     ///
     /// # Errors
-    /// They are another network namespace's, or it cannot be told whose.
+    /// They are another network namespace's, or it cannot be told whose; or something else than
+    /// pins of an enforcer is among them.
     fn owner(&self, pins: &PinDir) -> Result<Owner> {
+        pins.check()?;
         match maps::pinned_netns_cookie(pins) {
             // What a new map holds, before any guard is attached.
             Ok(0) => Ok(Owner::Nobody),
