@@ -25,10 +25,12 @@ pub fn run(binary: &Path) -> Result<()> {
     let attacks: Vec<Attack> = attacks::all()
         .into_iter()
         .filter(|attack| attack.title.is_some())
+        .filter(|attack| attack.needs.iter().all(|feature| feature.is_here()))
         .collect();
     let traffic: Vec<Legitimate> = legitimate()
         .into_iter()
         .filter(|traffic| traffic.title.is_some())
+        .filter(|traffic| traffic.needs.iter().all(|feature| feature.is_here()))
         .collect();
     let mut strikes = attacks
         .iter()

@@ -193,6 +193,23 @@ impl<'lab> Enforcer<'lab> {
         Ok(())
     }
 
+    /// `up --guards …` where this kernel has no wire guard to offer for one interface.
+    ///
+    /// It must say so: by its exit code, and by name in `status`.
+    pub fn up_uncovered(&self, guards: Guards, interface: &str) -> Result<()> {
+        self.expect(&["up", "--guards", guards.name()], 3)?;
+        let (_, status) = self.status()?;
+        let named = status
+            .uncovered
+            .iter()
+            .any(|line| line.interface == interface);
+        ensure!(
+            named || !guards.include(Guard::Wire),
+            "{interface} has no wire guard, and `status` must say so: {status:?}"
+        );
+        Ok(())
+    }
+
     /// `down`.
     pub fn down(&self) -> Result<()> {
         self.expect(&["down"], 0).map(drop)

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::bpf::{self, Hook};
 use super::cleanup;
 use super::command::eventually;
+use super::kernel::Feature;
 use super::netns::Netns;
 
 /// How the machine looked before anything was made.
@@ -99,7 +100,9 @@ fn interfaces() -> Result<Vec<(String, u32)>> {
     for entry in listed {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if let Ok(index) = own.ifindex(&name)
-            && programs_on_interface(index)? == 0
+            && programs_on_interface(index)
+                .with_context(|| format!("failed to ask what sits on {name}"))?
+                == 0
         {
             found.push((name, index));
         }
@@ -112,7 +115,12 @@ fn reserved_ports() -> Result<String> {
 }
 
 fn programs_on_interface(index: u32) -> Result<u32> {
-    let tcx = bpf::programs_on(index, Hook::Tcx)?;
+    // Linux before 6.6 has no tcx, and calls the question itself invalid.
+    let tcx = if Feature::Tcx.is_here() {
+        bpf::programs_on(index, Hook::Tcx)?
+    } else {
+        0
+    };
     let listing = std::process::Command::new("ip")
         .args(["-o", "link", "show"])
         .output()

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use super::kernel::Feature;
 use enforcer_ebpf::Protocol;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
@@ -18,26 +19,33 @@ pub enum Transport {
     Udp,
     /// UDP-Lite, a protocol number of its own (136), which guards judge as UDP.
     UdpLite,
+    /// SCTP, one stream of it, in the one-to-one style (RFC 6458) that reads like TCP.
+    Sctp,
 }
 
 impl Transport {
     /// Whether connections are accepted, rather than datagrams received.
     pub fn is_stream(self) -> bool {
-        matches!(self, Self::Tcp | Self::Mptcp)
+        matches!(self, Self::Tcp | Self::Mptcp | Self::Sctp)
     }
 
     /// The protocol that counters show for it.
     pub fn protocol(self) -> Protocol {
-        if self.is_stream() {
-            Protocol::Tcp
-        } else {
-            Protocol::Udp
+        match self {
+            Self::Tcp | Self::Mptcp => Protocol::Tcp,
+            Self::Udp | Self::UdpLite => Protocol::Udp,
+            Self::Sctp => Protocol::Sctp,
         }
     }
 
-    /// Whether this kernel has such sockets.
-    pub fn is_supported(self) -> bool {
-        self.socket(SocketAddr::from(([0, 0, 0, 0], 0))).is_ok()
+    /// What the kernel must have for such sockets, beyond the ordinary.
+    pub fn needs(self) -> Option<Feature> {
+        match self {
+            Self::Tcp | Self::Udp => None,
+            Self::Mptcp => Some(Feature::Mptcp),
+            Self::UdpLite => Some(Feature::UdpLite),
+            Self::Sctp => Some(Feature::Sctp),
+        }
     }
 
     /// A fresh non-blocking socket for an address's family.
@@ -52,6 +60,7 @@ impl Transport {
             Self::Mptcp => (SocketType::STREAM, ipproto::MPTCP),
             Self::Udp => (SocketType::DGRAM, ipproto::UDP),
             Self::UdpLite => (SocketType::DGRAM, ipproto::UDPLITE),
+            Self::Sctp => (SocketType::STREAM, ipproto::SCTP),
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, kind, flags, Some(protocol))?;

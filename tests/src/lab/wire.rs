@@ -11,13 +11,19 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with};
 
 use super::command::timespec;
+use super::frames::{IPV4, IPV6};
 use super::netns::Netns;
 
 /// An `AF_PACKET` socket on one interface.
 #[derive(Debug)]
 pub struct Wire {
     socket: OwnedFd,
+    /// Packets begin with the IP header here: frames lose and get an Ethernet header on the way.
+    bare: bool,
 }
+
+/// The length of an Ethernet header without tags.
+const ETHERNET: usize = 14;
 
 /// Something that came back from a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +37,29 @@ pub enum Sign {
 }
 
 impl Wire {
-    /// Opens the interface of a namespace.
+    /// Opens an Ethernet interface of a namespace.
     pub fn open(namespace: &Netns, interface: &str) -> Result<Self> {
+        Self::open_any(namespace, interface, false)
+    }
+
+    /// Opens an interface that carries IP packets without a header of its own, as WireGuard does.
+    ///
+    /// Frames are Ethernet all the same, to whoever sends and looks: the header stays behind.
+    pub fn open_ip(namespace: &Netns, interface: &str) -> Result<Self> {
+        Self::open_any(namespace, interface, true)
+    }
+
+    fn open_any(namespace: &Netns, interface: &str, bare: bool) -> Result<Self> {
         let index = namespace.ifindex(interface)?;
         let socket = namespace
             .run(|| packet_socket(index))?
             .with_context(|| format!("failed to open a packet socket on {interface}"))?;
-        Ok(Self { socket })
+        Ok(Self { socket, bare })
     }
 
     /// Sends one frame.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let frame = if self.bare { &frame[ETHERNET..] } else { frame };
         loop {
             match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
                 Ok(_) => return Ok(()),
@@ -61,6 +79,7 @@ impl Wire {
         mut wanted: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Option<T>> {
         let mut buffer = vec![0; 1 << 16];
+        let start = if self.bare { ETHERNET } else { 0 };
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut watched = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -69,9 +88,13 @@ impl Wire {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("failed to wait for a frame"),
             }
-            match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            match rustix::net::recv(&self.socket, &mut buffer[start..], RecvFlags::DONTWAIT) {
                 Ok((length, _)) => {
-                    if let Some(found) = wanted(&buffer[..length]) {
+                    if self.bare {
+                        let kind = if buffer[start] >> 4 == 6 { IPV6 } else { IPV4 };
+                        buffer[start - 2..start].copy_from_slice(&kind.to_be_bytes());
+                    }
+                    if let Some(found) = wanted(&buffer[..start + length]) {
                         return Ok(Some(found));
                     }
                 }

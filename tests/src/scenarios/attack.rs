@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use enforcer_ebpf::{Guard, Reason};
 
-use crate::lab::{Guards, Lab, Outcome, Patience, Port};
+use crate::lab::{Feature, Guards, Lab, Outcome, Patience, Port};
 
 /// One attempt, repeatable; it owns the services and programs that it needs.
 pub type Strike<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
@@ -37,6 +37,10 @@ pub struct Attack {
     pub wire: Option<Reason>,
     /// Why the socket guard drops it, if the socket guard can hold it.
     pub socket: Option<Reason>,
+    /// What the kernel must have for this traffic to exist.
+    pub needs: Vec<Feature>,
+    /// What the kernel must have beside for the wire guard to be there at all.
+    pub wire_needs: Option<Feature>,
     /// How to do it.
     pub stage: Stage,
 }
@@ -55,6 +59,8 @@ impl Attack {
             alone: Alone::Reached,
             wire: None,
             socket: None,
+            needs: Vec::new(),
+            wire_needs: None,
             stage: Arc::new(stage),
         }
     }
@@ -82,6 +88,23 @@ impl Attack {
         self
     }
 
+    /// Traffic of this kind needs a feature of the kernel.
+    pub fn needs(mut self, feature: Feature) -> Self {
+        self.needs.push(feature);
+        self
+    }
+
+    /// Without this feature the interface stays without a wire guard, and `up` is degraded.
+    pub fn wire_needs(mut self, feature: Feature) -> Self {
+        self.wire_needs = Some(feature);
+        self
+    }
+
+    /// The feature for want of which this kernel's wire guard cannot be there.
+    pub fn without_a_wire_guard(&self) -> Option<Feature> {
+        self.wire_needs.filter(|feature| !feature.is_here())
+    }
+
     /// Shown in the demo, in these words.
     pub fn shown_as(mut self, title: &'static str) -> Self {
         self.title = Some(title);
@@ -103,6 +126,7 @@ impl Attack {
         [(Guard::Wire, self.wire), (Guard::Socket, self.socket)]
             .into_iter()
             .filter(|(guard, _)| guards.include(*guard))
+            .filter(|(guard, _)| *guard != Guard::Wire || self.without_a_wire_guard().is_none())
             .find_map(|(guard, reason)| Some((guard, reason?)))
     }
 }
@@ -116,6 +140,8 @@ pub struct Legitimate {
     pub title: Option<&'static str>,
     /// How a guard counts its passing, where it is counted.
     pub counted: Vec<(Guard, Reason, Port<'static>)>,
+    /// What the kernel must have for this traffic to exist.
+    pub needs: Vec<Feature>,
     /// How to do it.
     pub stage: Stage,
 }
@@ -130,8 +156,15 @@ impl Legitimate {
             name,
             title: None,
             counted: Vec::new(),
+            needs: Vec::new(),
             stage: Arc::new(stage),
         }
+    }
+
+    /// Traffic of this kind needs a feature of the kernel.
+    pub fn needs(mut self, feature: Feature) -> Self {
+        self.needs.push(feature);
+        self
     }
 
     /// A guard counts that it passed.

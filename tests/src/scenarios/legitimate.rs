@@ -6,7 +6,8 @@ use crate::lab::netns::Netns;
 use crate::lab::topology::{
     CT, CT2, HOST_BRIDGE, HOST_LAN, HOST_LAN6, HOST_WG, HOST_WG6, LAN, PEER, PEER6,
 };
-use crate::lab::{Ask, Lab, Port, Server, Transport};
+use crate::lab::wireguard::Member;
+use crate::lab::{Ask, Feature, Lab, Port, Server, Transport, WireGuard};
 
 use super::attack::{Legitimate, Strike};
 
@@ -188,6 +189,22 @@ fn peers() -> Vec<Legitimate> {
         .counted(Guard::Wire, Reason::Peer, port)
         .counted(Guard::Socket, Reason::Peer, port)
     };
+    // The same over real WireGuard.
+    let tunnelled = |name, service: &'static str, transport: Transport, to: String| {
+        let port = Port(transport.protocol().name(), 9100);
+        Legitimate::new(name, move |lab: &Lab| {
+            let hub = WireGuard::hub(lab, Member::usual())?;
+            let server = Server::start(&lab.host, transport, service, "metrics")?;
+            let ask = Ask::new(transport, &to);
+            Ok(Box::new(move |patience| {
+                let _server = &server;
+                ask.ask(&hub.peers[0].namespace, patience)
+            }))
+        })
+        .counted(Guard::Wire, Reason::Peer, port)
+        .counted(Guard::Socket, Reason::Peer, port)
+        .needs(Feature::WireGuard)
+    };
     let (v4, from_v4) = (format!("{HOST_WG}:9100"), format!("{PEER}:0"));
     let (v6, from_v6) = (format!("[{HOST_WG6}]:9100"), format!("[{PEER6}]:0"));
     vec![
@@ -219,6 +236,24 @@ fn peers() -> Vec<Legitimate> {
             Transport::Udp,
             v4,
             from_v4,
+        ),
+        tunnelled(
+            "an_allowed_peer::wireguard_tcp",
+            "0.0.0.0:9100",
+            Transport::Tcp,
+            format!("{HOST_WG}:9100"),
+        ),
+        tunnelled(
+            "an_allowed_peer::wireguard_udp",
+            "[::]:9100",
+            Transport::Udp,
+            format!("{HOST_WG}:9100"),
+        ),
+        tunnelled(
+            "an_allowed_peer::wireguard_ipv6",
+            "[::]:9100",
+            Transport::Tcp,
+            format!("[{HOST_WG6}]:9100"),
         ),
     ]
 }

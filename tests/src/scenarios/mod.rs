@@ -13,6 +13,7 @@ mod neighbours;
 pub mod runner;
 pub mod shot;
 mod upgrade;
+mod wireguard;
 
 use std::path::Path;
 
@@ -33,6 +34,7 @@ pub fn trials(binary: &Path) -> Vec<Trial> {
             .map(|traffic| runner::legitimate_trial(traffic, binary)),
     );
     trials.extend(neighbours::trials(binary));
+    trials.extend(wireguard::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
     trials.extend(keys::trials(binary));

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::lab::command::eventually;
 use crate::lab::enforcer::SETTLE;
-use crate::lab::{Enforcer, Guards, Lab, Outcome, Patience};
+use crate::lab::{Enforcer, Feature, Guards, Lab, Outcome, Patience};
 
 use super::attack::{Alone, Attack, Legitimate};
 
@@ -27,9 +27,36 @@ pub fn trial(
     binary: &Path,
     body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
 ) -> Trial {
+    trial_with(name, &[], binary, body)
+}
+
+/// The same, listed as ignored on a kernel that lacks one of these features.
+pub fn trial_with(
+    name: impl Into<String>,
+    needs: &[Feature],
+    binary: &Path,
+    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
+) -> Trial {
     let binary = binary.to_path_buf();
-    Trial::test(name, move || {
-        in_a_lab(&binary, body).map_err(|error| failed(&error))
+    where_possible(name, needs, move || in_a_lab(&binary, body))
+}
+
+/// A trial that is ignored, with the reason, on a kernel that lacks one of these features.
+fn where_possible(
+    name: impl Into<String>,
+    needs: &[Feature],
+    body: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    let needs = needs.to_vec();
+    Trial::ignorable_test(name, move || {
+        // Asked now and not when trials are listed, which needs no root.
+        if let Some(missing) = needs.iter().find(|feature| !feature.is_here()) {
+            let reason = format!("this kernel has no {}", missing.name());
+            return Ok(Completion::ignored_with(reason));
+        }
+        body()
+            .map(|()| Completion::Completed)
+            .map_err(|error| failed(&error))
     })
 }
 
@@ -58,7 +85,11 @@ pub fn attack_trials(attack: &Attack, binary: &Path) -> Vec<Trial> {
         .map(|guards| {
             let attack = attack.clone();
             let name = format!("{}::{}", attack.name, guards.name());
-            trial(name, binary, move |rig| hold(&attack, guards, rig))
+            let mut needs = attack.needs.clone();
+            if guards == Guards::Wire {
+                needs.extend(attack.wire_needs);
+            }
+            trial_with(name, &needs, binary, move |rig| hold(&attack, guards, rig))
         })
         .collect()
 }
@@ -66,13 +97,11 @@ pub fn attack_trials(attack: &Attack, binary: &Path) -> Vec<Trial> {
 /// The control of an attack by itself, which needs no enforcer.
 pub fn control_trial(attack: &Attack) -> Trial {
     let attack = attack.clone();
-    Trial::test(format!("control::{}", attack.name), move || {
-        let control = || -> Result<()> {
-            let lab = Lab::new()?;
-            let outcome = (attack.stage)(&lab)?(attack.alone.patience())?;
-            attack.alone.expect(&outcome)
-        };
-        control().map_err(|error| failed(&error))
+    let name = format!("control::{}", attack.name);
+    where_possible(name, &attack.needs.clone(), move || {
+        let lab = Lab::new()?;
+        let outcome = (attack.stage)(&lab)?(attack.alone.patience())?;
+        attack.alone.expect(&outcome)
     })
 }
 
@@ -85,7 +114,10 @@ pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
         .expect(&strike(alone)?)
         .context("before the enforcer was up")?;
 
-    rig.enforcer.up(guards)?;
+    match attack.without_a_wire_guard() {
+        None => rig.enforcer.up(guards)?,
+        Some(_) => rig.enforcer.up_uncovered(guards, "eth0")?,
+    }
     let outcome = strike(Patience::Brief)?;
     ensure!(
         !outcome.reached(),
@@ -133,18 +165,17 @@ impl Alone {
 pub fn legitimate_trial(traffic: &Legitimate, binary: &Path) -> Trial {
     let traffic = traffic.clone();
     let name = format!("goes_on::{}", traffic.name);
-    trial(name, binary, move |rig| go_on(&traffic, rig))
+    let needs = traffic.needs.clone();
+    trial_with(name, &needs, binary, move |rig| go_on(&traffic, rig))
 }
 
 /// The control of legitimate traffic by itself.
 pub fn legitimate_control(traffic: &Legitimate) -> Trial {
     let traffic = traffic.clone();
-    Trial::test(format!("control::goes_on::{}", traffic.name), move || {
-        let control = || -> Result<()> {
-            let lab = Lab::new()?;
-            answered((traffic.stage)(&lab)?(Patience::Long)?)
-        };
-        control().map_err(|error| failed(&error))
+    let name = format!("control::goes_on::{}", traffic.name);
+    where_possible(name, &traffic.needs.clone(), move || {
+        let lab = Lab::new()?;
+        answered((traffic.stage)(&lab)?(Patience::Long)?)
     })
 }
 

@@ -6,7 +6,7 @@ use enforcer_ebpf::Reason;
 use crate::lab::bpf::{CGROUP_ALLOW, Foreign, Hook, TCX_PASS, XDP_PASS};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::HOST_LAN;
-use crate::lab::{Lab, Port};
+use crate::lab::{Feature, Lab, Port};
 use crate::scenarios::attack::{Attack, Strike};
 
 use Reason::UntrustedInterface;
@@ -19,18 +19,21 @@ pub(super) fn attacks() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
     };
+    // An interface has room for one XDP program; beside it there is only tcx.
     vec![
         beside(
             "row_16_in_company::native_xdp_that_passes",
             Hook::XdpNative,
             XDP_PASS,
-        ),
+        )
+        .wire_needs(Feature::Tcx),
         beside(
             "row_16_in_company::generic_xdp_that_passes",
             Hook::XdpGeneric,
             XDP_PASS,
-        ),
-        beside("row_16_in_company::tcx_that_accepts", Hook::Tcx, TCX_PASS),
+        )
+        .wire_needs(Feature::Tcx),
+        beside("row_16_in_company::tcx_that_accepts", Hook::Tcx, TCX_PASS).needs(Feature::Tcx),
         Attack::new(
             "row_16_in_company::a_cgroup_that_allows",
             Port("tcp", 6379),

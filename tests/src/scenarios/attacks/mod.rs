@@ -5,6 +5,7 @@ mod in_company;
 mod reach;
 mod tagged;
 mod transports;
+mod tunnelled;
 
 use super::attack::Attack;
 
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Attack> {
     attacks.extend(tagged::attacks());
     attacks.extend(transports::attacks());
     attacks.extend(in_company::attacks());
+    attacks.extend(tunnelled::attacks());
     attacks.sort_by_key(|attack| attack.name);
     attacks
 }

@@ -6,7 +6,7 @@ use enforcer_ebpf::Reason;
 
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
-use crate::lab::{Ask, Port, Server, Transport};
+use crate::lab::{Ask, Feature, Port, Server, Transport};
 use crate::scenarios::attack::Attack;
 use crate::scenarios::shot::{Shot, from_lan, group_mac};
 
@@ -14,6 +14,7 @@ use super::reach::asked;
 use Reason::UntrustedInterface;
 
 const STATSD: Port<'static> = Port("udp", 8125);
+const SCTP: Port<'static> = Port("sctp", 3868);
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = beside_tcp();
@@ -32,7 +33,8 @@ fn beside_tcp() -> Vec<Attack> {
                 ask.ask(&lab.lan, patience)
             }))
         })
-        .held_by_both(UntrustedInterface),
+        .held_by_both(UntrustedInterface)
+        .needs(Feature::Mptcp),
         Attack::new("row_15_syncookies_always", Port("tcp", 9200), |lab| {
             lab.host.sysctl("net/ipv4/tcp_syncookies", "2")?;
             let ask = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
@@ -53,13 +55,33 @@ fn beside_tcp() -> Vec<Attack> {
             }))
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("row_15_sctp", Port("sctp", 3868), |lab| {
+        Attack::new("row_15_sctp::a_listener", SCTP, |lab| {
+            let service = Server::start(&lab.host, Transport::Sctp, "0.0.0.0:3868", "diameter")?;
+            let ask = Ask::new(Transport::Sctp, &format!("{HOST_LAN}:3868"));
+            Ok(Box::new(move |patience| {
+                let _service = &service;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+        .needs(Feature::Sctp),
+        Attack::new("row_15_sctp::ipv6_listener", SCTP, |lab| {
+            let service = Server::start(&lab.host, Transport::Sctp, "[::]:3868", "diameter")?;
+            let ask = Ask::new(Transport::Sctp, &format!("[{HOST_LAN6}]:3868"));
+            Ok(Box::new(move |patience| {
+                let _service = &service;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+        .needs(Feature::Sctp),
+        Attack::new("row_15_sctp::an_init_without_a_listener", SCTP, |lab| {
             from_lan(lab, (), || {
-                let shot = Shot::v4(Port("sctp", 3868));
+                let shot = Shot::v4(SCTP);
                 (shot, vec![shot.frame()])
             })
         })
-        .refused_by_the_stack("this kernel has no SCTP and says so by ICMP")
+        .refused_by_the_stack("nobody listens, or the kernel has no SCTP and says so by ICMP")
         .held_by_wire(UntrustedInterface),
     ]
 }
@@ -103,8 +125,9 @@ fn datagrams() -> Vec<Attack> {
             }))
         })
         .held_by_both(UntrustedInterface)
+        .needs(Feature::UdpLite)
     };
-    let mut attacks = vec![
+    vec![
         to_many("row_22_datagrams::broadcast", Ipv4Addr::BROADCAST.into()),
         to_many(
             "row_22_datagrams::subnet_broadcast",
@@ -118,24 +141,15 @@ fn datagrams() -> Vec<Attack> {
             "row_22_datagrams::ipv6_multicast",
             Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x77).into(),
         ),
-    ];
-    if Transport::UdpLite.is_supported() {
-        attacks.extend([
-            lite(
-                "row_22_datagrams::udp_lite",
-                "0.0.0.0:8125",
-                format!("{HOST_LAN}:8125"),
-            ),
-            lite(
-                "row_22_datagrams::udp_lite_ipv6",
-                "[::]:8125",
-                format!("[{HOST_LAN6}]:8125"),
-            ),
-        ]);
-    } else {
-        eprintln!(
-            "this kernel has no UDP-Lite sockets (retired in Linux 7.1): row 22 goes without"
-        );
-    }
-    attacks
+        lite(
+            "row_22_datagrams::udp_lite",
+            "0.0.0.0:8125",
+            format!("{HOST_LAN}:8125"),
+        ),
+        lite(
+            "row_22_datagrams::udp_lite_ipv6",
+            "[::]:8125",
+            format!("[{HOST_LAN6}]:8125"),
+        ),
+    ]
 }

@@ -1,0 +1,137 @@
+//! What the running kernel can do, by trying it.
+//!
+//! Versions are never compared: distributions take features back, and build without them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::bpf::{self, Hook};
+use super::netns::Netns;
+use super::transport::Transport;
+
+/// A feature that some kernels of ours lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// tc's ingress hook of Linux 6.6; wire guards of software devices are XDP generic without it.
+    Tcx,
+    /// UDP-Lite sockets, retired in Linux 7.1.
+    UdpLite,
+    /// Multipath TCP sockets.
+    Mptcp,
+    /// SCTP sockets (module sctp).
+    Sctp,
+    /// WireGuard devices (module wireguard).
+    WireGuard,
+    /// VLAN devices (module 8021q).
+    Vlan,
+    /// Bonds (module bonding).
+    Bond,
+    /// VRF devices (module vrf).
+    Vrf,
+    /// Macvlan devices (module macvlan).
+    Macvlan,
+    /// Netfilter on the members of bridges (module br_netfilter).
+    BridgeNetfilter,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Tcx,
+        Self::UdpLite,
+        Self::Mptcp,
+        Self::Sctp,
+        Self::WireGuard,
+        Self::Vlan,
+        Self::Bond,
+        Self::Vrf,
+        Self::Macvlan,
+        Self::BridgeNetfilter,
+    ];
+
+    /// Those that a guest's kernel must have, whichever line it is of; the modules are ours to load.
+    pub const OF_EVERY_GUEST: [Self; 8] = [
+        Self::Mptcp,
+        Self::Sctp,
+        Self::WireGuard,
+        Self::Vlan,
+        Self::Bond,
+        Self::Vrf,
+        Self::Macvlan,
+        Self::BridgeNetfilter,
+    ];
+
+    /// How a trial that is left out names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::UdpLite => "UDP-Lite",
+            Self::Mptcp => "MPTCP",
+            Self::Sctp => "SCTP",
+            Self::WireGuard => "WireGuard",
+            Self::Vlan => "VLAN devices",
+            Self::Bond => "bonds",
+            Self::Vrf => "VRF devices",
+            Self::Macvlan => "macvlan devices",
+            Self::BridgeNetfilter => "br_netfilter",
+        }
+    }
+
+    /// Whether the running kernel has it; tried once, then remembered.
+    pub fn is_here(self) -> bool {
+        static TRIED: Mutex<[Option<bool>; Feature::ALL.len()]> = Mutex::new([None; 10]);
+        // Discriminants count from 0 in the order of ALL.
+        let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+        *tried[self as usize].get_or_insert_with(|| self.probe())
+    }
+
+    fn probe(self) -> bool {
+        match self {
+            // The loopback interface is there in every namespace, and a question changes nothing.
+            Self::Tcx => bpf::programs_on(1, Hook::Tcx).is_ok(),
+            Self::UdpLite => has_sockets(Transport::UdpLite),
+            Self::Mptcp => has_sockets(Transport::Mptcp),
+            Self::Sctp => has_sockets(Transport::Sctp),
+            Self::WireGuard => takes("link add probe0 type wireguard"),
+            Self::Vlan => takes(
+                "link add probe0 type veth peer name probe1\n\
+                 link add link probe0 name probe2 type vlan id 5",
+            ),
+            Self::Bond => takes("link add probe0 type bond"),
+            Self::Vrf => takes("link add probe0 type vrf table 77"),
+            Self::Macvlan => takes(
+                "link add probe0 type veth peer name probe1\n\
+                 link add link probe0 name probe2 type macvlan",
+            ),
+            Self::BridgeNetfilter => Netns::new("probe")
+                .and_then(|probe| {
+                    probe.run(|| Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists())
+                })
+                .unwrap_or(false),
+        }
+    }
+}
+
+fn has_sockets(transport: Transport) -> bool {
+    transport
+        .socket(SocketAddr::from(([0, 0, 0, 0], 0)))
+        .is_ok()
+}
+
+/// Whether a fresh namespace takes these links.
+fn takes(batch: &str) -> bool {
+    Netns::new("probe").is_ok_and(|probe| probe.ip(batch).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Feature;
+
+    #[test]
+    fn every_feature_has_a_place_of_its_own() {
+        for (place, feature) in Feature::ALL.into_iter().enumerate() {
+            assert_eq!(feature as usize, place);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Real WireGuard: the lab's wg0 as a hub, and its peers in namespaces of their own.
+//!
+//! ```text
+//!   collector wg0 10.10.0.5 ┐             ┌────────────── wg0 10.10.0.2 ┐
+//!   laptop    wg0 10.10.0.7 ├ UDP ── lan ─┤ eth0                        │ host
+//!   stranger  wg0 10.10.0.99┘             └─ :51820 ────────────────────┘
+//! ```
+//!
+//! A WireGuard device keeps the UDP socket of the namespace that it was made in (wireguard(8),
+//! "routing and network namespaces"), so the peers' devices are made on the LAN and moved: their
+//! encrypted packets leave by the neighbour's eth0, each from a port of its own, and their
+//! namespaces hold nothing but wg0.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result};
+
+use super::command::finish;
+use super::netns::Netns;
+use super::topology::{HOST_LAN, HOST_WG, HOST_WG6, LAN, Lab, PEER, PEER6, STRANGER, STRANGER6};
+
+/// The hub's own UDP port.
+pub const LISTEN_PORT: u16 = 51820;
+/// An inner address that no service of the lab's registry allows, beside [`STRANGER`].
+pub const LAPTOP: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 7);
+/// Its IPv6 twin.
+pub const LAPTOP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 7);
+
+/// A peer that is to be made.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What the lab calls it.
+    pub name: &'static str,
+    /// Its inner addresses.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// What the hub lets it use as a source; prefixes in the notation of `wg`.
+    pub allowed_ips: Vec<String>,
+}
+
+impl Member {
+    /// A peer with one address of each family, and no others allowed.
+    pub fn new(name: &'static str, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        Self {
+            name,
+            addresses: vec![v4.into(), v6.into()],
+            allowed_ips: vec![format!("{v4}/32"), format!("{v6}/128")],
+        }
+    }
+
+    /// The same with these AllowedIPs instead.
+    pub fn allowed(mut self, prefixes: &[&str]) -> Self {
+        self.allowed_ips = prefixes.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The three of the picture: the collector that the lab's registry allows, and two others.
+    pub fn usual() -> [Self; 3] {
+        [
+            Self::new("collector", PEER, PEER6),
+            Self::new("laptop", LAPTOP, LAPTOP6),
+            Self::new("stranger", STRANGER, STRANGER6),
+        ]
+    }
+}
+
+/// A peer of the hub.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where its applications live; the only interfaces there are lo and wg0.
+    pub namespace: Netns,
+    member: Member,
+    keys: Keys,
+    port: u16,
+}
+
+impl Peer {
+    /// Its public key, as registries name it.
+    pub fn public_key(&self) -> &str {
+        &self.keys.public
+    }
+
+    /// The paragraph in the hub's configuration that lets it in.
+    fn paragraph(&self) -> String {
+        format!(
+            "[Peer]\nPublicKey = {}\nAllowedIPs = {}\nEndpoint = {LAN}:{}\n",
+            self.keys.public,
+            self.member.allowed_ips.join(", "),
+            self.port
+        )
+    }
+}
+
+/// A hub on the lab's host and its peers; the veth pair of that name is gone.
+#[derive(Debug)]
+pub struct WireGuard<'lab> {
+    /// In the order in which they were asked for.
+    pub peers: Vec<Peer>,
+    lab: &'lab Lab,
+    keys: Keys,
+}
+
+impl<'lab> WireGuard<'lab> {
+    /// Makes the lab's wg0 a real WireGuard device, and these its peers.
+    pub fn hub(lab: &'lab Lab, members: impl IntoIterator<Item = Member>) -> Result<Self> {
+        let mut hub = Self {
+            peers: Vec::new(),
+            lab,
+            keys: Keys::make(lab)?,
+        };
+        for (port, member) in (LISTEN_PORT + 1..).zip(members) {
+            let name = member.name;
+            let peer = hub.peer(member, port);
+            hub.peers
+                .push(peer.with_context(|| format!("failed to make the WireGuard peer {name}"))?);
+        }
+        hub.lab.host.ip("link del wg0")?;
+        hub.up()?;
+        Ok(hub)
+    }
+
+    /// Makes the hub's device again, as `wg-quick down` and `up` would: with another ifindex.
+    pub fn remake(&self) -> Result<()> {
+        self.lab.host.ip("link del wg0")?;
+        self.up()
+    }
+
+    /// Runs `wg set wg0 …` on the hub.
+    pub fn set(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = self.lab.host.command("wg");
+        command.args(["set", "wg0"]).args(arguments);
+        finish(command, "")?.ok().map(drop)
+    }
+
+    fn up(&self) -> Result<()> {
+        let host = &self.lab.host;
+        host.ip("link add wg0 type wireguard")?;
+        let paragraphs: String = self.peers.iter().map(Peer::paragraph).collect();
+        configure(host, "wg0", &self.keys, LISTEN_PORT, &paragraphs)?;
+        host.ip(&format!(
+            "addr add {HOST_WG}/24 dev wg0
+             addr add {HOST_WG6}/64 dev wg0 nodad
+             link set wg0 up"
+        ))?;
+        // What the hub's AllowedIPs hold beyond the subnet needs a route, as wg-quick makes it.
+        let beyond = self.peers.iter().flat_map(|peer| &peer.member.allowed_ips);
+        let routes: Vec<String> = beyond
+            .map(|prefix| format!("route replace {prefix} dev wg0"))
+            .collect();
+        host.ip(&routes.join("\n"))
+    }
+
+    fn peer(&self, member: Member, port: u16) -> Result<Peer> {
+        let (lan, keys) = (&self.lab.lan, Keys::make(self.lab)?);
+        let namespace = Netns::new(member.name)?;
+        namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+        namespace.sysctl("net/ipv4/conf/default/rp_filter", "0")?;
+        lan.ip("link add wgnew type wireguard")?;
+        // Everything may come from the hub, so that the hub's own guards are all that is tested.
+        let hub = format!(
+            "[Peer]\nPublicKey = {}\nAllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = {HOST_LAN}:{LISTEN_PORT}\n",
+            self.keys.public
+        );
+        configure(lan, "wgnew", &keys, port, &hub)?;
+        lan.ip(&format!(
+            "link set wgnew netns {} name wg0",
+            namespace.path()
+        ))?;
+        let addresses: String = member
+            .addresses
+            .iter()
+            .map(|address| {
+                let (length, nodad) = if address.is_ipv4() {
+                    (32, "")
+                } else {
+                    (128, "nodad")
+                };
+                format!("addr add {address}/{length} dev wg0 {nodad}\n")
+            })
+            .collect();
+        namespace.ip(&format!(
+            "link set lo up
+             {addresses}
+             link set wg0 up
+             route add default dev wg0
+             -6 route add default dev wg0"
+        ))?;
+        Ok(Peer {
+            namespace,
+            member,
+            keys,
+            port,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Keys {
+    private: String,
+    public: String,
+}
+
+impl Keys {
+    fn make(lab: &Lab) -> Result<Self> {
+        let wg = |argument: &str, input: &str| -> Result<String> {
+            let mut command = lab.host.command("wg");
+            command.arg(argument);
+            Ok(finish(command, input)?.ok()?.trim().to_owned())
+        };
+        let private = wg("genkey", "")?;
+        let public = wg("pubkey", &private)?;
+        Ok(Self { private, public })
+    }
+}
+
+/// Gives a device its key, its port and its peers, by standard input: keys are no arguments.
+fn configure(
+    namespace: &Netns,
+    device: &str,
+    keys: &Keys,
+    port: u16,
+    paragraphs: &str,
+) -> Result<()> {
+    let mut command = namespace.command("wg");
+    command.args(["setconf", device, "/proc/self/fd/0"]);
+    let interface = format!(
+        "[Interface]\nPrivateKey = {}\nListenPort = {port}\n",
+        keys.private
+    );
+    finish(command, &format!("{interface}{paragraphs}"))?
+        .ok()
+        .map(drop)
+}

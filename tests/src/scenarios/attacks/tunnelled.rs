@@ -1,0 +1,272 @@
+//! Rows 1, 5, 7, 11 and 14 with real WireGuard: what comes out of the tunnel, and what only
+//! pretends to.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use enforcer_ebpf::Reason;
+
+use crate::lab::frames::number::{DESTINATION, FRAGMENT};
+use crate::lab::frames::{Ends, V4, chain, v6, v6_fragment};
+use crate::lab::topology::{
+    CT, HOST_LAN, HOST_LAN6, HOST_WG, HOST_WG6, PEER, PEER6, STRANGER, STRANGER6,
+};
+use crate::lab::wire::Wire;
+use crate::lab::wireguard::{LAPTOP, Member};
+use crate::lab::{Ask, Feature, Lab, Port, Server, Transport, WireGuard};
+use crate::scenarios::attack::{Attack, Strike};
+use crate::scenarios::shot::{Shot, shoot};
+
+use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
+
+/// The place of each of [`Member::usual`].
+const COLLECTOR: usize = 0;
+const LAPTOP_PEER: usize = 1;
+const STRANGER_PEER: usize = 2;
+
+pub(super) fn attacks() -> Vec<Attack> {
+    let mut attacks = around_the_tunnel();
+    attacks.extend(other_peers());
+    attacks.extend(inside());
+    attacks
+        .into_iter()
+        .map(|attack| attack.needs(Feature::WireGuard))
+        .collect()
+}
+
+/// A service on the host, asked by ordinary sockets from a peer behind the hub.
+fn asked_by<'lab>(
+    lab: &'lab Lab,
+    peer: usize,
+    transport: Transport,
+    service: &str,
+    ask: &str,
+) -> Result<Strike<'lab>> {
+    let hub = WireGuard::hub(lab, Member::usual())?;
+    let server = Server::start(&lab.host, transport, service, "a service")?;
+    let ask = Ask::new(transport, ask);
+    Ok(Box::new(move |patience| {
+        let _server = &server;
+        ask.ask(&hub.peers[peer].namespace, patience)
+    }))
+}
+
+/// The same with raw packets, which the peer's device encrypts as they are.
+fn shot_by<'lab>(
+    lab: &'lab Lab,
+    peer: usize,
+    port: Port<'static>,
+    craft: impl Fn() -> (Shot, Vec<Vec<u8>>) + Send + 'lab,
+) -> Result<Strike<'lab>> {
+    let hub = WireGuard::hub(lab, Member::usual())?;
+    let transport = if port.0 == "udp" {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
+    let server = Server::start(
+        &lab.host,
+        transport,
+        &format!("[::]:{}", port.1),
+        "a service",
+    )?;
+    let wire = Wire::open_ip(&hub.peers[peer].namespace, "wg0")?;
+    Ok(Box::new(move |patience| {
+        let _kept = (&server, &hub);
+        shoot(&wire, &wire, patience, &craft)
+    }))
+}
+
+/// Row 5, and the last part of row 14: eth0 instead of the tunnel.
+fn around_the_tunnel() -> Vec<Attack> {
+    let weak_host = |name, service: String, via: String| {
+        Attack::new(name, Port("tcp", 8200), move |lab| {
+            lab.lan.ip(&via)?;
+            let hub = WireGuard::hub(lab, Member::usual())?;
+            let server = Server::start(&lab.host, Transport::Tcp, &service, "hashivault")?;
+            let ask = Ask::new(Transport::Tcp, &service);
+            Ok(Box::new(move |patience| {
+                let _kept = (&server, &hub);
+                ask.ask(&lab.lan, patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    // The answers to a forged inner source go into the tunnel, to the peer who owns the address.
+    let forged = |name, destination: Ipv4Addr| {
+        let port = Port("udp", 9100);
+        Attack::new(name, port, move |lab| {
+            let hub = WireGuard::hub(lab, Member::usual())?;
+            let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:9100", "metrics")?;
+            let out = Wire::open(&lab.lan, "eth0")?;
+            let answers = Wire::open_ip(&hub.peers[COLLECTOR].namespace, "wg0")?;
+            Ok(Box::new(move |patience| {
+                let _kept = (&server, &hub);
+                shoot(&out, &answers, patience, &|| {
+                    let shot = Shot::between(Ends::V4(PEER, destination), port);
+                    (shot, vec![shot.frame()])
+                })
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    vec![
+        weak_host(
+            "row_05_wireguard::its_address_through_eth0",
+            format!("{HOST_WG}:8200"),
+            format!("route replace {HOST_WG}/32 via {HOST_LAN}"),
+        ),
+        weak_host(
+            "row_05_wireguard::its_ipv6_address_through_eth0",
+            format!("[{HOST_WG6}]:8200"),
+            format!("route replace {HOST_WG6}/128 via {HOST_LAN6}"),
+        ),
+        forged("row_05_wireguard::with_a_peers_inner_source", HOST_WG),
+        forged("row_14_wireguard::an_inner_address_through_eth0", HOST_LAN),
+    ]
+}
+
+/// Row 14: who comes out of the tunnel.
+fn other_peers() -> Vec<Attack> {
+    let another = |name, peer, transport: Transport, to: IpAddr| {
+        let port = Port(transport.protocol().name(), 9100);
+        let to = std::net::SocketAddr::new(to, 9100).to_string();
+        Attack::new(name, port, move |lab| {
+            asked_by(lab, peer, transport, "[::]:9100", &to)
+        })
+        .held_by_both(UnknownPeer)
+    };
+    let tcp = Transport::Tcp;
+    let udp = Transport::Udp;
+    vec![
+        another(
+            "row_14_wireguard::another_peer",
+            STRANGER_PEER,
+            tcp,
+            HOST_WG.into(),
+        ),
+        another(
+            "row_14_wireguard::another_peer_over_udp",
+            LAPTOP_PEER,
+            udp,
+            HOST_WG.into(),
+        ),
+        another(
+            "row_14_wireguard::another_peer_over_ipv6",
+            STRANGER_PEER,
+            tcp,
+            HOST_WG6.into(),
+        ),
+        Attack::new(
+            "row_14_wireguard::an_allowed_peer_at_another_service",
+            Port("tcp", 8087),
+            move |lab| {
+                asked_by(
+                    lab,
+                    COLLECTOR,
+                    tcp,
+                    "0.0.0.0:8087",
+                    &format!("{HOST_WG}:8087"),
+                )
+            },
+        )
+        .held_by_both(UntrustedInterface),
+        Attack::new(
+            "row_14_wireguard::an_allowed_peer_at_the_lan_address",
+            Port("tcp", 9200),
+            move |lab| {
+                asked_by(
+                    lab,
+                    COLLECTOR,
+                    tcp,
+                    "0.0.0.0:9200",
+                    &format!("{HOST_LAN}:9200"),
+                )
+            },
+        )
+        .held_by_both(UntrustedInterface),
+    ]
+}
+
+/// The other rows, inside the tunnel, where packets begin with their IP header.
+fn inside() -> Vec<Attack> {
+    let statsd = Port("udp", 8125);
+    let grafana = Port("tcp", 3000);
+    vec![
+        Attack::new("row_01_wireguard::route_localnet", statsd, move |lab| {
+            let strike = shot_by(lab, COLLECTOR, statsd, move || {
+                let shot = Shot::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), statsd);
+                (shot, vec![shot.frame()])
+            })?;
+            lab.host.sysctl("net/ipv4/conf/wg0/route_localnet", "1")?;
+            Ok(strike)
+        })
+        .held_by_wire(LoopbackAddress)
+        .held_by_socket(UntrustedInterface),
+        // DNAT runs after the wire guard, and the socket guard never sees the packet.
+        Attack::new(
+            "row_07_wireguard::a_container_port_by_dnat",
+            Port("tcp", 3001),
+            move |lab| {
+                let hub = WireGuard::hub(lab, Member::usual())?;
+                lab.host.nft(&format!(
+                    "table ip published {{
+                   chain prerouting {{
+                     type nat hook prerouting priority -100; policy accept;
+                     iifname wg0 tcp dport 3001 dnat to {CT}:80
+                   }}
+                 }}"
+                ))?;
+                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
+                let ask = Ask::new(Transport::Tcp, &format!("{HOST_WG}:3001"));
+                Ok(Box::new(move |patience| {
+                    let _server = &server;
+                    ask.ask(&hub.peers[STRANGER_PEER].namespace, patience)
+                }))
+            },
+        )
+        .held_by_wire(UntrustedInterface),
+        Attack::new("row_11_wireguard::ipv4_options", grafana, move |lab| {
+            shot_by(lab, LAPTOP_PEER, grafana, move || {
+                let shot = Shot::between(Ends::V4(LAPTOP, HOST_WG), grafana);
+                let packet = V4::new(LAPTOP, HOST_WG)
+                    .options(&[1; 40])
+                    .packet(shot.protocol, &shot.segment());
+                (shot, vec![shot.framed(&packet)])
+            })
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new("row_11_wireguard::ipv4_fragments", statsd, move |lab| {
+            shot_by(lab, STRANGER_PEER, statsd, move || {
+                let shot = Shot::between(Ends::V4(STRANGER, HOST_WG), statsd);
+                let parts = V4::new(STRANGER, HOST_WG)
+                    .identification(shot.source)
+                    .fragments(shot.protocol, &shot.segment(), 8);
+                (shot, parts.iter().map(|part| shot.framed(part)).collect())
+            })
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new("row_11_wireguard::ipv6_fragments", statsd, move |lab| {
+            shot_by(lab, STRANGER_PEER, statsd, move || {
+                let shot = Shot::between(Ends::V6(STRANGER6, HOST_WG6), statsd);
+                let segment = shot.segment();
+                let parts = [(0, true, &segment[..16]), (16, false, &segment[16..])];
+                let frames = parts.map(|(offset, more, part)| {
+                    let id = shot.source.into();
+                    let part = v6_fragment(shot.protocol, part, offset, more, id);
+                    shot.framed(&v6(STRANGER6, HOST_WG6, FRAGMENT, &part))
+                });
+                (shot, frames.to_vec())
+            })
+        })
+        .held_by_both(UntrustedInterface),
+        Attack::new("row_11_wireguard::ipv6_chain", grafana, move |lab| {
+            shot_by(lab, COLLECTOR, grafana, move || {
+                let shot = Shot::between(Ends::V6(PEER6, HOST_WG6), grafana);
+                let (first, bytes) = chain(&[DESTINATION; 8], shot.protocol, &shot.segment());
+                (shot, vec![shot.framed(&v6(PEER6, HOST_WG6, first, &bytes))])
+            })
+        })
+        .held_by_both(UntrustedInterface),
+    ]
+}
