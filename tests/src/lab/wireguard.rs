@@ -182,7 +182,7 @@ impl<'lab> WireGuard<'lab> {
              {addresses}
              link set wg0 up
              route add default dev wg0
-             -6 route add default dev wg0"
+             route add ::/0 dev wg0"
         ))?;
         Ok(Peer {
             namespace,
