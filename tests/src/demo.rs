@@ -182,7 +182,7 @@ fn traffic_table(traffic: &[Legitimate], before: &[Outcome], after: &[Outcome]) 
     ]);
     for (traffic, (before, after)) in traffic.iter().zip(before.iter().zip(after)) {
         table.add_row([
-            traffic.title.unwrap_or(traffic.name).to_owned(),
+            traffic.title.unwrap_or(&traffic.name).to_owned(),
             answer(before),
             answer(after),
         ]);

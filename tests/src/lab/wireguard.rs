@@ -11,7 +11,7 @@
 //! encrypted packets leave by the neighbour's eth0, each from a port of its own, and their
 //! namespaces hold nothing but wg0.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
 
@@ -25,6 +25,9 @@ pub const LISTEN_PORT: u16 = 51820;
 pub const LAPTOP: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 7);
 /// Its IPv6 twin.
 pub const LAPTOP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 7);
+
+/// The port that nobody listens on (RFC 863).
+const DISCARD: u16 = 9;
 
 /// A peer that is to be made.
 #[derive(Clone, Debug)]
@@ -119,9 +122,28 @@ impl<'lab> WireGuard<'lab> {
     }
 
     /// Makes the hub's device again, as `wg-quick down` and `up` would: with another ifindex.
+    ///
+    /// The new device knows no session, and peers notice that only after seconds of silence
+    /// (whitepaper, section 6.5), so the hub is given something to say to each, which makes it
+    /// shake hands at once.
     pub fn remake(&self) -> Result<()> {
         self.lab.host.ip("link del wg0")?;
-        self.up()
+        self.up()?;
+        for peer in &self.peers {
+            for address in &peer.member.addresses {
+                let any = if address.is_ipv4() {
+                    "0.0.0.0:0"
+                } else {
+                    "[::]:0"
+                };
+                let to = SocketAddr::new(*address, DISCARD);
+                self.lab
+                    .host
+                    .run(|| UdpSocket::bind(any)?.send_to(b"hello again", to))?
+                    .with_context(|| format!("failed to greet {}", peer.member.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs `wg set wg0 …` on the hub.

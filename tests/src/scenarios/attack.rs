@@ -41,6 +41,8 @@ pub struct Attack {
     pub needs: Vec<Feature>,
     /// What the kernel must have beside for the wire guard to be there at all.
     pub wire_needs: Option<Feature>,
+    /// An interface that no kernel can guard, so that `up` is degraded.
+    pub uncovered: Option<&'static str>,
     /// How to do it.
     pub stage: Stage,
 }
@@ -61,6 +63,7 @@ impl Attack {
             socket: None,
             needs: Vec::new(),
             wire_needs: None,
+            uncovered: None,
             stage: Arc::new(stage),
         }
     }
@@ -100,6 +103,12 @@ impl Attack {
         self
     }
 
+    /// `status` names this interface as one without a wire guard, on every kernel.
+    pub fn leaves_uncovered(mut self, interface: &'static str) -> Self {
+        self.uncovered = Some(interface);
+        self
+    }
+
     /// The feature for want of which this kernel's wire guard cannot be there.
     pub fn without_a_wire_guard(&self) -> Option<Feature> {
         self.wire_needs.filter(|feature| !feature.is_here())
@@ -135,7 +144,7 @@ impl Attack {
 #[derive(Clone)]
 pub struct Legitimate {
     /// What it is.
-    pub name: &'static str,
+    pub name: String,
     /// How the demo words it; `None` if it is not shown there.
     pub title: Option<&'static str>,
     /// How a guard counts its passing, where it is counted.
@@ -149,11 +158,11 @@ pub struct Legitimate {
 impl Legitimate {
     /// Traffic that is answered with and without the enforcer.
     pub fn new(
-        name: &'static str,
+        name: impl Into<String>,
         stage: impl for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            name,
+            name: name.into(),
             title: None,
             counted: Vec::new(),
             needs: Vec::new(),
@@ -162,8 +171,13 @@ impl Legitimate {
     }
 
     /// Traffic of this kind needs a feature of the kernel.
-    pub fn needs(mut self, feature: Feature) -> Self {
-        self.needs.push(feature);
+    pub fn needs(self, feature: Feature) -> Self {
+        self.needs_all([feature])
+    }
+
+    /// The same for several, or none.
+    pub fn needs_all(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
+        self.needs.extend(features);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Peers by WireGuard key: row 21, and what becomes of AllowedIPs that change.
 
+mod kernel;
 mod userspace;
 
 use std::net::Ipv4Addr;
@@ -50,6 +51,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         trial("keys::up_wants_static_peers", binary, refused),
         trial("keys::a_name_is_no_wireguard_device", binary, name_alone),
     ];
+    trials.extend(kernel::trials(binary));
     trials.extend(userspace::trials(binary));
     trials
 }

@@ -41,6 +41,24 @@ fn between<'lab>(
 }
 
 fn local() -> Vec<Legitimate> {
+    let own_lan_address = |variant, transport: Transport, port: u16| {
+        let name = format!("the_host_to_its_own_lan_address::{variant}");
+        Legitimate::new(name, move |lab| {
+            let any = format!("0.0.0.0:{port}");
+            let server = Server::start(&lab.host, transport, &any, "its own")?;
+            let ask = Ask::new(transport, &format!("{HOST_LAN}:{port}"));
+            Ok(Box::new(move |patience| {
+                let _server = &server;
+                ask.ask(&lab.host, patience)
+            }))
+        })
+        .counted(
+            Guard::Socket,
+            Reason::Loopback,
+            Port(transport.protocol().name(), port),
+        )
+        .needs_all(transport.needs())
+    };
     vec![
         Legitimate::new("loopback::ipv4", |lab| {
             let service = "127.0.0.1:8200";
@@ -62,11 +80,14 @@ fn local() -> Vec<Legitimate> {
             }))
         })
         .counted(Guard::Socket, Reason::Loopback, Port("udp", 8125)),
-        Legitimate::new("the_host_to_its_own_lan_address", |lab| {
+        Legitimate::new("the_host_to_its_own_lan_address::tcp", |lab| {
             let ask = tcp(&format!("{HOST_LAN}:9200"));
             between(&lab.host, "0.0.0.0:9200", "elasticsearch", &lab.host, ask)
         })
         .counted(Guard::Socket, Reason::Loopback, Port("tcp", 9200)),
+        own_lan_address("udp", Transport::Udp, 8125),
+        own_lan_address("mptcp", Transport::Mptcp, 9200),
+        own_lan_address("sctp", Transport::Sctp, 3868),
         Legitimate::new("the_host_to_a_remote_registered_port", |lab| {
             let ask = tcp(&format!("{LAN}:9200"));
             between(
@@ -259,6 +280,13 @@ fn peers() -> Vec<Legitimate> {
 }
 
 fn bystanders() -> Vec<Legitimate> {
+    let collides = |variant, interface: &'static str, transport: Transport, port| {
+        let name = format!("row_17_another_namespace::{variant}");
+        Legitimate::new(name, move |lab| {
+            with_the_index_of(lab, interface, transport, port)
+        })
+        .needs_all(transport.needs())
+    };
     vec![
         Legitimate::new("a_macvlan_child_in_its_own_namespace", |lab| {
             let child = Netns::new("macvlan")?;
@@ -277,16 +305,22 @@ fn bystanders() -> Vec<Legitimate> {
         })
         .shown_as("a macvlan child of eth0, on its own port 9200"),
         // Row 17: interface indexes are per namespace.
-        Legitimate::new("row_17_another_namespace_with_the_index_of_wg0", |lab| {
-            with_the_index_of(lab, "wg0")
-        }),
-        Legitimate::new("row_17_another_namespace_with_the_index_of_eth0", |lab| {
-            with_the_index_of(lab, "eth0")
-        }),
+        collides("tcp_and_wg0", "wg0", Transport::Tcp, 9200),
+        collides("tcp_and_eth0", "eth0", Transport::Tcp, 9200),
+        collides("udp_and_wg0", "wg0", Transport::Udp, 8125),
+        collides("udp_and_eth0", "eth0", Transport::Udp, 8125),
+        collides("mptcp_and_eth0", "eth0", Transport::Mptcp, 9200),
+        collides("sctp_and_wg0", "wg0", Transport::Sctp, 3868),
+        collides("sctp_and_eth0", "eth0", Transport::Sctp, 3868),
     ]
 }
 
-fn with_the_index_of<'lab>(lab: &'lab Lab, interface: &str) -> anyhow::Result<Strike<'lab>> {
+fn with_the_index_of<'lab>(
+    lab: &'lab Lab,
+    interface: &str,
+    transport: Transport,
+    port: u16,
+) -> anyhow::Result<Strike<'lab>> {
     let (other, client) = (Netns::new("other")?, Netns::new("client")?);
     let index = lab.host.ifindex(interface)?;
     other.ip(&format!(
@@ -297,8 +331,9 @@ fn with_the_index_of<'lab>(lab: &'lab Lab, interface: &str) -> anyhow::Result<St
     ))?;
     anyhow::ensure!(other.ifindex("same0")? == index, "the indexes differ");
     client.ip("addr add 192.168.79.2/24 dev far0\nlink set far0 up")?;
-    let server = Server::start(&other, Transport::Tcp, "0.0.0.0:9200", "another namespace")?;
-    let ask = tcp("192.168.79.1:9200");
+    let any = format!("0.0.0.0:{port}");
+    let server = Server::start(&other, transport, &any, "another namespace")?;
+    let ask = Ask::new(transport, &format!("192.168.79.1:{port}"));
     Ok(Box::new(move |patience| {
         let _kept = (&server, &other);
         ask.ask(&client, patience)

@@ -114,9 +114,10 @@ pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
         .expect(&strike(alone)?)
         .context("before the enforcer was up")?;
 
-    match attack.without_a_wire_guard() {
+    let in_company = attack.without_a_wire_guard().map(|_| "eth0");
+    match attack.uncovered.or(in_company) {
         None => rig.enforcer.up(guards)?,
-        Some(_) => rig.enforcer.up_uncovered(guards, "eth0")?,
+        Some(interface) => rig.enforcer.up_uncovered(guards, interface)?,
     }
     let outcome = strike(Patience::Brief)?;
     ensure!(

@@ -2,6 +2,7 @@
 
 mod disguised;
 mod in_company;
+mod links;
 mod reach;
 mod tagged;
 mod transports;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Attack> {
     attacks.extend(tagged::attacks());
     attacks.extend(transports::attacks());
     attacks.extend(in_company::attacks());
+    attacks.extend(links::attacks());
     attacks.extend(tunnelled::attacks());
     attacks.sort_by_key(|attack| attack.name);
     attacks

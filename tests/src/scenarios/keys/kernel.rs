@@ -1,0 +1,82 @@
+//! The kernel's own WireGuard.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use libtest_mimic::Trial;
+
+use crate::lab::topology::{HOST_WG, Lab, PEER, STRANGER};
+use crate::lab::wireguard::Member;
+use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Transport, WireGuard};
+use crate::scenarios::runner::trial_with;
+
+use super::{Hub, Who, follow, hole};
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    let needs = [Feature::WireGuard];
+    let mut trials = vec![trial_with(
+        "keys::kernel::each_reload_takes_what_is_allowed_now",
+        &needs,
+        binary,
+        |rig| follow(rig, &Kernel::hub(rig.lab)?),
+    )];
+    for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
+        let name = format!(
+            "row_21_a_hole_in_a_granted_prefix::kernel::{}",
+            guards.name()
+        );
+        trials.push(trial_with(name, &needs, binary, move |rig| {
+            hole(rig, &Kernel::hub(rig.lab)?, guards)
+        }));
+    }
+    trials
+}
+
+/// The laptop first, then the stranger; both may try either address.
+struct Kernel<'lab>(WireGuard<'lab>);
+
+impl<'lab> Kernel<'lab> {
+    fn hub(lab: &'lab Lab) -> Result<Self> {
+        let member = |name, home: Ipv4Addr, other: Ipv4Addr| Member {
+            name,
+            addresses: vec![home.into(), other.into()],
+            allowed_ips: vec![format!("{home}/32")],
+        };
+        let members = [
+            member("laptop", PEER, STRANGER),
+            member("stranger", STRANGER, PEER),
+        ];
+        WireGuard::hub(lab, members).map(Self)
+    }
+
+    fn key(&self, who: Who) -> &str {
+        self.0.peers[who as usize].public_key()
+    }
+}
+
+impl Hub for Kernel<'_> {
+    fn laptop(&self) -> &str {
+        self.key(Who::Laptop)
+    }
+
+    fn ask(&self, who: Who, from: Ipv4Addr, patience: Patience) -> Result<Outcome> {
+        Ask::new(Transport::Tcp, &format!("{HOST_WG}:9100"))
+            .from(&format!("{from}:0"))
+            .ask(&self.0.peers[who as usize].namespace, patience)
+    }
+
+    fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()> {
+        // WireGuard moves a prefix to the peer that was given it last; here no two want the same.
+        for (who, prefixes) in [(Who::Laptop, laptop), (Who::Stranger, stranger)] {
+            self.0
+                .set(&["peer", self.key(who), "allowed-ips", &prefixes.join(",")])
+                .with_context(|| format!("failed to give {who:?} its AllowedIPs"))?;
+        }
+        Ok(())
+    }
+
+    fn forget_laptop(&self) -> Result<()> {
+        self.0.set(&["peer", self.key(Who::Laptop), "remove"])
+    }
+}
