@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use enforcer_tests::lab::session::{find_enforcer, leaving_no_trace, require_machine};
+use enforcer_tests::lab::session::{Machine, find_enforcer, leaving_no_trace, require_machine};
 use enforcer_tests::{bench, demo, scenarios, test_run};
 use libtest_mimic::Conclusion;
 
@@ -69,12 +69,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let mut all = test_run::trials();
             all.extend(scenarios::trials(&enforcer));
             all.extend(scenarios::faulty_trials(&enforcer));
-            Ok(trials(run.trials, all)?.exit_code())
+            Ok(trials(Machine::Host, run.trials, all)?.exit_code())
         }
-        Command::Controls(arguments) => Ok(trials(arguments, scenarios::controls())?.exit_code()),
+        Command::Controls(arguments) => {
+            Ok(trials(Machine::Host, arguments, scenarios::controls())?.exit_code())
+        }
         Command::Guest(run) => {
             let enforcer = find_enforcer(run.binary.enforcer)?;
-            let conclusion = trials(run.trials, scenarios::trials(&enforcer))?;
+            let list = run.trials.list;
+            let selected = scenarios::guest_trials(&enforcer);
+            let conclusion = trials(Machine::Guest, run.trials, selected)?;
+            if list {
+                return Ok(conclusion.exit_code());
+            }
             println!(
                 "kernel {}: {} passed, {} failed",
                 rustix::system::uname().release().to_string_lossy(),
@@ -85,7 +92,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
         Command::Demo(binary) => {
-            require_machine()?;
+            require_machine(Machine::Host)?;
             let enforcer = find_enforcer(binary.enforcer)?;
             leaving_no_trace(|| demo::run(&enforcer))??;
             println!("The throwaway host is gone. Nothing on this machine itself was touched.");
@@ -95,6 +102,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn trials(
+    machine: Machine,
     mut arguments: libtest_mimic::Arguments,
     trials: Vec<libtest_mimic::Trial>,
 ) -> Result<Conclusion> {
@@ -103,6 +111,6 @@ fn trials(
     if arguments.list {
         return Ok(libtest_mimic::run(&arguments, trials));
     }
-    require_machine()?;
+    require_machine(machine)?;
     leaving_no_trace(|| libtest_mimic::run(&arguments, trials))
 }

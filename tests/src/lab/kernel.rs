@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::{Result, ensure};
+
 use super::bpf::{self, Hook};
 use super::netns::Netns;
 use super::transport::Transport;
@@ -84,6 +86,21 @@ impl Feature {
         // Discriminants count from 0 in the order of ALL.
         let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
         *tried[self as usize].get_or_insert_with(|| self.probe())
+    }
+
+    /// Insists on these; where they come as modules, the guest did not load or could not find them.
+    pub fn expect(wanted: &[Self]) -> Result<()> {
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|feature| !feature.is_here())
+            .map(|feature| feature.name())
+            .collect();
+        ensure!(
+            missing.is_empty(),
+            "every kernel of ours has these, but this one lacks {}: its trials would be left out",
+            missing.join(", ")
+        );
+        Ok(())
     }
 
     fn probe(self) -> bool {

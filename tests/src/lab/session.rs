@@ -5,13 +5,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cleanup;
+use super::kernel::Feature;
 use super::leaks::Before;
 
-/// Programs of other packages that the lab runs.
-const TOOLS: [&str; 5] = ["ip", "nft", "redis-server", "setpriv", "wireguard-go"];
+/// Programs of other packages that the lab runs everywhere.
+const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
+
+/// Whose kernel the trials run on, and so which WireGuard they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// Any host: wireguard-go, and the kernel's own where that is to be had.
+    Host,
+    /// A guest, whose kernel has its own.
+    Guest,
+}
 
 /// Says what is missing on this machine, in one sentence.
-pub fn require_machine() -> Result<()> {
+pub fn require_machine(machine: Machine) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         let line: Vec<String> = std::env::args().collect();
         bail!(
@@ -20,7 +30,9 @@ pub fn require_machine() -> Result<()> {
             line.join(" ")
         );
     }
-    for tool in TOOLS {
+    let userspace = (machine == Machine::Host).then_some("wireguard-go");
+    let in_the_kernel = Feature::WireGuard.is_here().then_some("wg");
+    for tool in TOOLS.into_iter().chain(userspace).chain(in_the_kernel) {
         ensure!(
             is_installed(tool),
             "`{tool}` is not installed: run cargo xtask setup"

@@ -9,8 +9,10 @@ mod keys;
 mod kills;
 mod legitimate;
 mod lifecycle;
+mod links;
 mod neighbours;
 pub mod runner;
+pub mod selection;
 pub mod shot;
 mod upgrade;
 mod wireguard;
@@ -20,6 +22,8 @@ use std::path::Path;
 use libtest_mimic::Trial;
 
 pub use legitimate::all as legitimate;
+
+use crate::lab::Feature;
 
 /// Every scenario against the enforcer at `binary`.
 pub fn trials(binary: &Path) -> Vec<Trial> {
@@ -35,11 +39,21 @@ pub fn trials(binary: &Path) -> Vec<Trial> {
     );
     trials.extend(neighbours::trials(binary));
     trials.extend(wireguard::trials(binary));
+    trials.extend(links::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
     trials.extend(keys::trials(binary));
     trials.extend(adversary::trials(binary));
     trials.extend(kills::trials(binary));
+    trials
+}
+
+/// What a guest runs: the part that depends on its kernel, and the kernel itself.
+pub fn guest_trials(binary: &Path) -> Vec<Trial> {
+    let mut trials = vec![Trial::test("guest::has_every_feature", || {
+        Feature::expect(&Feature::OF_EVERY_GUEST).map_err(|error| format!("{error:#}").into())
+    })];
+    trials.extend(selection::of_a_guest(self::trials(binary)));
     trials
 }
 
