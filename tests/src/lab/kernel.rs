@@ -130,6 +130,15 @@ impl Feature {
     }
 }
 
+/// The hook that the wire guard of a software device gets here: tcx before XDP in the stack.
+pub fn software_hook() -> &'static str {
+    if Feature::Tcx.is_here() {
+        "tcx"
+    } else {
+        "xdp-generic"
+    }
+}
+
 fn has_sockets(transport: Transport) -> bool {
     transport
         .socket(SocketAddr::from(([0, 0, 0, 0], 0)))

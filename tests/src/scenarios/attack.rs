@@ -18,8 +18,10 @@ pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send 
 pub enum Alone {
     /// It reaches the service.
     Reached,
-    /// This kernel itself refuses it, for this reason; the guard must do no worse.
+    /// Every kernel itself refuses it, for this reason; the guard must do no worse.
     RefusedByTheStack(&'static str),
+    /// Some kernels deliver it and others refuse it, and this is what they differ in.
+    UpToTheKernel(&'static str),
 }
 
 /// A row of the attack table, or one variant of it.
@@ -112,6 +114,12 @@ impl Attack {
     /// The feature for want of which this kernel's wire guard cannot be there.
     pub fn without_a_wire_guard(&self) -> Option<Feature> {
         self.wire_needs.filter(|feature| !feature.is_here())
+    }
+
+    /// Kernels differ, and the guards must hold it on all of them.
+    pub fn up_to_the_kernel(mut self, what: &'static str) -> Self {
+        self.alone = Alone::UpToTheKernel(what);
+        self
     }
 
     /// Shown in the demo, in these words.

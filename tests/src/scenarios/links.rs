@@ -9,6 +9,7 @@ use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::frames::Ends;
+use crate::lab::kernel::software_hook;
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Feature, Guards, Lab, Outcome, Patience, Port, Server, Transport};
 
@@ -57,11 +58,7 @@ fn hooks(rig: &Rig<'_>) -> Result<()> {
          link set vrf0 up")?;
     rig.enforcer.up_uncovered(Guards::Both, "vrf0")?;
     let (_, status) = rig.enforcer.status()?;
-    let expected = if Feature::Tcx.is_here() {
-        "tcx"
-    } else {
-        "xdp-generic"
-    };
+    let expected = software_hook();
     for device in ["eth0", "eth0.5", "child0", "bond0", "nic3"] {
         let guard = status
             .guards

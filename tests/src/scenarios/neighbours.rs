@@ -12,10 +12,10 @@ use crate::lab::command::eventually;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::{CT, HOST_LAN, LAN};
-use crate::lab::{Ask, Conversation, Guards, Netns, Patience, Port, Server, Transport};
+use crate::lab::{Ask, Conversation, Feature, Guards, Netns, Patience, Port, Server, Transport};
 
 use super::attacks;
-use super::runner::{Rig, answered, expect_no_drops, hold, trial, unanswered};
+use super::runner::{Rig, answered, expect_no_drops, hold, trial, trial_with, unanswered};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
@@ -46,7 +46,12 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         ("tcx", Hook::Tcx, TCX_DROP),
     ] {
         let name = format!("goes_on::other_peoples_programs::{name}");
-        trials.push(trial(name, binary, move |rig| {
+        let needs: &[Feature] = if hook == Hook::Tcx {
+            &[Feature::Tcx]
+        } else {
+            &[]
+        };
+        trials.push(trial_with(name, needs, binary, move |rig| {
             foreign_program(rig, hook, number)
         }));
     }
@@ -294,7 +299,14 @@ fn foreign_program(rig: &Rig<'_>, hook: Hook, number: i32) -> Result<()> {
     let service = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
     let foreign = Foreign::on_interface(&rig.lab.host, "eth0", hook, number)?;
     unanswered(door.ask(&rig.lab.lan, Patience::Brief)?).context("before `up`")?;
-    rig.enforcer.up(Guards::Both)?;
+    // Their program has the interface's one place for XDP; beside it there is only tcx.
+    let guard = if Feature::Tcx.is_here() {
+        rig.enforcer.up(Guards::Both)?;
+        Guard::Wire
+    } else {
+        rig.enforcer.up_uncovered(Guards::Both, "eth0")?;
+        Guard::Socket
+    };
     unanswered(door.ask(&rig.lab.lan, Patience::Brief)?)
         .context("their program drops everything, with the guards up too")?;
     drop(foreign);
@@ -305,12 +317,8 @@ fn foreign_program(rig: &Rig<'_>, hook: Hook, number: i32) -> Result<()> {
     eventually(SETTLE, gone).context("their program is gone, and the public door is still shut")?;
     unanswered(service.ask(&rig.lab.lan, Patience::Brief)?)
         .context("their program went, the guard stays")?;
-    rig.enforcer.expect_counted(
-        Guard::Wire,
-        Reason::UntrustedInterface,
-        Port("tcp", 9200),
-        1,
-    )
+    rig.enforcer
+        .expect_counted(guard, Reason::UntrustedInterface, Port("tcp", 9200), 1)
 }
 
 fn foreign_cgroup(rig: &Rig<'_>) -> Result<()> {

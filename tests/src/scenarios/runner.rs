@@ -54,11 +54,27 @@ fn where_possible(
             let reason = format!("this kernel has no {}", missing.name());
             return Ok(Completion::ignored_with(reason));
         }
-        body()
-            .map(|()| Completion::Completed)
-            .map_err(|error| failed(&error))
+        match body() {
+            Ok(()) => Ok(Completion::Completed),
+            Err(error) => match error.downcast_ref::<LeftOut>() {
+                Some(LeftOut(reason)) => Ok(Completion::ignored_with(reason)),
+                None => Err(failed(&error)),
+            },
+        }
     })
 }
+
+/// What a trial finds out only on its way: this kernel has nothing for it to try.
+#[derive(Debug)]
+struct LeftOut(String);
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for LeftOut {}
 
 /// The whole chain of causes, the innermost first: what was expected and seen, then where, then
 /// what the enforcer said.
@@ -109,10 +125,18 @@ pub fn control_trial(attack: &Attack) -> Trial {
 pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
     let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
     let alone = attack.alone.patience();
+    let control = strike(alone)?;
     attack
         .alone
-        .expect(&strike(alone)?)
+        .expect(&control)
         .context("before the enforcer was up")?;
+    if let Alone::UpToTheKernel(what) = attack.alone
+        && !control.reached()
+        && !guards.include(Guard::Wire)
+    {
+        // Nothing is left for the socket guard to hold, which must not look like its merit.
+        return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
+    }
 
     let in_company = attack.without_a_wire_guard().map(|_| "eth0");
     match attack.uncovered.or(in_company) {
@@ -142,7 +166,7 @@ impl Alone {
     pub fn patience(self) -> Patience {
         match self {
             Self::Reached => Patience::Long,
-            Self::RefusedByTheStack(_) => Patience::Brief,
+            Self::RefusedByTheStack(_) | Self::UpToTheKernel(_) => Patience::Brief,
         }
     }
 
@@ -157,6 +181,7 @@ impl Alone {
                 !outcome.reached(),
                 "expected the stack to refuse this ({why}), but it was {outcome}"
             ),
+            Self::UpToTheKernel(_) => {}
         }
         Ok(())
     }

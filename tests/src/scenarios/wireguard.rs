@@ -7,6 +7,7 @@ use enforcer_ebpf::{Guard, Reason};
 use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
+use crate::lab::kernel::software_hook;
 use crate::lab::topology::HOST_WG;
 use crate::lab::wireguard::{LISTEN_PORT, Member};
 use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Port, Server, Transport, WireGuard};
@@ -50,8 +51,7 @@ fn raw_ip_guard(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.registry(&forced)?;
         rig.enforcer.up(Guards::Wire)?;
         let expected = match hook {
-            "auto" if Feature::Tcx.is_here() => "tcx",
-            "auto" => "xdp-generic",
+            "auto" => software_hook(),
             forced => forced,
         };
         let (_, status) = rig.enforcer.status()?;

@@ -176,7 +176,8 @@ fn chains() -> Vec<Attack> {
             TCP,
             &[DESTINATION; 60],
             HeaderChain,
-        ),
+        )
+        .up_to_the_kernel("how many extension headers it follows (6.1 to 6.18 all, 7.3 fewer)"),
     ]
 }
 

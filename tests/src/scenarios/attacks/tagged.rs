@@ -44,7 +44,8 @@ pub(super) fn attacks() -> Vec<Attack> {
             .shown_as("3000 behind four stacked priority tags"),
         more("row_19_priority_tags::five_802.1q", &[Q; 5]),
         more("row_19_priority_tags::five_802.1ad", &[AD; 5]),
-        more("row_19_priority_tags::sixty", &[Q; 60]),
+        more("row_19_priority_tags::sixty", &[Q; 60])
+            .up_to_the_kernel("how many tags it takes off (6.1 to 6.18 all, 7.3 fewer)"),
         // No VLAN devices in this kernel: nobody is there to take the frame in, or to be guarded.
         behind("row_11_qinq::real_ids", &[(DOT1AD, 5), (DOT1Q, 7)])
             .refused_by_the_stack("a frame of a VLAN that has no device is for somebody else"),

@@ -7,6 +7,7 @@ use enforcer_ebpf::{Guard, Reason, Verdict};
 use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
+use crate::lab::kernel::software_hook;
 use crate::lab::{Guards, Patience};
 
 use super::super::runner::{Rig, trial, unanswered};
@@ -67,7 +68,7 @@ fn status(rig: &Rig<'_>) -> Result<()> {
             .with_context(|| format!("no guard on {interface}: {seen}"))?;
         // veth is a software device: tcx at the head (kernel 6.6 and newer).
         ensure!(
-            line.guard == "wire" && line.hook == "tcx" && line.ifindex == Some(index),
+            line.guard == "wire" && line.hook == software_hook() && line.ifindex == Some(index),
             "{seen}"
         );
         ensure!(line.peers == u64::from(interface == "wg0"), "{seen}");
@@ -377,7 +378,7 @@ fn human(rig: &Rig<'_>) -> Result<()> {
         "9200",
     ];
     for (arguments, words) in [
-        (&["status"][..], &["eth0", "wg0", "tcx"][..]),
+        (&["status"][..], &["eth0", "wg0", software_hook()][..]),
         (
             &["counters"],
             &["elasticsearch", "9200", "untrusted-interface"],
