@@ -35,10 +35,12 @@ impl Covered {
     /// # Errors
     /// A pin cannot be removed; its guard stays on.
     pub(crate) fn detach_leaving(&self) -> Result<()> {
-        self.leaving.iter().try_for_each(|pin| {
-            bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
-        })
+        self.leaving.iter().try_for_each(|pin| detach(pin))
     }
+}
+
+fn detach(pin: &Path) -> Result<()> {
+    bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
 }
 
 /// Attaches what the plan wants and is not there, and names what is there and not even tolerated.
@@ -65,8 +67,9 @@ pub(crate) fn reconcile(
             if before.guards.get(&ifindex) == Some(&hook) {
                 links.insert(ifindex, (hook, pin));
             } else if in_place {
-                // Its interface is gone, or is in another namespace.
-                covered.leaving.push(pin);
+                // Its interface is gone, or is in another namespace, so it guards nothing here. It
+                // goes first: an interface that has the same index now needs the name of its pin.
+                detach(&pin)?;
             }
         }
     }
