@@ -10,7 +10,7 @@ use crate::lab::command::eventually;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::{Enforcer, Feature, Guards, Lab, Outcome, Patience};
 
-use super::attack::{Alone, Attack, Legitimate};
+use super::attack::{Alone, Attack, Legitimate, Strike};
 
 /// What every trial gets: a lab of its own and an enforcer that is not up yet.
 #[derive(Debug)]
@@ -121,8 +121,31 @@ pub fn control_trial(attack: &Attack) -> Trial {
     })
 }
 
+/// The same guard sets in one trial and one lab: for guests, where a lab is dear.
+///
+/// Both guards together are left to the trials of what must go on: here each stands alone.
+pub fn attack_trial(attack: &Attack, binary: &Path) -> Trial {
+    let attack = attack.clone();
+    let name = format!("{}::each_guard_alone", attack.name);
+    let needs = attack.needs.clone();
+    trial_with(name, &needs, binary, move |rig| {
+        let alone = [Guards::Wire, Guards::Socket];
+        let able = attack.held_by();
+        hold_with(&attack, alone.iter().filter(|one| able.contains(one)), rig)
+    })
+}
+
 /// The control, the guards, and the control again.
 pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
+    hold_with(attack, [&guards], rig)
+}
+
+/// The control, and then each set of guards with another control after it.
+fn hold_with<'a>(
+    attack: &Attack,
+    sets: impl IntoIterator<Item = &'a Guards>,
+    rig: &Rig<'_>,
+) -> Result<()> {
     let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
     let alone = attack.alone.patience();
     let control = strike(alone)?;
@@ -130,14 +153,29 @@ pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
         .alone
         .expect(&control)
         .context("before the enforcer was up")?;
-    if let Alone::UpToTheKernel(what) = attack.alone
-        && !control.reached()
-        && !guards.include(Guard::Wire)
-    {
-        // Nothing is left for the socket guard to hold, which must not look like its merit.
-        return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
+    for &guards in sets {
+        if let Alone::UpToTheKernel(what) = attack.alone
+            && !control.reached()
+            && !guards.include(Guard::Wire)
+        {
+            // Nothing is left for the socket guard to hold, which must not look like its merit.
+            return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
+        }
+        hold_once(attack, guards, &mut strike, rig)?;
+        attack
+            .alone
+            .expect(&strike(alone)?)
+            .with_context(|| format!("after {guards:?} was taken down"))?;
     }
+    Ok(())
+}
 
+fn hold_once(
+    attack: &Attack,
+    guards: Guards,
+    strike: &mut Strike<'_>,
+    rig: &Rig<'_>,
+) -> Result<()> {
     let in_company = attack.without_a_wire_guard().map(|_| "eth0");
     match attack.uncovered.or(in_company) {
         None => rig.enforcer.up(guards)?,
@@ -153,12 +191,7 @@ pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
     if let Some((guard, reason)) = attack.counted_by(guards) {
         rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
     }
-
-    rig.enforcer.down()?;
-    attack
-        .alone
-        .expect(&strike(alone)?)
-        .context("after the enforcer was taken down")
+    rig.enforcer.down()
 }
 
 impl Alone {

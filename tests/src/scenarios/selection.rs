@@ -5,9 +5,7 @@
 //! kernel: what the command line says, and how the guards' one object reads a header, which is
 //! the same code under every verifier and is tried frame by frame on the host. Of the variants
 //! that differ in such bytes alone, the telling ones stand for the rest. Every row of the attack
-//! table keeps its trials, each guard alone.
-
-use libtest_mimic::Trial;
+//! table keeps its trials, each guard alone, in one lab for the two.
 
 /// Left out, by the beginning of the name, with the reason in the comment above.
 const NOT_FOR_GUESTS: &[&str] = &[
@@ -64,30 +62,14 @@ const NOT_FOR_GUESTS: &[&str] = &[
     "hook::xdp-native::row_11",
     "hook::xdp-native::row_19_priority_tags::five",
     "hook::xdp-native::row_19_priority_tags::one",
-    // Both guards stay up in the trial that is kept.
+    // Both guards are up in the one that is kept.
     "row_12_reload_and_crash_under_a_syn_flood::wire",
     "row_12_reload_and_crash_under_a_syn_flood::socket",
 ];
 
-/// Both guards together: an attack that each holds alone is not tried a third time in a guest.
-const TOGETHER: &str = "::both";
-
-/// Those that keep it: their subject is what the two do to each other, or what both outlive.
-const KEPT_TOGETHER: &[&str] = &["row_12_", "row_16_", "row_21_"];
-
-/// The part of all trials that a guest runs.
-pub fn of_a_guest(trials: Vec<Trial>) -> Vec<Trial> {
-    trials
-        .into_iter()
-        .filter(|trial| is_for_guests(trial.name()))
-        .collect()
-}
-
-fn is_for_guests(name: &str) -> bool {
-    let begins = |with: &&str| name.starts_with(*with);
-    let left_out = NOT_FOR_GUESTS.iter().any(begins)
-        || name.ends_with(TOGETHER) && !KEPT_TOGETHER.iter().any(begins);
-    !left_out
+/// Whether a guest runs the trial, or the attack, of this name.
+pub(super) fn is_for_guests(name: &str) -> bool {
+    !NOT_FOR_GUESTS.iter().any(|with| name.starts_with(with))
 }
 
 #[cfg(test)]
@@ -95,16 +77,19 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use super::*;
+    use libtest_mimic::Trial;
 
-    fn names() -> Vec<String> {
-        let all = crate::scenarios::trials(Path::new("/nowhere"));
-        all.iter().map(|trial| trial.name().to_owned()).collect()
+    use super::*;
+    use crate::scenarios::{guest_trials, trials};
+
+    fn names(trials: &[Trial]) -> Vec<String> {
+        let names = trials.iter().map(|trial| trial.name().to_owned());
+        names.collect()
     }
 
     #[test]
     fn every_line_of_the_list_leaves_something_out() {
-        let names = names();
+        let names = names(&trials(Path::new("/nowhere")));
         for line in NOT_FOR_GUESTS {
             assert!(names.iter().any(|name| name.starts_with(line)), "{line}");
         }
@@ -112,12 +97,11 @@ mod tests {
 
     #[test]
     fn every_row_keeps_its_trials() {
-        let rows = |wanted: fn(&str) -> bool| -> BTreeSet<String> {
-            let names = names();
-            let rows = names.iter().filter(|name| wanted(name));
-            rows.filter_map(|name| name.get(name.find("row_")?..)?.get(..6).map(str::to_owned))
-                .collect()
+        let rows = |trials: Vec<Trial>| -> BTreeSet<String> {
+            let row = |name: &String| name.get(name.find("row_")?..)?.get(..6).map(str::to_owned);
+            names(&trials).iter().filter_map(row).collect()
         };
-        assert_eq!(rows(|_| true), rows(is_for_guests));
+        let nowhere = Path::new("/nowhere");
+        assert_eq!(rows(trials(nowhere)), rows(guest_trials(nowhere)));
     }
 }
