@@ -13,6 +13,9 @@ use crate::{process, setup, workspace::Workspace};
 
 const UNIT: &str = include_str!("../files/enforcer.service");
 
+/// Makes another unit wait for the policy.
+const REQUIRE: &str = include_str!("../files/require-enforcer.conf");
+
 /// What stands for the folder of the program in the unit.
 const BINDIR: &str = "@bindir@";
 
@@ -28,40 +31,32 @@ pub(crate) struct Args {
     /// The installation's own folder, as the installed system sees it
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
     prefix: PathBuf,
+    /// Let this unit, the network manager, start only where the policy is in force;
+    /// may be repeated
+    #[arg(long, value_name = "UNIT")]
+    require: Vec<String>,
 }
 
-/// Builds the enforcer and puts three files in place. /etc/enforcer stays the
+/// A file of the installation.
+pub(crate) struct Installed {
+    /// Where the installed system sees it.
+    pub(crate) path: PathBuf,
+    /// What it holds.
+    pub(crate) content: Vec<u8>,
+    /// Its permissions.
+    pub(crate) mode: u32,
+}
+
+/// Builds the enforcer and puts its files in place. /etc/enforcer stays the
 /// administrator's.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    if !args.prefix.is_absolute() {
-        bail!("--prefix {} is not an absolute path", args.prefix.display());
-    }
-    let bindir = args.prefix.join("bin");
-    let unit = unit(&bindir)?;
+    // What the arguments say wrong, before the build.
+    units(&args.prefix, &args.require)?;
     setup::provide_ebpf_tools(workspace)?;
     process::run(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
-    let read = |path: PathBuf| {
-        fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
-    };
-    let program = read(workspace.release_binary("enforcer"))?;
-    let registry = read(workspace.path(DEFAULT_REGISTRY))?;
-
-    let files: [(PathBuf, &[u8], u32); 3] = [
-        (bindir.join("enforcer"), &program, 0o755),
-        (
-            unit_dir(&args.prefix).join("enforcer.service"),
-            unit.as_bytes(),
-            0o644,
-        ),
-        (
-            args.prefix.join("share/doc/enforcer/enforcer.toml"),
-            &registry,
-            0o644,
-        ),
-    ];
-    for (path, content, mode) in files {
-        let path = below(&args.root, &path);
-        let state = if put(&path, content, mode)? {
+    for file in files(workspace, &args.prefix, &args.require)? {
+        let path = below(&args.root, &file.path);
+        let state = if put(&path, &file.content, file.mode)? {
             "written"
         } else {
             "unchanged"
@@ -74,14 +69,65 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The unit, naming the program where it will lie.
-fn unit(bindir: &Path) -> Result<String> {
+/// What an installation below `prefix` consists of, the enforcer as it was built.
+pub(crate) fn files(
+    workspace: &Workspace,
+    prefix: &Path,
+    require: &[String],
+) -> Result<Vec<Installed>> {
+    let read = |path: PathBuf| {
+        fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let program = read(workspace.release_binary("enforcer"))?;
+    let registry = read(workspace.path(DEFAULT_REGISTRY))?;
+    let file = |path: PathBuf, content: Vec<u8>, mode| Installed {
+        path,
+        content,
+        mode,
+    };
+    let units = units(prefix, require)?;
+    let mut files = vec![file(prefix.join("bin/enforcer"), program, 0o755)];
+    files.extend(
+        units
+            .into_iter()
+            .map(|(path, text)| file(path, text.into_bytes(), 0o644)),
+    );
+    let example = prefix.join("share/doc/enforcer/enforcer.toml");
+    files.push(file(example, registry, 0o644));
+    Ok(files)
+}
+
+/// Our unit, the example of a drop-in, and that drop-in for each unit of `require`.
+fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
+    if !prefix.is_absolute() {
+        bail!("--prefix {} is not an absolute path", prefix.display());
+    }
+    let (bindir, dir) = (prefix.join("bin"), unit_dir(prefix));
+    let drop_in = naming(REQUIRE, &bindir)?;
+    let example = prefix.join("share/doc/enforcer/require-enforcer.conf");
+    let mut units = vec![
+        (dir.join("enforcer.service"), naming(UNIT, &bindir)?),
+        (example, drop_in.clone()),
+    ];
+    for unit in require {
+        let known = |c: char| c.is_ascii_alphanumeric() || "-_.@:".contains(c);
+        if !unit.ends_with(".service") || !unit.chars().all(known) {
+            bail!("--require {unit}: name a service, such as systemd-networkd.service");
+        }
+        let path = dir.join(format!("{unit}.d/enforcer.conf"));
+        units.push((path, drop_in.clone()));
+    }
+    Ok(units)
+}
+
+/// The unit's text, naming the program where it will lie.
+fn naming(text: &str, bindir: &Path) -> Result<String> {
     let bindir = bindir.to_str().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if bindir.is_empty() || !bindir.chars().all(plain) {
         bail!("--prefix may hold only letters, digits and any of / . _ - +, which a unit can name");
     }
-    Ok(UNIT.replace(BINDIR, bindir))
+    Ok(text.replace(BINDIR, bindir))
 }
 
 /// Where systemd looks for units that come with software below `prefix`; for any
@@ -145,15 +191,38 @@ mod tests {
 
     #[test]
     fn the_unit_names_the_installed_program() {
-        let unit = unit(Path::new("/usr/local/bin")).unwrap();
+        let unit = naming(UNIT, Path::new("/usr/local/bin")).unwrap();
         assert!(unit.contains("\nExecStart=/usr/local/bin/enforcer run\n"));
-        assert!(!unit.contains('@'), "{unit}");
+        assert!(!unit.contains("@bindir@"), "{unit}");
     }
 
     #[test]
     fn a_prefix_that_a_unit_would_read_otherwise_is_refused() {
-        unit(Path::new("/opt/a b")).unwrap_err();
-        unit(Path::new("/opt/%h")).unwrap_err();
+        naming(UNIT, Path::new("/opt/a b")).unwrap_err();
+        naming(UNIT, Path::new("/opt/%h")).unwrap_err();
+    }
+
+    #[test]
+    fn the_network_manager_waits_only_where_asked() {
+        let prefix = Path::new("/usr/local");
+        let places = |require: &[&str]| {
+            let require: Vec<_> = require.iter().map(|&unit| unit.to_owned()).collect();
+            units(prefix, &require).map(|units| {
+                let place = |(path, _): (PathBuf, _)| path.display().to_string();
+                units.into_iter().map(place).collect::<Vec<_>>()
+            })
+        };
+        assert!(!places(&[]).unwrap().join(" ").contains(".d/"));
+        assert!(
+            places(&["NetworkManager.service"])
+                .unwrap()
+                .contains(&format!(
+                    "/usr/local/lib/systemd/system/{}.d/enforcer.conf",
+                    "NetworkManager.service"
+                ))
+        );
+        places(&["../evil.service"]).unwrap_err();
+        places(&["networking"]).unwrap_err();
     }
 
     #[test]
