@@ -8,4 +8,5 @@ pub mod bench;
 pub mod demo;
 pub mod lab;
 pub mod scenarios;
+pub mod system;
 pub mod test_run;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{Machine, find_enforcer, leaving_no_trace, require_machine};
-use enforcer_tests::{bench, demo, scenarios, test_run};
+use enforcer_tests::{bench, demo, scenarios, system, test_run};
 use libtest_mimic::Conclusion;
 
 /// Runs the scenarios against a built enforcer, on the running kernel.
@@ -33,6 +33,9 @@ enum Command {
     Guest(Run),
     /// Measure the guards against an empty program.
     Bench(bench::Args),
+    /// Run the trials of a whole system, in its guest.
+    #[command(subcommand)]
+    System(system::Command),
     /// Show attacks succeed without the enforcer and fail with it.
     Demo(Binary),
 }
@@ -91,6 +94,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(conclusion.exit_code())
         }
         Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
+        Command::System(command) => system::run(command),
         Command::Demo(binary) => {
             require_machine(Machine::Host)?;
             let enforcer = find_enforcer(binary.enforcer)?;

@@ -1,0 +1,146 @@
+//! Row 9, seen from inside: services listen before the network comes, and the guards too.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use enforcer_ebpf::{Guard, Verdict};
+
+use super::Row;
+use super::host::{Host, reached};
+use super::listener::PORTS;
+use crate::lab::command::eventually;
+
+/// How long the network may take to come up, and the neighbour to be heard.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Dropped packets that prove the neighbour's attack: a few rounds of all ports.
+const ENOUGH: u64 = 200;
+
+/// How long a boot is left open to the neighbour once it has a network.
+const OPEN: Duration = Duration::from_secs(8);
+
+pub(super) fn trials() -> Vec<Row> {
+    vec![
+        Row {
+            name: "row_09_boot::the_guards_hold_before_the_network",
+            body: before_the_network,
+        },
+        Row {
+            name: "row_09_boot::the_services_were_there_all_the_while",
+            body: services,
+        },
+        Row {
+            name: "row_09_boot::the_neighbour_was_dropped",
+            body: dropped,
+        },
+    ]
+}
+
+/// A boot whose enforcer is masked: all that is needed is time.
+pub(super) fn controls() -> Vec<Row> {
+    vec![
+        Row {
+            name: "row_09_boot::control::the_services_were_there_all_the_while",
+            body: services,
+        },
+        Row {
+            name: "row_09_boot::control::without_the_enforcer",
+            body: open,
+        },
+    ]
+}
+
+fn before_the_network(host: &Host) -> Result<()> {
+    let ready = moment(host, "enforcer.service", "ActiveEnterTimestampMonotonic")?;
+    let before = moment(host, "network-pre.target", "ActiveEnterTimestampMonotonic")?;
+    let manager = "systemd-networkd.service";
+    let network = moment(host, manager, "ExecMainStartTimestampMonotonic")?;
+    println!(
+        "the guards held after {:.1} s, the network manager started after {:.1} s",
+        seconds(ready),
+        seconds(network)
+    );
+    ensure!(
+        ready <= before && before <= network,
+        "expected enforcer {ready} µs, network-pre.target {before} µs, {manager} {network} µs in \
+         this order"
+    );
+    Ok(())
+}
+
+fn services(host: &Host) -> Result<()> {
+    let services = moment(
+        host,
+        "enforcer-listener.service",
+        "ActiveEnterTimestampMonotonic",
+    )?;
+    let network = moment(
+        host,
+        "systemd-networkd.service",
+        "ExecMainStartTimestampMonotonic",
+    )?;
+    ensure!(
+        services <= network,
+        "the services came after {services} µs, the network manager after {network} µs: nothing \
+         is proven"
+    );
+    for port in PORTS {
+        reached(&host.ask_locally(&format!("127.0.0.1:{port}"))?)?;
+        reached(&host.ask_locally(&format!("[::1]:{port}"))?)?;
+    }
+    Ok(())
+}
+
+/// Nothing but a guard has stopped the neighbour; which one is a matter of the moment at which
+/// the interface comes up.
+fn dropped(host: &Host) -> Result<()> {
+    eventually(LIMIT, || (host.drops().ok()? >= ENOUGH).then_some(()))
+        .context("the neighbour was not heard")?;
+    let counters = host.counters()?;
+    for guard in Guard::ALL {
+        let drops = counters.total(guard, Verdict::Drop);
+        println!("{drops} packets dropped by the {guard} guard");
+    }
+    for port in PORTS {
+        let drops = |row: &&crate::lab::report::Counter| {
+            row.port == Some(port) && row.verdict == Verdict::Drop.name()
+        };
+        ensure!(
+            counters.0.iter().any(|row| drops(&row)),
+            "no drop at port {port}:\n{counters}"
+        );
+    }
+    Ok(())
+}
+
+fn open(host: &Host) -> Result<()> {
+    let status = host.enforcer(&["status"])?;
+    ensure!(status.code == Some(4), "{status}");
+    let address = [
+        "ip", "-brief", "-4", "address", "show", "up", "scope", "global",
+    ];
+    eventually(LIMIT, || {
+        host.run(&address).ok().filter(|text| !text.is_empty())
+    })
+    .context("no interface came up")?;
+    std::thread::sleep(OPEN);
+    Ok(())
+}
+
+fn moment(host: &Host, unit: &str, property: &str) -> Result<u64> {
+    let words = ["systemctl", "show", "--property", property, "--value", unit];
+    let text = host.run(&words)?;
+    let moment: u64 = text
+        .parse()
+        .with_context(|| format!("{property} of {unit} is `{text}`"))?;
+    ensure!(moment > 0, "{unit} was never there");
+    Ok(moment)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds since the boot, for a person"
+)]
+fn seconds(moment: u64) -> f64 {
+    moment as f64 / 1e6
+}

@@ -1,0 +1,144 @@
+//! Podman's images, containers and quadlets.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::host::Host;
+use crate::lab::Outcome;
+
+/// The image that is made here: busybox and a page.
+pub(super) const IMAGE: &str = "localhost/web:latest";
+
+/// The user with rootless containers; the image of the guest has it.
+const USER: &str = "app";
+const HOME: &str = "/home/app";
+const RUNTIME: &str = "XDG_RUNTIME_DIR=/run/user/1000";
+
+/// Quadlets in the style of a host that publishes on 127.0.0.1; the second and third have the
+/// accident of another address.
+const QUADLETS: [(&str, &str); 4] = [
+    (
+        "redis.container",
+        "[Container]\nImage=localhost/web:latest\nPublishPort=127.0.0.1:6379:80\n",
+    ),
+    (
+        "hashivault.container",
+        "[Container]\nImage=localhost/web:latest\nPublishPort=0.0.0.0:8200:80\n",
+    ),
+    (
+        "grafana.container",
+        "[Container]\nImage=localhost/web:latest\nPublishPort=3000:80\nNetwork=ct-net.network\n",
+    ),
+    ("ct-net.network", "[Network]\nNetworkName=ct-net\n"),
+];
+
+/// Makes the image for root and for the user, and starts the user's quadlets.
+pub(super) fn prepare(host: &Host) -> Result<()> {
+    let root = Path::new("/tmp/web");
+    fs::create_dir_all(root.join("bin"))?;
+    fs::create_dir_all(root.join("www"))?;
+    fs::copy("/bin/busybox", root.join("bin/busybox")).context("the guest has no busybox")?;
+    for name in ["httpd", "nc", "sh", "sleep", "wget"] {
+        symlink("busybox", root.join("bin").join(name))?;
+    }
+    fs::write(root.join("www/index.html"), "a page\n")?;
+    host.run(&["tar", "-C", "/tmp/web", "-cf", "/tmp/web.tar", "."])?;
+    let import =
+        "import --quiet --change CMD=[\"/bin/httpd\",\"-f\",\"-p\",\"80\",\"-h\",\"/www\"]";
+    let import: Vec<_> = import.split(' ').chain(["/tmp/web.tar", IMAGE]).collect();
+    host.run(&[&["podman"], &import[..]].concat())?;
+    as_user(host, &[&["podman"], &import[..]].concat())?;
+
+    let quadlets = Path::new(HOME).join(".config/containers/systemd");
+    fs::create_dir_all(&quadlets)?;
+    for (name, text) in QUADLETS {
+        fs::write(quadlets.join(name), text)?;
+    }
+    host.run(&["chown", "-R", "app:", "/home/app/.config"])?;
+    // A user's quadlets wait for it.
+    host.run(&["systemctl", "start", "network-online.target"])?;
+    as_user(host, &["systemctl", "--user", "daemon-reload"])?;
+    let units = ["redis", "hashivault", "grafana"];
+    as_user(
+        host,
+        &[&["systemctl", "--user", "start"], &units[..]].concat(),
+    )
+    .map(drop)
+}
+
+/// Runs a program as the user with rootless containers.
+pub(super) fn as_user(host: &Host, words: &[&str]) -> Result<String> {
+    let home = format!("HOME={HOME}");
+    let prefix = [
+        "setpriv",
+        "--reuid",
+        USER,
+        "--regid",
+        USER,
+        "--init-groups",
+        "env",
+        "-C",
+        HOME,
+        RUNTIME,
+        &home,
+    ];
+    host.run(&[&prefix, words].concat())
+}
+
+/// A rootful container; it goes with this value.
+pub(super) struct Container<'a> {
+    host: &'a Host,
+    name: &'static str,
+}
+
+impl<'a> Container<'a> {
+    /// `podman run` with these options; the web server listens on `port` inside.
+    pub(super) fn start(
+        host: &'a Host,
+        name: &'static str,
+        options: &[&str],
+        port: &str,
+    ) -> Result<Self> {
+        let command = ["/bin/httpd", "-f", "-p", port, "-h", "/www"];
+        let run = ["podman", "run", "--detach", "--name", name];
+        host.run(&[&run[..], options, &[IMAGE], &command[..]].concat())?;
+        Ok(Self { host, name })
+    }
+
+    /// Its address on its network.
+    pub(super) fn address(&self) -> Result<String> {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        self.host
+            .run(&["podman", "inspect", "--format", format, self.name])
+    }
+
+    /// Runs a program inside; whatever it prints is an answer.
+    pub(super) fn exec(&self, words: &[&str]) -> Result<Outcome> {
+        let exec = ["podman", "exec", self.name];
+        let finished = self.host.call(&[&exec[..], words].concat())?;
+        Ok(outcome(&finished.stdout))
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let gone = self
+            .host
+            .run(&["podman", "rm", "--force", "--time", "0", self.name]);
+        if let Err(error) = gone {
+            eprintln!("a container stays: {error:#}");
+        }
+    }
+}
+
+/// What a client that prints what it hears has seen.
+pub(super) fn outcome(heard: &str) -> Outcome {
+    if heard.is_empty() {
+        Outcome::Silent
+    } else {
+        Outcome::Answered(heard.trim().to_owned())
+    }
+}

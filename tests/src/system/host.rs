@@ -1,0 +1,265 @@
+//! The guest as a host: its enforcer, its services, and a neighbour on its LAN.
+//!
+//! ```text
+//!   lan 192.168.77.2 ──── lan0 192.168.77.1 │ the guest's own namespace
+//!       192.168.77.50 (ghost)               │ podman0, ct-net, rootless containers
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use enforcer_ebpf::{Guard, Reason, Verdict};
+
+use crate::lab::command::{Finished, eventually, finish};
+use crate::lab::enforcer::{Counters, SETTLE};
+use crate::lab::report::Status;
+use crate::lab::topology::{GHOST, HOST_LAN, HOST_MAC, LAN, LAN_MAC};
+use crate::lab::wire::Wire;
+use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Port};
+
+/// What containers and pages of theirs say.
+const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
+/// How long a program may take: Podman and firewalld are large, and the guest is slow.
+const LIMIT: &str = "150";
+
+/// The guest.
+pub(super) struct Host {
+    enforcer: PathBuf,
+    /// Its own namespace: guards are attached here, which is fine in a guest.
+    pub(super) own: Netns,
+    /// Its neighbour's.
+    pub(super) lan: Netns,
+}
+
+impl Host {
+    /// The guest as it booted.
+    pub(super) fn new(enforcer: &Path) -> Result<Self> {
+        Ok(Self {
+            enforcer: enforcer.to_owned(),
+            own: Netns::own()?,
+            lan: Netns::new("lan")?,
+        })
+    }
+
+    /// Gives it a LAN with a neighbour, who knows the way to every address by way of it.
+    ///
+    /// The default route makes this the interface whose addresses pasta takes for its containers.
+    pub(super) fn wire_up(&self) -> Result<()> {
+        let (lan, host_mac, lan_mac) = (self.lan.path(), mac(HOST_MAC), mac(LAN_MAC));
+        self.own.ip(&format!(
+            "link set lo up
+             link add lan0 address {host_mac} type veth peer name eth0 address {lan_mac} netns {lan}
+             addr add {HOST_LAN}/24 dev lan0
+             link set lan0 up
+             route replace default via {LAN}
+             neigh replace {GHOST} lladdr {lan_mac} dev lan0 nud permanent"
+        ))?;
+        self.lan.ip(&format!(
+            "link set lo up
+             addr add {LAN}/24 dev eth0
+             link set eth0 up
+             route add default via {HOST_LAN}"
+        ))
+    }
+
+    /// The neighbour's packet socket.
+    pub(super) fn wire(&self) -> Result<Wire> {
+        Wire::open(&self.lan, "eth0")
+    }
+
+    /// Asks a web server or one of the lab's from the LAN.
+    pub(super) fn ask_from_lan(&self, to: &str, patience: Patience) -> Result<Outcome> {
+        Ask::command(to, REQUEST).ask(&self.lan, patience)
+    }
+
+    /// Asks one from the host itself.
+    pub(super) fn ask_locally(&self, to: &str) -> Result<Outcome> {
+        Ask::command(to, REQUEST).ask(&self.own, Patience::Long)
+    }
+
+    /// Runs a program to its end.
+    pub(super) fn call(&self, words: &[&str]) -> Result<Finished> {
+        let mut command = Command::new("timeout");
+        command.arg(LIMIT).args(words).env("NO_COLOR", "1");
+        let output = command
+            .stdin(std::process::Stdio::null())
+            .output()
+            .with_context(|| format!("failed to start `{}`", words.join(" ")))?;
+        Ok(Finished {
+            line: words.join(" "),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a program that must succeed, and returns what it said.
+    pub(super) fn run(&self, words: &[&str]) -> Result<String> {
+        Ok(self.call(words)?.ok()?.trim().to_owned())
+    }
+
+    /// Runs the enforcer.
+    pub(super) fn enforcer(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = self.own.command(&self.enforcer);
+        command.args(arguments).env("NO_COLOR", "1");
+        finish(command, "")
+    }
+
+    /// Where the enforcer is.
+    pub(super) fn enforcer_path(&self) -> &Path {
+        &self.enforcer
+    }
+
+    /// Takes the guards off, whoever put them on.
+    pub(super) fn guards_off(&self) -> Result<()> {
+        self.enforcer(&["down"])?.ok()?;
+        self.run(&["systemctl", "stop", "enforcer"])?;
+        // The service, once more under way, would bring them back.
+        self.enforcer(&["down"])?.ok().map(drop)
+    }
+
+    /// Puts these guards on, by hand.
+    pub(super) fn guards_on(&self, guards: Guards) -> Result<()> {
+        let finished = self.enforcer(&["up", "--guards", guards.name()])?;
+        ensure!(matches!(finished.code, Some(0 | 3)), "{finished}");
+        let status = self.status()?;
+        for guard in Guard::ALL {
+            let is_on = |interface: Option<&str>| {
+                let mut lines = status.guards.iter();
+                lines.any(|line| {
+                    line.guard == guard.name() && line.interface.as_deref() == interface
+                })
+            };
+            let interface = (guard == Guard::Wire).then_some("lan0");
+            ensure!(
+                is_on(interface) == guards.include(guard),
+                "`up --guards {}` left these guards: {:?}",
+                guards.name(),
+                status.guards
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts the service; this returns when it says READY.
+    pub(super) fn start_service(&self) -> Result<()> {
+        self.run(&["systemctl", "start", "enforcer"]).map(drop)
+    }
+
+    /// `status --json`.
+    pub(super) fn status(&self) -> Result<Status> {
+        let finished = self.enforcer(&["status", "--json"])?;
+        serde_json::from_str(&finished.stdout).with_context(|| finished.to_string())
+    }
+
+    /// `counters --json`.
+    pub(super) fn counters(&self) -> Result<Counters> {
+        let text = self.enforcer(&["counters", "--json"])?.ok()?;
+        Ok(Counters(serde_json::from_str(&text)?))
+    }
+
+    /// Drops that both guards have counted so far.
+    pub(super) fn drops(&self) -> Result<u64> {
+        let counters = self.counters()?;
+        let count = |guard| counters.total(guard, Verdict::Drop);
+        Ok(Guard::ALL.into_iter().map(count).sum())
+    }
+
+    /// Waits until a guard has counted a packet to `port` for this reason.
+    pub(super) fn expect_counted(
+        &self,
+        guard: Guard,
+        reason: Reason,
+        port: Port<'_>,
+    ) -> Result<()> {
+        let counted = |counters: &Counters| counters.count(guard, reason, port) > 0;
+        eventually(SETTLE, || self.counters().ok().filter(counted)).map_or_else(
+            || bail!("expected the {guard} guard to count {port} as `{reason}`"),
+            |_| Ok(()),
+        )
+    }
+
+    /// What a failed trial should show.
+    pub(super) fn diagnosis(&self) -> String {
+        let mut text = String::new();
+        for arguments in [["status"], ["counters"]] {
+            if let Ok(finished) = self.enforcer(&arguments) {
+                text += &format!("{finished}\n");
+            }
+        }
+        for words in [
+            &["podman", "ps", "--all"][..],
+            &["ip", "-brief", "address"],
+            &["journalctl", "--no-pager", "--lines", "12", "--quiet"],
+        ] {
+            if let Ok(finished) = self.call(words) {
+                text += &format!("{finished}\n");
+            }
+        }
+        text
+    }
+}
+
+/// An attack that a trial repeats, without the enforcer and with it.
+pub(super) struct Attack<'a> {
+    /// The registered port that it is after.
+    pub(super) port: Port<'a>,
+    /// Which guards must hold it, and how the first of them counts it.
+    pub(super) held: &'a [(Guards, Guard, Reason)],
+    /// Guards that do not hold it: what is true, not what one would wish.
+    pub(super) open: &'a [Guards],
+}
+
+impl Attack<'_> {
+    /// The control, each set of guards, and the control again.
+    pub(super) fn judge(
+        &self,
+        host: &Host,
+        mut strike: impl FnMut(Patience) -> Result<Outcome>,
+    ) -> Result<()> {
+        host.guards_off()?;
+        reached(&strike(Patience::Long)?).context("before the enforcer was up")?;
+        for &(guards, guard, reason) in self.held {
+            host.guards_on(guards)?;
+            unreached(&strike(Patience::Brief)?)
+                .with_context(|| format!("with the guards `{}`", guards.name()))?;
+            host.expect_counted(guard, reason, self.port)?;
+        }
+        for &guards in self.open {
+            host.guards_on(guards)?;
+            reached(&strike(Patience::Long)?)
+                .with_context(|| format!("with the guards `{}`", guards.name()))?;
+        }
+        host.guards_off()?;
+        reached(&strike(Patience::Long)?).context("after the enforcer was taken down")
+    }
+}
+
+/// Traffic that must be answered without the enforcer, and with both guards, without a drop.
+pub(super) fn goes_on(host: &Host, mut attempt: impl FnMut() -> Result<Outcome>) -> Result<()> {
+    host.guards_off()?;
+    reached(&attempt()?).context("before the enforcer was up")?;
+    host.guards_on(Guards::Both)?;
+    reached(&attempt()?).context("with both guards")?;
+    let drops = host.drops()?;
+    ensure!(drops == 0, "{drops} packets were dropped");
+    host.guards_off()
+}
+
+/// Insists on an answer.
+pub(super) fn reached(outcome: &Outcome) -> Result<()> {
+    ensure!(outcome.reached(), "expected an answer, but saw {outcome}");
+    Ok(())
+}
+
+/// Insists that nobody answered.
+pub(super) fn unreached(outcome: &Outcome) -> Result<()> {
+    ensure!(!outcome.reached(), "expected no answer, but was {outcome}");
+    Ok(())
+}
+
+fn mac(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
+}

@@ -1,0 +1,141 @@
+//! A whole Debian with systemd, Podman and firewalld, in a virtual machine of `cargo xtask vm
+//! --system`: the guest is the guarded host, and nothing in it is worth keeping.
+//!
+//! Trials change the guest's own network namespace, services and firewall, so they refuse to run
+//! anywhere else.
+
+mod boot;
+mod containers;
+mod firewall;
+mod flood;
+mod host;
+mod listener;
+mod neighbour;
+mod rootful;
+mod rootless;
+mod service;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use clap::Subcommand;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use self::host::Host;
+
+/// The file by which a guest is known: `cargo xtask vm --system` puts it there, and in it what the
+/// closing line calls the guest.
+const MARK: &str = "/etc/enforcer-guest";
+
+/// What a guest, and the neighbour outside it, can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the trials of Podman, firewalld and the service, in the guest.
+    Trials(Run),
+    /// Run the trials of a boot with the enforcer, in the guest.
+    Boot(Run),
+    /// Run the control of these: a boot without the enforcer.
+    OpenBoot(Run),
+    /// Listen on the registered ports from early in the boot on, in the guest.
+    Listen,
+    /// Be the neighbour of a guest that boots, at the other end of its wire.
+    Neighbour {
+        /// The socket that QEMU connects to.
+        socket: PathBuf,
+    },
+}
+
+/// What trials take.
+#[derive(clap::Args)]
+pub struct Run {
+    /// The enforcer under test.
+    #[arg(long, value_name = "PATH")]
+    enforcer: PathBuf,
+    #[command(flatten)]
+    trials: Arguments,
+}
+
+/// Does one of these.
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Trials(run) => {
+            let mut all = rootful::trials();
+            all.extend(rootless::trials());
+            all.extend(firewall::trials());
+            all.extend(service::trials());
+            conclude(&run, all, true)
+        }
+        Command::Boot(run) => conclude(&run, boot::trials(), false),
+        Command::OpenBoot(run) => conclude(&run, boot::controls(), false),
+        Command::Listen => {
+            guest()?;
+            listener::listen().map(|never| match never {})
+        }
+        Command::Neighbour { socket } => {
+            println!("{}", neighbour::run(&socket)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// One thing to try on the host.
+struct Row {
+    name: &'static str,
+    body: fn(&Host) -> Result<()>,
+}
+
+/// What the guest is called.
+///
+/// # Errors
+/// This is no guest.
+fn guest() -> Result<String> {
+    let name = std::fs::read_to_string(MARK)
+        .with_context(|| format!("no {MARK}: this runs in a guest of cargo xtask vm --system"))?;
+    Ok(name.trim().to_owned())
+}
+
+fn conclude(run: &Run, rows: Vec<Row>, wired: bool) -> Result<ExitCode> {
+    let name = guest()?;
+    let mut arguments = run.trials.clone();
+    // They share one host.
+    arguments.test_threads = Some(1);
+    let host = Arc::new(Mutex::new(host(&run.enforcer, wired)?));
+    let trials = rows
+        .into_iter()
+        .map(|row| {
+            let host = Arc::clone(&host);
+            Trial::test(row.name, move || {
+                let host = host.lock().unwrap_or_else(PoisonError::into_inner);
+                (row.body)(&host).map_err(|error| failed(&host, &error))
+            })
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    println!(
+        "system {name} kernel {}: {} passed, {} failed",
+        rustix::system::uname().release().to_string_lossy(),
+        conclusion.num_passed,
+        conclusion.num_failed
+    );
+    Ok(conclusion.exit_code())
+}
+
+fn host(enforcer: &Path, wired: bool) -> Result<Host> {
+    ensure!(
+        enforcer.is_file(),
+        "no enforcer at {}: it is to be installed in the guest",
+        enforcer.display()
+    );
+    let host = Host::new(enforcer)?;
+    if wired {
+        host.wire_up().context("failed to make the LAN")?;
+        containers::prepare(&host).context("failed to prepare Podman")?;
+    }
+    Ok(host)
+}
+
+fn failed(host: &Host, error: &anyhow::Error) -> Failed {
+    Failed::from(format!("{error:#}\n{}", host.diagnosis()))
+}

@@ -1,0 +1,168 @@
+//! The unit: what stopping, a crash and an upgrade leave, and how open the service itself is.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use enforcer_ebpf::{Guard, Verdict};
+
+use super::Row;
+use super::flood::{Flood, to_host};
+use super::host::{Host, reached, unreached};
+use crate::lab::command::eventually;
+use crate::lab::{Patience, Port, Server, Transport};
+
+const ELASTIC: Port<'static> = Port("tcp", 9200);
+const TO: &str = "192.168.77.1:9200";
+
+/// `systemd-analyze security` calls up to 2.x "OK"; a plain root service has 9.6.
+const EXPOSURE: f32 = 3.0;
+
+pub(super) fn trials() -> Vec<Row> {
+    vec![
+        Row {
+            name: "service::stop_leaves_the_guards",
+            body: stop,
+        },
+        Row {
+            name: "service::a_crash_leaves_the_guards",
+            body: crash,
+        },
+        Row {
+            name: "service::an_upgrade_under_attack",
+            body: upgrade,
+        },
+        Row {
+            name: "service::down_ends_it_for_good",
+            body: down,
+        },
+        Row {
+            name: "service::systemd_analyze_security",
+            body: security,
+        },
+    ]
+}
+
+fn stop(host: &Host) -> Result<()> {
+    let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
+    host.guards_off()?;
+    reached(&host.ask_from_lan(TO, Patience::Long)?)?;
+    host.start_service()?;
+    unreached(&host.ask_from_lan(TO, Patience::Brief)?)?;
+    host.run(&["systemctl", "stop", "enforcer"])?;
+    ensure!(!is_active(host)?, "the service did not stop");
+    unreached(&host.ask_from_lan(TO, Patience::Brief)?).context("after the stop")?;
+    host.guards_off()?;
+    reached(&host.ask_from_lan(TO, Patience::Long)?)
+}
+
+/// SIGKILL under attack, and systemd brings it back.
+fn crash(host: &Host) -> Result<()> {
+    let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
+    host.guards_off()?;
+    open_to_a_flood(host)?;
+    host.start_service()?;
+    let first = main_process(host)?;
+    let flood = Flood::start(host, to_host(), ELASTIC)?;
+    host.run(&["systemctl", "kill", "--signal", "KILL", "enforcer"])?;
+    let back = eventually(Duration::from_secs(60), || {
+        let next = main_process(host).ok()?;
+        (next != first && next != "0" && is_active(host).ok()?).then_some(())
+    });
+    shut_to(flood)?;
+    back.context("systemd did not bring the service back")?;
+    host.guards_off()
+}
+
+/// Another program in the place of the old one, as `cargo xtask install` puts it, and a restart.
+fn upgrade(host: &Host) -> Result<()> {
+    let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
+    host.guards_off()?;
+    open_to_a_flood(host)?;
+    host.start_service()?;
+    let first = main_process(host)?;
+    let flood = Flood::start(host, to_host(), ELASTIC)?;
+    let counted =
+        |host: &Host| -> Result<u64> { Ok(host.counters()?.total(Guard::Wire, Verdict::Drop)) };
+    let before = eventually(Duration::from_secs(30), || {
+        counted(host).ok().filter(|&count| count > 0)
+    })
+    .context("nothing was counted before the upgrade")?;
+    let place = host.enforcer_path();
+    let new = place.with_extension("new");
+    fs::copy(place, &new)?;
+    fs::rename(&new, place)?;
+    host.run(&["systemctl", "restart", "enforcer"])?;
+    let (second, after) = (main_process(host)?, counted(host)?);
+    shut_to(flood)?;
+    ensure!(first != second, "the service was not restarted");
+    ensure!(after >= before, "counters went from {before} to {after}");
+    host.guards_off()
+}
+
+/// `down` is the operator's word: systemd must not bring the service back.
+fn down(host: &Host) -> Result<()> {
+    host.start_service()?;
+    host.enforcer(&["down"])?.ok()?;
+    let show = [
+        "systemctl",
+        "show",
+        "--property",
+        "ActiveState,Result",
+        "enforcer",
+    ];
+    eventually(Duration::from_secs(20), || {
+        let state = host.run(&show).ok()?;
+        (state.contains("=inactive") && state.contains("=success")).then_some(())
+    })
+    .context("the service did not end as a success")?;
+    let status = host.enforcer(&["status"])?;
+    ensure!(status.code == Some(4), "{status}");
+    Ok(())
+}
+
+fn security(host: &Host) -> Result<()> {
+    let report = host.run(&["systemd-analyze", "security", "--no-pager", "enforcer"])?;
+    let line = report.lines().last().unwrap_or_default();
+    println!("{line}");
+    let exposure: f32 = line
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .with_context(|| format!("no figure in `{line}`"))?;
+    ensure!(exposure <= EXPOSURE, "more than {EXPOSURE}:\n{report}");
+    Ok(())
+}
+
+fn is_active(host: &Host) -> Result<bool> {
+    let finished = host.call(&["systemctl", "is-active", "--quiet", "enforcer"])?;
+    Ok(finished.code == Some(0))
+}
+
+fn main_process(host: &Host) -> Result<String> {
+    host.run(&[
+        "systemctl",
+        "show",
+        "--property",
+        "MainPID",
+        "--value",
+        "enforcer",
+    ])
+}
+
+/// The control: what the flood meets without guards.
+fn open_to_a_flood(host: &Host) -> Result<()> {
+    let flood = Flood::start(host, to_host(), ELASTIC)?;
+    eventually(Duration::from_secs(30), || {
+        (flood.sent() > 20).then_some(())
+    });
+    let tally = flood.stop()?;
+    ensure!(tally.accepted > 0, "expected SYN-ACKs, but {tally:?}");
+    Ok(())
+}
+
+fn shut_to(flood: Flood) -> Result<()> {
+    let tally = flood.stop()?;
+    ensure!(tally.sent > 50, "too few SYNs to prove anything: {tally:?}");
+    ensure!(tally.accepted == 0, "the port was open: {tally:?}");
+    Ok(())
+}
