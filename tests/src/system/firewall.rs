@@ -28,8 +28,12 @@ pub(super) fn trials() -> Vec<Row> {
 
 /// A rule shuts the port until somebody flushes the rules.
 fn nft_flush(host: &Host) -> Result<()> {
-    const SHUT: &str = "table inet shut { chain in { type filter hook input priority 0; \
-                        iifname lan0 tcp dport 9200 drop; } }";
+    const SHUT: &str = "table inet shut {
+           chain in {
+             type filter hook input priority 0
+             iifname lan0 tcp dport 9200 drop
+           }
+         }";
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
     let flush = || host.own.nft("flush ruleset");
 

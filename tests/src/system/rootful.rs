@@ -214,8 +214,12 @@ fn redirected_public(host: &Host) -> Result<()> {
     let _proxy = Server::start(&host.own, Transport::Tcp, "127.0.0.1:8080", "traefik")?;
     host.own.sysctl("net/ipv4/conf/lan0/route_localnet", "1")?;
     host.own.nft(
-        "table ip door { chain in { type nat hook prerouting priority dstnat; \
-         iifname lan0 tcp dport 80 dnat to 127.0.0.1:8080; } }",
+        "table ip door {
+           chain in {
+             type nat hook prerouting priority dstnat
+             iifname lan0 tcp dport 80 dnat to 127.0.0.1:8080
+           }
+         }",
     )?;
     let to = format!("{HOST_LAN}:80");
     let done = goes_on(host, || host.ask_from_lan(&to, Patience::Long));

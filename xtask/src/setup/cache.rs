@@ -7,6 +7,7 @@
 //!     rust-src/              library/core, library/alloc, …
 //!     bin/                   programs of the lab under the name that they go by
 //!     kernel-6.1/            vmlinuz, usr/lib/modules/RELEASE, about; one for each line
+//!     system/                disk, vmlinuz and more of the guest of `vm --system`
 //!     bpf-linker.log         what cargo said when it built the linker
 //!     lock                   held by the one process that fills the cache
 //!     tmp-*                  being made; what a dead run left goes at the next setup

@@ -78,6 +78,14 @@ pub(crate) fn provide_vm(lines: &[&'static Line], update: bool) -> Result<Vec<Ke
     kernels::provide(&cache, lines, update)
 }
 
+/// Provides the programs of `cargo xtask vm --system`, and the cache for its disk.
+pub(crate) fn provide_system() -> Result<Cache> {
+    let cache = find_cache()?;
+    programs::provide(&cache, &programs::VM, "`cargo xtask vm`")?;
+    programs::provide(&cache, &programs::SYSTEM, "`cargo xtask vm --system`")?;
+    Ok(cache)
+}
+
 /// The cache of the compiler in use.
 pub(crate) fn find_cache() -> Result<Cache> {
     Cache::of(&Toolchain::find()?.release)

@@ -105,6 +105,22 @@ pub(crate) const VM: [Program; 7] = [
     },
 ];
 
+/// What `cargo xtask vm --system` needs more, to make its guest's disk.
+pub(crate) const SYSTEM: [Program; 2] = [
+    Program {
+        name: "mmdebstrap",
+        package: "mmdebstrap",
+        other_name: None,
+        why: "installs Debian into a folder",
+    },
+    Program {
+        name: "mke2fs",
+        package: "e2fsprogs",
+        other_name: None,
+        why: "makes a disk of that folder",
+    },
+];
+
 impl Program {
     /// Where it is, if it is anywhere.
     pub(crate) fn find(&self, cache: &Cache) -> Option<PathBuf> {

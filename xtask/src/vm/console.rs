@@ -13,8 +13,9 @@ pub(crate) const ENDED: &str = "guest: ended with ";
 
 const PANIC: &str = "Kernel panic - not syncing: ";
 
-/// The results in a guest's closing line, or why there are none to be trusted.
-pub(crate) fn judge(transcript: &Transcript, release: &str) -> Result<Summary, String> {
+/// The results in a guest's closing line, which begins with `head` (`kernel RELEASE`),
+/// or why there are none to be trusted.
+pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, String> {
     let lines = &transcript.lines;
     // Whatever else was said before or after.
     if let Some(why) = lines.iter().find_map(|line| panic_in(line)) {
@@ -36,9 +37,9 @@ pub(crate) fn judge(transcript: &Transcript, release: &str) -> Result<Summary, S
     let Some(code) = lines.iter().find_map(|line| line.strip_prefix(ENDED)) else {
         return Err("it ended before its tests did".to_owned());
     };
-    let Some(summary) = closing(lines, release) else {
+    let Some(summary) = closing(lines, head) else {
         return Err(format!(
-            "its tests ended with exit code {code} and no line `kernel {release}: …`"
+            "its tests ended with exit code {code} and no line `{head}: …`"
         ));
     };
     match (code, summary) {
@@ -51,10 +52,10 @@ pub(crate) fn judge(transcript: &Transcript, release: &str) -> Result<Summary, S
     }
 }
 
-/// Reads the last line `kernel RELEASE: N passed, N failed`.
-fn closing(lines: &[String], release: &str) -> Option<Summary> {
+/// Reads the last line `HEAD: N passed, N failed`.
+fn closing(lines: &[String], head: &str) -> Option<Summary> {
     let verdict = |line: &String| {
-        let rest = line.strip_prefix("kernel ")?.strip_prefix(release)?;
+        let rest = line.strip_prefix(head)?;
         let (passed, failed) = rest.strip_prefix(": ")?.split_once(" passed, ")?;
         Some(Summary {
             passed: passed.parse().ok()?,
@@ -90,7 +91,7 @@ mod tests {
             up: None,
             took: Duration::ZERO,
         };
-        judge(&transcript, "6.1.0-56-cloud-amd64")
+        judge(&transcript, "kernel 6.1.0-56-cloud-amd64")
     }
 
     fn after_exit(lines: &[&str]) -> Result<Summary, String> {

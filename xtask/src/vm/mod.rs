@@ -9,6 +9,7 @@ mod programs;
 mod qemu;
 mod run;
 mod shell;
+mod system;
 mod watch;
 
 use std::fmt::Write as _;
@@ -42,6 +43,13 @@ pub(crate) struct Args {
     /// Give a prompt in the guest instead (the newest line, unless told otherwise)
     #[arg(long, conflicts_with = "filter")]
     shell: bool,
+    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run the
+    /// trials of that
+    #[arg(long, conflicts_with_all = ["kernel", "list", "update", "shell"])]
+    system: bool,
+    /// With --system: how often to boot under attack
+    #[arg(long, requires = "system", default_value_t = 3, value_name = "N")]
+    boots: u32,
     /// What executes the guests
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     accel: Wish,
@@ -57,6 +65,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         bail!(
             "the guests run this machine's programs on Debian's amd64 kernels: use an x86-64 one"
         );
+    }
+    if args.system {
+        return system::run(workspace, args.accel, args.filter.as_deref(), args.boots);
     }
     if args.shell {
         lines = match (lines.as_slice(), args.kernel.len()) {

@@ -102,7 +102,10 @@ fn one(
 ) -> Summary {
     let (why, lines) = match boot(common, kernel, accelerator, crowded) {
         Err(error) => (format!("{error:#}"), Vec::new()),
-        Ok(transcript) => match (judge(&transcript, &kernel.release), filter) {
+        Ok(transcript) => match (
+            judge(&transcript, &format!("kernel {}", kernel.release)),
+            filter,
+        ) {
             (
                 Ok(Summary {
                     passed: 0,
@@ -137,7 +140,7 @@ fn one(
 }
 
 /// The last lines; if the kernel panicked, those that led there.
-fn tail(lines: &[String]) -> &[String] {
+pub(super) fn tail(lines: &[String]) -> &[String] {
     let panic = lines.iter().position(|line| panic_in(line).is_some());
     let end = panic.map_or(lines.len(), |panic| panic + 1);
     let from = end.saturating_sub(TAIL);

@@ -1,0 +1,207 @@
+//! The disk of a system guest: a Debian, made by mmdebstrap and kept in the cache.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    process,
+    setup::{
+        cache::{Cache, Filling},
+        step::Step,
+        suite::Mirrors,
+    },
+    workspace::{find_program, is_root},
+};
+
+/// The suite. The one with the newest Podman that is not sid, where a set of packages
+/// cannot always be installed: quadlets and pasta are as people will have them.
+const SUITE: &str = "forky";
+
+/// What the guest has beside apt's idea of a minimum.
+const PACKAGES: [&str; 19] = [
+    "aardvark-dns",
+    "busybox-static",
+    "crun",
+    "dbus",
+    "dbus-user-session",
+    "firewalld",
+    "iproute2",
+    "kmod",
+    "libpam-systemd",
+    "linux-image-cloud-amd64",
+    "netavark",
+    "nftables",
+    "passt",
+    "podman",
+    "procps",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "uidmap",
+];
+
+/// What nobody reads in a guest.
+const LEFT_OUT: [&str; 3] = [
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+];
+
+/// Done in the finished tree ($1). The trials start firewalld when they want it; a user
+/// has rootless containers; the rest only takes time.
+const HOOKS: [&str; 3] = [
+    "chroot \"$1\" useradd --create-home --uid 1000 --shell /bin/bash app && \
+     mkdir -p \"$1/var/lib/systemd/linger\" && touch \"$1/var/lib/systemd/linger/app\"",
+    "systemctl --root=\"$1\" enable systemd-networkd.service && \
+     systemctl --root=\"$1\" disable firewalld.service systemd-networkd-wait-online.service",
+    "systemctl --root=\"$1\" mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+     e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
+     serial-getty@ttyS0.service systemd-pstore.service && \
+     touch \"$1/etc/.updated\" \"$1/var/.updated\"",
+];
+
+/// Room on the disk; what is not used takes none here.
+const SIZE: &str = "2G";
+
+/// The folder in the cache.
+const FOLDER: &str = "system";
+
+/// A disk, and what it takes to boot from it.
+pub(super) struct Image {
+    dir: PathBuf,
+    /// What /etc/debian_version says.
+    pub(super) debian: String,
+    /// What `uname -r` will say.
+    pub(super) release: String,
+}
+
+impl Image {
+    /// The one in the cache, if it was made by the recipe of today.
+    fn find(cache: &Cache) -> Option<Self> {
+        let dir = cache.path(FOLDER);
+        let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
+        let is_current = read("recipe")? == recipe();
+        let image = Self {
+            debian: read("debian")?.trim().to_owned(),
+            release: read("release")?.trim().to_owned(),
+            dir,
+        };
+        let whole = [image.disk(), image.kernel(), image.module()];
+        (is_current && whole.iter().all(|path| path.is_file())).then_some(image)
+    }
+
+    /// Its root file system, for reading.
+    pub(super) fn disk(&self) -> PathBuf {
+        self.dir.join("disk")
+    }
+
+    /// The file that a boot loader takes.
+    pub(super) fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The driver of the disk, which this kernel has as a module.
+    pub(super) fn module(&self) -> PathBuf {
+        self.dir.join("virtio_blk.ko")
+    }
+}
+
+/// The disk in the cache, made first if there is none or the recipe has changed.
+pub(super) fn provide(cache: &Cache) -> Result<Image> {
+    if let Some(image) = Image::find(cache) {
+        return Ok(image);
+    }
+    if !is_root() {
+        bail!(
+            "making the guest's disk takes root, once (mmdebstrap installs packages): run \
+             `cargo xtask vm --system` as root the first time, with the same ENFORCER_TOOLS"
+        );
+    }
+    let filling = cache.lock()?;
+    make(&filling).context("failed to make the disk of the system guest")?;
+    Image::find(cache).context("the disk is not whole after it was made")
+}
+
+/// All that decides what is on the disk.
+fn recipe() -> String {
+    format!("{SUITE}\n{PACKAGES:?}\n{LEFT_OUT:?}\n{HOOKS:?}\n{SIZE}\n")
+}
+
+fn make(filling: &Filling<'_>) -> Result<()> {
+    let dir = filling.temporary(FOLDER)?;
+    let mirrors = Mirrors::find(&dir)?;
+    let mirror = mirrors.of(SUITE).context("apt's sources name no mirror")?;
+    let step = Step::start("system guest", &format!("installing Debian's {SUITE}"));
+    let (root, made) = (dir.join("root"), dir.join("made"));
+    fs::create_dir(&made).with_context(|| format!("failed to make {}", made.display()))?;
+    let mut command = Command::new(program("mmdebstrap")?);
+    command
+        .args(["--mode=root", "--variant=minbase", "--format=directory"])
+        // Mirrors that stand still have lists past their date, signed all the same.
+        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
+        .args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
+        .args(HOOKS.map(|hook| format!("--customize-hook={hook}")))
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(SUITE)
+        .arg(&root)
+        .arg(mirror);
+    process::run_logged(&mut command, &filling.cache().path("system.log"))?;
+    step.done();
+
+    let step = Step::start("system guest", "making its disk");
+    let release = kernel(&root, &made)?;
+    let mut command = Command::new(program("mke2fs")?);
+    // No journal: a guest's changes are thrown away.
+    command.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]);
+    command.arg(&root).arg(made.join("disk")).arg(SIZE);
+    process::capture(&mut command)?;
+    let debian = fs::read_to_string(root.join("etc/debian_version"))
+        .context("the guest has no /etc/debian_version")?;
+    for (name, text) in [
+        ("debian", debian),
+        ("release", release),
+        ("recipe", recipe()),
+    ] {
+        fs::write(made.join(name), text)
+            .with_context(|| format!("failed to describe {}", made.display()))?;
+    }
+    filling.publish(&made, FOLDER)?;
+    step.done();
+    Ok(())
+}
+
+/// Takes the kernel and the disk's driver out of the tree, and returns its release.
+fn kernel(root: &Path, made: &Path) -> Result<String> {
+    let modules = root.join("usr/lib/modules");
+    let release = fs::read_dir(&modules)
+        .with_context(|| format!("failed to list {}", modules.display()))?
+        .flatten()
+        .find_map(|entry| entry.file_name().into_string().ok())
+        .context("the guest has no kernel")?;
+    let image = root.join(format!("boot/vmlinuz-{release}"));
+    fs::copy(&image, made.join("vmlinuz"))
+        .with_context(|| format!("failed to copy {}", image.display()))?;
+    let module = modules
+        .join(&release)
+        .join("kernel/drivers/block/virtio_blk.ko.xz");
+    let output = Command::new(program("busybox")?)
+        .arg("xzcat")
+        .arg(&module)
+        .output()
+        .context("failed to start busybox")?;
+    if !output.status.success() {
+        bail!("failed to unpack {}", module.display());
+    }
+    fs::write(made.join("virtio_blk.ko"), output.stdout)
+        .context("failed to write the driver of the disk")?;
+    Ok(release)
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    find_program(name).with_context(|| format!("{name} is not installed"))
+}

@@ -1,0 +1,157 @@
+//! The process at the other end of a guest's wire: `enforcer-tests system neighbour`.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+/// A neighbour that waits for its guest; it is gone when this is.
+pub(super) struct Neighbour {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    dir: TempDir,
+}
+
+/// What the neighbour did and heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// SYNs that it sent.
+    pub(super) syns: u64,
+    /// Frames of all kinds that the guest sent.
+    pub(super) frames: u64,
+    /// SYN-ACKs among them.
+    pub(super) syn_acks: u64,
+    /// Bytes of services that followed.
+    pub(super) bytes: u64,
+}
+
+/// So many SYNs prove that it was at work all the while.
+const ENOUGH: u64 = 1000;
+
+impl Neighbour {
+    /// Starts one, and returns when the guest may come.
+    pub(super) fn start(program: &Path) -> Result<Self> {
+        let dir = tempfile::tempdir().context("failed to make a folder for a socket")?;
+        let mut child = Command::new(program)
+            .args(["system", "neighbour"])
+            .arg(socket(&dir))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start the neighbour")?;
+        let output = child.stdout.take().context("the neighbour has no output")?;
+        let mut neighbour = Self {
+            child,
+            output: BufReader::new(output),
+            dir,
+        };
+        let line = neighbour.line()?;
+        if line != "neighbour: waiting" {
+            bail!("the neighbour did not start: {line}");
+        }
+        Ok(neighbour)
+    }
+
+    /// The socket that QEMU is to connect to.
+    pub(super) fn socket(&self) -> PathBuf {
+        socket(&self.dir)
+    }
+
+    /// What came of it, once the guest is gone.
+    pub(super) fn tally(mut self) -> Result<Tally> {
+        let line = self.line()?;
+        Tally::parse(&line).with_context(|| format!("the neighbour says `{line}`"))
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output
+            .read_line(&mut line)
+            .context("failed to hear the neighbour")?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        // By its handle; if it has ended, nothing happens.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Tally {
+    fn parse(line: &str) -> Option<Self> {
+        let number = |name: &str| {
+            line.strip_prefix("neighbour: ")?
+                .split(' ')
+                .find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+        };
+        Some(Self {
+            syns: number("syns")?,
+            frames: number("frames")?,
+            syn_acks: number("syn-acks")?,
+            bytes: number("bytes")?,
+        })
+    }
+
+    /// What is wrong with a boot under the enforcer, or with the control of it.
+    pub(super) fn fault(self, open: bool) -> Option<&'static str> {
+        let reached = self.syn_acks > 0 || self.bytes > 0;
+        match open {
+            _ if self.syns < ENOUGH => Some("the neighbour did not try often enough"),
+            _ if self.frames == 0 => Some("the guest was never on the wire"),
+            true if self.syn_acks == 0 || self.bytes == 0 => {
+                Some("without the enforcer the neighbour should have reached a service")
+            }
+            false if reached => Some("the neighbour reached a service"),
+            _ => None,
+        }
+    }
+}
+
+fn socket(dir: &TempDir) -> PathBuf {
+    dir.path().join("wire")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_is_read() {
+        let line = "neighbour: syns=2000 frames=7 resolved=1 syn-acks=3 bytes=4";
+        let tally = Tally::parse(line).unwrap();
+        assert_eq!((tally.syns, tally.frames), (2000, 7));
+        assert_eq!((tally.syn_acks, tally.bytes), (3, 4));
+        assert_eq!(Tally::parse("neighbour: waiting"), None);
+    }
+
+    #[test]
+    fn one_syn_ack_is_one_too_many() {
+        let quiet = Tally {
+            syns: 2000,
+            frames: 3,
+            ..Tally::default()
+        };
+        assert_eq!(quiet.fault(false), None);
+        assert!(quiet.fault(true).is_some());
+        let reached = Tally {
+            syn_acks: 1,
+            ..quiet
+        };
+        assert!(reached.fault(false).is_some());
+        assert!(reached.fault(true).is_some(), "no byte of a service");
+        let served = Tally {
+            bytes: 7,
+            ..reached
+        };
+        assert_eq!(served.fault(true), None);
+        let idle = Tally { syns: 9, ..quiet };
+        assert!(idle.fault(false).is_some());
+    }
+}
