@@ -13,6 +13,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let host = ["clippy", "--workspace", "--all-targets", "--"];
     process::run(workspace.cargo(host).args(["-D", "warnings"]))?;
 
+    // What the shipped binary is built without.
+    let faulty = ["clippy", "--package", "enforcer", "--all-targets"];
+    let mut faulty = workspace.cargo(faulty);
+    faulty.args(["--features", "failpoints", "--", "-D", "warnings"]);
+    process::run(&mut faulty)?;
+
     // On the host the hooks are compiled out.
     let mut kernel = workspace.cargo(["clippy", "--package", "enforcer-ebpf"]);
     kernel
