@@ -74,6 +74,7 @@ pub fn guest_trials(binary: &Path) -> Vec<Trial> {
             .into_iter()
             .filter(|trial| selection::is_for_guests(trial.name())),
     );
+    trials.sort_by_key(|trial| selection::order(trial.name()));
     trials
 }
 
