@@ -1,16 +1,20 @@
 //! The firewall goes, and the ports stay shut: firewalld's reload and restart, nft's flush.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
 use super::Row;
 use super::containers::Container;
 use super::flood::{Flood, Tally, to_host};
 use super::host::{Host, reached, unreached};
-use super::rootful::with_firewalld;
+use crate::lab::command::eventually;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
+/// How long firewalld may take to load its rules.
+const LIMIT: Duration = Duration::from_secs(90);
 const TO: &str = "192.168.77.1:9200";
 
 pub(super) fn trials() -> Vec<Row> {
@@ -80,9 +84,38 @@ fn firewalld(host: &Host) -> Result<()> {
 fn while_firewalld_goes(host: &Host, port: Port<'static>) -> Result<Tally> {
     let flood = Flood::start(host, to_host(), port)?;
     host.run(&["firewall-cmd", "--reload"])?;
-    host.run(&["systemctl", "stop", "firewalld"])?;
-    host.run(&["systemctl", "start", "firewalld"])?;
+    stop(host)?;
+    start(host)?;
     flood.stop()
+}
+
+/// Does `work` with firewalld in its default zone.
+pub(super) fn with_firewalld(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    start(host)?;
+    let done = work();
+    stop(host)?;
+    done
+}
+
+/// systemd calls firewalld started when it has its name on the bus, which is before its rules are
+/// in force.
+fn start(host: &Host) -> Result<()> {
+    host.run(&["systemctl", "start", "firewalld"])?;
+    eventually(LIMIT, || {
+        let state = host.call(&["firewall-cmd", "--state"]).ok()?;
+        (state.code == Some(0)).then_some(())
+    })
+    .context("firewalld did not come to run")
+}
+
+fn stop(host: &Host) -> Result<()> {
+    host.run(&["systemctl", "stop", "firewalld"])?;
+    let rules = host.own.nft_list()?;
+    ensure!(
+        !rules.contains("table inet firewalld"),
+        "rules were left:\n{rules}"
+    );
+    Ok(())
 }
 
 fn held(tally: Tally) -> Result<()> {

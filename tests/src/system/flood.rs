@@ -1,5 +1,6 @@
 //! SYNs without end at one port, and an eye on every answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -45,12 +46,16 @@ impl Flood {
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = std::thread::spawn(move || {
             let mut accepted = 0;
+            // The answers to an earlier flood are repeated for a minute.
+            let mut ours = BTreeSet::new();
             while !stopped.load(Ordering::Relaxed) && count.load(Ordering::Relaxed) < MOST {
-                wire.send(&Shot::between(ends, port).frame())?;
+                let shot = Shot::between(ends, port);
+                ours.insert(shot.source);
+                wire.send(&shot.frame())?;
                 count.fetch_add(1, Ordering::Relaxed);
                 let until = Instant::now() + PACE;
-                while let Some(()) = wire.expect(until, |frame| is_syn_ack(frame, port.1))? {
-                    accepted += 1;
+                while let Some(to) = wire.expect(until, |frame| syn_ack(frame, port.1))? {
+                    accepted += u64::from(ours.contains(&to));
                 }
             }
             Ok(Tally {
@@ -89,10 +94,12 @@ pub(super) fn to_host() -> Ends {
     Ends::V4(GHOST, crate::lab::topology::HOST_LAN)
 }
 
-fn is_syn_ack(frame: &[u8], port: u16) -> Option<()> {
+/// The port that a SYN-ACK from `port` is for.
+fn syn_ack(frame: &[u8], port: u16) -> Option<u16> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(TransportSlice::Tcp(tcp)) = packet.transport else {
         return None;
     };
-    (tcp.source_port() == port && tcp.syn() && tcp.ack()).then_some(())
+    let is_one = tcp.source_port() == port && tcp.syn() && tcp.ack();
+    is_one.then_some(tcp.destination_port())
 }

@@ -38,6 +38,8 @@ pub enum Command {
     Boot(Run),
     /// Run the control of these: a boot without the enforcer.
     OpenBoot(Run),
+    /// Run the trials of a boot without the enforcer whose network manager waits for it.
+    ShutBoot(Run),
     /// Listen on the registered ports from early in the boot on, in the guest.
     Listen,
     /// Be the neighbour of a guest that boots, at the other end of its wire.
@@ -69,6 +71,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Boot(run) => conclude(&run, boot::trials(), false),
         Command::OpenBoot(run) => conclude(&run, boot::controls(), false),
+        Command::ShutBoot(run) => conclude(&run, boot::shut(), false),
         Command::Listen => {
             guest()?;
             listener::listen().map(|never| match never {})

@@ -8,6 +8,7 @@ use enforcer_ebpf::{Guard, Reason};
 
 use super::Row;
 use super::containers::Container;
+use super::firewall::with_firewalld;
 use super::host::{Attack, Host, goes_on, reached, unreached};
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN, LAN};
@@ -37,6 +38,10 @@ pub(super) fn trials() -> Vec<Row> {
         Row {
             name: "row_07_published_behind_firewalld",
             body: published_behind_firewalld,
+        },
+        Row {
+            name: "row_20_bridge_nf::dnat_on_the_member",
+            body: bridge_nf,
         },
         Row {
             name: "goes_on::a_local_client_of_a_published_port",
@@ -168,11 +173,37 @@ fn published_behind_firewalld(host: &Host) -> Result<()> {
     })
 }
 
-/// Does `work` with firewalld in its default zone.
-pub(super) fn with_firewalld(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    host.run(&["systemctl", "start", "firewalld"])?;
-    let done = work();
-    host.run(&["systemctl", "stop", "firewalld"])?;
+/// DNAT runs on the member of a bridge, before the bridge's own hook could see the port. A VLAN
+/// device stands in for a NIC: bridges of nothing but veth ends are a container's.
+fn bridge_nf(host: &Host) -> Result<()> {
+    const BRIDGED: &str = "net/bridge/bridge-nf-call-iptables";
+    let _container = Container::start(host, "es", &["-p", "9200:80"], "80")?;
+    host.run(&["modprobe", "br_netfilter"])?;
+    host.own.sysctl(BRIDGED, "1")?;
+    host.own
+        .ip("link add link lan0 name lan0.20 type vlan id 20
+         link add br20 type bridge
+         link set lan0.20 master br20
+         addr add 192.168.20.1/24 dev br20
+         link set lan0.20 up
+         link set br20 up")?;
+    host.lan
+        .ip("link add link eth0 name eth0.20 type vlan id 20
+         addr add 192.168.20.2/24 dev eth0.20
+         link set eth0.20 up")?;
+    let done = Attack {
+        port: ELASTIC,
+        held: &[
+            (Guards::Wire, Guard::Wire, Reason::UntrustedInterface),
+            (Guards::Both, Guard::Wire, Reason::UntrustedInterface),
+        ],
+        open: &[Guards::Socket],
+    }
+    .judge(host, |patience| {
+        host.ask_from_lan("192.168.20.1:9200", patience)
+    });
+    host.own.ip("link del br20\nlink del lan0.20")?;
+    host.own.sysctl(BRIDGED, "0")?;
     done
 }
 

@@ -22,7 +22,7 @@ const MEMORY: u32 = 2048;
 /// As in tests/src/system/neighbour.rs.
 const MAC: &str = "52:54:00:00:78:01";
 
-/// The network manager of the guest, which is to wait for the enforcer.
+/// The network manager of the guest.
 const MANAGER: &str = "systemd-networkd.service";
 
 /// Where the administrator's units are.
@@ -34,8 +34,10 @@ pub(super) struct Boot<'a> {
     pub(super) command: String,
     /// Whether services listen on every address from early on.
     pub(super) listening: bool,
-    /// Whether the enforcer is masked: the control.
-    pub(super) open: bool,
+    /// Whether the enforcer is masked.
+    pub(super) masked: bool,
+    /// Whether the network manager is told to wait for the policy.
+    pub(super) require: bool,
     /// The socket of the neighbour, if there is one.
     pub(super) neighbour: Option<&'a Path>,
 }
@@ -60,13 +62,9 @@ impl Boot<'_> {
         archive.program("init", &ours("init")?);
         archive.file("virtio_blk.ko", &read(&image.module())?);
 
-        // Without the enforcer, a manager that waits for it would never start.
-        let require: &[String] = if self.open {
-            &[]
-        } else {
-            &[MANAGER.to_owned()]
-        };
-        for file in install::files(workspace, Path::new("/usr/local"), require)? {
+        let manager = self.require.then(|| MANAGER.to_owned());
+        let require: Vec<_> = manager.into_iter().collect();
+        for file in install::files(workspace, Path::new("/usr/local"), &require)? {
             let place = format!("payload{}", file.path.display());
             if file.mode & 0o111 == 0 {
                 archive.file(&place, &file.content);
@@ -114,7 +112,7 @@ impl Boot<'_> {
         let mut machine = Machine::new(accelerator, image.kernel(), initramfs);
         machine.memory = MEMORY;
         machine.kernel_line += " systemd.show_status=no audit=0";
-        if self.open {
+        if self.masked {
             machine.kernel_line += " systemd.mask=enforcer.service";
         }
         let mut command = machine.command()?;

@@ -1,7 +1,8 @@
 //! `cargo xtask vm --system`: a whole Debian with systemd, Podman and firewalld.
 //!
 //! One guest runs the trials of Podman, the firewall and the service. Others boot under the
-//! attack of a neighbour, and one boots without the enforcer: the control of these.
+//! attack of a neighbour: without the enforcer, which is the control; without it but with a
+//! network manager that waits for it; and with it.
 
 mod guest;
 mod image;
@@ -11,7 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use self::{guest::Boot, image::Image, neighbour::Neighbour};
+use self::{
+    guest::Boot,
+    image::Image,
+    neighbour::{Kind, Neighbour},
+};
 use super::{
     accelerator::Wish,
     console::{ENDED, UP, judge},
@@ -67,13 +72,16 @@ pub(super) fn run(
     );
     let deferred = Deferred::noted();
     let mut sum = Summary::default();
-    sum += setting.one("trials", "the trials", false, filter);
+    sum += setting.one("the trials", None, filter);
     // A filter is for the trials.
     if filter.is_none() {
-        sum += setting.one("open-boot", "a boot without the enforcer", true, None);
+        let open = "a boot without the enforcer";
+        sum += setting.one(open, Some(Kind::Open), None);
+        let shut = "a boot without it, the network manager waiting";
+        sum += setting.one(shut, Some(Kind::Shut), None);
         for number in 1..=boots {
             let title = format!("boot {number} of {boots} under attack");
-            sum += setting.one("boot", &title, true, None);
+            sum += setting.one(&title, Some(Kind::Guarded), None);
         }
     }
     drop(deferred);
@@ -89,40 +97,37 @@ pub(super) fn run(
 }
 
 impl Setting<'_> {
-    /// Boots one guest. One that gives no results to be trusted is one failure, with
-    /// the end of its console.
-    fn one(&self, command: &str, title: &str, attacked: bool, filter: Option<&str>) -> Summary {
+    /// Boots one guest, for the trials or under attack. One that gives no results to be
+    /// trusted is one failure, with the end of its console.
+    fn one(&self, title: &str, attack: Option<Kind>, filter: Option<&str>) -> Summary {
         if interrupt::seen() {
             return Summary::default();
         }
         println!("\n== {title}");
-        self.boot(command, attacked, filter)
-            .unwrap_or_else(|error| {
-                eprintln!("error: {title}: {error:#}");
-                Summary {
-                    passed: 0,
-                    failed: 1,
-                }
-            })
+        self.boot(attack, filter).unwrap_or_else(|error| {
+            eprintln!("error: {title}: {error:#}");
+            Summary {
+                passed: 0,
+                failed: 1,
+            }
+        })
     }
 
-    fn boot(&self, command: &str, attacked: bool, filter: Option<&str>) -> Result<Summary> {
-        let open = command == "open-boot";
-        let neighbour = match attacked {
-            true => {
-                let [tests, _] = self.lab.binaries();
-                Some(Neighbour::start(tests)?)
-            }
-            false => None,
-        };
-        let socket = neighbour.as_ref().map(Neighbour::socket);
-        let mut words = vec![command, "--color", "never"];
+    fn boot(&self, attack: Option<Kind>, filter: Option<&str>) -> Result<Summary> {
+        let [tests, _] = self.lab.binaries();
+        let neighbour = attack
+            .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
+            .transpose()?;
+        let socket = neighbour.as_ref().map(|(_, neighbour)| neighbour.socket());
+        let mut words = vec![attack.map_or("trials", Kind::command)];
+        words.extend(["--color", "never"]);
         words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
         words.extend(filter);
         let boot = Boot {
             command: shell_line(&words).trim_end().to_owned(),
-            listening: attacked,
-            open,
+            listening: attack.is_some(),
+            masked: matches!(attack, Some(Kind::Open | Kind::Shut)),
+            require: attack != Some(Kind::Open),
             neighbour: socket.as_deref(),
         };
         let initramfs = boot.initramfs(self.workspace, self.lab, self.image)?;
@@ -148,13 +153,13 @@ impl Setting<'_> {
                 bail!("{why}");
             }
         };
-        if let Some(neighbour) = neighbour {
+        if let Some((kind, neighbour)) = neighbour {
             let tally = neighbour.tally()?;
             println!(
                 "the neighbour sent {} SYNs, and heard {} frames, {} SYN-ACKs, {} bytes of services",
                 tally.syns, tally.frames, tally.syn_acks, tally.bytes
             );
-            match tally.fault(open) {
+            match tally.fault(kind) {
                 None => sum.passed += 1,
                 Some(why) => {
                     eprintln!("error: {why}");

@@ -29,6 +29,28 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
 }
 
+/// How the guest of a neighbour boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// With the enforcer.
+    Guarded,
+    /// Without it: the control.
+    Open,
+    /// Without it, and with a network manager that waits for it.
+    Shut,
+}
+
+impl Kind {
+    /// What `enforcer-tests system` is to do in it.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Guarded => "boot",
+            Self::Open => "open-boot",
+            Self::Shut => "shut-boot",
+        }
+    }
+}
+
 /// So many SYNs prove that it was at work all the while.
 const ENOUGH: u64 = 1000;
 
@@ -99,16 +121,18 @@ impl Tally {
         })
     }
 
-    /// What is wrong with a boot under the enforcer, or with the control of it.
-    pub(super) fn fault(self, open: bool) -> Option<&'static str> {
+    /// What is wrong with such a boot.
+    pub(super) fn fault(self, boot: Kind) -> Option<&'static str> {
         let reached = self.syn_acks > 0 || self.bytes > 0;
-        match open {
+        match boot {
             _ if self.syns < ENOUGH => Some("the neighbour did not try often enough"),
-            _ if self.frames == 0 => Some("the guest was never on the wire"),
-            true if self.syn_acks == 0 || self.bytes == 0 => {
+            Kind::Guarded | Kind::Open if self.frames == 0 => {
+                Some("the guest was never on the wire")
+            }
+            Kind::Open if self.syn_acks == 0 || self.bytes == 0 => {
                 Some("without the enforcer the neighbour should have reached a service")
             }
-            false if reached => Some("the neighbour reached a service"),
+            Kind::Guarded | Kind::Shut if reached => Some("the neighbour reached a service"),
             _ => None,
         }
     }
@@ -138,20 +162,24 @@ mod tests {
             frames: 3,
             ..Tally::default()
         };
-        assert_eq!(quiet.fault(false), None);
-        assert!(quiet.fault(true).is_some());
+        assert_eq!(quiet.fault(Kind::Guarded), None);
+        assert!(quiet.fault(Kind::Open).is_some());
         let reached = Tally {
             syn_acks: 1,
             ..quiet
         };
-        assert!(reached.fault(false).is_some());
-        assert!(reached.fault(true).is_some(), "no byte of a service");
+        assert!(reached.fault(Kind::Guarded).is_some());
+        assert!(reached.fault(Kind::Shut).is_some());
+        assert!(reached.fault(Kind::Open).is_some(), "no byte of a service");
         let served = Tally {
             bytes: 7,
             ..reached
         };
-        assert_eq!(served.fault(true), None);
+        assert_eq!(served.fault(Kind::Open), None);
         let idle = Tally { syns: 9, ..quiet };
-        assert!(idle.fault(false).is_some());
+        assert!(idle.fault(Kind::Guarded).is_some());
+        let absent = Tally { frames: 0, ..quiet };
+        assert!(absent.fault(Kind::Guarded).is_some());
+        assert_eq!(absent.fault(Kind::Shut), None);
     }
 }
