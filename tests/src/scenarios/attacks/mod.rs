@@ -3,6 +3,7 @@
 mod disguised;
 mod in_company;
 mod links;
+mod published;
 mod reach;
 mod tagged;
 mod transports;
@@ -13,6 +14,7 @@ use super::attack::Attack;
 /// All of them.
 pub fn all() -> Vec<Attack> {
     let mut attacks = reach::attacks();
+    attacks.extend(published::attacks());
     attacks.extend(disguised::attacks());
     attacks.extend(tagged::attacks());
     attacks.extend(transports::attacks());

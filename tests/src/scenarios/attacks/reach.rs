@@ -1,4 +1,4 @@
-//! Rows 1, 2, 5 to 8, 10, 13, 14, 18: who may reach for which address, through which interface.
+//! Rows 1, 2, 5, 8, 10, 13, 14: who may reach for which address, through which interface.
 
 use std::time::Duration;
 
@@ -7,9 +7,8 @@ use enforcer_ebpf::Reason;
 
 use crate::lab::command::eventually;
 use crate::lab::frames::Ends;
-use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::{
-    CT, GHOST, HOST_BRIDGE, HOST_LAN, HOST_LAN6, HOST_WG, HOST_WG_MAC, HOST_WG6, PEER, STRANGER,
+    GHOST, HOST_BRIDGE, HOST_LAN, HOST_LAN6, HOST_WG, HOST_WG_MAC, HOST_WG6, PEER, STRANGER,
     STRANGER6,
 };
 use crate::lab::{Ask, Conversation, Lab, Netns, Outcome, Patience, Port, Server, Transport};
@@ -21,7 +20,6 @@ use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = loopback();
     attacks.extend(weak_host());
-    attacks.extend(published());
     attacks.extend(ipv6());
     attacks.extend(peers());
     attacks.extend(later());
@@ -43,7 +41,7 @@ pub(super) fn asked<'lab>(
     }))
 }
 
-fn tcp(to: &str) -> Ask {
+pub(super) fn tcp(to: &str) -> Ask {
     Ask::new(Transport::Tcp, to)
 }
 
@@ -147,67 +145,6 @@ fn weak_host() -> Vec<Attack> {
             },
         )
         .held_by_both(UntrustedInterface),
-    ]
-}
-
-fn published() -> Vec<Attack> {
-    vec![
-        Attack::new(
-            "row_06_accidental_publish::redis_on_0.0.0.0",
-            Port("tcp", 6379),
-            |lab| {
-                let redis = Redis::start(lab)?;
-                Ok(Box::new(move |patience| {
-                    let _redis = &redis;
-                    ping(&lab.lan, &format!("{HOST_LAN}:6379"), patience)
-                }))
-            },
-        )
-        .held_by_both(UntrustedInterface)
-        .shown_as("Redis published on 0.0.0.0:6379"),
-        Attack::new(
-            "row_06_accidental_publish::on_[::]",
-            Port("tcp", 9000),
-            |lab| {
-                let ask = tcp(&format!("[{HOST_LAN6}]:9000"));
-                asked(lab, "[::]:9000", "minio", &lab.lan, ask)
-            },
-        )
-        .held_by_both(UntrustedInterface)
-        .shown_as("MinIO on [::]:9000, over IPv6"),
-        Attack::new(
-            "row_07_published_container_port",
-            Port("tcp", 3001),
-            |lab| {
-                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
-                lab.publish_like_netavark(3001, 80)?;
-                let ask = tcp(&format!("{HOST_LAN}:3001"));
-                Ok(Box::new(move |patience| {
-                    let _server = &server;
-                    ask.ask(&lab.lan, patience)
-                }))
-            },
-        )
-        .held_by_wire(UntrustedInterface),
-        Attack::new("row_18_any_address_to_our_mac", Port("tcp", 8065), |lab| {
-            let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:8065", "mattermost")?;
-            lab.host.nft(&format!(
-                "table ip careless {{
-                   chain prerouting {{
-                     type nat hook prerouting priority -100; policy accept;
-                     iifname eth0 tcp dport 8065 dnat to {CT}:8065
-                   }}
-                 }}"
-            ))?;
-            lab.route_from_lan([8, 8, 8, 8].into())?;
-            let ask = tcp("8.8.8.8:8065");
-            Ok(Box::new(move |patience| {
-                let _server = &server;
-                ask.ask(&lab.lan, patience)
-            }))
-        })
-        .held_by_wire(UntrustedInterface)
-        .shown_as("8.8.8.8:8065 to our MAC, sent on by DNAT"),
     ]
 }
 
