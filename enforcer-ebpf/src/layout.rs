@@ -5,10 +5,12 @@
 //! means, needs a new [`LAYOUT_VERSION`].
 
 mod counters;
+mod event;
 #[cfg(test)]
 mod tests;
 
 pub use counters::{CELLS, Cell, Cells, Count};
+pub use event::{Budget, EVENT_BYTES, EVENT_PACKET, EVENTS_PER_EPOCH, Epoch, Event, EventHead};
 
 use crate::{
     address::{Address, MAX_PEERS, PeerSet},
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// The version of everything in this module. Objects of another layout are never reused.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The copies of the policy; the active one is the generation's lowest bit.
 pub const BANKS: u32 = 2;
@@ -359,6 +361,44 @@ impl State {
     pub const EMBEDDED: u32 = 32;
     /// The operator said `--static-peers`: peers by key are resolved by commands alone.
     pub const STATIC_PEERS: u32 = 64;
+}
+
+/// The longest path of a registry file that is remembered, in bytes with its NUL: PATH_MAX.
+pub const PATH_LENGTH: usize = 4096;
+
+/// `ORIGIN[bank]`: which registry a bank was made from, for the commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct OriginEntry {
+    /// A digest of the registry's files; 0 where there are none, or none that can be read again.
+    pub digest: u64,
+    /// The path of the main file, padded with zeros; empty for the embedded registry.
+    pub path: [u8; PATH_LENGTH],
+}
+
+/// `TRIAL[0]`: a policy that holds only until a deadline, unless somebody confirms it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Trial {
+    /// [`Trial::NONE`], [`Trial::ARMED`] or [`Trial::ROLLED_BACK`].
+    pub state: u32,
+    /// The generation on trial.
+    pub generation: u32,
+    /// When it is rolled back: nanoseconds of CLOCK_BOOTTIME, which runs while the host sleeps.
+    pub deadline: u64,
+    /// [`State::flags`] as they were before, and will be again.
+    pub flags: u32,
+    /// No padding.
+    pub zero: u32,
+}
+
+impl Trial {
+    /// Nothing is on trial.
+    pub const NONE: u32 = 0;
+    /// The generation in force is on trial; the idle bank holds the policy before it.
+    pub const ARMED: u32 = 1;
+    /// The last trial ended without a word, and the policy before it is in force again.
+    pub const ROLLED_BACK: u32 = 2;
 }
 
 /// `RESERVED[0]`: a bit for each port that the loader added to `ip_local_reserved_ports`.

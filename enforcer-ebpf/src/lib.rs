@@ -15,6 +15,6 @@ pub use address::{Address, Family, MAX_PEERS, PeerSet};
 pub use decision::{Decision, Interface, NO_PORT, Policy, Service, at_socket, decide};
 pub use packet::{
     Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, Packet, Transport, claimed_length,
-    destination, parse, source,
+    destination, parse, source, source_port,
 };
 pub use words::{Guard, Mode, Protocol, Reason, Verdict};

@@ -229,6 +229,30 @@ const fn v6(octets: [u8; 16]) -> Address {
     Address::v6(word(&octets, 0), word(&octets, 8))
 }
 
+/// The source port of the packet whose IP header is at offset `header`, for a person to read.
+///
+/// `None` behind IPv6 extension headers, in later fragments and where there is none.
+pub fn source_port<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<u16> {
+    let header = usize::from(header);
+    let (offset, protocol) = match version(bytes, header)? {
+        4 => {
+            let [first, _] = bytes.read(header)?;
+            let [high, low, _, protocol] = bytes.read(header + 6)?;
+            if u16::from_be_bytes([high, low]) & 0x1fff != 0 {
+                return None;
+            }
+            (header + usize::from(first & 0x0f) * 4, protocol)
+        }
+        6 => {
+            let [next, _] = bytes.read(header + 6)?;
+            (header + 40, next)
+        }
+        _ => return None,
+    };
+    Protocol::from_ip_number(protocol)?;
+    bytes.read(offset).map(u16::from_be_bytes)
+}
+
 /// Looks through priority tags.
 #[inline(always)]
 fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {

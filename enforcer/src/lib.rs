@@ -2,8 +2,10 @@
 
 pub mod commands;
 pub mod control;
+pub mod events;
 pub mod interfaces;
 pub mod kernel;
 pub mod policy;
 pub mod registry;
+pub mod watch;
 pub mod wireguard;

@@ -32,6 +32,12 @@ pub(super) trait Frame: Bytes {
     /// The destination address, through the same helper.
     fn destination_whole(&self, header: u8) -> Option<Address>;
 
+    /// Copies the packet from offset `header` on to where an event wants it, through the same
+    /// helper, and says how many bytes: at most [`EVENT_PACKET`], 0 if that failed.
+    ///
+    /// [`EVENT_PACKET`]: enforcer_ebpf::layout::EVENT_PACKET
+    fn copy(&self, header: u8, to: *mut u8) -> u16;
+
     /// The context, as helpers want it.
     fn as_ptr(&self) -> *mut core::ffi::c_void;
 

@@ -8,14 +8,15 @@ use core::sync::atomic::AtomicU64;
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BANKS, BYPASS_ENTRIES, BankEntry, Cells, INTERFACE_ENTRIES, InterfaceEntry, PEER_ENTRIES,
-        PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PortBits, PortEntry, PrefixKey, RULE_ENTRIES,
-        RuleEntry, SERVICE_ENTRIES, SLOTS, ServiceEntry, State,
+        BANKS, BYPASS_ENTRIES, BankEntry, Budget, Cells, EVENT_BYTES, Epoch, INTERFACE_ENTRIES,
+        InterfaceEntry, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry,
+        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS,
+        ServiceEntry, State, Trial,
     },
 };
 
@@ -60,6 +61,23 @@ pub(super) static PREFIXES: HashMap<PrefixKey, PeerSet> =
 #[map]
 pub(super) static BYPASSED: PerCpuHashMap<u32, u64> =
     PerCpuHashMap::with_max_entries(BYPASS_ENTRIES, 0);
+
+/// Drops, for the one consumer.
+#[map]
+pub(super) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_BYTES, 0);
+
+#[map]
+pub(super) static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(super) static EPOCH: Array<Epoch> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// For the commands alone, as is the next one.
+#[map]
+pub(super) static ORIGIN: Array<OriginEntry> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
+
+#[map]
+pub(super) static TRIAL: Array<Trial> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Zero, in memory that a program could write: the verifier takes what is read here for any
 /// number. See `Bytes::blurred`.

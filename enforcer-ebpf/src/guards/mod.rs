@@ -1,6 +1,7 @@
 //! The kernel side: entry points over one body, and the maps behind the policy.
 
 mod count;
+mod event;
 mod fib;
 mod frame;
 mod maps;

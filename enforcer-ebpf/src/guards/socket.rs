@@ -9,15 +9,16 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Guard, Packet, Protocol, at_socket, decide, layout::port_index, source,
+    Address, Guard, Packet, Protocol, Verdict, at_socket, decide, layout::port_index, source,
 };
 
 use super::{
     count::count,
+    event::tell,
     maps::{BYPASSED, PORTS},
     namespace,
     policy::{Active, Arrival},
-    tcx::WholeSkb,
+    tcx::{WholeSkb, copy},
     wire::{LOOPBACK_IFINDEX, PACKET_LOOPBACK},
 };
 
@@ -54,6 +55,11 @@ fn verdict(ctx: &SkBuffContext, is_ours: impl Fn(*mut bpf_sock) -> bool) -> i32 
     let decision = decide(&policy, Guard::Socket, on_loopback, &packet);
     if decision.is_counted() {
         count(Guard::Socket, &decision, ctx.len().into());
+    }
+    if decision.verdict() == Verdict::Drop {
+        tell(Guard::Socket, &decision, &packet, ifindex, |bytes| {
+            copy(ctx.as_ptr().cast(), ctx.len(), 0, bytes)
+        });
     }
     if !decision.drops() {
         return ALLOW;

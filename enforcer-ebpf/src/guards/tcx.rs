@@ -10,6 +10,7 @@ use aya_ebpf::{
 use enforcer_ebpf::{Address, Bytes, Link, Packet, destination, parse, source};
 
 use super::{
+    event::bounded,
     frame::{Frame, blurred, direct},
     wire::{PACKET_LOOPBACK, passes},
 };
@@ -105,6 +106,16 @@ impl Frame for TcFrame {
     }
 
     #[inline(always)]
+    fn copy(&self, header: u8, to: *mut u8) -> u16 {
+        copy(
+            EbpfContext::as_ptr(&self.0).cast(),
+            self.0.len(),
+            header,
+            to,
+        )
+    }
+
+    #[inline(always)]
     fn as_ptr(&self) -> *mut core::ffi::c_void {
         EbpfContext::as_ptr(&self.0).cast()
     }
@@ -129,4 +140,15 @@ impl Bytes for WholeSkb {
     fn blurred(&self, offset: usize) -> usize {
         blurred(offset)
     }
+}
+
+/// [`Frame::copy`] of an skb that is `whole` bytes long.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "no packet is that long")]
+pub(super) fn copy(skb: *mut core::ffi::c_void, whole: u32, header: u8, to: *mut u8) -> u16 {
+    let offset = blurred(header.into()) as u32;
+    let length = bounded(whole.wrapping_sub(offset));
+    // SAFETY: the pointer is the hook's own context; the place has room for as many bytes.
+    let code = unsafe { bpf_skb_load_bytes(skb, offset, to.cast(), length) };
+    if code == 0 { length as u16 } else { 0 }
 }

@@ -7,6 +7,7 @@ use enforcer_ebpf::{
 
 use super::{
     count::count,
+    event::tell,
     fib,
     frame::Frame,
     policy::{Active, Arrival},
@@ -48,6 +49,15 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     }
     if decision.is_counted() {
         count(Guard::Wire, &decision, frame.length(packet.header));
+    }
+    if decision.verdict() == Verdict::Drop {
+        tell(Guard::Wire, &decision, &packet, ifindex, |bytes| {
+            // Nothing stands at offset 0 of an Ethernet frame but a MAC address.
+            match packet.header != 0 || matches!(link, Link::Ip) {
+                true => frame.copy(packet.header, bytes),
+                false => 0,
+            }
+        });
     }
     if decision.drops() {
         info!(

@@ -10,6 +10,7 @@ use aya_ebpf::{
 use enforcer_ebpf::{Address, Bytes, Link, Packet, claimed_length, destination, parse, source};
 
 use super::{
+    event::bounded,
     frame::{Frame, blurred, direct},
     wire::passes,
 };
@@ -106,6 +107,18 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn destination_whole(&self, header: u8) -> Option<Address> {
         destination(&Whole(&self.0), header)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "no packet is that long")]
+    fn copy(&self, header: u8, to: *mut u8) -> u16 {
+        let offset = blurred(header.into()) as u32;
+        // SAFETY: the context is the hook's own.
+        let whole = unsafe { bpf_xdp_get_buff_len(self.0.ctx) } as u32;
+        let length = bounded(whole.wrapping_sub(offset));
+        // SAFETY: the context is the hook's own; the place has room for as many bytes.
+        let code = unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, to.cast(), length) };
+        if code == 0 { length as u16 } else { 0 }
     }
 
     #[inline(always)]

@@ -94,6 +94,11 @@ pub(super) enum Command {
               value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,
     },
+    /// Follow drops as they happen: time, interface, source, port, service, reason, guard
+    ///
+    /// A flood makes a bounded number of lines, which say how many drops they stand for; the
+    /// counters stay exact. Until interrupted.
+    Events,
     /// Say what would become of a packet, and why
     ///
     /// The policy in force decides, by the code that the kernel runs; with nothing pinned, the

@@ -45,7 +45,7 @@ pub(super) async fn dry_run(globals: &Globals, place: &Place) -> Outcome {
     let loaded = load(&source(globals, place.is_embedded()?))?;
     let survey = control::survey_for(&loaded.registry).await?;
     policy::warn(&loaded, &survey)?;
-    let Some((now, next)) = control::preview(place, &loaded.registry, &survey)? else {
+    let Some((now, next)) = control::preview(place, &loaded, &survey)? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };

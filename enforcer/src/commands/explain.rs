@@ -107,7 +107,7 @@ async fn tables(globals: &Globals, place: &Place) -> Result<Tables, Failure> {
         "nothing is pinned: this is what {what} would do if it were in force"
     ));
     let survey = control::survey_for(&loaded.registry).await?;
-    Ok(control::would_be(&loaded.registry, &survey)?)
+    Ok(control::would_be(&loaded, &survey)?)
 }
 
 async fn describe(

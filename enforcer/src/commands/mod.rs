@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod counters;
 mod diff;
+mod events;
 mod explain;
 mod failure;
 mod output;
@@ -65,6 +66,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
             let wanted = counters::Wanted { service, port, all };
             counters::counters(&globals, &place, &wanted, watch).await
         }
+        Command::Events => events::events(&globals, &place).await,
         Command::Explain(packet) => explain::explain(&globals, &place, &packet).await,
         Command::Check => check::check(&globals).await,
     }

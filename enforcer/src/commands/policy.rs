@@ -23,14 +23,13 @@ pub(super) async fn up(globals: &Globals, place: &Place, up: Up) -> Outcome {
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
     let wanted = Wanted {
-        embedded: matches!(loaded.origin, Origin::Embedded),
         wire: up.guards != Guards::Socket,
         socket: up.guards != Guards::Wire,
         log: up.bpf_log,
         static_peers: up.static_peers,
         ..Wanted::default()
     };
-    let notes = control::install(place, &loaded.registry, wanted).await?;
+    let notes = control::install(place, &loaded, wanted).await?;
     notes.iter().for_each(|text| note(text));
     let status = control::status(place).await?;
     status::print(globals, &status)?;
@@ -79,8 +78,7 @@ pub(super) async fn reload(globals: &Globals, place: &Place) -> Outcome {
     let loaded = load(&source(globals, place.is_embedded()?))?;
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
-    let embedded = matches!(loaded.origin, Origin::Embedded);
-    let Some(reloaded) = control::reload(place, &loaded.registry, embedded).await? else {
+    let Some(reloaded) = control::reload(place, &loaded).await? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };

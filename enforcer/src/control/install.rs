@@ -20,7 +20,7 @@ use crate::{
         sys,
     },
     policy::{Tables, compile},
-    registry::Registry,
+    registry::{Loaded, Origin, Registry},
 };
 
 /// What shall be in force.
@@ -34,8 +34,6 @@ pub struct Wanted {
     pub log: bool,
     /// The registry is the embedded one because the real one is bad.
     pub fallback: bool,
-    /// The registry is the embedded one because there is no file.
-    pub embedded: bool,
     /// Peers by key are resolved now and at each reload, and nobody is meant to follow them.
     pub static_peers: bool,
 }
@@ -47,7 +45,6 @@ impl Default for Wanted {
             socket: true,
             log: false,
             fallback: false,
-            embedded: false,
             static_peers: false,
         }
     }
@@ -62,12 +59,12 @@ impl Default for Wanted {
 /// # Errors
 /// The old policy and the old guards hold then, or none where there were none, unless the message
 /// says otherwise.
-pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Result<Vec<String>> {
+pub async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<Vec<String>> {
     mounts::ensure_bpffs(place.pins.parent())?;
     let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
     let _lock = place.lock()?;
     // Under the lock: what another command has just attached must not look like a stranger.
-    let survey = survey_for(registry).await?;
+    let survey = survey_for(&loaded.registry).await?;
     place.recover()?;
     let staging = place.pins.staging();
     let mut notes = Vec::new();
@@ -79,7 +76,7 @@ pub async fn install(place: &Place, registry: &Registry, wanted: Wanted) -> Resu
         place,
         cgroup: &cgroup,
         wanted,
-        registry,
+        loaded,
         survey: &survey,
     };
     let built = new.build(adopt).and_then(|built| {
@@ -123,7 +120,7 @@ struct New<'a> {
     place: &'a Place,
     cgroup: &'a Path,
     wanted: Wanted,
-    registry: &'a Registry,
+    loaded: &'a Loaded,
     survey: &'a Survey,
 }
 
@@ -134,6 +131,10 @@ struct Built {
 }
 
 impl New<'_> {
+    fn registry(&self) -> &Registry {
+        &self.loaded.registry
+    }
+
     /// Fills the staging directory: maps with the policy, programs, guards.
     fn build(&self, adopt: bool) -> Result<Built> {
         let netns_cookie = sys::netns_cookie()?;
@@ -149,7 +150,7 @@ impl New<'_> {
             true => Some(programs.socket()?),
             false => None,
         };
-        let flags = flags(self.wanted);
+        let flags = flags(self.wanted, self.loaded);
         let mut maps = Maps::open(self.staging)?;
         if !adopt {
             // Policy first: a guard must never meet maps without one.
@@ -170,7 +171,7 @@ impl New<'_> {
             }
         }
         let before = Alive::find(&self.place.pins, self.survey)?;
-        let rule = |name: &str| Rule::of(self.registry, name);
+        let rule = |name: &str| Rule::of(self.registry(), name);
         let plan = plan_in_force(self.survey, flags, rule, &before);
         let tolerated = plan_tolerated(self.survey, flags, rule, &before);
         let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
@@ -195,17 +196,20 @@ impl New<'_> {
 
     /// Undoes what was done to the guards in place.
     fn give_back(&self) -> Result<()> {
-        let rule = |name: &str| Rule::of(self.registry, name);
+        let rule = |name: &str| Rule::of(self.registry(), name);
         let plan = plan_tolerated(self.survey, u32::MAX, rule, &Alive::default());
         wire::give_back(&self.place.pins, &plan)
     }
 
     /// The policy, for the wire guards that there are.
     fn tables(&self, maps: &Maps, flags: u32, alive: &Alive) -> Result<Tables> {
-        let rule = |name: &str| Rule::of(self.registry, name);
+        let rule = |name: &str| Rule::of(self.registry(), name);
         let plan = plan_in_force(self.survey, flags, rule, alive);
         let attachments = wire::attachments(self.survey, &plan, &alive.guards);
-        compile(self.registry, &attachments, &maps.slots())
+        Ok(Tables {
+            provenance: self.loaded.provenance.clone(),
+            ..compile(self.registry(), &attachments, &maps.slots())?
+        })
     }
 }
 
@@ -253,13 +257,16 @@ fn is_adoptable(place: &Place, notes: &mut Vec<String>) -> Result<bool> {
     Ok(false)
 }
 
-fn flags(wanted: Wanted) -> u32 {
+fn flags(wanted: Wanted, loaded: &Loaded) -> u32 {
     let flag = |set: bool, flag| if set { flag } else { 0 };
     flag(wanted.wire, State::WANT_WIRE)
         | flag(wanted.socket, State::WANT_SOCKET)
         | flag(wanted.fallback, State::FALLBACK)
         | flag(wanted.log, State::LOG)
-        | flag(wanted.embedded, State::EMBEDDED)
+        | flag(
+            loaded.origin == Origin::Embedded && !wanted.fallback,
+            State::EMBEDDED,
+        )
         | flag(wanted.static_peers, State::STATIC_PEERS)
 }
 

@@ -9,8 +9,37 @@ use crate::{
     interfaces::Interface,
     policy::{PeerRow, Tables},
     registry::{Identity, MAX_PREFIXES, PublicKey, Registry},
-    wireguard::{AllowedIps, Answer},
+    wireguard::{self, AllowedIps, Answer},
 };
+
+/// What WireGuard last said of the interfaces on which there are peers by key.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Vec<(Interface, Answer)>);
+
+impl Keys {
+    pub(super) fn of(survey: &Survey) -> Self {
+        let answer = |interface: &Interface| {
+            let answer = survey.wireguard(interface.index)?.clone();
+            Some((interface.clone(), answer))
+        };
+        Self(survey.iter().filter_map(answer).collect())
+    }
+
+    /// Whether there is nobody to ask: no such interface, or no peer by key.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Asks again, and says whether anything is different. WireGuard tells nobody of a change.
+    pub async fn changed(&self) -> bool {
+        for (interface, before) in &self.0 {
+            if wireguard::ask(interface).await != *before {
+                return true;
+            }
+        }
+        false
+    }
+}
 
 /// Why a peer by key grants nothing under a policy, by what WireGuard says now; `number` is the
 /// peer's.

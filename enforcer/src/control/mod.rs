@@ -3,6 +3,7 @@
 mod down;
 mod install;
 mod keys;
+mod prepare;
 mod question;
 mod reload;
 mod reserve;
@@ -19,21 +20,26 @@ use crate::{
     kernel::{
         links,
         maps::{self, Maps},
+        mounts,
         pins::{Lock, PinDir},
         sys,
     },
-    registry,
+    registry::{self, Provenance},
 };
 
 pub use down::down;
 pub use install::{Wanted, install};
-pub use keys::{stale, unfollowed};
+pub use keys::{Keys, stale, unfollowed};
+pub use prepare::{Prepared, prepare};
 pub use question::{bpf_log, has_wire_guard, would_be, would_forward};
-pub use reload::{Reloaded, preview, reload};
+pub use reload::{Followed, Look, Reloaded, follow, preview, reload};
 pub use status::{
     BypassRow, Condition, GuardRow, PeerState, PeerStatus, Status, UncoveredRow, status,
 };
 pub use survey::{Survey, survey, survey_for};
+
+/// Where `run` has its sockets, for root alone; systemd makes it for the unit.
+pub const RUNTIME: &str = "/run/enforcer";
 
 /// Where a command acts.
 #[derive(Clone, Debug)]
@@ -60,6 +66,10 @@ impl Place {
         self.pins.path()
     }
 
+    pub(crate) fn pins(&self) -> &PinDir {
+        &self.pins
+    }
+
     /// Whether anything is pinned.
     ///
     /// # Errors
@@ -75,6 +85,42 @@ impl Place {
     pub fn is_embedded(&self) -> Result<bool> {
         let maps = self.maps()?;
         Ok(maps.is_some_and(|maps| maps.state().flags & State::EMBEDDED != 0))
+    }
+
+    /// The generation in force, 0 where nothing is pinned; and which pins these are, as `up` puts
+    /// others in their place.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub fn generation(&self) -> Result<u32> {
+        Ok(self.maps()?.map_or(0, |maps| maps.state().generation))
+    }
+
+    /// The registry that the policy in force was made from.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn provenance(&self) -> Result<Option<Provenance>> {
+        let maps = self.maps()?;
+        Ok(maps.map(|maps| maps.provenance()))
+    }
+
+    /// The Unix socket on which `run` tells of drops: `/run/enforcer/COOKIE-NAME.sock`, for the
+    /// network namespace and the pin directory's name.
+    ///
+    /// # Errors
+    /// The namespace cannot be told.
+    pub fn events_socket(&self) -> Result<PathBuf> {
+        let name = self.pins.path().file_name().unwrap_or_default();
+        let cookie = sys::netns_cookie()?;
+        let name = format!("{cookie}-{}.sock", name.to_string_lossy());
+        Ok(std::path::Path::new(RUNTIME).join(name))
+    }
+
+    /// Whether a `run` lives that follows the host for these pins.
+    pub fn is_followed(&self) -> bool {
+        let socket = self.events_socket();
+        socket.is_ok_and(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
     }
 
     /// Whether there is a socket guard.
@@ -186,6 +232,14 @@ fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<()> {
         pins.path().display()
     );
     Ok(())
+}
+
+/// Makes sure that there is a folder for pins, as `up` and `run` do: there is a bpffs.
+///
+/// # Errors
+/// It cannot be mounted, or is not one.
+pub fn make_parent(place: &Place) -> Result<()> {
+    mounts::ensure_bpffs(place.pins.parent())
 }
 
 /// Fails with the names of what is missing, if this process may not load and attach programs.

@@ -21,14 +21,15 @@ use crate::{
     interfaces::Rule,
     kernel::load::{SOCKET_PROGRAM, wire_programs},
     policy::{Slots, Tables, compile},
-    registry::Registry,
+    registry::Loaded,
 };
 
 /// The policy that a registry would be on this host, if it were in force.
 ///
 /// # Errors
 /// A limit of the maps, named.
-pub fn would_be(registry: &Registry, survey: &Survey) -> Result<Tables> {
+pub fn would_be(loaded: &Loaded, survey: &Survey) -> Result<Tables> {
+    let registry = &loaded.registry;
     let none = Slots::new();
     let rule = |name: &str| Rule::of(registry, name);
     let plan = plan_in_force(survey, u32::MAX, rule, &Alive::default());
@@ -37,7 +38,10 @@ pub fn would_be(registry: &Registry, survey: &Survey) -> Result<Tables> {
         .iter()
         .filter_map(|guard| Some((guard.ifindex, *guard.hooks.first()?)))
         .collect::<BTreeMap<_, _>>();
-    compile(registry, &wire::attachments(survey, &plan, &hooks), &none)
+    Ok(Tables {
+        provenance: loaded.provenance.clone(),
+        ..compile(registry, &wire::attachments(survey, &plan, &hooks), &none)?
+    })
 }
 
 /// Whether a wire guard judges an interface: one that is attached, or with nothing pinned, one

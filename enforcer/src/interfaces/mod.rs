@@ -22,5 +22,5 @@ mod tests;
 pub use facts::{Host, Interface, XdpAttached, XdpMode};
 pub(crate) use message::{each_attribute, text};
 pub(crate) use netlink::Socket;
-pub use netlink::{host, list};
+pub use netlink::{host, list, settings};
 pub use plan::{Hook, Plan, Rule, Uncovered, WireGuard, plan};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage};
@@ -90,13 +90,18 @@ fn has_own_address_list(interface: &Interface) -> bool {
 pub fn host(tcx: bool) -> anyhow::Result<Host> {
     // The kernel looks these names up in the namespace of the task that opens them
     // (net_ctl_root in net/sysctl_net.c), wherever /proc was mounted.
-    let bridge = Path::new("/proc/sys/net/bridge");
+    let [v4, v6] = settings();
     Ok(Host {
-        bridge_nf_call: is_on(&bridge.join("bridge-nf-call-iptables"))?
-            || is_on(&bridge.join("bridge-nf-call-ip6tables"))?,
+        bridge_nf_call: is_on(&v4)? || is_on(&v6)?,
         tcx,
         ..Host::default()
     })
+}
+
+/// The settings that [`host`] reads.
+pub fn settings() -> [PathBuf; 2] {
+    ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"]
+        .map(|name| Path::new("/proc/sys/net/bridge").join(name))
 }
 
 /// Whether a setting is not 0; the files are absent while br_netfilter is not loaded.
@@ -135,6 +140,34 @@ impl Socket {
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
         let inner = TokioSocket::new(protocol)?;
         Ok(Self { inner, sequence: 0 })
+    }
+
+    /// Joins a multicast group of the protocol.
+    pub(crate) fn join(&mut self, group: u32) -> io::Result<()> {
+        let socket = self.inner.socket_mut();
+        // A socket without an address has the kernel's, 0, to which no notice of the kernel's goes
+        // (do_one_broadcast in net/netlink/af_netlink.c).
+        socket.bind_auto()?;
+        socket.add_membership(group)
+    }
+
+    /// Waits until something comes, and throws away all that is there by then.
+    ///
+    /// What overran the socket's buffer came as well: ENOBUFS, netlink(7).
+    pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        use futures_util::FutureExt as _;
+        let overran = |error: &io::Error| error.raw_os_error() == Some(libc::ENOBUFS);
+        match self.inner.recv_from_full().await {
+            Err(error) if !overran(&error) => return Err(error),
+            _ => {}
+        }
+        loop {
+            match self.inner.recv_from_full().now_or_never() {
+                None => return Ok(()),
+                Some(Err(error)) if !overran(&error) => return Err(error),
+                Some(_) => {}
+            }
+        }
     }
 
     /// Asks for the unicast addresses in `dev->uc` (`ndo_dflt_fdb_dump` in net/core/rtnetlink.c).

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BankEntry, InterfaceEntry, PeerEntry, PortBits, PortEntry, PrefixKey, RuleEntry,
-        ServiceEntry, State,
+        BankEntry, InterfaceEntry, OriginEntry, PeerEntry, PortBits, PortEntry, PrefixKey,
+        RuleEntry, ServiceEntry, State, Trial,
     },
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -39,6 +39,10 @@ unsafe impl Plain for InterfaceEntry {}
 unsafe impl Plain for PortBits {}
 // SAFETY: as above.
 unsafe impl Plain for PrefixKey {}
+// SAFETY: as above.
+unsafe impl Plain for OriginEntry {}
+// SAFETY: as above.
+unsafe impl Plain for Trial {}
 // SAFETY: an array of integers.
 unsafe impl Plain for PeerSet {}
 

@@ -1,13 +1,20 @@
 //! One bank of the maps, as tables.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::PathBuf,
+    sync::atomic::Ordering,
+};
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_ebpf::{
     Family, Mode, Protocol,
     layout::{
         BankEntry, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
-        MAX_RULES, MAX_SERVICES, PeerEntry, PrefixKey, RuleEntry, ServiceEntry, port_index,
+        MAX_RULES, MAX_SERVICES, OriginEntry, PeerEntry, PrefixKey, RuleEntry, ServiceEntry,
+        port_index,
     },
 };
 
@@ -15,7 +22,7 @@ use super::maps::{Maps, field, text};
 use crate::{
     interfaces,
     policy::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables},
-    registry::{HookChoice, Side},
+    registry::{HookChoice, Provenance, Side},
 };
 
 /// Peers of a bank: [`enforcer_ebpf::MAX_PEERS`].
@@ -31,7 +38,7 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     for (number, service) in tables.services.iter().enumerate() {
         let entry = ServiceEntry {
             allow: service.allow,
-            name: field(&service.name)?,
+            name: field(service.name.as_bytes())?,
         };
         maps.services.set(base + number, entry);
     }
@@ -40,8 +47,8 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
         let by_key = peer.key.map_or(0, |_| PeerEntry::BY_KEY);
         let active = if peer.active { PeerEntry::ACTIVE } else { 0 };
         let entry = PeerEntry {
-            name: field(&peer.name)?,
-            interface: field(&peer.interface)?,
+            name: field(peer.name.as_bytes())?,
+            interface: field(peer.interface.as_bytes())?,
             key: peer.key.unwrap_or_default(),
             flags: by_key | active,
         };
@@ -53,6 +60,8 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     }
     write_interfaces(maps, bank, tables)?;
     write_prefixes(maps, bank, tables)?;
+    maps.origins
+        .set(bank as usize, origin_entry(&tables.provenance)?);
     let count = |length: usize| u32::try_from(length).context("too many entries");
     maps.banks.set(
         bank as usize,
@@ -162,9 +171,26 @@ fn write_prefixes(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     maps.prefixes.insert(entries).context(what)
 }
 
+fn origin_entry(provenance: &Provenance) -> Result<OriginEntry> {
+    let path = provenance.path.as_deref().unwrap_or("".as_ref());
+    Ok(OriginEntry {
+        digest: provenance.digest,
+        path: field(path.as_os_str().as_bytes())?,
+    })
+}
+
+pub(super) fn provenance(entry: &OriginEntry) -> Provenance {
+    let end = entry.path.iter().position(|byte| *byte == 0);
+    let path = OsString::from_vec(entry.path[..end.unwrap_or(entry.path.len())].to_vec());
+    Provenance {
+        path: (!path.is_empty()).then(|| PathBuf::from(path)),
+        digest: entry.digest,
+    }
+}
+
 fn rule_entry(rule: &Rule) -> Result<RuleEntry> {
     Ok(RuleEntry {
-        pattern: field(&rule.pattern)?,
+        pattern: field(rule.pattern.as_bytes())?,
         side: match rule.said.side {
             None => 0,
             Some(Side::Inside) => 1,
@@ -203,6 +229,7 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<Tables> {
             _ => Mode::Audit,
         },
         ports: bindings(maps, bank).collect(),
+        provenance: provenance(&maps.origins.get(bank as usize)),
         ..Tables::default()
     };
     let base = (bank * MAX_SERVICES) as usize;

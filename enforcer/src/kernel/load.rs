@@ -1,6 +1,7 @@
 //! The object of the guards: loaded into the kernel, and pinned in a directory.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -120,6 +121,40 @@ impl<'a> Programs<'a> {
             pin_program(object, name, &pin)?;
         }
         Ok(pin)
+    }
+
+    /// Loads the wire programs that are not pinned yet and returns their names; what the kernel
+    /// refuses is left out, for whoever needs it to hear why.
+    ///
+    /// # Errors
+    /// The kernel refuses a map.
+    pub(crate) fn load_all_wire(&mut self) -> Result<Vec<&'static str>> {
+        let missing: Vec<&str> = wire_programs()
+            .into_iter()
+            .filter(|name| !self.pins.program(name).exists())
+            .collect();
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        let object = self.object()?;
+        Ok(missing
+            .into_iter()
+            .filter(|name| load_program(object, name).is_ok())
+            .collect())
+    }
+
+    /// Pins programs that were loaded, but for those that somebody has pinned by now.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn pin_wire(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let pin = self.pins.program(name);
+            if !pin.exists() {
+                pin_program(self.object()?, name, &pin)?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads and pins the socket program; returns its pin.
@@ -256,11 +291,24 @@ pub(crate) fn check_shape(name: &str, map: &MapData) -> Result<()> {
 /// # Errors
 /// The kernel does not say.
 pub(crate) fn misshapen(name: &str, map: &MapData) -> Result<Option<String>> {
-    static EXPECTED: LazyLock<Option<aya_obj::Object>> =
-        LazyLock::new(|| aya_obj::Object::parse(OBJECT).ok());
-    let expected = EXPECTED
-        .as_ref()
-        .and_then(|object| object.maps.get(name))
+    // The shapes alone: the object as a whole would stay in the memory of `run`.
+    static EXPECTED: LazyLock<BTreeMap<String, [u32; 5]>> = LazyLock::new(|| {
+        let object = aya_obj::Object::parse(OBJECT).ok();
+        let maps = object.into_iter().flat_map(|object| object.maps);
+        maps.map(|(name, map)| {
+            let shape = [
+                map.map_type(),
+                map.key_size(),
+                map.value_size(),
+                map.max_entries(),
+                map.map_flags(),
+            ];
+            (name, shape)
+        })
+        .collect()
+    });
+    let wants = *EXPECTED
+        .get(name)
         .with_context(|| format!("the embedded object has no map {name}"))?;
     let info = through(Call::MapInfo, || -> Result<_> { Ok(map.info()?) })
         .with_context(|| format!("failed to examine the map {name}"))?;
@@ -270,13 +318,6 @@ pub(crate) fn misshapen(name: &str, map: &MapData) -> Result<Option<String>> {
         info.value_size(),
         info.max_entries(),
         info.map_flags(),
-    ];
-    let wants = [
-        expected.map_type(),
-        expected.key_size(),
-        expected.value_size(),
-        expected.max_entries(),
-        expected.map_flags(),
     ];
     Ok((has != wants).then(|| {
         format!(

@@ -16,8 +16,8 @@ use enforcer_ebpf::{
     NO_PORT, PeerSet, Protocol,
     layout::{
         BANKS, BankEntry, Binding, CELLS, Cell, Cells, Count, INTERFACE_ENTRIES, InterfaceEntry,
-        PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry, PrefixKey, RULE_ENTRIES,
-        RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank, port_index,
+        MAX_SERVICES, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry,
+        PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank, port_index,
     },
 };
 
@@ -29,7 +29,10 @@ use super::{
     load::{check_shape, misshapen},
     pins::PinDir,
 };
-use crate::policy::{Slots, Tables};
+use crate::{
+    policy::{Slots, Tables},
+    registry::Provenance,
+};
 
 /// A value of `layout` as aya moves it: aya's marker may not be put on another crate's type.
 #[derive(Clone, Copy)]
@@ -69,6 +72,7 @@ pub(crate) struct Maps {
     pub(super) peers: Mapped<PeerEntry>,
     pub(super) rules: Mapped<RuleEntry>,
     pub(super) interfaces: Mapped<InterfaceEntry>,
+    pub(super) origins: Mapped<OriginEntry>,
     pub(super) prefixes: Hash<PrefixKey, PeerSet>,
     /// The ports that were added to `ip_local_reserved_ports`.
     pub(crate) reserved: Reserved,
@@ -110,6 +114,7 @@ impl Maps {
             peers: mapped(&map("PEERS")?, "PEERS", PEER_ENTRIES)?,
             rules: mapped(&map("RULES")?, "RULES", RULE_ENTRIES)?,
             interfaces: mapped(&map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
+            origins: mapped(&map("ORIGIN")?, "ORIGIN", BANKS)?,
             reserved: Reserved(mapped(&map("RESERVED")?, "RESERVED", 1)?),
             prefixes: Hash::new(&map("PREFIXES")?, "PREFIXES")?,
             slots: PerCpu::new(&counters, "COUNTERS", size_of::<Cells>())?,
@@ -157,6 +162,19 @@ impl Maps {
                 return Ok(tables);
             }
         }
+    }
+
+    /// The registry that the policy in force was made from.
+    pub(crate) fn provenance(&self) -> Provenance {
+        bank::provenance(&self.origins.get(bank(self.state().generation) as usize))
+    }
+
+    /// The service that a port belongs to under the policy in force.
+    pub(crate) fn service_of(&self, protocol: Protocol, port: u16) -> Option<String> {
+        let bank = bank(self.state().generation);
+        let binding = self.binding(bank, protocol, port)?;
+        let number = bank * MAX_SERVICES + u32::from(binding.service);
+        Some(text(&self.services.get(number as usize).name))
     }
 
     /// The slots of the policy in force.
@@ -320,11 +338,14 @@ fn mapped<T: super::array::Plain>(map: &MapData, name: &str, entries: u32) -> Re
 }
 
 /// Text in a fixed field, padded with zeros.
-pub(super) fn field<const N: usize>(text: &str) -> Result<[u8; N]> {
+pub(super) fn field<const N: usize>(text: &[u8]) -> Result<[u8; N]> {
     let mut field = [0; N];
     match field.get_mut(..text.len()) {
-        Some(front) => front.copy_from_slice(text.as_bytes()),
-        None => bail!("`{text}` is longer than {N} bytes"),
+        Some(front) => front.copy_from_slice(text),
+        None => bail!(
+            "`{}` is longer than {N} bytes",
+            String::from_utf8_lossy(text)
+        ),
     }
     Ok(field)
 }

@@ -7,6 +7,7 @@ mod bank;
 mod batch;
 pub(crate) mod bpf;
 mod btf;
+pub(crate) mod events;
 pub(crate) mod failpoint;
 pub(crate) mod links;
 pub mod load;

@@ -21,7 +21,7 @@ use super::{
 use crate::interfaces::Hook;
 
 /// The names of the maps that are pinned, which are the names in the object.
-pub(crate) const MAPS: [&str; 11] = [
+pub(crate) const MAPS: [&str; 16] = [
     "STATE",
     "BANK",
     "PORTS",
@@ -33,6 +33,11 @@ pub(crate) const MAPS: [&str; 11] = [
     "INTERFACES",
     "PREFIXES",
     "BYPASSED",
+    "EVENTS",
+    "BUDGET",
+    "EPOCH",
+    "ORIGIN",
+    "TRIAL",
 ];
 
 /// The end of the name of a directory in which a set is built.

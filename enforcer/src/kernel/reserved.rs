@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::failpoint::{Call, through};
 
-const PATH: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+/// The list.
+pub(crate) const PATH: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// Merges `wanted` into the list and takes out what was `ours` and is wanted no more.
 ///

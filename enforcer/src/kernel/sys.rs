@@ -81,6 +81,16 @@ pub(crate) fn missing_capabilities() -> Vec<&'static str> {
         .collect()
 }
 
+/// Gives memory that is free back to the kernel: loading takes tens of megabytes for a moment, and
+/// the allocator would keep them.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) looks at the allocator's own lists, under its locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
 
 /// Lets tokio wait until a descriptor can be read.

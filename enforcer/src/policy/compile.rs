@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     interfaces,
-    registry::{Identity, MAX_PREFIXES, PublicKey, Registry},
+    registry::{Identity, MAX_PREFIXES, Provenance, PublicKey, Registry},
     wireguard::AllowedIps,
 };
 
@@ -95,6 +95,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<Tables> {
         rules: rules(registry)?,
         ports: ports(registry, taken)?,
         interfaces: BTreeMap::new(),
+        provenance: Provenance::default(),
         prefixes: BTreeMap::new(),
     })
 }

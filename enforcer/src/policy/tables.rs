@@ -11,7 +11,7 @@ use enforcer_ebpf::{
     layout::{Binding, WIRE_VIEW},
 };
 
-use crate::interfaces;
+use crate::{interfaces, registry::Provenance};
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Tables {
     pub ports: BTreeMap<(Protocol, u16), Binding>,
     /// What there is to say about interfaces, by ifindex, with [`WIRE_VIEW`] for wire views.
     pub interfaces: BTreeMap<u32, InterfaceRow>,
+    /// The registry that it was made from.
+    pub provenance: Provenance,
     /// The peers at each prefix's own addresses, by ifindex as above, network and length.
     pub prefixes: BTreeMap<(u32, Address, u8), PeerSet>,
 }

@@ -49,6 +49,15 @@ pub enum Origin {
     Files(Vec<PathBuf>),
 }
 
+/// Where a registry can be read again, and whether it is still the same then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The main file, absolute; `None` for the embedded registry.
+    pub path: Option<PathBuf>,
+    /// A digest of the names and texts of all its files.
+    pub digest: u64,
+}
+
 /// A good registry.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -58,6 +67,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// What it was made from.
     pub origin: Origin,
+    /// The same, for who has to find it again.
+    pub provenance: Provenance,
 }
 
 /// A bad registry, and everything that is wrong with it.
@@ -81,6 +92,10 @@ impl std::error::Error for Rejected {}
 /// Reads a registry and its fragments, and answers with all of it or with all that is wrong.
 pub fn load(source: &Source) -> Result<Loaded, Rejected> {
     let mut loader = Loader::default();
+    loader.main = match source {
+        Source::Embedded => None,
+        Source::Named(path) | Source::Default { path, .. } => std::path::absolute(path).ok(),
+    };
     let origin = match source {
         Source::Embedded => loader.read_embedded(),
         Source::Named(path) => loader.read_files(path, true),
@@ -121,6 +136,28 @@ struct Loader {
     incomplete: bool,
     /// The first file that was parsed, to name when the whole is wrong.
     first: Option<Arc<SourceFile>>,
+    /// The main file, absolute.
+    main: Option<PathBuf>,
+    digest: Digest,
+}
+
+/// FNV-1a with 64 bits (RFC 9923): the same in every build, unlike the standard library's
+/// hashers. It tells an edited file from one that is not, and is no defence against anybody.
+struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    fn add(&mut self, text: &str) {
+        // A byte that no UTF-8 holds ends each text.
+        for &byte in text.as_bytes().iter().chain(&[0xff]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
 }
 
 impl Loader {
@@ -192,6 +229,8 @@ impl Loader {
             Some(text) => text.to_owned(),
             None => text,
         };
+        self.digest.add(&name);
+        self.digest.add(&text);
         let file = self.file(name, text);
         let mut reader = Reader {
             file: &file,
@@ -263,6 +302,10 @@ impl Loader {
         Ok(Loaded {
             registry: merge::finish(self.draft),
             warnings,
+            provenance: Provenance {
+                path: self.main.filter(|_| origin != Origin::Embedded),
+                digest: self.digest.0,
+            },
             origin,
         })
     }

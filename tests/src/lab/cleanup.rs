@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -102,6 +103,20 @@ pub fn ensure_bpffs() -> Result<()> {
         .with_context(|| format!("failed to mount bpffs at {BPFFS}"))
 }
 
+/// Where `run` puts its sockets.
+const RUNTIME: &str = "/run/enforcer";
+
+/// Sockets on which nobody listens any more.
+pub fn stale_sockets() -> Vec<String> {
+    let refuses = |path: &PathBuf| {
+        UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    let entries = fs::read_dir(RUNTIME).into_iter().flatten().flatten();
+    let stale = entries.map(|entry| entry.path()).filter(refuses);
+    stale.map(|path| path.display().to_string()).collect()
+}
+
 /// Held, shared, by every run that is under way; a lock on a directory leaves no file behind.
 static UNDER_WAY: OnceLock<fs::File> = OnceLock::new();
 
@@ -126,6 +141,13 @@ fn release_bpffs_while_nobody_mounts() -> Result<()> {
     let empty = || !foreign_pins() && lab_entries(Path::new(BPFFS), |_| true).is_empty();
     if ours && empty() && last() {
         unmount(BPFFS, UnmountFlags::empty()).context("failed to unmount our bpffs")?;
+    }
+    if last() {
+        // What is left of a `run` that was killed; the folder goes if nobody else has one in it.
+        for path in stale_sockets() {
+            let _ = fs::remove_file(path);
+        }
+        let _ = fs::remove_dir(RUNTIME);
     }
     Ok(())
 }

@@ -73,6 +73,7 @@ impl Before {
         for child in children()? {
             leaks.push(format!("process {child}"));
         }
+        leaks.extend(cleanup::stale_sockets());
         let reserved_ports = reserved_ports()?;
         if reserved_ports != self.reserved_ports {
             leaks.push(format!(

@@ -122,7 +122,7 @@ fn another_layout(rig: &Rig<'_>) -> Result<()> {
     let other = faulty(rig)?;
     let other_command = |arguments: &[&str]| -> Result<_> {
         let mut command = other.command(arguments)?;
-        command.env("ENFORCER_LAYOUT", "2");
+        command.env("ENFORCER_LAYOUT", "3");
         finish(command, "")
     };
     let reason = Reason::UntrustedInterface;

@@ -103,7 +103,7 @@ fn passed_by(rig: &Rig<'_>) -> Result<()> {
         world.set_up(Policy::Old)?;
         world.registry(Policy::Old)?;
         let mut up = faulty.command(&["up"])?;
-        up.env("ENFORCER_LAYOUT", "2")
+        up.env("ENFORCER_LAYOUT", "3")
             .env("ENFORCER_FAILPOINT", format!("{number}:abort"));
         let said = finish(up, "")?.stderr;
         if !said.contains(" bpf LinkUpdate") {

@@ -42,7 +42,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         case(
             "faults::up_over_another_layout",
             Case {
-                layout: Some("2"),
+                layout: Some("3"),
                 fine: &[Policy::Old, Policy::New, Policy::Both],
                 ..Case::of("up")
             },

@@ -1,0 +1,83 @@
+//! Events: a drop tells the consumer of the ring buffer, as long as the epoch's budget lasts.
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use enforcer_ebpf::{
+    Decision, Guard, Packet,
+    layout::{EVENT_PACKET, EVENTS_PER_EPOCH, Event, EventHead},
+};
+
+use super::maps::{BUDGET, EPOCH, EVENTS};
+
+/// Makes an event of a drop, or counts it as silent. `copy` writes the packet from its IP header on,
+/// at most [`EVENT_PACKET`] bytes, and says how many.
+#[inline(always)]
+pub(super) fn tell(
+    guard: Guard,
+    decision: &Decision,
+    packet: &Packet,
+    ifindex: u32,
+    copy: impl FnOnce(*mut u8) -> u16,
+) {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the value is this CPU's own; a softirq over a process context may cost or give an
+    // event, no more.
+    let budget = unsafe { &mut *budget };
+    let epoch = EPOCH.get(0).map_or(0, |epoch| epoch[0]);
+    if budget.epoch != epoch {
+        budget.epoch = epoch;
+        budget.left = EVENTS_PER_EPOCH;
+    }
+    if budget.left == 0 {
+        budget.silent += 1;
+        return;
+    }
+    budget.left -= 1;
+    let Some(mut record) = EVENTS.reserve::<Event>(0) else {
+        // Nobody reads fast enough.
+        budget.silent += 1;
+        return;
+    };
+    // SAFETY: the helper takes nothing and only answers.
+    let time = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: as above.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let event = record.as_mut_ptr();
+    // SAFETY: a place within the record; nobody reads it before it is submitted.
+    let bytes = unsafe { &raw mut (*event).packet };
+    let head = EventHead {
+        time,
+        silent: budget.silent,
+        ifindex,
+        cpu,
+        port: packet.transport.port,
+        length: copy(bytes.cast()),
+        protocol: match packet.transport.protocol() {
+            Ok(protocol) => protocol as u8,
+            Err(_) => EventHead::NO_PROTOCOL,
+        },
+        guard: guard as u8,
+        reason: decision.reason as u8,
+        audited: u8::from(decision.audited),
+    };
+    // SAFETY: as above.
+    let place = unsafe { &raw mut (*event).head };
+    // SAFETY: as above, and as long as the field.
+    unsafe { place.write(head) };
+    record.submit(0);
+}
+
+/// How many bytes to copy of the `rest` of a packet: at least one and at most [`EVENT_PACKET`], by
+/// a mask that the verifier understands.
+#[inline(always)]
+pub(super) fn bounded(rest: u32) -> u32 {
+    const MASK: u32 = EVENT_PACKET as u32 - 1;
+    const { assert!(EVENT_PACKET.is_power_of_two()) };
+    let last = if rest > MASK {
+        MASK
+    } else {
+        rest.wrapping_sub(1)
+    };
+    (last & MASK) + 1
+}

@@ -1,0 +1,89 @@
+//! `events`: drops as they happen.
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::UnixStream,
+};
+
+use super::{
+    Globals, Outcome,
+    failure::{NOT_ENFORCING, note},
+    output::{self, BOLD, PLAIN},
+};
+use crate::{
+    control::{self, Place},
+    events::{HEADER, Record, Stream},
+    watch::Pins,
+};
+
+/// Follow drops, through the living `run` or without one, until interrupted.
+pub(super) async fn events(globals: &Globals, place: &Place) -> Outcome {
+    control::check_privileges()?;
+    tokio::select! {
+        outcome = follow(globals, place) => outcome,
+        _ = tokio::signal::ctrl_c() => Ok(0),
+    }
+}
+
+async fn follow(globals: &Globals, place: &Place) -> Outcome {
+    let mut begun = false;
+    while place.is_pinned()? {
+        // Refuses pins of another namespace, before anything is read from them.
+        place.generation()?;
+        if !std::mem::replace(&mut begun, true) && !globals.json {
+            output::print(&format!("{BOLD}{HEADER}{PLAIN}"))?;
+        }
+        match UnixStream::connect(place.events_socket()?).await {
+            Ok(run) => from_run(globals, run).await?,
+            Err(_) => alone(globals, place).await?,
+        }
+    }
+    note(match begun {
+        true => "the guards were taken off",
+        false => "nothing is pinned: there is nothing to drop (`enforcer up`)",
+    });
+    Ok(NOT_ENFORCING)
+}
+
+/// Follows `run` until it ends.
+async fn from_run(globals: &Globals, run: UnixStream) -> Result<()> {
+    let mut lines = BufReader::new(run).lines();
+    while let Some(line) = lines.next_line().await.context("failed to follow `run`")? {
+        if globals.json {
+            output::print(&line)?;
+            continue;
+        }
+        let record: Record = serde_json::from_str(&line)
+            .context("failed to understand `run`, which may be of another version")?;
+        output::print(&record.line())?;
+    }
+    Ok(())
+}
+
+/// Reads the events itself, until the pins go.
+async fn alone(globals: &Globals, place: &Place) -> Result<()> {
+    let pins = Pins::watch(place.pin_dir())?;
+    let mut drops = Stream::open(place)?;
+    let generation = place.generation()?;
+    loop {
+        let records = tokio::select! {
+            records = drops.next() => records?,
+            changed = pins.changed() => {
+                changed?;
+                // Another set of pins has other events.
+                if !place.is_pinned()? || place.generation()? < generation {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        for record in records {
+            let line = match globals.json {
+                true => serde_json::to_string(&record).context("failed to write JSON")?,
+                false => record.line(),
+            };
+            output::print(&line)?;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `run`: put the registry in force, then stay and keep it right.
+
+mod keeper;
+mod log;
+mod start;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::{Globals, Outcome, failure::note, output, status};
+use crate::{
+    control::{self, Place, Wanted},
+    events::Server,
+    kernel::sys,
+    registry::DEFAULT_PATH,
+};
+use keeper::{Keeper, Kept};
+
+/// Load, attach, pin, say READY, and hold until told to stop.
+pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: bool) -> Outcome {
+    control::check_privileges()?;
+    let survey = control::survey().await?;
+    let wanted = Wanted {
+        log,
+        ..Wanted::default()
+    };
+    control::make_parent(place)?;
+    let mut keeper = Keeper::watch(place, registry(globals)?)?;
+    let loaded = start::begin(globals, place, &survey, wanted).await?;
+    keeper.begin(loaded)?;
+    let status = control::status(place).await?;
+    status::print(globals, &status)?;
+    // Before READY: whoever waits for it may stop us at once.
+    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
+    let logger = if log { Some(log::open(place)?) } else { None };
+    let (replaced, news) = watch::channel(());
+    let events = tell_of_drops(place, news);
+    let preparation = prepare(place.clone());
+    let logging = log::forward(logger);
+    ready(&keeper);
+    sys::give_memory_back();
+    tokio::pin!(events, preparation, logging);
+    // What happened between the list of interfaces and now.
+    let mut kept = keeper.look(keeper::Woken::Host).await;
+    loop {
+        match kept {
+            Kept::On => {}
+            Kept::Replaced => {
+                replaced.send_replace(());
+            }
+            Kept::Gone => {
+                output::lossy(output::print(
+                    "the guards were taken off by `enforcer down`",
+                ))?;
+                return Ok(0);
+            }
+        }
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            woken = keeper.woken() => kept = keeper.look(woken?).await,
+            () = &mut events => kept = Kept::On,
+            () = &mut preparation => kept = Kept::On,
+            () = &mut logging => kept = Kept::On,
+        }
+    }
+    sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+    if ephemeral {
+        control::down(place)?;
+        output::lossy(output::print("stopped: the guards are off"))?;
+    } else {
+        output::lossy(output::print(
+            "stopped: the guards stay on (`enforcer down` takes them off)",
+        ))?;
+    }
+    Ok(0)
+}
+
+/// The registry's main file, absolute.
+fn registry(globals: &Globals) -> Result<PathBuf> {
+    let path = globals.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    std::path::absolute(path).with_context(|| format!("failed to find {}", path.display()))
+}
+
+fn ready(keeper: &Keeper<'_>) {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        note(&format!(
+            "the service manager cannot be told READY: {error}"
+        ));
+    }
+    keeper::tell_manager(keeper.generation());
+}
+
+/// Serves `events`, and goes on doing so when `up` puts other pins in place. Never ends.
+async fn tell_of_drops(place: &Place, mut replaced: watch::Receiver<()>) {
+    let served = async {
+        let mut server = Server::bind(place)?;
+        loop {
+            tokio::select! {
+                never = server.serve(place) => { never?; }
+                changed = replaced.changed() => changed.context("`run` ends")?,
+            }
+        }
+        #[expect(unreachable_code, reason = "the type of an error")]
+        Result::<()>::Ok(())
+    };
+    if let Err(error) = served.await {
+        note(&format!("nobody can follow events: {error:#}"));
+    }
+    std::future::pending().await
+}
+
+/// Loads in the background what a new interface may need. Never ends.
+async fn prepare(place: Place) {
+    let prepared = tokio::task::spawn_blocking(move || control::prepare(&place)).await;
+    if let Ok(Err(error)) = prepared {
+        note(&format!(
+            "a new interface may have to wait for its guard's program: {error:#}"
+        ));
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,175 @@
+//! The socket on which `run` tells of drops.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    sync::{Notify, mpsc},
+};
+
+use super::{record::Record, stream::Stream};
+use crate::control::{Place, RUNTIME};
+
+/// Lines that a follower may be behind; what comes then is merged for it.
+const BACKLOG: usize = 1024;
+
+/// A listening socket, and who follows on it.
+///
+/// As long as nobody follows, the ring buffer is left alone: a drop wakes nobody.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The socket's inode, as a later `run` may put its own in its place.
+    inode: Option<u64>,
+    followers: Vec<Follower>,
+    /// A follower has left.
+    left: Arc<Notify>,
+}
+
+struct Follower {
+    lines: mpsc::Sender<String>,
+    missed: u64,
+}
+
+impl Server {
+    /// Listens; a socket of this name that a `run` left behind is replaced.
+    ///
+    /// # Errors
+    /// The folder or the socket cannot be made.
+    pub fn bind(place: &Place) -> Result<Self> {
+        let path = place.events_socket()?;
+        let what = || format!("failed to listen on {}", path.display());
+        let made = fs::DirBuilder::new().mode(0o700).create(RUNTIME);
+        if let Err(error) = made
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(error).with_context(|| format!("failed to make {RUNTIME}"));
+        }
+        sweep(Path::new(RUNTIME));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(what);
+            }
+            _ => {}
+        }
+        Ok(Self {
+            listener: UnixListener::bind(&path).with_context(what)?,
+            inode: inode(&path),
+            path,
+            followers: Vec::new(),
+            left: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Tells every follower of every drop, for as long as the pins are the same ones. Never ends
+    /// but with an error; cancelling it loses no follower.
+    ///
+    /// # Errors
+    /// The events cannot be read.
+    pub async fn serve(&mut self, place: &Place) -> Result<std::convert::Infallible> {
+        loop {
+            if self.followers.is_empty() {
+                let (stream, _) = self.accept().await?;
+                self.add(stream);
+            }
+            let mut drops = Stream::wait(place).await?;
+            while !self.followers.is_empty() {
+                let left = Arc::clone(&self.left);
+                tokio::select! {
+                    accepted = self.accept() => {
+                        let (stream, _) = accepted?;
+                        self.add(stream);
+                    }
+                    records = drops.next() => self.tell(&records?),
+                    () = left.notified() => {}
+                }
+                self.followers
+                    .retain(|follower| !follower.lines.is_closed());
+            }
+        }
+    }
+
+    async fn accept(&self) -> Result<(UnixStream, tokio::net::unix::SocketAddr)> {
+        let accepted = self.listener.accept().await;
+        accepted.with_context(|| format!("failed to accept on {}", self.path.display()))
+    }
+
+    fn add(&mut self, mut stream: UnixStream) {
+        let (lines, mut queue) = mpsc::channel::<String>(BACKLOG);
+        self.followers.push(Follower { lines, missed: 0 });
+        let left = Arc::clone(&self.left);
+        tokio::spawn(async move {
+            let mut byte = [0; 1];
+            loop {
+                let (mut reading, mut writing) = stream.split();
+                let line = tokio::select! {
+                    line = queue.recv() => line,
+                    // Followers say nothing: what can be read is their end.
+                    _ = reading.read(&mut byte) => None,
+                };
+                let Some(line) = line else { break };
+                if writing.write_all(line.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+            drop(queue);
+            left.notify_one();
+        });
+    }
+
+    fn tell(&mut self, records: &[Record]) {
+        for record in records {
+            for follower in &mut self.followers {
+                let told = Record {
+                    merged: record.merged + follower.missed,
+                    ..record.clone()
+                };
+                let Ok(mut line) = serde_json::to_string(&told) else {
+                    continue;
+                };
+                line.push('\n');
+                match follower.lines.try_send(line) {
+                    Ok(()) => follower.missed = 0,
+                    Err(_) => {
+                        follower.missed += record.merged + u64::from(record.reason.is_some());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.inode.is_some() && inode(&self.path) == self.inode {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path)
+        .ok()
+        .map(|metadata| metadata.ino())
+}
+
+/// Removes the sockets that killed processes left behind, whatever namespace they were for.
+fn sweep(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let refused = std::os::unix::net::UnixStream::connect(&path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused {
+            fs::remove_file(&path).ok();
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The one reader of the ring buffer.
+
+use std::{
+    fmt,
+    os::fd::{AsFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_ebpf::{Verdict, destination, layout::Event, source, source_port};
+use jiff::{SignedDuration, Timestamp};
+use rustix::{
+    net::{AddressFamily, SocketType, netdevice::index_to_name, socket},
+    time::{ClockId, clock_gettime},
+};
+
+use super::record::{Record, ip};
+use crate::{
+    control::Place,
+    kernel::{
+        events::{Events, Turn},
+        maps::Maps,
+    },
+};
+
+/// The shortest time between two epochs: with it goes the bound of the rate.
+const EPOCH: Duration = Duration::from_millis(100);
+
+/// The drops of a pin directory, from now on.
+pub struct Stream {
+    events: Events,
+    maps: Maps,
+    /// For names of interfaces.
+    socket: OwnedFd,
+    /// By CPU, how many silent drops were told of.
+    told: Vec<u64>,
+    /// When the next epoch begins, if one is due at all.
+    due: Option<Instant>,
+    /// Something came since the last epoch began.
+    active: bool,
+}
+
+/// Another process reads the events.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy;
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "another `enforcer events` reads the drops of these pins: end it, or start `enforcer \
+             run`, which serves any number of them",
+        )
+    }
+}
+
+impl std::error::Error for Busy {}
+
+impl Stream {
+    /// Opens the pins' events.
+    ///
+    /// # Errors
+    /// [`Busy`] if another process reads them, or the kernel's refusal.
+    pub fn open(place: &Place) -> Result<Self> {
+        let turn = Turn::take(place.pins())?.ok_or(Busy)?;
+        Self::with(place, turn)
+    }
+
+    /// Opens them once nobody else reads them.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn wait(place: &Place) -> Result<Self> {
+        let turn = match Turn::take(place.pins())? {
+            Some(turn) => turn,
+            // Nothing to poll: a thread sleeps until the lock is free.
+            None => {
+                let pins = place.pins().clone();
+                tokio::task::spawn_blocking(move || Turn::wait(&pins))
+                    .await
+                    .context("failed to wait for the events")??
+            }
+        };
+        Self::with(place, turn)
+    }
+
+    fn with(place: &Place, turn: Turn) -> Result<Self> {
+        let maps = place.maps()?.context("nothing is pinned")?;
+        let events = Events::open(place.pins(), turn)?;
+        let told = events.silent()?;
+        // What happened while nobody listened is in the counters.
+        events.next_epoch();
+        Ok(Self {
+            events,
+            maps,
+            socket: socket(AddressFamily::INET, SocketType::DGRAM, None)
+                .context("failed to open a socket to ask for names of interfaces")?,
+            told,
+            due: None,
+            active: false,
+        })
+    }
+
+    /// Waits for drops. Cancelling it loses none.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn next(&mut self) -> Result<Vec<Record>> {
+        loop {
+            let due = self.due;
+            let is_due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let records = tokio::select! {
+                ready = self.events.ready() => {
+                    ready.context("failed to wait for the map EVENTS")?;
+                    self.drain()
+                }
+                () = is_due => self.turn_epoch()?.into_iter().collect(),
+            };
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Vec<Record> {
+        let mut found = Vec::new();
+        self.events.drain(|event| found.push(event));
+        if found.is_empty() {
+            return Vec::new();
+        }
+        self.active = true;
+        self.due.get_or_insert_with(|| Instant::now() + EPOCH);
+        let boot = monotonic_zero();
+        found.iter().map(|event| self.record(event, boot)).collect()
+    }
+
+    /// Begins an epoch. Once one passes in which nothing came, what is left of the flood is told.
+    fn turn_epoch(&mut self) -> Result<Option<Record>> {
+        self.events.next_epoch();
+        self.due = Some(Instant::now() + EPOCH);
+        if std::mem::take(&mut self.active) {
+            return Ok(None);
+        }
+        let silent = self.events.silent()?;
+        let merged = silent.iter().zip(&self.told).map(|(now, told)| now - told);
+        let merged = merged.sum();
+        self.told = silent;
+        if merged == 0 {
+            // Sleep until a drop wakes us.
+            self.due = None;
+            return Ok(None);
+        }
+        Ok(Some(Record {
+            time: Timestamp::now(),
+            merged,
+            ..Record::default()
+        }))
+    }
+
+    fn record(&mut self, event: &Event, boot: Timestamp) -> Record {
+        let (head, packet) = (&event.head, event.packet());
+        let merged = match self.told.get_mut(head.cpu as usize) {
+            Some(told) => head
+                .silent
+                .saturating_sub(std::mem::replace(told, head.silent)),
+            None => 0,
+        };
+        let since = i64::try_from(head.time).unwrap_or(i64::MAX);
+        let protocol = head.protocol();
+        let port = (head.port != 0).then_some(head.port);
+        Record {
+            time: boot
+                .checked_add(SignedDuration::from_nanos(since))
+                .unwrap_or(boot),
+            guard: head.guard().map(|guard| guard.name().to_owned()),
+            verdict: Some(Verdict::Drop.name().to_owned()),
+            reason: head.reason().map(|reason| reason.name().to_owned()),
+            audited: Some(head.audited != 0),
+            interface: index_to_name(self.socket.as_fd(), head.ifindex).ok(),
+            ifindex: Some(head.ifindex),
+            source: source(packet, 0).as_ref().map(ip),
+            source_port: source_port(packet, 0),
+            destination: destination(packet, 0).as_ref().map(ip),
+            port,
+            protocol: protocol.map(|protocol| protocol.name().to_owned()),
+            service: protocol
+                .zip(port)
+                .and_then(|(protocol, port)| self.maps.service_of(protocol, port)),
+            merged,
+        }
+    }
+}
+
+/// The moment at which CLOCK_MONOTONIC was 0, by today's wall clock.
+fn monotonic_zero() -> Timestamp {
+    let clock = clock_gettime(ClockId::Monotonic);
+    let nanoseconds = i32::try_from(clock.tv_nsec).unwrap_or_default();
+    let now = Timestamp::now();
+    now.checked_sub(SignedDuration::new(clock.tv_sec, nanoseconds))
+        .unwrap_or(now)
+}

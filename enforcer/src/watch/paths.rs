@@ -1,0 +1,133 @@
+//! Single paths under inotify(7): the pins, and sysctls that others may write.
+
+use std::{
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::io::unix::AsyncFd;
+
+use crate::{
+    interfaces,
+    kernel::{reserved, sys},
+};
+
+/// An inotify instance that only says that something happened.
+pub(super) struct Inotify(AsyncFd<OwnedFd>);
+
+impl Inotify {
+    /// One without any watch.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn new() -> Result<Self> {
+        let what = "failed to make an inotify instance";
+        let made = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context(what)?;
+        Ok(Self(sys::readable(made).context(what)?))
+    }
+
+    /// Watches a path; a watch that is there already gets these flags.
+    ///
+    /// # Errors
+    /// The kernel's refusal, of a path that is not there as well.
+    pub(super) fn add(&self, path: &Path, flags: WatchFlags) -> Result<()> {
+        inotify::add_watch(self.0.get_ref(), path, flags)
+            .map(drop)
+            .with_context(|| format!("failed to watch {}", path.display()))
+    }
+
+    /// Waits for an event, and takes all that came with it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) async fn changed(&self) -> Result<()> {
+        let ready = self.0.readable().await;
+        let mut ready = ready.context("failed to wait for inotify")?;
+        self.drain();
+        ready.clear_ready();
+        // What came in between is read now; what comes later wakes us again.
+        self.drain();
+        Ok(())
+    }
+
+    fn drain(&self) {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
+        while reader.next().is_ok() {}
+    }
+}
+
+/// The pins: whether they are there, and whether a command was at work on them.
+pub struct Pins {
+    inotify: Inotify,
+}
+
+impl Pins {
+    /// Watches the folder in which a pin directory is.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn watch(pin_dir: &Path) -> Result<Self> {
+        let inotify = Inotify::new()?;
+        // Whoever writes holds a lock on this folder: the end of each turn closes it. A `down`
+        // renames and removes what is in it.
+        let changes = WatchFlags::CLOSE_NOWRITE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO;
+        inotify.add(pin_dir.parent().unwrap_or(Path::new("/")), changes)?;
+        Ok(Self { inotify })
+    }
+
+    /// Waits until some command may have changed the pins.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn changed(&self) -> Result<()> {
+        self.inotify.changed().await
+    }
+}
+
+/// The sysctls that the policy depends on, and that others write too.
+pub struct Settings {
+    inotify: Inotify,
+    paths: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// Watches those that there are; a write to one by way of this mount of /proc, or of one for
+    /// the same PID namespace, is seen.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn watch() -> Result<Self> {
+        let settings = Self {
+            inotify: Inotify::new()?,
+            paths: [PathBuf::from(reserved::PATH)]
+                .into_iter()
+                .chain(interfaces::settings())
+                .collect(),
+        };
+        settings.again();
+        Ok(settings)
+    }
+
+    /// Watches what has come since: br_netfilter brings its settings when it is loaded.
+    pub fn again(&self) {
+        for path in &self.paths {
+            // What is not there cannot be written.
+            self.inotify.add(path, WatchFlags::MODIFY).ok();
+        }
+    }
+
+    /// Waits until one of them was written.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn changed(&self) -> Result<()> {
+        self.inotify.changed().await
+    }
+}
