@@ -136,6 +136,39 @@ impl Packet {
         }
     }
 
+    /// All of it in one number, for [`Self::from_bits`].
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        (self.transport.kind as u64)
+            | (self.header as u64) << 8
+            | (self.transport.port as u64) << 16
+            | (self.loopback as u64) << 32
+    }
+
+    /// The packet of [`Self::to_bits`]; a kind that there is not is malformed.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out")]
+    pub const fn from_bits(bits: u64) -> Self {
+        let kind = match bits as u8 {
+            0 => Kind::Tcp,
+            1 => Kind::Udp,
+            2 => Kind::Sctp,
+            3 => Kind::Fragment,
+            4 => Kind::Tagged,
+            5 => Kind::OtherProtocol,
+            6 => Kind::HeaderChain,
+            _ => Kind::Malformed,
+        };
+        Self {
+            loopback: bits >> 32 & 1 != 0,
+            header: (bits >> 8) as u8,
+            transport: Transport {
+                kind,
+                port: (bits >> 16) as u16,
+            },
+        }
+    }
+
     /// The same frame, before which one more priority tag stood that is not in its bytes.
     #[must_use]
     #[inline(always)]

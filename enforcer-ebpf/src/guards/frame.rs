@@ -56,16 +56,21 @@ pub(super) trait Frame: Bytes {
 /// chain of headers that a guard walks is longer (8 extension headers of up to 2,048 bytes).
 const REACH: usize = 0x7fff;
 
+/// A number of which the verifier knows nothing any more.
+#[inline(always)]
+pub(super) fn blurred64(number: u64) -> u64 {
+    // SAFETY: a word that lives as long as the program; nobody writes it.
+    number ^ unsafe { ZERO.as_ptr().read_volatile() }
+}
+
 /// [`Bytes::blurred`] for every way to read a packet here.
 #[inline(always)]
 pub(super) fn blurred(offset: usize) -> usize {
-    // SAFETY: a word that lives as long as the program; nobody writes it.
-    let zero = unsafe { ZERO.as_ptr().read_volatile() };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "BPF has 64-bit pointers, and the value is below REACH"
     )]
-    let offset = ((offset as u64 | zero) & REACH as u64) as usize;
+    let offset = (blurred64(offset as u64) & REACH as u64) as usize;
     offset
 }
 

@@ -58,6 +58,7 @@ fn verdict(ctx: &SkBuffContext, is_ours: impl Fn(*mut bpf_sock) -> bool) -> i32 
     }
     if decision.verdict() == Verdict::Drop {
         tell(Guard::Socket, &decision, &packet, ifindex, |bytes| {
+            // The hook sees the packet from its IP header on.
             copy(ctx.as_ptr().cast(), ctx.len(), 0, bytes)
         });
     }

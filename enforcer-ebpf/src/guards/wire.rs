@@ -9,7 +9,7 @@ use super::{
     count::count,
     event::tell,
     fib,
-    frame::Frame,
+    frame::{Frame, blurred64},
     policy::{Active, Arrival},
 };
 
@@ -38,6 +38,9 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     if tag.is_some() {
         packet = packet.behind_another_tag();
     }
+    // Dozens of ways lead here, each of which the verifier remembers with the constants that it
+    // met. Of a number of which it knows nothing it walks what follows once.
+    let packet = Packet::from_bits(blurred64(packet.to_bits()));
     // Read once: a context's field may not be reached through a pointer that LLVM moved there.
     let ifindex = frame.ifindex();
     let policy = Active::new(OnWire { frame, ifindex });
@@ -51,13 +54,18 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
         count(Guard::Wire, &decision, frame.length(packet.header));
     }
     if decision.verdict() == Verdict::Drop {
-        tell(Guard::Wire, &decision, &packet, ifindex, |bytes| {
-            // Nothing stands at offset 0 of an Ethernet frame but a MAC address.
-            match packet.header != 0 || matches!(link, Link::Ip) {
+        // Nothing stands at offset 0 of an Ethernet frame but a MAC address.
+        let has_header = packet.header != 0 || matches!(link, Link::Ip);
+        tell(
+            Guard::Wire,
+            &decision,
+            &packet,
+            ifindex,
+            |bytes| match has_header {
                 true => frame.copy(packet.header, bytes),
                 false => 0,
-            }
-        });
+            },
+        );
     }
     if decision.drops() {
         info!(

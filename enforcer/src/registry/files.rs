@@ -91,10 +91,12 @@ impl std::error::Error for Rejected {}
 
 /// Reads a registry and its fragments, and answers with all of it or with all that is wrong.
 pub fn load(source: &Source) -> Result<Loaded, Rejected> {
-    let mut loader = Loader::default();
-    loader.main = match source {
-        Source::Embedded => None,
-        Source::Named(path) | Source::Default { path, .. } => std::path::absolute(path).ok(),
+    let mut loader = Loader {
+        main: match source {
+            Source::Embedded => None,
+            Source::Named(path) | Source::Default { path, .. } => std::path::absolute(path).ok(),
+        },
+        ..Loader::default()
     };
     let origin = match source {
         Source::Embedded => loader.read_embedded(),

@@ -42,5 +42,5 @@ pub(super) async fn forward(logger: Option<Logger>) {
         ready.get_inner_mut().flush();
         ready.clear_ready();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

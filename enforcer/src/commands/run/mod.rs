@@ -113,7 +113,7 @@ async fn tell_of_drops(place: &Place, mut replaced: watch::Receiver<()>) {
     if let Err(error) = served.await {
         note(&format!("nobody can follow events: {error:#}"));
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Loads in the background what a new interface may need. Never ends.
@@ -124,5 +124,5 @@ async fn prepare(place: Place) {
             "a new interface may have to wait for its guard's program: {error:#}"
         ));
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
