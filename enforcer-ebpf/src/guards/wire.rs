@@ -31,11 +31,13 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     if tag.is_some_and(|id| id != 0) {
         return true;
     }
+    // Not known to be one or the other, or the verifier would walk the parse for each.
+    let is_tagged = blurred64(tag.is_some().into()) & 1 != 0;
     let mut packet = parse(frame, link);
     if packet.is_short() {
         packet = frame.parse_whole(link);
     }
-    if tag.is_some() {
+    if is_tagged {
         packet = packet.behind_another_tag();
     }
     // Dozens of ways lead here, each of which the verifier remembers with the constants that it

@@ -96,8 +96,8 @@ pub fn unfollowed(registry: &Registry) -> Option<String> {
     peers
         .any(|peer| matches!(peer.identity, Identity::Key(_)))
         .then(|| {
-            "peers by key are resolved as WireGuard is now, and this version does not follow it: \
-             after a change of keys or AllowedIPs, run `enforcer reload`"
+            "peers by key are resolved as WireGuard is now, and no `enforcer run` lives that would \
+             follow it: after a change of keys or AllowedIPs, run `enforcer reload`"
                 .to_owned()
         })
 }
