@@ -307,6 +307,8 @@ fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
         ethertype = u16::from_be_bytes([c, d]);
         offset += 4;
     }
+    #[expect(clippy::cast_possible_truncation, reason = "it came as a byte")]
+    let offset = bytes.blurred(offset.into()) as u8;
     match ethertype {
         ETHERTYPE_IPV4 => ipv4(bytes, offset),
         ETHERTYPE_IPV6 => ipv6(bytes, offset),

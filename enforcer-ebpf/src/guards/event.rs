@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use enforcer_ebpf::{
-    Decision, Guard, Packet,
+    Guard, Packet,
     layout::{EVENT_PACKET, EVENTS_PER_EPOCH, Event, EventHead},
 };
 
@@ -13,7 +13,8 @@ use super::maps::{BUDGET, EPOCH, EVENTS};
 #[inline(always)]
 pub(super) fn tell(
     guard: Guard,
-    decision: &Decision,
+    reason: u8,
+    audited: bool,
     packet: &Packet,
     ifindex: u32,
     copy: impl FnOnce(*mut u8) -> u16,
@@ -58,8 +59,8 @@ pub(super) fn tell(
             Err(_) => EventHead::NO_PROTOCOL,
         },
         guard: guard as u8,
-        reason: decision.reason as u8,
-        audited: u8::from(decision.audited),
+        reason,
+        audited: u8::from(audited),
     };
     // SAFETY: as above.
     let place = unsafe { &raw mut (*event).head };

@@ -57,7 +57,8 @@ fn verdict(ctx: &SkBuffContext, is_ours: impl Fn(*mut bpf_sock) -> bool) -> i32 
         count(Guard::Socket, &decision, ctx.len().into());
     }
     if decision.verdict() == Verdict::Drop {
-        tell(Guard::Socket, &decision, &packet, ifindex, |bytes| {
+        let (reason, audited) = (decision.reason as u8, decision.audited);
+        tell(Guard::Socket, reason, audited, &packet, ifindex, |bytes| {
             // The hook sees the packet from its IP header on.
             copy(ctx.as_ptr().cast(), ctx.len(), 0, bytes)
         });
