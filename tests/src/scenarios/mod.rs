@@ -3,6 +3,7 @@
 mod adversary;
 pub mod attack;
 pub mod attacks;
+mod audit;
 mod cli;
 mod faults;
 mod keys;
@@ -46,6 +47,7 @@ fn beside_attacks(binary: &Path) -> Vec<Trial> {
     trials.extend(links::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
+    trials.extend(audit::trials(binary));
     trials.extend(keys::trials(binary));
     trials.extend(adversary::trials(binary));
     trials.extend(kills::trials(binary));
