@@ -3,11 +3,15 @@
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-use aya::programs::{Program, TestRun as _};
+use aya::programs::{Program, ProgramError, TestRun as _};
 use aya::{TestRunOptions, TestRunResult};
 use enforcer_ebpf::Link;
 
-use super::{load::wire_program, workbench::Workbench};
+use super::{
+    failpoint::{Call, through},
+    load::wire_program,
+    workbench::Workbench,
+};
 use crate::interfaces;
 
 /// The hook that a program is made for.
@@ -133,13 +137,16 @@ impl<'a> Arrival<'a> {
             repeat,
             ..TestRunOptions::default()
         };
-        let result = match program {
-            Program::Xdp(program) => program.test_run(options(&self.context(Hook::Xdp)?)),
-            Program::SchedClassifier(program) => {
-                program.test_run(options(&self.context(Hook::Tcx)?))
-            }
+        let context = match program {
+            Program::Xdp(_) => self.context(Hook::Xdp)?,
+            Program::SchedClassifier(_) => self.context(Hook::Tcx)?,
             other => bail!("there is no test run here for {:?}", other.prog_type()),
         };
+        let result = through(Call::TestRun, || match program {
+            Program::Xdp(program) => program.test_run(options(&context)),
+            Program::SchedClassifier(program) => program.test_run(options(&context)),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        });
         result.context("BPF_PROG_TEST_RUN failed")
     }
 }

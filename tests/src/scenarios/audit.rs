@@ -31,7 +31,11 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
 /// must fail.
 fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
-    let patience = attack.alone.patience();
+    let patience = match attack.alone {
+        Alone::RefusedByTheStack(_) => Patience::Brief,
+        // What a kernel delivers must be delivered again.
+        Alone::Reached | Alone::UpToTheKernel(_) => Patience::Long,
+    };
     let control = strike(patience)?;
     attack
         .alone

@@ -84,6 +84,7 @@ pub fn guest_trials(binary: &Path) -> Vec<Trial> {
 pub fn faulty_trials(binary: &Path) -> Vec<Trial> {
     let mut trials = faults::trials(binary);
     trials.extend(upgrade::trials(binary));
+    trials.extend(cli::faulty_trials(binary));
     trials
 }
 
