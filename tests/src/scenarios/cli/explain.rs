@@ -313,17 +313,19 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
         format!("{REGISTRY}\n{}", rules.concat())
     };
     for hook in ["xdp-generic", "xdp-native"] {
+        // A guard that holds keeps its hook, where another one of its kind cannot stand beside it.
+        rig.enforcer.down()?;
         rig.enforcer.registry(&forced(hook))?;
         rig.enforcer.up(Guards::Both)?;
         expect_agreement(rig, hook)?;
     }
     // What begins with the IP header, at both of its hooks.
-    rig.enforcer.down()?;
     rig.lab.host.ip("link del wg0
          tuntap add dev wg0 mode tun
          addr add 10.10.0.2/24 dev wg0
          link set wg0 up")?;
     for hook in [software_hook(), "xdp-generic"] {
+        rig.enforcer.down()?;
         rig.enforcer.registry(&forced(hook))?;
         rig.enforcer.up(Guards::Both)?;
         expect_agreement(rig, hook).context("without Ethernet headers")?;
