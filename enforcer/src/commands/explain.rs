@@ -16,7 +16,7 @@ use crate::{
     control::{self, Copies, Live, Place, Survey},
     interfaces::Interface,
     policy::{Citation, Description, Tables, cite},
-    registry::{Origin, Registry, load},
+    registry::{Origin, Provenance, Registry, Source, load},
 };
 
 /// What is to be said of a packet.
@@ -184,8 +184,8 @@ impl Policy {
         };
         if let Some(tables) = tables {
             return Ok(Self {
+                registry: again(&tables.provenance),
                 tables,
-                registry: Err("where the policy in force was read is not known".to_owned()),
             });
         }
         let loaded = load(&source(globals, true))?;
@@ -224,6 +224,34 @@ fn both(tables: &Tables, wire: Description) -> (Description, Decision) {
         }
     }
     (wire, first)
+}
+
+/// The registry that a policy in force was made from, read again, if it still is what it was.
+///
+/// Only for its lines: the policy is what is pinned.
+fn again(provenance: &Provenance) -> Result<Registry, String> {
+    let (source, file) = match &provenance.path {
+        Some(path) => (
+            Source::Default {
+                path: path.clone(),
+                embedded: false,
+            },
+            path.display().to_string(),
+        ),
+        None => (Source::Embedded, "the embedded default".to_owned()),
+    };
+    if provenance.digest == 0 {
+        return Err(format!("{file} is nothing that could be read again"));
+    }
+    match load(&source) {
+        Ok(loaded) if loaded.provenance.digest == provenance.digest => Ok(loaded.registry),
+        Ok(_) => Err(format!(
+            "{file} has changed since it was put in force (`enforcer reload` would apply it)"
+        )),
+        Err(_) => Err(format!(
+            "{file} has changed since it was put in force, and would be refused (`enforcer check`)"
+        )),
+    }
 }
 
 fn named<'a>(packet: &Explain, survey: &'a Survey) -> Result<&'a Interface> {

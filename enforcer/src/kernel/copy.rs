@@ -22,6 +22,7 @@ impl Maps {
             self.peers.copy_from(&from.peers);
             self.rules.copy_from(&from.rules);
             self.interfaces.copy_from(&from.interfaces);
+            self.origins.copy_from(&from.origins);
             self.copy_prefixes(from)
                 .context("failed to copy the map PREFIXES")?;
             // A reload in the meantime may have begun to fill the bank that was in force.

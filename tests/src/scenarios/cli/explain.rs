@@ -9,10 +9,11 @@ use enforcer_ebpf::layout::{INTERFACE_ENTRIES, InterfaceEntry};
 use enforcer_ebpf::{Guard, Reason};
 use libtest_mimic::Trial;
 
+use crate::lab::command::finish;
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::kernel::software_hook;
 use crate::lab::report::Explanation;
-use crate::lab::{Guards, Patience};
+use crate::lab::{Enforcer, Guards, Patience};
 
 use super::super::faults::faulty;
 use super::super::runner::{Rig, expect_nothing_pinned, trial, unanswered};
@@ -264,8 +265,57 @@ fn cites(rig: &Rig<'_>) -> Result<()> {
         )?;
         expect("eth0 192.168.77.2 22", &[])
     };
-    every().context("with nothing pinned")
+    every().context("with nothing pinned")?;
+    rig.enforcer.up(Guards::Both)?;
+    every().context("of the policy in force")?;
+    // The file says something else now; the policy in force does not come from there.
+    let moved = format!("# One line more.\n{REGISTRY}");
+    for text in [&*moved, "[services.torn"] {
+        rig.enforcer.registry(text)?;
+        let seen = explained(rig, "eth0 192.168.77.2 9200")?;
+        ensure!(seen.verdict == "drop" && seen.r#where.is_none(), "{seen:?}");
+        let said = rig
+            .enforcer
+            .expect(&[&["explain"][..], &NEIGHBOUR].concat(), 0)?;
+        ensure!(
+            said.stdout.contains(&file) && said.stdout.contains("has changed"),
+            "{said}"
+        );
+    }
+    rig.enforcer.registry(&moved)?;
+    rig.enforcer.reload()?;
+    let line = line_of(REGISTRY, "ports = [9200]")? + 1;
+    let said = rig
+        .enforcer
+        .expect(&[&["explain"][..], &NEIGHBOUR].concat(), 0)?;
+    ensure!(
+        said.stdout
+            .contains(&format!("by {file}:{line} (port 9200 of elasticsearch)")),
+        "{said}"
+    );
+    // Named from its own folder, and found again from here.
+    let default = Enforcer::with_default_registry(rig.enforcer.binary(), rig.lab);
+    let mut command = default.command(&["reload", "--config", "enforcer.toml"])?;
+    command.current_dir(rig.lab.scratch());
+    let said = finish(command, "")?;
+    ensure!(said.code == Some(0), "{said}");
+    let seen = default.explain(&NEIGHBOUR)?;
+    let found = seen.r#where.as_deref().unwrap_or_default();
+    ensure!(
+        found.len() == 1 && found[0].file == file && found[0].line == line,
+        "{seen:?}"
+    );
+    Ok(())
 }
+
+const NEIGHBOUR: [&str; 6] = [
+    "--interface",
+    "eth0",
+    "--source",
+    "192.168.77.2",
+    "--port",
+    "9200",
+];
 
 /// Packets of every row, and of every transport and family.
 const PACKETS: [&str; 12] = [
@@ -485,21 +535,13 @@ fn live_disagrees(rig: &Rig<'_>) -> Result<()> {
 fn live_cut_short(rig: &Rig<'_>) -> Result<()> {
     let faulty = faulty(rig)?;
     faulty.up(Guards::Both)?;
-    let packet = [
-        "--interface",
-        "eth0",
-        "--source",
-        "192.168.77.2",
-        "--port",
-        "9200",
-    ];
-    let words = [&["explain", "--live"][..], &packet].concat();
+    let words = [&["explain", "--live"][..], &NEIGHBOUR].concat();
     for way in ["fail", "abort"] {
         let mut struck = 0;
         loop {
             let mut command = faulty.command(&words)?;
             command.env("ENFORCER_FAILPOINT", format!("{}:{way}", struck + 1));
-            let said = crate::lab::command::finish(command, "")?;
+            let said = finish(command, "")?;
             if !said
                 .to_string()
                 .contains(&format!("failpoint {} ", struck + 1))
