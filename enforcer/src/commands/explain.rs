@@ -249,7 +249,8 @@ fn again(provenance: &Provenance) -> Result<Registry, String> {
             "{file} has changed since it was put in force (`enforcer reload` would apply it)"
         )),
         Err(_) => Err(format!(
-            "{file} has changed since it was put in force, and would be refused (`enforcer check`)"
+            "{file} has changed since it was put in force, or cannot be read (`enforcer check` says \
+             why)"
         )),
     }
 }

@@ -445,6 +445,15 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
     }
     let after = quiet(rig)?;
     ensure!(before == after, "{before:?} -> {after:?}");
+    // The diagnostics are a constant of the object: its instructions are the same without them.
+    rig.enforcer.expect(&["up", "--bpf-log"], 0)?;
+    let seen = explained(rig, "eth0 192.168.77.2 6379 --live")?;
+    ensure!(
+        seen.live
+            .as_ref()
+            .is_some_and(|live| live.agrees == Some(true)),
+        "with --bpf-log: {seen:?}"
+    );
     // `down` takes away what a crash left, too, and `up` is not in its way.
     rig.enforcer.down()?;
     expect_nothing_pinned(rig)?;
