@@ -102,7 +102,7 @@ pub(super) enum Command {
     /// Say what would become of a packet, and why
     ///
     /// The policy in force decides, by the code that the kernel runs; with nothing pinned, the
-    /// registry does.
+    /// registry does. Names the lines of the registry that led to it.
     Explain(Explain),
     /// Check a registry, without privileges
     Check,
@@ -138,6 +138,9 @@ pub(super) struct Explain {
     /// The destination address [default: one of this host's]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) destination: Option<IpAddr>,
+    /// Run the packet through the loaded wire guard as well, on copies of its maps
+    #[arg(long)]
+    pub(super) live: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,7 @@
 //! `explain`: what would become of a packet.
 
+mod words;
+
 use anyhow::{Context as _, Result, anyhow};
 use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
 use serde::Serialize;
@@ -8,24 +10,55 @@ use super::{
     Globals, Outcome,
     cli::Explain,
     failure::{Failure, note},
-    output::{self, GREEN, PLAIN, RED, YELLOW},
-    source,
+    output, source,
 };
 use crate::{
-    control::{self, Place, Survey},
-    policy::{Description, Tables},
-    registry::{Origin, load},
+    control::{self, Copies, Live, Place, Survey},
+    interfaces::Interface,
+    policy::{Citation, Description, Tables, cite},
+    registry::{Origin, Provenance, Registry, Source, load},
 };
+
+/// What is to be said of a packet.
+struct Explanation {
+    decision: Decision,
+    service: Option<String>,
+    peer: Option<String>,
+    /// The lines of the registry that decided, or why none can be named.
+    lines: Result<Vec<Citation>, String>,
+    /// What the kernel says, if it was asked.
+    live: Option<Ran>,
+}
+
+/// What the wire guard's program did, and should have done.
+struct Ran {
+    live: Live,
+    model: Decision,
+}
 
 /// The fields are the JSON of the design.
 #[derive(Serialize)]
-struct Explanation {
+struct Json<'a> {
     schema: u32,
     verdict: &'static str,
     reason: &'static str,
-    service: Option<String>,
-    peer: Option<String>,
+    service: Option<&'a str>,
+    peer: Option<&'a str>,
     rule: Option<u8>,
+    /// `null` where the registry is not what it was when it was put in force.
+    r#where: Option<&'a [Citation]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<LiveJson<'a>>,
+}
+
+/// All but `why` are `null` where nothing was run.
+#[derive(Serialize)]
+struct LiveJson<'a> {
+    verdict: Option<&'static str>,
+    reason: Option<&'static str>,
+    agrees: Option<bool>,
+    hook: Option<&'static str>,
+    why: Option<&'a str>,
 }
 
 /// Say what would become of a packet.
@@ -39,36 +72,140 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
         )));
     }
     let survey = control::survey().await?;
-    let tables = tables(globals, place).await?;
-    let description = describe(packet, &tables, place, &survey).await?;
-    let (description, decision) = both(&tables, description);
+    // First, so that kernel and model are asked about the same generation.
+    let mut copies = match packet.live {
+        true => control::copies(place)?,
+        false => None,
+    };
+    let policy = Policy::find(globals, place, copies.as_ref()).await?;
+    let tables = &policy.tables;
+    let interface = named(packet, &survey)?;
+    let at_wire = describe(packet, tables, place, &survey, interface).await?;
+    let (description, decision) = both(tables, at_wire);
     let peer = match decision.reason {
         Reason::Peer => tables.granting_peer(&description),
         _ => None,
     };
-    let explanation = Explanation {
-        schema: 1,
-        verdict: decision.verdict().name(),
-        reason: decision.reason.name(),
+    let peer = peer.map(|peer| peer.name.clone());
+    let lines = policy.registry.as_ref().map(|registry| {
+        let (name, peer) = (&packet.interface, peer.as_deref());
+        cite(registry, &description, name, &decision, peer)
+    });
+    let mut explanation = Explanation {
+        decision,
         service: tables
             .service_of(description.protocol, description.port)
             .map(str::to_owned),
-        peer: peer.map(|peer| peer.name.clone()),
-        rule: decision.row(),
+        peer,
+        lines: lines.map_err(Clone::clone),
+        live: None,
     };
+    if packet.live {
+        explanation.live = Some(Ran {
+            live: match &mut copies {
+                Some(copies) => copies.run(place, &survey, interface, &at_wire).await?,
+                None => Live::Nothing("nothing is pinned".to_owned()),
+            },
+            model: tables.judge(&at_wire),
+        });
+    }
     if globals.json {
-        output::print_json(&explanation)?;
+        output::print_json(&explanation.json())?;
     } else {
         let guarded = !place.is_pinned()? || place.has_socket_guard()?;
-        output::print(&human(
-            &explanation,
-            &decision,
-            &description,
-            packet,
-            guarded,
-        ))?;
+        output::print(&words::human(&explanation, &description, packet, guarded))?;
+    }
+    if explanation.live.as_ref().is_some_and(Ran::disagrees) {
+        note(
+            "what the kernel does is not what its maps say: `enforcer up` writes them anew; please \
+             report it",
+        );
     }
     Ok(0)
+}
+
+impl Ran {
+    /// Whether the kernel was asked, and said something else.
+    fn disagrees(&self) -> bool {
+        match &self.live {
+            Live::Nothing(_) => false,
+            Live::Ran(seen) => !seen.agrees(&self.model),
+        }
+    }
+}
+
+impl Explanation {
+    fn json(&self) -> Json<'_> {
+        Json {
+            schema: 1,
+            verdict: self.decision.verdict().name(),
+            reason: self.decision.reason.name(),
+            service: self.service.as_deref(),
+            peer: self.peer.as_deref(),
+            rule: self.decision.row(),
+            r#where: self.lines.as_deref().ok(),
+            live: self.live.as_ref().map(|ran| match &ran.live {
+                Live::Nothing(why) => LiveJson {
+                    verdict: None,
+                    reason: None,
+                    agrees: None,
+                    hook: None,
+                    why: Some(why),
+                },
+                Live::Ran(seen) => LiveJson {
+                    verdict: Some(seen.verdict().name()),
+                    reason: seen.reason().map(Reason::name),
+                    agrees: Some(!ran.disagrees()),
+                    hook: Some(seen.hook.name()),
+                    why: None,
+                },
+            }),
+        }
+    }
+}
+
+/// The policy that is asked, and the registry that it came from.
+struct Policy {
+    tables: Tables,
+    /// The registry, or why its lines cannot be cited.
+    registry: Result<Registry, String>,
+}
+
+impl Policy {
+    /// The policy in force, or the one that `up` would put in force.
+    async fn find(
+        globals: &Globals,
+        place: &Place,
+        copies: Option<&Copies>,
+    ) -> Result<Self, Failure> {
+        let tables = match copies {
+            Some(copies) => Some(copies.tables()?),
+            None => place.maps()?.map(|maps| maps.tables()).transpose()?,
+        };
+        if let Some(tables) = tables {
+            return Ok(Self {
+                registry: again(&tables.provenance),
+                tables,
+            });
+        }
+        let loaded = load(&source(globals, true))?;
+        let what = match &loaded.origin {
+            Origin::Embedded => "the embedded default".to_owned(),
+            Origin::Files(files) => files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        note(&format!(
+            "nothing is pinned: this is what {what} would do if it were in force"
+        ));
+        let survey = control::survey_for(&loaded.registry).await?;
+        Ok(Self {
+            tables: control::would_be(&loaded, &survey)?,
+            registry: Ok(loaded.registry),
+        })
+    }
 }
 
 /// What becomes of a packet in the end: one that the wire guard lets through to this host's sockets
@@ -89,25 +226,44 @@ fn both(tables: &Tables, wire: Description) -> (Description, Decision) {
     (wire, first)
 }
 
-/// The policy in force, or the one that `up` would put in force.
-async fn tables(globals: &Globals, place: &Place) -> Result<Tables, Failure> {
-    if let Some(maps) = place.maps()? {
-        return Ok(maps.tables()?);
-    }
-    let loaded = load(&source(globals, true))?;
-    let what = match &loaded.origin {
-        Origin::Embedded => "the embedded default".to_owned(),
-        Origin::Files(files) => files
-            .iter()
-            .map(|file| file.display().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
+/// The registry that a policy in force was made from, read again, if it still is what it was.
+///
+/// Only for its lines: the policy is what is pinned.
+fn again(provenance: &Provenance) -> Result<Registry, String> {
+    let (source, file) = match &provenance.path {
+        Some(path) => (
+            Source::Default {
+                path: path.clone(),
+                embedded: false,
+            },
+            path.display().to_string(),
+        ),
+        None => (Source::Embedded, "the embedded default".to_owned()),
     };
-    note(&format!(
-        "nothing is pinned: this is what {what} would do if it were in force"
-    ));
-    let survey = control::survey_for(&loaded.registry).await?;
-    Ok(control::would_be(&loaded, &survey)?)
+    if provenance.digest == 0 {
+        return Err(format!("{file} is nothing that could be read again"));
+    }
+    match load(&source) {
+        Ok(loaded) if loaded.provenance.digest == provenance.digest => Ok(loaded.registry),
+        Ok(_) => Err(format!(
+            "{file} has changed since it was put in force (`enforcer reload` would apply it)"
+        )),
+        Err(_) => Err(format!(
+            "{file} has changed since it was put in force, or cannot be read (`enforcer check` says \
+             why)"
+        )),
+    }
+}
+
+fn named<'a>(packet: &Explain, survey: &'a Survey) -> Result<&'a Interface> {
+    survey.by_name(&packet.interface).with_context(|| {
+        let names: Vec<&str> = survey.iter().map(|i| i.name.as_str()).collect();
+        format!(
+            "there is no interface {} in this network namespace; there are: {}",
+            packet.interface,
+            names.join(", ")
+        )
+    })
 }
 
 async fn describe(
@@ -115,15 +271,8 @@ async fn describe(
     tables: &Tables,
     place: &Place,
     survey: &Survey,
+    interface: &Interface,
 ) -> Result<Description> {
-    let interface = survey.by_name(&packet.interface).with_context(|| {
-        let names: Vec<&str> = survey.iter().map(|i| i.name.as_str()).collect();
-        format!(
-            "there is no interface {} in this network namespace; there are: {}",
-            packet.interface,
-            names.join(", ")
-        )
-    })?;
     // What no wire guard looks at (podman0, a bridge's member) meets the socket guard alone.
     let guard = match control::has_wire_guard(place, tables, survey, interface.index)? {
         true => Guard::Wire,
@@ -146,42 +295,4 @@ async fn describe(
         port: packet.port,
         forwarded,
     })
-}
-
-fn human(
-    explanation: &Explanation,
-    decision: &Decision,
-    description: &Description,
-    packet: &Explain,
-    has_socket_guard: bool,
-) -> String {
-    let (style, verdict) = match (decision.drops(), decision.audited) {
-        (true, _) => (RED, "drop"),
-        (false, true) => (YELLOW, "pass, counted as a drop (audit)"),
-        (false, false) => (GREEN, "pass"),
-    };
-    let port = format!("{}/{}", description.port, description.protocol);
-    let what = match &explanation.service {
-        Some(service) => format!("{service} ({port})"),
-        None => format!("{port}, which is not registered"),
-    };
-    let why = match (&explanation.peer, decision.row()) {
-        (Some(peer), Some(row)) => format!("{} {peer}, rule {row}", decision.reason),
-        (_, Some(row)) => format!("{}, rule {row}", decision.reason),
-        (_, None) => decision.reason.to_string(),
-    };
-    let guard = match (description.guard, has_socket_guard) {
-        _ if description.loopback => "no guard stands in the way of lo",
-        (Guard::Wire, _) if decision.drops() => "the wire guard ends it",
-        (Guard::Wire, true) => "the wire guard lets it on, and so does the socket guard",
-        (Guard::Wire, false) => "the wire guard lets it on, and there is no socket guard",
-        (Guard::Socket, true) => "the socket guard judges it",
-        (Guard::Socket, false) => {
-            "no guard judges it: this interface has no wire guard, and there is no socket guard"
-        }
-    };
-    format!(
-        "{style}{verdict}{PLAIN}: {why}\n  from {} on {} to {what}\n  {guard}",
-        packet.source, packet.interface
-    )
 }

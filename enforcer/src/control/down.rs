@@ -16,7 +16,7 @@ use crate::kernel::maps::Reserved;
 pub fn down(place: &Place) -> Result<(bool, Vec<String>)> {
     let mut notes = Vec::new();
     let going = place.pins.staging();
-    if !place.pins.exists()? && !going.exists()? {
+    if !place.pins.exists()? && !going.exists()? && !place.pins.scratch().exists()? {
         return Ok((false, notes));
     }
     let _lock = place.lock()?;

@@ -3,6 +3,7 @@
 mod down;
 mod install;
 mod keys;
+mod live;
 mod prepare;
 mod question;
 mod reload;
@@ -30,6 +31,7 @@ use crate::{
 pub use down::down;
 pub use install::{Wanted, install};
 pub use keys::{Keys, stale, unfollowed};
+pub use live::{Copies, Live, Seen, copies};
 pub use prepare::{Prepared, prepare};
 pub use question::{bpf_log, has_wire_guard, would_be, would_forward};
 pub use reload::{Followed, Look, Reloaded, follow, preview, reload};
@@ -158,11 +160,12 @@ impl Place {
     /// # Errors
     /// It is another network namespace's, or the kernel's refusal.
     fn recover(&self) -> Result<()> {
+        let what = "failed to clean up after an interrupted command";
+        self.pins.scratch().remove().context(what)?;
         let staging = self.pins.staging();
         if !staging.exists()? {
             return Ok(());
         }
-        let what = "failed to clean up after an interrupted command";
         match self.owner(&staging)? {
             Owner::Us if !self.pins.exists()? => self.pins.rename_from(&staging).context(what),
             Owner::Us | Owner::Nobody => staging.remove().context(what),

@@ -118,6 +118,14 @@ impl<T: Plain> Mapped<T> {
         unsafe { self.entry(index).write_volatile(value) };
     }
 
+    /// Overwrites every entry with that of another map of the same shape.
+    ///
+    /// # Panics
+    /// If there are fewer of them.
+    pub(crate) fn copy_from(&self, other: &Self) {
+        (0..self.entries).for_each(|index| self.set(index, other.get(index)));
+    }
+
     /// The 32-bit word at `offset` bytes into an entry, which programs may read at this time.
     ///
     /// # Panics

@@ -16,6 +16,8 @@ pub(crate) enum Call {
     LoadObject,
     /// bpf(2) by aya: the verifier, and all that it asks for.
     LoadProgram,
+    /// bpf(2) by aya: a program is shown a packet.
+    TestRun,
     /// bpf(2) by aya: a program gets its place in the pin directory.
     PinProgram,
     /// bpf(2) by aya: a pinned map is opened.
@@ -109,6 +111,7 @@ impl Call {
             | Self::MapInfo
             | Self::MapMemory
             | Self::Lock
+            | Self::TestRun
             | Self::WaitForReaders
             | Self::ReadReserved
             | Self::Netlink => false,

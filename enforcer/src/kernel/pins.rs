@@ -42,6 +42,8 @@ pub(crate) const MAPS: [&str; 16] = [
 
 /// The end of the name of a directory in which a set is built.
 const STAGING: &str = "_enforcer_tmp";
+/// The end of the name of a directory that is there for a moment, without guards.
+const SCRATCH: &str = "_enforcer_scratch";
 /// The beginning of every program's name.
 const PROGRAM: &str = "prog_";
 /// The beginning of every link's name.
@@ -64,12 +66,13 @@ impl PinDir {
     /// The path is not one that a pin directory can have.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let usable = name.is_some_and(|name| !name.contains('.') && !name.ends_with(STAGING))
-            && path.parent().is_some();
+        let taken = |name: &str| name.ends_with(STAGING) || name.ends_with(SCRATCH);
+        let usable =
+            name.is_some_and(|name| !name.contains('.') && !taken(name)) && path.parent().is_some();
         ensure!(
             usable && path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0),
             "{} cannot be a pin directory: give an absolute path to a folder of a bpffs whose name \
-             has no dots and does not end in {STAGING}",
+             has no dots and does not end in {STAGING} or {SCRATCH}",
             path.display()
         );
         Ok(Self {
@@ -89,8 +92,17 @@ impl PinDir {
 
     /// The directory beside it in which a new set is built.
     pub(crate) fn staging(&self) -> Self {
+        self.beside(STAGING)
+    }
+
+    /// The directory beside it in which maps without guards are pinned for a moment.
+    pub(crate) fn scratch(&self) -> Self {
+        self.beside(SCRATCH)
+    }
+
+    fn beside(&self, end: &str) -> Self {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(STAGING);
+        name.push(end);
         Self {
             path: self.path.with_file_name(name),
         }

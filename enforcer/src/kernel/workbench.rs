@@ -1,5 +1,5 @@
-//! The real object with a real policy in its maps, and no guard attached to anything: for tests
-//! and measurements that run the programs by BPF_PROG_TEST_RUN.
+//! The real object with a real policy in its maps, and no guard attached to anything: for
+//! `explain --live`, tests and measurements, which run the programs by BPF_PROG_TEST_RUN.
 
 use std::path::Path;
 
@@ -27,7 +27,14 @@ impl Workbench {
     /// # Errors
     /// The kernel refuses a map, or `scratch` cannot be made or removed.
     pub fn new(options: Options, scratch: &Path) -> Result<Self> {
-        let pins = PinDir::new(scratch)?;
+        Self::in_folder(options, &PinDir::new(scratch)?)
+    }
+
+    /// The same, in a folder of any name.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn in_folder(options: Options, pins: &PinDir) -> Result<Self> {
         pins.create()?;
         let paths = MAPS.map(|name| pins.map(name));
         let maps: Vec<(&str, &Path)> = MAPS
@@ -35,9 +42,10 @@ impl Workbench {
             .zip(paths.iter().map(AsRef::as_ref))
             .collect();
         let built =
-            load::load_object(options, &maps).and_then(|object| Ok((object, Maps::open(&pins)?)));
-        pins.remove()?;
+            load::load_object(options, &maps).and_then(|object| Ok((object, Maps::open(pins)?)));
+        let removed = pins.remove();
         let (object, maps) = built?;
+        removed?;
         maps.describe(options.netns_cookie, 0);
         Ok(Self { object, maps })
     }
@@ -49,6 +57,22 @@ impl Workbench {
     /// A map refuses an entry.
     pub fn switch_to(&mut self, tables: &Tables) -> Result<u32> {
         self.maps.switch_to(tables)
+    }
+
+    /// Makes the policy of pinned maps the one in force here, bit for bit.
+    ///
+    /// # Errors
+    /// A map cannot be read or written.
+    pub(crate) fn copy_policy(&self, from: &Maps) -> Result<()> {
+        self.maps.copy_policy(from)
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// The maps make no sense.
+    pub(crate) fn tables(&self) -> Result<Tables> {
+        self.maps.tables()
     }
 
     /// The counts of a slot, over all CPUs.

@@ -9,6 +9,7 @@ use super::model::InterfaceRule;
 use super::peer::{self, PeerDraft};
 use super::read::{Reader, Shape};
 use super::service::{self, ServiceDraft};
+use super::source::Place;
 
 /// The modes, as `mode` names them.
 pub(super) const MODES: [Mode; 2] = [Mode::Enforce, Mode::Audit];
@@ -27,6 +28,8 @@ pub(super) enum Role<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) mode: Option<Mode>,
+    /// Where the mode is written.
+    pub(super) mode_at: Option<Place>,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) peers: Vec<PeerDraft>,
     pub(super) interfaces: Vec<InterfaceRule>,
@@ -58,6 +61,7 @@ impl Draft {
         }
         if let Some(value) = table.get("mode") {
             self.mode = reader.choice("mode", value, &MODES, Mode::name);
+            self.mode_at = reader.place_of(table, "mode");
         }
         if let Some(value) = table.get("interfaces") {
             for (key, table) in reader.named_tables("interfaces", value) {

@@ -231,7 +231,8 @@ impl Loader {
             Some(text) => text.to_owned(),
             None => text,
         };
-        self.digest.add(&name);
+        // Its last part: the same file may be named from another folder.
+        self.digest.add(name.rsplit('/').next().unwrap_or(&name));
         self.digest.add(&text);
         let file = self.file(name, text);
         let mut reader = Reader {

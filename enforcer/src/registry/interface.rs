@@ -42,6 +42,7 @@ pub(super) fn read(
             .get("forward")
             .and_then(|value| reader.boolean("forward", value))
             .unwrap_or(false),
+        forward_at: reader.place_of(table, "forward"),
         hook: table
             .get("hook")
             .and_then(|value| reader.choice("hook", value, &HookChoice::ALL, HookChoice::name))

@@ -178,6 +178,7 @@ pub(super) fn finish(draft: Draft) -> Registry {
     interfaces.sort_by(|a, b| a.pattern.cmp(&b.pattern));
     Registry {
         mode: draft.mode.unwrap_or_default(),
+        mode_at: draft.mode_at,
         services,
         peers,
         interfaces,
@@ -196,14 +197,19 @@ fn service(draft: ServiceDraft) -> Service {
             ports.map(move |port| (protocol, port))
         })
         .collect();
+    let (allow, allowed_at) = draft.allow.into_iter().unzip();
     Service {
         name: draft.name,
         ports,
         protocols: draft.protocols,
         ranges: draft.ranges,
         mode: draft.mode,
+        mode_at: draft.mode_at,
         public: draft.public,
-        allow: draft.allow.into_iter().map(|(name, _)| name).collect(),
+        public_at: draft.public_at,
+        allow,
+        allow_at: draft.allow_at,
+        allowed_at,
         at: draft.at,
     }
 }

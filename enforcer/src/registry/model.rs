@@ -23,6 +23,7 @@ pub const MAX_RULES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(super) mode: Mode,
+    pub(super) mode_at: Option<Place>,
     pub(super) services: Vec<Service>,
     pub(super) peers: Vec<Peer>,
     pub(super) interfaces: Vec<InterfaceRule>,
@@ -32,6 +33,11 @@ impl Registry {
     /// The global mode, for services without one of their own.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Where the global mode is written, if it is.
+    pub fn mode_at(&self) -> Option<&Place> {
+        self.mode_at.as_ref()
     }
 
     /// The services, by name. There is at least one.
@@ -103,12 +109,28 @@ pub struct Service {
     pub ranges: Vec<PortRange>,
     /// The service's own mode, if it has one.
     pub mode: Option<Mode>,
+    /// Where that is written.
+    pub mode_at: Option<Place>,
     /// Whether anyone may reach it.
     pub public: bool,
+    /// Where that is written, whatever it says.
+    pub public_at: Option<Place>,
     /// The names of the peers that may reach it, each of them defined; empty when `public`.
     pub allow: Vec<String>,
+    /// Where that list begins.
+    pub allow_at: Option<Place>,
+    /// Where each item of that list stands.
+    pub(super) allowed_at: Vec<Place>,
     /// Where it is defined.
     pub at: Place,
+}
+
+impl Service {
+    /// Where a peer is named as one that may reach it.
+    pub fn allowed_at(&self, peer: &str) -> Option<&Place> {
+        let index = self.allow.iter().position(|name| name == peer)?;
+        self.allowed_at.get(index)
+    }
 }
 
 /// One entry of a service's `ports`.
@@ -225,6 +247,8 @@ pub struct InterfaceRule {
     pub side: Option<Side>,
     /// Whether packets that are only passing through are left alone.
     pub forward: bool,
+    /// Where that is written, whatever it says.
+    pub forward_at: Option<Place>,
     /// The hook that is to be used.
     pub hook: HookChoice,
     /// Where it is written.

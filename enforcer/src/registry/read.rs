@@ -29,6 +29,12 @@ impl Reader<'_> {
         Place::new(self.file, span)
     }
 
+    /// Where a key of a table stands, if it is there.
+    pub(super) fn place_of(&self, table: &DeTable<'_>, key: &str) -> Option<Place> {
+        let (key, _) = table.get_key_value(key)?;
+        Some(self.place(key.span()))
+    }
+
     pub(super) fn error(&mut self, span: Range<usize>, fault: Fault) {
         self.report.error(&self.place(span), fault);
     }

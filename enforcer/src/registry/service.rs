@@ -25,8 +25,11 @@ pub(super) struct ServiceDraft {
     pub(super) protocols: BTreeSet<Protocol>,
     pub(super) ranges: Vec<PortRange>,
     pub(super) mode: Option<Mode>,
+    pub(super) mode_at: Option<Place>,
     pub(super) public: bool,
+    pub(super) public_at: Option<Place>,
     pub(super) allow: Vec<(String, Place)>,
+    pub(super) allow_at: Option<Place>,
     pub(super) at: Place,
 }
 
@@ -86,8 +89,11 @@ pub(super) fn read(
         mode: table
             .get("mode")
             .and_then(|value| reader.choice("mode", value, &MODES, Mode::name)),
+        mode_at: reader.place_of(table, "mode"),
         public,
+        public_at: reader.place_of(table, "public"),
         allow,
+        allow_at: reader.place_of(table, "allow"),
         at: reader.place(key.span()),
     }
 }

@@ -87,6 +87,30 @@ pub struct Explanation {
     pub service: Option<String>,
     pub peer: Option<String>,
     pub rule: u32,
+    pub r#where: Option<Vec<Line>>,
+    pub live: Option<Live>,
+}
+
+/// A line of the registry that decided.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Line {
+    pub file: String,
+    pub line: u64,
+    pub what: String,
+}
+
+/// What the wire guard's program did with the packet.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Live {
+    pub verdict: Option<String>,
+    pub reason: Option<String>,
+    pub agrees: Option<bool>,
+    pub hook: Option<String>,
+    pub why: Option<String>,
 }
 
 /// `check --json`.

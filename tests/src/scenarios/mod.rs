@@ -3,6 +3,7 @@
 mod adversary;
 pub mod attack;
 pub mod attacks;
+mod audit;
 mod cli;
 mod faults;
 mod keys;
@@ -46,6 +47,7 @@ fn beside_attacks(binary: &Path) -> Vec<Trial> {
     trials.extend(links::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
+    trials.extend(audit::trials(binary));
     trials.extend(keys::trials(binary));
     trials.extend(adversary::trials(binary));
     trials.extend(kills::trials(binary));
@@ -82,6 +84,7 @@ pub fn guest_trials(binary: &Path) -> Vec<Trial> {
 pub fn faulty_trials(binary: &Path) -> Vec<Trial> {
     let mut trials = faults::trials(binary);
     trials.extend(upgrade::trials(binary));
+    trials.extend(cli::faulty_trials(binary));
     trials
 }
 

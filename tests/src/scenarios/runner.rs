@@ -176,11 +176,7 @@ fn hold_once(
     strike: &mut Strike<'_>,
     rig: &Rig<'_>,
 ) -> Result<()> {
-    let in_company = attack.without_a_wire_guard().map(|_| "eth0");
-    match attack.uncovered.or(in_company) {
-        None => rig.enforcer.up(guards)?,
-        Some(interface) => rig.enforcer.up_uncovered(guards, interface)?,
-    }
+    up_against(attack, guards, rig)?;
     let outcome = strike(Patience::Brief)?;
     ensure!(
         !outcome.reached(),
@@ -192,6 +188,15 @@ fn hold_once(
         rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
     }
     rig.enforcer.down()
+}
+
+/// `up`, which leaves uncovered exactly what the attack's own devices make it leave.
+pub(super) fn up_against(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
+    let in_company = attack.without_a_wire_guard().map(|_| "eth0");
+    match attack.uncovered.or(in_company) {
+        None => rig.enforcer.up(guards),
+        Some(interface) => rig.enforcer.up_uncovered(guards, interface),
+    }
 }
 
 impl Alone {

@@ -1,6 +1,7 @@
 //! The command line as scripts see it: exit codes, JSON, refusals.
 
 mod codes;
+mod explain;
 mod policy;
 mod refusals;
 mod views;
@@ -15,8 +16,11 @@ use crate::lab::{Ask, Outcome, Patience, Port, Server, Transport};
 
 use super::runner::{Rig, answered};
 
+pub(super) use explain::faulty_trials;
+
 pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     let mut trials = codes::trials(binary);
+    trials.extend(explain::trials(binary));
     trials.extend(policy::trials(binary));
     trials.extend(refusals::trials(binary));
     trials.extend(views::trials(binary));

@@ -36,7 +36,6 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             missing_registry,
         ),
         trial("audit::global", binary, audit_global),
-        trial("audit::of_one_service", binary, audit_service),
     ]
 }
 
@@ -272,16 +271,4 @@ fn audit_global(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.registry(REGISTRY)?;
     rig.enforcer.reload()?;
     unanswered(from_lan(rig, 9200, Patience::Brief)?)
-}
-
-fn audit_service(rig: &Rig<'_>) -> Result<()> {
-    let (_audited, _enforced) = (serve(rig, 15_000)?, serve(rig, 9200)?);
-    rig.enforcer.registry(&format!(
-        "{REGISTRY}\n[services.added]\nports = [15000]\nmode = \"audit\"\n"
-    ))?;
-    rig.enforcer.up(Guards::Both)?;
-    answered(from_lan(rig, 15_000, Patience::Long)?).context("the service in audit mode")?;
-    unanswered(from_lan(rig, 9200, Patience::Brief)?).context("the other service")?;
-    rig.enforcer
-        .expect_counted(Guard::Wire, UNTRUSTED, Port("tcp", 15_000), 1)
 }

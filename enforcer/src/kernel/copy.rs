@@ -1,0 +1,48 @@
+//! The policy of pinned maps in other maps, bit for bit: what a program reads there is what the
+//! guards read here, and what it counts is nobody's business.
+
+use anyhow::{Context as _, Result};
+use enforcer_ebpf::layout::State;
+
+use super::maps::Maps;
+
+impl Maps {
+    /// Makes the policy of `from` that of these maps, which no program reads at this time.
+    ///
+    /// Counters are not copied, nor anything else that guards write.
+    ///
+    /// # Errors
+    /// A map cannot be read or written.
+    pub(crate) fn copy_policy(&self, from: &Self) -> Result<()> {
+        loop {
+            let before = from.state();
+            self.banks.copy_from(&from.banks);
+            self.ports.copy_from(&from.ports);
+            self.services.copy_from(&from.services);
+            self.peers.copy_from(&from.peers);
+            self.rules.copy_from(&from.rules);
+            self.interfaces.copy_from(&from.interfaces);
+            self.origins.copy_from(&from.origins);
+            self.copy_prefixes(from)
+                .context("failed to copy the map PREFIXES")?;
+            // A reload in the meantime may have begun to fill the bank that was in force.
+            if from.state().generation == before.generation {
+                self.state.set(
+                    0,
+                    State {
+                        generation: before.generation,
+                        ..self.state()
+                    },
+                );
+                return Ok(());
+            }
+        }
+    }
+
+    fn copy_prefixes(&self, from: &Self) -> std::io::Result<()> {
+        let stale: Vec<_> = self.prefixes.entries()?;
+        let stale: Vec<_> = stale.into_iter().map(|(key, _)| key).collect();
+        self.prefixes.remove(&stale)?;
+        self.prefixes.insert(from.prefixes.entries()?.into_iter())
+    }
+}

@@ -1,0 +1,280 @@
+//! Which lines of the registry decided: for `explain`.
+
+use enforcer_ebpf::{Decision, Reason, Verdict};
+use serde::Serialize;
+
+use super::Description;
+use crate::registry::{Place, Registry, Service};
+
+/// A line of the registry that had a say, and what stands there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Citation {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What it is, such as "allow of grafana".
+    pub what: String,
+}
+
+/// The lines of a registry that led to a decision under it, the one that decided first.
+///
+/// None where no line had a say: whatever comes through lo passes, a loopback address on the wire
+/// is dropped, and a port that is not registered is nobody's business. `peer` is the one that is
+/// let in.
+pub fn cite(
+    registry: &Registry,
+    description: &Description,
+    interface: &str,
+    decision: &Decision,
+    peer: Option<&str>,
+) -> Vec<Citation> {
+    let mut cited = Cited::default();
+    let service = service_of(registry, description);
+    match (decision.reason, service) {
+        (Reason::Forwarded, _) => {
+            let rule = registry.interface_rule(interface);
+            let at = rule.and_then(|rule| rule.forward_at.as_ref());
+            cited.add(at, || format!("forward of {interface}"));
+        }
+        (Reason::Public, Some(service)) => {
+            cited.add(service.public_at.as_ref(), || {
+                format!("public of {}", service.name)
+            });
+        }
+        (Reason::Peer, Some(service)) => {
+            let allowed = peer.and_then(|peer| service.allowed_at(peer));
+            cited.add(allowed.or(service.allow_at.as_ref()), || {
+                format!("allow of {}", service.name)
+            });
+            if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
+                cited.add(Some(&peer.at), || format!("peer {}", peer.name));
+            }
+        }
+        (Reason::UnknownPeer | Reason::UntrustedInterface, Some(service)) => {
+            cited.add(port_of(service, description.port), || {
+                format!("port {} of {}", description.port, service.name)
+            });
+            cited.add(service.allow_at.as_ref(), || {
+                format!("allow of {}", service.name)
+            });
+        }
+        _ => {}
+    }
+    if decision.audited && decision.verdict() == Verdict::Drop {
+        match service.and_then(|service| Some((service, service.mode_at.as_ref()?))) {
+            // Rule 2 knows no service: its mode is the global one.
+            Some((service, at)) if decision.reason != Reason::LoopbackAddress => {
+                cited.add(Some(at), || format!("mode of {}", service.name));
+            }
+            _ => cited.add(registry.mode_at(), || "mode".to_owned()),
+        }
+    }
+    cited.0
+}
+
+fn service_of<'a>(registry: &'a Registry, description: &Description) -> Option<&'a Service> {
+    let port = (description.protocol, description.port);
+    let mut services = registry.services().iter();
+    services.find(|service| service.ports.contains(&port))
+}
+
+/// Where a port of a service is written.
+fn port_of(service: &Service, port: u16) -> Option<&Place> {
+    let mut ranges = service.ranges.iter();
+    let range = ranges.find(|range| (range.first..=range.last).contains(&port))?;
+    Some(&range.at)
+}
+
+#[derive(Default)]
+struct Cited(Vec<Citation>);
+
+impl Cited {
+    /// Adds a place, where there is one.
+    fn add(&mut self, at: Option<&Place>, what: impl FnOnce() -> String) {
+        if let Some(at) = at {
+            self.0.push(Citation {
+                file: at.file().to_owned(),
+                line: at.line(),
+                what: what(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use enforcer_ebpf::{Guard, Protocol};
+
+    use super::*;
+    use crate::{
+        policy::{Attachment, Slots, compile},
+        registry::{Source, load},
+    };
+
+    const REGISTRY: &str = r#"mode = "audit"
+[services.grafana]
+ports = [
+    2999,
+    "3000-3001",
+]
+allow = [
+    "collector",
+    "office",
+]
+[services.redis]
+ports = [6379]
+[services.statsd]
+ports = [8125]
+protocol = "udp"
+mode = "audit"
+[services.traefik]
+public = true
+ports = [8443]
+[services.strict]
+ports = [9100]
+mode = "enforce"
+allow = ["office"]
+[peers.collector]
+interface = "wg0"
+addresses = ["10.10.0.5"]
+[peers.office]
+interface = "wg0"
+addresses = ["10.10.0.0/28"]
+[interfaces."wg*"]
+forward = true
+"#;
+
+    struct Packet {
+        interface: &'static str,
+        source: &'static str,
+        protocol: Protocol,
+        port: u16,
+        destination: Option<&'static str>,
+        forwarded: bool,
+    }
+
+    const fn packet(interface: &'static str, source: &'static str, port: u16) -> Packet {
+        Packet {
+            interface,
+            source,
+            protocol: Protocol::Tcp,
+            port,
+            destination: None,
+            forwarded: false,
+        }
+    }
+
+    /// What is cited of a packet, as `line what`; every line is of the one file.
+    fn cited(packet: &Packet) -> Vec<String> {
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        file.write_all(REGISTRY.as_bytes()).unwrap();
+        let registry = load(&Source::Named(file.path().to_owned())).unwrap();
+        let registry = registry.registry;
+        let attachments = [("eth0", 10), ("wg0", 11)].map(|(name, ifindex)| Attachment {
+            ifindex,
+            name: name.to_owned(),
+            mac: None,
+            merged: Vec::new(),
+            has_children: false,
+            allowed_ips: None,
+        });
+        let tables = compile(&registry, &attachments, &Slots::new()).unwrap();
+        let ifindex = match packet.interface {
+            "lo" => 1,
+            "eth0" => 10,
+            _ => 11,
+        };
+        let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap().into();
+        let description = Description {
+            guard: Guard::Wire,
+            ifindex,
+            loopback: ifindex == 1,
+            source: address(packet.source),
+            destination: packet.destination.map(address),
+            protocol: packet.protocol,
+            port: packet.port,
+            forwarded: packet.forwarded,
+        };
+        let decision = tables.judge(&description);
+        let peer = match decision.reason {
+            Reason::Peer => tables.granting_peer(&description),
+            _ => None,
+        };
+        let name = peer.map(|peer| peer.name.as_str());
+        let found = cite(&registry, &description, packet.interface, &decision, name);
+        let is_ours = |citation: &Citation| citation.file == file.path().display().to_string();
+        assert!(found.iter().all(is_ours));
+        found
+            .into_iter()
+            .map(|citation| format!("{} {}", citation.line, citation.what))
+            .collect()
+    }
+
+    #[test]
+    fn a_peer_is_let_in_by_the_item_that_names_it() {
+        assert_eq!(
+            cited(&packet("wg0", "10.10.0.5", 3001)),
+            ["8 allow of grafana", "24 peer collector"]
+        );
+        assert_eq!(
+            cited(&packet("wg0", "10.10.0.6", 2999)),
+            ["9 allow of grafana", "27 peer office"]
+        );
+    }
+
+    #[test]
+    fn a_drop_is_for_the_port_and_for_whom_alone_it_is_there() {
+        assert_eq!(
+            cited(&packet("wg0", "10.10.0.99", 9100)),
+            ["21 port 9100 of strict", "23 allow of strict"]
+        );
+        assert_eq!(
+            cited(&packet("eth0", "10.10.0.5", 3000)),
+            ["5 port 3000 of grafana", "7 allow of grafana", "1 mode"]
+        );
+    }
+
+    #[test]
+    fn what_is_only_counted_is_so_by_the_nearest_mode() {
+        assert_eq!(
+            cited(&packet("eth0", "192.0.2.1", 6379)),
+            ["12 port 6379 of redis", "1 mode"]
+        );
+        let statsd = Packet {
+            protocol: Protocol::Udp,
+            ..packet("eth0", "192.0.2.1", 8125)
+        };
+        assert_eq!(
+            cited(&statsd),
+            ["14 port 8125 of statsd", "16 mode of statsd"]
+        );
+        // Rule 2 follows the global mode, whatever the port.
+        let looped = Packet {
+            destination: Some("127.0.0.1"),
+            ..statsd
+        };
+        assert_eq!(cited(&looped), ["1 mode"]);
+    }
+
+    #[test]
+    fn public_and_forwarded_have_a_line_each() {
+        assert_eq!(
+            cited(&packet("eth0", "192.0.2.1", 8443)),
+            ["18 public of traefik"]
+        );
+        let passing = Packet {
+            forwarded: true,
+            ..packet("wg0", "10.10.0.99", 6379)
+        };
+        assert_eq!(cited(&passing), ["31 forward of wg0"]);
+    }
+
+    #[test]
+    fn where_no_line_decided_none_is_cited() {
+        assert!(cited(&packet("eth0", "192.0.2.1", 22)).is_empty());
+        assert!(cited(&packet("lo", "127.0.0.1", 6379)).is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! A described packet as bytes: what a wire guard would be shown of it.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use enforcer_ebpf::{Link, Protocol};
+
+/// The two ends of a packet, its transport and what stands in front of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Who sends.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// The transport.
+    pub protocol: Protocol,
+    /// The destination port.
+    pub port: u16,
+    /// What stands at the first byte.
+    pub link: Link,
+    /// The MAC address of the interface that it arrives on, if it has one.
+    pub mac: [u8; 6],
+}
+
+/// A locally administered address (IEEE 802, 8.4).
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The first of the dynamic ports (RFC 6335, 6).
+const SOURCE_PORT: u16 = 49_152;
+/// Bytes behind the transport header. BPF_PROG_TEST_RUN takes the first 14 bytes for an Ethernet
+/// header, whatever the program, and refuses a frame that is shorter than the IP header which its
+/// ethertype promises: an address may look like one.
+const PAYLOAD: usize = 32;
+
+impl Frame {
+    /// The bytes: the first packet of a connection. Checksums are left 0, since no guard looks.
+    pub fn bytes(&self) -> Vec<u8> {
+        let segment = self.segment();
+        let number = match self.protocol {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        };
+        let (ethertype, packet) = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let mut packet = vec![0x45, 0];
+                packet.extend(short(20 + segment.len()));
+                packet.extend([0, 0, 0, 0, 64, number, 0, 0]);
+                packet.extend(source.octets());
+                packet.extend(destination.octets());
+                (0x0800u16, packet)
+            }
+            (source, destination) => {
+                let mut packet = vec![0x60, 0, 0, 0];
+                packet.extend(short(segment.len()));
+                packet.extend([number, 64]);
+                packet.extend(ipv6(source).octets());
+                packet.extend(ipv6(destination).octets());
+                (0x86dd, packet)
+            }
+        };
+        let header = match self.link {
+            Link::Ethernet => [&self.mac[..], &SENDER, &ethertype.to_be_bytes()].concat(),
+            Link::Ip => Vec::new(),
+        };
+        [header, packet, segment].concat()
+    }
+
+    fn segment(&self) -> Vec<u8> {
+        let mut segment = [SOURCE_PORT.to_be_bytes(), self.port.to_be_bytes()].concat();
+        match self.protocol {
+            // Sequence and acknowledgement; five words of header, SYN; window, checksum, urgent.
+            Protocol::Tcp => {
+                segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 0xff, 0xff, 0, 0, 0, 0]);
+            }
+            Protocol::Udp => {
+                segment.extend(short(8 + PAYLOAD));
+                segment.extend([0, 0]);
+            }
+            // Verification tag and checksum; an INIT chunk of as many bytes as follow.
+            Protocol::Sctp => {
+                segment.extend([0; 8]);
+                segment.extend([1, 0]);
+                segment.extend(short(4 + PAYLOAD));
+            }
+        }
+        segment.extend([0; PAYLOAD]);
+        segment
+    }
+}
+
+/// The low 16 bits of a length that is short here.
+fn short(length: usize) -> [u8; 2] {
+    let [.., high, low] = length.to_be_bytes();
+    [high, low]
+}
+
+fn ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_ebpf::{Kind, Transport, destination, parse, source};
+
+    use super::*;
+
+    #[test]
+    fn what_is_built_reads_as_it_was_described() {
+        for (from, to) in [
+            ("192.0.2.1", "198.51.100.7"),
+            ("2001:db8::1", "2001:db8::2"),
+            ("::ffff:10.10.0.5", "fd00::1"),
+            // The first two octets of these look like ethertypes.
+            ("8.0.0.1", "8.0.0.2"),
+            ("134.221.0.1", "134.221.0.2"),
+        ] {
+            for link in [Link::Ethernet, Link::Ip] {
+                for protocol in Protocol::ALL {
+                    let frame = Frame {
+                        source: from.parse().unwrap(),
+                        destination: to.parse().unwrap(),
+                        protocol,
+                        port: 9200,
+                        link,
+                        mac: [2; 6],
+                    };
+                    let bytes = frame.bytes();
+                    let packet = parse(&bytes[..], link);
+                    assert_eq!(packet.transport, Transport::new(protocol, 9200));
+                    assert!(!matches!(packet.transport.kind, Kind::Fragment));
+                    let read = source(&bytes[..], packet.header).unwrap();
+                    assert_eq!(IpAddr::from(read), frame.source);
+                    let read = destination(&bytes[..], packet.header).unwrap();
+                    assert_eq!(IpAddr::from(read), frame.destination);
+                    // Whatever the kernel takes its first 14 bytes for, an IP header follows.
+                    assert!(bytes.len() >= 14 + 40);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_loopback_address_is_seen_as_one() {
+        for from in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let source: IpAddr = from.parse().unwrap();
+            let destination = match source {
+                IpAddr::V4(_) => "192.0.2.1",
+                IpAddr::V6(_) => "2001:db8::1",
+            };
+            let frame = Frame {
+                source,
+                destination: destination.parse().unwrap(),
+                protocol: Protocol::Udp,
+                port: 53,
+                link: Link::Ethernet,
+                mac: [2; 6],
+            };
+            assert!(parse(&frame.bytes()[..], Link::Ethernet).loopback, "{from}");
+        }
+    }
+}
