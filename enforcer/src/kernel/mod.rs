@@ -16,4 +16,5 @@ pub(crate) mod mounts;
 pub(crate) mod pins;
 pub(crate) mod reserved;
 pub(crate) mod sys;
+pub(crate) mod trial;
 pub mod workbench;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::super::{failure::note, output, policy};
 use crate::{
-    control::{self, Followed, Keys, Place},
+    control::{self, Consent, Followed, Keys, Place, Terms},
     registry::{DEFAULT_PATH, Loaded, Provenance, Source, load, render},
     watch::{Files, Links, Pins, Settings},
 };
@@ -52,6 +52,8 @@ pub(super) enum Kept {
 /// Watches, and keeps the policy right.
 pub(super) struct Keeper<'a> {
     place: &'a Place,
+    /// How edits of the registry are put in force.
+    terms: Terms,
     links: Links,
     files: Files,
     settings: Settings,
@@ -76,9 +78,13 @@ pub(super) struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     /// Begins to watch: before the registry is read for the first time, so that no change after
     /// that is missed. `main` is the registry's file.
-    pub(super) fn watch(place: &'a Place, main: PathBuf) -> Result<Self> {
+    pub(super) fn watch(place: &'a Place, main: PathBuf, consent: Consent) -> Result<Self> {
         Ok(Self {
             place,
+            terms: Terms {
+                confirm: None,
+                consent,
+            },
             links: Links::open()?,
             files: Files::watch(&main)?,
             settings: Settings::watch()?,
@@ -210,7 +216,7 @@ impl<'a> Keeper<'a> {
             return Ok(Kept::On);
         }
         policy::warn(&loaded, &control::survey().await?)?;
-        let Some(reloaded) = control::reload(self.place, &loaded).await? else {
+        let Some(reloaded) = control::reload(self.place, &loaded, self.terms).await? else {
             return Ok(Kept::Gone);
         };
         self.switched(reloaded.generation, &policy::summary(&loaded));

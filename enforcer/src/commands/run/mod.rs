@@ -12,9 +12,9 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Globals, Outcome, failure::note, output, status};
+use super::{Globals, Outcome, cli::Run, failure::note, output, status};
 use crate::{
-    control::{self, Place, Wanted},
+    control::{self, Author, Consent, Place, Wanted},
     events::Server,
     kernel::sys,
     registry::DEFAULT_PATH,
@@ -22,15 +22,20 @@ use crate::{
 use keeper::{Keeper, Kept};
 
 /// Load, attach, pin, say READY, and hold until told to stop.
-pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: bool) -> Outcome {
+pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outcome {
     control::check_privileges()?;
     let survey = control::survey().await?;
     let wanted = Wanted {
-        log,
+        log: options.bpf_log,
+        consent: Consent {
+            author: Author::Run,
+            force: options.force,
+            on_trial: false,
+        },
         ..Wanted::default()
     };
     control::make_parent(place)?;
-    let mut keeper = Keeper::watch(place, registry(globals)?)?;
+    let mut keeper = Keeper::watch(place, registry(globals)?, wanted.consent)?;
     let loaded = start::begin(globals, place, &survey, wanted).await?;
     keeper.begin(loaded)?;
     let status = control::status(place).await?;
@@ -38,7 +43,11 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
     // Before READY: whoever waits for it may stop us at once.
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
-    let logger = if log { Some(log::open(place)?) } else { None };
+    let logger = if options.bpf_log {
+        Some(log::open(place)?)
+    } else {
+        None
+    };
     let (replaced, news) = watch::channel(());
     let events = tell_of_drops(place, news);
     let preparation = prepare(place.clone());
@@ -71,7 +80,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
         }
     }
     sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
-    if ephemeral {
+    if options.ephemeral {
         control::down(place)?;
         output::lossy(output::print("stopped: the guards are off"))?;
     } else {
