@@ -1,5 +1,8 @@
 //! What lies between two policies, in words.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
