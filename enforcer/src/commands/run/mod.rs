@@ -49,7 +49,8 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
         None
     };
     let (replaced, news) = watch::channel(());
-    let events = tell_of_drops(place, news);
+    // Before READY: by this socket others know that somebody follows.
+    let events = tell_of_drops(place, Server::bind(place), news);
     let preparation = prepare(place.clone());
     let logging = log::forward(logger);
     ready(&keeper);
@@ -107,9 +108,9 @@ fn ready(keeper: &Keeper<'_>) {
 }
 
 /// Serves `events`, and goes on doing so when `up` puts other pins in place. Never ends.
-async fn tell_of_drops(place: &Place, mut replaced: watch::Receiver<()>) {
+async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watch::Receiver<()>) {
     let served = async {
-        let mut server = Server::bind(place)?;
+        let mut server = server?;
         loop {
             tokio::select! {
                 never = server.serve(place) => { never?; }
