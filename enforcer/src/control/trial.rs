@@ -265,9 +265,9 @@ pub(super) async fn arrange(place: &Place, time: Duration) -> Result<String> {
         false => Err(anyhow::anyhow!("systemd does not run here")),
     };
     match (is_followed, timer) {
-        (true, Ok(())) => Ok("`enforcer run` and a timer of systemd see to it".to_owned()),
-        (true, Err(_)) => Ok("`enforcer run` sees to it".to_owned()),
-        (false, Ok(())) => Ok("a timer of systemd sees to it".to_owned()),
+        (true, Ok(())) => Ok("by `run` or a timer of systemd".to_owned()),
+        (true, Err(_)) => Ok("by `run`".to_owned()),
+        (false, Ok(())) => Ok("by a timer of systemd".to_owned()),
         (false, Err(why)) => bail!(
             "nobody would take the new policy back: no `enforcer run` follows these pins, and \
              {why:#}: nothing was changed. Start `enforcer run`, or reload without --confirm"

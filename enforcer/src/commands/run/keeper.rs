@@ -114,6 +114,9 @@ impl<'a> Keeper<'a> {
         self.generation = self.place.generation()?;
         self.inode = self.inode_now();
         self.trial = self.on_trial()?;
+        if self.trial.is_some() && self.loaded.is_none() {
+            self.adopt()?;
+        }
         Ok(())
     }
 

@@ -1,15 +1,16 @@
 //! `reload --confirm`: what nobody confirms is taken back, whoever is killed meanwhile.
 
+mod killed;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 use libtest_mimic::Trial;
-use rustix::process::Signal;
 
-use crate::lab::command::{Daemon, Finished, eventually, finish};
+use crate::lab::command::{Finished, eventually, finish};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::report::Status;
 use crate::lab::topology::HOST_LAN;
@@ -24,23 +25,13 @@ const SHORT: Duration = Duration::from_secs(5);
 const ADDED: u16 = 15_000;
 
 pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial("confirm::keeps_what_was_armed", binary, keep),
         trial("confirm::silence_takes_it_back", binary, silence),
         trial(
             "confirm::wants_somebody_who_would_take_it_back",
             binary,
             nobody,
-        ),
-        trial(
-            "confirm::a_command_takes_back_what_a_killed_run_left",
-            binary,
-            killed_run,
-        ),
-        trial(
-            "confirm::a_killed_reload_is_taken_back",
-            binary,
-            killed_reload,
         ),
         trial("confirm::nothing_changes_meanwhile", binary, meanwhile),
         trial("confirm::up_and_down_end_it", binary, ends),
@@ -54,7 +45,9 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             binary,
             fallback_comes_back,
         ),
-    ]
+    ];
+    trials.extend(killed::trials(binary));
+    trials
 }
 
 /// The registry of the trials, and a service more.
@@ -232,70 +225,6 @@ fn nobody(rig: &Rig<'_>) -> Result<()> {
     }
     rig.enforcer
         .expect(&["reload", "--dry-run", "--confirm", "60"], 2)?;
-    Ok(())
-}
-
-fn killed_run(rig: &Rig<'_>) -> Result<()> {
-    let _added = serve(rig, ADDED)?;
-    for command in ["status", "reload", "confirm"] {
-        let run = rig.enforcer.run(&[])?;
-        let end = Instant::now() + SHORT;
-        arm(rig, &candidate(), "5")?;
-        let generation = status(rig)?.generation;
-        run.signal(Signal::KILL)?;
-        drop(run);
-        while Instant::now() < end + SHORT / 5 {
-            // On a machine with systemd too: it is none of this network namespace.
-            unanswered(at(rig, ADDED, Patience::Brief)?).context("with nobody there")?;
-        }
-        let code = i32::from(command == "confirm");
-        let said = rig.enforcer.expect(&[command], code)?;
-        ensure!(
-            said.stderr.contains("nobody confirmed"),
-            "`{command}` should say what it found: {said}"
-        );
-        expect_open_again(rig).with_context(|| format!("after `{command}`"))?;
-        let after = status(rig)?;
-        ensure!(
-            after.generation > generation && after.confirm.is_none(),
-            "`{command}` left {after:?}"
-        );
-        rig.enforcer.down()?;
-    }
-    Ok(())
-}
-
-/// Wherever it is killed, what it did is gone in the end.
-fn killed_reload(rig: &Rig<'_>) -> Result<()> {
-    let _added = serve(rig, ADDED)?;
-    let _run = rig.enforcer.run(&[])?;
-    let start = Instant::now();
-    arm(rig, &candidate(), "60")?;
-    let whole = start.elapsed();
-    rig.enforcer.expect(&["confirm"], 0)?;
-    rig.enforcer.reload()?;
-    answered(at(rig, ADDED, Patience::Long)?)?;
-    let is_armed = || status(rig).is_ok_and(|status| status.confirm.is_some());
-    for percent in [Some(50), Some(80), Some(100), None] {
-        let mut command = try_out_command(rig, &candidate(), "5")?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut victim = Daemon::spawn(command)?;
-        match percent {
-            Some(percent) => drop(victim.wait(whole * percent / 100)?),
-            // As soon as it has armed something.
-            None => eventually(SETTLE, || is_armed().then_some(())).context("nothing was armed")?,
-        }
-        drop(victim);
-        let end = Instant::now() + SHORT + SETTLE;
-        while is_armed() {
-            ensure!(Instant::now() < end, "on trial for ever");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        expect_open_again(rig).with_context(|| format!("killed at {percent:?} %"))?;
-    }
     Ok(())
 }
 
