@@ -386,6 +386,8 @@ pub struct Trial {
     pub generation: u32,
     /// When it is rolled back: nanoseconds of CLOCK_BOOTTIME, which runs while the host sleeps.
     pub deadline: u64,
+    /// [`OriginEntry::digest`] of the registry on trial: `run` does not try it again by itself.
+    pub digest: u64,
     /// [`State::flags`] as they were before, and will be again.
     pub flags: u32,
     /// No padding.

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::Protocol;
@@ -58,23 +58,22 @@ pub(super) enum Command {
     /// Load, attach and pin the guards, then stay (for systemd)
     ///
     /// READY is said once the guards hold. Stopping it leaves them on; so does killing it.
-    Run {
-        /// Take the guards off at exit
-        #[arg(long)]
-        ephemeral: bool,
-        /// Log what the programs themselves say
-        #[arg(long)]
-        bpf_log: bool,
-    },
+    Run(Run),
     /// Load, attach and pin the guards, and exit
     Up(Up),
     /// Take the guards off: the only way to open
     Down,
     /// Read the registry again and switch to it, at once and as a whole
-    Reload {
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
+    ///
+    /// A change that would cut the SSH session that it is typed in, or leave no public port, is
+    /// refused unless --force or --confirm is given.
+    Reload(Reload),
+    /// Keep what `reload --confirm` put in force
+    Confirm {
+        /// Wait for the end of what is on trial, and take it back: for the timer that `reload`
+        /// starts
+        #[arg(long, hide = true)]
+        roll_back: bool,
     },
     /// Show what guards what, and what does not
     Status,
@@ -108,6 +107,48 @@ pub(super) enum Command {
     Check,
 }
 
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Take the guards off at exit
+    #[arg(long)]
+    pub(super) ephemeral: bool,
+    /// Log what the programs themselves say
+    #[arg(long)]
+    pub(super) bpf_log: bool,
+    /// Apply what cuts off an SSH session, or leaves no public port
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Reload {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Take it back after SECONDS (5 to 3600), unless `enforcer confirm` follows
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "dry_run")]
+    pub(super) confirm: Option<Duration>,
+    /// Apply it though it cuts off the session that this is typed in, or leaves no public port
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// How long a policy may be on trial: time to type a word, and no longer than anyone waits.
+const TRIAL: std::ops::RangeInclusive<u64> = 5..=3600;
+
+/// Reads `60` or `60s`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    match number.parse() {
+        Ok(seconds) if TRIAL.contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!(
+            "give a number of seconds from {} to {}, such as 60",
+            TRIAL.start(),
+            TRIAL.end()
+        )),
+    }
+}
+
 #[derive(Args, Debug)]
 pub(super) struct Up {
     /// Which guards to attach; one alone is degraded
@@ -116,6 +157,9 @@ pub(super) struct Up {
     /// Resolve peers by public key now, and again only at each `reload`
     #[arg(long)]
     pub(super) static_peers: bool,
+    /// Apply it though it cuts off the session that this is typed in, or leaves no public port
+    #[arg(long)]
+    pub(super) force: bool,
     /// Let the programs log what they do, for `run --bpf-log` to read
     #[arg(long)]
     pub(super) bpf_log: bool,

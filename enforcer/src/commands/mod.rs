@@ -1,7 +1,9 @@
 //! The commands: each takes what was typed, calls `control`, and prints.
 
+mod changes;
 mod check;
 mod cli;
+mod confirm;
 mod counters;
 mod diff;
 mod events;
@@ -51,11 +53,13 @@ pub fn definition() -> clap::Command {
 async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     let place = Place::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
     match command {
-        Command::Run { ephemeral, bpf_log } => run::run(&globals, &place, ephemeral, bpf_log).await,
+        Command::Run(options) => run::run(&globals, &place, options).await,
         Command::Up(up) => policy::up(&globals, &place, up).await,
         Command::Down => policy::down(&place),
-        Command::Reload { dry_run: false } => policy::reload(&globals, &place).await,
-        Command::Reload { dry_run: true } => diff::dry_run(&globals, &place).await,
+        Command::Reload(reload) if reload.dry_run => diff::dry_run(&globals, &place).await,
+        Command::Reload(reload) => policy::reload(&globals, &place, &reload).await,
+        Command::Confirm { roll_back: false } => confirm::confirm(&place).await,
+        Command::Confirm { roll_back: true } => confirm::roll_back(&place).await,
         Command::Status => status::status(&globals, &place).await,
         Command::Counters {
             service,

@@ -4,12 +4,12 @@ use anyhow::{Result, anyhow};
 
 use super::{
     Globals, Guards, Outcome,
-    cli::Up,
+    cli::{Reload, Up},
     failure::{Failure, NOT_ENFORCING, note},
     output, source, status,
 };
 use crate::{
-    control::{self, Place, Survey, Wanted},
+    control::{self, Consent, Place, Survey, Terms, Wanted},
     registry::{Diagnostic, Identity, Loaded, Origin, Registry, load, render},
 };
 
@@ -27,6 +27,10 @@ pub(super) async fn up(globals: &Globals, place: &Place, up: Up) -> Outcome {
         socket: up.guards != Guards::Wire,
         log: up.bpf_log,
         static_peers: up.static_peers,
+        consent: Consent {
+            force: up.force,
+            ..Consent::default()
+        },
         ..Wanted::default()
     };
     let notes = control::install(place, &loaded, wanted).await?;
@@ -72,13 +76,20 @@ pub(super) fn down(place: &Place) -> Outcome {
 }
 
 /// Read the registry again and switch to it.
-pub(super) async fn reload(globals: &Globals, place: &Place) -> Outcome {
+pub(super) async fn reload(globals: &Globals, place: &Place, reload: &Reload) -> Outcome {
     // A file that vanished changes nothing: the embedded default only where it is in force.
     control::check_privileges()?;
     let loaded = load(&source(globals, place.is_embedded()?))?;
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
-    let Some(reloaded) = control::reload(place, &loaded).await? else {
+    let terms = Terms {
+        confirm: reload.confirm,
+        consent: Consent {
+            force: reload.force,
+            ..Consent::default()
+        },
+    };
+    let Some(reloaded) = control::reload(place, &loaded, terms).await? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };

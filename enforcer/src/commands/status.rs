@@ -3,13 +3,14 @@
 use anyhow::Result;
 
 use super::{
-    Globals, Outcome,
+    Globals, Outcome, confirm,
     output::{self, BOLD, GREEN, PLAIN, RED, YELLOW, count, table},
 };
 use crate::control::{self, Condition, Place, Status};
 
 /// Show what guards what.
 pub(super) async fn status(globals: &Globals, place: &Place) -> Outcome {
+    confirm::settle(place).await;
     let status = control::status(place).await?;
     print(globals, &status)?;
     Ok(status.exit_code())
@@ -45,6 +46,19 @@ fn human(status: &Status) -> String {
     );
     if status.state == Condition::Audit {
         text += "; drops are counted, and everything passes";
+    }
+    if let Some(trial) = status.confirm {
+        text += &format!(
+            "\n  {YELLOW}!{PLAIN} on trial: in {} s the policy before it comes back, unless \
+             `enforcer confirm` follows",
+            trial.seconds_left
+        );
+    }
+    if status.rolled_back {
+        text += &format!(
+            "\n  {YELLOW}!{PLAIN} the last policy on trial was not confirmed and was taken back; \
+             the registry's files are as they were edited"
+        );
     }
     for reason in &status.reasons {
         text += &format!("\n  {YELLOW}!{PLAIN} {reason}");

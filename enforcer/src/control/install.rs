@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Place, Survey, reserve, survey_for,
-    wire::{self, Alive},
+    Place, Survey, reserve,
+    safety::{self, Author, Consent},
+    survey_for, trial,
+    wire::{self, Alive, Hooks},
 };
 use crate::{
     interfaces::{Plan, Rule},
@@ -36,6 +38,9 @@ pub struct Wanted {
     pub fallback: bool,
     /// Peers by key are resolved now and at each reload, and nobody is meant to follow them.
     pub static_peers: bool,
+    /// What it may do to people, and whose wish it is: an operator's ends a trial, `run`'s does
+    /// not.
+    pub consent: Consent,
 }
 
 impl Default for Wanted {
@@ -46,6 +51,7 @@ impl Default for Wanted {
             log: false,
             fallback: false,
             static_peers: false,
+            consent: Consent::default(),
         }
     }
 }
@@ -69,6 +75,15 @@ pub async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<V
     let staging = place.pins.staging();
     let mut notes = Vec::new();
     let adopt = is_adoptable(place, &mut notes)?;
+    let before = match adopt {
+        true => place.maps()?,
+        false => None,
+    };
+    let before = settle(place, before, loaded, wanted, &mut notes).await?;
+    let (flags, consent) = (flags(wanted, loaded), wanted.consent);
+    let registry = &loaded.registry;
+    notes.extend(safety::check(place, before.as_ref(), registry, &survey, flags, consent).await?);
+    drop(before);
     say_what_goes(place, &survey, wanted, &mut notes)?;
     staging.create()?;
     let new = New {
@@ -174,7 +189,14 @@ impl New<'_> {
         let rule = |name: &str| Rule::of(self.registry(), name);
         let plan = plan_in_force(self.survey, flags, rule, &before);
         let tolerated = plan_tolerated(self.survey, flags, rule, &before);
-        let covered = wire::reconcile(&mut programs, &self.place.pins, &before, &plan, &tolerated)?;
+        let covered = wire::reconcile(
+            &mut programs,
+            &self.place.pins,
+            &before,
+            &plan,
+            &tolerated,
+            Hooks::AsPlanned,
+        )?;
         maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
         // Last, where the maps are those in force: whatever failed until here has changed nothing.
         // And again where they are new, now that it is known which hooks were to be had.
@@ -184,6 +206,8 @@ impl New<'_> {
         };
         let tables = self.tables(&maps, flags, &now)?;
         if adopt || tables != maps.tables()? {
+            // Its way back is the bank that is filled next.
+            maps.end_trial(false);
             maps.switch_to(&tables)?;
         }
         maps.describe(netns_cookie, flags);
@@ -211,6 +235,31 @@ impl New<'_> {
             ..compile(self.registry(), &attachments, &maps.slots())?
         })
     }
+}
+
+/// Takes back what is overdue, and sees whether a trial may end here.
+///
+/// # Errors
+/// It may not: `run` is to go on with what is pinned. Or what is overdue cannot be taken back.
+async fn settle(
+    place: &Place,
+    maps: Option<Maps>,
+    loaded: &Loaded,
+    wanted: Wanted,
+    notes: &mut Vec<String>,
+) -> Result<Option<Maps>> {
+    let Some(mut maps) = maps else {
+        return Ok(None);
+    };
+    if let Some(back) = trial::settle(place, &mut maps).await? {
+        notes.push(back.words());
+        notes.extend(back.notes);
+    }
+    if wanted.consent.author == Author::Run {
+        trial::refuse_while_armed(&maps)?;
+    }
+    trial::refuse_again(&maps, &loaded.provenance, wanted.consent.author)?;
+    Ok(Some(maps))
 }
 
 /// Says which guards this takes off: `--guards` is the operator's word, and the other layer holds

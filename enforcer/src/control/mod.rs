@@ -8,8 +8,11 @@ mod prepare;
 mod question;
 mod reload;
 mod reserve;
+mod safety;
+mod sessions;
 mod status;
 mod survey;
+mod trial;
 mod wire;
 
 use std::path::PathBuf;
@@ -34,11 +37,15 @@ pub use keys::{Keys, stale, unfollowed};
 pub use live::{Copies, Live, Seen, copies};
 pub use prepare::{Prepared, prepare};
 pub use question::{bpf_log, has_wire_guard, would_be, would_forward};
-pub use reload::{Followed, Look, Reloaded, follow, preview, reload};
+pub use reload::{Followed, Look, Preview, Reloaded, Terms, follow, preview, reload};
+pub use safety::{Author, Consent, Refused};
 pub use status::{
-    BypassRow, Condition, GuardRow, PeerState, PeerStatus, Status, UncoveredRow, status,
+    BypassRow, Condition, GuardRow, OnTrial, PeerState, PeerStatus, Status, UncoveredRow, status,
 };
 pub use survey::{Survey, survey, survey_for};
+pub use trial::{
+    Confirmed, RolledBack, TrialState, confirm, roll_back_if_due, roll_back_when_due, trial,
+};
 
 /// Where `run` has its sockets, for root alone; systemd makes it for the unit.
 pub const RUNTIME: &str = "/run/enforcer";

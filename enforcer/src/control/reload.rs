@@ -1,5 +1,7 @@
 //! `reload`: another registry, at once and as a whole; and what `run` does when the host changes.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::layout::State;
 
@@ -7,8 +9,10 @@ use super::{
     Place, Survey,
     install::{plan_in_force, plan_tolerated},
     keys::{self, Keys},
-    reserve, survey_for,
-    wire::{self, Alive},
+    reserve,
+    safety::{self, Author, Consent},
+    survey_for, trial,
+    wire::{self, Alive, Hooks},
 };
 use crate::{
     interfaces::Rule,
@@ -29,6 +33,15 @@ pub struct Reloaded {
     pub notes: Vec<String>,
 }
 
+/// How a registry is to be put in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// It is taken back after this time unless it is confirmed.
+    pub confirm: Option<Duration>,
+    /// What it may do to people.
+    pub consent: Consent,
+}
+
 /// Makes a registry the policy in force; `None` where nothing is pinned.
 ///
 /// Interfaces and WireGuard are looked at again as well: an interface that came since gets its
@@ -36,7 +49,7 @@ pub struct Reloaded {
 ///
 /// # Errors
 /// The old policy is in force then, unless the message says otherwise.
-pub async fn reload(place: &Place, loaded: &Loaded) -> Result<Option<Reloaded>> {
+pub async fn reload(place: &Place, loaded: &Loaded, terms: Terms) -> Result<Option<Reloaded>> {
     if !place.is_pinned()? {
         return Ok(None);
     }
@@ -44,16 +57,35 @@ pub async fn reload(place: &Place, loaded: &Loaded) -> Result<Option<Reloaded>> 
     let Some(mut maps) = open(place)? else {
         return Ok(None);
     };
+    let mut notes = Vec::new();
+    if let Some(back) = trial::settle(place, &mut maps).await? {
+        notes.push(back.words());
+        notes.extend(back.notes);
+    }
+    trial::refuse_while_armed(&maps)?;
+    trial::refuse_again(&maps, &loaded.provenance, terms.consent.author)?;
     // Under the lock: what another command has just attached must not look like a stranger.
     let survey = &survey_for(&loaded.registry).await?;
     let change = Change {
         place,
         survey,
         registry: &loaded.registry,
+        is_trial: terms.confirm.is_some(),
     };
     let state = maps.state();
+    notes.extend(change.check(&maps, terms.consent).await?);
+    let who = match terms.confirm {
+        Some(time) => Some(trial::arrange(place, time).await?),
+        None => None,
+    };
     let (covered, tables) = change.prepare(&mut maps, loaded)?;
-    let generation = maps.switch_to(&tables)?;
+    let generation = match terms.confirm {
+        Some(time) => {
+            notes.extend(is_no_trial(&maps, &tables)?);
+            maps.try_out(&tables, time)?
+        }
+        None => maps.switch_to(&tables)?,
+    };
     // A good registry ends the time of the embedded one.
     let embedded = match loaded.origin {
         Origin::Embedded => State::EMBEDDED,
@@ -61,12 +93,37 @@ pub async fn reload(place: &Place, loaded: &Loaded) -> Result<Option<Reloaded>> 
     };
     let flags = state.flags & !(State::FALLBACK | State::EMBEDDED) | embedded;
     maps.describe(state.netns_cookie, flags);
-    let mut notes = change.finish(&maps, covered, &tables)?;
+    if terms.confirm.is_none() {
+        // What became of the last trial is old news.
+        maps.end_trial(false);
+    }
+    notes.extend(change.finish(&maps, covered, &tables)?);
     notes.extend(keys::all_waiting(&tables, survey));
     if state.flags & State::STATIC_PEERS == 0 && !place.is_followed() {
         notes.extend(keys::unfollowed(&loaded.registry));
     }
+    if let (Some(time), Some(who)) = (terms.confirm, who) {
+        notes.push(format!(
+            "on trial: in {} s the policy before it comes back, unless `enforcer confirm` follows \
+             ({who})",
+            time.as_secs()
+        ));
+    }
     Ok(Some(Reloaded { generation, notes }))
+}
+
+/// What to say of a trial that is none.
+fn is_no_trial(maps: &Maps, tables: &Tables) -> Result<Option<String>> {
+    let in_force = Tables {
+        provenance: tables.provenance.clone(),
+        ..maps.tables()?
+    };
+    Ok((in_force == *tables).then(|| {
+        "this is the policy in force already, and to take it back will change nothing. `run` \
+         applies edits of its registry by itself: give what you want to try as another file \
+         (`--config FILE`)"
+            .to_owned()
+    }))
 }
 
 /// What a look at the host brought.
@@ -120,6 +177,14 @@ pub async fn follow(place: &Place, loaded: Option<&Loaded>, generation: u32) -> 
     if maps.state().generation != generation {
         return Ok(Look::only(Followed::Foreign));
     }
+    if let Some(back) = trial::settle(place, &mut maps).await? {
+        return Ok(Look {
+            notes: [vec![back.words()], back.notes].concat(),
+            ..Look::only(Followed::Foreign)
+        });
+    }
+    // While a policy is on trial its way back stays as it is.
+    let loaded = loaded.filter(|_| trial::armed(&maps).is_none());
     let Some(loaded) = loaded else {
         return Ok(Look {
             notes: guard(place, &mut maps).await?,
@@ -131,6 +196,7 @@ pub async fn follow(place: &Place, loaded: Option<&Loaded>, generation: u32) -> 
         place,
         survey,
         registry: &loaded.registry,
+        is_trial: false,
     };
     let (covered, tables) = change.prepare(&mut maps, loaded)?;
     let followed = if tables == maps.tables()? {
@@ -155,7 +221,15 @@ async fn guard(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
     let plan = plan_in_force(survey, state.flags, rule, &alive);
     let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
     let mut programs = Programs::of(&place.pins, options(state));
-    let covered = wire::reconcile(&mut programs, &place.pins, &alive, &plan, &tolerated)?;
+    let mut covered = wire::reconcile(
+        &mut programs,
+        &place.pins,
+        &alive,
+        &plan,
+        &tolerated,
+        Hooks::AsTheyAre,
+    )?;
+    covered.keep_leaving(survey);
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let mut notes = covered.notes;
     notes.extend(reserve_or_say(maps, &tables));
@@ -181,9 +255,29 @@ struct Change<'a> {
     place: &'a Place,
     survey: &'a Survey,
     registry: &'a Registry,
+    /// The policy before it may come back, with its guards.
+    is_trial: bool,
 }
 
 impl Change<'_> {
+    /// Sees what the change would do to people, before anything is changed.
+    async fn check(&self, maps: &Maps, consent: Consent) -> Result<Vec<String>> {
+        let consent = Consent {
+            on_trial: self.is_trial,
+            ..consent
+        };
+        let flags = maps.state().flags;
+        safety::check(
+            self.place,
+            Some(maps),
+            self.registry,
+            self.survey,
+            flags,
+            consent,
+        )
+        .await
+    }
+
     /// Attaches what the registry wants, and compiles it.
     fn prepare(&self, maps: &mut Maps, loaded: &Loaded) -> Result<(wire::Covered, Tables)> {
         let (place, survey) = (self.place, self.survey);
@@ -194,7 +288,19 @@ impl Change<'_> {
         let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
         // For an interface that came since and wants a program that nobody needed before.
         let mut programs = Programs::of(&place.pins, options(state));
-        let covered = wire::reconcile(&mut programs, &place.pins, &alive, &plan, &tolerated)?;
+        let hooks = match self.is_trial {
+            true => Hooks::AsTheyAre,
+            false => Hooks::AsPlanned,
+        };
+        let mut covered =
+            wire::reconcile(&mut programs, &place.pins, &alive, &plan, &tolerated, hooks)?;
+        if self.is_trial {
+            for name in covered.keep_leaving(survey) {
+                covered.notes.push(format!(
+                    "{name} keeps its guard until the new policy, which wants none, is confirmed"
+                ));
+            }
+        }
         maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
         let attachments = wire::attachments(survey, &plan, &covered.guards);
         let tables = Tables {
@@ -223,22 +329,29 @@ pub(super) fn options(state: State) -> Options {
     }
 }
 
-fn reserve_or_say(maps: &Maps, tables: &Tables) -> Option<String> {
+pub(super) fn reserve_or_say(maps: &Maps, tables: &Tables) -> Option<String> {
     let error = reserve::reserve(&maps.reserved, tables).err()?;
     Some(format!(
         "outgoing connections may be given registered ports: {error:#}"
     ))
 }
 
+/// Two policies side by side.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The one in force.
+    pub now: Tables,
+    /// The one that a registry would be.
+    pub next: Tables,
+    /// What the change would do to people: the ends of sentences that begin with "this".
+    pub dangers: Vec<String>,
+}
+
 /// The policy that a registry would be, beside the one in force: for `reload --dry-run`.
 ///
 /// # Errors
 /// The pins or the registry make no sense on this host.
-pub fn preview(
-    place: &Place,
-    loaded: &Loaded,
-    survey: &Survey,
-) -> Result<Option<(Tables, Tables)>> {
+pub async fn preview(place: &Place, loaded: &Loaded, survey: &Survey) -> Result<Option<Preview>> {
     let Some(maps) = place.maps()? else {
         return Ok(None);
     };
@@ -250,5 +363,12 @@ pub fn preview(
         provenance: loaded.provenance.clone(),
         ..compile(&loaded.registry, &attachments, &maps.slots())?
     };
-    Ok(Some((maps.tables()?, next)))
+    let (flags, author) = (maps.state().flags, Author::Command);
+    let dangers =
+        safety::dangers(place, Some(&maps), &loaded.registry, survey, flags, author).await?;
+    Ok(Some(Preview {
+        now: maps.tables()?,
+        next,
+        dangers,
+    }))
 }

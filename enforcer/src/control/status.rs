@@ -7,8 +7,11 @@ use enforcer_ebpf::{
 };
 use serde::Serialize;
 
-use super::{Place, Survey, keys, survey, wire::Alive};
-use crate::policy::{PeerRow, Tables};
+use super::{Place, Survey, keys, survey, trial, wire::Alive};
+use crate::{
+    kernel::trial::Standing,
+    policy::{PeerRow, Tables},
+};
 
 /// What a crash leaves beside the pins.
 const INTERRUPTED: &str = "a command was interrupted, and guards that it made or should have taken \
@@ -83,6 +86,13 @@ pub struct BypassRow {
     pub packets: u64,
 }
 
+/// A policy on trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OnTrial {
+    /// When it is taken back.
+    pub seconds_left: u64,
+}
+
 /// What `status` shows; the fields are the JSON of the design.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -104,6 +114,10 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// What came past wire guards.
     pub bypassed: Vec<BypassRow>,
+    /// What is taken back unless it is confirmed.
+    pub confirm: Option<OnTrial>,
+    /// The last policy on trial was taken back, and no other was put in force since.
+    pub rolled_back: bool,
     /// Why it is degraded, in words.
     #[serde(skip)]
     pub reasons: Vec<String>,
@@ -121,6 +135,8 @@ impl Status {
             uncovered: Vec::new(),
             peers: Vec::new(),
             bypassed: Vec::new(),
+            confirm: None,
+            rolled_back: false,
             reasons: Vec::new(),
         }
     }
@@ -164,6 +180,10 @@ pub async fn status(place: &Place) -> Result<Status> {
         generation: state.generation,
         services: tables.services.len(),
         registered_ports: tables.ports.len(),
+        confirm: trial::armed(&maps).map(|trial| OnTrial {
+            seconds_left: trial.seconds_left(),
+        }),
+        rolled_back: maps.trial() == Standing::RolledBack,
         ..Status::off()
     };
     let name = |ifindex: u32| survey.by_index(ifindex).map(|i| i.name.clone());

@@ -26,7 +26,16 @@ pub(crate) struct Covered {
     pub(crate) notes: Vec<String>,
     /// Links that are not wanted any more, still attached: they go once the new policy is in
     /// force, since the old one may want them.
-    leaving: Vec<PathBuf>,
+    leaving: Vec<(u32, Hook, PathBuf)>,
+}
+
+/// What becomes of a guard on another hook than the plan's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hooks {
+    /// One on the plan's hook takes its place.
+    AsPlanned,
+    /// It stays: there is, or will be, a policy in force that was compiled for it.
+    AsTheyAre,
 }
 
 impl Covered {
@@ -35,7 +44,19 @@ impl Covered {
     /// # Errors
     /// A pin cannot be removed; its guard stays on.
     pub(crate) fn detach_leaving(&self) -> Result<()> {
-        self.leaving.iter().try_for_each(|pin| detach(pin))
+        self.leaving.iter().try_for_each(|(.., pin)| detach(pin))
+    }
+
+    /// Keeps what is not wanted any more, for a policy that may come back; says of which
+    /// interfaces that is true.
+    pub(crate) fn keep_leaving(&mut self, survey: &Survey) -> Vec<String> {
+        let kept = std::mem::take(&mut self.leaving);
+        let mut names = Vec::new();
+        for (ifindex, hook, _) in kept {
+            self.guards.entry(ifindex).or_insert(hook);
+            names.extend(survey.by_index(ifindex).map(|i| i.name.clone()));
+        }
+        names
     }
 }
 
@@ -57,6 +78,7 @@ pub(crate) fn reconcile(
     before: &Alive,
     plan: &Plan,
     tolerated: &Plan,
+    hooks: Hooks,
 ) -> Result<Covered> {
     let pins = programs.pins().clone();
     let in_place = pins.path() == held.path();
@@ -85,16 +107,24 @@ pub(crate) fn reconcile(
         let hook = match held {
             // In its old place only a new set can put a link before somebody else's program.
             Some((hook, pin))
-                if guard.hooks.contains(&hook)
-                    && (in_place || !before.behind.contains(&guard.ifindex)) =>
+                if hooks == Hooks::AsTheyAre
+                    || guard.hooks.contains(&hook)
+                        && (in_place || !before.behind.contains(&guard.ifindex)) =>
             {
+                if !guard.hooks.contains(&hook) {
+                    covered.notes.push(format!(
+                        "{} keeps its guard on {hook} until the next `enforcer reload` without \
+                         --confirm",
+                        guard.name
+                    ));
+                }
                 keep(programs, guard, hook, &pin)?;
                 hook
             }
             Some((hook, pin)) => match attach(programs, guard) {
                 Ok(new) => {
                     if in_place {
-                        covered.leaving.push(pin);
+                        covered.leaving.push((guard.ifindex, hook, pin));
                     }
                     new
                 }
@@ -126,11 +156,13 @@ pub(crate) fn reconcile(
             .guards
             .iter()
             .find(|guard| guard.ifindex == ifindex);
-        if let Some(guard) = stays.filter(|guard| guard.hooks.contains(&hook)) {
+        let is_its_hook =
+            |guard: &&WireGuard| hooks == Hooks::AsTheyAre || guard.hooks.contains(&hook);
+        if let Some(guard) = stays.filter(is_its_hook) {
             keep(programs, guard, hook, &pin)?;
             covered.guards.insert(ifindex, hook);
         } else if in_place {
-            covered.leaving.push(pin);
+            covered.leaving.push((ifindex, hook, pin));
         }
     }
     Ok(covered)

@@ -34,6 +34,8 @@ pub(crate) enum Call {
     Switch,
     /// A store that says what the pins are.
     Describe,
+    /// A store that arms or ends a trial.
+    Trial,
     /// A store that remembers the ports that we reserved.
     Remember,
     /// The pin directory is made, renamed or removed, or something in it unpinned.

@@ -17,7 +17,8 @@ use enforcer_ebpf::{
     layout::{
         BANKS, BankEntry, Binding, CELLS, Cell, Cells, Count, INTERFACE_ENTRIES, InterfaceEntry,
         MAX_SERVICES, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry,
-        PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank, port_index,
+        PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, Trial, bank,
+        port_index,
     },
 };
 
@@ -28,6 +29,7 @@ use super::{
     failpoint::{self, Call, layout, through},
     load::{check_shape, misshapen},
     pins::PinDir,
+    trial::Standing,
 };
 use crate::{
     policy::{Slots, Tables},
@@ -73,6 +75,7 @@ pub(crate) struct Maps {
     pub(super) rules: Mapped<RuleEntry>,
     pub(super) interfaces: Mapped<InterfaceEntry>,
     pub(super) origins: Mapped<OriginEntry>,
+    pub(super) trial: Mapped<Trial>,
     pub(super) prefixes: Hash<PrefixKey, PeerSet>,
     /// The ports that were added to `ip_local_reserved_ports`.
     pub(crate) reserved: Reserved,
@@ -115,6 +118,7 @@ impl Maps {
             rules: mapped(&map("RULES")?, "RULES", RULE_ENTRIES)?,
             interfaces: mapped(&map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
             origins: mapped(&map("ORIGIN")?, "ORIGIN", BANKS)?,
+            trial: mapped(&map("TRIAL")?, "TRIAL", 1)?,
             reserved: Reserved(mapped(&map("RESERVED")?, "RESERVED", 1)?),
             prefixes: Hash::new(&map("PREFIXES")?, "PREFIXES")?,
             slots: PerCpu::new(&counters, "COUNTERS", size_of::<Cells>())?,
@@ -189,8 +193,27 @@ impl Maps {
     /// Whoever reads at that moment sees the old policy or the new one, whole.
     ///
     /// # Errors
-    /// A map refuses an entry: the old policy is in force, and stays so.
+    /// A map refuses an entry, or a trial is armed: the old policy is in force, and stays so.
     pub(crate) fn switch_to(&mut self, tables: &Tables) -> Result<u32> {
+        let next = self.fill_idle(tables)?;
+        // A trial whose reload was cut short would take this generation for its own.
+        if self.trial.get(0).state == Trial::ARMED {
+            self.end_trial(false);
+        }
+        self.switch(next);
+        Ok(next)
+    }
+
+    /// Fills the idle bank; returns the generation that will read it.
+    ///
+    /// # Errors
+    /// A map refuses an entry, or a trial is armed, whose way back the idle bank is.
+    pub(super) fn fill_idle(&mut self, tables: &Tables) -> Result<u32> {
+        ensure!(
+            !matches!(self.trial(), Standing::Armed { .. }),
+            "a policy is on trial: run `enforcer confirm` to keep it, or wait until it is taken \
+             back"
+        );
         let generation = self.state().generation;
         // Slots are reused, and programs that began under the generation before this one may
         // still read the idle bank.
@@ -206,16 +229,20 @@ impl Maps {
         self.slots
             .clear(&new)
             .context("failed to clear the counters of new ports")?;
-        let next = generation.wrapping_add(1).max(1);
+        let next = next(generation);
         ensure!(
             bank(next) != bank(generation),
             "generations ran out: run `enforcer down`"
         );
         bank::write(self, bank(next), tables)?;
+        Ok(next)
+    }
+
+    /// Switches to a generation, whose bank is filled.
+    pub(super) fn switch(&self, next: u32) {
         let offset = std::mem::offset_of!(State, generation);
         self.state.word(0, offset).store(next, Ordering::SeqCst);
         failpoint::stored(Call::Switch);
-        Ok(next)
     }
 
     /// The counts of a slot, over all CPUs.
@@ -333,8 +360,17 @@ pub(super) fn open(path: &Path) -> Result<MapData> {
     through(Call::OpenMap, || Ok(MapData::from_pin(path)?))
 }
 
-fn mapped<T: super::array::Plain>(map: &MapData, name: &str, entries: u32) -> Result<Mapped<T>> {
+pub(super) fn mapped<T: super::array::Plain>(
+    map: &MapData,
+    name: &str,
+    entries: u32,
+) -> Result<Mapped<T>> {
     Mapped::new(map.fd(), name, entries)
+}
+
+/// The generation after another; 0 is before all of them.
+pub(super) fn next(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
 }
 
 /// Text in a fixed field, padded with zeros.

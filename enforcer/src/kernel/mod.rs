@@ -18,4 +18,5 @@ pub(crate) mod pins;
 pub(crate) mod reserved;
 pub(crate) mod sys;
 pub mod test_run;
+pub(crate) mod trial;
 pub mod workbench;

@@ -64,6 +64,13 @@ pub(crate) fn wait_for_readers() -> Result<()> {
     }
 }
 
+/// Nanoseconds since the boot, those that the host slept through included.
+pub(crate) fn boottime() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let part = |part: i64| u64::try_from(part).unwrap_or_default();
+    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
+}
+
 /// The capabilities that are needed and not effective (linux/capability.h has the numbers).
 pub(crate) fn missing_capabilities() -> Vec<&'static str> {
     const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];

@@ -35,6 +35,16 @@ pub struct Status {
     pub uncovered: Vec<Uncovered>,
     pub peers: Vec<PeerLine>,
     pub bypassed: Vec<Bypassed>,
+    pub confirm: Option<OnTrial>,
+    pub rolled_back: bool,
+}
+
+/// A policy that is taken back unless it is confirmed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct OnTrial {
+    pub seconds_left: u64,
 }
 
 /// One attached guard.

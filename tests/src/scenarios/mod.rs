@@ -5,7 +5,9 @@ pub mod attack;
 pub mod attacks;
 mod audit;
 mod cli;
+mod confirm;
 mod faults;
+mod force;
 mod keys;
 mod kills;
 mod legitimate;
@@ -51,6 +53,8 @@ fn beside_attacks(binary: &Path) -> Vec<Trial> {
     trials.extend(keys::trials(binary));
     trials.extend(adversary::trials(binary));
     trials.extend(kills::trials(binary));
+    trials.extend(confirm::trials(binary));
+    trials.extend(force::trials(binary));
     trials
 }
 

@@ -15,6 +15,7 @@ const NOT_FOR_GUESTS: &[&str] = &[
     "cli::",
     "counters::",
     "explain::",
+    "force::",
     "human_output::",
     "refuses::",
     "reload::",

@@ -10,7 +10,7 @@ use super::Row;
 use super::flood::{Flood, to_host};
 use super::host::{Host, reached, unreached};
 use crate::lab::command::eventually;
-use crate::lab::{Patience, Port, Server, Transport};
+use crate::lab::{Guards, Patience, Port, Server, Transport};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
 const TO: &str = "192.168.77.1:9200";
@@ -35,6 +35,10 @@ pub(super) fn trials() -> Vec<Row> {
         Row {
             name: "service::down_ends_it_for_good",
             body: down,
+        },
+        Row {
+            name: "service::a_timer_brings_an_unconfirmed_policy_back",
+            body: unconfirmed,
         },
         Row {
             name: "service::systemd_analyze_security",
@@ -119,6 +123,50 @@ fn down(host: &Host) -> Result<()> {
     let status = host.enforcer(&["status"])?;
     ensure!(status.code == Some(4), "{status}");
     Ok(())
+}
+
+/// A registry that has one service, which the default does not have.
+const CANDIDATE: &str = "/run/enforcer-candidate.toml";
+const ADDED: &str = "192.168.77.1:15000";
+
+/// With no `run`, systemd's timer is the one that takes it back: nobody asks for the status, which
+/// would do it too.
+fn unconfirmed(host: &Host) -> Result<()> {
+    let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:15000", "added")?;
+    host.guards_off()?;
+    host.guards_on(Guards::Both)?;
+    let before = host.status()?;
+    reached(&host.ask_from_lan(ADDED, Patience::Long)?)?;
+    fs::write(CANDIDATE, "[services.added]\nports = [15000]\n")?;
+    let try_out = |time: &str| -> Result<()> {
+        let words = ["--config", CANDIDATE, "reload", "--confirm", time];
+        host.enforcer(&words)?.ok().map(drop)
+    };
+    try_out("10s")?;
+    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?).context("on trial")?;
+    let is_open = || {
+        let outcome = host.ask_from_lan(ADDED, Patience::Brief).ok()?;
+        outcome.reached().then_some(())
+    };
+    eventually(Duration::from_secs(60), is_open).context("no timer took it back")?;
+    let after = host.status()?;
+    ensure!(
+        after.rolled_back && after.registered_ports == before.registered_ports,
+        "expected the policy from before: {before:?} -> {after:?}"
+    );
+    // The timer of a confirmed one does nothing.
+    try_out("10s")?;
+    host.enforcer(&["confirm"])?.ok()?;
+    let kept = host.status()?;
+    std::thread::sleep(Duration::from_secs(20));
+    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?).context("confirmed")?;
+    let after = host.status()?;
+    ensure!(
+        after.generation == kept.generation && !after.rolled_back,
+        "a confirmed policy was changed: {kept:?} -> {after:?}"
+    );
+    fs::remove_file(CANDIDATE)?;
+    host.guards_off()
 }
 
 fn security(host: &Host) -> Result<()> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::super::{failure::note, output, policy};
 use crate::{
-    control::{self, Followed, Keys, Place},
+    control::{self, Consent, Followed, Keys, Place, Terms},
     registry::{DEFAULT_PATH, Loaded, Provenance, Source, load, render},
     watch::{Files, Links, Pins, Settings},
 };
@@ -36,6 +36,8 @@ pub(super) enum Woken {
     Pins,
     /// It is time to ask WireGuard.
     Ask,
+    /// What is on trial is over.
+    Trial,
 }
 
 /// What there is to do after the keeper was woken.
@@ -52,6 +54,8 @@ pub(super) enum Kept {
 /// Watches, and keeps the policy right.
 pub(super) struct Keeper<'a> {
     place: &'a Place,
+    /// How edits of the registry are put in force.
+    terms: Terms,
     links: Links,
     files: Files,
     settings: Settings,
@@ -69,6 +73,10 @@ pub(super) struct Keeper<'a> {
     said: BTreeSet<String>,
     /// The errors of the files, if they were bad.
     bad: Option<String>,
+    /// When what is on trial is taken back.
+    trial: Option<Instant>,
+    /// The registry's files changed while something was on trial.
+    late: bool,
     /// When to try again, and how long that was waited for.
     retry: Option<(Instant, Duration)>,
 }
@@ -76,9 +84,13 @@ pub(super) struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     /// Begins to watch: before the registry is read for the first time, so that no change after
     /// that is missed. `main` is the registry's file.
-    pub(super) fn watch(place: &'a Place, main: PathBuf) -> Result<Self> {
+    pub(super) fn watch(place: &'a Place, main: PathBuf, consent: Consent) -> Result<Self> {
         Ok(Self {
             place,
+            terms: Terms {
+                confirm: None,
+                consent,
+            },
             links: Links::open()?,
             files: Files::watch(&main)?,
             settings: Settings::watch()?,
@@ -90,6 +102,8 @@ impl<'a> Keeper<'a> {
             ask: Instant::now(),
             said: BTreeSet::new(),
             bad: None,
+            trial: None,
+            late: false,
             retry: None,
         })
     }
@@ -99,7 +113,17 @@ impl<'a> Keeper<'a> {
         self.loaded = loaded;
         self.generation = self.place.generation()?;
         self.inode = self.inode_now();
+        self.trial = self.on_trial()?;
+        if self.trial.is_some() && self.loaded.is_none() {
+            self.adopt()?;
+        }
         Ok(())
+    }
+
+    /// When what is on trial is taken back, if anything is.
+    fn on_trial(&self) -> Result<Option<Instant>> {
+        let trial = control::trial(self.place)?;
+        Ok(trial.map(|trial| Instant::now() + trial.left))
     }
 
     fn inode_now(&self) -> Option<u64> {
@@ -124,15 +148,17 @@ impl<'a> Keeper<'a> {
             changed = self.pins.changed() => changed.map(|()| Woken::Pins),
             () = until(asks) => Ok(Woken::Ask),
             () = until(retries) => Ok(Woken::Host),
+            () = until(self.trial) => Ok(Woken::Trial),
         }
     }
 
     /// Looks, and does what is to be done. What fails is said and tried again.
     pub(super) async fn look(&mut self, woken: Woken) -> Kept {
         let looked = match woken {
-            Woken::Host => self.follow().await,
+            Woken::Host => self.catch_up().await,
             Woken::Files => self.edited().await,
             Woken::Pins => self.commanded().await,
+            Woken::Trial => self.roll_back().await,
             Woken::Ask => {
                 self.ask = Instant::now() + ASK;
                 match self.keys.changed().await {
@@ -157,6 +183,28 @@ impl<'a> Keeper<'a> {
                 Kept::On
             }
         }
+    }
+
+    /// Does what had to wait, and brings guards and policy up to the host.
+    async fn catch_up(&mut self) -> Result<Kept> {
+        if self.late && self.on_trial()?.is_none() {
+            self.late = false;
+            if self.edited().await? == Kept::Gone {
+                return Ok(Kept::Gone);
+            }
+        }
+        self.follow().await
+    }
+
+    /// Takes back what is on trial, if that is still so.
+    async fn roll_back(&mut self) -> Result<Kept> {
+        // Not again at once if it fails.
+        self.trial = None;
+        if let Some(back) = control::roll_back_if_due(self.place).await? {
+            note(&back.words());
+            self.say(back.notes);
+        }
+        self.commanded().await
     }
 
     /// Brings guards and policy up to the host.
@@ -192,6 +240,10 @@ impl<'a> Keeper<'a> {
 
     /// Reads the registry again, and puts it in force if it is good and another one.
     async fn edited(&mut self) -> Result<Kept> {
+        if self.on_trial()?.is_some() {
+            self.late = true;
+            return Ok(Kept::On);
+        }
         let embedded = self.place.is_embedded()?;
         let loaded = match load(&source(self.files.main(), embedded)) {
             Ok(loaded) => loaded,
@@ -210,7 +262,7 @@ impl<'a> Keeper<'a> {
             return Ok(Kept::On);
         }
         policy::warn(&loaded, &control::survey().await?)?;
-        let Some(reloaded) = control::reload(self.place, &loaded).await? else {
+        let Some(reloaded) = control::reload(self.place, &loaded, self.terms).await? else {
             return Ok(Kept::Gone);
         };
         self.switched(reloaded.generation, &policy::summary(&loaded));
@@ -241,6 +293,11 @@ impl<'a> Keeper<'a> {
         }
         let inode = self.inode_now();
         let replaced = inode != self.inode;
+        let trial = self.on_trial()?;
+        if std::mem::replace(&mut self.trial, trial).is_some() && trial.is_none() {
+            // What changed in the meantime had to wait.
+            self.follow_again();
+        }
         if generation == self.generation && !replaced {
             return Ok(Kept::On);
         }

@@ -12,9 +12,9 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Globals, Outcome, failure::note, output, status};
+use super::{Globals, Outcome, cli::Run, failure::note, output, status};
 use crate::{
-    control::{self, Place, Wanted},
+    control::{self, Author, Consent, Place, Wanted},
     events::Server,
     kernel::sys,
     registry::DEFAULT_PATH,
@@ -22,15 +22,20 @@ use crate::{
 use keeper::{Keeper, Kept};
 
 /// Load, attach, pin, say READY, and hold until told to stop.
-pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: bool) -> Outcome {
+pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outcome {
     control::check_privileges()?;
     let survey = control::survey().await?;
     let wanted = Wanted {
-        log,
+        log: options.bpf_log,
+        consent: Consent {
+            author: Author::Run,
+            force: options.force,
+            on_trial: false,
+        },
         ..Wanted::default()
     };
     control::make_parent(place)?;
-    let mut keeper = Keeper::watch(place, registry(globals)?)?;
+    let mut keeper = Keeper::watch(place, registry(globals)?, wanted.consent)?;
     let loaded = start::begin(globals, place, &survey, wanted).await?;
     keeper.begin(loaded)?;
     let status = control::status(place).await?;
@@ -38,9 +43,14 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
     // Before READY: whoever waits for it may stop us at once.
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
-    let logger = if log { Some(log::open(place)?) } else { None };
+    let logger = if options.bpf_log {
+        Some(log::open(place)?)
+    } else {
+        None
+    };
     let (replaced, news) = watch::channel(());
-    let events = tell_of_drops(place, news);
+    // Before READY: by this socket others know that somebody follows.
+    let events = tell_of_drops(place, Server::bind(place), news);
     let preparation = prepare(place.clone());
     let logging = log::forward(logger);
     ready(&keeper);
@@ -71,7 +81,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, ephemeral: bool, log: 
         }
     }
     sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
-    if ephemeral {
+    if options.ephemeral {
         control::down(place)?;
         output::lossy(output::print("stopped: the guards are off"))?;
     } else {
@@ -98,9 +108,9 @@ fn ready(keeper: &Keeper<'_>) {
 }
 
 /// Serves `events`, and goes on doing so when `up` puts other pins in place. Never ends.
-async fn tell_of_drops(place: &Place, mut replaced: watch::Receiver<()>) {
+async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watch::Receiver<()>) {
     let served = async {
-        let mut server = Server::bind(place)?;
+        let mut server = server?;
         loop {
             tokio::select! {
                 never = server.serve(place) => { never?; }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::super::{Globals, failure::note, policy, source};
 use crate::{
-    control::{self, Place, Survey, Wanted},
+    control::{self, Place, Refused, Survey, Wanted},
     registry::{Loaded, Source, load, render},
 };
 
@@ -26,6 +26,8 @@ pub(super) async fn begin(
             policy::warn(&loaded, survey)?;
             match install(place, &loaded, wanted).await {
                 Ok(()) => return Ok(Some(loaded)),
+                // Somebody typed it, and would be gone; another policy is not what they asked for.
+                Err(error) if !pinned && error.is::<Refused>() => return Err(error),
                 Err(error) => format!("{error:#}"),
             }
         }

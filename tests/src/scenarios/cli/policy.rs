@@ -19,6 +19,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         trial("reload::adds_and_removes_a_port", binary, adds_and_removes),
         trial("reload::a_slot_starts_from_zero_again", binary, slot_reuse),
         trial("reload::dry_run_changes_nothing", binary, dry_run),
+        trial("reload::dry_run_says_it_in_words", binary, dry_run_words),
         trial("reload::a_fragment_adds_a_service", binary, fragment),
         trial(
             "reload::a_bad_registry_changes_nothing",
@@ -122,6 +123,41 @@ fn dry_run(rig: &Rig<'_>) -> Result<()> {
         "a dry run switched the policy"
     );
     answered(from_lan(rig, 15_000, Patience::Long)?)
+}
+
+/// The line of a dry run, and the same in JSON.
+fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    let same = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    ensure!(same.stdout == "nothing would change\n", "{same}");
+    let grafana = "[services.grafana]\nports = [3000]\n";
+    let granted = REGISTRY.replace(grafana, &format!("{grafana}allow = [\"collector\"]\n"));
+    ensure!(granted != REGISTRY, "the registry is another");
+    rig.enforcer.registry(&granted)?;
+    let human = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    ensure!(
+        human.stdout == "+ grafana 3000/tcp: now reachable for collector\n",
+        "{human}"
+    );
+    let said = rig.enforcer.expect(&["reload", "--dry-run", "--json"], 0)?;
+    let said: serde_json::Value = serde_json::from_str(&said.stdout)?;
+    let line = serde_json::json!([{
+        "sign": "+",
+        "service": "grafana",
+        "protocol": "tcp",
+        "port": 3000,
+        "what": "now reachable for collector",
+    }]);
+    ensure!(said == line, "{said}");
+    // What people would mind is said as well, and refused only when it is done.
+    rig.enforcer
+        .registry(&REGISTRY.replace("public = true", ""))?;
+    let minded = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    ensure!(
+        minded.stdout.contains("! ") && minded.stdout.contains("--force"),
+        "{minded}"
+    );
+    Ok(())
 }
 
 fn fragment(rig: &Rig<'_>) -> Result<()> {

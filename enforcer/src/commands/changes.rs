@@ -1,0 +1,347 @@
+//! What lies between two policies, in words.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::{interfaces, policy::Tables, registry::HookChoice};
+
+/// How many prefixes of a peer are listed one by one.
+const LISTED: usize = 8;
+
+/// One thing that would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Change {
+    /// `+` where something becomes reachable or registered, `-` where it ends, `~` else; `!` for
+    /// what wants `--force`.
+    pub(super) sign: char,
+    pub(super) service: Option<String>,
+    pub(super) protocol: Option<&'static str>,
+    pub(super) port: Option<u16>,
+    pub(super) what: String,
+}
+
+impl Change {
+    /// One that is no port's.
+    pub(super) const fn of_the_whole(sign: char, what: String) -> Self {
+        Self {
+            sign,
+            service: None,
+            protocol: None,
+            port: None,
+            what,
+        }
+    }
+
+    /// The line that people read.
+    pub(super) fn line(&self) -> String {
+        let subject = match (&self.service, self.port, self.protocol) {
+            (Some(service), Some(port), Some(protocol)) => format!("{service} {port}/{protocol}: "),
+            (Some(service), ..) => format!("{service}: "),
+            _ => String::new(),
+        };
+        format!("{} {subject}{}", self.sign, self.what)
+    }
+}
+
+/// Everything that would change from one policy to the next.
+pub(super) fn changes(now: &Tables, next: &Tables) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if now.mode != next.mode {
+        let what = format!("the global mode is {} and becomes {}", now.mode, next.mode);
+        changes.push(Change::of_the_whole('~', what));
+    }
+    rules(now, next, &mut changes);
+    peers(now, next, &mut changes);
+    let renamed = renamed(now, next);
+    for (was, is) in &renamed {
+        changes.push(Change {
+            service: Some((*is).to_owned()),
+            ..Change::of_the_whole('~', format!("was called {was}"))
+        });
+    }
+    ports(now, next, &renamed, &mut changes);
+    changes
+}
+
+/// What the registry says about interfaces.
+fn rules(now: &Tables, next: &Tables, changes: &mut Vec<Change>) {
+    let said = |tables: &Tables| -> BTreeMap<String, interfaces::Rule> {
+        let rules = tables.rules.iter();
+        rules
+            .map(|rule| (rule.pattern.clone(), rule.said))
+            .collect()
+    };
+    let (was, will) = (said(now), said(next));
+    for pattern in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
+        let (sign, what) = match (was.get(pattern), will.get(pattern)) {
+            (None, Some(will)) => ('+', words(will)),
+            (Some(was), None) => ('-', format!("no longer {}", words(was))),
+            (Some(was), Some(will)) if was != will => {
+                ('~', format!("{} becomes {}", words(was), words(will)))
+            }
+            _ => continue,
+        };
+        changes.push(Change::of_the_whole(
+            sign,
+            format!("interfaces.{pattern}: {what}"),
+        ));
+    }
+}
+
+/// A rule for interfaces as the registry writes it.
+fn words(rule: &interfaces::Rule) -> String {
+    let side = rule.side.map(|side| format!("side = \"{side}\""));
+    let forward = rule.forward.then(|| "forward = true".to_owned());
+    let hook = (rule.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", rule.hook));
+    let said: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
+    match said.is_empty() {
+        true => "nothing said".to_owned(),
+        false => said.join(", "),
+    }
+}
+
+/// A peer, as far as both policies can be compared.
+#[derive(PartialEq, Eq)]
+struct Source<'a> {
+    interface: &'a str,
+    key: Option<[u8; 32]>,
+    active: bool,
+    prefixes: BTreeSet<IpNet>,
+}
+
+fn sources(tables: &Tables) -> BTreeMap<&str, Source<'_>> {
+    let mut prefixes: BTreeMap<u16, BTreeSet<IpNet>> = BTreeMap::new();
+    for ((ifindex, network, length), peers) in &tables.prefixes {
+        if ifindex & WIRE_VIEW != 0 {
+            continue;
+        }
+        // What a wider prefix gives already is not this one's own.
+        let wider = match length.checked_sub(1) {
+            Some(shorter) => tables.peers_within(*ifindex, network, shorter),
+            None => enforcer_ebpf::PeerSet::EMPTY,
+        };
+        for peer in peers.iter().filter(|peer| !wider.contains(*peer)) {
+            if let Some(prefix) = prefix(*network, *length) {
+                prefixes.entry(peer).or_default().insert(prefix);
+            }
+        }
+    }
+    (0u16..)
+        .zip(&tables.peers)
+        .map(|(number, peer)| {
+            let source = Source {
+                interface: &peer.interface,
+                key: peer.key,
+                active: peer.active,
+                prefixes: prefixes.remove(&number).unwrap_or_default(),
+            };
+            (peer.name.as_str(), source)
+        })
+        .collect()
+}
+
+fn prefix(network: Address, length: u8) -> Option<IpNet> {
+    IpNet::new(IpAddr::from(network), length).ok()
+}
+
+fn peers(now: &Tables, next: &Tables, changes: &mut Vec<Change>) {
+    let (was, will) = (sources(now), sources(next));
+    for name in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
+        let mut push = |sign, what: String| {
+            changes.push(Change::of_the_whole(sign, format!("peer {name}: {what}")));
+        };
+        match (was.get(name), will.get(name)) {
+            (None, Some(will)) => push('+', format!("new, {}", whence(will))),
+            (Some(_), None) => push('-', "gone".to_owned()),
+            (Some(was), Some(will)) if was != will => was.compare(will, &mut push),
+            _ => {}
+        }
+    }
+}
+
+/// Where a peer comes from.
+fn whence(source: &Source<'_>) -> String {
+    let interface = source.interface;
+    match (source.active, source.key) {
+        (true, _) => format!("on {interface} from {}", list(&source.prefixes)),
+        (false, Some(_)) => format!("on {interface}; its key grants nothing: it waits"),
+        (false, None) => format!("on {interface}, which is not there: it waits"),
+    }
+}
+
+impl Source<'_> {
+    fn compare(&self, will: &Self, push: &mut impl FnMut(char, String)) {
+        if self.interface != will.interface {
+            let (was, will) = (self.interface, will.interface);
+            push('~', format!("on {will}, and was on {was}"));
+        }
+        match (self.key, will.key) {
+            (None, Some(_)) => push('~', "known by its key, and was by addresses".to_owned()),
+            (Some(_), None) => push('~', "known by addresses, and was by its key".to_owned()),
+            (Some(was), Some(will)) if was != will => push('~', "another public key".to_owned()),
+            _ => {}
+        }
+        match (self.active, will.active) {
+            (false, true) => {
+                let there = will.key.map_or("its interface", |_| "its key");
+                let from = list(&will.prefixes);
+                return push('+', format!("{there} is there, with {from}"));
+            }
+            (true, false) if will.key.is_some() => {
+                return push('-', "its key grants nothing: it waits".to_owned());
+            }
+            (true, false) => {
+                let interface = will.interface;
+                return push('-', format!("there is no interface {interface}: it waits"));
+            }
+            _ => {}
+        }
+        let more: BTreeSet<IpNet> = will.prefixes.difference(&self.prefixes).copied().collect();
+        let less: BTreeSet<IpNet> = self.prefixes.difference(&will.prefixes).copied().collect();
+        if !more.is_empty() {
+            push('+', format!("now also from {}", list(&more)));
+        }
+        if !less.is_empty() {
+            push('-', format!("no longer from {}", list(&less)));
+        }
+    }
+}
+
+fn list(prefixes: &BTreeSet<IpNet>) -> String {
+    if prefixes.is_empty() {
+        return "no address of its own".to_owned();
+    }
+    let first: Vec<String> = prefixes.iter().take(LISTED).map(IpNet::to_string).collect();
+    match prefixes.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+type Ports = BTreeSet<(Protocol, u16)>;
+
+fn ports_by_service(tables: &Tables) -> BTreeMap<&str, Ports> {
+    let mut services: BTreeMap<&str, Ports> = BTreeMap::new();
+    for &(protocol, port) in tables.ports.keys() {
+        if let Some(name) = tables.service_of(protocol, port) {
+            services.entry(name).or_default().insert((protocol, port));
+        }
+    }
+    services
+}
+
+/// The services that have another name and the same ports: the old name, and the new one.
+fn renamed<'a>(now: &'a Tables, next: &'a Tables) -> Vec<(&'a str, &'a str)> {
+    let (was, will) = (ports_by_service(now), ports_by_service(next));
+    let gone = was.iter().filter(|(name, _)| !will.contains_key(*name));
+    gone.filter_map(|(old, ports)| {
+        let mut new = will.iter().filter(|(name, _)| !was.contains_key(*name));
+        let (name, _) = new.find(|(_, others)| *others == ports)?;
+        Some((*old, *name))
+    })
+    .collect()
+}
+
+fn ports(now: &Tables, next: &Tables, renamed: &[(&str, &str)], changes: &mut Vec<Change>) {
+    let all: Ports = now.ports.keys().chain(next.ports.keys()).copied().collect();
+    for (protocol, port) in all {
+        let (was, will) = (
+            Reach::of(now, protocol, port),
+            Reach::of(next, protocol, port),
+        );
+        let name = next
+            .service_of(protocol, port)
+            .or_else(|| now.service_of(protocol, port));
+        let mut push = |sign, what| {
+            changes.push(Change {
+                sign,
+                service: name.map(str::to_owned),
+                protocol: Some(protocol.name()),
+                port: Some(port),
+                what,
+            });
+        };
+        match (was, will) {
+            (None, Some(will)) => push('+', format!("now registered, {}", will.words())),
+            (Some(_), None) => push('-', "no longer registered: open to all".to_owned()),
+            (Some(was), Some(will)) => {
+                let is_said = renamed.contains(&(&was.service, &will.service));
+                if was.service != will.service && !is_said {
+                    push('~', format!("was {}'s", was.service));
+                }
+                was.compare(&will, &mut push);
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// Who may reach a port.
+#[derive(PartialEq, Eq)]
+struct Reach {
+    service: String,
+    public: bool,
+    mode: Mode,
+    peers: BTreeSet<String>,
+}
+
+impl Reach {
+    fn of(tables: &Tables, protocol: Protocol, port: u16) -> Option<Self> {
+        let binding = tables.ports.get(&(protocol, port))?;
+        let row = tables.services.get(usize::from(binding.service))?;
+        let peer = |number: u16| Some(tables.peers.get(usize::from(number))?.name.clone());
+        Some(Self {
+            service: row.name.clone(),
+            public: binding.public,
+            mode: if binding.audit {
+                Mode::Audit
+            } else {
+                Mode::Enforce
+            },
+            peers: row.allow.iter().filter_map(peer).collect(),
+        })
+    }
+
+    fn words(&self) -> String {
+        let peers: Vec<&str> = self.peers.iter().map(String::as_str).collect();
+        let audit = match self.mode {
+            Mode::Audit => "; drops are only counted (audit)",
+            Mode::Enforce => "",
+        };
+        let who = match (self.public, peers.is_empty()) {
+            (true, _) => "reachable for anyone".to_owned(),
+            (false, true) => "localhost only".to_owned(),
+            (false, false) => format!("reachable for {}", peers.join(", ")),
+        };
+        who + audit
+    }
+
+    fn compare(&self, will: &Self, push: &mut impl FnMut(char, String)) {
+        if self.public != will.public {
+            let sign = if will.public { '+' } else { '-' };
+            push(sign, format!("was {}, now {}", self.words(), will.words()));
+        } else {
+            for peer in will.peers.difference(&self.peers) {
+                push('+', format!("now reachable for {peer}"));
+            }
+            for peer in self.peers.difference(&will.peers) {
+                push('-', format!("no longer reachable for {peer}"));
+            }
+        }
+        if self.mode != will.mode {
+            push(
+                '~',
+                format!("the mode is {} and becomes {}", self.mode, will.mode),
+            );
+        }
+    }
+}

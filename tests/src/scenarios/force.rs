@@ -1,0 +1,195 @@
+//! `--force`: a change that cuts people off is refused without it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::client::Conversation;
+use crate::lab::command::{Finished, eventually, finish};
+use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::lab::topology::{HOST_LAN, HOST_WG, LAN, PEER, STRANGER};
+use crate::lab::{Guards, Server, Transport};
+
+use super::runner::{Rig, expect_state, trial};
+
+/// Where the lab's sshd listens: its number is whatever the session says.
+const SSHD: u16 = 2222;
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial("force::a_reload_that_cuts_its_session", binary, reload),
+        trial("force::a_first_up_that_cuts_its_session", binary, up),
+        trial("force::a_session_of_an_ancestor", binary, ancestor),
+        trial("force::a_session_of_a_peer", binary, peer),
+        trial("force::the_last_public_port", binary, last_public_port),
+    ]
+}
+
+/// The registry of the trials, and sshd for whom `allow` names.
+fn with_sshd(allow: &str) -> String {
+    format!("{REGISTRY}\n[services.sshd]\nports = [{SSHD}]\nallow = [{allow}]\n")
+}
+
+/// A connection from the LAN, and what sshd would tell its programs of it.
+struct Session {
+    server: Server,
+    conversation: Conversation,
+    variable: String,
+}
+
+impl Session {
+    fn open(rig: &Rig<'_>) -> Result<Self> {
+        let address = format!("0.0.0.0:{SSHD}");
+        let server = Server::start(&rig.lab.host, Transport::Tcp, &address, "sshd")?;
+        let conversation = Conversation::open(&rig.lab.lan, &format!("{HOST_LAN}:{SSHD}"))?;
+        let port = conversation.local_port()?;
+        Ok(Self {
+            server,
+            conversation,
+            variable: format!("{LAN} {port} {HOST_LAN} {SSHD}"),
+        })
+    }
+
+    /// Whether what is typed now arrives.
+    fn lives(&mut self) -> Result<bool> {
+        let wanted = self.server.received() + self.conversation.say_more()?;
+        let arrives = || (self.server.received() >= wanted).then_some(());
+        Ok(eventually(SETTLE / 6, arrives).is_some())
+    }
+}
+
+/// A command that is typed in a session.
+fn in_session(rig: &Rig<'_>, variable: &str, arguments: &[&str]) -> Result<Finished> {
+    let mut command = rig.enforcer.command(arguments)?;
+    command.env("SSH_CONNECTION", variable);
+    finish(command, "")
+}
+
+fn expect_refused(finished: &Finished, names: &[&str]) -> Result<()> {
+    ensure!(
+        finished.code == Some(1) && finished.stderr.contains("nothing was changed"),
+        "expected a refusal: {finished}"
+    );
+    for name in names.iter().chain(&["--force"]) {
+        ensure!(
+            finished.stderr.contains(name),
+            "expected the refusal to say `{name}`: {finished}"
+        );
+    }
+    Ok(())
+}
+
+fn reload(rig: &Rig<'_>) -> Result<()> {
+    let mut session = Session::open(rig)?;
+    in_session(rig, &session.variable, &["up"])?.ok()?;
+    let before = rig.enforcer.status()?.1.generation;
+    rig.enforcer.registry(&with_sshd(""))?;
+    let dry = in_session(rig, &session.variable, &["reload", "--dry-run"])?.ok()?;
+    ensure!(
+        dry.contains("! ") && dry.contains("--force"),
+        "a dry run should say that it wants --force:\n{dry}"
+    );
+    let refused = in_session(rig, &session.variable, &["reload"])?;
+    expect_refused(&refused, &["sshd", "2222", "eth0", "--confirm 60s"])?;
+    ensure!(
+        rig.enforcer.status()?.1.generation == before,
+        "a refusal switched the policy"
+    );
+    ensure!(session.lives()?, "a refusal cut the session");
+    // The control: it is the session that is in the way.
+    let elsewhere = format!("{LAN} 50000 {HOST_LAN} 22");
+    in_session(rig, &elsewhere, &["reload", "--dry-run"])?.ok()?;
+    in_session(rig, &session.variable, &["reload", "--force"])?.ok()?;
+    ensure!(!session.lives()?, "the refusal was for nothing");
+    // What is cut already is no reason.
+    in_session(rig, &session.variable, &["reload"])?
+        .ok()
+        .map(drop)
+}
+
+fn up(rig: &Rig<'_>) -> Result<()> {
+    let mut session = Session::open(rig)?;
+    rig.enforcer.registry(&with_sshd(""))?;
+    let refused = in_session(rig, &session.variable, &["up"])?;
+    expect_refused(&refused, &["sshd", "2222"])?;
+    expect_state(rig, 4, "off")?;
+    ensure!(session.lives()?, "a refusal cut the session");
+    let refused = in_session(rig, &session.variable, &["run"])?;
+    expect_refused(&refused, &["sshd", "2222"]).context("`run`")?;
+    expect_state(rig, 4, "off")?;
+    // In audit mode it would cut nobody.
+    rig.enforcer
+        .registry(&format!("mode = \"audit\"\n{}", with_sshd("")))?;
+    in_session(rig, &session.variable, &["up"])?.ok()?;
+    ensure!(session.lives()?, "audit mode cut the session");
+    rig.enforcer.registry(&with_sshd(""))?;
+    expect_refused(&in_session(rig, &session.variable, &["up"])?, &["sshd"])?;
+    in_session(rig, &session.variable, &["up", "--force"])?.ok()?;
+    ensure!(!session.lives()?, "the refusal was for nothing");
+    Ok(())
+}
+
+/// `sudo` takes the variable away; its own environment still has it.
+fn ancestor(rig: &Rig<'_>) -> Result<()> {
+    let session = Session::open(rig)?;
+    rig.enforcer.up(Guards::Both)?;
+    rig.enforcer.registry(&with_sshd(""))?;
+    let through_sudo = |arguments: &[&str]| -> Result<Finished> {
+        let typed = rig.enforcer.command(arguments)?;
+        let mut command: Command = rig.lab.host.command("sh");
+        command
+            .args(["-c", "env -u SSH_CONNECTION \"$@\"; exit $?", "sudo"])
+            .arg(typed.get_program())
+            .args(typed.get_args())
+            .env("SSH_CONNECTION", &session.variable)
+            .env("NO_COLOR", "1");
+        finish(command, "")
+    };
+    expect_refused(&through_sudo(&["reload"])?, &["sshd", "2222"])?;
+    through_sudo(&["reload", "--force"])?.ok().map(drop)
+}
+
+fn peer(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    rig.enforcer.registry(&with_sshd("\"collector\""))?;
+    let of = |address: std::net::Ipv4Addr| format!("{address} 50000 {HOST_WG} {SSHD}");
+    expect_refused(
+        &in_session(rig, &of(STRANGER), &["reload"])?,
+        &["sshd", "wg0", "unknown-peer"],
+    )?;
+    in_session(rig, &of(PEER), &["reload"])?.ok()?;
+    // Nobody cuts what came over lo.
+    rig.enforcer.registry(&with_sshd(""))?;
+    let local = format!("127.0.0.1 50000 127.0.0.1 {SSHD}");
+    in_session(rig, &local, &["reload"])?.ok().map(drop)
+}
+
+fn last_public_port(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    let fewer = REGISTRY.replace("ports = [8080, 8443]", "ports = [8443]");
+    let none = REGISTRY.replace("public = true", "");
+    ensure!(
+        fewer != REGISTRY && none != REGISTRY,
+        "the registry is another"
+    );
+    rig.enforcer.registry(&fewer)?;
+    rig.enforcer.reload().context("one of two")?;
+    let before = rig.enforcer.status()?.1.generation;
+    rig.enforcer.registry(&none)?;
+    for command in ["reload", "up"] {
+        let refused = rig.enforcer.call(&[command])?;
+        expect_refused(&refused, &["traefik 8443/tcp", "--confirm 60s"])
+            .with_context(|| format!("`{command}`"))?;
+        ensure!(
+            rig.enforcer.status()?.1.generation == before,
+            "a refusal switched the policy"
+        );
+    }
+    rig.enforcer.expect(&["reload", "--force"], 0)?;
+    // Where there is none, there is no last one.
+    rig.enforcer.reload()?;
+    rig.enforcer.down()?;
+    rig.enforcer.up(Guards::Both).context("the first policy")
+}
