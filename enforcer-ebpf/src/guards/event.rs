@@ -73,6 +73,7 @@ pub(super) fn tell(
 /// a mask that the verifier understands.
 #[inline(always)]
 pub(super) fn bounded(rest: u32) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "128")]
     const MASK: u32 = EVENT_PACKET as u32 - 1;
     const { assert!(EVENT_PACKET.is_power_of_two()) };
     let last = if rest > MASK {
