@@ -142,11 +142,11 @@ fn release_bpffs_while_nobody_mounts() -> Result<()> {
     if ours && empty() && last() {
         unmount(BPFFS, UnmountFlags::empty()).context("failed to unmount our bpffs")?;
     }
+    // What is left of a `run` that was killed; the folder goes if nobody else has one in it.
+    for path in stale_sockets() {
+        let _ = fs::remove_file(path);
+    }
     if last() {
-        // What is left of a `run` that was killed; the folder goes if nobody else has one in it.
-        for path in stale_sockets() {
-            let _ = fs::remove_file(path);
-        }
         let _ = fs::remove_dir(RUNTIME);
     }
     Ok(())

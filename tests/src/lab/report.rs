@@ -21,6 +21,27 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+/// A line of `events --json`. All but `time` and `merged` are null in the line that ends a flood.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Event {
+    pub time: String,
+    pub guard: Option<String>,
+    pub verdict: Option<String>,
+    pub reason: Option<String>,
+    pub audited: Option<bool>,
+    pub interface: Option<String>,
+    pub ifindex: Option<u32>,
+    pub source: Option<String>,
+    pub source_port: Option<u16>,
+    pub destination: Option<String>,
+    pub port: Option<u16>,
+    pub protocol: Option<String>,
+    pub service: Option<String>,
+    pub merged: u64,
+}
+
 /// `status --json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

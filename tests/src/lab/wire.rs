@@ -59,12 +59,19 @@ impl Wire {
 
     /// Sends one frame.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
+        self.send_in_tries(frame).map(drop)
+    }
+
+    /// Sends one frame, and says how many tries it took: a device that drops one says so.
+    pub fn send_in_tries(&self, frame: &[u8]) -> Result<u64> {
         let frame = if self.bare { &frame[ETHERNET..] } else { frame };
+        let mut tries = 1;
         loop {
             match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(tries),
                 // The queue is full: the interface catches up within a moment.
                 Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => {
+                    tries += 1;
                     std::thread::yield_now();
                 }
                 Err(error) => return Err(error).context("failed to send a frame"),

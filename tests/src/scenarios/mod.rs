@@ -6,6 +6,7 @@ pub mod attacks;
 mod audit;
 mod cli;
 mod confirm;
+mod events;
 mod faults;
 mod force;
 mod keys;
@@ -51,6 +52,7 @@ fn beside_attacks(binary: &Path) -> Vec<Trial> {
     trials.extend(cli::trials(binary));
     trials.extend(audit::trials(binary));
     trials.extend(keys::trials(binary));
+    trials.extend(events::trials(binary));
     trials.extend(adversary::trials(binary));
     trials.extend(kills::trials(binary));
     trials.extend(confirm::trials(binary));

@@ -1,0 +1,279 @@
+//! `events`: what is dropped is told, and a flood neither drowns nor slows whoever follows.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use enforcer_ebpf::{Guard, Reason};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::lab::command::{Daemon, eventually, finish};
+use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::lab::netns::Netns;
+use crate::lab::report::Event;
+use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
+use crate::lab::wire::Wire;
+use crate::lab::{Guards, Port, Server, Transport};
+
+use super::lifecycle::PORT;
+use super::runner::{Rig, trial};
+use super::shot::Shot;
+
+const STATSD: Port<'static> = Port("udp", 8125);
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial("events::tell_who_was_dropped", binary, |rig| {
+            tell(rig, "untrusted-interface", false)
+        }),
+        trial("events::tell_what_audit_lets_pass", binary, |rig| {
+            rig.enforcer
+                .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
+            tell(rig, "untrusted-interface", true)
+        }),
+        trial("events::come_without_run_too", binary, without_run),
+        trial("events::go_on_when_run_is_killed", binary, run_is_killed),
+        trial("events::two_follow_one_run", binary, two_followers),
+        trial("events::one_reads_alone", binary, one_reads_alone),
+        trial("events::of_a_flood_are_few_and_lose_none", binary, flood),
+        trial("events::say_when_nothing_is_pinned", binary, |rig| {
+            let finished = rig.enforcer.expect(&["events"], 4)?;
+            ensure!(finished.stderr.contains("enforcer up"), "{finished}");
+            Ok(())
+        }),
+    ]
+}
+
+/// An `events --json`, and the file that it writes.
+struct Follower {
+    _process: Daemon,
+    path: PathBuf,
+}
+
+impl Follower {
+    /// Follows from now on: what it has missed by then is not waited for.
+    fn start(rig: &Rig<'_>, name: &str) -> Result<Self> {
+        let path = rig.lab.scratch().join(name);
+        let file = File::create(&path).context("failed to make a file for events")?;
+        let mut command = rig.enforcer.command(&["events", "--json"])?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let follower = Self {
+            _process: Daemon::spawn(command)?,
+            path,
+        };
+        // Until one comes, it may not have begun; the first ones are no part of what is counted.
+        let wire = Wire::open(&rig.lab.lan, "eth0")?;
+        let begun = eventually(SETTLE * 2, || {
+            let sent = wire.send(&Shot::v4(Port("tcp", 6379)).frame());
+            std::thread::sleep(Duration::from_millis(50));
+            match sent.and_then(|()| follower.events()) {
+                Ok(events) if events.is_empty() => None,
+                Ok(_) => Some(Ok(())),
+                Err(error) => Some(Err(error)),
+            }
+        });
+        begun.context("no event came")??;
+        Ok(follower)
+    }
+
+    /// What came so far.
+    fn events(&self) -> Result<Vec<Event>> {
+        let text = fs::read_to_string(&self.path)?;
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let event = |line: &str| {
+            serde_json::from_str(line).with_context(|| format!("no event of the design: {line}"))
+        };
+        whole.lines().map(event).collect()
+    }
+
+    /// The first event of a port, from a source port.
+    fn expect(&self, port: Port<'_>, source: u16) -> Result<Event> {
+        let found = eventually(SETTLE, || match self.events() {
+            Ok(events) => events
+                .into_iter()
+                .find(|it| it.port == Some(port.1) && it.source_port == Some(source))
+                .map(Ok),
+            Err(error) => Some(Err(error)),
+        });
+        found.unwrap_or_else(|| {
+            let text = fs::read_to_string(&self.path).unwrap_or_default();
+            Err(anyhow::anyhow!("no event of {port} came, only\n{text}"))
+        })
+    }
+}
+
+/// One shot by IPv4 and one by IPv6, each told of with everything that the design promises.
+fn tell(rig: &Rig<'_>, reason: &str, audited: bool) -> Result<()> {
+    let _run = rig.enforcer.run(&[])?;
+    let follower = Follower::start(rig, "events")?;
+    let wire = Wire::open(&rig.lab.lan, "eth0")?;
+    let ends = [
+        (Shot::v4(PORT), GHOST.to_string(), HOST_LAN.to_string()),
+        (Shot::v6(PORT), GHOST6.to_string(), HOST_LAN6.to_string()),
+    ];
+    for (shot, source, destination) in ends {
+        wire.send(&shot.frame())?;
+        let event = follower.expect(PORT, shot.source)?;
+        let expected = Event {
+            time: event.time.clone(),
+            guard: Some("wire".into()),
+            verdict: Some("drop".into()),
+            reason: Some(reason.into()),
+            audited: Some(audited),
+            interface: Some("eth0".into()),
+            ifindex: Some(rig.lab.host.ifindex("eth0")?),
+            source: Some(source),
+            source_port: Some(shot.source),
+            destination: Some(destination),
+            port: Some(PORT.1),
+            protocol: Some("tcp".into()),
+            service: Some("elasticsearch".into()),
+            merged: 0,
+        };
+        ensure!(event == expected, "{event:?}, and not {expected:?}");
+        ensure!(
+            is_rfc_3339(&event.time),
+            "no time of RFC 3339: {}",
+            event.time
+        );
+    }
+    Ok(())
+}
+
+/// What the host's end of the LAN lost before any guard: its queue was full (enqueue_to_backlog in
+/// net/core/dev.c counts it as the device's).
+fn lost_before_guards(host: &Netns) -> Result<u64> {
+    let mut command = host.command("ip");
+    command.args(["-json", "-statistics", "link", "show", "dev", "eth0"]);
+    let links: serde_json::Value = serde_json::from_str(&finish(command, "")?.ok()?)?;
+    let dropped = &links[0]["stats64"]["rx"]["dropped"];
+    dropped.as_u64().context("no statistics of eth0")
+}
+
+/// `2026-11-24T18:00:00.123456789Z`, roughly.
+fn is_rfc_3339(time: &str) -> bool {
+    time.len() >= 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T'
+}
+
+fn without_run(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    shoot_and_expect(rig, &Follower::start(rig, "events")?)
+}
+
+fn shoot_and_expect(rig: &Rig<'_>, follower: &Follower) -> Result<()> {
+    let shot = Shot::v4(PORT);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
+    follower.expect(PORT, shot.source).map(drop)
+}
+
+fn run_is_killed(rig: &Rig<'_>) -> Result<()> {
+    let mut run = rig.enforcer.run(&[])?;
+    let follower = Follower::start(rig, "events")?;
+    run.signal(Signal::KILL)?;
+    run.expect_end(SETTLE)?;
+    // It reads by itself now, which takes a moment to begin.
+    let wire = Wire::open(&rig.lab.lan, "eth0")?;
+    let goes_on = eventually(SETTLE * 2, || {
+        let shot = Shot::v4(PORT);
+        wire.send(&shot.frame()).ok()?;
+        std::thread::sleep(Duration::from_millis(50));
+        let events = follower.events().ok()?;
+        let came = |it: &Event| it.source_port == Some(shot.source) && it.port == Some(PORT.1);
+        events.iter().any(came).then_some(())
+    });
+    goes_on.context("no event came after `run` was killed")
+}
+
+fn two_followers(rig: &Rig<'_>) -> Result<()> {
+    let _run = rig.enforcer.run(&[])?;
+    let (one, two) = (Follower::start(rig, "one")?, Follower::start(rig, "two")?);
+    let shot = Shot::v4(PORT);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
+    let (first, second) = (
+        one.expect(PORT, shot.source)?,
+        two.expect(PORT, shot.source)?,
+    );
+    ensure!(first == second, "{first:?} and {second:?}");
+    // One leaves, and the other one notices nothing.
+    drop(one);
+    shoot_and_expect(rig, &two)
+}
+
+fn one_reads_alone(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    let first = Follower::start(rig, "one")?;
+    let second = rig.enforcer.expect(&["events"], 1)?;
+    ensure!(
+        second.stderr.contains("another `enforcer events`"),
+        "{second}"
+    );
+    shoot_and_expect(rig, &first)
+}
+
+/// A million datagrams: a bounded number of events, which account for every drop that was counted.
+fn flood(rig: &Rig<'_>) -> Result<()> {
+    const SENT: u64 = 1_000_000;
+    // 32 a CPU and epoch, ten epochs a second, and one line more for what is left.
+    const A_SECOND: u64 = 330;
+    let _server = Server::start(&rig.lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
+    let _run = rig.enforcer.run(&[])?;
+    let follower = Follower::start(rig, "events")?;
+    let before = follower.events()?.len();
+    let reason = Reason::UntrustedInterface;
+    let dropped =
+        || -> Result<u64> { Ok(rig.enforcer.counters()?.count(Guard::Wire, reason, STATSD)) };
+    let lost = || lost_before_guards(&rig.lab.host);
+    let lost_before = lost()?;
+    let frame = Shot::v4(STATSD).frame();
+    let wire = Wire::open(&rig.lab.lan, "eth0")?;
+    let begin = std::time::Instant::now();
+    let mut sent = 0;
+    for _ in 0..SENT {
+        sent += wire.send_in_tries(&frame)?;
+    }
+    // Every datagram is dropped, or was lost before the guard and is counted there.
+    let accounted = eventually(SETTLE, || match (dropped(), lost()) {
+        (Ok(dropped), Ok(lost)) => (dropped + lost - lost_before == sent).then_some(Ok(dropped)),
+        (Err(error), _) | (_, Err(error)) => Some(Err(error)),
+    });
+    let took = begin.elapsed();
+    let Some(dropped) = accounted.transpose()? else {
+        let (dropped, lost) = (dropped()?, lost()? - lost_before);
+        anyhow::bail!("{sent} were sent, {dropped} dropped and {lost} lost before the guard");
+    };
+    let told = |events: &[Event]| -> u64 {
+        let own = |it: &&Event| it.reason.is_some();
+        events.iter().map(|it| it.merged).sum::<u64>() + events.iter().filter(own).count() as u64
+    };
+    let mut events = Vec::new();
+    let complete = eventually(SETTLE, || {
+        events = follower.events().ok()?.split_off(before);
+        // The last of those that began it may come late.
+        events.retain(|it| it.reason.is_none() || it.port == Some(STATSD.1));
+        (told(&events) >= dropped).then_some(())
+    });
+    ensure!(
+        complete.is_some() && told(&events) == dropped,
+        "{} events stand for {} drops, and {dropped} were counted",
+        events.len(),
+        told(&events)
+    );
+    let cpus = std::thread::available_parallelism()?.get() as u64;
+    let most = (took.as_secs() + 2) * A_SECOND * cpus;
+    ensure!(
+        (events.len() as u64) < most.min(SENT / 10),
+        "{} events in {took:?}, and at most {most} were expected",
+        events.len()
+    );
+    println!(
+        "events of a flood: {sent} sent in {took:.1?}, {dropped} dropped, {} events",
+        events.len()
+    );
+    Ok(())
+}
