@@ -74,11 +74,8 @@ pub async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<V
     place.recover()?;
     let staging = place.pins.staging();
     let mut notes = Vec::new();
-    let adopt = is_adoptable(place, &mut notes)?;
-    let before = match adopt {
-        true => place.maps()?,
-        false => None,
-    };
+    let before = adoptable(place, &mut notes)?;
+    let adopt = before.is_some();
     let before = settle(place, before, loaded, wanted, &mut notes).await?;
     let (flags, consent) = (flags(wanted, loaded), wanted.consent);
     let registry = &loaded.registry;
@@ -279,19 +276,19 @@ fn say_what_goes(
     Ok(())
 }
 
-/// Whether the maps that are pinned can be used on.
+/// The maps that are pinned, if they can be used on.
 ///
 /// # Errors
 /// They guard another namespace, or it cannot be told which.
-fn is_adoptable(place: &Place, notes: &mut Vec<String>) -> Result<bool> {
+fn adoptable(place: &Place, notes: &mut Vec<String>) -> Result<Option<Maps>> {
     if !place.pins.exists()? {
-        return Ok(false);
+        return Ok(None);
     }
     let why = match Maps::open(&place.pins) {
         Ok(maps) => {
             place.check_namespace(&maps)?;
             // An `up` that was cut short may have left maps without a policy.
-            return Ok(maps.state().generation != 0);
+            return Ok((maps.state().generation != 0).then_some(maps));
         }
         // A fault is no reason to give the counters up.
         Err(why) if !why.is::<OtherLayout>() => return Err(why),
@@ -303,7 +300,7 @@ fn is_adoptable(place: &Place, notes: &mut Vec<String>) -> Result<bool> {
     notes.push(format!(
         "the pins were of another layout and are replaced; counters start at 0 ({why:#})"
     ));
-    Ok(false)
+    Ok(None)
 }
 
 fn flags(wanted: Wanted, loaded: &Loaded) -> u32 {

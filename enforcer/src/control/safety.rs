@@ -131,9 +131,35 @@ pub(super) async fn dangers(
     flags: u32,
     author: Author,
 ) -> Result<Vec<String>> {
+    let mut all: Vec<Session> = sessions::own().into_iter().collect();
+    if author == Author::Run && maps.is_some() {
+        all.extend(sessions::established()?);
+    }
+    let mut why = match all.is_empty() {
+        true => Vec::new(),
+        false => cuts(&all, place, maps, registry, survey, flags).await?,
+    };
+    why.dedup();
+    // Only then is it worth a look at all that is in force.
+    if let Some(maps) = maps
+        && !registry.services().iter().any(|service| service.public)
+    {
+        why.extend(would_close_the_last_door(&maps.tables()?));
+    }
+    Ok(why)
+}
+
+/// What a change would do to sessions.
+async fn cuts(
+    sessions: &[Session],
+    place: &Place,
+    maps: Option<&Maps>,
+    registry: &Registry,
+    survey: &Survey,
+    flags: u32,
+) -> Result<Vec<String>> {
     let alive = Alive::find(&place.pins, survey)?;
-    let none = Slots::new();
-    let slots = maps.map_or(none, Maps::slots);
+    let slots = maps.map_or_else(Slots::new, Maps::slots);
     let rule = |name: &str| Rule::of(registry, name);
     let plan = plan_in_force(survey, flags, rule, &alive);
     // Those that are there stay where they are wanted; the others get what they would be given.
@@ -161,16 +187,10 @@ pub(super) async fn dangers(
         }),
         None => None,
     };
-    let mut all: Vec<Session> = sessions::own().into_iter().collect();
-    if author == Author::Run && before.is_some() {
-        all.extend(sessions::established()?);
-    }
     let mut why = Vec::new();
-    for session in &all {
+    for session in sessions {
         why.extend(would_cut(session, before.as_ref(), &after, survey).await?);
     }
-    why.dedup();
-    why.extend(in_force.and_then(|now| would_close_the_last_door(&now, &tables)));
     Ok(why)
 }
 
@@ -288,23 +308,21 @@ async fn route(to: IpAddr, from: Option<IpAddr>) -> Result<Option<RouteMessage>>
     Ok(answers.try_next().await.unwrap_or_default())
 }
 
-/// Whether a policy has no public port any more, and the one before it had some.
-fn would_close_the_last_door(now: &Tables, next: &Tables) -> Option<String> {
-    let public = |tables: &Tables| {
-        let ports = tables.ports.iter();
-        let names = ports
-            .filter(|(_, binding)| binding.public)
-            .map(|((protocol, port), _)| {
-                let service = tables.service_of(*protocol, *port).unwrap_or("?");
-                format!("{service} {port}/{protocol}")
-            });
-        names.collect::<Vec<_>>()
-    };
-    let (was, will) = (public(now), public(next));
-    (!was.is_empty() && will.is_empty()).then(|| {
+/// What a policy without a public port would end, if the one in force has any.
+fn would_close_the_last_door(now: &Tables) -> Option<String> {
+    let public: Vec<String> = now
+        .ports
+        .iter()
+        .filter(|(_, binding)| binding.public)
+        .map(|((protocol, port), _)| {
+            let service = now.service_of(*protocol, *port).unwrap_or("?");
+            format!("{service} {port}/{protocol}")
+        })
+        .collect();
+    (!public.is_empty()).then(|| {
         format!(
             "would leave no public port; public are now {}",
-            shortened(&was)
+            shortened(&public)
         )
     })
 }
