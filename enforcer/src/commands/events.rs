@@ -49,7 +49,8 @@ async fn follow(globals: &Globals, place: &Place) -> Outcome {
 /// Follows `run` until it ends.
 async fn from_run(globals: &Globals, run: UnixStream) -> Result<()> {
     let mut lines = BufReader::new(run).lines();
-    while let Some(line) = lines.next_line().await.context("failed to follow `run`")? {
+    // A `run` that is killed ends the connection, in the one way or the other.
+    while let Ok(Some(line)) = lines.next_line().await {
         if globals.json {
             output::print(&line)?;
             continue;
