@@ -13,6 +13,9 @@ use crate::{process, setup, workspace::Workspace};
 
 const UNIT: &str = include_str!("../files/enforcer.service");
 
+/// Holds NICs back until they are guarded.
+const RULES: &str = include_str!("../files/90-enforcer.rules");
+
 /// Makes another unit wait for the policy.
 const REQUIRE: &str = include_str!("../files/require-enforcer.conf");
 
@@ -64,7 +67,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         println!("  {state:<9}  {}", path.display());
     }
     if args.root == Path::new("/") {
-        println!("next: systemctl daemon-reload && systemctl enable --now enforcer.service");
+        println!(
+            "next: systemctl daemon-reload && udevadm control --reload && \
+             systemctl enable --now enforcer.service"
+        );
     }
     Ok(())
 }
@@ -92,6 +98,8 @@ pub(crate) fn files(
             .into_iter()
             .map(|(path, text)| file(path, text.into_bytes(), 0o644)),
     );
+    let rules = rules_dir(prefix).join("90-enforcer.rules");
+    files.push(file(rules, RULES.into(), 0o644));
     let example = prefix.join("share/doc/enforcer/enforcer.toml");
     files.push(file(example, registry, 0o644));
     Ok(files)
@@ -137,6 +145,15 @@ fn unit_dir(prefix: &Path) -> PathBuf {
         prefix.join("lib/systemd/system")
     } else {
         PathBuf::from("/etc/systemd/system")
+    }
+}
+
+/// Where udev looks for rules that come with software below `prefix` (udev(7)).
+fn rules_dir(prefix: &Path) -> PathBuf {
+    if [Path::new("/usr"), Path::new("/usr/local")].contains(&prefix) {
+        prefix.join("lib/udev/rules.d")
+    } else {
+        PathBuf::from("/etc/udev/rules.d")
     }
 }
 

@@ -5,6 +5,7 @@ mod install;
 mod keys;
 mod live;
 mod prepare;
+mod preview;
 mod question;
 mod reload;
 mod reserve;
@@ -36,8 +37,9 @@ pub use install::{Wanted, install};
 pub use keys::{Keys, stale, unfollowed};
 pub use live::{Copies, Live, Seen, copies};
 pub use prepare::{Prepared, prepare};
+pub use preview::{Preview, preview};
 pub use question::{bpf_log, has_wire_guard, would_be, would_forward};
-pub use reload::{Followed, Look, Preview, Reloaded, Terms, follow, preview, reload};
+pub use reload::{Followed, Look, Reloaded, Replaced, Terms, follow, reload, replace};
 pub use safety::{Author, Consent, Refused};
 pub use status::{
     BypassRow, Condition, GuardRow, OnTrial, PeerState, PeerStatus, Status, UncoveredRow, status,

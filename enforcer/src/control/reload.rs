@@ -10,7 +10,7 @@ use super::{
     install::{plan_in_force, plan_tolerated},
     keys::{self, Keys},
     reserve,
-    safety::{self, Author, Consent},
+    safety::{self, Consent},
     survey_for, trial,
     wire::{self, Alive, Hooks},
 };
@@ -42,6 +42,17 @@ pub struct Terms {
     pub consent: Consent,
 }
 
+/// What became of the wish to put another registry in force.
+#[derive(Clone, Debug)]
+pub enum Replaced {
+    /// It is in force.
+    By(Reloaded),
+    /// The generation is not the one that the caller knows.
+    Foreign,
+    /// Nothing is pinned.
+    Gone,
+}
+
 /// Makes a registry the policy in force; `None` where nothing is pinned.
 ///
 /// Interfaces and WireGuard are looked at again as well: an interface that came since gets its
@@ -50,13 +61,42 @@ pub struct Terms {
 /// # Errors
 /// The old policy is in force then, unless the message says otherwise.
 pub async fn reload(place: &Place, loaded: &Loaded, terms: Terms) -> Result<Option<Reloaded>> {
+    Ok(match replace_any(place, loaded, terms, None).await? {
+        Replaced::By(reloaded) => Some(reloaded),
+        Replaced::Foreign | Replaced::Gone => None,
+    })
+}
+
+/// The same, where the policy in force is still of this generation: whoever read the registry under
+/// another one may have read it too early.
+///
+/// # Errors
+/// As for [`reload`].
+pub async fn replace(
+    place: &Place,
+    loaded: &Loaded,
+    terms: Terms,
+    generation: u32,
+) -> Result<Replaced> {
+    replace_any(place, loaded, terms, Some(generation)).await
+}
+
+async fn replace_any(
+    place: &Place,
+    loaded: &Loaded,
+    terms: Terms,
+    known: Option<u32>,
+) -> Result<Replaced> {
     if !place.is_pinned()? {
-        return Ok(None);
+        return Ok(Replaced::Gone);
     }
     let _lock = place.lock()?;
     let Some(mut maps) = open(place)? else {
-        return Ok(None);
+        return Ok(Replaced::Gone);
     };
+    if known.is_some_and(|known| known != maps.state().generation) {
+        return Ok(Replaced::Foreign);
+    }
     let mut notes = Vec::new();
     if let Some(back) = trial::settle(place, &mut maps).await? {
         notes.push(back.words());
@@ -109,7 +149,7 @@ pub async fn reload(place: &Place, loaded: &Loaded, terms: Terms) -> Result<Opti
             time.as_secs()
         ));
     }
-    Ok(Some(Reloaded { generation, notes }))
+    Ok(Replaced::By(Reloaded { generation, notes }))
 }
 
 /// What to say of a trial that is none.
@@ -334,41 +374,4 @@ pub(super) fn reserve_or_say(maps: &Maps, tables: &Tables) -> Option<String> {
     Some(format!(
         "outgoing connections may be given registered ports: {error:#}"
     ))
-}
-
-/// Two policies side by side.
-#[derive(Clone, Debug)]
-pub struct Preview {
-    /// The one in force.
-    pub now: Tables,
-    /// The one that a registry would be.
-    pub next: Tables,
-    /// What the change would do to people: the ends of sentences that begin with "this".
-    pub dangers: Vec<String>,
-}
-
-/// The policy that a registry would be, beside the one in force: for `reload --dry-run`.
-///
-/// # Errors
-/// The pins or the registry make no sense on this host.
-pub async fn preview(place: &Place, loaded: &Loaded, survey: &Survey) -> Result<Option<Preview>> {
-    let Some(maps) = place.maps()? else {
-        return Ok(None);
-    };
-    let rule = |name: &str| Rule::of(&loaded.registry, name);
-    let alive = Alive::find(&place.pins, survey)?;
-    let plan = plan_in_force(survey, maps.state().flags, rule, &alive);
-    let attachments = wire::attachments(survey, &plan, &alive.guards);
-    let next = Tables {
-        provenance: loaded.provenance.clone(),
-        ..compile(&loaded.registry, &attachments, &maps.slots())?
-    };
-    let (flags, author) = (maps.state().flags, Author::Command);
-    let dangers =
-        safety::dangers(place, Some(&maps), &loaded.registry, survey, flags, author).await?;
-    Ok(Some(Preview {
-        now: maps.tables()?,
-        next,
-        dangers,
-    }))
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Place, Survey, keys, survey, trial, wire::Alive};
 use crate::{
+    interfaces::Hook,
     kernel::trial::Standing,
     policy::{PeerRow, Tables},
 };
@@ -213,6 +214,18 @@ pub async fn status(place: &Place) -> Result<Status> {
             peers: peers_on(&tables, *ifindex),
         });
     }
+    for (ifindex, _) in place.pins.early_links()? {
+        let known = status.guards.iter().any(|row| row.ifindex == Some(ifindex));
+        if let Some(name) = name(ifindex).filter(|_| !known) {
+            status.guards.push(GuardRow {
+                guard: "wire",
+                hook: Hook::Tcx.name(),
+                interface: Some(name),
+                ifindex: Some(ifindex),
+                peers: peers_on(&tables, ifindex),
+            });
+        }
+    }
     let socket = place.has_socket_guard()?;
     if socket {
         status.guards.push(GuardRow {
@@ -261,7 +274,7 @@ fn uncovered(
     status: &mut Status,
     state: State,
     plan: &crate::interfaces::Plan,
-    wire: &std::collections::BTreeMap<u32, crate::interfaces::Hook>,
+    wire: &std::collections::BTreeMap<u32, Hook>,
     socket: bool,
 ) {
     let has = |flag| state.flags & flag != 0;

@@ -165,7 +165,36 @@ pub(crate) fn reconcile(
             covered.leaving.push((ifindex, hook, pin));
         }
     }
+    reconcile_early(programs, plan, &covered)?;
     Ok(covered)
+}
+
+/// Guards the interfaces that are still down, and lets go of those that have come up and have a
+/// guard now, or have left.
+fn reconcile_early(programs: &mut Programs<'_>, plan: &Plan, covered: &Covered) -> Result<()> {
+    let mut there = BTreeSet::new();
+    for (ifindex, pin) in programs.pins().early_links()? {
+        let is = |guards: &[WireGuard]| guards.iter().any(|guard| guard.ifindex == ifindex);
+        let is_alive = links::alive(&pin, ifindex, Hook::Tcx, None)
+            .with_context(|| format!("failed to examine {}", pin.display()))?
+            .is_some();
+        let is_covered = covered.guards.contains_key(&ifindex);
+        // One that has come up and got no other guard keeps this one.
+        if is_alive && !is_covered && (is(&plan.early) || is(&plan.guards)) {
+            there.insert(ifindex);
+        } else {
+            detach(&pin)?;
+        }
+    }
+    for guard in &plan.early {
+        let ifindex = guard.ifindex;
+        if there.contains(&ifindex) || covered.guards.contains_key(&ifindex) {
+            continue;
+        }
+        // When it comes up it gets a guard, or that is said.
+        links::attach_early(programs, ifindex, guard.link).ok();
+    }
+    Ok(())
 }
 
 /// Puts the programs of a set behind its own links again, which another set has taken over in
@@ -212,6 +241,7 @@ pub(crate) fn attachments(
             let planned = plan
                 .guards
                 .iter()
+                .chain(&plan.early)
                 .find(|guard| guard.ifindex == interface.index);
             let hook = guards.get(&interface.index);
             Attachment {

@@ -33,6 +33,9 @@ pub struct Interface {
     pub parent: Option<u32>,
     /// A VLAN device that leaves the tag in its frames (`ip link … type vlan reorder_hdr off`).
     pub keeps_tag: bool,
+    /// A device on some bus is behind it (IFLA_PARENT_DEV_NAME): it is a real NIC, or a virtual
+    /// machine's.
+    pub has_device: bool,
     /// The XDP program that is attached, whoever attached it.
     pub xdp: Option<XdpAttached>,
 }

@@ -27,6 +27,8 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
+/// Since Linux 5.14.
+const IFLA_PARENT_DEV_NAME: u16 = 56;
 /// Within IFLA_LINKINFO.
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -138,6 +140,7 @@ pub(super) fn link(payload: &[u8]) -> anyhow::Result<Interface> {
             IFLA_LINK_NETNSID => parent_is_elsewhere = true,
             IFLA_LINKINFO => link_info(value, &mut interface)?,
             IFLA_XDP => interface.xdp = xdp(value)?,
+            IFLA_PARENT_DEV_NAME => interface.has_device = true,
             _ => {}
         }
         Ok(())

@@ -16,6 +16,12 @@ pub struct Plan {
     pub guards: Vec<WireGuard>,
     /// The outside interfaces that are up and cannot be guarded, by ifindex.
     pub uncovered: Vec<Uncovered>,
+    /// Guards for outside interfaces that are still down, and are no container's on their way
+    /// through this namespace: NICs, and those that the operator names as outside.
+    ///
+    /// On tcx alone, beside which the interface can get any other hook when it comes up: a driver
+    /// with an XDP program may refuse the MTU that it is given before that.
+    pub early: Vec<WireGuard>,
 }
 
 /// A wire guard to be attached.
@@ -120,8 +126,8 @@ impl From<&InterfaceRule> for Rule {
 
 /// Says which wire guards the host should have.
 ///
-/// `rules` answers with the operator's rule for a name. Interfaces that are down get no guard and
-/// are not missing one.
+/// `rules` answers with the operator's rule for a name. Interfaces that are down are not missing a
+/// guard.
 pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host) -> Plan {
     let planner = Planner {
         interfaces,
@@ -133,7 +139,11 @@ pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host)
     let mut plan = Plan::default();
     for interface in order {
         let rule = rules(&interface.name);
-        if interface.loopback || !interface.up || planner.side(interface) == Side::Inside {
+        if interface.loopback || planner.side(interface) == Side::Inside {
+            continue;
+        }
+        if !interface.up {
+            plan.early.extend(planner.early(interface, rule));
             continue;
         }
         let guard = match reading(interface) {
@@ -151,7 +161,7 @@ pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host)
         }
     }
     let guarded: BTreeSet<u32> = plan.guards.iter().map(|guard| guard.ifindex).collect();
-    for guard in &mut plan.guards {
+    for guard in plan.guards.iter_mut().chain(&mut plan.early) {
         guard.master = guard.master.filter(|master| guarded.contains(master));
     }
     plan
@@ -197,6 +207,23 @@ impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
         } else {
             Side::Outside
         }
+    }
+
+    /// The guard of an interface that is down, if it is to have one already.
+    fn early(&self, interface: &Interface, rule: Rule) -> Option<WireGuard> {
+        let is_nic =
+            interface.has_device && interface.kind.is_none() && interface.link_type == ARPHRD_ETHER;
+        if !self.host.tcx || !(is_nic || rule.side == Some(Side::Outside)) {
+            return None;
+        }
+        let Reading::Packets(link) = reading(interface) else {
+            return None;
+        };
+        let guard = self.guard(interface, link, rule).ok()?;
+        Some(WireGuard {
+            hooks: vec![Hook::Tcx],
+            ..guard
+        })
     }
 
     fn guard(&self, interface: &Interface, link: Link, rule: Rule) -> Result<WireGuard, String> {

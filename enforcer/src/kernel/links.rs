@@ -38,6 +38,17 @@ pub(crate) fn attach_wire(
     attach(&program, target, &programs.pins().wire_link(ifindex, hook))
 }
 
+/// Attaches the wire program to an interface that is not up yet, where it is beside what comes
+/// later, and pins the link.
+///
+/// # Errors
+/// As for [`attach_wire`].
+pub(crate) fn attach_early(programs: &mut Programs<'_>, ifindex: u32, link: Link) -> Result<()> {
+    let program = programs.wire(Hook::Tcx, link)?;
+    let pin = programs.pins().early_link(ifindex);
+    attach(&program, Target::TcxHead(ifindex), &pin)
+}
+
 /// Attaches the socket program to the cgroup2 root and pins the link.
 ///
 /// # Errors

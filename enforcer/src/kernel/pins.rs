@@ -53,6 +53,9 @@ const SOCKET_LINK: &str = "link_socket";
 /// The beginning of a wire guard's link: `link_wire_IFINDEX_HOOK`.
 const WIRE_LINK: &str = "link_wire_";
 
+/// The beginning of the link of a guard on an interface that is not up yet: `link_early_IFINDEX`.
+const EARLY_LINK: &str = "link_early_";
+
 /// A directory of pins, whether it exists or not.
 #[derive(Clone, Debug)]
 pub(crate) struct PinDir {
@@ -169,6 +172,24 @@ impl PinDir {
         }
         links.sort();
         Ok(links)
+    }
+
+    /// The path of the link of an interface that is not up yet.
+    pub(crate) fn early_link(&self, ifindex: u32) -> PathBuf {
+        self.path.join(format!("{EARLY_LINK}{ifindex}"))
+    }
+
+    /// The links of interfaces that were not up yet, by ifindex.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn early_links(&self) -> Result<Vec<(u32, PathBuf)>> {
+        let names = self.names()?;
+        let link = |name: String| {
+            let ifindex = name.strip_prefix(EARLY_LINK)?.parse().ok()?;
+            Some((ifindex, self.path.join(name)))
+        };
+        Ok(names.into_iter().filter_map(link).collect())
     }
 
     /// Whether a link is pinned in it.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 use rustix::fs::inotify::WatchFlags;
+use tokio::time::{Instant, timeout_at};
 
 use super::paths::Inotify;
 
@@ -24,7 +25,29 @@ pub struct Files {
     main: PathBuf,
     inotify: Inotify,
     /// Something changed, and nobody was told yet.
-    pending: bool,
+    pending: Option<Pending>,
+}
+
+/// When the files were touched.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    first: Instant,
+    last: Instant,
+}
+
+impl Pending {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            first: now,
+            last: now,
+        }
+    }
+
+    /// Until when they are waited for, if nothing more happens.
+    fn end(self) -> Instant {
+        (self.last + QUIET).min(self.first + PATIENCE)
+    }
 }
 
 impl Files {
@@ -38,7 +61,7 @@ impl Files {
         Ok(Self {
             main,
             inotify,
-            pending: false,
+            pending: None,
         })
     }
 
@@ -47,27 +70,40 @@ impl Files {
         &self.main
     }
 
+    /// Whether something changed that nobody was told of yet.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Has the files taken for changed.
+    pub fn touch(&mut self) {
+        self.pending.get_or_insert_with(Pending::now);
+    }
+
     /// Waits until a file may have changed, and then until they are left alone. Cancelling it loses
-    /// nothing.
+    /// nothing, however often that happens.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub async fn changed(&mut self) -> Result<()> {
-        if !self.pending {
-            self.inotify.changed().await?;
-            self.pending = true;
-        }
-        let end = tokio::time::Instant::now() + PATIENCE;
-        while let Ok(more) = tokio::time::timeout(QUIET, self.inotify.changed()).await {
+        let pending = match &mut self.pending {
+            Some(pending) => pending,
+            none => {
+                self.inotify.changed().await?;
+                none.insert(Pending::now())
+            }
+        };
+        while let Ok(more) = timeout_at(pending.end(), self.inotify.changed()).await {
             more?;
-            if tokio::time::Instant::now() >= end {
+            pending.last = Instant::now();
+            if pending.last >= pending.first + PATIENCE {
                 break;
             }
         }
         // A folder may have come, gone or been replaced. Before the files are read: what changes
         // after that is seen.
         self.inotify = renewed(&self.main)?;
-        self.pending = false;
+        self.pending = None;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
@@ -44,19 +44,36 @@ impl Inotify {
     /// # Errors
     /// The kernel's refusal.
     pub(super) async fn changed(&self) -> Result<()> {
-        let ready = self.0.readable().await;
-        let mut ready = ready.context("failed to wait for inotify")?;
-        self.drain();
-        ready.clear_ready();
-        // What came in between is read now; what comes later wakes us again.
-        self.drain();
-        Ok(())
+        self.changed_where(|_| true).await
     }
 
-    fn drain(&self) {
+    /// Waits for an event that `counts`, and takes all that came with it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    async fn changed_where(&self, counts: impl Fn(&Event<'_>) -> bool) -> Result<()> {
+        loop {
+            let ready = self.0.readable().await;
+            let mut ready = ready.context("failed to wait for inotify")?;
+            let before = self.drain(&counts);
+            ready.clear_ready();
+            // What came in between is read now; what comes later wakes us again.
+            if before | self.drain(&counts) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes all events, and says whether one of them counts.
+    fn drain(&self, counts: impl Fn(&Event<'_>) -> bool) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
-        while reader.next().is_ok() {}
+        let mut any = false;
+        while let Ok(event) = reader.next() {
+            // A queue that overran may have lost one that counts.
+            any |= event.events().contains(ReadFlags::QUEUE_OVERFLOW) || counts(&event);
+        }
+        any
     }
 }
 
@@ -87,7 +104,11 @@ impl Pins {
     /// # Errors
     /// The kernel's refusal.
     pub async fn changed(&self) -> Result<()> {
-        self.inotify.changed().await
+        // Who only reads closes the pin directory too, which is in the folder.
+        let counts = |event: &Event<'_>| {
+            event.file_name().is_none() || !event.events().contains(ReadFlags::CLOSE_NOWRITE)
+        };
+        self.inotify.changed_where(counts).await
     }
 }
 

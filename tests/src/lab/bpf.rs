@@ -123,13 +123,22 @@ pub fn programs_on_cgroup(cgroup: &Path) -> io::Result<u32> {
 ///
 /// All three kinds of `struct bpf_*_info` begin with type and id.
 pub fn pinned(path: &Path) -> io::Result<[u32; 3]> {
+    info(&pinned_object(path)?)
+}
+
+/// Opens what is pinned at a path.
+pub(super) fn pinned_object(path: &Path) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
     let mut attributes = Pinned {
         path: path.as_ptr() as u64,
         ..Pinned::default()
     };
-    let object = bpf(OBJ_GET, &mut attributes).and_then(owned)?;
-    let mut head = [0u32; 3];
+    bpf(OBJ_GET, &mut attributes).and_then(owned)
+}
+
+/// The first words of an object's `struct bpf_*_info`.
+pub(super) fn info<const N: usize>(object: &OwnedFd) -> io::Result<[u32; N]> {
+    let mut head = [0u32; N];
     let mut attributes = Info {
         object: u32::try_from(object.as_raw_fd()).map_err(io::Error::other)?,
         length: u32::try_from(size_of_val(&head)).map_err(io::Error::other)?,
@@ -252,14 +261,14 @@ struct Query {
 }
 
 /// Marks the structs above: plain integers in the kernel's layout, every byte initialised.
-trait Attributes {}
+pub(super) trait Attributes {}
 impl Attributes for Load {}
 impl Attributes for Link {}
 impl Attributes for Query {}
 impl Attributes for Pinned {}
 impl Attributes for Info {}
 
-fn bpf<T: Attributes>(command: c_long, attributes: &mut T) -> io::Result<RawFd> {
+pub(super) fn bpf<T: Attributes>(command: c_long, attributes: &mut T) -> io::Result<RawFd> {
     let size = size_of::<T>();
     // SAFETY: `attributes` is a prefix of the kernel's union for this command (zeroes stand for the
     // rest), and what its pointers name outlives the call.

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use enforcer_ebpf::{Guard, Reason, Verdict};
+use enforcer_ebpf::{Guard, Reason};
 use serde::de::DeserializeOwned;
 
 use super::command::{Daemon, Finished, eventually, finish};
+pub use super::counters::{Counters, Port};
 use super::netns::Netns;
-use super::report::{Checked, Counter, Explanation, Status};
+use super::report::{Checked, Explanation, Status};
 use super::topology::Lab;
 
 /// How long a counter or a state may take to show, on a loaded machine.
@@ -106,8 +107,13 @@ pub struct Enforcer<'lab> {
 impl<'lab> Enforcer<'lab> {
     /// With the registry of the trials.
     pub fn new(binary: &Path, lab: &'lab Lab) -> Result<Self> {
+        Self::at(binary, lab, lab.scratch().join("enforcer.toml"))
+    }
+
+    /// With the registry of the trials in a file of the caller's choice.
+    pub fn at(binary: &Path, lab: &'lab Lab, config: PathBuf) -> Result<Self> {
         let enforcer = Self {
-            config: Some(lab.scratch().join("enforcer.toml")),
+            config: Some(config),
             ..Self::with_default_registry(binary, lab)
         };
         enforcer.registry(REGISTRY)?;
@@ -248,6 +254,15 @@ impl<'lab> Enforcer<'lab> {
 
     /// Starts `run` and waits for its READY.
     pub fn run(&self, arguments: &[&str]) -> Result<Daemon> {
+        self.run_guided(arguments, |_| {})
+    }
+
+    /// The same, after `guide` had a hand in the command.
+    pub fn run_guided(
+        &self,
+        arguments: &[&str],
+        guide: impl FnOnce(&mut Command),
+    ) -> Result<Daemon> {
         let path = self.lab.scratch().join("notify");
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).context("failed to make the notify socket")?;
@@ -259,6 +274,7 @@ impl<'lab> Enforcer<'lab> {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        guide(&mut command);
         let mut daemon = Daemon::spawn(command)?;
         let mut message = [0; 4096];
         loop {
@@ -328,70 +344,4 @@ fn says_ready(message: &[u8]) -> bool {
 fn json<T: DeserializeOwned>(finished: &Finished) -> Result<T> {
     serde_json::from_str(&finished.stdout)
         .with_context(|| format!("not the JSON that the design promises: {finished}"))
-}
-
-/// A registered port, as counters name it.
-#[derive(Clone, Copy, Debug)]
-pub struct Port<'a>(pub &'a str, pub u16);
-
-impl std::fmt::Display for Port<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.0, self.1)
-    }
-}
-
-/// The rows of `counters --json`.
-#[derive(Clone, Debug)]
-pub struct Counters(pub Vec<Counter>);
-
-impl Counters {
-    /// Packets that a guard counted for a reason and port.
-    ///
-    /// Drops that showed no registered port are counted without one; they count here too.
-    pub fn count(&self, guard: Guard, reason: Reason, port: Port<'_>) -> u64 {
-        let portless = matches!(
-            reason,
-            Reason::LoopbackAddress | Reason::HeaderChain | Reason::Malformed
-        );
-        self.0
-            .iter()
-            .filter(|row| row.guard == guard.name() && row.reason == reason.name())
-            .filter(|row| match row.port {
-                Some(number) => number == port.1 && row.protocol.as_deref() == Some(port.0),
-                None => portless,
-            })
-            .map(|row| row.packets)
-            .sum()
-    }
-
-    /// Packets of any reason with this verdict, of any port.
-    pub fn total(&self, guard: Guard, verdict: Verdict) -> u64 {
-        self.0
-            .iter()
-            .filter(|row| row.guard == guard.name() && row.verdict == verdict.name())
-            .map(|row| row.packets)
-            .sum()
-    }
-}
-
-impl std::fmt::Display for Counters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("  (none)");
-        }
-        for row in &self.0 {
-            let port = row.port.map_or("-".to_owned(), |port| port.to_string());
-            writeln!(
-                f,
-                "  {:<14} {:<5} {port:>5} {:<7} {:<5} {:<20} {:>6}",
-                row.service.as_deref().unwrap_or("-"),
-                row.protocol.as_deref().unwrap_or("-"),
-                row.guard,
-                row.verdict,
-                row.reason,
-                row.packets
-            )?;
-        }
-        Ok(())
-    }
 }

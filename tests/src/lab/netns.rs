@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -41,6 +42,14 @@ impl Netns {
     /// What the lab calls it; the kernel knows no name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Another hold on the same namespace, for a thread that outlives this one.
+    pub fn share(&self) -> Result<Self> {
+        Ok(Self {
+            name: self.name,
+            fd: self.fd.try_clone().context("failed to share a namespace")?,
+        })
     }
 
     /// The inode that tells namespaces apart.
@@ -94,6 +103,14 @@ impl Netns {
         self.run(|| if_nametoindex(interface))?
             .with_context(|| format!("no interface `{interface}` in `{}`", self.name))
     }
+
+    /// Brings one of its interfaces up, and says when: the moment before.
+    ///
+    /// By the call itself, not by a program whose start would count.
+    pub fn bring_up(&self, interface: &str) -> Result<Instant> {
+        self.run(|| bring_up(interface))?
+            .with_context(|| format!("failed to bring `{interface}` up in `{}`", self.name))
+    }
 }
 
 impl AsFd for Netns {
@@ -112,6 +129,31 @@ fn unshared() -> io::Result<OwnedFd> {
     // threads rely on is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
     Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+fn bring_up(interface: &str) -> io::Result<Instant> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: ifreq is plain integers, for which zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays the NUL that ends the name.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(interface.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP).map_err(io::Error::other)?;
+    let before = Instant::now();
+    let request = &raw const request;
+    // SAFETY: SIOCSIFFLAGS reads the request, which outlives the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, request) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(before)
 }
 
 fn if_nametoindex(interface: &str) -> io::Result<u32> {

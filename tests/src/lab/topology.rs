@@ -156,18 +156,36 @@ impl Lab {
         self.host.sysctl("net/ipv4/icmp_ratelimit", "0")
     }
 
+    /// Makes wg0 again, at both ends, as `wg-quick down` and `up` would: with another ifindex.
+    pub fn remake_wg0(&self) -> Result<()> {
+        self.host.ip("link del wg0")?;
+        self.trusted_link()
+    }
+
+    fn trusted_link(&self) -> Result<()> {
+        let (peer, wg_mac) = (self.peer.path(), mac(HOST_WG_MAC));
+        self.host.ip(&format!(
+            "link add wg0 address {wg_mac} type veth peer name wg0 netns {peer}
+             addr add {HOST_WG}/24 dev wg0
+             addr add {HOST_WG6}/64 dev wg0 nodad
+             link set wg0 up"
+        ))?;
+        self.peer.ip(&format!(
+            "link set lo up
+             addr add {PEER}/24 dev wg0
+             addr add {STRANGER}/24 dev wg0
+             addr add {PEER6}/64 dev wg0 nodad
+             addr add {STRANGER6}/64 dev wg0 nodad
+             link set wg0 up"
+        ))
+    }
+
     fn wire_up(&self) -> Result<()> {
-        let (lan, peer, ct, ct2) = (
-            self.lan.path(),
-            self.peer.path(),
-            self.ct.path(),
-            self.ct2.path(),
-        );
-        let (host_mac, wg_mac, lan_mac) = (mac(HOST_MAC), mac(HOST_WG_MAC), mac(LAN_MAC));
+        let (lan, ct, ct2) = (self.lan.path(), self.ct.path(), self.ct2.path());
+        let (host_mac, lan_mac) = (mac(HOST_MAC), mac(LAN_MAC));
         self.host.ip(&format!(
             "link set lo up
              link add eth0 address {host_mac} type veth peer name eth0 address {lan_mac} netns {lan}
-             link add wg0 address {wg_mac} type veth peer name wg0 netns {peer}
              link add podman0 type bridge
              link add veth-ct type veth peer name eth0 netns {ct}
              link add veth-ct2 type veth peer name eth0 netns {ct2}
@@ -175,11 +193,8 @@ impl Lab {
              link set veth-ct2 master podman0
              addr add {HOST_LAN}/24 broadcast + dev eth0
              addr add {HOST_LAN6}/64 dev eth0 nodad
-             addr add {HOST_WG}/24 dev wg0
-             addr add {HOST_WG6}/64 dev wg0 nodad
              addr add {HOST_BRIDGE}/24 dev podman0
              link set eth0 up
-             link set wg0 up
              link set veth-ct up
              link set veth-ct2 up
              link set podman0 up
@@ -192,14 +207,7 @@ impl Lab {
              addr add {LAN6}/64 dev eth0 nodad
              link set eth0 up"
         ))?;
-        self.peer.ip(&format!(
-            "link set lo up
-             addr add {PEER}/24 dev wg0
-             addr add {STRANGER}/24 dev wg0
-             addr add {PEER6}/64 dev wg0 nodad
-             addr add {STRANGER6}/64 dev wg0 nodad
-             link set wg0 up"
-        ))?;
+        self.trusted_link()?;
         for (container, address) in [(&self.ct, CT), (&self.ct2, CT2)] {
             container.ip(&format!(
                 "link set lo up

@@ -79,6 +79,20 @@ impl Wire {
         }
     }
 
+    /// Sends one frame if the interface takes it now: false while it is down, or has no carrier,
+    /// or its queue is full.
+    pub fn try_send(&self, frame: &[u8]) -> Result<bool> {
+        use rustix::io::Errno;
+        let frame = if self.bare { &frame[ETHERNET..] } else { frame };
+        match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOBUFS | Errno::AGAIN | Errno::NETDOWN | Errno::NXIO | Errno::NODEV) => {
+                Ok(false)
+            }
+            Err(error) => Err(error).context("failed to send a frame"),
+        }
+    }
+
     /// The first frame until `deadline` that `wanted` makes something of.
     pub fn expect<T>(
         &self,
@@ -105,7 +119,10 @@ impl Wire {
                         return Ok(Some(found));
                     }
                 }
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                // The interface went down: it may come up again.
+                Err(
+                    rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN,
+                ) => {}
                 Err(error) => return Err(error).context("failed to receive a frame"),
             }
         }

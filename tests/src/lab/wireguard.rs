@@ -129,6 +129,11 @@ impl<'lab> WireGuard<'lab> {
     pub fn remake(&self) -> Result<()> {
         self.lab.host.ip("link del wg0")?;
         self.up()?;
+        self.greet()
+    }
+
+    /// Says something to each peer, so that hub and peer shake hands at once.
+    pub fn greet(&self) -> Result<()> {
         for peer in &self.peers {
             for address in &peer.member.addresses {
                 let any = if address.is_ipv4() {
@@ -144,6 +149,11 @@ impl<'lab> WireGuard<'lab> {
             }
         }
         Ok(())
+    }
+
+    /// Where the device of a peer is to be found, for one that the hub has forgotten.
+    pub fn endpoint(&self, peer: usize) -> String {
+        format!("{LAN}:{}", self.peers[peer].port)
     }
 
     /// Runs `wg set wg0 …` on the hub.

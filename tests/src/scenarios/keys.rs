@@ -1,6 +1,7 @@
 //! Peers by WireGuard key: row 21, and what becomes of AllowedIPs that change.
 
 mod kernel;
+mod moves;
 mod userspace;
 
 use std::net::Ipv4Addr;
@@ -16,6 +17,9 @@ use crate::lab::enforcer::REGISTRY;
 use crate::lab::topology::{PEER, STRANGER};
 use crate::lab::{Ask, Guards, Outcome, Patience, Port, Server, Transport};
 
+pub(super) use kernel::Kernel;
+pub(super) use userspace::{Pretender, Userspace};
+
 use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
 
 /// What the laptop may reach.
@@ -25,7 +29,7 @@ const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
 /// Who asks through the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+pub(super) enum Who {
     /// The registry knows its key.
     Laptop,
     /// WireGuard does, the registry does not.
@@ -33,7 +37,7 @@ enum Who {
 }
 
 /// The lab's wg0 as a WireGuard device, and two peers of it.
-trait Hub {
+pub(super) trait Hub {
     /// The laptop's public key, in base64.
     fn laptop(&self) -> &str;
     /// Asks the metrics, from an address of the tunnel.
@@ -42,6 +46,10 @@ trait Hub {
     fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()>;
     /// Forgets the laptop's key.
     fn forget_laptop(&self) -> Result<()>;
+    /// What the stranger alone may use.
+    fn allow_stranger(&self, prefixes: &[&str]) -> Result<()>;
+    /// The laptop's key again, after it was forgotten: wherever its device is.
+    fn come_back(&self, prefixes: &[&str]) -> Result<()>;
     /// Prepares a command of the enforcer, so that it finds this WireGuard.
     fn guide(&self, _: &mut Command) {}
 }
@@ -53,11 +61,12 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     ];
     trials.extend(kernel::trials(binary));
     trials.extend(userspace::trials(binary));
+    trials.extend(moves::trials(binary));
     trials
 }
 
 /// The lab's registry with the laptop in the place of the collector.
-fn registry(key: &str) -> String {
+pub(super) fn registry(key: &str) -> String {
     let by_key = format!("[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{key}\"\n");
     let (services, _) = REGISTRY
         .split_once("[peers.collector]")

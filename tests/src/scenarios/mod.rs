@@ -14,6 +14,7 @@ mod kills;
 mod legitimate;
 mod lifecycle;
 mod links;
+mod live;
 mod neighbours;
 pub mod runner;
 pub mod selection;
@@ -28,6 +29,7 @@ use libtest_mimic::Trial;
 pub use legitimate::all as legitimate;
 
 use crate::lab::Feature;
+use crate::lab::session::Machine;
 
 /// Every scenario against the enforcer at `binary`.
 pub fn trials(binary: &Path) -> Vec<Trial> {
@@ -35,11 +37,11 @@ pub fn trials(binary: &Path) -> Vec<Trial> {
         .iter()
         .flat_map(|attack| runner::attack_trials(attack, binary))
         .collect();
-    trials.extend(beside_attacks(binary));
+    trials.extend(beside_attacks(binary, Machine::Host));
     trials
 }
 
-fn beside_attacks(binary: &Path) -> Vec<Trial> {
+fn beside_attacks(binary: &Path, machine: Machine) -> Vec<Trial> {
     let traffic = legitimate::all();
     let mut trials: Vec<Trial> = traffic
         .iter()
@@ -57,6 +59,7 @@ fn beside_attacks(binary: &Path) -> Vec<Trial> {
     trials.extend(kills::trials(binary));
     trials.extend(confirm::trials(binary));
     trials.extend(force::trials(binary));
+    trials.extend(live::trials(binary, machine));
     trials
 }
 
@@ -76,7 +79,7 @@ pub fn guest_trials(binary: &Path) -> Vec<Trial> {
             trials.push(runner::attack_trial(&attack, binary));
         }
     }
-    let others = beside_attacks(binary);
+    let others = beside_attacks(binary, Machine::Guest);
     trials.extend(
         others
             .into_iter()

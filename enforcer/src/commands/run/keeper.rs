@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result};
 
 use super::super::{failure::note, output, policy};
 use crate::{
-    control::{self, Consent, Followed, Keys, Place, Terms},
+    control::{self, Consent, Followed, Keys, Place, Replaced, Terms},
+    kernel::sys,
     registry::{DEFAULT_PATH, Loaded, Provenance, Source, load, render},
     watch::{Files, Links, Pins, Settings},
 };
@@ -77,8 +78,10 @@ pub(super) struct Keeper<'a> {
     trial: Option<Instant>,
     /// The registry's files changed while something was on trial.
     late: bool,
-    /// When to try again, and how long that was waited for.
-    retry: Option<(Instant, Duration)>,
+    /// What failed: when to try it again, and how long that was waited for.
+    retry: Option<(Instant, Duration, Woken)>,
+    /// The host is to be looked at once more.
+    again: bool,
 }
 
 impl<'a> Keeper<'a> {
@@ -105,6 +108,7 @@ impl<'a> Keeper<'a> {
             trial: None,
             late: false,
             retry: None,
+            again: false,
         })
     }
 
@@ -139,15 +143,19 @@ impl<'a> Keeper<'a> {
 
     /// Sleeps until there is something to look at. Cancelling it loses nothing.
     pub(super) async fn woken(&mut self) -> Result<Woken> {
+        if std::mem::take(&mut self.again) {
+            return Ok(Woken::Host);
+        }
         let asks = (!self.keys.is_empty()).then_some(self.ask);
-        let retries = self.retry.map(|(at, _)| at);
+        let retries = self.retry.map(|(at, _, _)| at);
+        let failed = self.retry.map_or(Woken::Host, |(_, _, failed)| failed);
         tokio::select! {
             changed = self.links.changed() => changed.map(|()| Woken::Host),
             changed = self.settings.changed() => changed.map(|()| Woken::Host),
             changed = self.files.changed() => changed.map(|()| Woken::Files),
             changed = self.pins.changed() => changed.map(|()| Woken::Pins),
             () = until(asks) => Ok(Woken::Ask),
-            () = until(retries) => Ok(Woken::Host),
+            () = until(retries) => Ok(failed),
             () = until(self.trial) => Ok(Woken::Trial),
         }
     }
@@ -167,19 +175,33 @@ impl<'a> Keeper<'a> {
                 }
             }
         };
+        // A batch of news may have taken a hundred lists of interfaces; the sleep may be long.
+        if woken != Woken::Pins {
+            sys::give_memory_back();
+        }
         match looked {
             Ok(kept) => {
-                self.retry = None;
+                // What failed is still to be done, unless it was this, or this did it as well.
+                self.retry = self
+                    .retry
+                    .filter(|(_, _, failed)| *failed == Woken::Files && woken != Woken::Files);
                 kept
             }
             Err(error) => {
-                let wait = self.retry.map_or(RETRY, |(_, wait)| (wait * 2).min(MOST));
+                let wait = self
+                    .retry
+                    .map_or(RETRY, |(_, wait, _)| (wait * 2).min(MOST));
                 if self.retry.is_none() {
                     note(&format!(
                         "the policy in force stays as it is, and another try follows: {error:#}"
                     ));
                 }
-                self.retry = Some((Instant::now() + wait, wait));
+                // An edit that comes into force looks at the host as well.
+                let failed = match self.retry {
+                    Some((_, _, Woken::Files)) => Woken::Files,
+                    _ => woken,
+                };
+                self.retry = Some((Instant::now() + wait, wait, failed));
                 Kept::On
             }
         }
@@ -262,9 +284,16 @@ impl<'a> Keeper<'a> {
             return Ok(Kept::On);
         }
         policy::warn(&loaded, &control::survey().await?)?;
-        let Some(reloaded) = control::reload(self.place, &loaded, self.terms).await? else {
-            return Ok(Kept::Gone);
-        };
+        let reloaded =
+            match control::replace(self.place, &loaded, self.terms, self.generation).await? {
+                Replaced::By(reloaded) => reloaded,
+                // Somebody's `reload` was faster: its reading of the files may be newer than this one.
+                Replaced::Foreign => {
+                    self.files.touch();
+                    return self.commanded().await;
+                }
+                Replaced::Gone => return Ok(Kept::Gone),
+            };
         self.switched(reloaded.generation, &policy::summary(&loaded));
         self.say(reloaded.notes);
         self.loaded = Some(loaded);
@@ -279,7 +308,7 @@ impl<'a> Keeper<'a> {
 
     /// Has the host looked at again soon.
     fn follow_again(&mut self) {
-        self.retry = Some((Instant::now(), RETRY));
+        self.again = true;
     }
 
     /// Finds out what another command did.
@@ -316,15 +345,19 @@ impl<'a> Keeper<'a> {
         if self.provenance() == Some(&provenance) {
             return Ok(());
         }
+        // Before it is read; and what is known of the same files is not forgotten: they may have been
+        // edited since.
+        if let Some(path) = provenance.path.as_deref()
+            && path != self.files.main()
+        {
+            self.files = Files::watch(path).context("failed to watch the registry in force")?;
+        }
         let found = match &provenance.path {
             Some(path) => load(&source(path, false)),
             None => load(&Source::Embedded),
         };
         self.loaded = found.ok().filter(|found| found.provenance == provenance);
-        if let Some(path) = &provenance.path {
-            self.files = Files::watch(path).context("failed to watch the registry in force")?;
-        }
-        if self.loaded.is_none() {
+        if self.loaded.is_none() && !self.files.is_pending() {
             let name = match &provenance.path {
                 Some(path) => path.display().to_string(),
                 None => "a built-in registry of another version".to_owned(),

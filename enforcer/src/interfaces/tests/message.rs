@@ -78,6 +78,12 @@ fn a_parent_in_another_namespace_is_none() {
 }
 
 #[test]
+fn a_nic_names_the_device_behind_it() {
+    assert!(read(&[attribute(56, b"0000:00:03.0\0")]).has_device);
+    assert!(!read(&[]).has_device);
+}
+
+#[test]
 fn a_mac_has_six_bytes() {
     let mac = [2, 0, 0, 0, 0, 1];
     assert_eq!(read(&[attribute(1, &mac)]).mac, Some(mac));

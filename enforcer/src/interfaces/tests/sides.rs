@@ -23,6 +23,25 @@ fn all_but_lo_and_what_a_guarded_master_stands_for_are_outside() {
 }
 
 #[test]
+fn a_nic_has_a_guard_before_it_is_up_and_a_containers_veth_has_none() {
+    check(
+        "
+        eth0=down,device            |                   | tcx | eth0/eth tcx early
+        eth0=device                 |                   | tcx | eth0/eth native,tcx,generic
+        # Without tcx, and where nothing says that it stays.
+        eth0=down,device            |                   |     |
+        eth0=down                   |                   | tcx |
+        veth0:veth=down             |                   | tcx |
+        veth0:veth=down             | veth*.side=outside | tcx | veth0/eth tcx early
+        eth0=down,device            | eth0.side=inside  | tcx |
+        nsim0:netdevsim=down,device |                   | tcx |
+        # Its packets are judged on the bridge.
+        br0:bridge eth0>br0=down,device |               | tcx | br0/eth tcx,generic
+        ",
+    );
+}
+
+#[test]
 fn a_bridge_of_veths_and_taps_is_inside() {
     check(
         "
@@ -76,7 +95,8 @@ fn what_is_down_has_no_guard_and_misses_none() {
     check(
         "
         eth0=down             |                   | tcx |
-        eth0=down             | eth0.side=outside | tcx |
+        eth0=down             | eth0.side=outside | tcx | eth0/eth tcx early
+        eth0=down             | eth0.side=outside |     |
         vrf0:vrf=down         |                   | tcx |
         ib0#32=down           |                   | tcx |
         eth0.5:vlan@eth0=down eth0 | | tcx | eth0/eth tcx,generic vlans=eth0.5

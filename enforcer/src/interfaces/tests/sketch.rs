@@ -74,7 +74,7 @@ fn registry(rules: &str) -> Registry {
 }
 
 /// `name[:kind][#type][@parent][>master][=flag,…]`, with ifindexes from 1 on by position. Flags:
-/// `down`, `p2p`, `macs`, `tagged`, `xdp7` for a program of that id, `xdp` for several.
+/// `down`, `p2p`, `macs`, `tagged`, `device`, `xdp7` for a program of that id, `xdp` for several.
 fn interfaces(line: &str) -> Vec<Interface> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let name = |word: &str| {
@@ -117,6 +117,7 @@ fn interfaces(line: &str) -> Vec<Interface> {
                     "p2p" => interface.point_to_point = true,
                     "macs" => interface.other_macs = true,
                     "tagged" => interface.keeps_tag = true,
+                    "device" => interface.has_device = true,
                     _ => {
                         interface.xdp = Some(XdpAttached {
                             prog_id: flag.strip_prefix("xdp").unwrap().parse().ok(),
@@ -142,7 +143,9 @@ fn render(plan: &Plan, line: &str) -> String {
         let found = all.iter().find(|interface| interface.index == index);
         found.unwrap().name.as_str()
     };
-    let guards = plan.guards.iter().map(|guard| {
+    let all_guards = plan.guards.iter().map(|guard| (guard, ""));
+    let all_guards = all_guards.chain(plan.early.iter().map(|guard| (guard, " early")));
+    let guards = all_guards.map(|(guard, early)| {
         assert_eq!(guard.name, name(guard.ifindex));
         let link = match guard.link {
             Link::Ethernet => "eth",
@@ -163,7 +166,7 @@ fn render(plan: &Plan, line: &str) -> String {
         if let Some(master) = guard.master {
             write!(text, " master={}", name(master)).unwrap();
         }
-        text
+        text + early
     });
     let uncovered = plan.uncovered.iter().map(|it| {
         assert_eq!(it.name, name(it.index));

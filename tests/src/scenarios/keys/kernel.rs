@@ -34,10 +34,10 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
 }
 
 /// The laptop first, then the stranger; both may try either address.
-struct Kernel<'lab>(WireGuard<'lab>);
+pub(in crate::scenarios) struct Kernel<'lab>(WireGuard<'lab>);
 
 impl<'lab> Kernel<'lab> {
-    fn hub(lab: &'lab Lab) -> Result<Self> {
+    pub(in crate::scenarios) fn hub(lab: &'lab Lab) -> Result<Self> {
         let member = |name, home: Ipv4Addr, other: Ipv4Addr| Member {
             name,
             addresses: vec![home.into(), other.into()],
@@ -48,6 +48,12 @@ impl<'lab> Kernel<'lab> {
             member("stranger", STRANGER, PEER),
         ];
         WireGuard::hub(lab, members).map(Self)
+    }
+
+    fn give(&self, who: Who, prefixes: &[&str]) -> Result<()> {
+        self.0
+            .set(&["peer", self.key(who), "allowed-ips", &prefixes.join(",")])
+            .with_context(|| format!("failed to give {who:?} its AllowedIPs"))
     }
 
     fn key(&self, who: Who) -> &str {
@@ -68,12 +74,24 @@ impl Hub for Kernel<'_> {
 
     fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()> {
         // WireGuard moves a prefix to the peer that was given it last; here no two want the same.
-        for (who, prefixes) in [(Who::Laptop, laptop), (Who::Stranger, stranger)] {
-            self.0
-                .set(&["peer", self.key(who), "allowed-ips", &prefixes.join(",")])
-                .with_context(|| format!("failed to give {who:?} its AllowedIPs"))?;
-        }
-        Ok(())
+        self.give(Who::Laptop, laptop)?;
+        self.give(Who::Stranger, stranger)
+    }
+
+    fn allow_stranger(&self, prefixes: &[&str]) -> Result<()> {
+        self.give(Who::Stranger, prefixes)
+    }
+
+    fn come_back(&self, prefixes: &[&str]) -> Result<()> {
+        self.0.set(&[
+            "peer",
+            self.key(Who::Laptop),
+            "endpoint",
+            &self.0.endpoint(Who::Laptop as usize),
+        ])?;
+        self.give(Who::Laptop, prefixes)?;
+        // Its device believes in the session that was forgotten.
+        self.0.greet()
     }
 
     fn forget_laptop(&self) -> Result<()> {

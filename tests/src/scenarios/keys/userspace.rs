@@ -17,6 +17,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -148,14 +149,14 @@ impl Run {
 }
 
 /// Three wireguard-go daemons.
-struct Userspace<'lab> {
+pub(in crate::scenarios) struct Userspace<'lab> {
     lab: &'lab Lab,
     run: Run,
     _daemons: [Daemon; 3],
 }
 
 impl<'lab> Userspace<'lab> {
-    fn hub(lab: &'lab Lab) -> Result<Self> {
+    pub(in crate::scenarios) fn hub(lab: &'lab Lab) -> Result<Self> {
         let run = Run::new(lab)?;
         lab.host.ip("link del wg0")?;
         let settings = format!("private_key={}\nlisten_port=51820\n", HUB.private)
@@ -165,10 +166,7 @@ impl<'lab> Userspace<'lab> {
         lab.host
             .ip(&format!("addr add {HOST_WG}/24 dev wg0\nlink set wg0 up"))?;
         let client = |name: &str, keys: &Keys, address: Ipv4Addr| -> Result<Daemon> {
-            let settings = format!(
-                "private_key={}\npublic_key={}\nendpoint={HOST_LAN}:51820\nallowed_ip={HOST_WG}/32\n",
-                keys.private, HUB.public
-            );
+            let settings = format!("private_key={}\n", keys.private) + &to_the_hub();
             let daemon = run.device(&lab.lan, name, &settings)?;
             lab.lan.ip(&format!(
                 "addr add {address}/32 dev {name}
@@ -184,6 +182,14 @@ impl<'lab> Userspace<'lab> {
             _daemons: [hub, laptop, stranger],
         })
     }
+}
+
+/// The hub, as its peers know it.
+fn to_the_hub() -> String {
+    format!(
+        "public_key={}\nendpoint={HOST_LAN}:51820\nallowed_ip={HOST_WG}/32\n",
+        HUB.public
+    )
 }
 
 /// A peer with these AllowedIPs instead of any others.
@@ -223,19 +229,42 @@ impl Hub for Userspace<'_> {
         self.run.set("wg0", &settings)
     }
 
+    fn allow_stranger(&self, prefixes: &[&str]) -> Result<()> {
+        self.run.set("wg0", &peer(&OTHER, prefixes))
+    }
+
+    fn come_back(&self, prefixes: &[&str]) -> Result<()> {
+        self.run.set("wg0", &peer(&LAPTOP, prefixes))?;
+        // Its device believes in the session that was forgotten.
+        let forget = format!("public_key={}\nremove=true\n", HUB.public);
+        self.run.set("wga", &forget)?;
+        self.run.set("wga", &to_the_hub())
+    }
+
     fn guide(&self, command: &mut Command) {
         self.run.guide(command);
     }
 }
 
 /// A socket that says what it is told to, or nothing, whoever asks.
-struct Pretender<'lab> {
+pub(in crate::scenarios) struct Pretender<'lab> {
     lab: &'lab Lab,
     run: Run,
+    answer: Arc<Mutex<Option<String>>>,
 }
 
 impl<'lab> Pretender<'lab> {
+    /// A device with a laptop and a stranger, whose daemon no number of events can confuse.
+    pub(in crate::scenarios) fn hub(lab: &'lab Lab) -> Result<Self> {
+        let hub = Self::new(lab, Some(String::new()))?;
+        hub.make_tun()?;
+        hub.allow(&[], &[])?;
+        Ok(hub)
+    }
+
     fn new(lab: &'lab Lab, answer: Option<String>) -> Result<Self> {
+        let answer = Arc::new(Mutex::new(answer));
+        let said = Arc::clone(&answer);
         let run = Run::new(lab)?;
         let listener = UnixListener::bind(run.socket("wg0"))?;
         // It ends with this process: it holds nothing but the socket.
@@ -243,7 +272,8 @@ impl<'lab> Pretender<'lab> {
             let mut held = Vec::new();
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
-                match &answer {
+                let answer = said.lock().unwrap_or_else(PoisonError::into_inner);
+                match answer.clone() {
                     Some(answer) => {
                         let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
                         let _ = stream.read(&mut [0; 64]);
@@ -253,7 +283,11 @@ impl<'lab> Pretender<'lab> {
                 }
             }
         });
-        Ok(Self { lab, run })
+        Ok(Self { lab, run, answer })
+    }
+
+    fn say(&self, answer: String) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
     /// A tun device in the place of the veth end.
@@ -276,11 +310,22 @@ impl Hub for Pretender<'_> {
         Ask::new(Transport::Tcp, &format!("{HOST_WG}:9100")).ask(&self.lab.peer, patience)
     }
 
-    fn allow(&self, _: &[&str], _: &[&str]) -> Result<()> {
+    fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()> {
+        let peers = peer(&LAPTOP, laptop) + &peer(&OTHER, stranger);
+        let answer = peers.replace("replace_allowed_ips=true\n", "") + "errno=0\n\n";
+        self.say(answer);
         Ok(())
     }
 
     fn forget_laptop(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn allow_stranger(&self, _: &[&str]) -> Result<()> {
+        Ok(())
+    }
+
+    fn come_back(&self, _: &[&str]) -> Result<()> {
         Ok(())
     }
 

@@ -1,0 +1,113 @@
+//! The policy follows the host, for as long as `run` lives.
+//!
+//! What the issue sets a time for is polled until then. Figures are printed: what was measured on
+//! this machine, at this moment, beside whatever else it did.
+
+mod day;
+mod edits;
+mod hotplug;
+mod interfaces;
+mod masters;
+mod mixed;
+mod plug;
+mod process;
+mod reloads;
+mod reserved;
+mod sleep;
+mod traffic;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::command::eventually;
+use crate::lab::session::Machine;
+
+use super::runner::Rig;
+
+pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
+    let mut trials = interfaces::trials(binary, machine);
+    trials.extend(masters::trials(binary));
+    trials.extend(hotplug::trials(binary));
+    trials.extend(edits::trials(binary));
+    trials.extend(reserved::trials(binary));
+    trials.extend(reloads::trials(binary));
+    trials.extend(mixed::trials(binary));
+    trials.extend(sleep::trials(binary));
+    trials.extend(day::trials(binary));
+    trials
+}
+
+/// How many times something is done: the issue's number on a host, less in a guest, whose
+/// processor may be emulated.
+fn times(machine: Machine, on_a_host: usize, in_a_guest: usize) -> usize {
+    match machine {
+        Machine::Host => on_a_host,
+        Machine::Guest => in_a_guest,
+    }
+}
+
+/// Prints a figure of a trial.
+fn figure(trial: &str, text: &str) {
+    println!("live::{trial}: {text}");
+}
+
+/// Median and worst of some durations, in words.
+fn spread(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let at = |index: usize| took.get(index).copied().unwrap_or_default();
+    format!(
+        "median {:.1?}, worst {:.1?}",
+        at(took.len() / 2),
+        at(took.len().saturating_sub(1))
+    )
+}
+
+/// Waits for something within a time, and says how long it took.
+fn within(
+    limit: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> Result<bool>,
+) -> Result<Duration> {
+    let start = Instant::now();
+    let mut error = None;
+    eventually(limit, || match holds() {
+        Ok(true) => Some(()),
+        Ok(false) => None,
+        Err(why) => {
+            error = Some(why);
+            None
+        }
+    })
+    .with_context(|| match &error {
+        Some(why) => format!("{what}: not within {limit:?} ({why:#})"),
+        None => format!("{what}: not within {limit:?}"),
+    })?;
+    Ok(start.elapsed())
+}
+
+/// The service that a packet to a TCP port of the host belongs to under the policy in force.
+fn service_of(rig: &Rig<'_>, port: u16) -> Result<Option<String>> {
+    let port = port.to_string();
+    let packet = [
+        "--interface",
+        "eth0",
+        "--source",
+        "192.168.77.2",
+        "--port",
+        &port,
+    ];
+    Ok(rig.enforcer.explain(&packet)?.service)
+}
+
+/// Insists that the policy in force is of one generation.
+fn expect_generation(rig: &Rig<'_>, generation: u64) -> Result<()> {
+    let (_, status) = rig.enforcer.status()?;
+    ensure!(
+        status.generation == generation,
+        "expected generation {generation} to be in force still, but saw {status:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! A day in a few minutes: ten thousand interfaces that come and leave, a thousand changes of a
+//! peer's addresses. What `run` and the maps hold at the end is what they held at the beginning.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::command::Daemon;
+use crate::lab::enforcer::SETTLE;
+use crate::lab::entries::entries;
+use crate::scenarios::keys::{Hub, Pretender, registry};
+use crate::scenarios::runner::{Rig, trial};
+
+use super::plug::{is_guarded, wire_pins};
+use super::process::{MOST_RESIDENT, descriptors, most_resident, resident};
+use super::{figure, within};
+
+/// Interfaces that come and leave together.
+const BATCH: usize = 50;
+/// How much more may be resident at the end, in KiB: what an allocator keeps for itself.
+const TOLERATED: u64 = 512;
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![trial("live::a_day_compressed", binary, |rig| {
+        day(rig, 10_000, 1_000)
+    })]
+}
+
+/// What must not grow.
+#[derive(Debug, PartialEq, Eq)]
+struct Holdings {
+    /// Entries of each map.
+    entries: BTreeMap<&'static str, usize>,
+    pins: usize,
+    wire_guards: usize,
+    descriptors: usize,
+}
+
+impl Holdings {
+    fn of(rig: &Rig<'_>, run: &Daemon) -> Result<Self> {
+        let pins = rig.lab.pin_dir();
+        let maps = ["PREFIXES", "INTERFACES", "BYPASSED", "PEERS"];
+        let count = |map: &'static str| -> Result<_> {
+            let entries = entries(&pins.join(map)).with_context(|| format!("the map {map}"))?;
+            Ok((map, entries))
+        };
+        Ok(Self {
+            entries: maps.into_iter().map(count).collect::<Result<_>>()?,
+            pins: std::fs::read_dir(&pins).context("no pins")?.count(),
+            wire_guards: wire_pins(rig.lab)?.len(),
+            descriptors: descriptors(run)?,
+        })
+    }
+}
+
+fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
+    // wireguard-go itself gives up when it misses one of so many events.
+    let hub = Pretender::hub(rig.lab)?;
+    at_home(&hub)?;
+    rig.enforcer.registry(&registry(hub.laptop()))?;
+    let run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
+    // Once round, so that what is kept for later is there before the day begins.
+    come_and_leave(rig, 0)?;
+    away(&hub, 0)?;
+    settle(rig, &hub, &run)?;
+    let (before, resident_before) = (Holdings::of(rig, &run)?, resident(&run)?);
+    let first = rig.enforcer.status()?.1.generation;
+
+    let start = Instant::now();
+    let batches = events / (2 * BATCH);
+    for batch in 1..=batches {
+        come_and_leave(rig, batch).with_context(|| format!("batch {batch}"))?;
+        for change in changes * (batch - 1) / batches..changes * batch / batches {
+            away(&hub, change)?;
+        }
+    }
+    let took = start.elapsed();
+    settle(rig, &hub, &run)?;
+    let (after, resident_after) = (Holdings::of(rig, &run)?, resident(&run)?);
+    let generations = rig.enforcer.status()?.1.generation - first;
+    figure(
+        "a_day_compressed",
+        &format!(
+            "{} interface events and {changes} changes of keys in {took:.0?}, {generations} \
+             generations; resident {resident_before} -> {resident_after} KiB, at most {} KiB; \
+             {after:?}",
+            batches * 2 * BATCH,
+            most_resident(&run)?
+        ),
+    );
+    ensure!(
+        before == after,
+        "it began with {before:?} and ends with {after:?}"
+    );
+    ensure!(
+        resident_after <= resident_before + TOLERATED,
+        "{resident_before} KiB were resident, and {resident_after} are now"
+    );
+    ensure!(
+        resident_before.max(resident_after) < MOST_RESIDENT,
+        "{resident_before} KiB were resident, and {resident_after} are now"
+    );
+    Ok(())
+}
+
+/// Half of a batch are the near ends of veth pairs, half the far ones: all in this namespace.
+fn come_and_leave(rig: &Rig<'_>, batch: usize) -> Result<()> {
+    let host = &rig.lab.host;
+    let pairs: Vec<String> = (0..BATCH / 2)
+        .map(|pair| format!("link add day{pair}a group 77 type veth peer name day{pair}b group 77"))
+        .collect();
+    host.ip(&format!("{}\nlink set group 77 up", pairs.join("\n")))?;
+    let last = host.ifindex(&format!("day{}b", BATCH / 2 - 1))?;
+    // Most of the batches leave when their guards are on, some in the middle of that.
+    if !batch.is_multiple_of(4) {
+        within(SETTLE, "the last one's guard", || is_guarded(rig.lab, last))?;
+    }
+    host.ip("link del group 77")
+}
+
+fn at_home(hub: &dyn Hub) -> Result<()> {
+    hub.allow(&["10.10.0.5/32", "fd00:10::5/128"], &["10.10.0.99/32"])
+}
+
+/// More addresses, fewer, others.
+fn away(hub: &dyn Hub, change: usize) -> Result<()> {
+    let many: Vec<String> = (0..change % 7)
+        .map(|other| format!("10.10.{}.{other}/32", change % 200))
+        .collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    hub.allow(&many, &["10.10.0.99/32"])
+}
+
+/// As it was at first, and both banks filled since.
+fn settle(rig: &Rig<'_>, hub: &dyn Hub, run: &Daemon) -> Result<()> {
+    at_home(hub)?;
+    within(
+        SETTLE,
+        "the laptop at home, and no pin of what left",
+        || {
+            let (_, status) = rig.enforcer.status()?;
+            let home = status.peers.iter().any(|peer| peer.state == "active");
+            let wire = status.guards.iter().filter(|guard| guard.guard == "wire");
+            Ok(home && wire.count() == wire_pins(rig.lab)?.len())
+        },
+    )
+    .with_context(|| rig.enforcer.run_log())?;
+    // `reload` finds WireGuard's socket where `run` does.
+    for _ in 0..2 {
+        let mut command = rig.enforcer.command(&["reload"])?;
+        hub.guide(&mut command);
+        let finished = crate::lab::command::finish(command, "")?;
+        if finished.code != Some(0) {
+            bail!("{finished}");
+        }
+    }
+    // What the last change has stirred up.
+    std::thread::sleep(Duration::from_secs(3));
+    ensure!(
+        resident(run)? > 0 && run_lives(run),
+        "`run` has ended:\n{}",
+        rig.enforcer.run_log()
+    );
+    Ok(())
+}
+
+fn run_lives(run: &Daemon) -> bool {
+    Path::new(&format!("/proc/{}", run.id())).exists()
+}

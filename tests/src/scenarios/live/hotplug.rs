@@ -1,0 +1,195 @@
+//! What passes through a hot-plugged interface before its wire guard is on.
+//!
+//! To the host's own sockets nothing: the socket guard judges there. What a DNAT rule sends on to a
+//! container meets the wire guard alone.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use enforcer_ebpf::{Guard, Reason};
+use libtest_mimic::Trial;
+
+use crate::lab::command::finish;
+use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::lab::wire::Wire;
+use crate::lab::{Feature, Lab, Patience, Server, Transport};
+use crate::scenarios::lifecycle::PORT;
+use crate::scenarios::runner::{Rig, answered, trial, trial_with};
+use crate::scenarios::shot::{Shot, shoot};
+
+use super::plug::{NEAR, Plug};
+use super::traffic::{Barrage, Eye, PORTS};
+use super::{figure, spread, within};
+
+/// Interfaces in a trial.
+const TRIES: usize = 20;
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial("live::the_window_of_a_hot_plug", binary, window),
+        trial_with(
+            "live::no_window_behind_the_udev_rule",
+            &[Feature::Tcx],
+            binary,
+            no_window,
+        ),
+    ]
+}
+
+/// A container that a DNAT rule publishes on the host's port 9200, unguarded.
+fn container(lab: &Lab) -> Result<Server> {
+    lab.publish_like_netavark(9200, 9200)?;
+    // A SYN-ACK that nobody answers would be repeated, and seen when the guard is on.
+    lab.ct.sysctl("net/ipv4/tcp_synack_retries", "0")?;
+    let container = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:9200", "container")?;
+    // The control: the rule sends a SYN from a fresh interface on to the container.
+    let plug = Plug::new(lab)?;
+    plug.up()?;
+    answered(shoot(&plug.far()?, &eye(lab)?, Patience::Long, &|| {
+        let shot = Shot::between(Plug::ENDS, PORT);
+        (shot, vec![Plug::frame(shot)])
+    })?)
+    .context("through a fresh interface, unguarded")?;
+    Ok(container)
+}
+
+fn eye(lab: &Lab) -> Result<Wire> {
+    Wire::open(&lab.lan, "eth0")
+}
+
+/// SYNs from the far end, from its first moment on.
+fn attack(plug: &Plug<'_>, number: usize) -> Result<Barrage> {
+    let mut ports = PORTS.skip(number * 300).take(300).cycle();
+    Ok(Barrage::start(
+        plug.far()?,
+        1,
+        Duration::from_micros(100),
+        move || {
+            let source = ports.next().unwrap_or(PORTS.start);
+            Plug::frame(Shot {
+                source,
+                ..Shot::between(Plug::ENDS, PORT)
+            })
+        },
+    ))
+}
+
+/// Measures the window, and insists that it closes.
+fn window(rig: &Rig<'_>) -> Result<()> {
+    let lab = rig.lab;
+    let _container = container(lab)?;
+    let _run = rig.enforcer.run(&[])?;
+    let eye = Eye::on(eye(lab)?, &[PORT.1]);
+    let (mut took, mut passed) = (Vec::new(), Vec::new());
+    for number in 1..=TRIES {
+        let before = eye.seen();
+        let plug = Plug::new(lab)?;
+        let attack = attack(&plug, number)?;
+        let start = plug.up()?;
+        within(SETTLE, "a wire guard", || plug.is_guarded())?;
+        took.push(start.elapsed());
+        // What was accepted until then may be on its way to the eye still.
+        std::thread::sleep(Duration::from_millis(100));
+        let until_then = eye.seen();
+        passed.push(until_then - before);
+        attack.go_on_for(200)?;
+        attack.stop()?;
+        drop(plug);
+        std::thread::sleep(Duration::from_millis(100));
+        ensure!(
+            eye.seen() == until_then,
+            "in try {number}, {} packets came to the container after the guard was on",
+            eye.seen() - until_then
+        );
+    }
+    passed.sort_unstable();
+    figure(
+        "the_window_of_a_hot_plug",
+        &format!(
+            "{TRIES} interfaces, guarded after {}; {} SYNs for a DNATed container passed before \
+             that in the median, {} at most",
+            spread(took),
+            passed[passed.len() / 2],
+            passed.last().copied().unwrap_or_default()
+        ),
+    );
+    Ok(())
+}
+
+/// The command of the udev rule, with this lab's pins and an interface's index.
+fn rule(lab: &Lab, index: u32) -> Result<Command> {
+    let rules = include_str!("../../../../xtask/files/90-enforcer.rules");
+    let start = rules.split_once("PROGRAM==\"/bin/sh -c '");
+    let script = start.and_then(|(_, rest)| rest.split_once("'\""));
+    let (script, _) = script.context("no PROGRAM in the rules")?;
+    // As udev(7) does it.
+    let script = script
+        .replace("/sys/fs/bpf/enforcer", &lab.pin_dir().to_string_lossy())
+        .replace("$env{IFINDEX}", &index.to_string())
+        .replace("$$", "$");
+    let mut command = lab.host.command("sh");
+    command.args(["-c", &script]);
+    Ok(command)
+}
+
+/// An interface that nobody brings up before the rule has let it pass: guarded from its first
+/// packet. The operator's word stands for the device that a NIC has behind it.
+fn no_window(rig: &Rig<'_>) -> Result<()> {
+    let lab = rig.lab;
+    let outside = format!("{REGISTRY}\n[interfaces.{NEAR}]\nside = \"outside\"\n");
+    rig.enforcer.registry(&outside)?;
+    let _container = container(lab)?;
+    let waited = |index| -> Result<Duration> {
+        let start = Instant::now();
+        finish(rule(lab, index)?, "")?.ok()?;
+        Ok(start.elapsed())
+    };
+    // Nothing is pinned: nobody is held back.
+    let without = waited(u32::MAX)?;
+    let _run = rig.enforcer.run(&[])?;
+    let in_vain = waited(u32::MAX)?;
+    ensure!(in_vain > without, "the rule does not wait");
+    let eye = Eye::on(eye(lab)?, &[PORT.1]);
+    let mut took = Vec::new();
+    for number in 1..=TRIES {
+        let plug = Plug::new(lab)?;
+        let attack = attack(&plug, number)?;
+        took.push(waited(plug.index)?);
+        ensure!(
+            lab.pin_dir()
+                .join(format!("link_early_{}", plug.index))
+                .exists(),
+            "no guard in try {number}"
+        );
+        plug.up()?;
+        attack.go_on_for(100)?;
+        within(SETTLE, "the guard of an interface that is up", || {
+            plug.is_guarded()
+        })?;
+        let early = || {
+            lab.pin_dir()
+                .join(format!("link_early_{}", plug.index))
+                .exists()
+        };
+        within(SETTLE, "the end of the early one", || Ok(!early()))?;
+        attack.go_on_for(100)?;
+        attack.stop()?;
+        // One that goes down again keeps what it has.
+        lab.host.ip(&format!("link set {NEAR} down"))?;
+        ensure!(plug.is_guarded()?, "the guard went with IFF_UP");
+    }
+    let passed = eye.close()?;
+    figure(
+        "no_window_behind_the_udev_rule",
+        &format!(
+            "{TRIES} interfaces, held back for {}; {passed} SYNs for a DNATed container passed; \
+             held back in vain for {in_vain:.1?}, without pins for {without:.1?}",
+            spread(took)
+        ),
+    );
+    ensure!(passed == 0, "{passed} packets passed before any guard");
+    rig.enforcer
+        .expect_counted(Guard::Wire, Reason::UntrustedInterface, PORT, 1000)
+}

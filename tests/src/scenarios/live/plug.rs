@@ -1,0 +1,108 @@
+//! An interface that can be plugged in and out.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::lab::Lab;
+use crate::lab::frames::{self, Ends, Mac};
+use crate::lab::topology::{GHOST, HOST_LAN};
+use crate::lab::wire::Wire;
+use crate::scenarios::shot::Shot;
+
+/// The MAC address of the near end.
+const NEAR_MAC: Mac = [2, 0, 0, 0, 0x99, 1];
+/// The MAC address of the far end.
+const FAR_MAC: Mac = [2, 0, 0, 0, 0x99, 2];
+
+/// The name of the near end.
+pub(super) const NEAR: &str = "plug0";
+/// The name of the far end.
+pub(super) const FAR: &str = "far0";
+
+/// A veth pair between the host and its neighbour; the far end is up, the near one is not.
+#[derive(Debug)]
+pub(super) struct Plug<'lab> {
+    lab: &'lab Lab,
+    /// The near end's index.
+    pub(super) index: u32,
+}
+
+impl<'lab> Plug<'lab> {
+    pub(super) fn new(lab: &'lab Lab) -> Result<Self> {
+        let (near, far) = (mac(NEAR_MAC), mac(FAR_MAC));
+        lab.host.ip(&format!(
+            "link add {NEAR} address {near} type veth peer name {FAR} address {far} netns {}",
+            lab.lan.path()
+        ))?;
+        let plug = Self {
+            lab,
+            index: lab.host.ifindex(NEAR)?,
+        };
+        lab.lan.ip(&format!("link set {FAR} up"))?;
+        Ok(plug)
+    }
+
+    /// Brings the near end up; the moment before.
+    pub(super) fn up(&self) -> Result<Instant> {
+        self.lab.host.bring_up(NEAR)
+    }
+
+    /// An eye and a mouth at the far end.
+    pub(super) fn far(&self) -> Result<Wire> {
+        Wire::open(&self.lab.lan, FAR)
+    }
+
+    /// Whether the near end has its wire guard: its link is pinned last of all.
+    pub(super) fn is_guarded(&self) -> Result<bool> {
+        is_guarded(self.lab, self.index)
+    }
+
+    /// A frame to the near end with a packet to one of the host's own addresses, as whoever sits
+    /// at the far end may send it; answers leave by eth0, to the ghost.
+    pub(super) fn frame(shot: Shot) -> Vec<u8> {
+        frames::ethernet(
+            NEAR_MAC,
+            FAR_MAC,
+            &[],
+            shot.ends.ethertype(),
+            &shot.packet(),
+        )
+    }
+
+    /// The addresses of such a packet.
+    pub(super) const ENDS: Ends = Ends::V4(GHOST, HOST_LAN);
+}
+
+impl Drop for Plug<'_> {
+    fn drop(&mut self) {
+        // A trial may have moved it, or taken it away.
+        let _ = self.lab.lan.ip(&format!("link del {FAR}"));
+    }
+}
+
+/// The pins of wire guards, each with the index of its interface.
+pub(super) fn wire_pins(lab: &Lab) -> Result<Vec<(u32, PathBuf)>> {
+    let pins = lab.pin_dir();
+    let entries = std::fs::read_dir(&pins).with_context(|| format!("no pins in {pins:?}"))?;
+    let index = |path: &PathBuf| -> Option<u32> {
+        let name = path.file_name()?.to_str()?;
+        let (index, _) = name.strip_prefix("link_wire_")?.split_once('_')?;
+        index.parse().ok()
+    };
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter_map(|path| Some((index(&path)?, path)))
+        .collect())
+}
+
+/// Whether the interface of an index has a wire guard.
+pub(super) fn is_guarded(lab: &Lab, index: u32) -> Result<bool> {
+    Ok(wire_pins(lab)?.iter().any(|(pinned, _)| *pinned == index))
+}
+
+fn mac(address: Mac) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
+}

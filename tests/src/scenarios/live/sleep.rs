@@ -1,0 +1,96 @@
+//! What `run` costs while nothing happens.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use libtest_mimic::Trial;
+
+use crate::lab::command::Daemon;
+use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::scenarios::runner::{Rig, trial};
+
+use super::process::{MOST_RESIDENT, most_resident, resident, sleeps};
+use super::{figure, service_of, within};
+
+/// How long nothing happens.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A key that no device has: RFC 7748, section 6.1, Bob's.
+const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
+
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial("live::sleeps_when_nothing_happens", binary, |rig| {
+            let run = rig.enforcer.run(&[])?;
+            begin();
+            // What comes after the start may take longer here; what comes again and again does not
+            // leave one such time out.
+            for _ in 0..3 {
+                if quiet(&run)? == 0 {
+                    return wakes(rig, &run);
+                }
+            }
+            bail!("woken in each {QUIET:?} of silence")
+        }),
+        trial("live::looks_once_a_second_for_keys", binary, |rig| {
+            let by_key = format!(
+                "{REGISTRY}\n[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{NOBODY}\"\n"
+            );
+            rig.enforcer.registry(&by_key)?;
+            let run = rig.enforcer.run(&[])?;
+            begin();
+            let woken = quiet(&run)?;
+            // Not at all would be no following; the issue allows one look a second.
+            let looks = QUIET.as_secs();
+            ensure!(
+                (looks / 2..=looks * 3).contains(&woken),
+                "woken {woken} times in {QUIET:?} with a peer by key"
+            );
+            wakes(rig, &run)
+        }),
+    ]
+}
+
+/// How often `run` was woken up in a time in which nothing happened; it also must be small.
+fn quiet(run: &Daemon) -> Result<u64> {
+    let mut counts = vec![sleeps(run)?];
+    for _ in 0..QUIET.as_secs() {
+        sleep(Duration::from_secs(1));
+        counts.push(sleeps(run)?);
+    }
+    let by_second: Vec<u64> = counts
+        .windows(2)
+        .map(|pair| pair[1].saturating_sub(pair[0]))
+        .collect();
+    let woken: u64 = by_second.iter().sum();
+    let (now, most) = (resident(run)?, most_resident(run)?);
+    figure(
+        "sleeps_when_nothing_happens",
+        &format!(
+            "woken {woken} times in {QUIET:?} {by_second:?}, {now} KiB resident, {most} KiB at most"
+        ),
+    );
+    ensure!(now < MOST_RESIDENT, "{now} KiB are resident");
+    Ok(woken)
+}
+
+/// What comes after the start: the interfaces' own news, programs that are loaded before they are
+/// needed, and the end of the thread that did it.
+fn begin() {
+    sleep(SETTLE * 3);
+}
+
+/// The control: it is awake where something happens, and that is seen.
+fn wakes(rig: &Rig<'_>, run: &Daemon) -> Result<()> {
+    let before = sleeps(run)?;
+    let registry = std::fs::read_to_string(rig.enforcer.config_path()?)?;
+    rig.enforcer
+        .registry(&format!("{registry}\n[services.mark]\nports = [15000]\n"))?;
+    within(SETTLE, "an edit in force", || {
+        Ok(service_of(rig, 15_000)?.is_some())
+    })?;
+    ensure!(sleeps(run)? > before, "an edit woke nobody");
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Threads that send for as long as a trial takes, and threads that watch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use etherparse::{SlicedPacket, TransportSlice};
+
+use crate::lab::command::eventually;
+use crate::lab::enforcer::SETTLE;
+use crate::lab::wire::Wire;
+
+/// Source ports of what a barrage sends, and of nothing else: late answers to a control have
+/// others.
+pub(super) const PORTS: std::ops::Range<u16> = 40_000..48_000;
+
+/// A thread, and what it has done so far.
+#[derive(Debug)]
+struct Worker {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Worker {
+    /// Runs `work` again and again; it says how much it has done.
+    fn start(mut work: impl FnMut() -> Result<u64> + Send + 'static) -> Self {
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&done));
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) {
+                count.fetch_add(work()?, Ordering::SeqCst);
+            }
+            Ok(())
+        });
+        Self {
+            stop,
+            done,
+            thread: Some(thread),
+        }
+    }
+
+    fn done(&self) -> u64 {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    fn stop(mut self) -> Result<u64> {
+        self.join()?;
+        Ok(self.done())
+    }
+
+    fn join(&mut self) -> Result<()> {
+        self.stop.store(true, Ordering::SeqCst);
+        match self.thread.take() {
+            Some(thread) => thread.join().map_err(|_| anyhow!("a worker panicked"))?,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}
+
+/// Frames that go out until this is stopped.
+#[derive(Debug)]
+pub(super) struct Barrage(Worker);
+
+impl Barrage {
+    /// Sends the frames that `frame` makes, with a pause after each `burst` of them. Where the
+    /// interface takes none yet, it tries again.
+    pub(super) fn start(
+        wire: Wire,
+        burst: u64,
+        pause: Duration,
+        mut frame: impl FnMut() -> Vec<u8> + Send + 'static,
+    ) -> Self {
+        Self(Worker::start(move || {
+            let mut sent = 0;
+            for _ in 0..burst {
+                sent += u64::from(wire.try_send(&frame())?);
+            }
+            // The pace: a flood that overruns the backlog would be lost before any guard.
+            thread::sleep(pause);
+            Ok(sent)
+        }))
+    }
+
+    /// How many frames went out so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.0.done()
+    }
+
+    /// Waits until this many more are out.
+    pub(super) fn go_on_for(&self, more: u64) -> Result<()> {
+        let goal = self.sent() + more;
+        eventually(SETTLE * 2, || (self.sent() >= goal).then_some(()))
+            .context("the barrage dried up")
+    }
+
+    /// Ends it, and says how many frames went out.
+    pub(super) fn stop(self) -> Result<u64> {
+        self.0.stop()
+    }
+}
+
+/// An eye on whatever accepts a connection that a barrage has asked for.
+#[derive(Debug)]
+pub(super) struct Eye(Worker);
+
+impl Eye {
+    /// Watches a wire for SYN-ACKs from these services to the ports of a barrage.
+    pub(super) fn on(wire: Wire, services: &'static [u16]) -> Self {
+        Self(Worker::start(move || {
+            let deadline = Instant::now() + Duration::from_millis(50);
+            let accepted =
+                wire.expect(deadline, |frame| is_accepted(frame, services).then_some(()))?;
+            Ok(u64::from(accepted.is_some()))
+        }))
+    }
+
+    /// How many it has seen so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.0.done()
+    }
+
+    /// Closes it, after a last look, and says how many it has seen.
+    pub(super) fn close(self) -> Result<u64> {
+        thread::sleep(Duration::from_millis(100));
+        self.0.stop()
+    }
+}
+
+fn is_accepted(frame: &[u8], services: &[u16]) -> bool {
+    let packet = SlicedPacket::from_ethernet(frame);
+    match packet.ok().and_then(|packet| packet.transport) {
+        Some(TransportSlice::Tcp(tcp)) => {
+            let ours =
+                services.contains(&tcp.source_port()) && PORTS.contains(&tcp.destination_port());
+            ours && tcp.syn() && tcp.ack()
+        }
+        _ => false,
+    }
+}
+
+/// Requests that are made one after another until this is stopped.
+#[derive(Debug)]
+pub(super) struct Requests(Worker);
+
+impl Requests {
+    /// Makes `ask` a request, with a pause after each; its first error ends it.
+    pub(super) fn start(
+        pause: Duration,
+        mut ask: impl FnMut() -> Result<()> + Send + 'static,
+    ) -> Self {
+        Self(Worker::start(move || {
+            ask()?;
+            thread::sleep(pause);
+            Ok(1)
+        }))
+    }
+
+    /// Ends it, and says how many there were, all answered.
+    pub(super) fn stop(self) -> Result<u64> {
+        self.0.stop()
+    }
+}
