@@ -55,6 +55,8 @@ pub(super) enum Kept {
 /// Watches, and keeps the policy right.
 pub(super) struct Keeper<'a> {
     place: &'a Place,
+    /// The registry's own file; another command may have put another one in force.
+    main: PathBuf,
     /// How edits of the registry are put in force.
     terms: Terms,
     links: Links,
@@ -96,6 +98,7 @@ impl<'a> Keeper<'a> {
             },
             links: Links::open()?,
             files: Files::watch(&main)?,
+            main,
             settings: Settings::watch()?,
             pins: Pins::watch(place.pin_dir())?,
             loaded: None,
@@ -265,6 +268,10 @@ impl<'a> Keeper<'a> {
         if self.on_trial()?.is_some() {
             self.late = true;
             return Ok(Kept::On);
+        }
+        // What was tried as another file is moved into place.
+        if self.files.main() != self.main && !self.files.main().exists() {
+            self.files = Files::watch(&self.main)?;
         }
         let embedded = self.place.is_embedded()?;
         let loaded = match load(&source(self.files.main(), embedded)) {

@@ -254,5 +254,13 @@ fn foreign(rig: &Rig<'_>, folder: &Path) -> Result<()> {
         service_of(rig, FIRST + 2)?.is_none() && service_of(rig, FIRST + 1)?.is_some(),
         "the first file is followed still"
     );
-    Ok(())
+    // What was tried as another file is moved into place: from there on that is the file.
+    fs::rename(&other, folder.join("enforcer.toml")).context("failed to move it into place")?;
+    within(SETTLE, "the first file is followed again", || {
+        rig.enforcer.registry(&marked(FIRST + 3))?;
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        Ok(service_of(rig, FIRST + 3)?.is_some())
+    })
+    .with_context(|| format!("`run` said\n{}", rig.enforcer.run_log()))
+    .map(drop)
 }
