@@ -66,6 +66,10 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
     come_and_leave(rig, 0)?;
     away(&hub, 0)?;
     settle(rig, &hub, &run)?;
+    // Programs that are loaded before they are needed take tens of megabytes for a moment.
+    within(SETTLE * 5, "little memory", || {
+        Ok(resident(&run)? < MOST_RESIDENT)
+    })?;
     let (before, resident_before) = (Holdings::of(rig, &run)?, resident(&run)?);
     let first = rig.enforcer.status()?.1.generation;
 

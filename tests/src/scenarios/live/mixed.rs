@@ -49,7 +49,9 @@ fn policy(open: Option<usize>) -> String {
             PORTS[index]
         )
     };
-    service(0, "first") + &service(1, "second")
+    // One that stays public: to take the last one away wants a `--force`.
+    let third = "[services.third]\nports = [7003]\npublic = true\n";
+    service(0, "first") + &service(1, "second") + third
 }
 
 fn mixed(rig: &Rig<'_>, switches: usize) -> Result<()> {
