@@ -46,7 +46,8 @@ pub use status::{
 };
 pub use survey::{Survey, survey, survey_for};
 pub use trial::{
-    Confirmed, RolledBack, TrialState, confirm, roll_back_if_due, roll_back_when_due, trial,
+    Confirmed, RolledBack, TakenBack, TrialState, confirm, roll_back_if_due, roll_back_when_due,
+    trial,
 };
 
 /// Where `run` has its sockets, for root alone; systemd makes it for the unit.

@@ -4,7 +4,7 @@
 //! systemd; and any command that writes, or asks for the status. The lock of writers makes one of
 //! them do it.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{fmt, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::Command;
@@ -201,13 +201,26 @@ pub(super) fn refuse_while_armed(maps: &Maps) -> Result<()> {
 /// # Errors
 /// That is what it wants.
 pub(super) fn refuse_again(maps: &Maps, registry: &Provenance, author: Author) -> Result<()> {
-    ensure!(
-        author == Author::Command || !maps.was_taken_back(registry),
-        "this registry was on trial and was taken back, as nobody confirmed it: `enforcer reload` \
-         puts it in force"
-    );
+    if author == Author::Run && maps.was_taken_back(registry) {
+        bail!(TakenBack);
+    }
     Ok(())
 }
+
+/// A registry that `run` may not put in force by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenBack;
+
+impl fmt::Display for TakenBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this registry was on trial and was taken back, as nobody confirmed it: `enforcer \
+             reload` puts it in force",
+        )
+    }
+}
+
+impl std::error::Error for TakenBack {}
 
 /// What is on trial by the maps, if anything is.
 pub(super) fn armed(maps: &Maps) -> Option<TrialState> {

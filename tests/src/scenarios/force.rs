@@ -24,12 +24,17 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         trial("force::a_session_of_an_ancestor", binary, ancestor),
         trial("force::a_session_of_a_peer", binary, peer),
         trial("force::the_last_public_port", binary, last_public_port),
+        trial("force::an_edit_that_run_finds", binary, edit),
     ]
 }
 
 /// The registry of the trials, and sshd for whom `allow` names.
 fn with_sshd(allow: &str) -> String {
-    format!("{REGISTRY}\n[services.sshd]\nports = [{SSHD}]\nallow = [{allow}]\n")
+    with_sshd_at(SSHD, allow)
+}
+
+fn with_sshd_at(port: u16, allow: &str) -> String {
+    format!("{REGISTRY}\n[services.sshd]\nports = [{port}]\nallow = [{allow}]\n")
 }
 
 /// A connection from the LAN, and what sshd would tell its programs of it.
@@ -41,14 +46,18 @@ struct Session {
 
 impl Session {
     fn open(rig: &Rig<'_>) -> Result<Self> {
-        let address = format!("0.0.0.0:{SSHD}");
+        Self::open_at(rig, SSHD)
+    }
+
+    fn open_at(rig: &Rig<'_>, at: u16) -> Result<Self> {
+        let address = format!("0.0.0.0:{at}");
         let server = Server::start(&rig.lab.host, Transport::Tcp, &address, "sshd")?;
-        let conversation = Conversation::open(&rig.lab.lan, &format!("{HOST_LAN}:{SSHD}"))?;
+        let conversation = Conversation::open(&rig.lab.lan, &format!("{HOST_LAN}:{at}"))?;
         let port = conversation.local_port()?;
         Ok(Self {
             server,
             conversation,
-            variable: format!("{LAN} {port} {HOST_LAN} {SSHD}"),
+            variable: format!("{LAN} {port} {HOST_LAN} {at}"),
         })
     }
 
@@ -192,4 +201,36 @@ fn last_public_port(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.reload()?;
     rig.enforcer.down()?;
     rig.enforcer.up(Guards::Both).context("the first policy")
+}
+
+/// `run` knows SSH by its port. What it refused it does not do later either: when nobody is
+/// connected any more, nobody could come back.
+fn edit(rig: &Rig<'_>) -> Result<()> {
+    const SSH: u16 = 22;
+    let mut session = Session::open_at(rig, SSH)?;
+    let _run = rig.enforcer.run(&[])?;
+    let before = rig.enforcer.status()?.1.generation;
+    rig.enforcer.registry(&with_sshd_at(SSH, ""))?;
+    let said = eventually(SETTLE, || {
+        let log = rig.enforcer.run_log();
+        (log.contains("would cut an SSH session") && log.contains("--force")).then_some(())
+    });
+    said.with_context(|| format!("`run` refused nothing:\n{}", rig.enforcer.run_log()))?;
+    ensure!(session.lives()?, "a refusal cut the session");
+    drop(session);
+    // The control: now a command does it. Until then, and an event of the host later, nothing does.
+    rig.lab
+        .host
+        .ip("link add later type dummy\nlink set later up\n")?;
+    std::thread::sleep(SETTLE / 2);
+    let services = |rig: &Rig<'_>| -> Result<u64> { Ok(rig.enforcer.status()?.1.services) };
+    let (count, generation) = (services(rig)?, rig.enforcer.status()?.1.generation);
+    ensure!(
+        generation == before,
+        "`run` did later what it had refused:\n{}",
+        rig.enforcer.run_log()
+    );
+    rig.enforcer.reload()?;
+    ensure!(services(rig)? == count + 1, "the reload did nothing");
+    Ok(())
 }

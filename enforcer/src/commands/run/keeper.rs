@@ -10,9 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::super::{failure::note, output, policy};
+use super::{
+    super::{failure::note, output, policy},
+    manager,
+};
 use crate::{
-    control::{self, Consent, Followed, Keys, Place, Replaced, Terms},
+    control::{self, Consent, Followed, Keys, Place, Refused, Replaced, TakenBack, Terms},
     kernel::sys,
     registry::{DEFAULT_PATH, Loaded, Provenance, Source, load, render},
     watch::{Files, Links, Pins, Settings},
@@ -260,7 +263,7 @@ impl<'a> Keeper<'a> {
         self.generation = generation;
         // Nobody need read this, and the policy is in force.
         output::print(&format!("generation {generation} is in force: {why}")).ok();
-        tell_manager(generation);
+        manager::tell(generation);
     }
 
     /// Reads the registry again, and puts it in force if it is good and another one.
@@ -291,16 +294,23 @@ impl<'a> Keeper<'a> {
             return Ok(Kept::On);
         }
         policy::warn(&loaded, &control::survey().await?)?;
-        let reloaded =
-            match control::replace(self.place, &loaded, self.terms, self.generation).await? {
-                Replaced::By(reloaded) => reloaded,
-                // Somebody's `reload` was faster: its reading of the files may be newer than this one.
-                Replaced::Foreign => {
-                    self.files.touch();
-                    return self.commanded().await;
-                }
-                Replaced::Gone => return Ok(Kept::Gone),
-            };
+        let replaced = control::replace(self.place, &loaded, self.terms, self.generation).await;
+        let reloaded = match replaced {
+            Ok(Replaced::By(reloaded)) => reloaded,
+            // Somebody's `reload` was faster: its reading of the files may be newer than this one.
+            Ok(Replaced::Foreign) => {
+                self.files.touch();
+                return self.commanded().await;
+            }
+            Ok(Replaced::Gone) => return Ok(Kept::Gone),
+            // No fault that time would mend: once the session is gone that it would have cut,
+            // nobody could come back. It waits for the next edit, or for a command.
+            Err(why) if why.is::<Refused>() || why.is::<TakenBack>() => {
+                note(&format!("what is in force stays: {why}"));
+                return Ok(Kept::On);
+            }
+            Err(why) => return Err(why),
+        };
         self.switched(reloaded.generation, &policy::summary(&loaded));
         self.say(reloaded.notes);
         self.loaded = Some(loaded);
@@ -339,7 +349,7 @@ impl<'a> Keeper<'a> {
         }
         (self.inode, self.generation) = (inode, generation);
         self.adopt()?;
-        tell_manager(generation);
+        manager::tell(generation);
         self.follow_again();
         Ok(if replaced { Kept::Replaced } else { Kept::On })
     }
@@ -394,10 +404,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// `systemctl status` shows it.
-pub(super) fn tell_manager(generation: u32) {
-    let text = format!("generation {generation} in force");
-    sd_notify::notify(&[sd_notify::NotifyState::Status(&text)]).ok();
 }

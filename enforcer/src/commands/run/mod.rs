@@ -2,6 +2,7 @@
 
 mod keeper;
 mod log;
+mod manager;
 mod start;
 
 use std::path::{Path, PathBuf};
@@ -53,7 +54,8 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
     let events = tell_of_drops(place, Server::bind(place), news);
     let preparation = prepare(place.clone());
     let logging = log::forward(logger);
-    ready(&keeper);
+    manager::ready();
+    manager::tell(keeper.generation());
     sys::give_memory_back();
     tokio::pin!(events, preparation, logging);
     // What happened between the list of interfaces and now.
@@ -80,7 +82,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
             () = &mut logging => kept = Kept::On,
         }
     }
-    sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+    manager::stopping();
     if options.ephemeral {
         control::down(place)?;
         output::lossy(output::print("stopped: the guards are off"))?;
@@ -96,15 +98,6 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
 fn registry(globals: &Globals) -> Result<PathBuf> {
     let path = globals.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
     std::path::absolute(path).with_context(|| format!("failed to find {}", path.display()))
-}
-
-fn ready(keeper: &Keeper<'_>) {
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        note(&format!(
-            "the service manager cannot be told READY: {error}"
-        ));
-    }
-    keeper::tell_manager(keeper.generation());
 }
 
 /// Serves `events`, and goes on doing so when `up` puts other pins in place. Never ends.
