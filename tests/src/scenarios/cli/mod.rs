@@ -2,6 +2,7 @@
 
 mod codes;
 mod explain;
+mod explain_live;
 mod policy;
 mod refusals;
 mod views;
@@ -16,11 +17,12 @@ use crate::lab::{Ask, Outcome, Patience, Port, Server, Transport};
 
 use super::runner::{Rig, answered};
 
-pub(super) use explain::faulty_trials;
+pub(super) use explain_live::faulty_trials;
 
 pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     let mut trials = codes::trials(binary);
     trials.extend(explain::trials(binary));
+    trials.extend(explain_live::trials(binary));
     trials.extend(policy::trials(binary));
     trials.extend(refusals::trials(binary));
     trials.extend(views::trials(binary));
