@@ -8,17 +8,23 @@ use enforcer_ebpf::{
 
 use super::maps::{BUDGET, EPOCH, EVENTS};
 
+/// What an event has to know beside the packet: few bytes, for a function of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    /// The interface that the packet arrived on.
+    pub(super) ifindex: u32,
+    /// The discriminant of the reason.
+    pub(super) reason: u8,
+    /// Whether the drop is only audited.
+    pub(super) audited: bool,
+    /// Whether there is an IP header at the packet's offset.
+    pub(super) has_header: bool,
+}
+
 /// Makes an event of a drop, or counts it as silent. `copy` writes the packet from its IP header on,
 /// at most [`EVENT_PACKET`] bytes, and says how many.
 #[inline(always)]
-pub(super) fn tell(
-    guard: Guard,
-    reason: u8,
-    audited: bool,
-    packet: &Packet,
-    ifindex: u32,
-    copy: impl FnOnce(*mut u8) -> u16,
-) {
+pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(*mut u8) -> u16) {
     let Some(budget) = BUDGET.get_ptr_mut(0) else {
         return;
     };
@@ -35,38 +41,29 @@ pub(super) fn tell(
         return;
     }
     budget.left -= 1;
-    let Some(mut record) = EVENTS.reserve::<Event>(0) else {
-        // Nobody reads fast enough.
-        budget.silent += 1;
-        return;
-    };
     // SAFETY: the helper takes nothing and only answers.
     let time = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let event = record.as_mut_ptr();
-    // SAFETY: a place within the record; nobody reads it before it is submitted.
-    let bytes = unsafe { &raw mut (*event).packet };
-    let head = EventHead {
+    budget.event.head = EventHead {
         time,
         silent: budget.silent,
-        ifindex,
+        ifindex: what.ifindex,
         cpu,
         port: packet.transport.port,
-        length: copy(bytes.cast()),
+        length: copy(budget.event.packet.as_mut_ptr()),
         protocol: match packet.transport.protocol() {
             Ok(protocol) => protocol as u8,
             Err(_) => EventHead::NO_PROTOCOL,
         },
         guard: guard as u8,
-        reason,
-        audited: u8::from(audited),
+        reason: what.reason,
+        audited: u8::from(what.audited),
     };
-    // SAFETY: as above.
-    let place = unsafe { &raw mut (*event).head };
-    // SAFETY: as above, and as long as the field.
-    unsafe { place.write(head) };
-    record.submit(0);
+    if EVENTS.output::<Event>(&budget.event, 0).is_err() {
+        // Nobody reads fast enough.
+        budget.silent += 1;
+    }
 }
 
 /// How many bytes to copy of the `rest` of a packet: at least one and at most [`EVENT_PACKET`], by

@@ -7,7 +7,7 @@ use enforcer_ebpf::{
 
 use super::{
     count::count,
-    event::tell,
+    event::{Told, tell},
     fib,
     frame::{Frame, blurred64},
     policy::{Active, Arrival},
@@ -78,30 +78,14 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     !decision.drops()
 }
 
-/// What [`tell_of`] has to know beside the packet: few bytes, for a function of its own.
-#[derive(Clone, Copy)]
-struct Told {
-    ifindex: u32,
-    reason: u8,
-    audited: bool,
-    has_header: bool,
-}
-
 /// Makes an event of a drop. A function of its own, so that its stack is not the body's too.
 #[inline(never)]
 fn tell_of<F: Frame>(frame: &F, packet: u64, what: Told) {
     let packet = Packet::from_bits(packet);
-    tell(
-        Guard::Wire,
-        what.reason,
-        what.audited,
-        &packet,
-        what.ifindex,
-        |bytes| match what.has_header {
-            true => frame.copy(packet.header, bytes),
-            false => 0,
-        },
-    );
+    tell(Guard::Wire, &packet, what, |bytes| match what.has_header {
+        true => frame.copy(packet.header, bytes),
+        false => 0,
+    });
 }
 
 /// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own

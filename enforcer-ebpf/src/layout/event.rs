@@ -17,7 +17,7 @@ pub const EVENTS_PER_EPOCH: u32 = 32;
 pub type Epoch = [u32; 2];
 
 /// `BUDGET[0]`, per CPU: what is left of an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Budget {
     /// The epoch that `left` belongs to.
@@ -26,6 +26,9 @@ pub struct Budget {
     pub left: u32,
     /// The drops on this CPU that made no event, since the maps were made.
     pub silent: u64,
+    /// Where the next event is put together: the stack has no room, and before Linux 6.2 the
+    /// verifier could not prune while a program held a reserved record (`refsafe`).
+    pub event: Event,
 }
 
 /// The bytes of a packet that come with an event: IPv6, two extension headers of eight bytes and

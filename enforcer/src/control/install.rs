@@ -9,10 +9,10 @@ use super::{
     Place, Survey, reserve,
     safety::{self, Author, Consent},
     survey_for, trial,
-    wire::{self, Alive, Hooks},
+    wire::{self, Alive, Hooks, plan_in_force, plan_tolerated},
 };
 use crate::{
-    interfaces::{Plan, Rule},
+    interfaces::Rule,
     kernel::{
         links,
         load::{self, Options, Programs},
@@ -314,28 +314,4 @@ fn flags(wanted: Wanted, loaded: &Loaded) -> u32 {
             State::EMBEDDED,
         )
         | flag(wanted.static_peers, State::STATIC_PEERS)
-}
-
-/// The wire guards that should be there, if any should.
-pub(super) fn plan_in_force(
-    survey: &Survey,
-    flags: u32,
-    rules: impl Fn(&str) -> Rule,
-    alive: &Alive,
-) -> Plan {
-    match flags & State::WANT_WIRE {
-        0 => Plan::default(),
-        _ => survey.plan(rules, alive.programs.clone()),
-    }
-}
-
-/// The wire guards that may stay where they are: those that should be there, and those of
-/// interfaces that are down, which may come up before anybody looks again.
-pub(super) fn plan_tolerated(
-    survey: &Survey,
-    flags: u32,
-    rules: impl Fn(&str) -> Rule,
-    alive: &Alive,
-) -> Plan {
-    plan_in_force(&survey.as_if_up(), flags, rules, alive)
 }

@@ -5,8 +5,11 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 use anyhow::{Context as _, Result};
 
-use super::{Place, reload::options};
-use crate::kernel::{load::Programs, sys};
+use super::Place;
+use crate::kernel::{
+    load::{Options, Programs},
+    sys,
+};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub fn prepare(place: &Place) -> Result<Prepared> {
     let Some(state) = place.maps()?.map(|maps| maps.state()) else {
         return Ok(Prepared::OtherPins);
     };
-    let mut programs = Programs::of(&place.pins, options(state));
+    let mut programs = Programs::of(&place.pins, Options::of(state));
     let loaded = programs.load_all_wire()?;
     let prepared = {
         let _lock = place.lock()?;

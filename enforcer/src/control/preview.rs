@@ -4,9 +4,8 @@ use anyhow::Result;
 
 use super::{
     Place, Survey,
-    install::plan_in_force,
     safety::{self, Author},
-    wire::{self, Alive},
+    wire::{self, Alive, plan_in_force},
 };
 use crate::{
     interfaces::Rule,

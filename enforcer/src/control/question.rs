@@ -14,8 +14,7 @@ use rtnetlink::{
 
 use super::{
     Place, Survey,
-    install::plan_in_force,
-    wire::{self, Alive},
+    wire::{self, Alive, plan_in_force},
 };
 use crate::{
     interfaces::Rule,

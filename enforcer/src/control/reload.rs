@@ -7,12 +7,11 @@ use enforcer_ebpf::layout::State;
 
 use super::{
     Place, Survey,
-    install::{plan_in_force, plan_tolerated},
     keys::{self, Keys},
     reserve,
     safety::{self, Consent},
     survey_for, trial,
-    wire::{self, Alive, Hooks},
+    wire::{self, Alive, Hooks, plan_in_force, plan_tolerated},
 };
 use crate::{
     interfaces::Rule,
@@ -260,7 +259,7 @@ async fn guard(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
     let rule = |name: &str| tables.rule(name);
     let plan = plan_in_force(survey, state.flags, rule, &alive);
     let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
-    let mut programs = Programs::of(&place.pins, options(state));
+    let mut programs = Programs::of(&place.pins, Options::of(state));
     let mut covered = wire::reconcile(
         &mut programs,
         &place.pins,
@@ -272,7 +271,7 @@ async fn guard(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
     covered.keep_leaving(survey);
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let mut notes = covered.notes;
-    notes.extend(reserve_or_say(maps, &tables));
+    notes.extend(reserve::reserve_or_say(maps, &tables));
     Ok(notes)
 }
 
@@ -327,7 +326,7 @@ impl Change<'_> {
         let plan = plan_in_force(survey, state.flags, rule, &alive);
         let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
         // For an interface that came since and wants a program that nobody needed before.
-        let mut programs = Programs::of(&place.pins, options(state));
+        let mut programs = Programs::of(&place.pins, Options::of(state));
         let hooks = match self.is_trial {
             true => Hooks::AsTheyAre,
             false => Hooks::AsPlanned,
@@ -357,21 +356,7 @@ impl Change<'_> {
             .detach_leaving()
             .context("the new policy is in force, but a guard that it has no use for stays on")?;
         let mut notes = covered.notes;
-        notes.extend(reserve_or_say(maps, tables));
+        notes.extend(reserve::reserve_or_say(maps, tables));
         Ok(notes)
     }
-}
-
-pub(super) fn options(state: State) -> Options {
-    Options {
-        netns_cookie: state.netns_cookie,
-        log: state.flags & State::LOG != 0,
-    }
-}
-
-pub(super) fn reserve_or_say(maps: &Maps, tables: &Tables) -> Option<String> {
-    let error = reserve::reserve(&maps.reserved, tables).err()?;
-    Some(format!(
-        "outgoing connections may be given registered ports: {error:#}"
-    ))
 }

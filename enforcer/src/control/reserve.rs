@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    kernel::{maps::Reserved, reserved},
+    kernel::{
+        maps::{Maps, Reserved},
+        reserved,
+    },
     policy::Tables,
 };
 
@@ -35,4 +38,12 @@ fn merge(ours: &Reserved, wanted: &BTreeSet<u16>) -> Result<()> {
     let added = reserved::merge(wanted, &before, remember)?;
     ours.remember(&added);
     Ok(())
+}
+
+/// As [`reserve`], and what the operator should know if that failed.
+pub(super) fn reserve_or_say(maps: &Maps, tables: &Tables) -> Option<String> {
+    let error = reserve(&maps.reserved, tables).err()?;
+    Some(format!(
+        "outgoing connections may be given registered ports: {error:#}"
+    ))
 }

@@ -12,9 +12,8 @@ use rtnetlink::{
 
 use super::{
     Place, Survey,
-    install::plan_in_force,
     sessions::{self, Session},
-    wire::{self, Alive},
+    wire::{self, Alive, plan_in_force},
 };
 use crate::{
     interfaces::{Hook, Rule},

@@ -11,15 +11,14 @@ use tokio::process::Command;
 
 use super::{
     Place, ensure_ours,
-    install::{plan_in_force, plan_tolerated},
-    reload::{options, reserve_or_say},
+    reserve::reserve_or_say,
     safety::Author,
     survey,
-    wire::{self, Alive, Hooks},
+    wire::{self, Alive, Hooks, plan_in_force, plan_tolerated},
 };
 use crate::{
     kernel::{
-        load::Programs,
+        load::{Options, Programs},
         maps::Maps,
         trial::{Peek, Standing},
     },
@@ -163,7 +162,7 @@ async fn guards_as_in_force(place: &Place, maps: &mut Maps) -> Result<Vec<String
     let rule = |name: &str| tables.rule(name);
     let plan = plan_in_force(survey, state.flags, rule, &alive);
     let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
-    let mut programs = Programs::of(&place.pins, options(state));
+    let mut programs = Programs::of(&place.pins, Options::of(state));
     let covered = wire::reconcile(
         &mut programs,
         &place.pins,

@@ -6,10 +6,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use enforcer_ebpf::layout::State;
 
 use super::Survey;
 use crate::{
-    interfaces::{Hook, Plan, WireGuard},
+    interfaces::{Hook, Plan, Rule, WireGuard},
     kernel::{
         bpf, links,
         load::{Programs, wire_program},
@@ -303,4 +304,28 @@ impl Alive {
         }
         Ok(alive)
     }
+}
+
+/// The wire guards that should be there, if any should.
+pub(super) fn plan_in_force(
+    survey: &Survey,
+    flags: u32,
+    rules: impl Fn(&str) -> Rule,
+    alive: &Alive,
+) -> Plan {
+    match flags & State::WANT_WIRE {
+        0 => Plan::default(),
+        _ => survey.plan(rules, alive.programs.clone()),
+    }
+}
+
+/// The wire guards that may stay where they are: those that should be there, and those of
+/// interfaces that are down, which may come up before anybody looks again.
+pub(super) fn plan_tolerated(
+    survey: &Survey,
+    flags: u32,
+    rules: impl Fn(&str) -> Rule,
+    alive: &Alive,
+) -> Plan {
+    plan_in_force(&survey.as_if_up(), flags, rules, alive)
 }

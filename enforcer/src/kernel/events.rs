@@ -13,8 +13,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     array::Mapped,
-    load::check_shape,
     maps::{Raw, open},
+    object::check_shape,
     pins::PinDir,
     sys,
 };

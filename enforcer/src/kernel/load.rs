@@ -1,30 +1,23 @@
 //! The object of the guards: loaded into the kernel, and pinned in a directory.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::LazyLock,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
-    Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::MapData,
+    Ebpf, EbpfLoader,
     programs::{Program, ProgramError},
 };
 
-use enforcer_ebpf::Link;
+use enforcer_ebpf::{Link, layout::State};
 
 use super::{
     btf::Btf,
     failpoint::{Call, through},
     maps,
+    object::{OBJECT, check_shape},
     pins::{MAPS, PinDir},
 };
 use crate::interfaces::Hook;
-
-/// The guards as they were built.
-pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guards"));
 
 /// The program of a wire guard, for a hook and what stands at the first byte of a packet.
 pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {
@@ -59,6 +52,16 @@ pub struct Options {
     pub netns_cookie: u64,
     /// Let the programs' own diagnostics through.
     pub log: bool,
+}
+
+impl Options {
+    /// As the programs of a directory were loaded.
+    pub(crate) const fn of(state: State) -> Self {
+        Self {
+            netns_cookie: state.netns_cookie,
+            log: state.flags & State::LOG != 0,
+        }
+    }
 }
 
 /// The programs of a pin directory: loaded and pinned when one is first needed.
@@ -271,60 +274,6 @@ pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
         .with_context(|| format!("failed to pin {name} again"))?;
     }
     Ok(())
-}
-
-/// Checks that a pinned map has the shape that this build's object gives it. aya reuses a pinned
-/// map whatever it is.
-///
-/// # Errors
-/// It has another shape.
-pub(crate) fn check_shape(name: &str, map: &MapData) -> Result<()> {
-    match misshapen(name, map)? {
-        None => Ok(()),
-        Some(why) => Err(anyhow!(why)),
-    }
-}
-
-/// How a pinned map differs from what this build's object makes it: in type, sizes of key and
-/// value, entries or flags.
-///
-/// # Errors
-/// The kernel does not say.
-pub(crate) fn misshapen(name: &str, map: &MapData) -> Result<Option<String>> {
-    // The shapes alone: the object as a whole would stay in the memory of `run`.
-    static EXPECTED: LazyLock<BTreeMap<String, [u32; 5]>> = LazyLock::new(|| {
-        let object = aya_obj::Object::parse(OBJECT).ok();
-        let maps = object.into_iter().flat_map(|object| object.maps);
-        maps.map(|(name, map)| {
-            let shape = [
-                map.map_type(),
-                map.key_size(),
-                map.value_size(),
-                map.max_entries(),
-                map.map_flags(),
-            ];
-            (name, shape)
-        })
-        .collect()
-    });
-    let wants = *EXPECTED
-        .get(name)
-        .with_context(|| format!("the embedded object has no map {name}"))?;
-    let info = through(Call::MapInfo, || -> Result<_> { Ok(map.info()?) })
-        .with_context(|| format!("failed to examine the map {name}"))?;
-    let has = [
-        info.map_type().map_or(u32::MAX, |kind| kind as u32),
-        info.key_size(),
-        info.value_size(),
-        info.max_entries(),
-        info.map_flags(),
-    ];
-    Ok((has != wants).then(|| {
-        format!(
-            "the map {name} has another shape (type, key, value, entries, flags): {has:?}, and \
-             not {wants:?}"
-        )
-    }))
 }
 
 /// An error with its causes in one line: aya's own messages leave the cause to `source()`.

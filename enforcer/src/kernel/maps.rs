@@ -27,7 +27,7 @@ use super::{
     bank,
     batch::{Hash, PerCpu},
     failpoint::{self, Call, layout, through},
-    load::{check_shape, misshapen},
+    object::{check_shape, misshapen},
     pins::PinDir,
     trial::Standing,
 };

@@ -14,6 +14,7 @@ pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
 pub(crate) mod mounts;
+mod object;
 pub(crate) mod pins;
 pub(crate) mod reserved;
 pub(crate) mod sys;

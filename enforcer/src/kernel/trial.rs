@@ -12,8 +12,8 @@ use enforcer_ebpf::layout::{State, Trial};
 use super::{
     array::Mapped,
     failpoint::{self, Call},
-    load::misshapen,
     maps::{self, Maps, mapped},
+    object::misshapen,
     pins::PinDir,
     sys,
 };

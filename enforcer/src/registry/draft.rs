@@ -8,11 +8,8 @@ use super::interface;
 use super::model::InterfaceRule;
 use super::peer::{self, PeerDraft};
 use super::read::{Reader, Shape};
-use super::service::{self, ServiceDraft};
+use super::service::{self, MODES, ServiceDraft};
 use super::source::Place;
-
-/// The modes, as `mode` names them.
-pub(super) const MODES: [Mode; 2] = [Mode::Enforce, Mode::Audit];
 
 /// What a file may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

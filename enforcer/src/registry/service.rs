@@ -7,7 +7,6 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::Fault;
-use super::draft::MODES;
 use super::model::PortRange;
 use super::read::{Reader, Shape};
 use super::source::Place;
@@ -17,6 +16,9 @@ use super::{name, port};
 const PORTS_EXAMPLE: &str = "`ports = [9200]` or `ports = [\"9000-9001\"]`";
 const ALLOW_EXAMPLE: &str = "`allow = [\"collector\"]`, with the names of peers";
 const PROTOCOL_EXAMPLE: &str = "`protocol = \"tcp\"` or `protocol = [\"tcp\", \"udp\"]`";
+
+/// The modes, as `mode` names them.
+pub(super) const MODES: [Mode; 2] = [Mode::Enforce, Mode::Audit];
 
 /// A service as it is written.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ const NOT_FOR_GUESTS: &[&str] = &[
     "audit::",
     "check::",
     "cli::",
+    "confirm::",
     "counters::",
     "events::of_a_flood",
     "events::one_reads_alone",
