@@ -221,7 +221,7 @@ fn edit(rig: &Rig<'_>) -> Result<()> {
     // The control: now a command does it. Until then, and an event of the host later, nothing does.
     rig.lab
         .host
-        .ip("link add later type dummy\nlink set later up\n")?;
+        .ip("link add later type veth peer name later-end\nlink set later up\n")?;
     std::thread::sleep(SETTLE / 2);
     let services = |rig: &Rig<'_>| -> Result<u64> { Ok(rig.enforcer.status()?.1.services) };
     let (count, generation) = (services(rig)?, rig.enforcer.status()?.1.generation);
