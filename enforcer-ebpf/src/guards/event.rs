@@ -29,7 +29,7 @@ pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(
         return;
     };
     // SAFETY: the value is this CPU's own; a softirq over a process context may cost or give an
-    // event, no more.
+    // event, or mix two of them, no more.
     let budget = unsafe { &mut *budget };
     let epoch = EPOCH.get(0).map_or(0, |epoch| epoch[0]);
     if budget.epoch != epoch {

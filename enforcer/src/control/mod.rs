@@ -99,8 +99,7 @@ impl Place {
         Ok(maps.is_some_and(|maps| maps.state().flags & State::EMBEDDED != 0))
     }
 
-    /// The generation in force, 0 where nothing is pinned; and which pins these are, as `up` puts
-    /// others in their place.
+    /// The generation in force, 0 where nothing is pinned.
     ///
     /// # Errors
     /// The pins cannot be read, or are another namespace's.

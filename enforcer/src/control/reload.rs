@@ -11,14 +11,11 @@ use super::{
     reserve,
     safety::{self, Consent},
     survey_for, trial,
-    wire::{self, Alive, Hooks, plan_in_force, plan_tolerated},
+    wire::{self, Hooks},
 };
 use crate::{
     interfaces::Rule,
-    kernel::{
-        load::{Options, Programs},
-        maps::Maps,
-    },
+    kernel::maps::Maps,
     policy::{Tables, compile},
     registry::{Loaded, Origin, Registry},
 };
@@ -254,20 +251,9 @@ pub async fn follow(place: &Place, loaded: Option<&Loaded>, generation: u32) -> 
 async fn guard(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
     let tables = maps.tables()?;
     let survey = &super::survey().await?;
-    let state = maps.state();
-    let alive = Alive::find(&place.pins, survey)?;
     let rule = |name: &str| tables.rule(name);
-    let plan = plan_in_force(survey, state.flags, rule, &alive);
-    let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
-    let mut programs = Programs::of(&place.pins, Options::of(state));
-    let mut covered = wire::reconcile(
-        &mut programs,
-        &place.pins,
-        &alive,
-        &plan,
-        &tolerated,
-        Hooks::AsTheyAre,
-    )?;
+    let (_, mut covered) =
+        wire::reconcile_in_place(place, maps.state(), survey, rule, Hooks::AsTheyAre)?;
     covered.keep_leaving(survey);
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let mut notes = covered.notes;
@@ -320,19 +306,13 @@ impl Change<'_> {
     /// Attaches what the registry wants, and compiles it.
     fn prepare(&self, maps: &mut Maps, loaded: &Loaded) -> Result<(wire::Covered, Tables)> {
         let (place, survey) = (self.place, self.survey);
-        let state = maps.state();
         let rule = |name: &str| Rule::of(self.registry, name);
-        let alive = Alive::find(&place.pins, survey)?;
-        let plan = plan_in_force(survey, state.flags, rule, &alive);
-        let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
-        // For an interface that came since and wants a program that nobody needed before.
-        let mut programs = Programs::of(&place.pins, Options::of(state));
         let hooks = match self.is_trial {
             true => Hooks::AsTheyAre,
             false => Hooks::AsPlanned,
         };
-        let mut covered =
-            wire::reconcile(&mut programs, &place.pins, &alive, &plan, &tolerated, hooks)?;
+        let (plan, mut covered) =
+            wire::reconcile_in_place(place, maps.state(), survey, rule, hooks)?;
         if self.is_trial {
             for name in covered.keep_leaving(survey) {
                 covered.notes.push(format!(

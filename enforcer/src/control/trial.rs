@@ -14,11 +14,10 @@ use super::{
     reserve::reserve_or_say,
     safety::Author,
     survey,
-    wire::{self, Alive, Hooks, plan_in_force, plan_tolerated},
+    wire::{self, Hooks},
 };
 use crate::{
     kernel::{
-        load::{Options, Programs},
         maps::Maps,
         trial::{Peek, Standing},
     },
@@ -157,20 +156,9 @@ async fn guards_as_in_force(place: &Place, maps: &mut Maps) -> Result<Vec<String
     let tables = maps.tables()?;
     let mut notes: Vec<String> = reserve_or_say(maps, &tables).into_iter().collect();
     let survey = &survey().await?;
-    let state = maps.state();
-    let alive = Alive::find(&place.pins, survey)?;
     let rule = |name: &str| tables.rule(name);
-    let plan = plan_in_force(survey, state.flags, rule, &alive);
-    let tolerated = plan_tolerated(survey, state.flags, rule, &alive);
-    let mut programs = Programs::of(&place.pins, Options::of(state));
-    let covered = wire::reconcile(
-        &mut programs,
-        &place.pins,
-        &alive,
-        &plan,
-        &tolerated,
-        Hooks::AsTheyAre,
-    )?;
+    let (_, covered) =
+        wire::reconcile_in_place(place, maps.state(), survey, rule, Hooks::AsTheyAre)?;
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     covered
         .detach_leaving()

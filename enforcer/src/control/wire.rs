@@ -8,12 +8,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
-use super::Survey;
+use super::{Place, Survey};
 use crate::{
     interfaces::{Hook, Plan, Rule, WireGuard},
     kernel::{
         bpf, links,
-        load::{Programs, wire_program},
+        load::{Options, Programs, wire_program},
         pins::PinDir,
     },
     policy::Attachment,
@@ -168,6 +168,28 @@ pub(crate) fn reconcile(
     }
     reconcile_early(programs, plan, &covered)?;
     Ok(covered)
+}
+
+/// As [`reconcile`], for guards that stay in their place, under the rules of a policy for
+/// interfaces. Returns the plan as well.
+///
+/// # Errors
+/// As for [`reconcile`].
+pub(super) fn reconcile_in_place(
+    place: &Place,
+    state: State,
+    survey: &Survey,
+    rules: impl Fn(&str) -> Rule + Copy,
+    hooks: Hooks,
+) -> Result<(Plan, Covered)> {
+    let pins = &place.pins;
+    let alive = Alive::find(pins, survey)?;
+    let plan = plan_in_force(survey, state.flags, rules, &alive);
+    let tolerated = plan_tolerated(survey, state.flags, rules, &alive);
+    // For an interface that came since and wants a program that nobody needed before.
+    let mut programs = Programs::of(pins, Options::of(state));
+    let covered = reconcile(&mut programs, pins, &alive, &plan, &tolerated, hooks)?;
+    Ok((plan, covered))
 }
 
 /// Guards the interfaces that are still down, and lets go of those that have come up and have a
