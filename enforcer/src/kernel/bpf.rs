@@ -217,11 +217,12 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// Removes a pinned link; the guard is off when this returns.
 ///
 /// # Errors
-/// The pin cannot be removed; the guard stays on then.
+/// The pin cannot be opened or removed; the guard stays on then.
 pub(crate) fn detach(pin: &Path) -> io::Result<()> {
-    // The last reference must go here, and not in the kernel's own time after the pin's removal:
-    // it is a descriptor of ours.
-    let link = get(pin).ok();
+    // The last reference must go here, and not in the kernel's own time after the pin's removal
+    // (kernel/bpf/syscall.c: bpf_link_put defers, closing a descriptor does not): so it is a
+    // descriptor of ours, or nothing is removed.
+    let link = get(pin)?;
     through(Call::Unpin, || fs::remove_file(pin))?;
     drop(link);
     Ok(())

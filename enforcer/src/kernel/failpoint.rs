@@ -187,9 +187,9 @@ mod armed {
         Ok(made)
     }
 
-    /// After a store to memory, which cannot fail.
+    /// After a store to memory, which cannot fail, and is no call where calls are to fail.
     pub(crate) fn stored(call: Call) {
-        if is_struck(call) && matches!(*ARMED, Armed::Abort(_)) {
+        if !matches!(*ARMED, Armed::Fail(_)) && is_struck(call) {
             process::abort();
         }
     }
