@@ -185,16 +185,20 @@ impl InterfaceKey {
     /// The place that is looked at after `probe` others.
     #[inline(always)]
     pub const fn place(self, probe: u32) -> u32 {
-        self.bank * INTERFACE_SLOTS + ((self.ifindex & !WIRE_VIEW) + probe) % INTERFACE_SLOTS
+        let half = self.bank * INTERFACE_PLACES + (self.ifindex >> 31) * INTERFACE_SLOTS;
+        half + ((self.ifindex & !WIRE_VIEW) + probe) % INTERFACE_SLOTS
     }
 }
 
-/// Places for entries of interfaces in each bank.
+/// Places for entries of interfaces in each bank; and as many for [`WIRE_VIEW`], as the view of an
+/// interface would often find the places of those with the next indexes taken.
 pub const INTERFACE_SLOTS: u32 = 1024;
+/// Places of each bank.
+pub const INTERFACE_PLACES: u32 = 2 * INTERFACE_SLOTS;
 /// How many places are looked at.
 pub const INTERFACE_PROBES: u32 = 8;
 /// Entries of `INTERFACES`.
-pub const INTERFACE_ENTRIES: u32 = BANKS * INTERFACE_SLOTS;
+pub const INTERFACE_ENTRIES: u32 = BANKS * INTERFACE_PLACES;
 
 /// Marks the ifindex under which the wire guard of an XDP-guarded VLAN parent looks things up.
 ///
@@ -372,6 +376,8 @@ pub const PATH_LENGTH: usize = 4096;
 pub struct OriginEntry {
     /// A digest of the registry's files; 0 where there are none, or none that can be read again.
     pub digest: u64,
+    /// 1 where the main file was there, 0 where its fragments stood alone.
+    pub has_main: u64,
     /// The path of the main file, padded with zeros; empty for the embedded registry.
     pub path: [u8; PATH_LENGTH],
 }

@@ -62,3 +62,19 @@ fn a_binding_survives_its_bits() {
     assert_eq!(Binding::from_bits(0), Binding::default());
     assert_eq!(Binding::default().to_bits(), 0);
 }
+
+#[test]
+fn a_thousand_interfaces_in_a_row_have_a_place_each_and_so_have_their_views() {
+    let mut taken = [false; INTERFACE_ENTRIES as usize];
+    for bank in 0..BANKS {
+        // Plain entries first, as the loader writes them.
+        let plain = 2..2 + INTERFACE_SLOTS;
+        let views = plain.clone().map(|ifindex| ifindex | WIRE_VIEW);
+        for ifindex in plain.chain(views) {
+            let key = InterfaceKey { ifindex, bank };
+            let free = key.places().find(|place| !taken[*place as usize]);
+            let place = free.unwrap_or_else(|| panic!("no place for {key:?}"));
+            taken[place as usize] = true;
+        }
+    }
+}

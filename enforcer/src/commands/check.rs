@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     control,
-    registry::{Diagnostic, Origin, load, render},
+    registry::{Absent, Diagnostic, Origin, load, render},
 };
 
 #[derive(Serialize)]
@@ -20,7 +20,7 @@ struct Report<'a> {
 
 /// Validate a registry.
 pub(super) async fn check(globals: &Globals) -> Outcome {
-    let loaded = match load(&source(globals, true)) {
+    let loaded = match load(&source(globals, Absent::Embedded)) {
         Ok(loaded) => loaded,
         Err(rejected) if globals.json => {
             output::print_json(&Report {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Say what would change, and change nothing.
 pub(super) async fn dry_run(globals: &Globals, place: &Place) -> Outcome {
-    let loaded = load(&source(globals, place.is_embedded()?))?;
+    let loaded = load(&source(globals, place.absent()?))?;
     let survey = control::survey_for(&loaded.registry).await?;
     policy::warn(&loaded, &survey)?;
     let Some(preview) = control::preview(place, &loaded, &survey).await? else {

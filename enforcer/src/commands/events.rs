@@ -1,9 +1,12 @@
 //! `events`: drops as they happen.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::UnixStream,
+    time::MissedTickBehavior,
 };
 
 use super::{
@@ -13,9 +16,12 @@ use super::{
 };
 use crate::{
     control::{self, Place},
-    events::{HEADER, Record, Stream},
+    events::{Busy, HEADER, Record, Stream},
     watch::Pins,
 };
+
+/// How often to look whether there is a `run` by now: its socket is nothing to wait for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Follow drops, through the living `run` or without one, until interrupted.
 pub(super) async fn events(globals: &Globals, place: &Place) -> Outcome {
@@ -28,15 +34,23 @@ pub(super) async fn events(globals: &Globals, place: &Place) -> Outcome {
 
 async fn follow(globals: &Globals, place: &Place) -> Outcome {
     let mut begun = false;
+    // There was a `run`, which may come back.
+    let mut followed = false;
     while place.is_pinned()? {
         // Refuses pins of another namespace, before anything is read from them.
         place.generation()?;
         if !std::mem::replace(&mut begun, true) && !globals.json {
             output::print(&format!("{BOLD}{HEADER}{PLAIN}"))?;
         }
-        match UnixStream::connect(place.events_socket()?).await {
-            Ok(run) => from_run(globals, run).await?,
-            Err(_) => alone(globals, place).await?,
+        if let Ok(run) = UnixStream::connect(place.events_socket()?).await {
+            followed = true;
+            from_run(globals, run).await?;
+            continue;
+        }
+        match alone(globals, place).await {
+            // Another follower of that `run` was faster.
+            Err(error) if followed && error.is::<Busy>() => tokio::time::sleep(LOOK).await,
+            done => done?,
         }
     }
     note(match begun {
@@ -62,14 +76,22 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<()> {
     Ok(())
 }
 
-/// Reads the events itself, until the pins go.
+/// Reads the events itself, until the pins go or a `run` comes, which serves any number.
 async fn alone(globals: &Globals, place: &Place) -> Result<()> {
     let pins = Pins::watch(place.pin_dir())?;
     let mut drops = Stream::open(place)?;
     let generation = place.generation()?;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let records = tokio::select! {
             records = drops.next() => records?,
+            _ = look.tick() => {
+                if place.is_followed() {
+                    return Ok(());
+                }
+                continue;
+            }
             changed = pins.changed() => {
                 changed?;
                 // Another set of pins has other events.

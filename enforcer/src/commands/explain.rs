@@ -16,7 +16,7 @@ use crate::{
     control::{self, Copies, Live, Place, Survey},
     interfaces::Interface,
     policy::{Citation, Description, Tables, cite},
-    registry::{Origin, Provenance, Registry, Source, load},
+    registry::{Absent, Origin, Provenance, Registry, Source, load},
 };
 
 /// What is to be said of a packet.
@@ -188,7 +188,7 @@ impl Policy {
                 tables,
             });
         }
-        let loaded = load(&source(globals, true))?;
+        let loaded = load(&source(globals, Absent::Embedded))?;
         let what = match &loaded.origin {
             Origin::Embedded => "the embedded default".to_owned(),
             Origin::Files(files) => files
@@ -234,7 +234,7 @@ fn again(provenance: &Provenance) -> Result<Registry, String> {
         Some(path) => (
             Source::Default {
                 path: path.clone(),
-                embedded: false,
+                absent: Absent::Fragments,
             },
             path.display().to_string(),
         ),

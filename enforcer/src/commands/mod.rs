@@ -24,7 +24,7 @@ use failure::{Failure, Outcome};
 
 use crate::{
     control::Place,
-    registry::{DEFAULT_PATH, Source},
+    registry::{Absent, DEFAULT_PATH, Source},
 };
 
 /// Parses the command line, carries it out, and says how it went.
@@ -34,7 +34,12 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(dispatch(cli));
+            // A thread may be with the verifier, or wait for a lock: nobody waits for it.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => Err(anyhow::Error::new(error)
             .context("failed to start the runtime")
             .into()),
@@ -76,13 +81,13 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     }
 }
 
-/// Where a command reads the registry; `embedded` allows the built-in one where there is none.
-fn source(globals: &Globals, embedded: bool) -> Source {
+/// Where a command reads the registry.
+fn source(globals: &Globals, absent: Absent) -> Source {
     match &globals.config {
         Some(path) => Source::Named(path.clone()),
         None => Source::Default {
             path: DEFAULT_PATH.into(),
-            embedded,
+            absent,
         },
     }
 }

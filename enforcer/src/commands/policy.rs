@@ -10,12 +10,12 @@ use super::{
 };
 use crate::{
     control::{self, Consent, Place, Survey, Terms, Wanted},
-    registry::{Diagnostic, Identity, Loaded, Origin, Registry, load, render},
+    registry::{Absent, Diagnostic, Identity, Loaded, Origin, Registry, load, render},
 };
 
 /// Load, attach, pin, exit.
 pub(super) async fn up(globals: &Globals, place: &Place, up: Up) -> Outcome {
-    let loaded = load(&source(globals, true))?;
+    let loaded = load(&source(globals, Absent::Embedded))?;
     if !up.static_peers {
         refuse_keys(&loaded.registry)?;
     }
@@ -79,7 +79,7 @@ pub(super) fn down(place: &Place) -> Outcome {
 pub(super) async fn reload(globals: &Globals, place: &Place, reload: &Reload) -> Outcome {
     // A file that vanished changes nothing: the embedded default only where it is in force.
     control::check_privileges()?;
-    let loaded = load(&source(globals, place.is_embedded()?))?;
+    let loaded = load(&source(globals, place.absent()?))?;
     let survey = control::survey().await?;
     warn(&loaded, &survey)?;
     let terms = Terms {

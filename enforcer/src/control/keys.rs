@@ -30,15 +30,37 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// Asks again, and says whether anything is different. WireGuard tells nobody of a change.
-    pub async fn changed(&self) -> bool {
-        for (interface, before) in &self.0 {
-            if wireguard::ask(interface).await != *before {
-                return true;
-            }
-        }
-        false
+    /// Whether a device was not asked yet.
+    pub fn is_incomplete(&self) -> bool {
+        self.0.iter().any(|(_, answer)| *answer == unasked())
     }
+
+    /// Asks again, as WireGuard tells nobody of a change; `None` where nothing is different.
+    pub async fn changed(&self) -> Option<Self> {
+        let mut now = Vec::new();
+        for (interface, _) in &self.0 {
+            now.push((interface.clone(), wireguard::ask(interface).await));
+        }
+        let now = Self(now);
+        (now.0 != self.0).then_some(now)
+    }
+
+    /// What the device behind an interface answered, if it is the one that was asked.
+    pub(super) fn answer(&self, interface: &Interface) -> Answer {
+        let is_it = |asked: &Interface| {
+            (asked.index, &asked.name, &asked.kind)
+                == (interface.index, &interface.name, &interface.kind)
+        };
+        let mut answers = self.0.iter();
+        answers
+            .find_map(|(asked, answer)| is_it(asked).then(|| answer.clone()))
+            .unwrap_or_else(unasked)
+    }
+}
+
+/// The answer of a device that nobody had the time to wait for.
+fn unasked() -> Answer {
+    Answer::Unknown("it is being asked".to_owned())
 }
 
 /// Why a peer by key grants nothing under a policy, by what WireGuard says now; `number` is the

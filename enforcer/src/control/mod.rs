@@ -16,7 +16,7 @@ mod survey;
 mod trial;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use enforcer_ebpf::layout::State;
@@ -29,7 +29,7 @@ use crate::{
         pins::{Lock, PinDir},
         sys,
     },
-    registry::{self, Provenance},
+    registry::{self, Absent, DEFAULT_PATH, Provenance},
 };
 
 pub use down::down;
@@ -50,6 +50,8 @@ pub use trial::{
     trial,
 };
 
+use survey::survey_at_once;
+
 /// Where `run` has its sockets, for root alone; systemd makes it for the unit.
 pub const RUNTIME: &str = "/run/enforcer";
 
@@ -66,7 +68,7 @@ impl Place {
     ///
     /// # Errors
     /// The path cannot be that of a pin directory.
-    pub fn new(pin_dir: &std::path::Path, cgroup: Option<PathBuf>) -> Result<Self> {
+    pub fn new(pin_dir: &Path, cgroup: Option<PathBuf>) -> Result<Self> {
         Ok(Self {
             pins: PinDir::new(pin_dir)?,
             cgroup,
@@ -74,7 +76,7 @@ impl Place {
     }
 
     /// The pin directory.
-    pub fn pin_dir(&self) -> &std::path::Path {
+    pub fn pin_dir(&self) -> &Path {
         self.pins.path()
     }
 
@@ -90,13 +92,23 @@ impl Place {
         self.pins.exists()
     }
 
-    /// Whether the policy in force is the embedded one, for want of a file.
+    /// What it means for a reload that the file at the default place is absent.
     ///
     /// # Errors
     /// The pins cannot be read, or are another namespace's.
-    pub fn is_embedded(&self) -> Result<bool> {
-        let maps = self.maps()?;
-        Ok(maps.is_some_and(|maps| maps.state().flags & State::EMBEDDED != 0))
+    pub fn absent(&self) -> Result<Absent> {
+        let Some(maps) = self.maps()? else {
+            return Ok(Absent::Fragments);
+        };
+        let provenance = maps.provenance();
+        let is_default = provenance.path.as_deref() == Some(Path::new(DEFAULT_PATH));
+        Ok(if maps.state().flags & State::EMBEDDED != 0 {
+            Absent::Embedded
+        } else if is_default && provenance.has_main {
+            Absent::Vanished
+        } else {
+            Absent::Fragments
+        })
     }
 
     /// The generation in force, 0 where nothing is pinned.
@@ -125,7 +137,7 @@ impl Place {
         let name = self.pins.path().file_name().unwrap_or_default();
         let cookie = sys::netns_cookie()?;
         let name = format!("{cookie}-{}.sock", name.to_string_lossy());
-        Ok(std::path::Path::new(RUNTIME).join(name))
+        Ok(Path::new(RUNTIME).join(name))
     }
 
     /// Whether a `run` lives that follows the host for these pins.

@@ -10,7 +10,7 @@ use super::{
     keys::{self, Keys},
     reserve,
     safety::{self, Consent},
-    survey_for, trial,
+    survey_at_once, survey_for, trial,
     wire::{self, Hooks},
 };
 use crate::{
@@ -200,9 +200,17 @@ pub enum Followed {
 /// AllowedIPs, reserved ports. `loaded` is the registry in force, under `generation`; without it
 /// only guards follow, by the rules that the policy in force has for interfaces.
 ///
+/// An interface that comes up does not wait for a process: userspace devices are not asked for
+/// their AllowedIPs, `keys` has what they answered.
+///
 /// # Errors
 /// As for [`reload`].
-pub async fn follow(place: &Place, loaded: Option<&Loaded>, generation: u32) -> Result<Look> {
+pub async fn follow(
+    place: &Place,
+    loaded: Option<&Loaded>,
+    generation: u32,
+    keys: &Keys,
+) -> Result<Look> {
     if !place.is_pinned()? {
         return Ok(Look::only(Followed::Gone));
     }
@@ -227,7 +235,7 @@ pub async fn follow(place: &Place, loaded: Option<&Loaded>, generation: u32) -> 
             ..Look::only(Followed::Unchanged)
         });
     };
-    let survey = &survey_for(&loaded.registry).await?;
+    let survey = &survey_at_once(&loaded.registry, keys).await?;
     let change = Change {
         place,
         survey,

@@ -170,7 +170,7 @@ pub async fn status(place: &Place) -> Result<Status> {
     let tables = maps.tables()?;
     let by_key = tables.peers.iter().filter(|peer| peer.key.is_some());
     survey
-        .ask_wireguard(by_key.map(|peer| peer.interface.as_str()))
+        .ask_wireguard(by_key.map(|peer| peer.interface.as_str()).collect())
         .await;
     let survey = &survey;
     let alive = Alive::find(&place.pins, survey)?;

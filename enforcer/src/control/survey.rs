@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
+use super::Keys;
 use crate::{
     interfaces::{self, Interface, Plan, Rule},
     registry::{Identity, Registry},
@@ -37,15 +38,39 @@ pub async fn survey() -> Result<Survey> {
 /// # Errors
 /// As above. What WireGuard does not say is part of the survey.
 pub async fn survey_for(registry: &Registry) -> Result<Survey> {
-    let by_key = registry
-        .peers()
-        .iter()
-        .filter(|peer| matches!(peer.identity, Identity::Key(_)));
     let mut survey = survey().await?;
-    survey
-        .ask_wireguard(by_key.map(|peer| peer.interface.as_str()))
-        .await;
+    survey.ask_wireguard(with_keys(registry)).await;
     Ok(survey)
+}
+
+/// The same without waiting for any process: of a userspace device it says what that answered
+/// `before`.
+///
+/// # Errors
+/// As above.
+pub(super) async fn survey_at_once(registry: &Registry, before: &Keys) -> Result<Survey> {
+    let mut survey = survey().await?;
+    for name in with_keys(registry) {
+        let Some(interface) = survey.by_name(name) else {
+            continue;
+        };
+        let answer = match wireguard::answers_at_once(interface) {
+            true => wireguard::ask(interface).await,
+            false => before.answer(interface),
+        };
+        let index = interface.index;
+        survey.wireguard.insert(index, answer);
+    }
+    Ok(survey)
+}
+
+/// The interfaces on which a registry knows peers by key.
+fn with_keys(registry: &Registry) -> BTreeSet<&str> {
+    let peers = registry.peers().iter();
+    peers
+        .filter(|peer| matches!(peer.identity, Identity::Key(_)))
+        .map(|peer| peer.interface.as_str())
+        .collect()
 }
 
 impl Survey {
@@ -65,8 +90,8 @@ impl Survey {
     }
 
     /// Asks WireGuard about the interfaces of these names, as far as there are any.
-    pub(super) async fn ask_wireguard<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        for name in names.collect::<BTreeSet<_>>() {
+    pub(super) async fn ask_wireguard(&mut self, names: BTreeSet<&str>) {
+        for name in names {
             if let Some(interface) = self.by_name(name) {
                 let (index, answer) = (interface.index, wireguard::ask(interface).await);
                 self.wireguard.insert(index, answer);

@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_ebpf::{
     Family, Mode, Protocol,
     layout::{
-        BankEntry, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
-        MAX_RULES, MAX_SERVICES, OriginEntry, PeerEntry, PrefixKey, RuleEntry, ServiceEntry,
-        port_index,
+        BankEntry, Binding, INTERFACE_PLACES, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry,
+        InterfaceKey, MAX_RULES, MAX_SERVICES, OriginEntry, PeerEntry, PrefixKey, RuleEntry,
+        ServiceEntry, port_index,
     },
 };
 
@@ -95,8 +95,8 @@ fn write_ports(maps: &Maps, bank: u32, tables: &Tables) {
 }
 
 fn write_interfaces(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
-    let base = (bank * INTERFACE_SLOTS) as usize;
-    for place in base..base + INTERFACE_SLOTS as usize {
+    let base = (bank * INTERFACE_PLACES) as usize;
+    for place in base..base + INTERFACE_PLACES as usize {
         maps.interfaces.set(place, InterfaceEntry::EMPTY);
     }
     for (&ifindex, row) in &tables.interfaces {
@@ -175,6 +175,7 @@ fn origin_entry(provenance: &Provenance) -> Result<OriginEntry> {
     let path = provenance.path.as_deref().unwrap_or("".as_ref());
     Ok(OriginEntry {
         digest: provenance.digest,
+        has_main: u64::from(provenance.has_main),
         path: field(path.as_os_str().as_bytes())?,
     })
 }
@@ -185,6 +186,7 @@ pub(super) fn provenance(entry: &OriginEntry) -> Provenance {
     Provenance {
         path: (!path.is_empty()).then(|| PathBuf::from(path)),
         digest: entry.digest,
+        has_main: entry.has_main != 0,
     }
 }
 
@@ -254,8 +256,8 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<Tables> {
     for number in 0..whole.rules as usize {
         tables.rules.push(rule(&maps.rules.get(base + number))?);
     }
-    let base = (bank * INTERFACE_SLOTS) as usize;
-    for place in base..base + INTERFACE_SLOTS as usize {
+    let base = (bank * INTERFACE_PLACES) as usize;
+    for place in base..base + INTERFACE_PLACES as usize {
         let entry = maps.interfaces.get(place);
         if entry.ifindex != InterfaceEntry::FREE {
             let is = |flag| entry.flags & flag != 0;

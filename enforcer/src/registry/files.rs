@@ -30,14 +30,24 @@ pub enum Source {
     Default {
         /// The registry's path, in production [`DEFAULT_PATH`].
         path: PathBuf,
-        /// Whether the embedded registry applies if the file and its fragments are absent: when
-        /// `up` or `run` starts, not on a reload.
-        embedded: bool,
+        /// What it means that it is.
+        absent: Absent,
     },
     /// A file that `--config` names: it must be there.
     Named(PathBuf),
     /// The embedded registry, whatever the files say: for `run` at boot with a bad registry.
     Embedded,
+}
+
+/// What it means that the file at the default place is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Its fragments stand alone; where there are none either, the embedded registry applies.
+    Embedded,
+    /// Its fragments stand alone, and there must be some.
+    Fragments,
+    /// It was there when the policy in force was made: what it said must not be forgotten.
+    Vanished,
 }
 
 /// What a registry was made from.
@@ -56,6 +66,8 @@ pub struct Provenance {
     pub path: Option<PathBuf>,
     /// A digest of the names and texts of all its files.
     pub digest: u64,
+    /// The main file was there, and not its fragments alone.
+    pub has_main: bool,
 }
 
 /// A good registry.
@@ -101,17 +113,7 @@ pub fn load(source: &Source) -> Result<Loaded, Rejected> {
     let origin = match source {
         Source::Embedded => loader.read_embedded(),
         Source::Named(path) => loader.read_files(path, true),
-        Source::Default { path, embedded } => match loader.read_files(path, false) {
-            Origin::Files(files) if files.is_empty() && loader.report.errors.is_empty() => {
-                if *embedded {
-                    loader.read_embedded()
-                } else {
-                    loader.refuse_absence(path);
-                    Origin::Files(files)
-                }
-            }
-            origin => origin,
-        },
+        Source::Default { path, absent } => loader.read_default(path, *absent),
     };
     loader.finish(origin)
 }
@@ -140,6 +142,8 @@ struct Loader {
     first: Option<Arc<SourceFile>>,
     /// The main file, absolute.
     main: Option<PathBuf>,
+    /// It is there, or has to be.
+    has_main: bool,
     digest: Digest,
 }
 
@@ -168,12 +172,36 @@ impl Loader {
         Origin::Embedded
     }
 
+    fn read_default(&mut self, path: &Path, absent: Absent) -> Origin {
+        let origin = self.read_files(path, false);
+        let none = matches!(&origin, Origin::Files(files) if files.is_empty());
+        match absent {
+            // Whatever is wrong with the place is said already.
+            _ if self.has_main || !self.report.errors.is_empty() => {}
+            Absent::Embedded if none => return self.read_embedded(),
+            Absent::Fragments if none => self.refuse_absence(
+                path,
+                "there is no registry: the file and its fragments are absent",
+                "write one; the policy in force stays as it is, and `enforcer down` ends it",
+            ),
+            Absent::Vanished => self.refuse_absence(
+                path,
+                "this file is gone: the policy in force was made from it",
+                "put it back, if need be as an empty file; `enforcer up` does without it, and \
+                 takes the fragments alone, or the built-in registry where there are none",
+            ),
+            Absent::Embedded | Absent::Fragments => {}
+        }
+        origin
+    }
+
     fn read_files(&mut self, path: &Path, required: bool) -> Origin {
         let mut files = Vec::new();
         // A link to nothing is not an absent file: somebody meant one to be there.
         let absent =
             matches!(fs::symlink_metadata(path), Err(e) if e.kind() == ErrorKind::NotFound);
         if required || !absent {
+            self.has_main = true;
             self.read(path, Role::Main);
             files.push(path.to_owned());
         }
@@ -277,14 +305,8 @@ impl Loader {
         ));
     }
 
-    fn refuse_absence(&mut self, path: &Path) {
-        self.refuse_file(
-            path,
-            Fault::new(
-                "there is no registry: the file and its fragments are absent",
-                "write one; the policy in force stays as it is, and `enforcer down` ends it",
-            ),
-        );
+    fn refuse_absence(&mut self, path: &Path, what: &str, help: &str) {
+        self.refuse_file(path, Fault::new(what, help));
     }
 
     fn finish(mut self, origin: Origin) -> Result<Loaded, Rejected> {
@@ -308,6 +330,7 @@ impl Loader {
             provenance: Provenance {
                 path: self.main.filter(|_| origin != Origin::Embedded),
                 digest: self.digest.0,
+                has_main: self.has_main,
             },
             origin,
         })

@@ -37,7 +37,7 @@ mod warn;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use files::{DEFAULT_PATH, Loaded, Origin, Provenance, Rejected, Source, load};
+pub use files::{Absent, DEFAULT_PATH, Loaded, Origin, Provenance, Rejected, Source, load};
 pub use key::PublicKey;
 pub use model::{
     HookChoice, Identity, InterfaceRule, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, Peer,

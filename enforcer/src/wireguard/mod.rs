@@ -104,6 +104,11 @@ pub async fn ask(interface: &Interface) -> Answer {
     }
 }
 
+/// Whether [`ask`] need not wait for a process: the kernel answers at once.
+pub fn answers_at_once(interface: &Interface) -> bool {
+    interface.is_kind("wireguard") || uapi::socket_of(interface).is_none()
+}
+
 /// Whether [`ask`] would find a WireGuard device behind an interface.
 pub fn is_device(interface: &Interface) -> bool {
     interface.is_kind("wireguard") || uapi::socket_of(interface).is_some()

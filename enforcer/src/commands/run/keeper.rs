@@ -1,5 +1,8 @@
 //! The policy follows the host, and the registry's files.
 
+mod edits;
+mod undone;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -8,40 +11,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{
-    super::{failure::note, output, policy},
+    super::{failure::note, output},
     manager,
+    start::Begun,
 };
 use crate::{
-    control::{self, Consent, Followed, Keys, Place, Refused, Replaced, TakenBack, Terms},
+    control::{self, Consent, Followed, Keys, Place, Terms},
     kernel::sys,
-    registry::{DEFAULT_PATH, Loaded, Provenance, Source, load, render},
+    registry::Loaded,
     watch::{Files, Links, Pins, Settings},
 };
+use undone::Undone;
 
 /// How often WireGuard is asked, which tells nobody of a change. Only while there is a peer by key
 /// and its interface.
 const ASK: Duration = Duration::from_secs(1);
-/// When to try again what failed, to begin with; twice as long after each time.
-const RETRY: Duration = Duration::from_secs(1);
-/// The longest wait before another try.
-const MOST: Duration = Duration::from_secs(60);
 
 /// What woke the keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Woken {
-    /// The host may be another than before, or it is time to try again.
-    Host,
-    /// So may the registry's files.
-    Files,
-    /// A command may have been at work on the pins.
-    Pins,
-    /// It is time to ask WireGuard.
-    Ask,
     /// What is on trial is over.
     Trial,
+    /// A command may have been at work on the pins.
+    Pins,
+    /// The registry's files may be others than before.
+    Files,
+    /// So may the host, or WireGuard says something else.
+    Host,
 }
 
 /// What there is to do after the keeper was woken.
@@ -66,8 +65,10 @@ pub(super) struct Keeper<'a> {
     files: Files,
     settings: Settings,
     pins: Pins,
-    /// The registry in force, if it is known.
+    /// The registry in force, if it is known: that of `generation`.
     loaded: Option<Loaded>,
+    /// It is still to be found which one it is.
+    lost: bool,
     /// The generation that this process knows.
     generation: u32,
     /// The inode of the pin directory.
@@ -83,8 +84,8 @@ pub(super) struct Keeper<'a> {
     trial: Option<Instant>,
     /// The registry's files changed while something was on trial.
     late: bool,
-    /// What failed: when to try it again, and how long that was waited for.
-    retry: Option<(Instant, Duration, Woken)>,
+    /// What failed, and is tried again.
+    undone: Undone,
     /// The host is to be looked at once more.
     again: bool,
 }
@@ -105,6 +106,7 @@ impl<'a> Keeper<'a> {
             settings: Settings::watch()?,
             pins: Pins::watch(place.pin_dir())?,
             loaded: None,
+            lost: false,
             generation: 0,
             inode: None,
             keys: Keys::default(),
@@ -113,19 +115,24 @@ impl<'a> Keeper<'a> {
             bad: None,
             trial: None,
             late: false,
-            retry: None,
+            undone: Undone::default(),
             again: false,
         })
     }
 
     /// Takes over what was put in force.
-    pub(super) fn begin(&mut self, loaded: Option<Loaded>) -> Result<()> {
-        self.loaded = loaded;
+    pub(super) fn begin(&mut self, begun: Begun) -> Result<()> {
+        self.loaded = begun.loaded;
+        // In this order: if a command comes in between, the registry is that of a generation which
+        // nobody here takes for the one in force.
         self.generation = self.place.generation()?;
         self.inode = self.inode_now();
         self.trial = self.on_trial()?;
-        if self.trial.is_some() && self.loaded.is_none() {
-            self.adopt()?;
+        if begun.failed {
+            self.files.touch();
+        }
+        if let Err(error) = self.adopt() {
+            self.failed(Woken::Pins, &error);
         }
         Ok(())
     }
@@ -152,17 +159,29 @@ impl<'a> Keeper<'a> {
         if std::mem::take(&mut self.again) {
             return Ok(Woken::Host);
         }
-        let asks = (!self.keys.is_empty()).then_some(self.ask);
-        let retries = self.retry.map(|(at, _, _)| at);
-        let failed = self.retry.map_or(Woken::Host, |(_, _, failed)| failed);
-        tokio::select! {
-            changed = self.links.changed() => changed.map(|()| Woken::Host),
-            changed = self.settings.changed() => changed.map(|()| Woken::Host),
-            changed = self.files.changed() => changed.map(|()| Woken::Files),
-            changed = self.pins.changed() => changed.map(|()| Woken::Pins),
-            () = until(asks) => Ok(Woken::Ask),
-            () = until(retries) => Ok(failed),
-            () = until(self.trial) => Ok(Woken::Trial),
+        loop {
+            let asks = (!self.keys.is_empty()).then_some(self.ask);
+            let keys = &self.keys;
+            // A device may be slow to answer: whatever else happens comes first.
+            let asked = async move {
+                until(asks).await;
+                keys.changed().await
+            };
+            tokio::select! {
+                changed = self.links.changed() => return changed.map(|()| Woken::Host),
+                changed = self.settings.changed() => return changed.map(|()| Woken::Host),
+                changed = self.files.changed() => return changed.map(|()| Woken::Files),
+                changed = self.pins.changed() => return changed.map(|()| Woken::Pins),
+                () = until(self.trial) => return Ok(Woken::Trial),
+                () = until(self.undone.at()) => return Ok(self.undone.first()),
+                changed = asked => {
+                    self.ask = Instant::now() + ASK;
+                    if let Some(keys) = changed {
+                        self.keys = keys;
+                        return Ok(Woken::Host);
+                    }
+                }
+            }
         }
     }
 
@@ -173,13 +192,6 @@ impl<'a> Keeper<'a> {
             Woken::Files => self.edited().await,
             Woken::Pins => self.commanded().await,
             Woken::Trial => self.roll_back().await,
-            Woken::Ask => {
-                self.ask = Instant::now() + ASK;
-                match self.keys.changed().await {
-                    true => self.follow().await,
-                    false => return Kept::On,
-                }
-            }
         };
         // A batch of news may have taken a hundred lists of interfaces; the sleep may be long.
         if woken != Woken::Pins {
@@ -187,29 +199,21 @@ impl<'a> Keeper<'a> {
         }
         match looked {
             Ok(kept) => {
-                // What failed is still to be done, unless it was this, or this did it as well.
-                self.retry = self
-                    .retry
-                    .filter(|(_, _, failed)| *failed == Woken::Files && woken != Woken::Files);
+                self.undone.done(woken);
                 kept
             }
             Err(error) => {
-                let wait = self
-                    .retry
-                    .map_or(RETRY, |(_, wait, _)| (wait * 2).min(MOST));
-                if self.retry.is_none() {
-                    note(&format!(
-                        "the policy in force stays as it is, and another try follows: {error:#}"
-                    ));
-                }
-                // An edit that comes into force looks at the host as well.
-                let failed = match self.retry {
-                    Some((_, _, Woken::Files)) => Woken::Files,
-                    _ => woken,
-                };
-                self.retry = Some((Instant::now() + wait, wait, failed));
+                self.failed(woken, &error);
                 Kept::On
             }
+        }
+    }
+
+    fn failed(&mut self, woken: Woken, error: &anyhow::Error) {
+        if self.undone.failed(woken) {
+            note(&format!(
+                "the policy in force stays as it is, and another try follows: {error:#}"
+            ));
         }
     }
 
@@ -221,7 +225,11 @@ impl<'a> Keeper<'a> {
                 return Ok(Kept::Gone);
             }
         }
-        self.follow().await
+        let kept = self.follow().await?;
+        match self.lost && kept == Kept::On {
+            true => self.commanded().await,
+            false => Ok(kept),
+        }
     }
 
     /// Takes back what is on trial, if that is still so.
@@ -238,8 +246,12 @@ impl<'a> Keeper<'a> {
     /// Brings guards and policy up to the host.
     async fn follow(&mut self) -> Result<Kept> {
         self.settings.again();
-        let look = control::follow(self.place, self.loaded.as_ref(), self.generation).await?;
+        let (place, loaded) = (self.place, self.loaded.as_ref());
+        let look = control::follow(place, loaded, self.generation, &self.keys).await?;
         self.keys = look.keys;
+        if self.keys.is_incomplete() {
+            self.ask = Instant::now();
+        }
         self.say(look.notes);
         match look.followed {
             Followed::Unchanged => Ok(Kept::On),
@@ -266,63 +278,6 @@ impl<'a> Keeper<'a> {
         manager::tell(generation);
     }
 
-    /// Reads the registry again, and puts it in force if it is good and another one.
-    async fn edited(&mut self) -> Result<Kept> {
-        if self.on_trial()?.is_some() {
-            self.late = true;
-            return Ok(Kept::On);
-        }
-        // What was tried as another file is moved into place.
-        if self.files.main() != self.main && !self.files.main().exists() {
-            self.files = Files::watch(&self.main)?;
-        }
-        let embedded = self.place.is_embedded()?;
-        let loaded = match load(&source(self.files.main(), embedded)) {
-            Ok(loaded) => loaded,
-            Err(rejected) => {
-                let text = render(&rejected.errors, true);
-                if self.bad.as_ref() != Some(&text) {
-                    anstream::eprintln!("{}", text.trim_end());
-                    note("the registry is bad: what is in force stays");
-                    self.bad = Some(text);
-                }
-                return Ok(Kept::On);
-            }
-        };
-        self.bad = None;
-        if self.provenance() == Some(&loaded.provenance) {
-            return Ok(Kept::On);
-        }
-        policy::warn(&loaded, &control::survey().await?)?;
-        let replaced = control::replace(self.place, &loaded, self.terms, self.generation).await;
-        let reloaded = match replaced {
-            Ok(Replaced::By(reloaded)) => reloaded,
-            // Somebody's `reload` was faster: its reading of the files may be newer than this one.
-            Ok(Replaced::Foreign) => {
-                self.files.touch();
-                return self.commanded().await;
-            }
-            Ok(Replaced::Gone) => return Ok(Kept::Gone),
-            // No fault that time would mend: once the session is gone that it would have cut,
-            // nobody could come back. It waits for the next edit, or for a command.
-            Err(why) if why.is::<Refused>() || why.is::<TakenBack>() => {
-                note(&format!("what is in force stays: {why}"));
-                return Ok(Kept::On);
-            }
-            Err(why) => return Err(why),
-        };
-        self.switched(reloaded.generation, &policy::summary(&loaded));
-        self.say(reloaded.notes);
-        self.loaded = Some(loaded);
-        // What `reload` found out about keys is not handed on; asking again is cheap.
-        self.follow_again();
-        Ok(Kept::On)
-    }
-
-    fn provenance(&self) -> Option<&Provenance> {
-        self.loaded.as_ref().map(|loaded| &loaded.provenance)
-    }
-
     /// Has the host looked at again soon.
     fn follow_again(&mut self) {
         self.again = true;
@@ -344,7 +299,7 @@ impl<'a> Keeper<'a> {
             // What changed in the meantime had to wait.
             self.follow_again();
         }
-        if generation == self.generation && !replaced {
+        if generation == self.generation && !replaced && !self.lost {
             return Ok(Kept::On);
         }
         (self.inode, self.generation) = (inode, generation);
@@ -353,50 +308,6 @@ impl<'a> Keeper<'a> {
         self.follow_again();
         Ok(if replaced { Kept::Replaced } else { Kept::On })
     }
-
-    /// Finds the registry that another command put in force.
-    fn adopt(&mut self) -> Result<()> {
-        let Some(provenance) = self.place.provenance()? else {
-            return Ok(());
-        };
-        if self.provenance() == Some(&provenance) {
-            return Ok(());
-        }
-        // Before it is read; and what is known of the same files is not forgotten: they may have been
-        // edited since.
-        if let Some(path) = provenance.path.as_deref()
-            && path != self.files.main()
-        {
-            self.files = Files::watch(path).context("failed to watch the registry in force")?;
-        }
-        let found = match &provenance.path {
-            Some(path) => load(&source(path, false)),
-            None => load(&Source::Embedded),
-        };
-        self.loaded = found.ok().filter(|found| found.provenance == provenance);
-        if self.loaded.is_none() && !self.files.is_pending() {
-            let name = match &provenance.path {
-                Some(path) => path.display().to_string(),
-                None => "a built-in registry of another version".to_owned(),
-            };
-            note(&format!(
-                "another command put {name} in force, which cannot be read as it was: new \
-                 interfaces get their guards, and peers are not followed until the next reload"
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The registry of a main file.
-fn source(main: &std::path::Path, embedded: bool) -> Source {
-    if main == std::path::Path::new(DEFAULT_PATH) {
-        return Source::Default {
-            path: main.to_owned(),
-            embedded,
-        };
-    }
-    Source::Named(main.to_owned())
 }
 
 async fn until(at: Option<Instant>) {

@@ -36,8 +36,10 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
         ..Wanted::default()
     };
     control::make_parent(place)?;
-    let mut keeper = Keeper::watch(place, registry(globals)?, wanted.consent)?;
+    let keeper = Keeper::watch(place, registry(globals)?, wanted.consent);
     let loaded = start::begin(globals, place, &survey, wanted).await?;
+    // Only now: a host where nothing can be watched is guarded all the same.
+    let mut keeper = keeper.context("the guards hold, but nobody can follow the host")?;
     keeper.begin(loaded)?;
     let status = control::status(place).await?;
     status::print(globals, &status)?;
@@ -52,7 +54,7 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
     let (replaced, news) = watch::channel(());
     // Before READY: by this socket others know that somebody follows.
     let events = tell_of_drops(place, Server::bind(place), news);
-    let preparation = prepare(place.clone());
+    let preparation = prepare(place);
     let logging = log::forward(logger);
     manager::ready();
     manager::tell(keeper.generation());
@@ -65,6 +67,8 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
             Kept::On => {}
             Kept::Replaced => {
                 replaced.send_replace(());
+                // The pins that `up` put in place hold what it needed itself.
+                preparation.set(prepare(place));
             }
             Kept::Gone => {
                 output::lossy(output::print(
@@ -120,7 +124,8 @@ async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watc
 }
 
 /// Loads in the background what a new interface may need. Never ends.
-async fn prepare(place: Place) {
+async fn prepare(place: &Place) {
+    let place = place.clone();
     let prepared = tokio::task::spawn_blocking(move || control::prepare(&place)).await;
     if let Ok(Err(error)) = prepared {
         note(&format!(

@@ -4,31 +4,49 @@ use anyhow::Result;
 
 use super::super::{Globals, failure::note, policy, source};
 use crate::{
-    control::{self, Place, Refused, Survey, Wanted},
-    registry::{Loaded, Source, load, render},
+    control::{self, Place, Refused, Survey, TakenBack, Wanted},
+    registry::{Absent, Loaded, Source, load, render},
 };
 
-/// Puts the registry in force and returns it; where that cannot be, keeps what is pinned and
-/// returns `None`; and where nothing is (at boot), puts the embedded default in force: a typo must
-/// not leave the host open.
+/// What is in force at first.
+pub(super) struct Begun {
+    /// Its registry, where this process put it in force.
+    pub(super) loaded: Option<Loaded>,
+    /// There is a good one that could not be put in force, for a reason that may pass.
+    pub(super) failed: bool,
+}
+
+/// Puts the registry in force; where that cannot be, keeps what is pinned; and where nothing is (at
+/// boot), puts the embedded default in force: a typo must not leave the host open.
 pub(super) async fn begin(
     globals: &Globals,
     place: &Place,
     survey: &Survey,
     wanted: Wanted,
-) -> Result<Option<Loaded>> {
+) -> Result<Begun> {
     let pinned = place.is_pinned()?;
-    // A file that vanished since is no reason to fall back on the embedded default.
-    // Pins of another layout do not say what they are, and are replaced below.
-    let allow_embedded = !pinned || place.is_embedded().unwrap_or(false);
-    let why = match load(&source(globals, allow_embedded)) {
+    let absent = match pinned {
+        false => Absent::Embedded,
+        // Pins of another layout do not say what they are, and are replaced below.
+        true => place.absent().unwrap_or(Absent::Fragments),
+    };
+    let mut failed = false;
+    let why = match load(&source(globals, absent)) {
         Ok(loaded) => {
             policy::warn(&loaded, survey)?;
             match install(place, &loaded, wanted).await {
-                Ok(()) => return Ok(Some(loaded)),
+                Ok(()) => {
+                    return Ok(Begun {
+                        loaded: Some(loaded),
+                        failed,
+                    });
+                }
                 // Somebody typed it, and would be gone; another policy is not what they asked for.
                 Err(error) if !pinned && error.is::<Refused>() => return Err(error),
-                Err(error) => format!("{error:#}"),
+                Err(error) => {
+                    failed = !error.is::<Refused>() && !error.is::<TakenBack>();
+                    format!("{error:#}")
+                }
             }
         }
         Err(rejected) => {
@@ -38,7 +56,10 @@ pub(super) async fn begin(
     };
     if pinned {
         note(&format!("{why}: what is pinned stays in force"));
-        return Ok(None);
+        return Ok(Begun {
+            loaded: None,
+            failed,
+        });
     }
     note(&format!(
         "{why}: the embedded default holds in its place (degraded)"
@@ -49,7 +70,10 @@ pub(super) async fn begin(
     };
     let embedded = load(&Source::Embedded)?;
     install(place, &embedded, wanted).await?;
-    Ok(Some(embedded))
+    Ok(Begun {
+        loaded: Some(embedded),
+        failed,
+    })
 }
 
 async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<()> {

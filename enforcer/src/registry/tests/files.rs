@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use enforcer_ebpf::Mode;
 
-use super::super::{Diagnostic, Loaded, Origin, Rejected, Source, load, render};
+use super::super::{Absent, Diagnostic, Loaded, Origin, Rejected, Source, load, render};
 
 const A: &str = "[services.a]\nports = [1]\n";
 const B: &str = "[services.b]\nports = [2]\n";
@@ -33,9 +33,13 @@ impl Etc {
     }
 
     fn default(&self) -> Result<Loaded, Rejected> {
+        self.where_absent(Absent::Embedded)
+    }
+
+    fn where_absent(&self, absent: Absent) -> Result<Loaded, Rejected> {
         load(&Source::Default {
             path: self.path("enforcer.toml"),
-            embedded: true,
+            absent,
         })
     }
 
@@ -144,14 +148,28 @@ fn the_embedded_registry_applies_only_where_nothing_is() {
 #[test]
 fn on_a_reload_absence_is_an_error() {
     let etc = Etc::new();
-    let loaded = load(&Source::Default {
-        path: etc.path("enforcer.toml"),
-        embedded: false,
-    });
     etc.rejects(
-        loaded,
+        etc.where_absent(Absent::Fragments),
         &["enforcer.toml:1:1 there is no registry: the file and its fragments are absent"],
     );
+}
+
+/// What it registered must not be opened because its fragments are still there.
+#[test]
+fn a_file_that_was_there_is_missed_beside_its_fragments() {
+    let gone = ["enforcer.toml:1:1 this file is gone: the policy in force was made from it"];
+    let etc = Etc::new();
+    etc.rejects(etc.where_absent(Absent::Vanished), &gone);
+    let etc = etc.with("enforcer.d/b.toml", B);
+    etc.rejects(etc.where_absent(Absent::Vanished), &gone);
+    // The control: fragments that stood alone before, and an empty file.
+    let alone = etc.where_absent(Absent::Fragments).unwrap();
+    assert_eq!(names(&alone), ["b"]);
+    assert!(!alone.provenance.has_main);
+    let etc = etc.with("enforcer.toml", "");
+    let both = etc.where_absent(Absent::Vanished).unwrap();
+    assert_eq!(names(&both), ["b"]);
+    assert!(both.provenance.has_main);
 }
 
 #[test]
