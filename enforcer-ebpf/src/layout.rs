@@ -179,26 +179,20 @@ impl InterfaceKey {
     /// a guard asks this for every packet of a registered port. Most interfaces need no entry.
     #[inline(always)]
     pub fn places(self) -> impl Iterator<Item = u32> {
-        (0..INTERFACE_PROBES).map(move |probe| self.place(probe))
-    }
-
-    /// The place that is looked at after `probe` others.
-    #[inline(always)]
-    pub const fn place(self, probe: u32) -> u32 {
-        let half = self.bank * INTERFACE_PLACES + (self.ifindex >> 31) * INTERFACE_SLOTS;
-        half + ((self.ifindex & !WIRE_VIEW) + probe) % INTERFACE_SLOTS
+        let region = self.bank + BANKS * (self.ifindex >> 31);
+        let home = self.ifindex & !WIRE_VIEW;
+        (0..INTERFACE_PROBES)
+            .map(move |probe| region * INTERFACE_SLOTS + (home + probe) % INTERFACE_SLOTS)
     }
 }
 
-/// Places for entries of interfaces in each bank; and as many for [`WIRE_VIEW`], as the view of an
-/// interface would often find the places of those with the next indexes taken.
+/// Places for entries of interfaces in each bank; behind those of all banks, as many for views, as
+/// that of an interface would often find the places of those with the next indexes taken.
 pub const INTERFACE_SLOTS: u32 = 1024;
-/// Places of each bank.
-pub const INTERFACE_PLACES: u32 = 2 * INTERFACE_SLOTS;
 /// How many places are looked at.
 pub const INTERFACE_PROBES: u32 = 8;
 /// Entries of `INTERFACES`.
-pub const INTERFACE_ENTRIES: u32 = BANKS * INTERFACE_PLACES;
+pub const INTERFACE_ENTRIES: u32 = 2 * BANKS * INTERFACE_SLOTS;
 
 /// Marks the ifindex under which the wire guard of an XDP-guarded VLAN parent looks things up.
 ///

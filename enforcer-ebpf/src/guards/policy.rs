@@ -84,7 +84,9 @@ fn word(entry: *const u32, bank: usize) -> u32 {
     unsafe { word.read_volatile() }
 }
 
-#[inline(always)]
+/// The entry of a key. A function of its own: the stack of a guard has no room for a second copy of
+/// its loop.
+#[inline(never)]
 fn find(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
     for place in key.places() {
         let entry = INTERFACES.get(place)?;

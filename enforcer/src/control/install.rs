@@ -73,7 +73,9 @@ pub async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<V
     let survey = survey_for(&loaded.registry).await?;
     place.recover()?;
     let staging = place.pins.staging();
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = mounts::open_to_others(place.pins.parent())?
+        .into_iter()
+        .collect();
     let before = adoptable(place, &mut notes)?;
     let adopt = before.is_some();
     let before = settle(place, before, loaded, wanted, &mut notes).await?;
@@ -158,8 +160,9 @@ impl New<'_> {
             log: self.wanted.log,
         };
         let mut programs = Programs::with_maps(self.staging, options)?;
+        let mut notes = Vec::new();
         let socket = match self.wanted.socket {
-            true => Some(programs.socket()?),
+            true => self.if_need_be_without(programs.socket(), &mut notes)?,
             false => None,
         };
         let flags = flags(self.wanted, self.loaded);
@@ -179,7 +182,8 @@ impl New<'_> {
                 links::take_over(&old, &program, &new)?;
             } else {
                 // Beside the old one, if there is one: both judge until the old pins go.
-                links::attach_socket(&program, self.cgroup, &new)?;
+                let attached = links::attach_socket(&program, self.cgroup, &new);
+                self.if_need_be_without(attached, &mut notes)?;
             }
         }
         let before = Alive::find(&self.place.pins, self.survey)?;
@@ -208,11 +212,28 @@ impl New<'_> {
             maps.switch_to(&tables)?;
         }
         maps.describe(netns_cookie, flags);
+        notes.extend(covered.notes);
         Ok(Built {
             maps,
             tables,
-            notes: covered.notes,
+            notes,
         })
+    }
+
+    /// Goes on without the socket guard where it is not to be had: wire guards alone hold more than
+    /// nothing does. `status` says degraded then.
+    ///
+    /// # Errors
+    /// There is one, of an older set, which is not given up; or it was to stand alone.
+    fn if_need_be_without<T>(&self, got: Result<T>, notes: &mut Vec<String>) -> Result<Option<T>> {
+        match got {
+            Ok(got) => Ok(Some(got)),
+            Err(why) if !self.wanted.wire || self.place.has_socket_guard()? => Err(why),
+            Err(why) => {
+                notes.push(format!("there is no socket guard: {why:#}"));
+                Ok(None)
+            }
+        }
     }
 
     /// Undoes what was done to the guards in place.

@@ -1,8 +1,9 @@
 //! Peers by their WireGuard keys: as they are in force, and as they would be now.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use enforcer_ebpf::{Address, PeerSet};
+use tokio::time::timeout;
 
 use super::Survey;
 use crate::{
@@ -30,9 +31,9 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// Whether a device was not asked yet.
+    /// Whether there is a device whose answer was not waited for.
     pub fn is_incomplete(&self) -> bool {
-        self.0.iter().any(|(_, answer)| *answer == unasked())
+        self.0.iter().any(|(_, answer)| *answer == late())
     }
 
     /// Asks again, as WireGuard tells nobody of a change; `None` where nothing is different.
@@ -45,22 +46,29 @@ impl Keys {
         (now.0 != self.0).then_some(now)
     }
 
-    /// What the device behind an interface answered, if it is the one that was asked.
-    pub(super) fn answer(&self, interface: &Interface) -> Answer {
+    /// What the device behind an interface answered, if it is one that was asked. One that was not
+    /// is waited for a moment: only one that hangs must not hold everything up, and its peers wait
+    /// until it has answered.
+    pub(super) async fn answer(&self, interface: &Interface) -> Answer {
         let is_it = |asked: &Interface| {
             (asked.index, &asked.name, &asked.kind)
                 == (interface.index, &interface.name, &interface.kind)
         };
-        let mut answers = self.0.iter();
-        answers
-            .find_map(|(asked, answer)| is_it(asked).then(|| answer.clone()))
-            .unwrap_or_else(unasked)
+        if let Some((_, answer)) = self.0.iter().find(|(asked, _)| is_it(asked)) {
+            return answer.clone();
+        }
+        timeout(MOMENT, wireguard::ask(interface))
+            .await
+            .unwrap_or_else(|_| late())
     }
 }
 
-/// The answer of a device that nobody had the time to wait for.
-fn unasked() -> Answer {
-    Answer::Unknown("it is being asked".to_owned())
+/// How long a device is waited for that was never asked.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// The answer of a device that was not waited for.
+fn late() -> Answer {
+    Answer::Unknown("it has not answered yet".to_owned())
 }
 
 /// Why a peer by key grants nothing under a policy, by what WireGuard says now; `number` is the

@@ -169,8 +169,8 @@ pub struct Look {
     pub followed: Followed,
     /// What the operator should know.
     pub notes: Vec<String>,
-    /// What WireGuard said.
-    pub keys: Keys,
+    /// What WireGuard said, if it was asked.
+    pub keys: Option<Keys>,
 }
 
 impl Look {
@@ -178,7 +178,7 @@ impl Look {
         Self {
             followed,
             notes: Vec::new(),
-            keys: Keys::default(),
+            keys: None,
         }
     }
 }
@@ -200,8 +200,8 @@ pub enum Followed {
 /// AllowedIPs, reserved ports. `loaded` is the registry in force, under `generation`; without it
 /// only guards follow, by the rules that the policy in force has for interfaces.
 ///
-/// An interface that comes up does not wait for a process: userspace devices are not asked for
-/// their AllowedIPs, `keys` has what they answered.
+/// An interface that comes up does not wait for a process: userspace devices are not asked again
+/// for their AllowedIPs, `keys` has what they answered.
 ///
 /// # Errors
 /// As for [`reload`].
@@ -251,7 +251,7 @@ pub async fn follow(
     Ok(Look {
         followed,
         notes: change.finish(&maps, covered, &tables)?,
-        keys: Keys::of(survey),
+        keys: Some(Keys::of(survey)),
     })
 }
 

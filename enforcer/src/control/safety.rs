@@ -25,7 +25,8 @@ use crate::{
 /// Whose change it is, and so whom it must not cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Author {
-    /// Somebody typed a command: the SSH session that it was typed in.
+    /// Somebody typed a command: the SSH session that it was typed in. If they typed `systemctl
+    /// reload`, whoever is connected to port 22.
     #[default]
     Command,
     /// `run` found the registry changed: whoever is connected to port 22.
@@ -131,7 +132,8 @@ pub(super) async fn dangers(
     author: Author,
 ) -> Result<Vec<String>> {
     let mut all: Vec<Session> = sessions::own().into_iter().collect();
-    if author == Author::Run && maps.is_some() {
+    let is_ours = author == Author::Command && !sessions::is_of_a_unit();
+    if !is_ours && maps.is_some() {
         all.extend(sessions::established()?);
     }
     let mut why = match all.is_empty() {

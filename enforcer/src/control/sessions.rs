@@ -84,6 +84,13 @@ pub(crate) fn own() -> Option<Session> {
     None
 }
 
+/// Whether systemd started this process itself, for a unit: somebody asked for it elsewhere
+/// (systemd.exec(5), `$SYSTEMD_EXEC_PID`).
+pub(crate) fn is_of_a_unit() -> bool {
+    let named = std::env::var("SYSTEMD_EXEC_PID").ok();
+    named.and_then(|id| id.parse().ok()) == Some(std::process::id())
+}
+
 /// The session that an environment, as /proc shows it, names.
 fn of_environment(environment: &[u8]) -> Option<Session> {
     environment.split(|byte| *byte == 0).find_map(|variable| {

@@ -307,7 +307,7 @@ fn uncovered(
     }
     match (has(State::WANT_SOCKET), socket) {
         (false, _) => lacks("there is no socket guard: `up` was told to do without"),
-        (true, false) => lacks("the socket guard is gone: run `enforcer up`"),
+        (true, false) => lacks("there is no socket guard: `enforcer up` adds it, or says why not"),
         (true, true) => {}
     }
     if has(State::FALLBACK) {

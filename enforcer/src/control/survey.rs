@@ -43,8 +43,8 @@ pub async fn survey_for(registry: &Registry) -> Result<Survey> {
     Ok(survey)
 }
 
-/// The same without waiting for any process: of a userspace device it says what that answered
-/// `before`.
+/// The same without waiting for a process that was asked `before`: of a userspace device it says what
+/// that answered then.
 ///
 /// # Errors
 /// As above.
@@ -56,7 +56,7 @@ pub(super) async fn survey_at_once(registry: &Registry, before: &Keys) -> Result
         };
         let answer = match wireguard::answers_at_once(interface) {
             true => wireguard::ask(interface).await,
-            false => before.answer(interface),
+            false => before.answer(interface).await,
         };
         let index = interface.index;
         survey.wireguard.insert(index, answer);

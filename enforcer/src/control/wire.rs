@@ -152,10 +152,17 @@ pub(crate) fn reconcile(
         covered.guards.insert(guard.ifindex, hook);
     }
     for (ifindex, (hook, pin)) in links {
-        // An interface that is down now may come up before anybody looks again.
+        // An interface that is down now may come up before anybody looks again; and a master may
+        // have got no guard.
+        let without = |guard: &&WireGuard| {
+            let master = guard.master.as_ref();
+            master.is_some_and(|master| !covered.guards.contains_key(master))
+        };
+        let stand_ins = plan.members.iter().filter(without);
         let stays = tolerated
             .guards
             .iter()
+            .chain(stand_ins)
             .find(|guard| guard.ifindex == ifindex);
         let is_its_hook =
             |guard: &&WireGuard| hooks == Hooks::AsTheyAre || guard.hooks.contains(&hook);
@@ -166,7 +173,7 @@ pub(crate) fn reconcile(
             covered.leaving.push((ifindex, hook, pin));
         }
     }
-    reconcile_early(programs, plan, &covered)?;
+    reconcile_early(programs, held, plan, &covered)?;
     Ok(covered)
 }
 
@@ -194,7 +201,16 @@ pub(super) fn reconcile_in_place(
 
 /// Guards the interfaces that are still down, and lets go of those that have come up and have a
 /// guard now, or have left.
-fn reconcile_early(programs: &mut Programs<'_>, plan: &Plan, covered: &Covered) -> Result<()> {
+fn reconcile_early(
+    programs: &mut Programs<'_>,
+    held: &PinDir,
+    plan: &Plan,
+    covered: &Covered,
+) -> Result<()> {
+    let before: BTreeSet<u32> = match held.exists()? {
+        true => held.early_links()?.into_iter().map(|(it, _)| it).collect(),
+        false => BTreeSet::new(),
+    };
     let mut there = BTreeSet::new();
     for (ifindex, pin) in programs.pins().early_links()? {
         let is = |guards: &[WireGuard]| guards.iter().any(|guard| guard.ifindex == ifindex);
@@ -209,7 +225,9 @@ fn reconcile_early(programs: &mut Programs<'_>, plan: &Plan, covered: &Covered) 
             detach(&pin)?;
         }
     }
-    for guard in &plan.early {
+    // Those that had nothing else in an older set have nothing else in this one.
+    let stand_ins = plan.guards.iter().filter(|it| before.contains(&it.ifindex));
+    for guard in plan.early.iter().chain(stand_ins) {
         let ifindex = guard.ifindex;
         if there.contains(&ifindex) || covered.guards.contains_key(&ifindex) {
             continue;

@@ -200,15 +200,17 @@ fn xdp(nested: &[u8]) -> anyhow::Result<Option<XdpAttached>> {
 }
 
 /// Reads the payload of an RTM_NEWNEIGH message of a forwarding database: `struct ndmsg` and
-/// attributes. Answers with the unicast address, if it is one that a device itself listens for.
+/// attributes. Answers with the device's ifindex and the unicast address, if it is one that the
+/// device itself listens for.
 ///
 /// # Errors
 /// Where the message is cut short.
-pub(super) fn listens_for(payload: &[u8]) -> anyhow::Result<Option<[u8; 6]>> {
+pub(super) fn listens_for(payload: &[u8]) -> anyhow::Result<Option<(u32, [u8; 6])>> {
     let (header, attributes) = payload
         .split_first_chunk::<12>()
         .context("a neighbour message is shorter than its header")?;
     let flags = header[10];
+    let device = index(&header[4..8]);
     let mut address = None;
     each_attribute(attributes, |kind, value| {
         if kind == NDA_LLADDR {
@@ -217,7 +219,8 @@ pub(super) fn listens_for(payload: &[u8]) -> anyhow::Result<Option<[u8; 6]>> {
         Ok(())
     })?;
     // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
-    Ok(address.filter(|mac| flags & NTF_SELF != 0 && mac[0] & 1 == 0))
+    let address = address.filter(|mac| flags & NTF_SELF != 0 && mac[0] & 1 == 0);
+    Ok(device.zip(address))
 }
 
 /// Visits each attribute (`struct nlattr`) by its type, without its flags, and its value.

@@ -48,21 +48,16 @@ pub async fn list() -> anyhow::Result<Vec<Interface>> {
         if !whole {
             continue;
         }
-        let mut interfaces: Vec<Interface> = found.into_values().collect();
-        for interface in &mut interfaces {
-            if has_own_address_list(interface) {
-                interface.other_macs = socket
-                    .listens_for_other_macs(interface)
-                    .await
-                    .with_context(|| {
-                        format!(
-                            "failed to list the MAC addresses that {} listens for",
-                            interface.name
-                        )
-                    })?;
+        if found.values().any(has_own_address_list) {
+            let macs = socket.own_macs().await;
+            for (index, mac) in macs.context("failed to list the MAC addresses of interfaces")? {
+                if let Some(interface) = found.get_mut(&index).filter(|it| has_own_address_list(it))
+                {
+                    interface.other_macs |= interface.mac != Some(mac);
+                }
             }
         }
-        return Ok(interfaces);
+        return Ok(found.into_values().collect());
     }
     bail!(
         "failed to list the network interfaces: they changed each of the {ATTEMPTS} times that \
@@ -72,8 +67,8 @@ pub async fn list() -> anyhow::Result<Vec<Interface>> {
 
 /// Whether `other_macs` is a question for this interface.
 ///
-/// Bridges and VXLANs answer with their forwarding table instead, which may be long. One that is
-/// down listens for nothing.
+/// Bridges and VXLANs answer with their forwarding table instead. One that is down listens for
+/// nothing.
 fn has_own_address_list(interface: &Interface) -> bool {
     interface.up
         && !interface.loopback
@@ -151,42 +146,44 @@ impl Socket {
         socket.add_membership(group)
     }
 
-    /// Waits until something comes, and throws away all that is there by then.
+    /// Waits until something comes that `counts`, and throws away all that is there by then.
     ///
-    /// What overran the socket's buffer came as well: ENOBUFS, netlink(7).
-    pub(crate) async fn wait(&mut self) -> io::Result<()> {
+    /// What overran the socket's buffer came as well, and may have counted: ENOBUFS, netlink(7).
+    pub(crate) async fn wait_for(&mut self, counts: impl Fn(&[u8]) -> bool) -> io::Result<()> {
         use futures_util::FutureExt as _;
-        let overran = |error: &io::Error| error.raw_os_error() == Some(libc::ENOBUFS);
-        match self.inner.recv_from_full().await {
-            Err(error) if !overran(&error) => return Err(error),
-            _ => {}
-        }
+        let counted = |received: io::Result<(Vec<u8>, SocketAddr)>| match received {
+            Ok((datagram, _)) => Ok(counts(&datagram)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            Err(error) => Err(error),
+        };
         loop {
-            match self.inner.recv_from_full().now_or_never() {
-                None => return Ok(()),
-                Some(Err(error)) if !overran(&error) => return Err(error),
-                Some(_) => {}
+            let mut any = counted(self.inner.recv_from_full().await)?;
+            while let Some(received) = self.inner.recv_from_full().now_or_never() {
+                any |= counted(received)?;
+            }
+            if any {
+                return Ok(());
             }
         }
     }
 
-    /// Asks for the unicast addresses in `dev->uc` (`ndo_dflt_fdb_dump` in net/core/rtnetlink.c).
-    async fn listens_for_other_macs(&mut self, interface: &Interface) -> anyhow::Result<bool> {
+    /// Asks for the unicast addresses in `dev->uc` of every interface (`ndo_dflt_fdb_dump` in
+    /// net/core/rtnetlink.c). For those of one alone the kernel would have to be told to check
+    /// strictly: it answers with all.
+    async fn own_macs(&mut self) -> anyhow::Result<Vec<(u32, [u8; 6])>> {
         let mut question = NeighbourMessage::default();
         question.header.family = AddressFamily::Bridge;
-        question.header.ifindex = interface.index;
-        let mut others = false;
+        let mut macs = Vec::new();
         self.dump(
             RouteNetlinkMessage::GetNeighbour(question),
             RTM_NEWNEIGH,
             |payload| {
-                let mac = message::listens_for(payload)?;
-                others |= mac.is_some() && mac != interface.mac;
+                macs.extend(message::listens_for(payload)?);
                 Ok(())
             },
         )
         .await?;
-        Ok(others)
+        Ok(macs)
     }
 
     /// Asks a question and visits the payload of every answer of the type `wanted`. Says whether

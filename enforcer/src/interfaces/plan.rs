@@ -22,6 +22,9 @@ pub struct Plan {
     /// On tcx alone, beside which the interface can get any other hook when it comes up: a driver
     /// with an XDP program may refuse the MTU that it is given before that.
     pub early: Vec<WireGuard>,
+    /// Members that are up and whose master has a guard in their stead: one that has a guard of its
+    /// own keeps it until the master's is on.
+    pub members: Vec<WireGuard>,
 }
 
 /// A wire guard to be attached.
@@ -139,8 +142,16 @@ pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host)
     let mut plan = Plan::default();
     for interface in order {
         let rule = rules(&interface.name);
-        if interface.loopback || planner.side(interface) == Side::Inside {
+        if interface.loopback {
             continue;
+        }
+        match planner.place(interface) {
+            Place::Inside => continue,
+            Place::Member => {
+                plan.members.extend(planner.member(interface, rule));
+                continue;
+            }
+            Place::Outside => {}
         }
         if !interface.up {
             plan.early.extend(planner.early(interface, rule));
@@ -161,10 +172,21 @@ pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host)
         }
     }
     let guarded: BTreeSet<u32> = plan.guards.iter().map(|guard| guard.ifindex).collect();
-    for guard in plan.guards.iter_mut().chain(&mut plan.early) {
+    let of_guards = plan.guards.iter_mut().chain(&mut plan.early);
+    for guard in of_guards.chain(&mut plan.members) {
         guard.master = guard.master.filter(|master| guarded.contains(master));
     }
+    plan.members.retain(|guard| guard.master.is_some());
     plan
+}
+
+/// Where an interface stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Outside,
+    Inside,
+    /// Its master is guarded in its stead.
+    Member,
 }
 
 struct Planner<'a, R> {
@@ -174,21 +196,23 @@ struct Planner<'a, R> {
 }
 
 impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
-    /// The side of an interface: the operator's word, else what the facts say.
-    fn side(&self, interface: &Interface) -> Side {
-        if let Some(side) = (self.rules)(&interface.name).side {
-            return side;
+    /// The place of an interface: the operator's word, else what the facts say.
+    fn place(&self, interface: &Interface) -> Place {
+        match (self.rules)(&interface.name).side {
+            Some(Side::Inside) => return Place::Inside,
+            Some(Side::Outside) => return Place::Outside,
+            None => {}
         }
         // Between the host and its own containers and guests. One without members receives
         // nothing; it is looked at again when it gets one.
         if interface.is_kind("bridge") && self.members(interface).all(is_guest_port) {
-            return Side::Inside;
+            return Place::Inside;
         }
         let Some(master) = self.master(interface) else {
-            return Side::Outside;
+            return Place::Outside;
         };
         if is_rx_master(master) && (self.rules)(&master.name).side == Some(Side::Inside) {
-            return Side::Inside;
+            return Place::Inside;
         }
         let master_is_guarded_instead = match master.kind.as_deref() {
             // DNAT in PREROUTING runs on the member while bridge-nf-call-* is on, before the
@@ -203,10 +227,19 @@ impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
             _ => false,
         };
         if master_is_guarded_instead {
-            Side::Inside
+            Place::Member
         } else {
-            Side::Outside
+            Place::Outside
         }
+    }
+
+    /// The guard of a member, for as long as its master has none.
+    fn member(&self, interface: &Interface, rule: Rule) -> Option<WireGuard> {
+        let Reading::Packets(link) = reading(interface) else {
+            return None;
+        };
+        let is_up = interface.up;
+        self.guard(interface, link, rule).ok().filter(|_| is_up)
     }
 
     /// The guard of an interface that is down, if it is to have one already.

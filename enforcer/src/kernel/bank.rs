@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_ebpf::{
     Family, Mode, Protocol,
     layout::{
-        BankEntry, Binding, INTERFACE_PLACES, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry,
-        InterfaceKey, MAX_RULES, MAX_SERVICES, OriginEntry, PeerEntry, PrefixKey, RuleEntry,
-        ServiceEntry, port_index,
+        BANKS, BankEntry, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
+        MAX_RULES, MAX_SERVICES, OriginEntry, PeerEntry, PrefixKey, RuleEntry, ServiceEntry,
+        port_index,
     },
 };
 
@@ -94,9 +94,15 @@ fn write_ports(maps: &Maps, bank: u32, tables: &Tables) {
     }
 }
 
+/// Where the entries of a bank's interfaces are, and their views.
+fn interface_places(bank: u32) -> impl Iterator<Item = usize> {
+    let slots = INTERFACE_SLOTS as usize;
+    let of = move |region: u32| (0..slots).map(move |slot| region as usize * slots + slot);
+    of(bank).chain(of(BANKS + bank))
+}
+
 fn write_interfaces(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
-    let base = (bank * INTERFACE_PLACES) as usize;
-    for place in base..base + INTERFACE_PLACES as usize {
+    for place in interface_places(bank) {
         maps.interfaces.set(place, InterfaceEntry::EMPTY);
     }
     for (&ifindex, row) in &tables.interfaces {
@@ -256,8 +262,7 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<Tables> {
     for number in 0..whole.rules as usize {
         tables.rules.push(rule(&maps.rules.get(base + number))?);
     }
-    let base = (bank * INTERFACE_PLACES) as usize;
-    for place in base..base + INTERFACE_PLACES as usize {
+    for place in interface_places(bank) {
         let entry = maps.interfaces.get(place);
         if entry.ifindex != InterfaceEntry::FREE {
             let is = |flag| entry.flags & flag != 0;

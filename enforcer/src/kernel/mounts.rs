@@ -63,7 +63,7 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
     if magic(parent).ok() != Some(BPF_FS_MAGIC) {
         ensure!(
             parent == Path::new(BPFFS),
-            "{} is not on a bpffs: pins can only live on one (`mount -t bpf bpf {BPFFS}`)",
+            "{} is not on a bpffs: pins can only live on one (`mount -t bpf -o mode=700 bpf {BPFFS}`)",
             parent.display()
         );
         ensure!(
@@ -95,6 +95,24 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
         bail!("{} is mounted read-only", parent.display());
     }
     Ok(())
+}
+
+/// What to say of the parent of the pin directory if others than root may write to it: they could
+/// hold its lock for ever, or put something in the way of `up` and `down`.
+///
+/// # Errors
+/// It cannot be examined.
+pub(crate) fn open_to_others(parent: &Path) -> Result<Option<String>> {
+    let meta = fs::metadata(parent);
+    let meta = meta.with_context(|| format!("failed to examine {}", parent.display()))?;
+    let is_open = meta.mode() & 0o022 != 0 || meta.uid() != 0;
+    Ok(is_open.then(|| {
+        format!(
+            "{0} may be written by others than root, who could keep `enforcer` from working: run \
+             `chown root {0} && chmod 700 {0}`",
+            parent.display()
+        )
+    }))
 }
 
 /// Whether a path is on a bpffs.

@@ -1,4 +1,4 @@
-//! Interfaces that come, go or change.
+//! Interfaces that come, go or change, and a module that changes what bridges do.
 
 use anyhow::{Context as _, Result};
 
@@ -8,6 +8,12 @@ use crate::interfaces::Socket;
 const RTNLGRP_LINK: u32 = 1;
 /// linux/netlink.h.
 const NETLINK_ROUTE: isize = 0;
+/// As above.
+const NETLINK_KOBJECT_UEVENT: isize = 15;
+/// The kernel's own group of the latter; udev's is 2 (systemd, src/libsystemd/sd-device).
+const UEVENT_KERNEL: u32 = 1;
+/// How a message begins that says that br_netfilter is loaded (lib/kobject_uevent.c).
+const BR_NETFILTER: &[u8] = b"add@/module/br_netfilter\0";
 
 /// The notices of rtnetlink, in the network namespace of the thread that opened them.
 pub struct Links(Socket);
@@ -18,11 +24,10 @@ impl Links {
     /// # Errors
     /// The kernel's refusal.
     pub fn open() -> Result<Self> {
-        let mut socket = Socket::open(NETLINK_ROUTE).context("failed to open a netlink socket")?;
-        socket
-            .join(RTNLGRP_LINK)
-            .context("failed to listen for changes of interfaces")?;
-        Ok(Self(socket))
+        let socket = listen(NETLINK_ROUTE, RTNLGRP_LINK);
+        Ok(Self(
+            socket.context("failed to listen for changes of interfaces")?,
+        ))
     }
 
     /// Waits for a change, and takes all that came with it.
@@ -31,6 +36,37 @@ impl Links {
     /// The kernel's refusal. A buffer that overran is a change.
     pub async fn changed(&mut self) -> Result<()> {
         let what = "failed to wait for changes of interfaces";
-        self.0.wait().await.context(what)
+        self.0.wait_for(|_| true).await.context(what)
     }
+}
+
+/// The kernel's word that br_netfilter is loaded, with which a bridge's members need guards. Its
+/// settings, which say so as well, are not there before, and a loaded module is no change of an
+/// interface.
+pub struct Modules(Socket);
+
+impl Modules {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn open() -> Result<Self> {
+        let socket = listen(NETLINK_KOBJECT_UEVENT, UEVENT_KERNEL);
+        Ok(Self(socket.context("failed to listen for modules")?))
+    }
+
+    /// Waits until it is loaded.
+    ///
+    /// # Errors
+    /// The kernel's refusal. A buffer that overran may have lost it.
+    pub async fn changed(&mut self) -> Result<()> {
+        let waited = self.0.wait_for(|text| text.starts_with(BR_NETFILTER)).await;
+        waited.context("failed to wait for modules")
+    }
+}
+
+fn listen(protocol: isize, group: u32) -> Result<Socket> {
+    let mut socket = Socket::open(protocol).context("failed to open a netlink socket")?;
+    socket.join(group)?;
+    Ok(socket)
 }

@@ -1,7 +1,7 @@
 //! What makes `run` look again: each watcher sleeps until something has changed.
 //!
 //! ```text
-//! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK
+//! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
 //! files       the registry's files                       inotify, on their folders
 //! paths       pins, locks and sysctls                    inotify
 //! ```
@@ -14,5 +14,5 @@ mod links;
 mod paths;
 
 pub use files::Files;
-pub use links::Links;
+pub use links::{Links, Modules};
 pub use paths::{Pins, Settings};

@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags};
+use rustix::fs::{
+    Mode, OFlags,
+    inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags},
+    open,
+};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
@@ -115,7 +119,10 @@ impl Pins {
 /// The sysctls that the policy depends on, and that others write too.
 pub struct Settings {
     inotify: Inotify,
-    paths: Vec<PathBuf>,
+    /// Each with a descriptor of what is watched: the kernel forgets the inode of a sysctl that
+    /// nobody holds, and makes another one, without the watch, when it is next looked up
+    /// (proc_sys_lookup in fs/proc/proc_sysctl.c).
+    paths: Vec<(PathBuf, Option<OwnedFd>)>,
 }
 
 impl Settings {
@@ -125,21 +132,22 @@ impl Settings {
     /// # Errors
     /// The kernel's refusal.
     pub fn watch() -> Result<Self> {
-        let settings = Self {
+        let paths = [PathBuf::from(reserved::PATH)]
+            .into_iter()
+            .chain(interfaces::settings());
+        let mut settings = Self {
             inotify: Inotify::new()?,
-            paths: [PathBuf::from(reserved::PATH)]
-                .into_iter()
-                .chain(interfaces::settings())
-                .collect(),
+            paths: paths.map(|path| (path, None)).collect(),
         };
         settings.again();
         Ok(settings)
     }
 
     /// Watches what has come since: br_netfilter brings its settings when it is loaded.
-    pub fn again(&self) {
-        for path in &self.paths {
+    pub fn again(&mut self) {
+        for (path, held) in &mut self.paths {
             // What is not there cannot be written.
+            *held = open(&*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
             self.inotify.add(path, WatchFlags::MODIFY).ok();
         }
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
+use tokio::time::timeout;
 
 use super::{
     super::{failure::note, output},
@@ -22,13 +23,15 @@ use crate::{
     control::{self, Consent, Followed, Keys, Place, Terms},
     kernel::sys,
     registry::Loaded,
-    watch::{Files, Links, Pins, Settings},
+    watch::{Files, Links, Modules, Pins, Settings},
 };
 use undone::Undone;
 
 /// How often WireGuard is asked, which tells nobody of a change. Only while there is a peer by key
 /// and its interface.
 const ASK: Duration = Duration::from_secs(1);
+/// How long an answer is waited for while other things happen.
+const BRIEFLY: Duration = Duration::from_millis(100);
 
 /// What woke the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +65,7 @@ pub(super) struct Keeper<'a> {
     /// How edits of the registry are put in force.
     terms: Terms,
     links: Links,
+    modules: Modules,
     files: Files,
     settings: Settings,
     pins: Pins,
@@ -101,6 +105,7 @@ impl<'a> Keeper<'a> {
                 consent,
             },
             links: Links::open()?,
+            modules: Modules::open()?,
             files: Files::watch(&main)?,
             main,
             settings: Settings::watch()?,
@@ -161,14 +166,24 @@ impl<'a> Keeper<'a> {
         }
         loop {
             let asks = (!self.keys.is_empty()).then_some(self.ask);
+            // A device may be slow to answer, so whatever else happens comes first; but not for
+            // ever, where it happens without end.
+            if asks.is_some_and(|asks| asks.elapsed() > ASK) {
+                self.ask = Instant::now();
+                let answered = timeout(BRIEFLY, self.keys.changed()).await;
+                if let Ok(Some(keys)) = answered {
+                    self.keys = keys;
+                    return Ok(Woken::Host);
+                }
+            }
             let keys = &self.keys;
-            // A device may be slow to answer: whatever else happens comes first.
             let asked = async move {
                 until(asks).await;
                 keys.changed().await
             };
             tokio::select! {
                 changed = self.links.changed() => return changed.map(|()| Woken::Host),
+                changed = self.modules.changed() => return changed.map(|()| Woken::Host),
                 changed = self.settings.changed() => return changed.map(|()| Woken::Host),
                 changed = self.files.changed() => return changed.map(|()| Woken::Files),
                 changed = self.pins.changed() => return changed.map(|()| Woken::Pins),
@@ -248,7 +263,9 @@ impl<'a> Keeper<'a> {
         self.settings.again();
         let (place, loaded) = (self.place, self.loaded.as_ref());
         let look = control::follow(place, loaded, self.generation, &self.keys).await?;
-        self.keys = look.keys;
+        if let Some(keys) = look.keys {
+            self.keys = keys;
+        }
         if self.keys.is_incomplete() {
             self.ask = Instant::now();
         }
@@ -303,6 +320,8 @@ impl<'a> Keeper<'a> {
             return Ok(Kept::On);
         }
         (self.inode, self.generation) = (inode, generation);
+        // Whoever that was has asked WireGuard later than we have.
+        self.keys = Keys::default();
         self.adopt()?;
         manager::tell(generation);
         self.follow_again();

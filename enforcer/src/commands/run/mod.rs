@@ -5,7 +5,10 @@ mod log;
 mod manager;
 mod start;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -104,23 +107,30 @@ fn registry(globals: &Globals) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("failed to find {}", path.display()))
 }
 
-/// Serves `events`, and goes on doing so when `up` puts other pins in place. Never ends.
+/// Serves `events`, and goes on doing so when `up` puts other pins in place, and after a failure.
+/// Never ends.
 async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watch::Receiver<()>) {
-    let served = async {
-        let mut server = server?;
-        loop {
-            tokio::select! {
-                never = server.serve(place) => { never?; }
-                changed = replaced.changed() => changed.context("`run` ends")?,
-            }
+    /// For a reason that may pass.
+    const RETRY: Duration = Duration::from_secs(10);
+    let mut server = match server {
+        Ok(server) => server,
+        Err(error) => {
+            note(&format!("nobody can follow events: {error:#}"));
+            return std::future::pending().await;
         }
-        #[expect(unreachable_code, reason = "the type of an error")]
-        Result::<()>::Ok(())
     };
-    if let Err(error) = served.await {
-        note(&format!("nobody can follow events: {error:#}"));
+    loop {
+        let Err(error) = tokio::select! {
+            never = server.serve(place) => never,
+            changed = replaced.changed() => match changed {
+                Ok(()) => continue,
+                // `run` ends.
+                Err(_) => return std::future::pending().await,
+            },
+        };
+        note(&format!("followers of events have to wait: {error:#}"));
+        tokio::time::sleep(RETRY).await;
     }
-    std::future::pending::<()>().await;
 }
 
 /// Loads in the background what a new interface may need. Never ends.

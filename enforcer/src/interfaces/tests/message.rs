@@ -164,7 +164,7 @@ fn only_a_devices_own_unicast_addresses_count() {
         listens_for(&bytes).unwrap()
     };
     let mac = [0x82, 6, 0x19, 0x8e, 0x8c, 0xdf];
-    assert_eq!(entry(0x02, &mac), Some(mac));
+    assert_eq!(entry(0x02, &mac), Some((2, mac)));
     // Learned by a bridge; a multicast group; not Ethernet.
     assert_eq!(entry(0x04, &mac), None);
     assert_eq!(entry(0x02, &[0x33, 0x33, 0, 0, 0, 1]), None);

@@ -9,7 +9,7 @@ use super::{
     Keeper, Kept,
 };
 use crate::{
-    control::{self, Refused, Replaced, TakenBack},
+    control::{self, Keys, Refused, Replaced, TakenBack},
     registry::{Absent, DEFAULT_PATH, Loaded, Provenance, Source, load, render},
     watch::Files,
 };
@@ -63,7 +63,9 @@ impl Keeper<'_> {
         self.switched(reloaded.generation, &policy::summary(&loaded));
         self.say(reloaded.notes);
         self.loaded = Some(loaded);
-        // What `reload` found out about keys is not handed on; asking again is cheap.
+        // What was found out about keys is not handed on, and what is known is older: asking again
+        // is cheap.
+        self.keys = Keys::default();
         self.follow_again();
         Ok(Kept::On)
     }
