@@ -148,8 +148,19 @@ pub(super) fn info<const N: usize>(object: &OwnedFd) -> io::Result<[u32; N]> {
     Ok(head)
 }
 
+/// Whether programs of a hook may call a helper that wants their context and nothing else.
+pub(super) fn may_call(hook: Hook, helper: i32) -> bool {
+    let call = Instruction {
+        code: 0x85,
+        immediate: helper,
+        ..Instruction::default()
+    };
+    let [number, exit] = returning(1);
+    load(hook, &[call, number, exit]).is_ok()
+}
+
 fn link(hook: Hook, number: i32, target: u32) -> io::Result<OwnedFd> {
-    let program = load(hook, number)?;
+    let program = load(hook, &returning(number))?;
     let mut attributes = Link {
         program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
         target,
@@ -160,8 +171,8 @@ fn link(hook: Hook, number: i32, target: u32) -> io::Result<OwnedFd> {
     bpf(LINK_CREATE, &mut attributes).and_then(owned)
 }
 
-fn load(hook: Hook, number: i32) -> io::Result<OwnedFd> {
-    let instructions = [
+fn returning(number: i32) -> [Instruction; 2] {
+    [
         // r0 = number
         Instruction {
             code: 0xb7,
@@ -173,11 +184,14 @@ fn load(hook: Hook, number: i32) -> io::Result<OwnedFd> {
             code: 0x95,
             ..Instruction::default()
         },
-    ];
+    ]
+}
+
+fn load(hook: Hook, instructions: &[Instruction]) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut attributes = Load {
         kind: hook.program_type(),
-        count: 2,
+        count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
         instructions: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
         attach_type: hook.attach_type(),

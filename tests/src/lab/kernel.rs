@@ -12,6 +12,9 @@ use super::bpf::{self, Hook};
 use super::netns::Netns;
 use super::transport::Transport;
 
+/// linux/bpf.h: the number of the helper bpf_get_netns_cookie.
+const NETNS_COOKIE: i32 = 122;
+
 /// A feature that some kernels of ours lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
@@ -35,10 +38,13 @@ pub enum Feature {
     Macvlan,
     /// Netfilter on the members of bridges (module br_netfilter).
     BridgeNetfilter,
+    /// bpf_get_netns_cookie at cgroup_skb, of Linux 6.15: drops of the socket guard make no events
+    /// without it.
+    CookieAtSockets,
 }
 
 impl Feature {
-    /// All of them.
+    /// All that an attack may need; what the enforcer's programs may call is none of these.
     pub const ALL: [Self; 10] = [
         Self::Tcx,
         Self::UdpLite,
@@ -77,12 +83,14 @@ impl Feature {
             Self::Vrf => "VRF devices",
             Self::Macvlan => "macvlan devices",
             Self::BridgeNetfilter => "br_netfilter",
+            Self::CookieAtSockets => "bpf_get_netns_cookie at cgroup_skb",
         }
     }
 
     /// Whether the running kernel has it; tried once, then remembered.
     pub fn is_here(self) -> bool {
-        static TRIED: Mutex<[Option<bool>; Feature::ALL.len()]> = Mutex::new([None; 10]);
+        const COUNT: usize = Feature::CookieAtSockets as usize + 1;
+        static TRIED: Mutex<[Option<bool>; COUNT]> = Mutex::new([None; COUNT]);
         // Discriminants count from 0 in the order of ALL.
         let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
         *tried[self as usize].get_or_insert_with(|| self.probe())
@@ -126,6 +134,7 @@ impl Feature {
                     probe.run(|| Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists())
                 })
                 .unwrap_or(false),
+            Self::CookieAtSockets => bpf::may_call(Hook::Cgroup, NETNS_COOKIE),
         }
     }
 }

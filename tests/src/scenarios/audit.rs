@@ -1,21 +1,32 @@
 //! Audit mode never drops: under it every attack of the table comes out as if no guard were there,
-//! and each guard that would have held it has counted it.
+//! and each guard that would have held it has counted it. Rows 12 and 21, which are no such
+//! attacks, have trials of their own.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use enforcer_ebpf::{Guard, Mode};
+use enforcer_ebpf::{Guard, Mode, Reason};
 use libtest_mimic::Trial;
 
+use crate::lab::command::{Daemon, finish};
 use crate::lab::enforcer::REGISTRY;
-use crate::lab::{Guards, Patience};
+use crate::lab::session::Machine;
+use crate::lab::topology::{HOST_LAN, STRANGER};
+use crate::lab::{Ask, Feature, Guards, Patience, Port, Server, Transport};
 
 use super::attack::{Alone, Attack};
 use super::attacks;
+use super::keys::{self, Hub, Kernel, Userspace, Who};
 use super::runner::{Rig, answered, expect_state, trial, trial_with, unanswered, up_against};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials: Vec<Trial> = attacks::all()
+pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
+    let attacks = match machine {
+        Machine::Host => attacks::all(),
+        Machine::Guest => for_guests(attacks::all()),
+    };
+    let mut trials: Vec<Trial> = attacks
         .into_iter()
         .map(|attack| {
             let name = format!("audit::{}", attack.name);
@@ -23,8 +34,41 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             trial_with(name, &needs, binary, move |rig| everywhere(&attack, rig))
         })
         .collect();
-    trials.push(trial("audit::of_one_service", binary, of_one_service));
+    trials.push(trial_with(
+        "audit::row_21_a_hole_in_a_granted_prefix::kernel",
+        &[Feature::WireGuard],
+        binary,
+        |rig| hole(rig, &Kernel::hub(rig.lab)?),
+    ));
+    if machine == Machine::Host {
+        trials.push(trial(
+            "audit::row_21_a_hole_in_a_granted_prefix::userspace",
+            binary,
+            |rig| hole(rig, &Userspace::hub(rig.lab)?),
+        ));
+        trials.push(trial("audit::row_12_reload_and_crash", binary, crash));
+        trials.push(trial("audit::of_one_service", binary, of_one_service));
+    }
     trials
+}
+
+/// Guests try what needs a feature that the host may lack: one attack of a row for each such need,
+/// as audit mode asks the same of its variants.
+fn for_guests(mut attacks: Vec<Attack>) -> Vec<Attack> {
+    let mut tried = Vec::new();
+    attacks.retain(|attack| {
+        let row = attack.name.get(.."row_00".len());
+        let kind = (row, attack.needs.clone());
+        let is_wanted = !attack.needs.is_empty() && !tried.contains(&kind);
+        tried.push(kind);
+        is_wanted
+    });
+    attacks
+}
+
+/// The registry in audit mode.
+fn audited(registry: &str) -> String {
+    format!("mode = \"{}\"\n{registry}", Mode::Audit)
 }
 
 /// The global mode, both guards, one lab: what is asked of an attack beside the trials in which it
@@ -41,8 +85,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
         .alone
         .expect(&control)
         .context("before the enforcer was up")?;
-    rig.enforcer
-        .registry(&format!("mode = \"{}\"\n{REGISTRY}", Mode::Audit))?;
+    rig.enforcer.registry(&audited(REGISTRY))?;
     up_against(attack, Guards::Both, rig)?;
     if attack.uncovered.is_none() && attack.without_a_wire_guard().is_none() {
         expect_state(rig, 0, "audit")?;
@@ -85,6 +128,62 @@ fn expect_no_real_drop(rig: &Rig<'_>) -> Result<()> {
         "a guard in audit mode dropped something:\n{counters}"
     );
     Ok(())
+}
+
+/// Row 12, whose attack is a moment: around reloads, upgrades and crashes everything is let in.
+fn crash(rig: &Rig<'_>) -> Result<()> {
+    let port = Port("tcp", 9200);
+    let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
+    let ask = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
+    let is_open = || answered(ask.ask(&rig.lab.lan, Patience::Long)?);
+    is_open().context("before the enforcer was up")?;
+    rig.enforcer.registry(&audited(REGISTRY))?;
+    rig.enforcer.up(Guards::Both)?;
+    for command in ["reload", "up"] {
+        let start = Instant::now();
+        rig.enforcer.expect(&[command], 0)?;
+        let whole = start.elapsed();
+        for percent in [10, 40, 70, 95] {
+            // Another policy each time, so that there is something to switch.
+            let extra = format!("\n[services.extra]\nports = [{}]\n", 15_000 + percent);
+            rig.enforcer
+                .registry(&audited(&format!("{REGISTRY}{extra}")))?;
+            let mut victim = rig.enforcer.command(&[command])?;
+            victim.stdin(Stdio::null());
+            victim.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut victim = Daemon::spawn(victim)?;
+            victim.wait(whole * percent / 100)?;
+            drop(victim);
+            is_open().with_context(|| format!("`{command}` killed at {percent} %"))?;
+        }
+        rig.enforcer.expect(&["up"], 0)?;
+        is_open().with_context(|| format!("after `{command}` was killed"))?;
+    }
+    for guard in Guard::ALL {
+        let reason = Reason::UntrustedInterface;
+        rig.enforcer.expect_counted(guard, reason, port, 1)?;
+    }
+    expect_no_real_drop(rig)
+}
+
+/// Row 21, whose attack takes peers by key: a stranger in the laptop's prefix is let in.
+fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
+    let port = Port("tcp", 9100);
+    let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")?;
+    hub.allow(&["10.10.0.0/24", "fd00:10::/64"], &["10.10.0.99/32"])?;
+    let stranger = || answered(hub.ask(Who::Stranger, STRANGER, Patience::Long)?);
+    stranger().context("before the enforcer was up")?;
+    rig.enforcer
+        .registry(&audited(&keys::registry(hub.laptop())))?;
+    let mut up = rig.enforcer.command(&["up", "--static-peers"])?;
+    hub.guide(&mut up);
+    finish(up, "")?.ok()?;
+    stranger().context("in audit mode")?;
+    for guard in Guard::ALL {
+        let reason = Reason::UnknownPeer;
+        rig.enforcer.expect_counted(guard, reason, port, 1)?;
+    }
+    expect_no_real_drop(rig)
 }
 
 /// A service's own mode lets pass what is dropped for the service's sake, and nothing else.

@@ -1,26 +1,28 @@
 //! `events`: what is dropped is told, and a flood neither drowns nor slows whoever follows.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+mod follower;
+
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::lab::command::{Daemon, eventually, finish};
+use crate::lab::command::{eventually, finish};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::netns::Netns;
 use crate::lab::report::Event;
 use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
 use crate::lab::wire::Wire;
-use crate::lab::{Guards, Port, Server, Transport};
+use crate::lab::{Feature, Guards, Port, Server, Transport};
+
+pub(super) use follower::Follower;
 
 use super::lifecycle::PORT;
-use super::runner::{Rig, trial};
+use super::runner::{Rig, trial, trial_with};
 use super::shot::Shot;
+use follower::shoot_until_told;
 
 const STATSD: Port<'static> = Port("udp", 8125);
 
@@ -34,8 +36,15 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
                 .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
             tell(rig, "untrusted-interface", true)
         }),
+        trial_with(
+            "events::of_the_socket_guard",
+            &[Feature::CookieAtSockets],
+            binary,
+            of_the_socket_guard,
+        ),
         trial("events::come_without_run_too", binary, without_run),
         trial("events::go_on_when_run_is_killed", binary, run_is_killed),
+        trial("events::go_on_with_the_next_run", binary, next_run),
         trial("events::two_follow_one_run", binary, two_followers),
         trial("events::one_reads_alone", binary, one_reads_alone),
         trial("events::of_a_flood_are_few_and_lose_none", binary, flood),
@@ -47,71 +56,31 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     ]
 }
 
-/// An `events --json`, and the file that it writes.
-struct Follower {
-    _process: Daemon,
-    path: PathBuf,
-}
-
-impl Follower {
-    /// Follows from now on: what it has missed by then is not waited for.
-    fn start(rig: &Rig<'_>, name: &str) -> Result<Self> {
-        let path = rig.lab.scratch().join(name);
-        let file = File::create(&path).context("failed to make a file for events")?;
-        let mut command = rig.enforcer.command(&["events", "--json"])?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        let follower = Self {
-            _process: Daemon::spawn(command)?,
-            path,
-        };
-        // Until one comes, it may not have begun; the first ones are no part of what is counted.
-        let wire = Wire::open(&rig.lab.lan, "eth0")?;
-        let begun = eventually(SETTLE * 2, || {
-            let sent = wire.send(&Shot::v4(Port("tcp", 6379)).frame());
-            std::thread::sleep(Duration::from_millis(50));
-            match sent.and_then(|()| follower.events()) {
-                Ok(events) if events.is_empty() => None,
-                Ok(_) => Some(Ok(())),
-                Err(error) => Some(Err(error)),
-            }
-        });
-        begun.context("no event came")??;
-        Ok(follower)
-    }
-
-    /// What came so far.
-    fn events(&self) -> Result<Vec<Event>> {
-        let text = fs::read_to_string(&self.path)?;
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let event = |line: &str| {
-            serde_json::from_str(line).with_context(|| format!("no event of the design: {line}"))
-        };
-        whole.lines().map(event).collect()
-    }
-
-    /// The first event of a port, from a source port.
-    fn expect(&self, port: Port<'_>, source: u16) -> Result<Event> {
-        let found = eventually(SETTLE, || match self.events() {
-            Ok(events) => events
-                .into_iter()
-                .find(|it| it.port == Some(port.1) && it.source_port == Some(source))
-                .map(Ok),
-            Err(error) => Some(Err(error)),
-        });
-        found.unwrap_or_else(|| {
-            let text = fs::read_to_string(&self.path).unwrap_or_default();
-            Err(anyhow::anyhow!("no event of {port} came, only\n{text}"))
-        })
-    }
-}
-
 /// One shot by IPv4 and one by IPv6, each told of with everything that the design promises.
 fn tell(rig: &Rig<'_>, reason: &str, audited: bool) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     let follower = Follower::start(rig, "events")?;
+    expect_told(rig, &follower, Guard::Wire, reason, audited)
+}
+
+/// It stands alone here: behind a wire guard there is little left for it to drop.
+fn of_the_socket_guard(rig: &Rig<'_>) -> Result<()> {
+    // Nothing is judged there without a socket.
+    let serve = |address| Server::start(&rig.lab.host, Transport::Tcp, address, "service");
+    let _servers = [serve("0.0.0.0:6379")?, serve("[::]:9200")?];
+    rig.enforcer.up(Guards::Socket)?;
+    let follower = Follower::start(rig, "events")?;
+    let reason = Reason::UntrustedInterface.name();
+    expect_told(rig, &follower, Guard::Socket, reason, false)
+}
+
+fn expect_told(
+    rig: &Rig<'_>,
+    follower: &Follower,
+    guard: Guard,
+    reason: &str,
+    audited: bool,
+) -> Result<()> {
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let ends = [
         (Shot::v4(PORT), GHOST.to_string(), HOST_LAN.to_string()),
@@ -122,7 +91,7 @@ fn tell(rig: &Rig<'_>, reason: &str, audited: bool) -> Result<()> {
         let event = follower.expect(PORT, shot.source)?;
         let expected = Event {
             time: event.time.clone(),
-            guard: Some("wire".into()),
+            guard: Some(guard.name().into()),
             verdict: Some("drop".into()),
             reason: Some(reason.into()),
             audited: Some(audited),
@@ -178,16 +147,27 @@ fn run_is_killed(rig: &Rig<'_>) -> Result<()> {
     run.signal(Signal::KILL)?;
     run.expect_end(SETTLE)?;
     // It reads by itself now, which takes a moment to begin.
-    let wire = Wire::open(&rig.lab.lan, "eth0")?;
-    let goes_on = eventually(SETTLE * 2, || {
-        let shot = Shot::v4(PORT);
-        wire.send(&shot.frame()).ok()?;
-        std::thread::sleep(Duration::from_millis(50));
-        let events = follower.events().ok()?;
-        let came = |it: &Event| it.source_port == Some(shot.source) && it.port == Some(PORT.1);
-        events.iter().any(came).then_some(())
-    });
-    goes_on.context("no event came after `run` was killed")
+    shoot_until_told(rig, PORT, &[&follower], 1).context("after `run` was killed")
+}
+
+/// systemd starts `run` again when it was killed; whoever follows does nothing about it.
+fn next_run(rig: &Rig<'_>) -> Result<()> {
+    let mut run = rig.enforcer.run(&[])?;
+    let (mut one, mut two) = (Follower::start(rig, "one")?, Follower::start(rig, "two")?);
+    for round in ["at once", "after one of them has read alone"] {
+        run.signal(Signal::KILL)?;
+        run.expect_end(SETTLE)?;
+        if round != "at once" {
+            shoot_until_told(rig, PORT, &[&one, &two], 1).context("without any `run`")?;
+        }
+        run = rig.enforcer.run(&[])?;
+        // Of one reader alone they would not both hear of the same drop.
+        shoot_until_told(rig, PORT, &[&one, &two], 2)
+            .with_context(|| format!("with a `run` that was started again {round}"))?;
+        one.expect_alive()?;
+        two.expect_alive()?;
+    }
+    Ok(())
 }
 
 fn two_followers(rig: &Rig<'_>) -> Result<()> {

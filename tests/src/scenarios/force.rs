@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -12,6 +13,7 @@ use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, HOST_WG, LAN, PEER, STRANGER};
 use crate::lab::{Guards, Server, Transport};
 
+use super::live::look_again;
 use super::runner::{Rig, expect_state, trial};
 
 /// Where the lab's sshd listens: its number is whatever the session says.
@@ -25,6 +27,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         trial("force::a_session_of_a_peer", binary, peer),
         trial("force::the_last_public_port", binary, last_public_port),
         trial("force::an_edit_that_run_finds", binary, edit),
+        trial("force::a_reload_by_systemd", binary, by_systemd),
     ]
 }
 
@@ -61,11 +64,20 @@ impl Session {
         })
     }
 
-    /// Whether what is typed now arrives.
+    /// Whether what is typed now arrives, however loaded the machine is.
     fn lives(&mut self) -> Result<bool> {
+        self.arrives_within(SETTLE * 2)
+    }
+
+    /// Whether what is typed now does not arrive; TCP repeats it more than once meanwhile.
+    fn is_cut(&mut self) -> Result<bool> {
+        Ok(!self.arrives_within(SETTLE / 6)?)
+    }
+
+    fn arrives_within(&mut self, limit: Duration) -> Result<bool> {
         let wanted = self.server.received() + self.conversation.say_more()?;
         let arrives = || (self.server.received() >= wanted).then_some(());
-        Ok(eventually(SETTLE / 6, arrives).is_some())
+        Ok(eventually(limit, arrives).is_some())
     }
 }
 
@@ -111,7 +123,7 @@ fn reload(rig: &Rig<'_>) -> Result<()> {
     let elsewhere = format!("{LAN} 50000 {HOST_LAN} 22");
     in_session(rig, &elsewhere, &["reload", "--dry-run"])?.ok()?;
     in_session(rig, &session.variable, &["reload", "--force"])?.ok()?;
-    ensure!(!session.lives()?, "the refusal was for nothing");
+    ensure!(session.is_cut()?, "the refusal was for nothing");
     // What is cut already is no reason.
     in_session(rig, &session.variable, &["reload"])?
         .ok()
@@ -136,7 +148,7 @@ fn up(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.registry(&with_sshd(""))?;
     expect_refused(&in_session(rig, &session.variable, &["up"])?, &["sshd"])?;
     in_session(rig, &session.variable, &["up", "--force"])?.ok()?;
-    ensure!(!session.lives()?, "the refusal was for nothing");
+    ensure!(session.is_cut()?, "the refusal was for nothing");
     Ok(())
 }
 
@@ -218,19 +230,49 @@ fn edit(rig: &Rig<'_>) -> Result<()> {
     said.with_context(|| format!("`run` refused nothing:\n{}", rig.enforcer.run_log()))?;
     ensure!(session.lives()?, "a refusal cut the session");
     drop(session);
-    // The control: now a command does it. Until then, and an event of the host later, nothing does.
-    rig.lab
-        .host
-        .ip("link add later type veth peer name later-end\nlink set later up\n")?;
-    std::thread::sleep(SETTLE / 2);
+    // The control: now a command does it. Until then nothing does: neither an event of the host nor
+    // the time after which `run` tries again what failed.
+    let end = Instant::now() + SETTLE / 2;
+    look_again(rig.lab)?;
+    let mut over = false;
+    while !over {
+        over = Instant::now() >= end;
+        ensure!(
+            rig.enforcer.status()?.1.generation == before,
+            "`run` did later what it had refused:\n{}",
+            rig.enforcer.run_log()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let services = |rig: &Rig<'_>| -> Result<u64> { Ok(rig.enforcer.status()?.1.services) };
-    let (count, generation) = (services(rig)?, rig.enforcer.status()?.1.generation);
-    ensure!(
-        generation == before,
-        "`run` did later what it had refused:\n{}",
-        rig.enforcer.run_log()
-    );
+    let count = services(rig)?;
     rig.enforcer.reload()?;
     ensure!(services(rig)? == count + 1, "the reload did nothing");
+    Ok(())
+}
+
+/// `systemctl reload` has no session to its name, whoever typed it.
+fn by_systemd(rig: &Rig<'_>) -> Result<()> {
+    const SSH: u16 = 22;
+    let mut session = Session::open_at(rig, SSH)?;
+    rig.enforcer.up(Guards::Both)?;
+    rig.enforcer.registry(&with_sshd_at(SSH, ""))?;
+    let reload = |unit: &str| -> Result<Finished> {
+        let typed = rig.enforcer.command(&["reload"])?;
+        let mut command = rig.lab.host.command("sh");
+        command
+            .args(["-c", &format!("SYSTEMD_EXEC_PID={unit} exec \"$@\""), "sh"])
+            .arg(typed.get_program())
+            .args(typed.get_args())
+            .env_remove("SSH_CONNECTION")
+            .env("NO_COLOR", "1");
+        finish(command, "")
+    };
+    let refused = reload("$$")?;
+    expect_refused(&refused, &["an SSH session", "sshd", "--confirm 60s"])?;
+    ensure!(session.lives()?, "a refusal cut the session");
+    // The control: a process that systemd did not start itself is somebody's own.
+    reload("1")?.ok()?;
+    ensure!(session.is_cut()?, "the refusal was for nothing");
     Ok(())
 }

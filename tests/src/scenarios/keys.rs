@@ -91,7 +91,7 @@ fn ended(finished: Finished, code: i32) -> Result<Finished> {
 }
 
 /// What `status` says of the laptop in words, with the exit code that it must have.
-fn laptop(rig: &Rig<'_>, hub: &dyn Hub, code: i32, words: &str) -> Result<()> {
+pub(super) fn laptop(rig: &Rig<'_>, hub: &dyn Hub, code: i32, words: &str) -> Result<()> {
     says(&call(rig, hub, &["status"], code)?, words)
 }
 

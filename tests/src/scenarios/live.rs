@@ -3,6 +3,7 @@
 //! What the issue sets a time for is polled until then. Figures are printed: what was measured on
 //! this machine, at this moment, beside whatever else it did.
 
+mod beside;
 mod day;
 mod edits;
 mod hotplug;
@@ -27,11 +28,14 @@ use crate::lab::session::Machine;
 
 use super::runner::Rig;
 
+pub(super) use plug::look_again;
+
 pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
     let mut trials = interfaces::trials(binary, machine);
     trials.extend(masters::trials(binary));
     trials.extend(hotplug::trials(binary));
     trials.extend(edits::trials(binary));
+    trials.extend(beside::trials(binary, machine));
     trials.extend(reserved::trials(binary));
     trials.extend(reloads::trials(binary));
     trials.extend(mixed::trials(binary));

@@ -52,7 +52,7 @@ fn beside_attacks(binary: &Path, machine: Machine) -> Vec<Trial> {
     trials.extend(links::trials(binary));
     trials.extend(lifecycle::trials(binary));
     trials.extend(cli::trials(binary));
-    trials.extend(audit::trials(binary));
+    trials.extend(audit::trials(binary, machine));
     trials.extend(keys::trials(binary));
     trials.extend(events::trials(binary));
     trials.extend(adversary::trials(binary));
@@ -60,6 +60,7 @@ fn beside_attacks(binary: &Path, machine: Machine) -> Vec<Trial> {
     trials.extend(confirm::trials(binary));
     trials.extend(force::trials(binary));
     trials.extend(live::trials(binary, machine));
+    trials.extend(faults::trials_as_shipped(binary));
     trials
 }
 

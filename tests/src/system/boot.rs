@@ -1,13 +1,15 @@
 //! Row 9, seen from inside: services listen before the network comes, and the guards too.
 
+use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
 use super::Row;
-use super::host::{Host, reached};
+use super::host::{Host, mac, reached};
 use super::listener::PORTS;
+use super::neighbour::GUEST_MAC;
 use crate::lab::command::eventually;
 
 /// How long the network may take to come up, and the neighbour to be heard.
@@ -40,6 +42,10 @@ pub(super) fn trials() -> Vec<Row> {
         Row {
             name: "row_09_boot::the_neighbour_was_dropped",
             body: dropped,
+        },
+        Row {
+            name: "row_09_boot::the_nic_has_its_wire_guard",
+            body: wire_guard,
         },
     ]
 }
@@ -142,6 +148,40 @@ fn dropped(host: &Host) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What comes of a boot in the end: nothing is missing, and the wire guard meets the neighbour.
+fn wire_guard(host: &Host) -> Result<()> {
+    let nic = nic()?;
+    let guarded = || {
+        let status = host.status().ok()?;
+        let mut guards = status.guards.into_iter();
+        guards.find(|line| line.guard == "wire" && line.interface.as_deref() == Some(&nic))
+    };
+    let guard = eventually(LIMIT, guarded).with_context(|| format!("{nic} has no wire guard"))?;
+    println!("{nic} is guarded by {}", guard.hook);
+    let status = host.enforcer(&["status"])?;
+    ensure!(status.code == Some(0), "{status}");
+    let drops = || {
+        host.counters()
+            .map(|it| it.total(Guard::Wire, Verdict::Drop))
+    };
+    eventually(LIMIT, || drops().is_ok_and(|drops| drops > 0).then_some(()))
+        .context("the wire guard dropped nothing")
+}
+
+/// The interface at whose other end the neighbour is.
+fn nic() -> Result<String> {
+    let address = mac(GUEST_MAC);
+    for entry in fs::read_dir("/sys/class/net")? {
+        let path = entry?.path();
+        let has = fs::read_to_string(path.join("address"));
+        if has.is_ok_and(|has| has.trim() == address) {
+            let name = path.file_name().unwrap_or_default();
+            return Ok(name.to_string_lossy().into_owned());
+        }
+    }
+    bail!("no interface has the address {address}")
 }
 
 fn open(host: &Host) -> Result<()> {

@@ -17,12 +17,17 @@ const USER: &str = "app";
 const HOME: &str = "/home/app";
 const RUNTIME: &str = "XDG_RUNTIME_DIR=/run/user/1000";
 
-/// Quadlets in the style of a host that publishes on 127.0.0.1; the second and third have the
-/// accident of another address.
-const QUADLETS: [(&str, &str); 4] = [
+/// Quadlets in the style of a host that publishes on 127.0.0.1, with a network of its own and on
+/// ct-net; Vault and Grafana have the accident of another address.
+const QUADLETS: [(&str, &str); 5] = [
     (
         "redis.container",
         "[Container]\nImage=localhost/web:latest\nPublishPort=127.0.0.1:6379:80\n",
+    ),
+    (
+        "mattermost.container",
+        "[Container]\nImage=localhost/web:latest\nPublishPort=127.0.0.1:8065:80\n\
+         Network=ct-net.network\n",
     ),
     (
         "hashivault.container",
@@ -61,7 +66,7 @@ pub(super) fn prepare(host: &Host) -> Result<()> {
     // A user's quadlets wait for it.
     host.run(&["systemctl", "start", "network-online.target"])?;
     as_user(host, &["systemctl", "--user", "daemon-reload"])?;
-    let units = ["redis", "hashivault", "grafana"];
+    let units = ["redis", "mattermost", "hashivault", "grafana"];
     as_user(
         host,
         &[&["systemctl", "--user", "start"], &units[..]].concat(),

@@ -13,6 +13,14 @@ use crate::lab::command::eventually;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
+/// A rootful container's, published by netavark.
+const INFLUX: Port<'static> = Port("tcp", 8087);
+/// Each guard alone and both together, and which of them counts.
+const SETS: [(Guards, Guard); 3] = [
+    (Guards::Wire, Guard::Wire),
+    (Guards::Socket, Guard::Socket),
+    (Guards::Both, Guard::Wire),
+];
 /// How long firewalld may take to load its rules.
 const LIMIT: Duration = Duration::from_secs(90);
 const TO: &str = "192.168.77.1:9200";
@@ -47,46 +55,61 @@ fn nft_flush(host: &Host) -> Result<()> {
     flush()?;
     reached(&host.ask_from_lan(TO, Patience::Long)?)?;
 
-    host.guards_on(Guards::Both)?;
-    let flood = Flood::start(host, to_host(), ELASTIC)?;
-    for _ in 0..10 {
-        host.own.nft(SHUT)?;
-        flush()?;
-        unreached(&host.ask_from_lan(TO, Patience::Brief)?)?;
+    for (guards, guard) in SETS {
+        host.guards_on(guards)?;
+        let flood = Flood::start(host, to_host(), ELASTIC)?;
+        for _ in 0..4 {
+            host.own.nft(SHUT)?;
+            flush()?;
+            unreached(&host.ask_from_lan(TO, Patience::Brief)?)?;
+        }
+        held(flood.stop()?).with_context(|| format!("with the guards `{}`", guards.name()))?;
+        host.expect_counted(guard, Reason::UntrustedInterface, ELASTIC)?;
+        // The next guards count from zero.
+        host.guards_off()?;
     }
-    held(flood.stop()?)?;
-    host.expect_counted(Guard::Wire, Reason::UntrustedInterface, ELASTIC)?;
-    host.guards_off()
+    Ok(())
 }
 
 /// A host's own port that no zone opens: shut while firewalld runs, open while it restarts.
 /// And a rootful container's, which netavark publishes anew after a reload.
 fn firewalld(host: &Host) -> Result<()> {
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
-    let _container = Container::start(host, "vault", &["-p", "8443:80", "-p", "8087:80"], "80")?;
+    let _container = Container::start(host, "influxdb3", &["-p", "8087:80"], "80")?;
     with_firewalld(host, || {
         host.guards_off()?;
         unreached(&host.ask_from_lan(TO, Patience::Brief)?)?;
-        let tally = while_firewalld_goes(host, ELASTIC)?;
-        ensure!(
-            tally.accepted > 0,
-            "expected firewalld's absence to open the port, but {tally:?}"
-        );
-        host.guards_on(Guards::Both)?;
-        held(while_firewalld_goes(host, ELASTIC)?)?;
-        held(while_firewalld_goes(host, Port("tcp", 8087))?)?;
-        host.expect_counted(Guard::Wire, Reason::UntrustedInterface, ELASTIC)?;
-        host.expect_counted(Guard::Wire, Reason::UntrustedInterface, Port("tcp", 8087))?;
-        host.guards_off()
+        for tally in while_firewalld_goes(host, &[ELASTIC, INFLUX])? {
+            ensure!(
+                tally.accepted > 0,
+                "expected both ports to be open without firewalld, but {tally:?}"
+            );
+        }
+        for (guards, guard) in SETS {
+            host.guards_on(guards)?;
+            // What goes on to a container is for the wire guard, which is the same in both sets.
+            let ports: &[_] = match guards {
+                Guards::Both => &[ELASTIC, INFLUX],
+                Guards::Wire | Guards::Socket => &[ELASTIC],
+            };
+            for (tally, port) in while_firewalld_goes(host, ports)?.into_iter().zip(ports) {
+                held(tally).with_context(|| format!("{port}, guards `{}`", guards.name()))?;
+                host.expect_counted(guard, Reason::UntrustedInterface, *port)?;
+            }
+            host.guards_off()?;
+        }
+        Ok(())
     })
 }
 
-fn while_firewalld_goes(host: &Host, port: Port<'static>) -> Result<Tally> {
-    let flood = Flood::start(host, to_host(), port)?;
+/// Floods these ports while firewalld reloads, ends and comes back.
+fn while_firewalld_goes(host: &Host, ports: &[Port<'static>]) -> Result<Vec<Tally>> {
+    let start_one = |port: &Port<'static>| Flood::start(host, to_host(), *port);
+    let floods = ports.iter().map(start_one).collect::<Result<Vec<_>>>()?;
     host.run(&["firewall-cmd", "--reload"])?;
     stop(host)?;
     start(host)?;
-    flood.stop()
+    floods.into_iter().map(Flood::stop).collect()
 }
 
 /// Does `work` with firewalld in its default zone.

@@ -48,6 +48,8 @@ impl Host {
     /// The default route makes this the interface whose addresses pasta takes for its containers.
     pub(super) fn wire_up(&self) -> Result<()> {
         let (lan, host_mac, lan_mac) = (self.lan.path(), mac(HOST_MAC), mac(LAN_MAC));
+        // What was accepted from one flood is not repeated into the next.
+        self.own.sysctl("net/ipv4/tcp_synack_retries", "1")?;
         self.own.ip(&format!(
             "link set lo up
              link add lan0 address {host_mac} type veth peer name eth0 address {lan_mac} netns {lan}
@@ -238,7 +240,8 @@ impl Attack<'_> {
     }
 }
 
-/// Traffic that must be answered without the enforcer, and with both guards, without a drop.
+/// Traffic that must be answered without the enforcer, with both guards and without a drop, and
+/// without it again.
 pub(super) fn goes_on(host: &Host, mut attempt: impl FnMut() -> Result<Outcome>) -> Result<()> {
     host.guards_off()?;
     reached(&attempt()?).context("before the enforcer was up")?;
@@ -246,7 +249,8 @@ pub(super) fn goes_on(host: &Host, mut attempt: impl FnMut() -> Result<Outcome>)
     reached(&attempt()?).context("with both guards")?;
     let drops = host.drops()?;
     ensure!(drops == 0, "{drops} packets were dropped");
-    host.guards_off()
+    host.guards_off()?;
+    reached(&attempt()?).context("after the enforcer was taken down")
 }
 
 /// Insists on an answer.
@@ -261,6 +265,7 @@ pub(super) fn unreached(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-fn mac(address: [u8; 6]) -> String {
+/// A MAC address as `ip` and sysfs write it.
+pub(super) fn mac(address: [u8; 6]) -> String {
     address.map(|byte| format!("{byte:02x}")).join(":")
 }

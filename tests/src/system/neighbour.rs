@@ -22,7 +22,7 @@ use crate::lab::frames::{self, Ends, IPV4, IPV6, Mac, number};
 
 /// The guest; `cargo xtask vm --system` gives it this MAC address, and systemd-networkd these
 /// addresses.
-const GUEST_MAC: Mac = [0x52, 0x54, 0, 0, 0x78, 1];
+pub(super) const GUEST_MAC: Mac = [0x52, 0x54, 0, 0, 0x78, 1];
 const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 1);
 const GUEST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 1);
 /// The neighbour.

@@ -9,27 +9,51 @@ use super::Row;
 use super::containers::{IMAGE, as_user, outcome};
 use super::host::{Attack, Host, goes_on, reached, unreached};
 use crate::lab::frames::Ends;
-use crate::lab::topology::GHOST;
+use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::{Guards, Patience, Port};
 use crate::scenarios::shot::{Shot, shoot};
+
+/// What forwards a port of the host to a container, and the port.
+type Published = (&'static str, Port<'static>);
+
+/// Redis, which has a network of its own.
+const PASTA: Published = ("pasta", Port("tcp", 6379));
+/// Mattermost, which is on ct-net.
+const ROOTLESSPORT: Published = ("rootlessport", Port("tcp", 8065));
 
 pub(super) fn trials() -> Vec<Row> {
     vec![
         Row {
             name: "rootless::published_on_127_by_pasta",
-            body: on_127,
+            body: |host| on_127(host, PASTA),
+        },
+        Row {
+            name: "rootless::published_on_127_by_rootlessport",
+            body: |host| on_127(host, ROOTLESSPORT),
         },
         Row {
             name: "row_01_route_localnet::to_rootless_pasta",
-            body: route_localnet,
+            body: |host| route_localnet(host, PASTA),
+        },
+        Row {
+            name: "row_01_route_localnet::to_rootless_rootlessport",
+            body: |host| route_localnet(host, ROOTLESSPORT),
         },
         Row {
             name: "row_06_accidental_publish::rootless_pasta",
-            body: |host| accident(host, "pasta", 8200),
+            body: |host| accident(host, ("pasta", Port("tcp", 8200))),
         },
         Row {
             name: "row_06_accidental_publish::rootless_rootlessport",
-            body: |host| accident(host, "rootlessport", 3000),
+            body: |host| accident(host, ("rootlessport", Port("tcp", 3000))),
+        },
+        Row {
+            name: "goes_on::rootless_on_127_by_pasta",
+            body: |host| local_client(host, PASTA),
+        },
+        Row {
+            name: "goes_on::rootless_on_127_by_rootlessport",
+            body: |host| local_client(host, ROOTLESSPORT),
         },
         Row {
             name: "goes_on::rootless_containers_on_ct_net",
@@ -38,23 +62,33 @@ pub(super) fn trials() -> Vec<Row> {
     ]
 }
 
-/// As it should be: the LAN is refused without any enforcer, and the host is served with it.
-fn on_127(host: &Host) -> Result<()> {
-    forwarded_by(host, "pasta", 6379)?;
-    goes_on(host, || {
-        unreached(&host.ask_from_lan("192.168.77.1:6379", Patience::Brief)?)?;
-        host.ask_locally("127.0.0.1:6379")
-    })
-    .or_else(|error| {
-        // The attempt from the LAN is itself a drop, and the only one.
-        ensure!(error.to_string().contains("packets were dropped"), error);
-        host.expect_counted(Guard::Wire, Reason::UntrustedInterface, Port("tcp", 6379))?;
-        host.guards_off()
-    })
+/// As it should be: the LAN is refused without any enforcer, and before the stack with it.
+fn on_127(host: &Host, published: Published) -> Result<()> {
+    let (_, port) = published;
+    forwarded_by(host, published)?;
+    let to = format!("{HOST_LAN}:{}", port.1);
+    let shut = || unreached(&host.ask_from_lan(&to, Patience::Brief)?);
+    host.guards_off()?;
+    shut().context("before the enforcer was up")?;
+    // The socket guard has nothing to do: no socket has this address.
+    for guards in [Guards::Wire, Guards::Both] {
+        host.guards_on(guards)?;
+        shut().with_context(|| format!("with the guards `{}`", guards.name()))?;
+        host.expect_counted(Guard::Wire, Reason::UntrustedInterface, port)?;
+        host.guards_off()?;
+    }
+    Ok(())
 }
 
-fn route_localnet(host: &Host) -> Result<()> {
-    let port = Port("tcp", 6379);
+fn local_client(host: &Host, published: Published) -> Result<()> {
+    let (_, port) = published;
+    forwarded_by(host, published)?;
+    goes_on(host, || host.ask_locally(&format!("127.0.0.1:{}", port.1)))
+}
+
+fn route_localnet(host: &Host, published: Published) -> Result<()> {
+    let (_, port) = published;
+    forwarded_by(host, published)?;
     let wire = host.wire()?;
     host.own.sysctl("net/ipv4/conf/lan0/route_localnet", "1")?;
     let done = Attack {
@@ -77,11 +111,12 @@ fn route_localnet(host: &Host) -> Result<()> {
 }
 
 /// Published on 0.0.0.0 or on nothing in particular.
-fn accident(host: &Host, forwarder: &str, number: u16) -> Result<()> {
-    forwarded_by(host, forwarder, number)?;
-    let to = format!("192.168.77.1:{number}");
+fn accident(host: &Host, published: Published) -> Result<()> {
+    let (_, port) = published;
+    forwarded_by(host, published)?;
+    let to = format!("{HOST_LAN}:{}", port.1);
     Attack {
-        port: Port("tcp", number),
+        port,
         held: &[
             (Guards::Wire, Guard::Wire, Reason::UntrustedInterface),
             (Guards::Socket, Guard::Socket, Reason::UntrustedInterface),
@@ -93,12 +128,12 @@ fn accident(host: &Host, forwarder: &str, number: u16) -> Result<()> {
 }
 
 /// Insists on who listens on the host's port: a trial of pasta must not meet another.
-fn forwarded_by(host: &Host, forwarder: &str, number: u16) -> Result<()> {
-    let filter = format!("sport = :{number}");
+fn forwarded_by(host: &Host, (forwarder, port): Published) -> Result<()> {
+    let filter = format!("sport = :{}", port.1);
     let listeners = host.run(&["ss", "-Htlnp", &filter])?;
     ensure!(
         listeners.contains(forwarder),
-        "expected {forwarder} to listen on {number}, but saw: {listeners}"
+        "expected {forwarder} to listen on {port}, but saw: {listeners}"
     );
     Ok(())
 }

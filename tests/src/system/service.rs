@@ -1,10 +1,12 @@
-//! The unit: what stopping, a crash and an upgrade leave, and how open the service itself is.
+//! The unit and its udev rule: what stopping, a crash, an upgrade and a reload leave, what happens
+//! to a NIC that comes, and how open the service itself is.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use enforcer_ebpf::{Guard, Verdict};
+use enforcer_ebpf::{Guard, Reason, Verdict};
 
 use super::Row;
 use super::flood::{Flood, to_host};
@@ -39,6 +41,18 @@ pub(super) fn trials() -> Vec<Row> {
         Row {
             name: "service::a_timer_brings_an_unconfirmed_policy_back",
             body: unconfirmed,
+        },
+        Row {
+            name: "service::reload_takes_a_good_registry_and_refuses_a_bad_one",
+            body: reload,
+        },
+        Row {
+            name: "service::the_udev_rule_parses",
+            body: udev_rule,
+        },
+        Row {
+            name: "row_10_hot_plug::a_nic_is_guarded_before_it_is_up",
+            body: hot_plug,
         },
         Row {
             name: "service::systemd_analyze_security",
@@ -167,6 +181,105 @@ fn unconfirmed(host: &Host) -> Result<()> {
     );
     fs::remove_file(CANDIDATE)?;
     host.guards_off()
+}
+
+/// Where the administrator's registry is, which the guest has not.
+const REGISTRY: &str = "/etc/enforcer/enforcer.toml";
+/// The built-in one, as it is installed for reading.
+const EXAMPLE: &str = "/usr/local/share/doc/enforcer/enforcer.toml";
+
+fn reload(host: &Host) -> Result<()> {
+    let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:15000", "added")?;
+    host.guards_off()?;
+    host.start_service()?;
+    reached(&host.ask_from_lan(ADDED, Patience::Long)?)?;
+    let done = reload_both(host);
+    fs::remove_file(REGISTRY).ok();
+    host.guards_off()?;
+    done
+}
+
+fn reload_both(host: &Host) -> Result<()> {
+    let reload = ["systemctl", "reload", "enforcer"];
+    let before = host.status()?;
+    put(REGISTRY, "[services.added]\nports = [0]\n")?;
+    let refused = host.call(&reload)?;
+    let after = host.status()?;
+    ensure!(
+        refused.code.is_some_and(|code| code > 0) && after.generation == before.generation,
+        "expected a refusal, but {refused}\n{before:?} -> {after:?}"
+    );
+    ensure!(is_active(host)?, "a bad registry ended the service");
+    // In the unit's sandbox, as systemd starts it. `run` applies edits too, a moment later.
+    let good = fs::read_to_string(EXAMPLE)? + "[services.added]\nports = [15000]\n";
+    put(REGISTRY, &good)?;
+    host.run(&reload)?;
+    let after = host.status()?;
+    ensure!(
+        after.services == before.services + 1 && after.generation > before.generation,
+        "`systemctl reload` came back before the registry was in force: {before:?} -> {after:?}"
+    );
+    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?)?;
+    host.expect_counted(Guard::Wire, Reason::UntrustedInterface, Port("tcp", 15_000))
+}
+
+/// Puts a file in its place as a whole: `run` reads it as soon as it changes.
+fn put(path: &str, text: &str) -> Result<()> {
+    let new = format!("{path}.new");
+    fs::create_dir_all(Path::new(path).parent().context("no folder")?)?;
+    fs::write(&new, text)?;
+    Ok(fs::rename(new, path)?)
+}
+
+fn udev_rule(host: &Host) -> Result<()> {
+    let rule = "/usr/local/lib/udev/rules.d/90-enforcer.rules";
+    host.run(&["udevadm", "verify", rule]).map(drop)
+}
+
+/// The driver of the guest's NIC, which leads nowhere and which nobody brings up.
+const DRIVER: &str = "/sys/bus/virtio/drivers/virtio_net";
+const PINS: &str = "/sys/fs/bpf/enforcer";
+
+/// The NIC is unplugged and plugged in again, as far as the kernel and udev can tell.
+fn hot_plug(host: &Host) -> Result<()> {
+    let driver = Path::new(DRIVER);
+    let device = entries(driver)?
+        .into_iter()
+        .find(|name| name.starts_with("virtio"))
+        .context("the guest has no NIC")?;
+    let ours = format!("/sys/bus/virtio/devices/{device}/net");
+    host.guards_off()?;
+    host.start_service()?;
+    fs::write(driver.join("unbind"), &device)?;
+    fs::write(driver.join("bind"), &device)?;
+    // Its name may change while we look, its index stays.
+    let read = |file: &str| {
+        let name = entries(Path::new(&ours)).ok()?.pop()?;
+        fs::read_to_string(format!("{ours}/{name}/{file}")).ok()
+    };
+    let limit = Duration::from_secs(30);
+    let index = eventually(limit, || read("ifindex")).context("the NIC did not come back")?;
+    let of_it = [
+        format!("link_early_{}", index.trim()),
+        format!("link_wire_{}_", index.trim()),
+    ];
+    let pin = eventually(limit, || {
+        let mut pins = entries(Path::new(PINS)).ok()?.into_iter();
+        pins.find(|pin| *pin == of_it[0] || pin.starts_with(&of_it[1]))
+    })
+    .context("nobody guards the NIC")?;
+    let state = eventually(limit, || read("operstate")).context("the NIC is gone")?;
+    println!("{pin} while the NIC is {}", state.trim());
+    ensure!(state.trim() == "down", "the NIC was up first: {state}");
+    host.guards_off()
+}
+
+/// The names in a folder.
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder)
+        .with_context(|| format!("failed to list {}", folder.display()))?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    entries.collect()
 }
 
 fn security(host: &Host) -> Result<()> {

@@ -30,11 +30,15 @@ const LIMITS: Limits = Limits {
     total: Duration::from_secs(30 * 60),
 };
 
+/// A guest with fewer results has not run the lab: the attack table alone has 22 rows, each
+/// with a trial or more.
+const FEWEST: usize = 25;
+
 /// How many of a failed guest's last lines are worth showing.
 const TAIL: usize = 20;
 
-/// Runs the lab in a guest of each kernel. Fails unless all did, with at least one
-/// scenario each, and none failed.
+/// Runs the lab in a guest of each kernel. Fails unless all did, with enough scenarios
+/// each, and none failed.
 pub(crate) fn all(
     workspace: &Workspace,
     lab: &Lab,
@@ -102,29 +106,12 @@ fn one(
 ) -> Summary {
     let (why, lines) = match boot(common, kernel, accelerator, crowded) {
         Err(error) => (format!("{error:#}"), Vec::new()),
-        Ok(transcript) => match (
-            judge(&transcript, &format!("kernel {}", kernel.release)),
-            filter,
-        ) {
-            (
-                Ok(Summary {
-                    passed: 0,
-                    failed: 0,
-                }),
-                Some(filter),
-            ) => (
-                format!("no scenario's name contains `{filter}`"),
-                Vec::new(),
-            ),
-            (
-                Ok(Summary {
-                    passed: 0,
-                    failed: 0,
-                }),
-                None,
-            ) => ("it ran no scenario".to_owned(), Vec::new()),
-            (Ok(summary), _) => return summary,
-            (Err(why), _) => (why, transcript.lines),
+        Ok(transcript) => match judge(&transcript, &format!("kernel {}", kernel.release)) {
+            Ok(summary) => match too_few(summary, filter) {
+                None => return summary,
+                Some(why) => (why, Vec::new()),
+            },
+            Err(why) => (why, transcript.lines),
         },
     };
     if !interrupt::seen() {
@@ -136,6 +123,16 @@ fn one(
     Summary {
         passed: 0,
         failed: 1,
+    }
+}
+
+/// Why a guest's results prove nothing, if there are not enough of them.
+fn too_few(summary: Summary, filter: Option<&str>) -> Option<String> {
+    let results = summary.passed + summary.failed;
+    match filter {
+        Some(filter) => (results == 0).then(|| format!("no scenario's name contains `{filter}`")),
+        None => (results < FEWEST)
+            .then(|| format!("expected at least {FEWEST} scenarios, but it ran {results}")),
     }
 }
 
@@ -199,6 +196,16 @@ fn boot(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_results_are_enough_only_where_few_were_asked_for() {
+        let some = |passed| Summary { passed, failed: 0 };
+        assert_eq!(too_few(some(1), Some("row_05")), None);
+        assert_eq!(too_few(some(FEWEST), None), None);
+        let none = too_few(some(0), Some("row_99"));
+        assert!(none.is_some_and(|why| why.contains("row_99")));
+        assert!(too_few(some(FEWEST - 1), None).is_some());
+    }
 
     #[test]
     fn the_lines_before_a_panic_are_shown_not_its_trace() {

@@ -304,28 +304,36 @@ fn later() -> Vec<Attack> {
             |lab| {
                 let server =
                     Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
-                let mut open = Conversation::open(&lab.lan, &format!("{HOST_LAN}:9200"))?;
-                let mut sent = 0;
-                Ok(Box::new(move |patience| {
-                    let before = server.received();
-                    sent += open.say_more()?;
-                    // What the last guard dropped comes first, and TCP may wait as long for its
-                    // next try as it has been trying.
-                    let limit = match patience {
-                        Patience::Brief => patience.limit(),
-                        Patience::Long => Duration::from_secs(60),
-                    };
-                    let all = eventually(limit, || (server.received() == sent).then_some(()));
-                    Ok(match all {
-                        Some(()) => Outcome::Answered("elasticsearch".to_owned()),
-                        None if server.received() > before => {
-                            Outcome::Answered("a part of it".to_owned())
-                        }
-                        None => Outcome::Silent,
-                    })
-                }))
+                let open = Conversation::open(&lab.lan, &format!("{HOST_LAN}:9200"))?;
+                Ok(goes_on_talking(server, open, ()))
             },
         )
         .held_by_both(UntrustedInterface),
     ]
+}
+
+/// Says more on a connection that was open before any guard.
+pub(super) fn goes_on_talking<'lab>(
+    server: Server,
+    mut open: Conversation,
+    keep: impl Send + 'lab,
+) -> Strike<'lab> {
+    let mut sent = 0;
+    Box::new(move |patience| {
+        let _kept = &keep;
+        let before = server.received();
+        sent += open.say_more()?;
+        // What the last guard dropped comes first, and TCP may wait as long for its next try as it
+        // has been trying.
+        let limit = match patience {
+            Patience::Brief => patience.limit(),
+            Patience::Long => Duration::from_secs(60),
+        };
+        let all = eventually(limit, || (server.received() == sent).then_some(()));
+        Ok(match all {
+            Some(()) => Outcome::Answered("elasticsearch".to_owned()),
+            None if server.received() > before => Outcome::Answered("a part of it".to_owned()),
+            None => Outcome::Silent,
+        })
+    })
 }

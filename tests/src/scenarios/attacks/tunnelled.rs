@@ -1,11 +1,12 @@
-//! Rows 1, 5, 7, 11 and 14 with real WireGuard: what comes out of the tunnel, and what only
-//! pretends to.
+//! Rows 1, 2, 5, 7, 8, 11 and 13 to 16 with real WireGuard: what comes out of the tunnel, and
+//! what only pretends to.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 use enforcer_ebpf::Reason;
 
+use crate::lab::bpf::{Foreign, Hook, TCX_PASS};
 use crate::lab::frames::number::{DESTINATION, FRAGMENT};
 use crate::lab::frames::{Ends, V4, chain, v6, v6_fragment};
 use crate::lab::topology::{
@@ -13,10 +14,11 @@ use crate::lab::topology::{
 };
 use crate::lab::wire::Wire;
 use crate::lab::wireguard::{LAPTOP, Member};
-use crate::lab::{Ask, Feature, Lab, Port, Server, Transport, WireGuard};
+use crate::lab::{Ask, Conversation, Feature, Lab, Port, Server, Transport, WireGuard};
 use crate::scenarios::attack::{Attack, Strike};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::shot::{Craft, Shot, shoot};
 
+use super::reach::goes_on_talking;
 use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 
 /// The place of each of [`Member::usual`].
@@ -28,6 +30,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = around_the_tunnel();
     attacks.extend(other_peers());
     attacks.extend(inside());
+    attacks.extend(at_sockets());
     attacks
         .into_iter()
         .map(|attack| attack.needs(Feature::WireGuard))
@@ -56,20 +59,26 @@ fn shot_by<'lab>(
     lab: &'lab Lab,
     peer: usize,
     port: Port<'static>,
-    craft: impl Fn() -> (Shot, Vec<Vec<u8>>) + Send + 'lab,
+    craft: impl Craft + 'lab,
 ) -> Result<Strike<'lab>> {
-    let hub = WireGuard::hub(lab, Member::usual())?;
     let transport = if port.0 == "udp" {
         Transport::Udp
     } else {
         Transport::Tcp
     };
-    let server = Server::start(
-        &lab.host,
-        transport,
-        &format!("[::]:{}", port.1),
-        "a service",
-    )?;
+    let service = format!("[::]:{}", port.1);
+    let server = Server::start(&lab.host, transport, &service, "a service")?;
+    shot_at(lab, peer, server, craft)
+}
+
+/// The same at a service of the caller's.
+fn shot_at<'lab>(
+    lab: &'lab Lab,
+    peer: usize,
+    server: Server,
+    craft: impl Craft + 'lab,
+) -> Result<Strike<'lab>> {
+    let hub = WireGuard::hub(lab, Member::usual())?;
     let wire = Wire::open_ip(&hub.peers[peer].namespace, "wg0")?;
     Ok(Box::new(move |patience| {
         let _kept = (&server, &hub);
@@ -192,6 +201,7 @@ fn other_peers() -> Vec<Attack> {
 fn inside() -> Vec<Attack> {
     let statsd = Port("udp", 8125);
     let grafana = Port("tcp", 3000);
+    let gitea = Port("tcp", 3001);
     vec![
         Attack::new("row_01_wireguard::route_localnet", statsd, move |lab| {
             let strike = shot_by(lab, COLLECTOR, statsd, move || {
@@ -203,10 +213,23 @@ fn inside() -> Vec<Attack> {
         })
         .held_by_wire(LoopbackAddress)
         .held_by_socket(UntrustedInterface),
+        Attack::new(
+            "row_02_wireguard::dnat_before_the_martian_check",
+            gitea,
+            move |lab| {
+                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
+                lab.publish_like_netavark(gitea.1, 80)?;
+                shot_at(lab, COLLECTOR, server, move || {
+                    let shot = Shot::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), gitea);
+                    (shot, vec![shot.frame()])
+                })
+            },
+        )
+        .held_by_wire(LoopbackAddress),
         // DNAT runs after the wire guard, and the socket guard never sees the packet.
         Attack::new(
             "row_07_wireguard::a_container_port_by_dnat",
-            Port("tcp", 3001),
+            gitea,
             move |lab| {
                 let hub = WireGuard::hub(lab, Member::usual())?;
                 lab.host.nft(&format!(
@@ -268,5 +291,85 @@ fn inside() -> Vec<Attack> {
             })
         })
         .held_by_both(UntrustedInterface),
+    ]
+}
+
+/// Rows 8, 13, 15 and 16: the service's socket, and who else is on the interface.
+fn at_sockets() -> Vec<Attack> {
+    const ELASTIC: Port<'static> = Port("tcp", 9200);
+    const SCTP: Port<'static> = Port("sctp", 3868);
+    let at = |port: Port<'static>| format!("{HOST_WG}:{}", port.1);
+    let asked = |name, port: Port<'static>, transport, service: &'static str| {
+        Attack::new(name, port, move |lab| {
+            asked_by(lab, COLLECTOR, transport, service, &at(port))
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    vec![
+        asked(
+            "row_08_wireguard::dual_stack_listener_over_ipv4",
+            ELASTIC,
+            Transport::Tcp,
+            "[::]:9200",
+        ),
+        // A source that WireGuard lets the laptop have, and a dual-stack socket takes for the
+        // collector's.
+        Attack::new(
+            "row_08_wireguard::a_v4_mapped_source",
+            Port("udp", 9100),
+            |lab| {
+                let mapped = PEER.to_ipv6_mapped();
+                let [collector, laptop, _] = Member::usual();
+                let laptop = laptop.allowed(&[&format!("{mapped}/128")]);
+                let hub = WireGuard::hub(lab, [collector, laptop])?;
+                let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
+                let out = Wire::open_ip(&hub.peers[LAPTOP_PEER].namespace, "wg0")?;
+                let answers = Wire::open_ip(&hub.peers[COLLECTOR].namespace, "wg0")?;
+                Ok(Box::new(move |patience| {
+                    let _kept = (&server, &hub);
+                    shoot(&out, &answers, patience, &|| {
+                        let shot = Shot::between(Ends::V6(mapped, HOST_WG6), Port("udp", 9100));
+                        (shot, vec![shot.frame()])
+                    })
+                }))
+            },
+        )
+        .held_by_both(UnknownPeer),
+        Attack::new(
+            "row_13_wireguard::a_connection_from_before",
+            ELASTIC,
+            move |lab| {
+                let hub = WireGuard::hub(lab, Member::usual())?;
+                let server = Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
+                let open = Conversation::open(&hub.peers[COLLECTOR].namespace, &at(ELASTIC))?;
+                Ok(goes_on_talking(server, open, hub))
+            },
+        )
+        .held_by_both(UntrustedInterface),
+        asked(
+            "row_15_wireguard::mptcp_listener",
+            ELASTIC,
+            Transport::Mptcp,
+            "0.0.0.0:9200",
+        )
+        .needs(Feature::Mptcp),
+        asked(
+            "row_15_wireguard::sctp_listener",
+            SCTP,
+            Transport::Sctp,
+            "0.0.0.0:3868",
+        )
+        .needs(Feature::Sctp),
+        Attack::new("row_16_wireguard::tcx_that_accepts", ELASTIC, move |lab| {
+            let tcp = Transport::Tcp;
+            let mut strike = asked_by(lab, COLLECTOR, tcp, "0.0.0.0:9200", &at(ELASTIC))?;
+            let foreign = Foreign::on_interface(&lab.host, "wg0", Hook::Tcx, TCX_PASS)?;
+            Ok(Box::new(move |patience| {
+                let _foreign = &foreign;
+                strike(patience)
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+        .needs(Feature::Tcx),
     ]
 }

@@ -12,10 +12,15 @@ use libtest_mimic::Trial;
 use crate::lab::command::finish;
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::kernel::software_hook;
-use crate::lab::{Guards, Patience};
+use crate::lab::report::Event;
+use crate::lab::topology::GHOST;
+use crate::lab::wire::Wire;
+use crate::lab::{Guards, Patience, Port};
 
+use super::super::events::Follower;
 use super::super::faults::faulty;
 use super::super::runner::{Rig, expect_nothing_pinned, trial, unanswered};
+use super::super::shot::Shot;
 use super::explain::{NEIGHBOUR, explained};
 use super::{ELASTICSEARCH, from_lan, serve};
 
@@ -26,6 +31,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     vec![
         named("the_kernel_agrees_on_every_hook", live_agrees),
         named("leaves_no_trace", live_leaves_no_trace),
+        named("makes_no_event", live_makes_no_event),
         named("says_what_it_cannot_run", live_cannot),
         named("says_when_the_kernel_disagrees", live_disagrees),
     ]
@@ -186,6 +192,33 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
     ensure!(!scratch(rig).exists(), "`up` left the scratch folder");
     explained(rig, "eth0 192.168.77.2 6379 --live")?;
     ensure!(!scratch(rig).exists(), "`explain` left the scratch folder");
+    Ok(())
+}
+
+/// What the kernel drops for `explain` is nobody's news.
+fn live_makes_no_event(rig: &Rig<'_>) -> Result<()> {
+    const GRAFANA: Port<'static> = Port("tcp", 3000);
+    rig.enforcer.up(Guards::Both)?;
+    let follower = Follower::start(rig, "events")?;
+    for packet in ["eth0 192.168.77.2 3000", "wg0 10.10.0.99 9100"] {
+        let seen = explained(rig, &format!("{packet} --live"))?;
+        let live = seen.live.as_ref();
+        ensure!(
+            live.is_some_and(|it| it.verdict.as_deref() == Some("drop") && it.agrees == Some(true)),
+            "{packet}: {seen:?}"
+        );
+    }
+    // The control: a real drop is told. Events come in order, so all others are here by then.
+    let shot = Shot::v4(GRAFANA);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
+    follower.expect(GRAFANA, shot.source)?;
+    let (events, ghost) = (follower.events()?, GHOST.to_string());
+    let real = |event: &Event| event.source.as_ref() == Some(&ghost) && event.merged == 0;
+    let of_grafana = events.iter().filter(|it| it.port == Some(GRAFANA.1));
+    ensure!(
+        of_grafana.count() == 1 && events.iter().all(real),
+        "{events:?}"
+    );
     Ok(())
 }
 

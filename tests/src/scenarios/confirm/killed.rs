@@ -42,8 +42,8 @@ fn killed_run(rig: &Rig<'_>) -> Result<()> {
     let _added = serve(rig, ADDED)?;
     for command in ["status", "reload", "confirm"] {
         let run = rig.enforcer.run(&[])?;
-        let end = Instant::now() + SHORT;
         arm(rig, &candidate(), "5")?;
+        let end = Instant::now() + SHORT;
         let generation = status(rig)?.generation;
         run.signal(Signal::KILL)?;
         drop(run);

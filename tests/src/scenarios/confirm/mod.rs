@@ -121,8 +121,8 @@ fn keep(rig: &Rig<'_>) -> Result<()> {
         .expect(&["confirm"], 1)
         .context("nothing armed")?;
     answered(at(rig, ADDED, Patience::Long)?).context("a port that nobody registered")?;
-    let end = Instant::now() + SHORT;
     arm(rig, &candidate(), "5s")?;
+    let end = Instant::now() + SHORT;
     unanswered(at(rig, ADDED, Patience::Brief)?).context("on trial")?;
     expect_armed(rig, 5)?;
     let human = rig.enforcer.expect(&["status"], 0)?;
@@ -254,8 +254,8 @@ fn meanwhile(rig: &Rig<'_>) -> Result<()> {
 fn ends(rig: &Rig<'_>) -> Result<()> {
     let _added = serve(rig, ADDED)?;
     let run = rig.enforcer.run(&[])?;
-    let end = Instant::now() + SHORT;
     arm(rig, &candidate(), "5")?;
+    let end = Instant::now() + SHORT;
     rig.enforcer.registry(&candidate())?;
     rig.enforcer.up(Guards::Both)?;
     let before = status(rig)?;

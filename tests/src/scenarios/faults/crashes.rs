@@ -29,7 +29,80 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             binary,
             passed_by,
         ),
+        trial(
+            "faults::wire_guards_hold_where_no_socket_guard_is_to_be_had",
+            binary,
+            without_socket,
+        ),
     ]
+}
+
+/// What attaches the socket guard fails, as on a kernel that does not let it in: the wire guards
+/// hold all the same, it is said, and the next `up` makes it whole. A socket guard that is there is
+/// not given up for that.
+fn without_socket(rig: &Rig<'_>) -> Result<()> {
+    let world = World::new(rig)?;
+    let faulty = faulty(rig)?;
+    world.registry(Policy::New)?;
+    let up = |arguments: &[&str], layout: &str, at: usize| {
+        let mut up = faulty.command(arguments)?;
+        up.env("ENFORCER_FAILPOINT", format!("{at}:fail"));
+        if !layout.is_empty() {
+            up.env("ENFORCER_LAYOUT", layout);
+        }
+        finish(up, "")
+    };
+    // The socket guard is the first link that is made.
+    let first = |arguments: &[&str], layout: &str| -> Result<_> {
+        for number in 1..MOST {
+            let said = up(arguments, layout, number)?;
+            if said.stderr.contains("bpf LinkCreate") {
+                return Ok(said);
+            }
+            ensure!(
+                said.stderr.contains("failpoint"),
+                "no link was made: {said}"
+            );
+            world.set_up(Policy::Off)?;
+            world.registry(Policy::New)?;
+        }
+        bail!("`up` has no end")
+    };
+    let said = first(&["up"], "")?;
+    ensure!(
+        said.code == Some(3) && said.stderr.contains("there is no socket guard"),
+        "expected `up` to go on, degraded: {said}"
+    );
+    let (code, status) = rig.enforcer.status()?;
+    let has = |guard: &str| status.guards.iter().any(|line| line.guard == guard);
+    ensure!(
+        code == Some(3) && has("wire") && !has("socket"),
+        "expected wire guards alone: {status:?}"
+    );
+    world.expect_one_of(&[Policy::New])?;
+    rig.enforcer.expect(&["up"], 0)?;
+    world.expect_whole(Policy::New)?;
+    // New maps want a new socket guard; where that fails the old one stays.
+    let mut number = 1;
+    let refused = loop {
+        let said = up(&["up"], "3", number)?;
+        if said.stderr.contains("bpf LinkCreate") {
+            break said;
+        }
+        ensure!(
+            said.stderr.contains("failpoint"),
+            "no link was made: {said}"
+        );
+        world.set_up(Policy::New)?;
+        number += 1;
+    };
+    ensure!(refused.code == Some(1), "expected a failure: {refused}");
+    world.expect_whole(Policy::New)?;
+    // Alone it was to stand, and there is nothing.
+    world.set_up(Policy::Off)?;
+    let refused = first(&["up", "--guards", "socket"], "")?;
+    ensure!(refused.code == Some(1), "expected a failure: {refused}");
+    world.expect_whole(Policy::Off)
 }
 
 /// A reload takes a guard off. As long as the old policy is in force, that wants it, it is there.

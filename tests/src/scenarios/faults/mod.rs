@@ -22,14 +22,18 @@ pub(super) use world::{Policy, World, faulty};
 /// More than any command has.
 const MOST: usize = 2000;
 
+/// What the shipped binary is asked, on every kernel: each has calls of its own.
+pub(super) fn trials_as_shipped(binary: &Path) -> Vec<Trial> {
+    vec![trial(
+        "faults::every_command_makes_few_bpf_calls",
+        binary,
+        calls::few_calls,
+    )]
+}
+
 pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     let case = |name: &str, case: Case| trial(name, binary, move |rig| enumerate(rig, &case));
     let mut trials = vec![
-        trial(
-            "faults::every_command_makes_few_bpf_calls",
-            binary,
-            calls::few_calls,
-        ),
         case(
             "faults::up_from_nothing",
             Case {
@@ -63,6 +67,8 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
                 ..Case::of("run")
             },
         ),
+        case("faults::run_over_an_older_set", Case::of("run")),
+        trial("faults::reload_on_trial", binary, on_trial),
     ];
     trials.extend(crashes::trials(binary));
     trials
@@ -120,7 +126,6 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
             struck.push(call);
             ensure!(struck.len() < MOST, "`{}` has no end", case.command);
         }
-        // The last run went through.
         ensure!(
             struck.len() >= 5,
             "`{}` has but these failpoints: {struck:?}",
@@ -137,8 +142,8 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// One fault. Returns the call that it struck, `None` if there were not so many; the base is in
-/// force again then, unless there were not.
+/// One fault. Returns the call that it struck, and the base is in force again; or `None` if there
+/// were not so many and the command went through.
 fn strike(
     world: &World<'_>,
     faulty: &Enforcer<'_>,
@@ -150,17 +155,30 @@ fn strike(
     world.registry(Policy::New)?;
     let mut command = faulty.command(&[case.command])?;
     command.env("ENFORCER_FAILPOINT", format!("{number}:{way}"));
-    let said = match case.command {
+    let (succeeded, said) = match case.command {
         "run" => start(world, command)?,
-        _ => finish(command, "")?.to_string(),
+        _ => {
+            let finished = finish(command, "")?;
+            (finished.code == Some(0), finished.to_string())
+        }
     };
     let marker = format!("failpoint {number} ");
     let Some(call) = said.lines().find_map(|line| {
         let (_, call) = line.split_once(&marker)?;
         Some(call.trim().to_owned())
     }) else {
+        ensure!(
+            succeeded,
+            "`{}` failed before {number} was struck to {way}:\n{said}",
+            case.command
+        );
         return Ok(None);
     };
+    // `up` and `reload` can do without some of their calls; whoever opens a host needs each.
+    ensure!(
+        case.command != "down" || !succeeded,
+        "`down` made nothing of the failure of {number} ({call}):\n{said}"
+    );
     settle(world, faulty, case, &before, number.is_multiple_of(2))
         .with_context(|| format!("`{}`, {way} {number} ({call}):\n{said}", case.command))?;
     Ok(Some(call))
@@ -202,8 +220,8 @@ fn settle(
     }
 }
 
-/// Starts `run` and waits until it is READY or has ended; returns what it said.
-fn start(world: &World<'_>, mut command: Command) -> Result<String> {
+/// Starts `run` and waits until it is READY or has ended; returns whether it was, and what it said.
+fn start(world: &World<'_>, mut command: Command) -> Result<(bool, String)> {
     let path = world.rig.lab.scratch().join("notify-faults");
     let _ = std::fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).context("failed to make the notify socket")?;
@@ -217,16 +235,59 @@ fn start(world: &World<'_>, mut command: Command) -> Result<String> {
         .stderr(file);
     let mut run = Daemon::spawn(command)?;
     let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let ready = socket.recv(&mut [0; 4096]).is_ok();
-        if ready || run.wait(Duration::ZERO)?.is_some() {
-            break;
+    let mut message = [0; 4096];
+    let ready = loop {
+        let length = socket.recv(&mut message).unwrap_or(0);
+        let mut lines = message[..length].split(|&byte| byte == b'\n');
+        if lines.any(|line| line == b"READY=1") {
+            break true;
+        }
+        if run.wait(Duration::ZERO)?.is_some() {
+            break false;
         }
         if Instant::now() > deadline {
             bail!("`run` neither ended nor said READY");
         }
-    }
+    };
     // A life that was not struck down ends here: the guards outlive it.
     drop(run);
-    Ok(std::fs::read_to_string(&log)?)
+    Ok((ready, std::fs::read_to_string(&log)?))
+}
+
+/// A `reload --confirm` beside a living `run`: what is in force without a trial is the old policy.
+fn on_trial(rig: &Rig<'_>) -> Result<()> {
+    let world = World::new(rig)?;
+    // Another file: an edit of its own registry would be for `run` to apply.
+    let file = rig.lab.scratch().join("candidate.toml");
+    let candidate = Enforcer::at(faulty(rig)?.binary(), rig.lab, file)?;
+    candidate.registry(&Policy::New.registry())?;
+    world.registry(Policy::Old)?;
+    let _run = rig.enforcer.run(&[])?;
+    world.expect_whole(Policy::Old)?;
+    for way in ["fail", "abort"] {
+        let mut number = 1;
+        loop {
+            let mut reload = candidate.command(&["reload", "--confirm", "60"])?;
+            reload.env("ENFORCER_FAILPOINT", format!("{number}:{way}"));
+            let said = finish(reload, "")?;
+            let policy = world.expect_one_of(&[Policy::Old, Policy::New])?;
+            let (_, status) = rig.enforcer.status()?;
+            ensure!(
+                (policy == Policy::New) == status.confirm.is_some(),
+                "{way} {number} left {policy:?} with {status:?}\n{said}"
+            );
+            world
+                .set_up(Policy::Old)
+                .with_context(|| format!("`up` after {way} {number}\n{said}"))?;
+            if !said.stderr.contains(&format!("failpoint {number} ")) {
+                let went_through = said.code == Some(0) && policy == Policy::New;
+                ensure!(went_through, "{number} was not struck to {way}\n{said}");
+                break;
+            }
+            number += 1;
+            ensure!(number < MOST, "`reload --confirm` has no end");
+        }
+        ensure!(number > 5, "there are but {number} failpoints to {way}");
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::lab::Feature;
-use crate::lab::command::eventually;
+use crate::lab::command::{eventually, finish};
 use crate::lab::topology::{PEER, STRANGER};
 
 use super::{
@@ -30,7 +30,59 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         trial("live::keys_move::userspace", binary, |rig| {
             moves(rig, &Userspace::hub(rig.lab)?)
         }),
+        trial_with(
+            "live::no_command_refuses_a_key::kernel",
+            &[Feature::WireGuard],
+            binary,
+            |rig| commands(rig, &Kernel::hub(rig.lab)?),
+        ),
+        trial("live::no_command_refuses_a_key::userspace", binary, |rig| {
+            commands(rig, &Userspace::hub(rig.lab)?)
+        }),
     ]
+}
+
+/// What a device allows is asked again after every command, and meanwhile its peers go on.
+fn commands(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
+    let _server = metrics(rig)?;
+    hub.allow(&["10.10.0.5/32"], &["10.10.0.99/32"])?;
+    rig.enforcer.registry(&registry(hub.laptop()))?;
+    let mut run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
+    for number in 0..12 {
+        if number % 4 == 3 {
+            drop(run);
+            run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
+        } else {
+            let arguments = [&["reload"][..], &["up", "--static-peers"]][number % 2];
+            let mut command = rig.enforcer.command(arguments)?;
+            hub.guide(&mut command);
+            finish(command, "")?.ok()?;
+        }
+        // `run` notices it a moment later.
+        for _ in 0..10 {
+            answered(hub.ask(Who::Laptop, PEER, Patience::Long)?)
+                .with_context(|| format!("after command {number}"))?;
+        }
+    }
+    let counters = rig.enforcer.counters()?;
+    for reason in [Reason::UnknownPeer, Reason::UntrustedInterface] {
+        let drops = counters.count(Guard::Wire, reason, METRICS);
+        ensure!(drops == 0, "the laptop was refused {drops} times: {reason}");
+    }
+    // Nor does what `run` knew of the device come back after a command that knows more.
+    hub.allow(&["10.10.0.7/32"], &["10.10.0.99/32"])?;
+    let mut reload = rig.enforcer.command(&["reload"])?;
+    hub.guide(&mut reload);
+    finish(reload, "")?.ok()?;
+    let end = Instant::now() + PROMISED;
+    while Instant::now() < end {
+        let would = would_pass(rig, PEER)?;
+        ensure!(!would, "what was taken from the laptop came back");
+    }
+    // The control: somebody is refused, and that is counted.
+    unanswered(hub.ask(Who::Stranger, STRANGER, Patience::Brief)?).context("the stranger")?;
+    rig.enforcer
+        .expect_counted(Guard::Wire, Reason::UnknownPeer, METRICS, 1)
 }
 
 /// The laptop's key moves to the stranger's address and the stranger to the laptop's, the key is
@@ -75,6 +127,8 @@ fn moves(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
         println!("live::keys_move: round {round}: right after {took:.0?} (moved, removed, back)");
     }
 
+    overlap(rig, hub)?;
+
     // Another key in the registry, which no device has: it waits, and grants nothing.
     rig.enforcer.registry(&registry(NOBODY))?;
     in_time(rig, &[(PEER, false)])?;
@@ -82,18 +136,45 @@ fn moves(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     unanswered(asks(PEER, Patience::Brief)?).context("the laptop, whose key is not asked for")
 }
 
+/// The laptop's key has the whole subnet, of which the stranger's takes an address, and gives it
+/// back.
+fn overlap(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
+    let refused = || -> Result<u64> {
+        let counters = rig.enforcer.counters()?;
+        Ok(counters.count(Guard::Wire, Reason::UnknownPeer, METRICS))
+    };
+    hub.allow(&["10.10.0.0/24"], &[])?;
+    let mut took = vec![in_time(rig, &[(PEER, true), (STRANGER, true)])?];
+    answered(hub.ask(Who::Laptop, STRANGER, Patience::Long)?)
+        .context("the laptop, somewhere in its prefix")?;
+
+    let before = refused()?;
+    hub.allow_stranger(&["10.10.0.99/32"])?;
+    took.push(in_time(rig, &[(STRANGER, false), (PEER, true)])?);
+    unanswered(hub.ask(Who::Stranger, STRANGER, Patience::Brief)?)
+        .context("the stranger in the laptop's prefix")?;
+    rig.enforcer
+        .expect_counted(Guard::Wire, Reason::UnknownPeer, METRICS, before + 1)?;
+    answered(hub.ask(Who::Laptop, PEER, Patience::Long)?).context("the laptop beside the hole")?;
+
+    hub.allow_stranger(&[])?;
+    took.push(in_time(rig, &[(STRANGER, true), (PEER, true)])?);
+    answered(hub.ask(Who::Laptop, STRANGER, Patience::Long)?)
+        .context("the laptop where the hole was")?;
+    println!("live::keys_move: right after {took:.0?} (a wide prefix, a hole in it, none)");
+    Ok(())
+}
+
 /// Waits until the policy in force judges these sources so, in the time that is promised for all
 /// of them.
 fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
     let start = Instant::now();
     for (source, passes) in wanted {
-        let text = source.to_string();
-        let packet = ["--interface", "wg0", "--port", "9100", "--source", &text];
         let left = PROMISED.saturating_sub(start.elapsed());
         let mut last = None;
         let right = eventually(left, || {
-            let said = rig.enforcer.explain(&packet);
-            let right = matches!(&said, Ok(said) if (said.verdict == "pass") == *passes);
+            let said = would_pass(rig, *source);
+            let right = matches!(&said, Ok(would) if would == passes);
             last = Some(said);
             right.then_some(())
         });
@@ -105,4 +186,11 @@ fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
         );
     }
     Ok(start.elapsed())
+}
+
+/// What the policy in force says of a source at the metrics.
+fn would_pass(rig: &Rig<'_>, source: Ipv4Addr) -> Result<bool> {
+    let source = source.to_string();
+    let packet = ["--interface", "wg0", "--port", "9100", "--source", &source];
+    Ok(rig.enforcer.explain(&packet)?.verdict == "pass")
 }

@@ -262,6 +262,13 @@ impl<'lab> Pretender<'lab> {
         Ok(hub)
     }
 
+    /// A device whose daemon never answers.
+    pub(in crate::scenarios) fn silent(lab: &'lab Lab) -> Result<Self> {
+        let hub = Self::new(lab, None)?;
+        hub.make_tun()?;
+        Ok(hub)
+    }
+
     fn new(lab: &'lab Lab, answer: Option<String>) -> Result<Self> {
         let answer = Arc::new(Mutex::new(answer));
         let said = Arc::clone(&answer);
@@ -354,8 +361,7 @@ fn wants_tun(rig: &Rig<'_>) -> Result<()> {
 
 /// A daemon that never answers: its peers wait, and everything else is in force.
 fn silent(rig: &Rig<'_>) -> Result<()> {
-    let hub = Pretender::new(rig.lab, None)?;
-    hub.make_tun()?;
+    let hub = Pretender::silent(rig.lab)?;
     rig.enforcer.registry(&registry(LAPTOP_BASE64))?;
     call(rig, &hub, &["up", "--static-peers"], 0)?;
     laptop(rig, &hub, 0, "waiting: wg0 cannot be asked for its keys")?;

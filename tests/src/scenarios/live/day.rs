@@ -20,6 +20,8 @@ use super::{figure, within};
 
 /// Interfaces that come and leave together.
 const BATCH: usize = 50;
+/// In how many steps a batch comes; keys change between them.
+const STEPS: usize = 5;
 /// How much more may be resident at the end, in KiB: what an allocator keeps for itself.
 const TOLERATED: u64 = 512;
 
@@ -63,7 +65,7 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
     rig.enforcer.registry(&registry(hub.laptop()))?;
     let run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
     // Once round, so that what is kept for later is there before the day begins.
-    come_and_leave(rig, 0)?;
+    come_and_leave(rig, 0, || Ok(()))?;
     away(&hub, 0)?;
     settle(rig, &hub, &run)?;
     // Programs that are loaded before they are needed take tens of megabytes for a moment.
@@ -75,10 +77,20 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
 
     let start = Instant::now();
     let batches = events / (2 * BATCH);
+    let (mut step, steps) = (0, batches * STEPS);
+    let generation = || -> Result<u64> { Ok(rig.enforcer.status()?.1.generation) };
     for batch in 1..=batches {
-        come_and_leave(rig, batch).with_context(|| format!("batch {batch}"))?;
-        for change in changes * (batch - 1) / batches..changes * batch / batches {
-            away(&hub, change)?;
+        let before = generation()?;
+        come_and_leave(rig, batch, || {
+            let mut due = changes * step / steps..changes * (step + 1) / steps;
+            step += 1;
+            due.try_for_each(|change| away(&hub, change))
+        })
+        .with_context(|| format!("batch {batch}"))?;
+        // A userspace device is asked once a second at most, and while nothing else happens.
+        if waits_for_guards(batch) {
+            within(SETTLE, "other keys in force", || Ok(generation()? > before))
+                .with_context(|| format!("after batch {batch}"))?;
         }
     }
     let took = start.elapsed();
@@ -96,6 +108,10 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
         ),
     );
     ensure!(
+        generations >= u64::try_from(batches * 3 / 4)?,
+        "{changes} changes of keys in {batches} batches made {generations} generations"
+    );
+    ensure!(
         before == after,
         "it began with {before:?} and ends with {after:?}"
     );
@@ -111,27 +127,38 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
 }
 
 /// Half of a batch are the near ends of veth pairs, half the far ones: all in this namespace.
-fn come_and_leave(rig: &Rig<'_>, batch: usize) -> Result<()> {
+fn come_and_leave(
+    rig: &Rig<'_>,
+    batch: usize,
+    mut after_each_step: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let host = &rig.lab.host;
     let pairs: Vec<String> = (0..BATCH / 2)
         .map(|pair| format!("link add day{pair}a group 77 type veth peer name day{pair}b group 77"))
         .collect();
-    host.ip(&format!("{}\nlink set group 77 up", pairs.join("\n")))?;
+    for pairs in pairs.chunks(pairs.len() / STEPS) {
+        host.ip(&format!("{}\nlink set group 77 up", pairs.join("\n")))?;
+        after_each_step()?;
+    }
     let last = host.ifindex(&format!("day{}b", BATCH / 2 - 1))?;
-    // Most of the batches leave when their guards are on, some in the middle of that.
-    if !batch.is_multiple_of(4) {
+    if waits_for_guards(batch) {
         within(SETTLE, "the last one's guard", || is_guarded(rig.lab, last))?;
     }
     host.ip("link del group 77")
+}
+
+/// Most of the batches leave when their guards are on, some in the middle of that.
+fn waits_for_guards(batch: usize) -> bool {
+    !batch.is_multiple_of(4)
 }
 
 fn at_home(hub: &dyn Hub) -> Result<()> {
     hub.allow(&["10.10.0.5/32", "fd00:10::5/128"], &["10.10.0.99/32"])
 }
 
-/// More addresses, fewer, others.
+/// More addresses, fewer, and others each time.
 fn away(hub: &dyn Hub, change: usize) -> Result<()> {
-    let many: Vec<String> = (0..change % 7)
+    let many: Vec<String> = (0..=change % 7)
         .map(|other| format!("10.10.{}.{other}/32", change % 200))
         .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();

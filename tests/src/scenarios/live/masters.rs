@@ -11,7 +11,7 @@ use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Ask, Feature, Outcome, Patience, Server, Transport};
 use crate::scenarios::runner::{Rig, answered, trial, trial_with, unanswered};
 
-use super::plug::{FAR, NEAR, Plug, is_guarded};
+use super::plug::{FAR, NEAR, Plug, is_guarded, look_again};
 use super::within;
 
 /// The host at the plug, and its neighbour there.
@@ -27,6 +27,11 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             renames(rig)?;
             bridge(rig)
         }),
+        trial(
+            "live::masters::a_bridge_that_takes_no_guard",
+            binary,
+            unguarded,
+        ),
         trial_with("live::masters::bond", &[Feature::Bond], binary, bond),
         trial_with("live::masters::vlan", &[Feature::Vlan], binary, vlan),
     ]
@@ -194,6 +199,41 @@ fn moved_back(rig: &Rig<'_>, member: &Plug<'_>) -> Result<()> {
         is_guarded(rig.lab, member.index)
     })
     .map(drop)
+}
+
+/// A member keeps its guard for as long as its master has none.
+fn unguarded(rig: &Rig<'_>) -> Result<()> {
+    let _services = Services::start(rig)?;
+    let host = &rig.lab.host;
+    // A bridge has no native XDP.
+    let rule = "[interfaces.br9]\nside = \"outside\"\n";
+    rig.enforcer
+        .registry(&registry(&format!("{rule}hook = \"xdp-native\"\n")))?;
+    let plug = plugged(rig)?;
+    let _run = rig.enforcer.run(&[])?;
+    held_on_the_wire(rig, HOST).context("without a master")?;
+    host.ip(&format!(
+        "link add br9 type bridge
+         link set {NEAR} master br9
+         addr flush dev {NEAR}
+         addr add {HOST}/24 dev br9
+         link set br9 up"
+    ))?;
+    let master = host.ifindex("br9")?;
+    look_again(rig.lab)?;
+    let said = || Ok(rig.enforcer.run_log().contains("br9 has no wire guard"));
+    within(SETTLE, "a word about the master", said)?;
+    ensure!(!is_guarded(rig.lab, master)?, "br9 has a guard after all");
+    ensure!(plug.is_guarded()?, "its member lost its guard");
+    held_on_the_wire(rig, HOST).context("on a bridge without a guard")?;
+    // And `up` beside it keeps it as well.
+    rig.enforcer.expect(&["up"], 3)?;
+    ensure!(plug.is_guarded()?, "`up` took the member's guard off");
+    held_on_the_wire(rig, HOST).context("after another `up`")?;
+    // The control: once the master has one, the member needs none.
+    rig.enforcer.registry(&registry(rule))?;
+    moved_to(rig, &plug, "br9")?;
+    held_on_the_wire(rig, HOST).context("on a bridge with a guard")
 }
 
 fn bond(rig: &Rig<'_>) -> Result<()> {

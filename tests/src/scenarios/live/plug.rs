@@ -6,10 +6,13 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::lab::Lab;
+use crate::lab::enforcer::SETTLE;
 use crate::lab::frames::{self, Ends, Mac};
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::wire::Wire;
 use crate::scenarios::shot::Shot;
+
+use super::within;
 
 /// The MAC address of the near end.
 const NEAR_MAC: Mac = [2, 0, 0, 0, 0x99, 1];
@@ -101,6 +104,24 @@ pub(super) fn wire_pins(lab: &Lab) -> Result<Vec<(u32, PathBuf)>> {
 /// Whether the interface of an index has a wire guard.
 pub(super) fn is_guarded(lab: &Lab, index: u32) -> Result<bool> {
     Ok(wire_pins(lab)?.iter().any(|(pinned, _)| *pinned == index))
+}
+
+/// Has `run` look at the host as it is now, and waits until it is done with that: an interface that
+/// comes later has its guard by a later look, which takes guards off last of all. That it is over
+/// shows by the next one.
+pub(in crate::scenarios) fn look_again(lab: &Lab) -> Result<()> {
+    lab.host.ip("link add later0 type veth peer name later1
+         link set later0 up
+         link set later1 up")?;
+    let index = lab.host.ifindex("later0")?;
+    within(SETTLE, "the guard of a later interface", || {
+        is_guarded(lab, index)
+    })?;
+    lab.host.ip("link del later0")?;
+    within(SETTLE, "the end of its guard", || {
+        Ok(!is_guarded(lab, index)?)
+    })
+    .map(drop)
 }
 
 fn mac(address: Mac) -> String {

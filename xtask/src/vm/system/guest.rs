@@ -22,6 +22,9 @@ const MEMORY: u32 = 2048;
 /// As in tests/src/system/neighbour.rs.
 const MAC: &str = "52:54:00:00:78:01";
 
+/// Of a NIC that no configuration in the guest matches, so that nobody brings it up.
+const SPARE_MAC: &str = "52:54:00:00:78:03";
+
 /// The network manager of the guest.
 const MANAGER: &str = "systemd-networkd.service";
 
@@ -117,12 +120,17 @@ impl Boot<'_> {
         }
         let mut command = machine.command()?;
         command.args(["-drive", &drive(&image.disk())]);
-        if let Some(socket) = self.neighbour {
-            let socket = socket.display();
-            let wire = format!("stream,id=lan,server=off,addr.type=unix,addr.path={socket}");
-            let device = format!("virtio-net-pci,netdev=lan,mac={MAC}");
-            command.args(["-netdev", &wire, "-device", &device]);
-        }
+        let (wire, mac) = match self.neighbour {
+            Some(socket) => {
+                let socket = socket.display();
+                let wire = format!("stream,id=lan,server=off,addr.type=unix,addr.path={socket}");
+                (wire, MAC)
+            }
+            // On a hub with nothing else, for the trial that plugs a NIC in.
+            None => ("hubport,id=lan,hubid=0".to_owned(), SPARE_MAC),
+        };
+        let device = format!("virtio-net-pci,netdev=lan,mac={mac}");
+        command.args(["-netdev", &wire, "-device", &device]);
         Ok(command)
     }
 }

@@ -127,7 +127,7 @@ impl Setting<'_> {
             command: shell_line(&words).trim_end().to_owned(),
             listening: attack.is_some(),
             masked: matches!(attack, Some(Kind::Open | Kind::Shut)),
-            require: attack != Some(Kind::Open),
+            require: attack == Some(Kind::Shut),
             neighbour: socket.as_deref(),
         };
         let initramfs = boot.initramfs(self.workspace, self.lab, self.image)?;

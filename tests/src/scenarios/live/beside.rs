@@ -1,0 +1,176 @@
+//! `run` beside other commands, which take from it what it has, or keep what it wants.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::lab::bpf::{Foreign, Hook, XDP_PASS, programs_on};
+use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::lab::session::Machine;
+use crate::lab::{Feature, Guards};
+use crate::scenarios::events::Follower;
+use crate::scenarios::runner::{Rig, trial, trial_with};
+
+use super::plug::{NEAR, Plug, look_again};
+use super::{figure, within};
+
+pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
+    // An emulated processor verifies programs at a tenth of the speed.
+    let patience = match machine {
+        Machine::Host => SETTLE,
+        Machine::Guest => SETTLE * 5,
+    };
+    let mut trials = vec![trial(
+        "live::programs_are_ready_after_another_up",
+        binary,
+        move |rig| programs(rig, patience),
+    )];
+    trials.push(trial_with(
+        "live::an_early_guard_outlives_another_up",
+        &[Feature::Tcx],
+        binary,
+        early,
+    ));
+    // Who waits for whom is no affair of the kernel's.
+    if machine == Machine::Host {
+        trials.push(trial(
+            "live::ends_at_once_while_events_reads_alone",
+            binary,
+            ends_at_once,
+        ));
+    }
+    trials
+}
+
+/// Programs of wire guards that are pinned.
+fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(rig.lab.pin_dir()).context("no pins")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("prog_wire_") {
+            found.insert(name);
+        }
+    }
+    Ok(found)
+}
+
+/// The pins that `up` puts in the place of `run`'s hold what it needed itself.
+fn programs(rig: &Rig<'_>, patience: Duration) -> Result<()> {
+    let inode = || -> Result<u64> { Ok(fs::metadata(rig.lab.pin_dir())?.ino()) };
+    let _run = rig.enforcer.run(&[])?;
+    // The lab's interfaces all have the same hook and Ethernet headers: they need one program.
+    let took = within(patience, "more programs than are needed", || {
+        Ok(ready(rig)?.len() > 1)
+    })?;
+    // Whoever pins holds the writers' lock: once another one had it, all are there.
+    rig.enforcer.reload()?;
+    let (at_first, old) = (ready(rig)?, inode()?);
+    // Which the kernel takes is its own affair, but for those whose hooks it has.
+    let hooks = match Feature::Tcx.is_here() {
+        true => &["xdp", "tcx"][..],
+        false => &["xdp"],
+    };
+    for hook in hooks {
+        for link in ["ethernet", "ip"] {
+            let name = format!("prog_wire_{hook}_{link}");
+            ensure!(at_first.contains(&name), "no {name} among {at_first:?}");
+        }
+    }
+
+    rig.enforcer.up(Guards::Both)?;
+    ensure!(inode()? != old, "`up` has put no other pins in place");
+    let again = within(patience, "the programs in the new pins", || {
+        Ok(ready(rig)? == at_first)
+    })
+    .with_context(|| format!("{:?} and not {at_first:?}", ready(rig)))?;
+    figure(
+        "programs_are_ready_after_another_up",
+        &format!(
+            "{} are ready after {took:.1?}, and after `up` again after {again:.1?}",
+            at_first.len()
+        ),
+    );
+    Ok(())
+}
+
+/// An interface that refuses the hook that it is to have keeps the guard that it got while it was
+/// down: an `up` must not take it off with the old set.
+fn early(rig: &Rig<'_>) -> Result<()> {
+    let rule = format!("[interfaces.{NEAR}]\nside = \"outside\"\nhook = \"xdp-native\"\n");
+    rig.enforcer.registry(&format!("{REGISTRY}{rule}"))?;
+    let plug = Plug::new(rig.lab)?;
+    let _other = Foreign::on_interface(&rig.lab.host, NEAR, Hook::XdpNative, XDP_PASS)?;
+    let _run = rig.enforcer.run(&[])?;
+    let programs = || rig.lab.host.run(|| programs_on(plug.index, Hook::Tcx));
+    let pin = || {
+        let name = format!("link_early_{}", plug.index);
+        rig.lab.pin_dir().join(name).exists()
+    };
+    within(SETTLE, "a guard on what is down", || Ok(pin()))?;
+    plug.up()?;
+    look_again(rig.lab)?;
+    ensure!(pin() && programs()?? == 1, "it went when {NEAR} came up");
+    rig.enforcer.expect(&["up"], 3)?;
+    ensure!(pin() && programs()?? == 1, "it went with the old set");
+    // The control: it is no more than a stand-in.
+    drop(_other);
+    rig.enforcer.reload()?;
+    ensure!(
+        plug.is_guarded()? && !pin() && programs()?? == 0,
+        "it stays beside the guard on the hook that {NEAR} is to have"
+    );
+    Ok(())
+}
+
+/// `run` waits for its turn to read the drops, and whoever has it gives nothing back: a pager that
+/// is stopped, say. That is no reason to wait with the end.
+fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
+    rig.enforcer.up(Guards::Both)?;
+    let alone = Follower::start(rig, "alone")?;
+    alone.process.signal(Signal::STOP)?;
+    // Under a bad registry `run` keeps the pins that are there, and so the one who has the turn.
+    rig.enforcer
+        .registry("[services.elasticsearch]\nports = [0]\n")?;
+    let mut run = rig.enforcer.run(&[])?;
+    let _second = Follower::spawn(rig, "second")?;
+    within(SETTLE, "a follower at the socket of `run`", || {
+        Ok(followers(rig)? > 0)
+    })?;
+    rig.enforcer.registry(REGISTRY)?;
+    rig.enforcer.reload()?;
+    // It has seen the follower by then as well.
+    look_again(rig.lab)?;
+    let start = Instant::now();
+    run.signal(Signal::TERM)?;
+    let status = run.expect_end(SETTLE)?;
+    ensure!(
+        status.success(),
+        "`run` ended with {status}:\n{}",
+        rig.enforcer.run_log()
+    );
+    figure(
+        "ends_at_once_while_events_reads_alone",
+        &format!("it ended {:.1?} after SIGTERM", start.elapsed()),
+    );
+    Ok(())
+}
+
+/// How many are connected with the socket of `run`: proc(5) has a line with its name for each, and
+/// one for who listens.
+fn followers(rig: &Rig<'_>) -> Result<usize> {
+    let sockets = rig
+        .lab
+        .host
+        .run(|| fs::read_to_string("/proc/thread-self/net/unix"))?
+        .context("no list of sockets")?;
+    let of_run = sockets
+        .lines()
+        .filter(|line| line.contains(" /run/enforcer/"));
+    Ok(of_run.count().saturating_sub(1))
+}
