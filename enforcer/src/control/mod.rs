@@ -1,5 +1,6 @@
 //! What the commands do: put a policy in force, change it, take it off, and look at it.
 
+mod alive;
 mod down;
 mod install;
 mod keys;
@@ -11,6 +12,7 @@ mod reload;
 mod reserve;
 mod safety;
 mod sessions;
+mod socket;
 mod status;
 mod survey;
 mod trial;

@@ -307,7 +307,9 @@ fn uncovered(
     }
     match (has(State::WANT_SOCKET), socket) {
         (false, _) => lacks("there is no socket guard: `up` was told to do without"),
-        (true, false) => lacks("there is no socket guard: `enforcer up` adds it, or says why not"),
+        (true, false) => {
+            lacks("there is no socket guard: `enforcer reload` adds it, or `up` says why not")
+        }
         (true, true) => {}
     }
     if has(State::FALLBACK) {

@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
-use super::{Place, Survey};
+pub(crate) use super::alive::Alive;
+use super::{Place, Survey, socket};
 use crate::{
     interfaces::{Hook, Plan, Rule, WireGuard},
     kernel::{
@@ -81,8 +82,7 @@ pub(crate) fn reconcile(
     tolerated: &Plan,
     hooks: Hooks,
 ) -> Result<Covered> {
-    let pins = programs.pins().clone();
-    let in_place = pins.path() == held.path();
+    let in_place = programs.pins().path() == held.path();
     let mut covered = Covered::default();
     let mut links: BTreeMap<u32, (Hook, PathBuf)> = BTreeMap::new();
     if held.exists()? {
@@ -96,21 +96,69 @@ pub(crate) fn reconcile(
             }
         }
     }
-    let keep = |programs: &mut Programs<'_>, guard: &WireGuard, hook, pin: &Path| -> Result<()> {
-        if in_place {
-            return Ok(());
+    for stand_ins in [false, true] {
+        // Members are guarded where their master got no guard.
+        let lacks_master = |guard: &&WireGuard| {
+            let master = guard.master.as_ref();
+            master.is_some_and(|master| !covered.guards.contains_key(master))
+        };
+        let wanted: Vec<&WireGuard> = match stand_ins {
+            false => plan.guards.iter().collect(),
+            true => plan.members.iter().filter(lacks_master).collect(),
+        };
+        for guard in wanted {
+            let held = links.remove(&guard.ifindex);
+            let change = Change {
+                in_place,
+                hooks,
+                before,
+            };
+            if let Some(hook) = change.settle(programs, guard, held, &mut covered)? {
+                covered.guards.insert(guard.ifindex, hook);
+            }
         }
-        let program = programs.wire(hook, guard.link)?;
-        links::take_over(pin, &program, &pins.wire_link(guard.ifindex, hook))
-    };
-    for guard in &plan.guards {
-        let held = links.remove(&guard.ifindex);
+    }
+    for (ifindex, (hook, pin)) in links {
+        // An interface that is down now may come up before anybody looks again.
+        let stays = tolerated
+            .guards
+            .iter()
+            .find(|guard| guard.ifindex == ifindex);
+        let is_its_hook =
+            |guard: &&WireGuard| hooks == Hooks::AsTheyAre || guard.hooks.contains(&hook);
+        if let Some(guard) = stays.filter(is_its_hook) {
+            keep(programs, guard, hook, &pin, in_place)?;
+            covered.guards.insert(ifindex, hook);
+        } else if in_place {
+            covered.leaving.push((ifindex, hook, pin));
+        }
+    }
+    reconcile_early(programs, held, plan, &covered)?;
+    Ok(covered)
+}
+
+/// How a wanted guard and the one that an interface has come together.
+struct Change<'a> {
+    in_place: bool,
+    hooks: Hooks,
+    before: &'a Alive,
+}
+
+impl Change<'_> {
+    /// Keeps, exchanges or attaches one guard; its hook, or `None` where there is none to be had.
+    fn settle(
+        &self,
+        programs: &mut Programs<'_>,
+        guard: &WireGuard,
+        held: Option<(Hook, PathBuf)>,
+        covered: &mut Covered,
+    ) -> Result<Option<Hook>> {
         let hook = match held {
             // In its old place only a new set can put a link before somebody else's program.
             Some((hook, pin))
-                if hooks == Hooks::AsTheyAre
+                if self.hooks == Hooks::AsTheyAre
                     || guard.hooks.contains(&hook)
-                        && (in_place || !before.behind.contains(&guard.ifindex)) =>
+                        && (self.in_place || !self.before.behind.contains(&guard.ifindex)) =>
             {
                 if !guard.hooks.contains(&hook) {
                     covered.notes.push(format!(
@@ -119,18 +167,18 @@ pub(crate) fn reconcile(
                         guard.name
                     ));
                 }
-                keep(programs, guard, hook, &pin)?;
+                keep(programs, guard, hook, &pin, self.in_place)?;
                 hook
             }
             Some((hook, pin)) => match attach(programs, guard) {
                 Ok(new) => {
-                    if in_place {
+                    if self.in_place {
                         covered.leaving.push((guard.ifindex, hook, pin));
                     }
                     new
                 }
                 Err(why) => {
-                    keep(programs, guard, hook, &pin)?;
+                    keep(programs, guard, hook, &pin, self.in_place)?;
                     covered.notes.push(format!(
                         "{} keeps its guard on {hook} ({why}): `enforcer down` and `up` would \
                          change it, with a gap",
@@ -145,40 +193,32 @@ pub(crate) fn reconcile(
                     covered
                         .notes
                         .push(format!("{} has no wire guard: {why}", guard.name));
-                    continue;
+                    return Ok(None);
                 }
             },
         };
-        covered.guards.insert(guard.ifindex, hook);
+        Ok(Some(hook))
     }
-    for (ifindex, (hook, pin)) in links {
-        // An interface that is down now may come up before anybody looks again; and a master may
-        // have got no guard.
-        let without = |guard: &&WireGuard| {
-            let master = guard.master.as_ref();
-            master.is_some_and(|master| !covered.guards.contains_key(master))
-        };
-        let stand_ins = plan.members.iter().filter(without);
-        let stays = tolerated
-            .guards
-            .iter()
-            .chain(stand_ins)
-            .find(|guard| guard.ifindex == ifindex);
-        let is_its_hook =
-            |guard: &&WireGuard| hooks == Hooks::AsTheyAre || guard.hooks.contains(&hook);
-        if let Some(guard) = stays.filter(is_its_hook) {
-            keep(programs, guard, hook, &pin)?;
-            covered.guards.insert(ifindex, hook);
-        } else if in_place {
-            covered.leaving.push((ifindex, hook, pin));
-        }
+}
+
+/// Keeps a guard where it is: in another set of pins with that set's program.
+fn keep(
+    programs: &mut Programs<'_>,
+    guard: &WireGuard,
+    hook: Hook,
+    pin: &Path,
+    in_place: bool,
+) -> Result<()> {
+    if in_place {
+        return Ok(());
     }
-    reconcile_early(programs, held, plan, &covered)?;
-    Ok(covered)
+    let program = programs.wire(hook, guard.link)?;
+    let new = programs.pins().wire_link(guard.ifindex, hook);
+    links::take_over(pin, &program, &new)
 }
 
 /// As [`reconcile`], for guards that stay in their place, under the rules of a policy for
-/// interfaces. Returns the plan as well.
+/// interfaces; the socket guard too. Returns the plan as well.
 ///
 /// # Errors
 /// As for [`reconcile`].
@@ -195,7 +235,8 @@ pub(super) fn reconcile_in_place(
     let tolerated = plan_tolerated(survey, state.flags, rules, &alive);
     // For an interface that came since and wants a program that nobody needed before.
     let mut programs = Programs::of(pins, Options::of(state));
-    let covered = reconcile(&mut programs, pins, &alive, &plan, &tolerated, hooks)?;
+    let mut covered = reconcile(&mut programs, pins, &alive, &plan, &tolerated, hooks)?;
+    covered.notes.extend(socket::keep(place, state)?);
     Ok((plan, covered))
 }
 
@@ -283,6 +324,7 @@ pub(crate) fn attachments(
                 .guards
                 .iter()
                 .chain(&plan.early)
+                .chain(&plan.members)
                 .find(|guard| guard.ifindex == interface.index);
             let hook = guards.get(&interface.index);
             Attachment {
@@ -306,43 +348,6 @@ fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
         (Some(master), _) => [&[master], guard.vlan_children.as_slice()].concat(),
         (None, Some(Hook::XdpNative | Hook::XdpGeneric)) => guard.vlan_children.clone(),
         (None, Some(Hook::Tcx) | None) => Vec::new(),
-    }
-}
-
-/// The wire guards that are pinned and alive.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Alive {
-    /// Their hooks, by ifindex.
-    pub(crate) guards: BTreeMap<u32, Hook>,
-    /// The ids of their programs.
-    pub(crate) programs: BTreeSet<u32>,
-    /// Those before which another program sees the packets, by ifindex.
-    pub(crate) behind: BTreeSet<u32>,
-}
-
-impl Alive {
-    /// Finds those of a directory, which need not exist.
-    ///
-    /// # Errors
-    /// The pins cannot be read.
-    pub(crate) fn find(pins: &PinDir, survey: &Survey) -> Result<Self> {
-        let mut alive = Self::default();
-        if !pins.exists()? {
-            return Ok(alive);
-        }
-        for (ifindex, hook, pin) in pins.wire_links()? {
-            let xdp = survey.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
-            let link = links::alive(&pin, ifindex, hook, xdp)
-                .with_context(|| format!("failed to examine {}", pin.display()))?;
-            if let Some(link) = link {
-                alive.guards.insert(ifindex, hook);
-                alive.programs.insert(link.program);
-                if !link.is_first {
-                    alive.behind.insert(ifindex);
-                }
-            }
-        }
-        Ok(alive)
     }
 }
 

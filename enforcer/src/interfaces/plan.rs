@@ -22,8 +22,8 @@ pub struct Plan {
     /// On tcx alone, beside which the interface can get any other hook when it comes up: a driver
     /// with an XDP program may refuse the MTU that it is given before that.
     pub early: Vec<WireGuard>,
-    /// Members that are up and whose master has a guard in their stead: one that has a guard of its
-    /// own keeps it until the master's is on.
+    /// Members that are up and whose master has a guard in their stead: they are guarded where the
+    /// master takes none.
     pub members: Vec<WireGuard>,
 }
 

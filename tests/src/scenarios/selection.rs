@@ -50,6 +50,7 @@ const NOT_FOR_GUESTS: &[&str] = &[
     // Guests have the kernel's WireGuard: rows 5, 14 and 21 run through it.
     "keys::userspace::",
     "live::keys_move::userspace",
+    "live::no_command_refuses_a_key::userspace",
     "row_21_a_hole_in_a_granted_prefix::userspace::",
     "row_05_weak_host_model::",
     "row_14_peers::an_allowed_",

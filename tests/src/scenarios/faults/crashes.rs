@@ -38,7 +38,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
 }
 
 /// What attaches the socket guard fails, as on a kernel that does not let it in: the wire guards
-/// hold all the same, it is said, and the next `up` makes it whole. A socket guard that is there is
+/// hold all the same, it is said, and the next `reload` makes it whole. A socket guard that is there is
 /// not given up for that.
 fn without_socket(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
@@ -80,7 +80,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
         "expected wire guards alone: {status:?}"
     );
     world.expect_one_of(&[Policy::New])?;
-    rig.enforcer.expect(&["up"], 0)?;
+    rig.enforcer.reload()?;
     world.expect_whole(Policy::New)?;
     // New maps want a new socket guard; where that fails the old one stays.
     let mut number = 1;

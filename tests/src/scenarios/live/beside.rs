@@ -37,6 +37,11 @@ pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
         binary,
         early,
     ));
+    trials.push(trial(
+        "live::a_socket_guard_that_was_taken_off_comes_back",
+        binary,
+        taken_off,
+    ));
     // Who waits for whom is no affair of the kernel's.
     if machine == Machine::Host {
         trials.push(trial(
@@ -125,6 +130,23 @@ fn early(rig: &Rig<'_>) -> Result<()> {
         plug.is_guarded()? && !pin() && programs()?? == 0,
         "it stays beside the guard on the hook that {NEAR} is to have"
     );
+    Ok(())
+}
+
+/// Root can undo anything; what looks like an accident is mended when `run` looks next.
+fn taken_off(rig: &Rig<'_>) -> Result<()> {
+    let has = || -> Result<bool> {
+        let (_, status) = rig.enforcer.status()?;
+        Ok(status.guards.iter().any(|line| line.guard == "socket"))
+    };
+    let _run = rig.enforcer.run(&[])?;
+    ensure!(has()?, "there was none");
+    fs::remove_file(rig.lab.pin_dir().join("link_socket"))?;
+    ensure!(!has()?, "it was not taken off");
+    look_again(rig.lab)?;
+    within(SETTLE, "a socket guard", has)?;
+    let (code, status) = rig.enforcer.status()?;
+    ensure!(code == Some(0), "not whole: {status:?}");
     Ok(())
 }
 
