@@ -15,8 +15,10 @@ use crate::workspace::find_program;
 /// The program.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
-/// Processors of a guest. More than one costs more than it gains where they are emulated, and there
-/// are other guests for the machine's own; what two of them do to each other is tried on the host.
+/// Processors of a guest. With a thread for each of several, QEMU before 8.1 runs now and then into
+/// a breakpoint that the guest's kernel has taken out of its own code again ("Oops: int3";
+/// linux-kernel, July 2023: "qemu-x86_64 booting with 8.0.0 stil see int3"), and each `up` and
+/// `down` makes the kernel change its code. What processors do to each other is tried on the host.
 const PROCESSORS: u32 = 1;
 
 /// Memory of a guest, MiB.
@@ -27,8 +29,10 @@ const MEMORY: u32 = 1280;
 /// A panic ends the machine at once (`-no-reboot` turns the reboot into an end), and
 /// what the kernel survives with a damaged state counts as one. Only that and worse
 /// is printed, so that the lab's lines stay whole. The mitigations cost time, and
-/// nobody attacks this processor.
-const KERNEL_LINE: &str = "console=ttyS0 quiet loglevel=2 panic=-1 oops=panic mitigations=off";
+/// nobody attacks this processor. With random addresses QEMU translates each program
+/// anew whenever it is started, which makes the whole a third slower.
+const KERNEL_LINE: &str = "console=ttyS0 quiet loglevel=2 panic=-1 oops=panic \
+                           mitigations=off norandmaps init_on_alloc=0";
 
 /// What executes a guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +55,9 @@ impl Accelerator {
     fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            // One thread for all processors of the guest. QEMU before 8.1 with one each runs now
-            // and then into a breakpoint that the guest's kernel has taken out of its own code
-            // again ("Oops: int3"; linux-kernel, July 2023: "qemu-x86_64 booting with 8.0.0
-            // stil see int3"), and each `up` and `down` makes the kernel change its code.
-            Self::Tcg => "tcg,thread=single",
+            // Room for what was translated, MiB: the default is soon full, and all is thrown
+            // away then.
+            Self::Tcg => "tcg,tb-size=512",
         }
     }
 }
