@@ -1,6 +1,7 @@
 //! One run of the program: what it needs, and that it leaves the machine as it found it.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -20,8 +21,17 @@ pub enum Machine {
     Guest,
 }
 
+/// Set before the first trial.
+static MACHINE: OnceLock<Machine> = OnceLock::new();
+
+/// Whether this is a guest, whose one processor may be emulated.
+pub fn is_guest() -> bool {
+    MACHINE.get() == Some(&Machine::Guest)
+}
+
 /// Says what is missing on this machine, in one sentence.
 pub fn require_machine(machine: Machine) -> Result<()> {
+    MACHINE.get_or_init(|| machine);
     if !rustix::process::geteuid().is_root() {
         let line: Vec<String> = std::env::args().collect();
         bail!(

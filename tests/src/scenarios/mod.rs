@@ -60,7 +60,7 @@ fn beside_attacks(binary: &Path, machine: Machine) -> Vec<Trial> {
     trials.extend(confirm::trials(binary));
     trials.extend(force::trials(binary));
     trials.extend(live::trials(binary, machine));
-    trials.extend(faults::trials_as_shipped(binary));
+    trials.extend(faults::trials_as_shipped(binary, machine));
     trials
 }
 

@@ -1,6 +1,7 @@
 //! How a row of a table becomes a trial: without the enforcer, with it, and without it again.
 
 use std::path::Path;
+use std::sync::RwLock;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
@@ -40,6 +41,24 @@ pub fn trial_with(
     let binary = binary.to_path_buf();
     where_possible(name, needs, move || in_a_lab(&binary, body))
 }
+
+/// The same, with no other trial beside it: it holds the enforcer to a time, and the machine may be
+/// an emulated processor.
+pub fn trial_alone(
+    name: impl Into<String>,
+    needs: &[Feature],
+    binary: &Path,
+    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
+) -> Trial {
+    let binary = binary.to_path_buf();
+    where_possible(name, needs, move || {
+        let _alone = TURNS.write();
+        with_a_rig(&binary, body)
+    })
+}
+
+/// Many trials share their time; one that is alone does not.
+static TURNS: RwLock<()> = RwLock::new(());
 
 /// A trial that is ignored, with the reason, on a kernel that lacks one of these features.
 fn where_possible(
@@ -84,6 +103,11 @@ fn failed(error: &anyhow::Error) -> Failed {
 }
 
 fn in_a_lab(binary: &Path, body: impl FnOnce(&Rig<'_>) -> Result<()>) -> Result<()> {
+    let _beside_others = TURNS.read();
+    with_a_rig(binary, body)
+}
+
+fn with_a_rig(binary: &Path, body: impl FnOnce(&Rig<'_>) -> Result<()>) -> Result<()> {
     let lab = Lab::new()?;
     let enforcer = Enforcer::new(binary, &lab)?;
     let rig = Rig {

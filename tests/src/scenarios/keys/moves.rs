@@ -14,20 +14,20 @@ use super::{
     Guard, Hub, Ipv4Addr, Kernel, METRICS, NOBODY, Patience, Reason, Rig, Userspace, Who, answered,
     laptop, metrics, registry, trial, unanswered,
 };
-use crate::scenarios::runner::trial_with;
+use crate::scenarios::runner::{trial_alone, trial_with};
 
 /// How soon a change of a key is right (issue 4, item 2).
 const PROMISED: Duration = Duration::from_secs(2);
 
 pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     vec![
-        trial_with(
+        trial_alone(
             "live::keys_move::kernel",
             &[Feature::WireGuard],
             binary,
             |rig| moves(rig, &Kernel::hub(rig.lab)?),
         ),
-        trial("live::keys_move::userspace", binary, |rig| {
+        trial_alone("live::keys_move::userspace", &[], binary, |rig| {
             moves(rig, &Userspace::hub(rig.lab)?)
         }),
         trial_with(
