@@ -178,7 +178,8 @@ impl Place {
     ///
     /// Where there are no pins, an `up` from nothing or a `down` was cut short: what it left takes
     /// the place of pins, so that the guards in it hold until the caller replaces or removes
-    /// them. What was left beside pins has no use: they have guards of their own.
+    /// them. What was left beside pins has no use: they have guards of their own; nor has what a
+    /// `down` had begun to remove, whose guards are gone.
     ///
     /// # Errors
     /// It is another network namespace's, or the kernel's refusal.
@@ -189,8 +190,11 @@ impl Place {
         if !staging.exists()? {
             return Ok(());
         }
+        let is_whole = staging.has_links()? || staging.has_all_maps()?;
         match self.owner(&staging)? {
-            Owner::Us if !self.pins.exists()? => self.pins.rename_from(&staging).context(what),
+            Owner::Us if is_whole && !self.pins.exists()? => {
+                self.pins.rename_from(&staging).context(what)
+            }
             Owner::Us | Owner::Nobody => staging.remove().context(what),
         }
     }

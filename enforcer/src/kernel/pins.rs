@@ -200,6 +200,17 @@ impl PinDir {
         Ok(self.names()?.iter().any(|name| name.starts_with(LINK)))
     }
 
+    /// Whether every map is pinned in it. If not, a removal had begun: guards go before maps, and
+    /// what was theirs is given back.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn has_all_maps(&self) -> Result<bool> {
+        let names = self.names()?;
+        let is_there = |map: &&str| names.iter().any(|name| name == map);
+        Ok(MAPS.iter().all(|map| is_there(&map)))
+    }
+
     fn names(&self) -> Result<Vec<String>> {
         let what = || format!("failed to read the pin directory {}", self.path.display());
         let entries = match fs::read_dir(&self.path) {

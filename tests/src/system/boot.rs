@@ -153,15 +153,18 @@ fn dropped(host: &Host) -> Result<()> {
 /// What comes of a boot in the end: nothing is missing, and the wire guard meets the neighbour.
 fn wire_guard(host: &Host) -> Result<()> {
     let nic = nic()?;
-    let guarded = || {
-        let status = host.status().ok()?;
-        let mut guards = status.guards.into_iter();
-        guards.find(|line| line.guard == "wire" && line.interface.as_deref() == Some(&nic))
+    // The guard that it got while it was down holds until the one on its own hook is on.
+    let is_whole = || {
+        let status = host.enforcer(&["status"]).ok()?;
+        (status.code == Some(0)).then_some(())
     };
-    let guard = eventually(LIMIT, guarded).with_context(|| format!("{nic} has no wire guard"))?;
+    eventually(LIMIT, is_whole).with_context(|| format!("{nic} is still missing something"))?;
+    let status = host.status()?;
+    let mut guards = status.guards.iter();
+    let guard = guards
+        .find(|line| line.guard == "wire" && line.interface.as_deref() == Some(&nic))
+        .with_context(|| format!("{nic} has no wire guard: {status:?}"))?;
     println!("{nic} is guarded by {}", guard.hook);
-    let status = host.enforcer(&["status"])?;
-    ensure!(status.code == Some(0), "{status}");
     let drops = || {
         host.counters()
             .map(|it| it.total(Guard::Wire, Verdict::Drop))

@@ -141,17 +141,19 @@ fn last_guard(rig: &Rig<'_>) -> Result<()> {
     bail!("`reload` has no end")
 }
 
-/// Killed while its maps were made, an `up` leaves some that do not say whose they are.
+/// Killed while its maps were made, an `up` leaves some that do not say whose they are; and a `down`
+/// some of which others are gone.
 fn unowned(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
-    for then in ["up", "down"] {
+    let cases = ["STATE", "EPOCH", "PORTS"].map(|gone| [(gone, "up"), (gone, "down")]);
+    for (gone, then) in cases.into_iter().flatten() {
         world.set_up(Policy::New)?;
         let (pins, beside) = (rig.lab.pin_dir(), world.staging()?);
         std::fs::rename(&pins, &beside)?;
         for entry in std::fs::read_dir(&beside)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("link_") || name == "STATE" {
+            if name.starts_with("link_") || name == gone {
                 std::fs::remove_file(&path)?;
             }
         }
@@ -161,7 +163,9 @@ fn unowned(rig: &Rig<'_>) -> Result<()> {
             (world.policy().ok()? == Policy::Off).then_some(())
         })
         .context("the guards are gone with their pins")?;
-        rig.enforcer.expect(&[then], 0)?;
+        rig.enforcer
+            .expect(&[then], 0)
+            .with_context(|| format!("without {gone}"))?;
         world.set_up(Policy::Off)?;
     }
     Ok(())
