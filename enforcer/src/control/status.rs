@@ -308,7 +308,7 @@ fn uncovered(
     match (has(State::WANT_SOCKET), socket) {
         (false, _) => lacks("there is no socket guard: `up` was told to do without"),
         (true, false) => {
-            lacks("there is no socket guard: `enforcer reload` adds it, or `up` says why not")
+            lacks("there is no socket guard: `enforcer reload` adds it, or `up` says why not");
         }
         (true, true) => {}
     }

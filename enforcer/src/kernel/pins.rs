@@ -207,8 +207,8 @@ impl PinDir {
     /// The directory cannot be read.
     pub(crate) fn has_all_maps(&self) -> Result<bool> {
         let names = self.names()?;
-        let is_there = |map: &&str| names.iter().any(|name| name == map);
-        Ok(MAPS.iter().all(|map| is_there(&map)))
+        let is_there = |map: &str| names.iter().any(|name| name == map);
+        Ok(MAPS.iter().all(|map| is_there(map)))
     }
 
     fn names(&self) -> Result<Vec<String>> {
