@@ -18,6 +18,15 @@ pub(super) fn resident(daemon: &Daemon) -> Result<u64> {
     )
 }
 
+/// How much of the resident memory is the process's own, in KiB: not the pages of its file, which
+/// the kernel brings in and takes away as it likes.
+pub(super) fn anonymous(daemon: &Daemon) -> Result<u64> {
+    field(
+        Path::new(&format!("/proc/{}/status", daemon.id())),
+        "RssAnon:",
+    )
+}
+
 /// The most that was ever resident, in KiB.
 pub(super) fn most_resident(daemon: &Daemon) -> Result<u64> {
     field(
