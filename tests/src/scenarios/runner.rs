@@ -38,8 +38,7 @@ pub fn trial_with(
     binary: &Path,
     body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
 ) -> Trial {
-    let binary = binary.to_path_buf();
-    where_possible(name, needs, move || in_a_lab(&binary, body))
+    in_a_lab(name, needs, binary, Turn::BesideOthers, body)
 }
 
 /// The same, with no other trial beside it: it holds the enforcer to a time, and the machine may be
@@ -50,15 +49,52 @@ pub fn trial_alone(
     binary: &Path,
     body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
 ) -> Trial {
-    let binary = binary.to_path_buf();
-    where_possible(name, needs, move || {
-        let _alone = TURNS.write();
-        with_a_rig(&binary, body)
-    })
+    in_a_lab(name, needs, binary, Turn::Alone, body)
 }
 
-/// Many trials share their time; one that is alone does not.
-static TURNS: RwLock<()> = RwLock::new(());
+/// What a trial shares its time with.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    BesideOthers,
+    Alone,
+}
+
+impl Turn {
+    fn give<T>(self, body: impl FnOnce() -> T) -> T {
+        static TURNS: RwLock<()> = RwLock::new(());
+        match self {
+            Self::BesideOthers => {
+                let _shared = TURNS.read();
+                body()
+            }
+            Self::Alone => {
+                let _whole = TURNS.write();
+                body()
+            }
+        }
+    }
+}
+
+fn in_a_lab(
+    name: impl Into<String>,
+    needs: &[Feature],
+    binary: &Path,
+    turn: Turn,
+    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
+) -> Trial {
+    let binary = binary.to_path_buf();
+    where_possible(name, needs, move || {
+        turn.give(|| {
+            let lab = Lab::new()?;
+            let enforcer = Enforcer::new(&binary, &lab)?;
+            let rig = Rig {
+                lab: &lab,
+                enforcer: &enforcer,
+            };
+            body(&rig).map_err(|error| error.context(enforcer.diagnosis()))
+        })
+    })
+}
 
 /// A trial that is ignored, with the reason, on a kernel that lacks one of these features.
 fn where_possible(
@@ -100,21 +136,6 @@ impl std::error::Error for LeftOut {}
 fn failed(error: &anyhow::Error) -> Failed {
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     Failed::from(causes.into_iter().rev().collect::<Vec<_>>().join("\n"))
-}
-
-fn in_a_lab(binary: &Path, body: impl FnOnce(&Rig<'_>) -> Result<()>) -> Result<()> {
-    let _beside_others = TURNS.read();
-    with_a_rig(binary, body)
-}
-
-fn with_a_rig(binary: &Path, body: impl FnOnce(&Rig<'_>) -> Result<()>) -> Result<()> {
-    let lab = Lab::new()?;
-    let enforcer = Enforcer::new(binary, &lab)?;
-    let rig = Rig {
-        lab: &lab,
-        enforcer: &enforcer,
-    };
-    body(&rig).map_err(|error| error.context(enforcer.diagnosis()))
 }
 
 /// One trial for each set of guards that must hold the attack.
