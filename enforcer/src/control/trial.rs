@@ -285,6 +285,20 @@ fn has_systemd() -> bool {
 
 /// Starts a timer that comes back for what is on trial, whatever becomes of this process.
 async fn start_timer(place: &Place, time: Duration) -> Result<()> {
+    let output = tokio::time::timeout(SYSTEMD_LIMIT, timer(place, time)?.output())
+        .await
+        .context("systemd-run does not answer")?
+        .context("systemd-run cannot be started")?;
+    ensure!(
+        output.status.success(),
+        "systemd-run failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// The command that starts it. The timer's own is run in another folder, so its paths are whole.
+fn timer(place: &Place, time: Duration) -> Result<Command> {
     let own = std::env::current_exe().context("failed to find this program's own file")?;
     let mut command = Command::new("systemd-run");
     command
@@ -295,18 +309,38 @@ async fn start_timer(place: &Place, time: Duration) -> Result<()> {
         .arg("--")
         .arg(own)
         .arg("--pin-dir")
-        .arg(place.pin_dir())
+        .arg(place.pin_dir());
+    if let Some(cgroup) = &place.cgroup {
+        // To take a policy back may be to attach the socket guard again.
+        let cgroup = std::path::absolute(cgroup).context("failed to find the current folder")?;
+        command.arg("--cgroup").arg(cgroup);
+    }
+    command
         .args(["confirm", "--roll-back"])
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(SYSTEMD_LIMIT, command.output())
-        .await
-        .context("systemd-run does not answer")?
-        .context("systemd-run cannot be started")?;
-    ensure!(
-        output.status.success(),
-        "systemd-run failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_acts_where_the_reload_did() {
+        let words = |cgroup: Option<&str>| {
+            let place = Place::new(Path::new("/sys/fs/bpf/x"), cgroup.map(Into::into)).unwrap();
+            let command = timer(&place, Duration::from_secs(60)).unwrap();
+            let words = command.as_std().get_args().map(|it| it.to_string_lossy());
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let named = words(Some("somewhere"));
+        let here = std::env::current_dir().unwrap().join("somewhere");
+        let end = format!(
+            " --pin-dir /sys/fs/bpf/x --cgroup {} confirm --roll-back",
+            here.display()
+        );
+        assert!(named.ends_with(&end), "{named}");
+        assert!(words(None).ends_with(" --pin-dir /sys/fs/bpf/x confirm --roll-back"));
+    }
 }
