@@ -22,6 +22,15 @@ const REQUIRE: &str = include_str!("../files/require-enforcer.conf");
 /// What stands for the folder of the program in the unit.
 const BINDIR: &str = "@bindir@";
 
+/// `man enforcer` and `man enforcer.toml`.
+const MANUAL: [(&str, &str); 2] = [
+    ("man8/enforcer.8", include_str!("../../docs/man/enforcer.8")),
+    (
+        "man5/enforcer.toml.5",
+        include_str!("../../docs/man/enforcer.toml.5"),
+    ),
+];
+
 /// The registry that applies where the administrator wrote none.
 const DEFAULT_REGISTRY: &str = "enforcer/src/registry/default.toml";
 
@@ -102,6 +111,9 @@ pub(crate) fn files(
     files.push(file(rules, RULES.into(), 0o644));
     let example = prefix.join("share/doc/enforcer/enforcer.toml");
     files.push(file(example, registry, 0o644));
+    files.extend(
+        MANUAL.map(|(place, page)| file(prefix.join("share/man").join(place), page.into(), 0o644)),
+    );
     Ok(files)
 }
 

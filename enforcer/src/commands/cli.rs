@@ -61,7 +61,7 @@ pub(super) enum Command {
     Run(Run),
     /// Load, attach and pin the guards, and exit
     Up(Up),
-    /// Take the guards off: the only way to open
+    /// Take the guards off, and give the reserved ports back
     Down,
     /// Read the registry again and switch to it, at once and as a whole
     ///
@@ -88,7 +88,7 @@ pub(super) enum Command {
         /// Rows of zero too
         #[arg(long)]
         all: bool,
-        /// Show them again every SECONDS seconds, until interrupted
+        /// Show them again every SECONDS seconds (2 if not said), until interrupted
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
               value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,
@@ -115,7 +115,8 @@ pub(super) struct Run {
     /// Log what the programs themselves say
     #[arg(long)]
     pub(super) bpf_log: bool,
-    /// Apply what cuts off an SSH session, or leaves no public port
+    /// Apply what cuts off an SSH session, or leaves no public port, also later, when the registry
+    /// is edited
     #[arg(long)]
     pub(super) force: bool,
 }
@@ -179,7 +180,7 @@ pub(super) struct Explain {
     /// The transport protocol
     #[arg(long, value_enum, default_value_t = ProtocolName::Tcp)]
     pub(super) protocol: ProtocolName,
-    /// The destination address [default: one of this host's]
+    /// The destination address; if absent, one of this host's, to which nothing is forwarded
     #[arg(long, value_name = "ADDRESS")]
     pub(super) destination: Option<IpAddr>,
     /// Run the packet through the loaded wire guard as well, on copies of its maps
@@ -210,6 +211,45 @@ impl From<ProtocolName> for Protocol {
             ProtocolName::Tcp => Self::Tcp,
             ProtocolName::Udp => Self::Udp,
             ProtocolName::Sctp => Self::Sctp,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    const MANUAL: &str = include_str!("../../../docs/man/enforcer.8");
+
+    /// The part of the manual from `from` on to the next line that begins with `to`.
+    fn part(from: &str, to: &str) -> Option<&'static str> {
+        let (_, rest) = MANUAL.split_once(from)?;
+        Some(rest.split_once(to).map_or(rest, |(part, _)| part))
+    }
+
+    fn assert_options(command: &clap::Command, said: &str) {
+        let shown = command.get_arguments().filter(|it| !it.is_hide_set());
+        for option in shown.filter_map(clap::Arg::get_long) {
+            // mdoc(7): a flag that begins with a hyphen of its own.
+            let is_said = said.lines().any(|line| {
+                let flag = line.strip_prefix(".It Fl -");
+                flag.and_then(|rest| rest.split(' ').next()) == Some(option)
+            });
+            assert!(is_said, "{}: --{option}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_manual_has_every_command_and_option() {
+        let cli = Cli::command();
+        let options = part("\n.Sh OPTIONS\n", "\n.Sh ");
+        assert_options(&cli, options.expect("the options of all commands"));
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            let said = part(&format!("\n.It Cm {name}\n"), "\n.It Cm ");
+            assert_options(command, said.unwrap_or_else(|| panic!("nothing of {name}")));
         }
     }
 }
