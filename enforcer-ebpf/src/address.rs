@@ -89,29 +89,33 @@ impl Address {
     /// A length beyond the family's bits leaves the address as it is.
     #[inline(always)]
     pub const fn network(&self, length: u8) -> Self {
-        let (high, low) = match self.family {
-            Family::V4 => (self.high, self.low & ones(length, 32)),
-            Family::V6 if length <= 64 => (self.high & ones(length, 64), 0),
-            Family::V6 => (self.high, self.low & ones(length - 64, 64)),
-        };
+        let unused = 128 - self.family.bits() as usize;
+        let [high, low] = MASKS[unused + length as usize];
         Self {
             family: self.family,
-            high,
-            low,
+            high: self.high & high,
+            low: self.low & low,
         }
     }
 }
 
-/// A mask of the first `length` of `width` bits, `width` being 32 or 64.
-#[inline(always)]
-const fn ones(length: u8, width: u8) -> u64 {
-    if length == 0 {
-        0
-    } else if length >= width {
-        u64::MAX >> (64 - width)
-    } else {
-        (u64::MAX << (width - length)) & (u64::MAX >> (64 - width))
+/// What to keep of an address's two words for each prefix length of IPv6; for IPv4, whose 32 bits
+/// are the last ones, 96 places further. Behind length 128 nothing is cleared.
+///
+/// A table, for the guards' verifier: arithmetic has a branch for each word and each end of it, and
+/// the verifier would walk them all for each prefix of an interface.
+static MASKS: [[u64; 2]; 96 + 256] = masks();
+
+#[expect(clippy::cast_possible_truncation, reason = "the low word is cut out")]
+const fn masks() -> [[u64; 2]; 96 + 256] {
+    let mut masks = [[u64::MAX; 2]; 96 + 256];
+    let mut length: u32 = 0;
+    while length < 128 {
+        let mask = !(u128::MAX >> length);
+        masks[length as usize] = [(mask >> 64) as u64, mask as u64];
+        length += 1;
     }
+    masks
 }
 
 impl From<IpAddr> for Address {
