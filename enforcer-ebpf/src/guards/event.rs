@@ -21,12 +21,13 @@ pub(super) struct Told {
     pub(super) has_header: bool,
 }
 
-/// Makes an event of a drop, or counts it as silent. `copy` writes the packet from its IP header on,
-/// at most [`EVENT_PACKET`] bytes, and says how many.
+/// Whether the epoch's budget lets a drop make an event; if not, the drop is counted as silent.
+///
+/// Apart from [`tell`], so that a drop of a flood calls no function.
 #[inline(always)]
-pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(*mut u8) -> u16) {
+pub(super) fn is_due() -> bool {
     let Some(budget) = BUDGET.get_ptr_mut(0) else {
-        return;
+        return false;
     };
     // SAFETY: the value is this CPU's own; a softirq over a process context may cost or give an
     // event, or mix two of them, no more.
@@ -38,9 +39,21 @@ pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(
     }
     if budget.left == 0 {
         budget.silent += 1;
-        return;
+        return false;
     }
     budget.left -= 1;
+    true
+}
+
+/// Makes an event of a drop for which one [is due](is_due). `copy` writes the packet from its IP
+/// header on, at most [`EVENT_PACKET`] bytes, and says how many.
+#[inline(always)]
+pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(*mut u8) -> u16) {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: as in `is_due`.
+    let budget = unsafe { &mut *budget };
     // SAFETY: the helper takes nothing and only answers.
     let time = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above.

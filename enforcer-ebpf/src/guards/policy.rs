@@ -32,8 +32,8 @@ pub(super) trait Arrival {
 pub(super) struct Active<A> {
     arrival: A,
     bank: Cell<Option<u32>>,
-    /// What the bank says of the arriving interface, once that was asked and found. One pointer,
-    /// which the verifier can follow; that nothing was found is not remembered.
+    /// What the bank says of the arriving interface, once that was asked. One pointer, which the
+    /// verifier can follow: for an interface without an entry it is that of a free place.
     entry: Cell<Option<&'static InterfaceEntry>>,
 }
 
@@ -57,7 +57,8 @@ impl<A: Arrival> Active<A> {
         bank
     }
 
-    /// What the active bank says of the arriving interface, if it says anything.
+    /// What the active bank says of the arriving interface; `None`, or a free place, which has no
+    /// flags, peers and prefixes, if it says nothing.
     #[inline(always)]
     pub(super) fn entry(&self) -> Option<&'static InterfaceEntry> {
         if let Some(entry) = self.entry.get() {
@@ -84,17 +85,14 @@ fn word(entry: *const u32, bank: usize) -> u32 {
     unsafe { word.read_volatile() }
 }
 
-/// The entry of a key. A function of its own: the stack of a guard has no room for a second copy of
-/// its loop.
+/// The entry of a key, or the free place where the search for it ended: an active bank's stays free.
+/// A function of its own: the stack of a guard has no room for a second copy of its loop.
 #[inline(never)]
 fn find(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
     for place in key.places() {
         let entry = INTERFACES.get(place)?;
-        if entry.ifindex == key.ifindex {
+        if entry.ifindex == key.ifindex || entry.ifindex == InterfaceEntry::FREE {
             return Some(entry);
-        }
-        if entry.ifindex == InterfaceEntry::FREE {
-            return None;
         }
     }
     None

@@ -14,7 +14,7 @@ use enforcer_ebpf::{
 
 use super::{
     count::count,
-    event::{Told, tell},
+    event::{Told, is_due, tell},
     frame::blurred64,
     maps::{BYPASSED, PORTS},
     namespace,
@@ -59,7 +59,7 @@ fn verdict<const TELLS: bool>(ctx: &SkBuffContext, is_ours: impl Fn(*mut bpf_soc
     if decision.is_counted() {
         count(Guard::Socket, &decision, ctx.len().into());
     }
-    if TELLS && decision.verdict() == Verdict::Drop {
+    if TELLS && decision.verdict() == Verdict::Drop && is_due() {
         let told = Told {
             ifindex,
             reason: decision.reason as u8,

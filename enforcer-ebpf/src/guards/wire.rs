@@ -7,7 +7,7 @@ use enforcer_ebpf::{
 
 use super::{
     count::count,
-    event::{Told, tell},
+    event::{Told, is_due, tell},
     fib,
     frame::{Frame, blurred64},
     policy::{Active, Arrival},
@@ -55,7 +55,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     if decision.is_counted() {
         count(Guard::Wire, &decision, frame.length(packet.header));
     }
-    if decision.verdict() == Verdict::Drop {
+    if decision.verdict() == Verdict::Drop && is_due() {
         // Nothing stands at offset 0 of an Ethernet frame but a MAC address.
         let has_header = packet.header != 0 || matches!(link, Link::Ip);
         let what = Told {
