@@ -1,6 +1,9 @@
 //! The object of the guards: loaded into the kernel, and pinned in a directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
@@ -199,13 +202,18 @@ pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
     .context("failed to create the guards' maps")
 }
 
-/// Where a socket's namespace and its cookie are to be read.
+/// Where a socket's namespace and its cookie are to be read. Looked for once: BTF is megabytes.
 fn socket_offsets() -> Result<(u64, u64)> {
+    static FOUND: OnceLock<(u64, u64)> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(*found);
+    }
     let btf = Btf::of_kernel()?;
-    Ok((
+    let found = (
         btf.offset("sock_common", "skc_net")?,
         btf.offset("net", "net_cookie")?,
-    ))
+    );
+    Ok(*FOUND.get_or_init(|| found))
 }
 
 /// Loads the socket program in the first form that the kernel takes, and returns its name.
