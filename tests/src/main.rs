@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{Machine, find_enforcer, leaving_no_trace, require_machine};
+use enforcer_tests::scenarios::selection::Part;
 use enforcer_tests::{bench, demo, scenarios, system, test_run};
 use libtest_mimic::Conclusion;
 
@@ -30,7 +31,7 @@ enum Command {
     /// Run the controls alone, without any enforcer.
     Controls(libtest_mimic::Arguments),
     /// Run the trials of a virtual machine's kernel, and close with `kernel RELEASE: N passed, N failed`.
-    Guest(Run),
+    Guest(Guest),
     /// Measure the guards against an empty program.
     Bench(bench::Args),
     /// Run the trials of a whole system, in its guest.
@@ -46,6 +47,15 @@ struct Run {
     binary: Binary,
     #[command(flatten)]
     trials: libtest_mimic::Arguments,
+}
+
+#[derive(Args)]
+struct Guest {
+    /// Run the Nth part of M, into which the trials are dealt out one by one.
+    #[arg(long, value_name = "N/M", default_value = "1/1")]
+    part: Part,
+    #[command(flatten)]
+    run: Run,
 }
 
 #[derive(Args)]
@@ -77,10 +87,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Controls(arguments) => {
             Ok(trials(Machine::Host, arguments, scenarios::controls())?.exit_code())
         }
-        Command::Guest(run) => {
+        Command::Guest(Guest { part, run }) => {
             let enforcer = find_enforcer(run.binary.enforcer)?;
             let list = run.trials.list;
-            let selected = scenarios::guest_trials(&enforcer);
+            let selected = part.of(scenarios::guest_trials(&enforcer));
             let conclusion = trials(Machine::Guest, run.trials, selected)?;
             if list {
                 return Ok(conclusion.exit_code());

@@ -8,6 +8,8 @@
 //! table keeps its trials, each guard alone, in one lab for the two. So does every attack that
 //! needs a feature of the kernel: where the host lacks it, guests are all that try it.
 
+use std::str::FromStr;
+
 /// Left out, by the beginning of the name, with the reason in the comment above.
 const NOT_FOR_GUESTS: &[&str] = &[
     // The command line's texts, codes and files.
@@ -128,6 +130,41 @@ pub(super) fn is_for_guests(name: &str) -> bool {
     !NOT_FOR_GUESTS.iter().any(|with| name.starts_with(with))
 }
 
+/// Some of the trials: those of one guest, where several share a kernel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which part, from 0.
+    number: usize,
+    /// Into how many they are dealt out.
+    parts: usize,
+}
+
+impl Part {
+    /// What belongs to it: as much as to any other, of what takes long too, as that comes first.
+    pub fn of<T>(self, all: Vec<T>) -> Vec<T> {
+        let own = all.into_iter().skip(self.number).step_by(self.parts);
+        own.collect()
+    }
+}
+
+impl FromStr for Part {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| text.parse::<usize>().ok();
+        let numbers = text
+            .split_once('/')
+            .and_then(|(part, parts)| Some((number(part)?, number(parts)?)));
+        match numbers {
+            Some((part, parts)) if 0 < part && part <= parts => Ok(Self {
+                number: part - 1,
+                parts,
+            }),
+            _ => Err("expected a part and the number of parts, such as 1/2"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -142,6 +179,18 @@ mod tests {
     fn names(trials: &[Trial]) -> Vec<String> {
         let names = trials.iter().map(|trial| trial.name().to_owned());
         names.collect()
+    }
+
+    #[test]
+    fn parts_are_even_and_leave_nothing_out() {
+        let part = |text: &str| text.parse::<Part>().unwrap().of((0..7).collect());
+        assert_eq!(part("1/1"), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(part("1/3"), [0, 3, 6]);
+        assert_eq!(part("2/3"), [1, 4]);
+        assert_eq!(part("3/3"), [2, 5]);
+        for wrong in ["", "1", "0/2", "3/2", "1/0", "a/2", "1/2/3"] {
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

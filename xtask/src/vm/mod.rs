@@ -3,6 +3,7 @@
 mod accelerator;
 mod console;
 mod cpio;
+mod crowd;
 mod guest;
 mod modules;
 mod programs;

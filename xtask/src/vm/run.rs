@@ -1,9 +1,7 @@
 //! The lab in each guest, and what is said about it.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
-    sync::Mutex,
-    thread,
+    io::IsTerminal as _,
     time::{Duration, Instant},
 };
 
@@ -11,7 +9,7 @@ use anyhow::{Result, bail};
 
 use super::{
     console::{ENDED, is_closing, judge, panic_in},
-    guest, initramfs,
+    crowd, guest, initramfs,
     qemu::{Accelerator, Machine},
     shell_line,
     watch::{Limits, Transcript, watch},
@@ -34,6 +32,10 @@ const LIMITS: Limits = Limits {
 /// with a trial or more.
 const FEWEST: usize = 25;
 
+/// A kernel's trials are dealt out to no more guests than this, each of which boots for itself and
+/// has [`FEWEST`] results to give.
+const MOST_PARTS: usize = 4;
+
 /// How many of a failed guest's last lines are worth showing.
 const TAIL: usize = 20;
 
@@ -47,45 +49,29 @@ pub(crate) fn all(
     filter: Option<&str>,
 ) -> Result<()> {
     let start = Instant::now();
-    let color = if std::io::stdout().is_terminal() {
-        "always"
-    } else {
-        "never"
-    };
-    let mut words = vec!["exec", "enforcer-tests", "guest", "--color", color];
-    words.extend(["--enforcer", "/usr/bin/enforcer"]);
-    words.extend(filter);
-    let common = guest::archive(workspace, lab, &shell_line(&words))?;
-
     let deferred = Deferred::noted();
-    // A processor for each: all at once would be done sooner, yet one that starves misses the lab's
-    // deadlines.
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let crowd = processors.min(kernels.len());
-    let waiting = Mutex::new(kernels.iter());
-    let sum = Mutex::new(Summary::default());
-    let work = || {
-        loop {
-            let next = waiting.lock().ok().and_then(|mut kernels| kernels.next());
-            let Some(kernel) = next.filter(|_| !interrupt::seen()) else {
-                break;
-            };
-            let result = one(&common, kernel, accelerator, filter, crowd > 1);
-            if let Ok(mut sum) = sum.lock() {
-                *sum += result;
-            }
-        }
+    // In parts, so that no processor is idle while the last kernel has its turn.
+    let parts = match filter {
+        None => crowd::size().min(MOST_PARTS),
+        Some(_) => 1,
     };
-    thread::scope(|scope| {
-        for _ in 0..crowd {
-            scope.spawn(work);
-        }
+    let guests: Vec<Guest<'_>> = kernels
+        .iter()
+        .flat_map(|kernel| {
+            (1..=parts).map(move |part| Guest {
+                kernel,
+                part,
+                parts,
+            })
+        })
+        .collect();
+    let sum = crowd::run(&guests, |guest, crowded| {
+        guest.run(workspace, lab, accelerator, filter, crowded)
     });
     drop(deferred);
     if interrupt::seen() {
         bail!("interrupted; the guests are gone");
     }
-    let sum = sum.into_inner().unwrap_or_default();
     let seconds = start.elapsed().as_secs_f32();
     let names: Vec<_> = kernels.iter().map(|kernel| kernel.line.name).collect();
     println!("\n{sum} on {}, in {seconds:.0} s", names.join(", "));
@@ -95,34 +81,123 @@ pub(crate) fn all(
     Ok(())
 }
 
-/// Runs the lab in one guest, and shows it. A guest that gives no results to be
-/// trusted is one failure, with the end of its console.
-fn one(
-    common: &[u8],
-    kernel: &Kernel,
-    accelerator: Accelerator,
-    filter: Option<&str>,
-    crowded: bool,
-) -> Summary {
-    let (why, lines) = match boot(common, kernel, accelerator, crowded) {
-        Err(error) => (format!("{error:#}"), Vec::new()),
-        Ok(transcript) => match judge(&transcript, &format!("kernel {}", kernel.release)) {
-            Ok(summary) => match too_few(summary, filter) {
-                None => return summary,
-                Some(why) => (why, Vec::new()),
-            },
-            Err(why) => (why, transcript.lines),
-        },
-    };
-    if !interrupt::seen() {
-        eprintln!("error: kernel line {}: {why}", kernel.line.name);
-        for line in tail(&lines) {
-            eprintln!("    {line}");
+/// A guest that is to run some of a kernel's trials.
+struct Guest<'a> {
+    kernel: &'a Kernel,
+    /// Which part of the trials, from 1.
+    part: usize,
+    parts: usize,
+}
+
+impl Guest<'_> {
+    /// What it is called: the kernel line, and the part where there are several.
+    fn name(&self) -> String {
+        match self.parts {
+            1 => self.kernel.line.name.to_owned(),
+            parts => format!("{} {}/{parts}", self.kernel.line.name, self.part),
         }
     }
-    Summary {
-        passed: 0,
-        failed: 1,
+
+    /// Runs the lab in it, and shows that. A guest that gives no results to be trusted is one
+    /// failure, with the end of its console.
+    fn run(
+        &self,
+        workspace: &Workspace,
+        lab: &Lab,
+        accelerator: Accelerator,
+        filter: Option<&str>,
+        crowded: bool,
+    ) -> Summary {
+        let transcript = guest::archive(workspace, lab, &self.command(filter))
+            .and_then(|common| self.boot(&common, accelerator, crowded));
+        let (why, lines) = match transcript {
+            Err(error) => (format!("{error:#}"), Vec::new()),
+            Ok(transcript) => {
+                match judge(&transcript, &format!("kernel {}", self.kernel.release)) {
+                    Ok(summary) => match too_few(summary, filter) {
+                        None => return summary,
+                        Some(why) => (why, Vec::new()),
+                    },
+                    Err(why) => (why, transcript.lines),
+                }
+            }
+        };
+        if !interrupt::seen() {
+            eprintln!("error: kernel line {}: {why}", self.name());
+            for line in tail(&lines) {
+                eprintln!("    {line}");
+            }
+        }
+        Summary {
+            passed: 0,
+            failed: 1,
+        }
+    }
+
+    /// What it is there for, as a line of shell.
+    fn command(&self, filter: Option<&str>) -> String {
+        let color = if std::io::stdout().is_terminal() {
+            "always"
+        } else {
+            "never"
+        };
+        let part = format!("{}/{}", self.part, self.parts);
+        let mut words = vec!["exec", "enforcer-tests", "guest", "--color", color];
+        words.extend(["--enforcer", "/usr/bin/enforcer", "--part", &part]);
+        words.extend(filter);
+        shell_line(&words)
+    }
+
+    /// Boots it and shows its output as it comes; with its name before each line if others do the
+    /// same meanwhile, but for the closing line.
+    fn boot(&self, common: &[u8], accelerator: Accelerator, crowded: bool) -> Result<Transcript> {
+        let kernel = self.kernel;
+        let initramfs = initramfs(common, kernel)?;
+        let machine = Machine::new(accelerator, kernel.image(), &initramfs);
+        let name = self.name();
+        crowd::say(&format!(
+            "\n== kernel {}, {} from {}, {} with {} and {} MiB, initramfs of {} MiB{}",
+            kernel.release,
+            kernel.version,
+            kernel.suite,
+            accelerator.name(),
+            processors(machine.processors),
+            machine.memory,
+            initramfs.size() >> 20,
+            match self.parts {
+                1 => String::new(),
+                parts => format!(", part {} of {parts} of the trials", self.part),
+            },
+        ));
+        let mut ended = false;
+        let mut show = |line: &str| {
+            // How the machine powers off is of interest only where that fails.
+            ended |= line.starts_with(ENDED);
+            if ended || line.is_empty() {
+                return;
+            }
+            if crowded && !is_closing(line) {
+                crowd::say(&format!("{name:>10} | {line}"));
+            } else {
+                crowd::say(line);
+            }
+        };
+        let transcript = watch(&mut machine.command()?, LIMITS, &mut show)?;
+        if let Some(up) = transcript.up {
+            crowd::say(&format!(
+                "{name}: up after {:.1} s, gone after {:.1} s",
+                up.as_secs_f32(),
+                transcript.took.as_secs_f32()
+            ));
+        }
+        Ok(transcript)
+    }
+}
+
+fn processors(number: u32) -> String {
+    match number {
+        1 => "1 processor".to_owned(),
+        number => format!("{number} processors"),
     }
 }
 
@@ -142,55 +217,6 @@ pub(super) fn tail(lines: &[String]) -> &[String] {
     let end = panic.map_or(lines.len(), |panic| panic + 1);
     let from = end.saturating_sub(TAIL);
     lines.get(from..end).unwrap_or_default()
-}
-
-/// Boots the guest and shows its output as it comes; with a prefix if others do the
-/// same meanwhile, but for the closing line.
-fn boot(
-    common: &[u8],
-    kernel: &Kernel,
-    accelerator: Accelerator,
-    crowded: bool,
-) -> Result<Transcript> {
-    let initramfs = initramfs(common, kernel)?;
-    let machine = Machine::new(accelerator, kernel.image(), &initramfs);
-    let name = kernel.line.name;
-    let say = |line: &str| {
-        // If nobody reads it any more, the guest still ends in good order.
-        writeln!(std::io::stdout(), "{line}").ok();
-    };
-    say(&format!(
-        "\n== kernel {}, {} from {}, {} with {} processors and {} MiB, initramfs of {} MiB",
-        kernel.release,
-        kernel.version,
-        kernel.suite,
-        accelerator.name(),
-        machine.processors,
-        machine.memory,
-        initramfs.size() >> 20,
-    ));
-    let mut ended = false;
-    let mut show = |line: &str| {
-        // How the machine powers off is of interest only where that fails.
-        ended |= line.starts_with(ENDED);
-        if ended || line.is_empty() {
-            return;
-        }
-        if crowded && !is_closing(line) {
-            say(&format!("{name:>6} | {line}"));
-        } else {
-            say(line);
-        }
-    };
-    let transcript = watch(&mut machine.command()?, LIMITS, &mut show)?;
-    if let Some(up) = transcript.up {
-        say(&format!(
-            "{name}: up after {:.1} s, gone after {:.1} s",
-            up.as_secs_f32(),
-            transcript.took.as_secs_f32()
-        ));
-    }
-    Ok(transcript)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use self::{
 use super::{
     accelerator::Wish,
     console::{ENDED, UP, judge},
+    crowd,
     qemu::Accelerator,
     run::tail,
     shell_line,
@@ -47,7 +48,7 @@ struct Setting<'a> {
     accelerator: Accelerator,
 }
 
-/// Runs all guests, one after the other. Fails unless every trial passed.
+/// Runs all guests. Fails unless every trial passed.
 pub(super) fn run(
     workspace: &Workspace,
     accel: Wish,
@@ -71,22 +72,24 @@ pub(super) fn run(
         setting.accelerator.name()
     );
     let deferred = Deferred::noted();
-    let mut sum = Summary::default();
-    sum += setting.one("the trials", None, filter);
+    let mut guests = vec![Guest::new("trials", "the trials", None)];
     // A filter is for the trials.
     if filter.is_none() {
         let open = "a boot without the enforcer";
-        sum += setting.one(open, Some(Kind::Open), None);
+        guests.push(Guest::new("open", open, Some(Kind::Open)));
         let shut = "a boot without it, the network manager waiting";
-        sum += setting.one(shut, Some(Kind::Shut), None);
-        for number in 1..=boots {
+        guests.push(Guest::new("shut", shut, Some(Kind::Shut)));
+        guests.extend((1..=boots).map(|number| {
             let title = format!("boot {number} of {boots} under attack");
-            sum += setting.one(&title, Some(Kind::Guarded), None);
-        }
+            Guest::new(&format!("boot {number}"), &title, Some(Kind::Guarded))
+        }));
     }
+    let sum = crowd::run(&guests, |guest, crowded| {
+        setting.one(guest, filter, crowded)
+    });
     drop(deferred);
     if interrupt::seen() {
-        bail!("interrupted; the guest is gone");
+        bail!("interrupted; the guests are gone");
     }
     println!("\n{sum}, in {:.0} s", start.elapsed().as_secs_f32());
     match (sum.failed, sum.passed) {
@@ -96,24 +99,50 @@ pub(super) fn run(
     }
 }
 
+/// A guest that has its turn.
+struct Guest {
+    /// Before each of its lines, where others write too.
+    name: String,
+    title: String,
+    /// The attack that it boots under; it runs the trials if there is none.
+    attack: Option<Kind>,
+}
+
+impl Guest {
+    fn new(name: &str, title: &str, attack: Option<Kind>) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            attack,
+        }
+    }
+}
+
 impl Setting<'_> {
     /// Boots one guest, for the trials or under attack. One that gives no results to be
     /// trusted is one failure, with the end of its console.
-    fn one(&self, title: &str, attack: Option<Kind>, filter: Option<&str>) -> Summary {
-        if interrupt::seen() {
-            return Summary::default();
-        }
-        println!("\n== {title}");
-        self.boot(attack, filter).unwrap_or_else(|error| {
-            eprintln!("error: {title}: {error:#}");
-            Summary {
-                passed: 0,
-                failed: 1,
-            }
-        })
+    fn one(&self, guest: &Guest, filter: Option<&str>, crowded: bool) -> Summary {
+        crowd::say(&format!("\n== {}", guest.title));
+        let say = |line: &str| match crowded {
+            true => crowd::say(&format!("{:>6} | {line}", guest.name)),
+            false => crowd::say(line),
+        };
+        self.boot(guest.attack, filter, &say)
+            .unwrap_or_else(|error| {
+                eprintln!("error: {}: {error:#}", guest.title);
+                Summary {
+                    passed: 0,
+                    failed: 1,
+                }
+            })
     }
 
-    fn boot(&self, attack: Option<Kind>, filter: Option<&str>) -> Result<Summary> {
+    fn boot(
+        &self,
+        attack: Option<Kind>,
+        filter: Option<&str>,
+        say: &dyn Fn(&str),
+    ) -> Result<Summary> {
         let [tests, _] = self.lab.binaries();
         let neighbour = attack
             .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
@@ -137,12 +166,15 @@ impl Setting<'_> {
             let line = line.trim_start_matches(|c: char| c.is_control());
             is_up |= line.starts_with(UP);
             if is_up && !line.is_empty() && !line.starts_with(ENDED) {
-                println!("{line}");
+                say(line);
             }
             is_up &= !line.starts_with(ENDED);
         };
         let transcript = watch(&mut qemu, LIMITS, &mut show)?;
-        println!("gone after {:.0} s", transcript.took.as_secs_f32());
+        say(&format!(
+            "gone after {:.0} s",
+            transcript.took.as_secs_f32()
+        ));
         let head = format!("system {} kernel {}", self.image.debian, self.image.release);
         let mut sum = match judge(&transcript, &head) {
             Ok(sum) => sum,
@@ -155,10 +187,10 @@ impl Setting<'_> {
         };
         if let Some((kind, neighbour)) = neighbour {
             let tally = neighbour.tally()?;
-            println!(
+            say(&format!(
                 "the neighbour sent {} SYNs, and heard {} frames, {} SYN-ACKs, {} bytes of services",
                 tally.syns, tally.frames, tally.syn_acks, tally.bytes
-            );
+            ));
             match tally.fault(kind) {
                 None => sum.passed += 1,
                 Some(why) => {
