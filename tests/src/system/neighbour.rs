@@ -31,7 +31,7 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 2);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 2);
 
 /// Between two rounds; a round is a SYN over IPv4 and one over IPv6 to each port.
-const PACE: Duration = Duration::from_millis(60);
+const PACE: Duration = Duration::from_millis(30);
 /// However long the guest lives.
 const MOST: u64 = 60_000;
 
