@@ -5,11 +5,10 @@ use std::{fs::OpenOptions, path::Path, time::Duration};
 use anyhow::{Result, bail};
 
 use super::{
-    console::UP,
     cpio::Archive,
     guest::put_shell,
     qemu::{Accelerator, Initramfs, Machine},
-    watch::{End, Limits, watch},
+    watch::{End, Limits, UP, watch},
 };
 use crate::interrupt::{self, Deferred};
 

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use super::watch::{End, Transcript};
+use super::watch::{End, Transcript, UP};
 use crate::summary::Summary;
 
-/// What xtask/files/guest-init writes when the machine is made.
-pub(crate) const UP: &str = "guest: up ";
-
-/// What it writes, followed by the exit code, when the command has ended.
+/// What xtask/files/guest-init writes, followed by the exit code, when the command has ended.
 pub(crate) const ENDED: &str = "guest: ended with ";
 
 const PANIC: &str = "Kernel panic - not syncing: ";

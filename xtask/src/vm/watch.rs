@@ -10,8 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::console::UP;
 use crate::{interrupt, process};
+
+/// What xtask/files/guest-init writes when the machine is made.
+pub(crate) const UP: &str = "guest: up ";
 
 /// How often the limits and Ctrl-C are looked at while the guest says nothing.
 const TICK: Duration = Duration::from_millis(200);

@@ -19,12 +19,12 @@ use self::{
 };
 use super::{
     accelerator::Wish,
-    console::{ENDED, UP, judge},
+    console::{ENDED, judge},
     crowd,
     qemu::Accelerator,
     run::tail,
     shell_line,
-    watch::{Limits, watch},
+    watch::{Limits, UP, watch},
 };
 use crate::{
     interrupt::{self, Deferred},
