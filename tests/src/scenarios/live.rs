@@ -24,33 +24,24 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::lab::command::eventually;
-use crate::lab::session::{Machine, is_guest};
+use crate::lab::session::is_guest;
 
 use super::runner::Rig;
 
 pub(super) use plug::look_again;
 
-pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
-    let mut trials = interfaces::trials(binary, machine);
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    let mut trials = interfaces::trials(binary);
     trials.extend(masters::trials(binary));
     trials.extend(hotplug::trials(binary));
     trials.extend(edits::trials(binary));
-    trials.extend(beside::trials(binary, machine));
+    trials.extend(beside::trials(binary));
     trials.extend(reserved::trials(binary));
     trials.extend(reloads::trials(binary));
     trials.extend(mixed::trials(binary));
     trials.extend(sleep::trials(binary));
     trials.extend(day::trials(binary));
     trials
-}
-
-/// How many times something is done: the number on a host, less in a guest, whose
-/// processor may be emulated.
-fn times(machine: Machine, on_a_host: usize, in_a_guest: usize) -> usize {
-    match machine {
-        Machine::Host => on_a_host,
-        Machine::Guest => in_a_guest,
-    }
 }
 
 /// Prints a figure of a trial.

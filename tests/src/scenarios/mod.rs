@@ -59,8 +59,8 @@ fn beside_attacks(binary: &Path, machine: Machine) -> Vec<Trial> {
     trials.extend(kills::trials(binary));
     trials.extend(confirm::trials(binary));
     trials.extend(force::trials(binary));
-    trials.extend(live::trials(binary, machine));
-    trials.extend(faults::trials_as_shipped(binary, machine));
+    trials.extend(live::trials(binary));
+    trials.extend(faults::trials_as_shipped(binary));
     trials
 }
 

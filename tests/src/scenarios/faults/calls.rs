@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 
-use crate::lab::session::Machine;
+use crate::lab::session::is_guest;
 use crate::lab::syscalls::count_bpf;
 
 use super::super::runner::Rig;
@@ -41,11 +41,11 @@ fn largest(first: u32) -> Result<String> {
     Ok(text)
 }
 
-pub(super) fn few_calls(rig: &Rig<'_>, machine: Machine) -> Result<()> {
+pub(super) fn few_calls(rig: &Rig<'_>) -> Result<()> {
     let mut table = String::new();
     let mut registries = vec![("small", SMALL.to_owned(), SMALL.replace("9200", "9300"))];
     // What the size adds is the loader's doing, on every kernel.
-    if machine == Machine::Host {
+    if !is_guest() {
         registries.push(("largest", largest(10_000)?, largest(20_000)?));
     }
     for (name, registry, other) in registries {

@@ -15,7 +15,6 @@ use libtest_mimic::Trial;
 
 use crate::lab::Enforcer;
 use crate::lab::command::{Daemon, finish};
-use crate::lab::session::Machine;
 
 use super::runner::{Rig, trial};
 pub(super) use world::{Policy, World, faulty};
@@ -24,11 +23,11 @@ pub(super) use world::{Policy, World, faulty};
 const MOST: usize = 2000;
 
 /// What the shipped binary is asked, on every kernel: each has calls of its own.
-pub(super) fn trials_as_shipped(binary: &Path, machine: Machine) -> Vec<Trial> {
+pub(super) fn trials_as_shipped(binary: &Path) -> Vec<Trial> {
     vec![trial(
         "faults::every_command_makes_few_bpf_calls",
         binary,
-        move |rig| calls::few_calls(rig, machine),
+        calls::few_calls,
     )]
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -12,7 +12,6 @@ use rustix::process::Signal;
 
 use crate::lab::bpf::{Foreign, Hook, XDP_PASS, programs_on};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::lab::session::Machine;
 use crate::lab::{Feature, Guards};
 use crate::scenarios::events::Follower;
 use crate::scenarios::runner::{Rig, trial, trial_with};
@@ -20,37 +19,30 @@ use crate::scenarios::runner::{Rig, trial, trial_with};
 use super::plug::{NEAR, Plug, look_again};
 use super::{figure, within};
 
-pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
-    // An emulated processor verifies programs at a tenth of the speed.
-    let patience = match machine {
-        Machine::Host => SETTLE,
-        Machine::Guest => SETTLE * 5,
-    };
-    let mut trials = vec![trial(
-        "live::programs_are_ready_after_another_up",
-        binary,
-        move |rig| programs(rig, patience),
-    )];
-    trials.push(trial_with(
-        "live::an_early_guard_outlives_another_up",
-        &[Feature::Tcx],
-        binary,
-        early,
-    ));
-    trials.push(trial(
-        "live::a_socket_guard_that_was_taken_off_comes_back",
-        binary,
-        taken_off,
-    ));
-    // Who waits for whom is no affair of the kernel's.
-    if machine == Machine::Host {
-        trials.push(trial(
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial(
+            "live::programs_are_ready_after_another_up",
+            binary,
+            programs,
+        ),
+        trial_with(
+            "live::an_early_guard_outlives_another_up",
+            &[Feature::Tcx],
+            binary,
+            early,
+        ),
+        trial(
+            "live::a_socket_guard_that_was_taken_off_comes_back",
+            binary,
+            taken_off,
+        ),
+        trial(
             "live::ends_at_once_while_events_reads_alone",
             binary,
             ends_at_once,
-        ));
-    }
-    trials
+        ),
+    ]
 }
 
 /// Programs of wire guards that are pinned.
@@ -66,11 +58,11 @@ fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
 }
 
 /// The pins that `up` puts in the place of `run`'s hold what it needed itself.
-fn programs(rig: &Rig<'_>, patience: Duration) -> Result<()> {
+fn programs(rig: &Rig<'_>) -> Result<()> {
     let inode = || -> Result<u64> { Ok(fs::metadata(rig.lab.pin_dir())?.ino()) };
     let _run = rig.enforcer.run(&[])?;
     // The lab's interfaces all have the same hook and Ethernet headers: they need one program.
-    let took = within(patience, "more programs than are needed", || {
+    let took = within(SETTLE, "more programs than are needed", || {
         Ok(ready(rig)?.len() > 1)
     })?;
     // Whoever pins holds the writers' lock: once another one had it, all are there.
@@ -90,7 +82,7 @@ fn programs(rig: &Rig<'_>, patience: Duration) -> Result<()> {
 
     rig.enforcer.up(Guards::Both)?;
     ensure!(inode()? != old, "`up` has put no other pins in place");
-    let again = within(patience, "the programs in the new pins", || {
+    let again = within(SETTLE, "the programs in the new pins", || {
         Ok(ready(rig)? == at_first)
     })
     .with_context(|| format!("{:?} and not {at_first:?}", ready(rig)))?;

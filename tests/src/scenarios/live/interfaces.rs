@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use crate::lab::bpf::{Hook, programs_on};
 use crate::lab::command::finish;
 use crate::lab::enforcer::SETTLE;
-use crate::lab::session::Machine;
+use crate::lab::session::is_guest;
 use crate::lab::topology::{HOST_WG, PEER, STRANGER};
 use crate::lab::wire::Wire;
 use crate::lab::wireguard::Member;
@@ -23,7 +23,7 @@ use crate::scenarios::shot::{Shot, shoot};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
 use super::traffic::{Barrage, Eye, PORTS};
-use super::{figure, spread, times, within};
+use super::{figure, spread, within};
 
 /// How soon an interface that comes up has its wire guard (issue 4, item 1).
 pub(super) const PROMISED: Duration = Duration::from_millis(200);
@@ -31,11 +31,9 @@ pub(super) const PROMISED: Duration = Duration::from_millis(200);
 /// Interfaces that come while a daemon of WireGuard's says nothing.
 const BESIDE_SILENCE: usize = 9;
 
-pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("live::a_new_interface_under_attack", binary, move |rig| {
-            under_attack(rig, machine)
-        }),
+pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+    vec![
+        trial("live::a_new_interface_under_attack", binary, under_attack),
         trial(
             "live::an_interface_that_moves_away_takes_no_guard",
             binary,
@@ -48,19 +46,15 @@ pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
             binary,
             remade_wireguard,
         ),
-    ];
-    // What it promises is a time, which an emulated processor cannot keep.
-    if machine == Machine::Host {
-        trials.push(trial(
+        trial(
             "live::a_silent_wireguard_socket_holds_no_interface_up",
             binary,
             beside_silence,
-        ));
-    }
-    trials
+        ),
+    ]
 }
 
-fn under_attack(rig: &Rig<'_>, machine: Machine) -> Result<()> {
+fn under_attack(rig: &Rig<'_>) -> Result<()> {
     let server = flooded_service(rig)?;
     let eye = || Wire::open(&rig.lab.lan, "eth0");
     {
@@ -75,7 +69,7 @@ fn under_attack(rig: &Rig<'_>, machine: Machine) -> Result<()> {
     }
     let _run = rig.enforcer.run(&[])?;
     let eye = Eye::on(eye()?, &[PORT.1]);
-    let tries = times(machine, 100, 10);
+    let tries = if is_guest() { 10 } else { 100 };
     let (mut took, mut sent) = (Vec::new(), 0);
     for number in 1..=tries {
         let plug = Plug::new(rig.lab)?;
@@ -117,7 +111,7 @@ fn under_attack(rig: &Rig<'_>, machine: Machine) -> Result<()> {
     // A guest's processor may be emulated, at a tenth of the speed, and this machine does other
     // things as well.
     ensure!(
-        late * 20 <= tries || machine == Machine::Guest,
+        late * 20 <= tries || is_guest(),
         "{late} of {tries} interfaces had their guard later than {PROMISED:?}: {}",
         spread(took)
     );
