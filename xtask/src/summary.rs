@@ -12,6 +12,12 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// That of a whole test program, or guest, that gave no results to be trusted.
+    pub(crate) const FAILURE: Self = Self {
+        passed: 0,
+        failed: 1,
+    };
+
     /// Sums the lines `test result: ok. 12 passed; 0 failed; …` of libtest and of
     /// what imitates it.
     pub(crate) fn parse(output: &str) -> Self {

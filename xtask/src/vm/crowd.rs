@@ -41,6 +41,14 @@ pub(super) fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
+/// Says a guest's line, after its name where others say theirs meanwhile.
+pub(super) fn say_as(name: &str, crowded: bool, line: &str) {
+    match crowded {
+        true => say(&format!("{name:>10} | {line}")),
+        false => say(line),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -37,9 +37,15 @@ const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin
 /// These modules make a device when they are loaded, unless told otherwise.
 const MODPROBE: &str = "options bonding max_bonds=0\noptions dummy numdummies=0\n";
 
-/// The archive that all guests share: the lab, its programs, and `command`, a line of
-/// shell that the guest is there for.
-pub(crate) fn archive(workspace: &Workspace, lab: &Lab, command: &str) -> Result<Vec<u8>> {
+/// The archive of what a guest is there for: a line of shell.
+pub(crate) fn command(line: &str) -> Vec<u8> {
+    let mut archive = Archive::default();
+    archive.file("etc/guest", line.as_bytes());
+    archive.finish()
+}
+
+/// The archive that all guests share: the lab and its programs.
+pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     put_shell(&mut archive)?;
     for folder in FOLDERS {
@@ -61,7 +67,6 @@ pub(crate) fn archive(workspace: &Workspace, lab: &Lab, command: &str) -> Result
     let init = workspace.path("xtask/files/guest-init");
     let init = fs::read(&init).with_context(|| format!("failed to read {}", init.display()))?;
     archive.program("init", &init);
-    archive.file("etc/guest", command.as_bytes());
     archive.file("etc/passwd", USERS.as_bytes());
     archive.file("etc/modprobe.d/guest.conf", MODPROBE.as_bytes());
     Ok(archive.finish())

@@ -139,9 +139,9 @@ fn list(lines: &[&'static Line]) -> Result<()> {
     Ok(())
 }
 
-/// The initramfs of a kernel: what all guests share, then its own modules.
-fn initramfs(common: &[u8], kernel: &Kernel) -> Result<Initramfs> {
-    Initramfs::new(&[common, &modules::archive(kernel)?])
+/// The initramfs of a guest: what all share, its command, and its kernel's modules.
+fn initramfs(common: &[u8], command: &str, kernel: &Kernel) -> Result<Initramfs> {
+    Initramfs::new(&[common, &guest::command(command), &modules::archive(kernel)?])
 }
 
 /// A line of shell in which each word stays as it is.

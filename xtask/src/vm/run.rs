@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use super::{
     console::{ENDED, is_closing, judge, panic_in},
     crowd, guest, initramfs,
-    qemu::{Accelerator, Machine},
+    qemu::{Accelerator, Initramfs, Machine},
     shell_line,
     watch::{Limits, Transcript, watch},
 };
@@ -49,6 +49,7 @@ pub(crate) fn all(
     filter: Option<&str>,
 ) -> Result<()> {
     let start = Instant::now();
+    let common = guest::archive(workspace, lab)?;
     let deferred = Deferred::noted();
     // In parts, so that no processor is idle while the last kernel has its turn.
     let parts = match filter {
@@ -66,7 +67,7 @@ pub(crate) fn all(
         })
         .collect();
     let sum = crowd::run(&guests, |guest, crowded| {
-        guest.run(workspace, lab, accelerator, filter, crowded)
+        guest.run(&common, accelerator, filter, crowded)
     });
     drop(deferred);
     if interrupt::seen() {
@@ -102,25 +103,24 @@ impl Guest<'_> {
     /// failure, with the end of its console.
     fn run(
         &self,
-        workspace: &Workspace,
-        lab: &Lab,
+        common: &[u8],
         accelerator: Accelerator,
         filter: Option<&str>,
         crowded: bool,
     ) -> Summary {
-        let transcript = guest::archive(workspace, lab, &self.command(filter))
-            .and_then(|common| self.boot(&common, accelerator, crowded));
+        let initramfs = initramfs(common, &self.command(filter), self.kernel);
+        let transcript =
+            initramfs.and_then(|initramfs| self.boot(&initramfs, accelerator, crowded));
+        let head = format!("kernel {}", self.kernel.release);
         let (why, lines) = match transcript {
             Err(error) => (format!("{error:#}"), Vec::new()),
-            Ok(transcript) => {
-                match judge(&transcript, &format!("kernel {}", self.kernel.release)) {
-                    Ok(summary) => match too_few(summary, filter) {
-                        None => return summary,
-                        Some(why) => (why, Vec::new()),
-                    },
-                    Err(why) => (why, transcript.lines),
-                }
-            }
+            Ok(transcript) => match judge(&transcript, &head) {
+                Ok(summary) => match too_few(summary, filter) {
+                    None => return summary,
+                    Some(why) => (why, Vec::new()),
+                },
+                Err(why) => (why, transcript.lines),
+            },
         };
         if !interrupt::seen() {
             eprintln!("error: kernel line {}: {why}", self.name());
@@ -128,10 +128,7 @@ impl Guest<'_> {
                 eprintln!("    {line}");
             }
         }
-        Summary {
-            passed: 0,
-            failed: 1,
-        }
+        Summary::FAILURE
     }
 
     /// What it is there for, as a line of shell.
@@ -150,18 +147,22 @@ impl Guest<'_> {
 
     /// Boots it and shows its output as it comes; with its name before each line if others do the
     /// same meanwhile, but for the closing line.
-    fn boot(&self, common: &[u8], accelerator: Accelerator, crowded: bool) -> Result<Transcript> {
+    fn boot(
+        &self,
+        initramfs: &Initramfs,
+        accelerator: Accelerator,
+        crowded: bool,
+    ) -> Result<Transcript> {
         let kernel = self.kernel;
-        let initramfs = initramfs(common, kernel)?;
-        let machine = Machine::new(accelerator, kernel.image(), &initramfs);
+        let machine = Machine::new(accelerator, kernel.image(), initramfs);
         let name = self.name();
         crowd::say(&format!(
-            "\n== kernel {}, {} from {}, {} with {} and {} MiB, initramfs of {} MiB{}",
+            "\n== kernel {}, {} from {}, {} with {} vCPU and {} MiB, initramfs of {} MiB{}",
             kernel.release,
             kernel.version,
             kernel.suite,
             accelerator.name(),
-            processors(machine.processors),
+            machine.processors,
             machine.memory,
             initramfs.size() >> 20,
             match self.parts {
@@ -176,11 +177,7 @@ impl Guest<'_> {
             if ended || line.is_empty() {
                 return;
             }
-            if crowded && !is_closing(line) {
-                crowd::say(&format!("{name:>10} | {line}"));
-            } else {
-                crowd::say(line);
-            }
+            crowd::say_as(&name, crowded && !is_closing(line), line);
         };
         let transcript = watch(&mut machine.command()?, LIMITS, &mut show)?;
         if let Some(up) = transcript.up {
@@ -191,13 +188,6 @@ impl Guest<'_> {
             ));
         }
         Ok(transcript)
-    }
-}
-
-fn processors(number: u32) -> String {
-    match number {
-        1 => "1 processor".to_owned(),
-        number => format!("{number} processors"),
     }
 }
 

@@ -32,8 +32,8 @@ pub(crate) fn run(
 ) -> Result<()> {
     let (rows, columns) = terminal_size();
     let command = COMMAND.replace("ROWS", &rows).replace("COLUMNS", &columns);
-    let common = guest::archive(workspace, lab, &command)?;
-    let initramfs = initramfs(&common, kernel)?;
+    let common = guest::archive(workspace, lab)?;
+    let initramfs = initramfs(&common, &command, kernel)?;
     eprintln!("booting {} under {}", kernel.release, accelerator.name());
     let mut qemu = Machine::new(accelerator, kernel.image(), &initramfs).command()?;
     let mut child = qemu

@@ -123,17 +123,11 @@ impl Setting<'_> {
     /// trusted is one failure, with the end of its console.
     fn one(&self, guest: &Guest, filter: Option<&str>, crowded: bool) -> Summary {
         crowd::say(&format!("\n== {}", guest.title));
-        let say = |line: &str| match crowded {
-            true => crowd::say(&format!("{:>6} | {line}", guest.name)),
-            false => crowd::say(line),
-        };
+        let say = |line: &str| crowd::say_as(&guest.name, crowded, line);
         self.boot(guest.attack, filter, &say)
             .unwrap_or_else(|error| {
                 eprintln!("error: {}: {error:#}", guest.title);
-                Summary {
-                    passed: 0,
-                    failed: 1,
-                }
+                Summary::FAILURE
             })
     }
 
