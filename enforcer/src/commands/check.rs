@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     control,
-    registry::{Absent, Diagnostic, Origin, load, render},
+    registry::{Diagnostic, MissingFile, Origin, load, render},
 };
 
 #[derive(Serialize)]
@@ -19,8 +19,8 @@ struct Report<'a> {
 }
 
 /// Validate a registry.
-pub(super) async fn check(globals: &Globals) -> Outcome {
-    let loaded = match load(&source(globals, Absent::Embedded)) {
+pub(crate) async fn check(globals: &Globals) -> Outcome {
+    let loaded = match load(&source(globals, MissingFile::Embedded)) {
         Ok(loaded) => loaded,
         Err(rejected) if globals.json => {
             output::print_json(&Report {
@@ -32,9 +32,9 @@ pub(super) async fn check(globals: &Globals) -> Outcome {
         Err(rejected) => return Err(rejected.into()),
     };
     // A warning about interfaces is not worth a failure where they cannot be listed.
-    let survey = control::survey().await.ok();
+    let snapshot = control::snapshot().await.ok();
     let mut warnings = loaded.warnings.clone();
-    warnings.extend(control::host_warnings(&loaded.registry, survey.as_ref())?);
+    warnings.extend(control::host_warnings(&loaded.registry, snapshot.as_ref())?);
     if globals.json {
         let errors = &[];
         output::print_json(&Report {

@@ -22,9 +22,9 @@ use enforcer_ebpf::Protocol;
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub(super) globals: Globals,
+    pub(crate) globals: Globals,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(crate) command: Command,
 }
 
 /// The heading of what may stand before or after the command.
@@ -32,10 +32,10 @@ const GLOBAL: &str = "Global options";
 
 /// Options that may stand before or after the command.
 #[derive(Args, Debug)]
-pub(super) struct Globals {
+pub(crate) struct Globals {
     /// The registry [default: /etc/enforcer/enforcer.toml, and enforcer.d/*.toml beside it]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
-    pub(super) config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where the guards and their state are pinned, a folder of a bpffs
     #[arg(
         long,
@@ -44,17 +44,17 @@ pub(super) struct Globals {
         default_value = "/sys/fs/bpf/enforcer",
         help_heading = GLOBAL
     )]
-    pub(super) pin_dir: PathBuf,
+    pub(crate) pin_dir: PathBuf,
     /// The cgroup2 root [default: the one in the mount table]
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
-    pub(super) cgroup: Option<PathBuf>,
+    pub(crate) cgroup: Option<PathBuf>,
     /// Print JSON, for scripts
     #[arg(long, global = true, help_heading = GLOBAL)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Load, attach and pin the guards, then stay (for systemd)
     ///
     /// READY is said once the guards hold. Stopping it leaves them on; so does killing it.
@@ -108,30 +108,30 @@ pub(super) enum Command {
 }
 
 #[derive(Args, Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Take the guards off at exit
     #[arg(long)]
-    pub(super) ephemeral: bool,
+    pub(crate) ephemeral: bool,
     /// Log what the programs themselves say
     #[arg(long)]
-    pub(super) bpf_log: bool,
+    pub(crate) bpf_log: bool,
     /// Apply what cuts off an SSH session, or leaves no public port, also later, when the registry
     /// is edited
     #[arg(long)]
-    pub(super) force: bool,
+    pub(crate) force: bool,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Reload {
+pub(crate) struct Reload {
     /// Say what would change, and change nothing
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Take it back after SECONDS (5 to 3600), unless `enforcer confirm` follows
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "dry_run")]
-    pub(super) confirm: Option<Duration>,
+    pub(crate) confirm: Option<Duration>,
     /// Apply it though it cuts off the session that this is typed in, or leaves no public port
     #[arg(long)]
-    pub(super) force: bool,
+    pub(crate) force: bool,
 }
 
 /// How long a policy may be on trial: time to type a word, and no longer than anyone waits.
@@ -151,45 +151,45 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Up {
+pub(crate) struct Up {
     /// Which guards to attach; one alone is degraded
     #[arg(long, value_enum, default_value_t = Guards::Both)]
-    pub(super) guards: Guards,
+    pub(crate) guards: Guards,
     /// Resolve peers by public key now, and again only at each `reload`
     #[arg(long)]
-    pub(super) static_peers: bool,
+    pub(crate) static_peers: bool,
     /// Apply it though it cuts off the session that this is typed in, or leaves no public port
     #[arg(long)]
-    pub(super) force: bool,
+    pub(crate) force: bool,
     /// Let the programs log what they do, for `run --bpf-log` to read
     #[arg(long)]
-    pub(super) bpf_log: bool,
+    pub(crate) bpf_log: bool,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Explain {
+pub(crate) struct Explain {
     /// The interface on which the packet arrives
     #[arg(long, value_name = "NAME")]
-    pub(super) interface: String,
+    pub(crate) interface: String,
     /// The source address
     #[arg(long, value_name = "ADDRESS")]
-    pub(super) source: IpAddr,
+    pub(crate) source: IpAddr,
     /// The destination port
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) port: u16,
+    pub(crate) port: u16,
     /// The transport protocol
     #[arg(long, value_enum, default_value_t = ProtocolName::Tcp)]
-    pub(super) protocol: ProtocolName,
+    pub(crate) protocol: ProtocolName,
     /// The destination address; if absent, one of this host's, to which nothing is forwarded
     #[arg(long, value_name = "ADDRESS")]
-    pub(super) destination: Option<IpAddr>,
+    pub(crate) destination: Option<IpAddr>,
     /// Run the packet through the loaded wire guard as well, on copies of its maps
     #[arg(long)]
-    pub(super) live: bool,
+    pub(crate) live: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Guards {
+pub(crate) enum Guards {
     /// On the interfaces
     Wire,
     /// At the sockets
@@ -199,7 +199,7 @@ pub(super) enum Guards {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ProtocolName {
+pub(crate) enum ProtocolName {
     Tcp,
     Udp,
     Sctp,

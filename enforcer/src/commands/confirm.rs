@@ -7,12 +7,12 @@ use super::{
     failure::{NOT_ENFORCING, note},
     output,
 };
-use crate::control::{self, Confirmed, Place, RolledBack};
+use crate::control::{self, Confirmed, Instance, RolledBack};
 
 /// Keep what is on trial.
-pub(super) async fn confirm(place: &Place) -> Outcome {
+pub(crate) async fn confirm(instance: &Instance) -> Outcome {
     control::check_privileges()?;
-    match control::confirm(place).await? {
+    match control::confirm(instance).await? {
         Confirmed::Kept(generation, notes) => {
             notes.iter().for_each(|text| note(text));
             output::print(&format!(
@@ -43,9 +43,9 @@ pub(super) async fn confirm(place: &Place) -> Outcome {
 }
 
 /// Take back what is on trial once its time is over: what a timer of `reload --confirm` runs.
-pub(super) async fn roll_back(place: &Place) -> Outcome {
+pub(crate) async fn roll_back(instance: &Instance) -> Outcome {
     control::check_privileges()?;
-    if let Some(back) = control::roll_back_when_due(place).await? {
+    if let Some(back) = control::roll_back_when_due(instance).await? {
         tell(&back);
     }
     Ok(0)
@@ -53,8 +53,8 @@ pub(super) async fn roll_back(place: &Place) -> Outcome {
 
 /// Takes back what is overdue, and says so; a command that only shows something goes on if that
 /// fails.
-pub(super) async fn settle(place: &Place) {
-    match control::roll_back_if_due(place).await {
+pub(crate) async fn settle(instance: &Instance) {
+    match control::roll_back_if_due(instance).await {
         Ok(Some(back)) => tell(&back),
         Ok(None) => {}
         Err(error) => note(&format!(
@@ -64,7 +64,7 @@ pub(super) async fn settle(place: &Place) {
 }
 
 /// Tells the operator what was taken back.
-pub(super) fn tell(back: &RolledBack) {
+pub(crate) fn tell(back: &RolledBack) {
     note(&back.words());
     back.notes.iter().for_each(|text| note(text));
 }

@@ -14,14 +14,14 @@ use super::{
     failure::{NOT_ENFORCING, note},
     output::{self, table},
 };
-use crate::control::Place;
+use crate::control::Instance;
 
 /// Which counters to show.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub(super) service: Option<String>,
-    pub(super) port: Option<u16>,
-    pub(super) all: bool,
+pub(crate) struct Wanted {
+    pub(crate) service: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) all: bool,
 }
 
 /// One counter; the fields are the JSON of the design.
@@ -39,14 +39,14 @@ struct Row {
 }
 
 /// Show what passed and what was dropped.
-pub(super) async fn counters(
+pub(crate) async fn counters(
     globals: &Globals,
-    place: &Place,
+    instance: &Instance,
     wanted: &Wanted,
     watch: Option<u64>,
 ) -> Outcome {
     let Some(every) = watch else {
-        return show(globals, place, wanted, false);
+        return show(globals, instance, wanted, false);
     };
     let mut ticks = tokio::time::interval(Duration::from_secs(every));
     loop {
@@ -54,15 +54,15 @@ pub(super) async fn counters(
             _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return Ok(0),
         }
-        let code = show(globals, place, wanted, true)?;
+        let code = show(globals, instance, wanted, true)?;
         if code != 0 {
             return Ok(code);
         }
     }
 }
 
-fn show(globals: &Globals, place: &Place, wanted: &Wanted, again: bool) -> Outcome {
-    let Some(rows) = rows(place, wanted)? else {
+fn show(globals: &Globals, instance: &Instance, wanted: &Wanted, again: bool) -> Outcome {
+    let Some(rows) = rows(instance, wanted)? else {
         if globals.json && !again {
             output::print("[]")?;
         }
@@ -96,8 +96,8 @@ fn is_terminal() -> bool {
 }
 
 /// The rows that are wanted, `None` where nothing is pinned.
-fn rows(place: &Place, wanted: &Wanted) -> Result<Option<Vec<Row>>> {
-    let Some(maps) = place.maps()? else {
+fn rows(instance: &Instance, wanted: &Wanted) -> Result<Option<Vec<Row>>> {
+    let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
     let tables = maps.tables()?;

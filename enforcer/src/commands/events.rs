@@ -15,8 +15,8 @@ use super::{
     output::{self, BOLD, PLAIN},
 };
 use crate::{
-    control::{self, Place},
-    events::{Busy, HEADER, Record, Stream},
+    control::{self, Instance},
+    inspect::events::{Busy, HEADER, Record, Stream},
     watch::Pins,
 };
 
@@ -24,30 +24,30 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Follow drops, through the living `run` or without one, until interrupted.
-pub(super) async fn events(globals: &Globals, place: &Place) -> Outcome {
+pub(crate) async fn events(globals: &Globals, instance: &Instance) -> Outcome {
     control::check_privileges()?;
     tokio::select! {
-        outcome = follow(globals, place) => outcome,
+        outcome = follow(globals, instance) => outcome,
         _ = tokio::signal::ctrl_c() => Ok(0),
     }
 }
 
-async fn follow(globals: &Globals, place: &Place) -> Outcome {
+async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
     let mut begun = false;
     // There was a `run`, which may come back.
     let mut followed = false;
-    while place.is_pinned()? {
+    while instance.is_pinned()? {
         // Refuses pins of another namespace, before anything is read from them.
-        place.generation()?;
+        instance.generation()?;
         if !std::mem::replace(&mut begun, true) && !globals.json {
             output::print(&format!("{BOLD}{HEADER}{PLAIN}"))?;
         }
-        if let Ok(run) = UnixStream::connect(place.events_socket()?).await {
+        if let Ok(run) = UnixStream::connect(instance.events_socket()?).await {
             followed = true;
             from_run(globals, run).await?;
             continue;
         }
-        match alone(globals, place).await {
+        match alone(globals, instance).await {
             // Another follower of that `run` was faster.
             Err(error) if followed && error.is::<Busy>() => tokio::time::sleep(LOOK).await,
             done => done?,
@@ -77,17 +77,17 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<()> {
 }
 
 /// Reads the events itself, until the pins go or a `run` comes, which serves any number.
-async fn alone(globals: &Globals, place: &Place) -> Result<()> {
-    let pins = Pins::watch(place.pin_dir())?;
-    let mut drops = Stream::open(place)?;
-    let generation = place.generation()?;
+async fn alone(globals: &Globals, instance: &Instance) -> Result<()> {
+    let pins = Pins::watch(instance.pin_dir())?;
+    let mut drops = Stream::open(instance)?;
+    let generation = instance.generation()?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let records = tokio::select! {
             records = drops.next() => records?,
             _ = look.tick() => {
-                if place.is_followed() {
+                if instance.is_followed() {
                     return Ok(());
                 }
                 continue;
@@ -95,7 +95,7 @@ async fn alone(globals: &Globals, place: &Place) -> Result<()> {
             changed = pins.changed() => {
                 changed?;
                 // Another set of pins has other events.
-                if !place.is_pinned()? || place.generation()? < generation {
+                if !instance.is_pinned()? || instance.generation()? < generation {
                     return Ok(());
                 }
                 continue;

@@ -13,10 +13,11 @@ use super::{
     output, source,
 };
 use crate::{
-    control::{self, Copies, Live, Place, Survey},
+    control::{self, HostSnapshot, Instance},
+    inspect::{self, Copies, Live},
     interfaces::Interface,
-    policy::{Citation, Description, Tables, cite},
-    registry::{Absent, Origin, Provenance, Registry, Source, load},
+    policy::{Citation, PacketSpec, PolicyTables, cite},
+    registry::{MissingFile, Origin, Provenance, Registry, Source, load},
 };
 
 /// What is to be said of a packet.
@@ -62,7 +63,7 @@ struct LiveJson<'a> {
 }
 
 /// Say what would become of a packet.
-pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) -> Outcome {
+pub(crate) async fn explain(globals: &Globals, instance: &Instance, packet: &Explain) -> Outcome {
     if let Some(destination) = packet.destination
         && destination.is_ipv4() != packet.source.is_ipv4()
     {
@@ -71,16 +72,16 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
             packet.source
         )));
     }
-    let survey = control::survey().await?;
+    let snapshot = control::snapshot().await?;
     // First, so that kernel and model are asked about the same generation.
     let mut copies = match packet.live {
-        true => control::copies(place)?,
+        true => inspect::copies(instance)?,
         false => None,
     };
-    let policy = Policy::find(globals, place, copies.as_ref()).await?;
+    let policy = Policy::find(globals, instance, copies.as_ref()).await?;
     let tables = &policy.tables;
-    let interface = named(packet, &survey)?;
-    let at_wire = describe(packet, tables, place, &survey, interface).await?;
+    let interface = named(packet, &snapshot)?;
+    let at_wire = describe(packet, tables, instance, &snapshot, interface).await?;
     let (description, decision) = both(tables, at_wire);
     let peer = match decision.reason {
         Reason::Peer => tables.granting_peer(&description),
@@ -103,7 +104,7 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
     if packet.live {
         explanation.live = Some(Ran {
             live: match &mut copies {
-                Some(copies) => copies.run(place, &survey, interface, &at_wire).await?,
+                Some(copies) => copies.run(instance, &snapshot, interface, &at_wire).await?,
                 None => Live::Nothing("nothing is pinned".to_owned()),
             },
             model: tables.judge(&at_wire),
@@ -112,7 +113,7 @@ pub(super) async fn explain(globals: &Globals, place: &Place, packet: &Explain) 
     if globals.json {
         output::print_json(&explanation.json())?;
     } else {
-        let guarded = !place.is_pinned()? || place.has_socket_guard()?;
+        let guarded = !instance.is_pinned()? || instance.has_socket_guard()?;
         output::print(&words::human(&explanation, &description, packet, guarded))?;
     }
     if explanation.live.as_ref().is_some_and(Ran::disagrees) {
@@ -166,7 +167,7 @@ impl Explanation {
 
 /// The policy that is asked, and the registry that it came from.
 struct Policy {
-    tables: Tables,
+    tables: PolicyTables,
     /// The registry, or why its lines cannot be cited.
     registry: Result<Registry, String>,
 }
@@ -175,12 +176,12 @@ impl Policy {
     /// The policy in force, or the one that `up` would put in force.
     async fn find(
         globals: &Globals,
-        place: &Place,
+        instance: &Instance,
         copies: Option<&Copies>,
     ) -> Result<Self, Failure> {
         let tables = match copies {
             Some(copies) => Some(copies.tables()?),
-            None => place.maps()?.map(|maps| maps.tables()).transpose()?,
+            None => instance.maps()?.map(|maps| maps.tables()).transpose()?,
         };
         if let Some(tables) = tables {
             return Ok(Self {
@@ -188,7 +189,7 @@ impl Policy {
                 tables,
             });
         }
-        let loaded = load(&source(globals, Absent::Embedded))?;
+        let loaded = load(&source(globals, MissingFile::Embedded))?;
         let what = match &loaded.origin {
             Origin::Embedded => "the embedded default".to_owned(),
             Origin::Files(files) => files
@@ -200,9 +201,9 @@ impl Policy {
         note(&format!(
             "nothing is pinned: this is what {what} would do if it were in force"
         ));
-        let survey = control::survey_for(&loaded.registry).await?;
+        let snapshot = control::snapshot_for(&loaded.registry).await?;
         Ok(Self {
-            tables: control::would_be(&loaded, &survey)?,
+            tables: inspect::would_be(&loaded, &snapshot)?,
             registry: Ok(loaded.registry),
         })
     }
@@ -210,11 +211,11 @@ impl Policy {
 
 /// What becomes of a packet in the end: one that the wire guard lets through to this host's sockets
 /// meets the socket guard, which may know the interface better (a bridge, a VLAN device).
-fn both(tables: &Tables, wire: Description) -> (Description, Decision) {
+fn both(tables: &PolicyTables, wire: PacketSpec) -> (PacketSpec, Decision) {
     let first = tables.judge(&wire);
     let ends = first.drops() || first.reason == Reason::Forwarded || wire.guard == Guard::Socket;
     if !ends {
-        let socket = Description {
+        let socket = PacketSpec {
             guard: Guard::Socket,
             ..wire
         };
@@ -234,7 +235,7 @@ fn again(provenance: &Provenance) -> Result<Registry, String> {
         Some(path) => (
             Source::Default {
                 path: path.clone(),
-                absent: Absent::Fragments,
+                absent: MissingFile::Fragments,
             },
             path.display().to_string(),
         ),
@@ -255,9 +256,9 @@ fn again(provenance: &Provenance) -> Result<Registry, String> {
     }
 }
 
-fn named<'a>(packet: &Explain, survey: &'a Survey) -> Result<&'a Interface> {
-    survey.by_name(&packet.interface).with_context(|| {
-        let names: Vec<&str> = survey.iter().map(|i| i.name.as_str()).collect();
+fn named<'a>(packet: &Explain, snapshot: &'a HostSnapshot) -> Result<&'a Interface> {
+    snapshot.by_name(&packet.interface).with_context(|| {
+        let names: Vec<&str> = snapshot.iter().map(|i| i.name.as_str()).collect();
         format!(
             "there is no interface {} in this network namespace; there are: {}",
             packet.interface,
@@ -268,24 +269,24 @@ fn named<'a>(packet: &Explain, survey: &'a Survey) -> Result<&'a Interface> {
 
 async fn describe(
     packet: &Explain,
-    tables: &Tables,
-    place: &Place,
-    survey: &Survey,
+    tables: &PolicyTables,
+    instance: &Instance,
+    snapshot: &HostSnapshot,
     interface: &Interface,
-) -> Result<Description> {
+) -> Result<PacketSpec> {
     // What no wire guard looks at (podman0, a bridge's member) meets the socket guard alone.
-    let guard = match control::has_wire_guard(place, tables, survey, interface.index)? {
+    let guard = match inspect::has_wire_guard(instance, tables, snapshot, interface.index)? {
         true => Guard::Wire,
         false => Guard::Socket,
     };
     let forwards = tables.rule(&packet.interface).forward && guard == Guard::Wire;
     let forwarded = match packet.destination {
         Some(destination) if forwards => {
-            control::would_forward(interface.index, packet.source, destination).await?
+            inspect::would_forward(interface.index, packet.source, destination).await?
         }
         _ => false,
     };
-    Ok(Description {
+    Ok(PacketSpec {
         guard,
         ifindex: interface.index,
         loopback: interface.loopback,

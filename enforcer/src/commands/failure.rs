@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// The exit code of a command that did what it should, or why it did not.
-pub(super) type Outcome = Result<u8, Failure>;
+pub(crate) type Outcome = Result<u8, Failure>;
 
 /// Not enforcing.
-pub(super) const NOT_ENFORCING: u8 = 4;
+pub(crate) const NOT_ENFORCING: u8 = 4;
 
 /// Why a command failed, and with which exit code.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Something refused: 1.
     Failed(anyhow::Error),
     /// The command line makes no sense: 2.
@@ -28,12 +28,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn usage(error: anyhow::Error) -> Self {
+    pub(crate) fn usage(error: anyhow::Error) -> Self {
         Self::Usage(error)
     }
 
     /// Prints why, to stderr.
-    pub(super) fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Failed(error) => {
                 if output::is_broken_pipe(error) {
@@ -94,7 +94,7 @@ impl From<Rejected> for Failure {
 }
 
 /// Tells the operator something that is no failure.
-pub(super) fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     eprintln!("{}note:{} {text}", output::YELLOW, output::PLAIN);
     std::io::stderr().flush().ok();
 }

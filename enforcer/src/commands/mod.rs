@@ -1,30 +1,31 @@
 //! The commands: each takes what was typed, calls `control`, and prints.
 
-mod changes;
 mod check;
-mod cli;
+pub(crate) mod cli;
 mod confirm;
 mod counters;
-mod diff;
+mod dry_run;
 mod events;
 mod explain;
-mod failure;
-mod output;
-mod policy;
-mod run;
-mod status;
+pub(crate) mod failure;
+pub(crate) mod output;
+pub(crate) mod policy;
+pub(crate) mod status;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
 pub use cli::Cli;
-use cli::{Command, Globals, Guards};
-use failure::{Failure, Outcome};
+pub(crate) use cli::Globals;
+use cli::{Command, Guards};
+use failure::Failure;
+pub(crate) use failure::Outcome;
 
 use crate::{
-    control::Place,
-    registry::{Absent, DEFAULT_PATH, Source},
+    control::Instance,
+    daemon,
+    registry::{DEFAULT_PATH, MissingFile, Source},
 };
 
 /// Parses the command line, carries it out, and says how it went.
@@ -56,16 +57,17 @@ pub fn definition() -> clap::Command {
 }
 
 async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
-    let place = Place::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
+    let instance =
+        Instance::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
     match command {
-        Command::Run(options) => run::run(&globals, &place, options).await,
-        Command::Up(up) => policy::up(&globals, &place, up).await,
-        Command::Down => policy::down(&place),
-        Command::Reload(reload) if reload.dry_run => diff::dry_run(&globals, &place).await,
-        Command::Reload(reload) => policy::reload(&globals, &place, &reload).await,
-        Command::Confirm { roll_back: false } => confirm::confirm(&place).await,
-        Command::Confirm { roll_back: true } => confirm::roll_back(&place).await,
-        Command::Status => status::status(&globals, &place).await,
+        Command::Run(options) => daemon::run(&globals, &instance, options).await,
+        Command::Up(up) => policy::up(&globals, &instance, up).await,
+        Command::Down => policy::down(&instance),
+        Command::Reload(reload) if reload.dry_run => dry_run::dry_run(&globals, &instance).await,
+        Command::Reload(reload) => policy::reload(&globals, &instance, &reload).await,
+        Command::Confirm { roll_back: false } => confirm::confirm(&instance).await,
+        Command::Confirm { roll_back: true } => confirm::roll_back(&instance).await,
+        Command::Status => status::status(&globals, &instance).await,
         Command::Counters {
             service,
             port,
@@ -73,16 +75,16 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
             watch,
         } => {
             let wanted = counters::Wanted { service, port, all };
-            counters::counters(&globals, &place, &wanted, watch).await
+            counters::counters(&globals, &instance, &wanted, watch).await
         }
-        Command::Events => events::events(&globals, &place).await,
-        Command::Explain(packet) => explain::explain(&globals, &place, &packet).await,
+        Command::Events => events::events(&globals, &instance).await,
+        Command::Explain(packet) => explain::explain(&globals, &instance, &packet).await,
         Command::Check => check::check(&globals).await,
     }
 }
 
 /// Where a command reads the registry.
-fn source(globals: &Globals, absent: Absent) -> Source {
+pub(crate) fn source(globals: &Globals, absent: MissingFile) -> Source {
     match &globals.config {
         Some(path) => Source::Named(path.clone()),
         None => Source::Default {

@@ -7,18 +7,18 @@ use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-pub(super) const RED: Style = AnsiColor::Red.on_default().bold();
-pub(super) const GREEN: Style = AnsiColor::Green.on_default().bold();
-pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-pub(super) const BOLD: Style = Style::new().bold();
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) const BOLD: Style = Style::new().bold();
 /// Ends a style.
-pub(super) const PLAIN: anstyle::Reset = anstyle::Reset;
+pub(crate) const PLAIN: anstyle::Reset = anstyle::Reset;
 
 /// Prints text to stdout, coloured only where a terminal wants it (`NO_COLOR`).
 ///
 /// # Errors
 /// Nobody reads it.
-pub(super) fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = anstream::stdout().lock();
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
@@ -30,7 +30,7 @@ pub(super) fn print(text: &str) -> Result<()> {
 ///
 /// # Errors
 /// Standard output fails in another way.
-pub(super) fn lossy(printed: Result<()>) -> Result<()> {
+pub(crate) fn lossy(printed: Result<()>) -> Result<()> {
     match printed {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         printed => printed,
@@ -41,12 +41,12 @@ pub(super) fn lossy(printed: Result<()>) -> Result<()> {
 ///
 /// # Errors
 /// Nobody reads it.
-pub(super) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
+pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
     print(&serde_json::to_string_pretty(value).context("failed to write JSON")?)
 }
 
 /// Whether an error is only that nobody reads our output any more.
-pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
             .downcast_ref::<std::io::Error>()
@@ -55,7 +55,7 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// A table without lines; the columns named in `numbers` are aligned to the right.
-pub(super) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -87,7 +87,7 @@ pub(super) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
 }
 
 /// A number with its noun.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),

@@ -9,20 +9,21 @@ use super::{
     output, source, status,
 };
 use crate::{
-    control::{self, Consent, Place, Survey, Terms, Wanted},
-    registry::{Absent, Diagnostic, Identity, Loaded, Origin, Registry, load, render},
+    control::{self, Consent, HostSnapshot, Instance, Terms, UpOptions},
+    inspect,
+    registry::{Diagnostic, Identity, Loaded, MissingFile, Origin, Registry, load, render},
 };
 
 /// Load, attach, pin, exit.
-pub(super) async fn up(globals: &Globals, place: &Place, up: Up) -> Outcome {
-    let loaded = load(&source(globals, Absent::Embedded))?;
+pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
+    let loaded = load(&source(globals, MissingFile::Embedded))?;
     if !up.static_peers {
         refuse_keys(&loaded.registry)?;
     }
     control::check_privileges()?;
-    let survey = control::survey().await?;
-    warn(&loaded, &survey)?;
-    let wanted = Wanted {
+    let snapshot = control::snapshot().await?;
+    warn(&loaded, &snapshot)?;
+    let wanted = UpOptions {
         wire: up.guards != Guards::Socket,
         socket: up.guards != Guards::Wire,
         log: up.bpf_log,
@@ -31,11 +32,11 @@ pub(super) async fn up(globals: &Globals, place: &Place, up: Up) -> Outcome {
             force: up.force,
             ..Consent::default()
         },
-        ..Wanted::default()
+        ..UpOptions::default()
     };
-    let notes = control::install(place, &loaded, wanted).await?;
+    let notes = control::up(instance, &loaded, wanted).await?;
     notes.iter().for_each(|text| note(text));
-    let status = control::status(place).await?;
+    let status = inspect::status(instance).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
 }
@@ -64,9 +65,9 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
 }
 
 /// Take the guards off.
-pub(super) fn down(place: &Place) -> Outcome {
+pub(crate) fn down(instance: &Instance) -> Outcome {
     control::check_privileges()?;
-    let (found, notes) = control::down(place)?;
+    let (found, notes) = control::down(instance)?;
     notes.iter().for_each(|text| note(text));
     output::print(match found {
         true => "off: the guards are gone, and registered ports are as open as their sockets",
@@ -76,12 +77,12 @@ pub(super) fn down(place: &Place) -> Outcome {
 }
 
 /// Read the registry again and switch to it.
-pub(super) async fn reload(globals: &Globals, place: &Place, reload: &Reload) -> Outcome {
+pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Reload) -> Outcome {
     // A file that vanished changes nothing: the embedded default only where it is in force.
     control::check_privileges()?;
-    let loaded = load(&source(globals, place.absent()?))?;
-    let survey = control::survey().await?;
-    warn(&loaded, &survey)?;
+    let loaded = load(&source(globals, instance.absent()?))?;
+    let snapshot = control::snapshot().await?;
+    warn(&loaded, &snapshot)?;
     let terms = Terms {
         confirm: reload.confirm,
         consent: Consent {
@@ -89,7 +90,7 @@ pub(super) async fn reload(globals: &Globals, place: &Place, reload: &Reload) ->
             ..Consent::default()
         },
     };
-    let Some(reloaded) = control::reload(place, &loaded, terms).await? else {
+    let Some(reloaded) = control::reload(instance, &loaded, terms).await? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };
@@ -103,8 +104,8 @@ pub(super) async fn reload(globals: &Globals, place: &Place, reload: &Reload) ->
 }
 
 /// Prints the warnings of a registry to stderr.
-pub(super) fn warn(loaded: &Loaded, survey: &Survey) -> Result<()> {
-    let of_host = control::host_warnings(&loaded.registry, Some(survey))?;
+pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
+    let of_host = control::host_warnings(&loaded.registry, Some(snapshot))?;
     let all: Vec<&Diagnostic> = loaded.warnings.iter().chain(&of_host).collect();
     if !all.is_empty() {
         anstream::eprintln!("{}", render(all, true).trim_end());
@@ -116,7 +117,7 @@ pub(super) fn warn(loaded: &Loaded, survey: &Survey) -> Result<()> {
 }
 
 /// What a registry says, in a few words.
-pub(super) fn summary(loaded: &Loaded) -> String {
+pub(crate) fn summary(loaded: &Loaded) -> String {
     let registry = &loaded.registry;
     format!(
         "{}, {}, {}",

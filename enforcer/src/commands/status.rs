@@ -6,12 +6,15 @@ use super::{
     Globals, Outcome, confirm,
     output::{self, BOLD, GREEN, PLAIN, RED, YELLOW, count, table},
 };
-use crate::control::{self, Condition, Place, Status};
+use crate::{
+    control::Instance,
+    inspect::{self, Condition, Status},
+};
 
 /// Show what guards what.
-pub(super) async fn status(globals: &Globals, place: &Place) -> Outcome {
-    confirm::settle(place).await;
-    let status = control::status(place).await?;
+pub(crate) async fn status(globals: &Globals, instance: &Instance) -> Outcome {
+    confirm::settle(instance).await;
+    let status = inspect::status(instance).await?;
     print(globals, &status)?;
     Ok(status.exit_code())
 }
@@ -20,7 +23,7 @@ pub(super) async fn status(globals: &Globals, place: &Place) -> Outcome {
 ///
 /// # Errors
 /// Nobody reads it.
-pub(super) fn print(globals: &Globals, status: &Status) -> Result<()> {
+pub(crate) fn print(globals: &Globals, status: &Status) -> Result<()> {
     output::lossy(match globals.json {
         true => output::print_json(status),
         false => output::print(&human(status)),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Place, reserve};
+use super::{Instance, reserve};
 use crate::kernel::maps::Reserved;
 
 /// Takes every guard off, gives reserved ports back and removes the pin directory.
@@ -13,22 +13,22 @@ use crate::kernel::maps::Reserved;
 ///
 /// # Errors
 /// The pins are another namespace's, or something cannot be removed.
-pub fn down(place: &Place) -> Result<(bool, Vec<String>)> {
+pub fn down(instance: &Instance) -> Result<(bool, Vec<String>)> {
     let mut notes = Vec::new();
-    let going = place.pins.staging();
-    if !place.pins.exists()? && !going.exists()? && !place.pins.scratch().exists()? {
+    let going = instance.pins.staging();
+    if !instance.pins.exists()? && !going.exists()? && !instance.pins.scratch().exists()? {
         return Ok((false, notes));
     }
-    let _lock = place.lock()?;
-    place.recover()?;
-    if !place.pins.exists()? {
+    let _lock = instance.lock()?;
+    instance.recover()?;
+    if !instance.pins.exists()? {
         return Ok((false, notes));
     }
-    place.owner(&place.pins)?;
-    place.pins.check()?;
-    let reserved = Reserved::of(&place.pins)?;
+    instance.owner(&instance.pins)?;
+    instance.pins.check()?;
+    let reserved = Reserved::of(&instance.pins)?;
     going
-        .rename_from(&place.pins)
+        .rename_from(&instance.pins)
         .and_then(|()| going.remove_links())
         .context("failed to take the guards off: run `enforcer down` again")?;
     match reserved {

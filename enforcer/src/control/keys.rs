@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use enforcer_ebpf::{Address, PeerSet};
 use tokio::time::timeout;
 
-use super::Survey;
+use super::HostSnapshot;
 use crate::{
     interfaces::Interface,
-    policy::{PeerRow, Tables},
+    policy::{PeerRow, PolicyTables},
     registry::{Identity, MAX_PREFIXES, PublicKey, Registry},
     wireguard::{self, AllowedIps, Answer},
 };
@@ -18,12 +18,12 @@ use crate::{
 pub struct Keys(Vec<(Interface, Answer)>);
 
 impl Keys {
-    pub(super) fn of(survey: &Survey) -> Self {
+    pub(crate) fn of(snapshot: &HostSnapshot) -> Self {
         let answer = |interface: &Interface| {
-            let answer = survey.wireguard(interface.index)?.clone();
+            let answer = snapshot.wireguard(interface.index)?.clone();
             Some((interface.clone(), answer))
         };
-        Self(survey.iter().filter_map(answer).collect())
+        Self(snapshot.iter().filter_map(answer).collect())
     }
 
     /// Whether there is nobody to ask: no such interface, or no peer by key.
@@ -49,7 +49,7 @@ impl Keys {
     /// What the device behind an interface answered, if it is one that was asked. One that was not
     /// is waited for a moment: only one that hangs must not hold everything up, and its peers wait
     /// until it has answered.
-    pub(super) async fn answer(&self, interface: &Interface) -> Answer {
+    pub(crate) async fn answer(&self, interface: &Interface) -> Answer {
         let is_it = |asked: &Interface| {
             (asked.index, &asked.name, &asked.kind)
                 == (interface.index, &interface.name, &interface.kind)
@@ -73,15 +73,15 @@ fn late() -> Answer {
 
 /// Why a peer by key grants nothing under a policy, by what WireGuard says now; `number` is the
 /// peer's.
-pub(super) fn why_waiting(
-    tables: &Tables,
-    survey: &Survey,
+pub(crate) fn why_waiting(
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
     number: u16,
     peer: &PeerRow,
     key: [u8; 32],
 ) -> Option<String> {
     let name = &peer.interface;
-    let Some(interface) = survey.by_name(name) else {
+    let Some(interface) = snapshot.by_name(name) else {
         return Some(format!("there is no interface {name}"));
     };
     let row = tables.interfaces.get(&interface.index);
@@ -89,7 +89,7 @@ pub(super) fn why_waiting(
         return None;
     }
     let key = PublicKey::from(key);
-    Some(match survey.wireguard(interface.index) {
+    Some(match snapshot.wireguard(interface.index) {
         Some(Answer::NotWireGuard) | None => format!("{name} is no WireGuard device"),
         Some(Answer::Unknown(why)) => format!("{name} cannot be asked for its keys: {why}"),
         Some(Answer::Device(allowed)) if !allowed.has(&key) => {
@@ -112,9 +112,9 @@ pub(super) fn why_waiting(
 }
 
 /// The peers by key that wait, each with its reason.
-pub(super) fn all_waiting(tables: &Tables, survey: &Survey) -> Vec<String> {
+pub(crate) fn all_waiting(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<String> {
     let why = |(number, peer): (u16, &PeerRow)| {
-        let why = why_waiting(tables, survey, number, peer, peer.key?)?;
+        let why = why_waiting(tables, snapshot, number, peer, peer.key?)?;
         Some(format!("peer {} waits: {why}", peer.name))
     };
     (0u16..).zip(&tables.peers).filter_map(why).collect()
@@ -134,7 +134,7 @@ pub fn unfollowed(registry: &Registry) -> Option<String> {
 
 /// Whether AllowedIPs that are not in the tables are left out because they do not fit, as far as
 /// can be told: those that change nothing take no entry.
-fn is_too_large(allowed: &AllowedIps, tables: &Tables) -> bool {
+fn is_too_large(allowed: &AllowedIps, tables: &PolicyTables) -> bool {
     allowed.len() + tables.prefixes.len() > MAX_PREFIXES
 }
 
@@ -142,11 +142,11 @@ fn is_too_large(allowed: &AllowedIps, tables: &Tables) -> bool {
 /// the other way round. A device that cannot be asked is none of them, nor one that does not fit.
 ///
 /// A watcher reloads where this finds any.
-pub fn stale<'a>(tables: &Tables, survey: &'a Survey) -> Vec<&'a str> {
+pub fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Vec<&'a str> {
     let none = AllowedIps::default();
     let differs = |interface: &&Interface| {
         let (name, ifindex) = (interface.name.as_str(), interface.index);
-        let allowed = match survey.wireguard(ifindex) {
+        let allowed = match snapshot.wireguard(ifindex) {
             Some(Answer::Device(allowed)) => allowed,
             Some(Answer::NotWireGuard) => &none,
             Some(Answer::Unknown(_)) | None => return false,
@@ -160,8 +160,11 @@ pub fn stale<'a>(tables: &Tables, survey: &'a Survey) -> Vec<&'a str> {
         let now: BTreeMap<(Address, u8), PeerSet> = allowed
             .iter()
             .map(|(prefix, key)| {
-                let place = (Address::from(prefix.network()), prefix.prefix_len());
-                (place, by_key.get(&key).copied().unwrap_or(PeerSet::EMPTY))
+                let instance = (Address::from(prefix.network()), prefix.prefix_len());
+                (
+                    instance,
+                    by_key.get(&key).copied().unwrap_or(PeerSet::EMPTY),
+                )
             })
             .collect();
         let first = Address::v4([0; 4]);
@@ -182,12 +185,12 @@ pub fn stale<'a>(tables: &Tables, survey: &'a Survey) -> Vec<&'a str> {
         };
         !in_force.all(agrees) || !now.keys().copied().all(agrees)
     };
-    let stale = survey.iter().filter(differs);
+    let stale = snapshot.iter().filter(differs);
     stale.map(|interface| interface.name.as_str()).collect()
 }
 
 /// The peers of an interface that are known by each key.
-fn by_key(tables: &Tables, interface: &str) -> BTreeMap<PublicKey, PeerSet> {
+fn by_key(tables: &PolicyTables, interface: &str) -> BTreeMap<PublicKey, PeerSet> {
     let mut by_key = BTreeMap::new();
     for (number, peer) in (0u16..).zip(&tables.peers) {
         if let Some(key) = peer.key.filter(|_| peer.interface == interface) {
@@ -222,33 +225,33 @@ mod tests {
         Answer::Device(allowed)
     }
 
-    fn survey(answer: Answer) -> Survey {
+    fn snapshot(answer: Answer) -> HostSnapshot {
         let wg0 = Interface {
             index: 5,
             name: "wg0".to_owned(),
             ..Interface::default()
         };
-        Survey::of(vec![(wg0, answer)])
+        HostSnapshot::of(vec![(wg0, answer)])
     }
 
     /// Peer 0 by key 1 and peer 1 by address, and these entries on wg0.
-    fn tables(entries: &[(&str, &[u16])]) -> Tables {
+    fn tables(entries: &[(&str, &[u16])]) -> PolicyTables {
         let peer = |name: &str, key| PeerRow {
             name: name.to_owned(),
             interface: "wg0".to_owned(),
             key,
             active: true,
         };
-        let mut tables = Tables {
+        let mut tables = PolicyTables {
             peers: vec![peer("laptop", Some([1; 32])), peer("office", None)],
-            ..Tables::default()
+            ..PolicyTables::default()
         };
         let mut row = InterfaceRow::default();
         for (prefix, peers) in entries {
             let prefix: ipnet::IpNet = prefix.parse().unwrap();
-            let place = (5, Address::from(prefix.network()), prefix.prefix_len());
+            let instance = (5, Address::from(prefix.network()), prefix.prefix_len());
             row.carries = row.carries.union(&set(peers));
-            tables.prefixes.insert(place, set(peers));
+            tables.prefixes.insert(instance, set(peers));
         }
         tables.interfaces.insert(5, row);
         tables
@@ -261,7 +264,7 @@ mod tests {
             ("10.1.0.0/16", &[0, 1]),
             ("10.1.2.0/24", &[1]),
         ]);
-        let is_stale = |answer| !stale(&in_force, &survey(answer)).is_empty();
+        let is_stale = |answer| !stale(&in_force, &snapshot(answer)).is_empty();
         let hole = (2, "10.1.2.0/24");
         assert!(!is_stale(device(&[(1, "10.0.0.0/8"), hole])));
         // What changes nothing is no change: another key elsewhere, a prefix within its own.
@@ -288,22 +291,25 @@ mod tests {
             .map(|n| format!("{}/32", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n)))
             .collect();
         let large: Vec<(u8, &str)> = hub.iter().map(|it| (1, it.as_str())).collect();
-        let survey = survey(device(&large));
+        let snapshot = snapshot(device(&large));
         let without = tables(&[("192.0.2.0/24", &[1])]);
-        assert!(stale(&without, &survey).is_empty());
-        let why = why_waiting(&without, &survey, 0, &without.peers[0], [1; 32]).unwrap();
+        assert!(stale(&without, &snapshot).is_empty());
+        let why = why_waiting(&without, &snapshot, 0, &without.peers[0], [1; 32]).unwrap();
         assert!(why.contains("did not fit"), "{why}");
-        assert_eq!(stale(&tables(&[("10.0.0.0/8", &[0])]), &survey), ["wg0"]);
+        assert_eq!(stale(&tables(&[("10.0.0.0/8", &[0])]), &snapshot), ["wg0"]);
     }
 
     #[test]
     fn it_is_said_why_a_peer_waits() {
         let waiting = tables(&[("192.0.2.0/24", &[1])]);
-        let why = |survey: &Survey, byte: u8| {
-            why_waiting(&waiting, survey, 0, &waiting.peers[0], [byte; 32]).unwrap()
+        let why = |snapshot: &HostSnapshot, byte: u8| {
+            why_waiting(&waiting, snapshot, 0, &waiting.peers[0], [byte; 32]).unwrap()
         };
-        let said = |answer, byte| why(&survey(answer), byte);
-        assert_eq!(why(&Survey::of(vec![]), 1), "there is no interface wg0");
+        let said = |answer, byte| why(&snapshot(answer), byte);
+        assert_eq!(
+            why(&HostSnapshot::of(vec![]), 1),
+            "there is no interface wg0"
+        );
         assert_eq!(said(Answer::NotWireGuard, 1), "wg0 is no WireGuard device");
         assert_eq!(said(device(&[]), 1), "wg0 has no peer with its key");
         assert_eq!(said(device(&[]), 9), "its key has no AllowedIPs on wg0");
@@ -311,7 +317,7 @@ mod tests {
         let silent = Answer::Unknown("it is silent".to_owned());
         assert!(said(silent, 1).ends_with("keys: it is silent"));
         let there = tables(&[("10.0.0.0/8", &[0])]);
-        let now = survey(device(&[(1, "10.0.0.0/8")]));
+        let now = snapshot(device(&[(1, "10.0.0.0/8")]));
         assert_eq!(why_waiting(&there, &now, 0, &there.peers[0], [1; 32]), None);
     }
 }

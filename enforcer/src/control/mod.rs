@@ -1,22 +1,18 @@
 //! What the commands do: put a policy in force, change it, take it off, and look at it.
 
-mod alive;
+pub(crate) mod attached;
 mod down;
-mod install;
-mod keys;
-mod live;
-mod prepare;
-mod preview;
-mod question;
+mod host;
+pub(crate) mod keys;
+mod lockout;
+pub(crate) mod pending;
+mod preload;
+pub(crate) mod reconcile;
 mod reload;
 mod reserve;
-mod safety;
 mod sessions;
 mod socket;
-mod status;
-mod survey;
-mod trial;
-mod wire;
+mod up;
 
 use std::path::{Path, PathBuf};
 
@@ -31,41 +27,36 @@ use crate::{
         pins::{Lock, PinDir},
         sys,
     },
-    registry::{self, Absent, DEFAULT_PATH, Provenance},
+    registry::{self, DEFAULT_PATH, MissingFile, Provenance},
 };
 
 pub use down::down;
-pub use install::{Wanted, install};
+pub use host::{HostSnapshot, snapshot, snapshot_for};
 pub use keys::{Keys, stale, unfollowed};
-pub use live::{Copies, Live, Seen, copies};
-pub use prepare::{Prepared, prepare};
-pub use preview::{Preview, preview};
-pub use question::{bpf_log, has_wire_guard, would_be, would_forward};
+pub(crate) use lockout::dangers;
+pub use lockout::{Author, Consent, Refused};
+pub use pending::{
+    Confirmed, PendingPolicy, RolledBack, RolledBackBefore, confirm, pending, roll_back_if_due,
+    roll_back_when_due,
+};
+pub use preload::{Preloaded, preload};
 pub use reload::{Followed, Look, Reloaded, Replaced, Terms, follow, reload, replace};
-pub use safety::{Author, Consent, Refused};
-pub use status::{
-    BypassRow, Condition, GuardRow, OnTrial, PeerState, PeerStatus, Status, UncoveredRow, status,
-};
-pub use survey::{Survey, survey, survey_for};
-pub use trial::{
-    Confirmed, RolledBack, TakenBack, TrialState, confirm, roll_back_if_due, roll_back_when_due,
-    trial,
-};
+pub use up::{UpOptions, up};
 
-use survey::survey_at_once;
+use host::snapshot_at_once;
 
 /// Where `run` has its sockets, for root alone; systemd makes it for the unit.
 pub const RUNTIME: &str = "/run/enforcer";
 
 /// Where a command acts.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Instance {
     pins: PinDir,
     /// The cgroup2 root, if it was named.
     cgroup: Option<PathBuf>,
 }
 
-impl Place {
+impl Instance {
     /// A pin directory, and the cgroup2 root if it is not to be looked for.
     ///
     /// # Errors
@@ -98,18 +89,18 @@ impl Place {
     ///
     /// # Errors
     /// The pins cannot be read, or are another namespace's.
-    pub fn absent(&self) -> Result<Absent> {
+    pub fn absent(&self) -> Result<MissingFile> {
         let Some(maps) = self.maps()? else {
-            return Ok(Absent::Fragments);
+            return Ok(MissingFile::Fragments);
         };
         let provenance = maps.provenance();
         let is_default = provenance.path.as_deref() == Some(Path::new(DEFAULT_PATH));
         Ok(if maps.state().flags & State::EMBEDDED != 0 {
-            Absent::Embedded
+            MissingFile::Embedded
         } else if is_default && provenance.has_main {
-            Absent::Vanished
+            MissingFile::Vanished
         } else {
-            Absent::Fragments
+            MissingFile::Fragments
         })
     }
 
@@ -157,7 +148,7 @@ impl Place {
     }
 
     /// Takes the lock of writers.
-    fn lock(&self) -> Result<Lock> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         Lock::exclusive(&self.pins)
     }
 
@@ -268,8 +259,8 @@ fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<()> {
 ///
 /// # Errors
 /// It cannot be mounted, or is not one.
-pub fn make_parent(place: &Place) -> Result<()> {
-    mounts::ensure_bpffs(place.pins.parent())
+pub fn make_parent(instance: &Instance) -> Result<()> {
+    mounts::ensure_bpffs(instance.pins.parent())
 }
 
 /// Fails with the names of what is missing, if this process may not load and attach programs.
@@ -294,7 +285,7 @@ pub fn check_privileges() -> Result<()> {
 /// The range of ephemeral ports cannot be read.
 pub fn host_warnings(
     registry: &registry::Registry,
-    survey: Option<&Survey>,
+    snapshot: Option<&HostSnapshot>,
 ) -> Result<Vec<registry::Diagnostic>> {
     let path = "/proc/sys/net/ipv4/ip_local_port_range";
     let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
@@ -304,6 +295,6 @@ pub fn host_warnings(
     let (Some(first), Some(last)) = (numbers.next(), numbers.next()) else {
         bail!("failed to understand {path}: {}", text.trim());
     };
-    let is_wireguard = |name: &str| survey?.is_wireguard(name);
+    let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
     Ok(registry::warn(registry, &(first..=last), is_wireguard))
 }

@@ -6,17 +6,17 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Place, Survey,
+    HostSnapshot, Instance,
     keys::{self, Keys},
-    reserve,
-    safety::{self, Consent},
-    survey_at_once, survey_for, trial,
-    wire::{self, Hooks},
+    lockout::{self, Consent},
+    pending,
+    reconcile::{self, Hooks},
+    reserve, snapshot_at_once, snapshot_for,
 };
 use crate::{
     interfaces::Rule,
     kernel::maps::Maps,
-    policy::{Tables, compile},
+    policy::{PolicyTables, compile},
     registry::{Loaded, Origin, Registry},
 };
 
@@ -56,8 +56,12 @@ pub enum Replaced {
 ///
 /// # Errors
 /// The old policy is in force then, unless the message says otherwise.
-pub async fn reload(place: &Place, loaded: &Loaded, terms: Terms) -> Result<Option<Reloaded>> {
-    Ok(match replace_any(place, loaded, terms, None).await? {
+pub async fn reload(
+    instance: &Instance,
+    loaded: &Loaded,
+    terms: Terms,
+) -> Result<Option<Reloaded>> {
+    Ok(match replace_any(instance, loaded, terms, None).await? {
         Replaced::By(reloaded) => Some(reloaded),
         Replaced::Foreign | Replaced::Gone => None,
     })
@@ -69,49 +73,49 @@ pub async fn reload(place: &Place, loaded: &Loaded, terms: Terms) -> Result<Opti
 /// # Errors
 /// As for [`reload`].
 pub async fn replace(
-    place: &Place,
+    instance: &Instance,
     loaded: &Loaded,
     terms: Terms,
     generation: u32,
 ) -> Result<Replaced> {
-    replace_any(place, loaded, terms, Some(generation)).await
+    replace_any(instance, loaded, terms, Some(generation)).await
 }
 
 async fn replace_any(
-    place: &Place,
+    instance: &Instance,
     loaded: &Loaded,
     terms: Terms,
     known: Option<u32>,
 ) -> Result<Replaced> {
-    if !place.is_pinned()? {
+    if !instance.is_pinned()? {
         return Ok(Replaced::Gone);
     }
-    let _lock = place.lock()?;
-    let Some(mut maps) = open(place)? else {
+    let _lock = instance.lock()?;
+    let Some(mut maps) = open(instance)? else {
         return Ok(Replaced::Gone);
     };
     if known.is_some_and(|known| known != maps.state().generation) {
         return Ok(Replaced::Foreign);
     }
     let mut notes = Vec::new();
-    if let Some(back) = trial::settle(place, &mut maps).await? {
+    if let Some(back) = pending::settle(instance, &mut maps).await? {
         notes.push(back.words());
         notes.extend(back.notes);
     }
-    trial::refuse_while_armed(&maps)?;
-    trial::refuse_again(&maps, &loaded.provenance, terms.consent.author)?;
+    pending::refuse_while_armed(&maps)?;
+    pending::refuse_again(&maps, &loaded.provenance, terms.consent.author)?;
     // Under the lock: what another command has just attached must not look like a stranger.
-    let survey = &survey_for(&loaded.registry).await?;
+    let snapshot = &snapshot_for(&loaded.registry).await?;
     let change = Change {
-        place,
-        survey,
+        instance,
+        snapshot,
         registry: &loaded.registry,
         is_trial: terms.confirm.is_some(),
     };
     let state = maps.state();
     notes.extend(change.check(&maps, terms.consent).await?);
     let who = match terms.confirm {
-        Some(time) => Some(trial::arrange(place, time).await?),
+        Some(time) => Some(pending::arrange(instance, time).await?),
         None => None,
     };
     let (covered, tables) = change.prepare(&mut maps, loaded)?;
@@ -134,8 +138,8 @@ async fn replace_any(
         maps.end_trial(false);
     }
     notes.extend(change.finish(&maps, covered, &tables)?);
-    notes.extend(keys::all_waiting(&tables, survey));
-    if state.flags & State::STATIC_PEERS == 0 && !place.is_followed() {
+    notes.extend(keys::all_waiting(&tables, snapshot));
+    if state.flags & State::STATIC_PEERS == 0 && !instance.is_followed() {
         notes.extend(keys::unfollowed(&loaded.registry));
     }
     if let (Some(time), Some(who)) = (terms.confirm, who) {
@@ -149,8 +153,8 @@ async fn replace_any(
 }
 
 /// What to say of a trial that is none.
-fn is_no_trial(maps: &Maps, tables: &Tables) -> Result<Option<String>> {
-    let in_force = Tables {
+fn is_no_trial(maps: &Maps, tables: &PolicyTables) -> Result<Option<String>> {
+    let in_force = PolicyTables {
         provenance: tables.provenance.clone(),
         ..maps.tables()?
     };
@@ -206,39 +210,39 @@ pub enum Followed {
 /// # Errors
 /// As for [`reload`].
 pub async fn follow(
-    place: &Place,
+    instance: &Instance,
     loaded: Option<&Loaded>,
     generation: u32,
     keys: &Keys,
 ) -> Result<Look> {
-    if !place.is_pinned()? {
+    if !instance.is_pinned()? {
         return Ok(Look::only(Followed::Gone));
     }
-    let _lock = place.lock()?;
-    let Some(mut maps) = open(place)? else {
+    let _lock = instance.lock()?;
+    let Some(mut maps) = open(instance)? else {
         return Ok(Look::only(Followed::Gone));
     };
     if maps.state().generation != generation {
         return Ok(Look::only(Followed::Foreign));
     }
-    if let Some(back) = trial::settle(place, &mut maps).await? {
+    if let Some(back) = pending::settle(instance, &mut maps).await? {
         return Ok(Look {
             notes: [vec![back.words()], back.notes].concat(),
             ..Look::only(Followed::Foreign)
         });
     }
     // While a policy is on trial its way back stays as it is.
-    let loaded = loaded.filter(|_| trial::armed(&maps).is_none());
+    let loaded = loaded.filter(|_| pending::armed(&maps).is_none());
     let Some(loaded) = loaded else {
         return Ok(Look {
-            notes: guard(place, &mut maps).await?,
+            notes: guard(instance, &mut maps).await?,
             ..Look::only(Followed::Unchanged)
         });
     };
-    let survey = &survey_at_once(&loaded.registry, keys).await?;
+    let snapshot = &snapshot_at_once(&loaded.registry, keys).await?;
     let change = Change {
-        place,
-        survey,
+        instance,
+        snapshot,
         registry: &loaded.registry,
         is_trial: false,
     };
@@ -251,18 +255,18 @@ pub async fn follow(
     Ok(Look {
         followed,
         notes: change.finish(&maps, covered, &tables)?,
-        keys: Some(Keys::of(survey)),
+        keys: Some(Keys::of(snapshot)),
     })
 }
 
 /// Gives interfaces that came their guards, and takes none off that has an interface.
-async fn guard(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
+async fn guard(instance: &Instance, maps: &mut Maps) -> Result<Vec<String>> {
     let tables = maps.tables()?;
-    let survey = &super::survey().await?;
+    let snapshot = &super::snapshot().await?;
     let rule = |name: &str| tables.rule(name);
     let (_, mut covered) =
-        wire::reconcile_in_place(place, maps.state(), survey, rule, Hooks::AsTheyAre)?;
-    covered.keep_leaving(survey);
+        reconcile::reconcile_in_place(instance, maps.state(), snapshot, rule, Hooks::AsTheyAre)?;
+    covered.keep_leaving(snapshot);
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let mut notes = covered.notes;
     notes.extend(reserve::reserve_or_say(maps, &tables));
@@ -270,13 +274,13 @@ async fn guard(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
 }
 
 /// Opens the maps, where no interrupted command stands in the way.
-fn open(place: &Place) -> Result<Option<Maps>> {
-    let Some(maps) = place.maps()? else {
+fn open(instance: &Instance) -> Result<Option<Maps>> {
+    let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
     // Guards beside these may judge by maps of their own, which a reload would not reach.
     ensure!(
-        !place.has_guards_beside()?,
+        !instance.has_guards_beside()?,
         "an earlier command was interrupted, and guards that it made may hold: run `enforcer up`, \
          which puts the registry in force as well"
     );
@@ -285,8 +289,8 @@ fn open(place: &Place) -> Result<Option<Maps>> {
 
 /// From one policy to the next, in place.
 struct Change<'a> {
-    place: &'a Place,
-    survey: &'a Survey,
+    instance: &'a Instance,
+    snapshot: &'a HostSnapshot,
     registry: &'a Registry,
     /// The policy before it may come back, with its guards.
     is_trial: bool,
@@ -300,11 +304,11 @@ impl Change<'_> {
             ..consent
         };
         let flags = maps.state().flags;
-        safety::check(
-            self.place,
+        lockout::check(
+            self.instance,
             Some(maps),
             self.registry,
-            self.survey,
+            self.snapshot,
             flags,
             consent,
         )
@@ -312,25 +316,29 @@ impl Change<'_> {
     }
 
     /// Attaches what the registry wants, and compiles it.
-    fn prepare(&self, maps: &mut Maps, loaded: &Loaded) -> Result<(wire::Covered, Tables)> {
-        let (place, survey) = (self.place, self.survey);
+    fn prepare(
+        &self,
+        maps: &mut Maps,
+        loaded: &Loaded,
+    ) -> Result<(reconcile::AttachReport, PolicyTables)> {
+        let (instance, snapshot) = (self.instance, self.snapshot);
         let rule = |name: &str| Rule::of(self.registry, name);
         let hooks = match self.is_trial {
             true => Hooks::AsTheyAre,
             false => Hooks::AsPlanned,
         };
         let (plan, mut covered) =
-            wire::reconcile_in_place(place, maps.state(), survey, rule, hooks)?;
+            reconcile::reconcile_in_place(instance, maps.state(), snapshot, rule, hooks)?;
         if self.is_trial {
-            for name in covered.keep_leaving(survey) {
+            for name in covered.keep_leaving(snapshot) {
                 covered.notes.push(format!(
                     "{name} keeps its guard until the new policy, which wants none, is confirmed"
                 ));
             }
         }
         maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
-        let attachments = wire::attachments(survey, &plan, &covered.guards);
-        let tables = Tables {
+        let attachments = reconcile::attachments(snapshot, &plan, &covered.guards);
+        let tables = PolicyTables {
             provenance: loaded.provenance.clone(),
             ..compile(self.registry, &attachments, &maps.slots())?
         };
@@ -338,7 +346,12 @@ impl Change<'_> {
     }
 
     /// What comes after the switch.
-    fn finish(&self, maps: &Maps, covered: wire::Covered, tables: &Tables) -> Result<Vec<String>> {
+    fn finish(
+        &self,
+        maps: &Maps,
+        covered: reconcile::AttachReport,
+        tables: &PolicyTables,
+    ) -> Result<Vec<String>> {
         // Only now: until the switch, the old policy may have wanted them.
         covered
             .detach_leaving()

@@ -9,14 +9,14 @@ use crate::{
         maps::{Maps, Reserved},
         reserved,
     },
-    policy::Tables,
+    policy::PolicyTables,
 };
 
 /// Keeps the kernel from giving registered ports to outgoing connections.
 ///
 /// # Errors
 /// The sysctl cannot be written; the guards hold all the same.
-pub(crate) fn reserve(ours: &Reserved, tables: &Tables) -> Result<()> {
+pub(crate) fn reserve(ours: &Reserved, tables: &PolicyTables) -> Result<()> {
     let wanted = tables.ports.keys().map(|(_, port)| *port).collect();
     merge(ours, &wanted).context("failed to keep registered ports from outgoing connections")
 }
@@ -41,7 +41,7 @@ fn merge(ours: &Reserved, wanted: &BTreeSet<u16>) -> Result<()> {
 }
 
 /// As [`reserve`], and what the operator should know if that failed.
-pub(super) fn reserve_or_say(maps: &Maps, tables: &Tables) -> Option<String> {
+pub(crate) fn reserve_or_say(maps: &Maps, tables: &PolicyTables) -> Option<String> {
     let error = reserve(&maps.reserved, tables).err()?;
     Some(format!(
         "outgoing connections may be given registered ports: {error:#}"

@@ -111,7 +111,7 @@ fn check(payload: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the payload of an RTM_NEWLINK message: `struct ifinfomsg` and attributes. Absent
+/// Reads the payload of an RTM_NEWLINK message: `struct ifinfomsg` and attributes. MissingFile
 /// attributes are no error; what `other_macs` says, another message knows.
 ///
 /// # Errors

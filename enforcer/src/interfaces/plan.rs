@@ -146,12 +146,12 @@ pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host)
             continue;
         }
         match planner.place(interface) {
-            Place::Inside => continue,
-            Place::Member => {
+            Placement::Inside => continue,
+            Placement::Member => {
                 plan.members.extend(planner.member(interface, rule));
                 continue;
             }
-            Place::Outside => {}
+            Placement::Outside => {}
         }
         if !interface.up {
             plan.early.extend(planner.early(interface, rule));
@@ -182,7 +182,7 @@ pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host)
 
 /// Where an interface stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Placement {
     Outside,
     Inside,
     /// Its master is guarded in its stead.
@@ -197,22 +197,22 @@ struct Planner<'a, R> {
 
 impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
     /// The place of an interface: the operator's word, else what the facts say.
-    fn place(&self, interface: &Interface) -> Place {
+    fn place(&self, interface: &Interface) -> Placement {
         match (self.rules)(&interface.name).side {
-            Some(Side::Inside) => return Place::Inside,
-            Some(Side::Outside) => return Place::Outside,
+            Some(Side::Inside) => return Placement::Inside,
+            Some(Side::Outside) => return Placement::Outside,
             None => {}
         }
         // Between the host and its own containers and guests. One without members receives
         // nothing; it is looked at again when it gets one.
         if interface.is_kind("bridge") && self.members(interface).all(is_guest_port) {
-            return Place::Inside;
+            return Placement::Inside;
         }
         let Some(master) = self.master(interface) else {
-            return Place::Outside;
+            return Placement::Outside;
         };
         if is_rx_master(master) && (self.rules)(&master.name).side == Some(Side::Inside) {
-            return Place::Inside;
+            return Placement::Inside;
         }
         let master_is_guarded_instead = match master.kind.as_deref() {
             // DNAT in PREROUTING runs on the member while bridge-nf-call-* is on, before the
@@ -227,9 +227,9 @@ impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
             _ => false,
         };
         if master_is_guarded_instead {
-            Place::Member
+            Placement::Member
         } else {
-            Place::Outside
+            Placement::Outside
         }
     }
 

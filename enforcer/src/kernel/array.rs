@@ -50,13 +50,13 @@ unsafe impl Plain for PeerSet {}
 ///
 /// The kernel and other processes read and write the same memory: every access is volatile or
 /// atomic, and goes through a copy.
-pub(crate) struct Mapped<T> {
+pub(crate) struct MmapArray<T> {
     start: *mut u8,
     entries: usize,
     _entries: PhantomData<T>,
 }
 
-impl<T: Plain> Mapped<T> {
+impl<T: Plain> MmapArray<T> {
     /// Bytes from one entry to the next (kernel/bpf/arraymap.c: elem_size is rounded up to eight).
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
@@ -141,7 +141,7 @@ impl<T: Plain> Mapped<T> {
     }
 }
 
-impl<T> Drop for Mapped<T> {
+impl<T> Drop for MmapArray<T> {
     fn drop(&mut self) {
         let length = self.entries * size_of::<T>().next_multiple_of(8);
         // SAFETY: the mapping is this value's own, and no borrow of it outlives the value.

@@ -21,7 +21,7 @@ use enforcer_ebpf::{
 use super::maps::{Maps, field, text};
 use crate::{
     interfaces,
-    policy::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables},
+    policy::{InterfaceRow, PeerRow, PolicyTables, Rule, ServiceRow},
     registry::{HookChoice, Provenance, Side},
 };
 
@@ -32,7 +32,7 @@ const MAX_PEERS: usize = enforcer_ebpf::MAX_PEERS;
 ///
 /// # Errors
 /// A map refuses an entry, or something does not fit one.
-pub(super) fn write(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
+pub(super) fn write(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     write_ports(maps, bank, tables);
     let base = (bank * MAX_SERVICES) as usize;
     for (number, service) in tables.services.iter().enumerate() {
@@ -78,7 +78,7 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     Ok(())
 }
 
-fn write_ports(maps: &Maps, bank: u32, tables: &Tables) {
+fn write_ports(maps: &Maps, bank: u32, tables: &PolicyTables) {
     let offset = bank as usize * size_of::<u32>();
     // The other half of each entry is being read: only this bank's word is touched.
     for index in 0..maps.ports.len() {
@@ -101,7 +101,7 @@ fn interface_places(bank: u32) -> impl Iterator<Item = usize> {
     of(bank).chain(of(BANKS + bank))
 }
 
-fn write_interfaces(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
+fn write_interfaces(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     for place in interface_places(bank) {
         maps.interfaces.set(place, InterfaceEntry::EMPTY);
     }
@@ -123,7 +123,7 @@ fn write_interfaces(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
     Ok(())
 }
 
-fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &Tables) -> InterfaceEntry {
+fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &PolicyTables) -> InterfaceEntry {
     let flag = |set: bool, flag| if set { flag } else { 0 };
     let mut entry = InterfaceEntry {
         ifindex,
@@ -155,7 +155,7 @@ fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &Tables) -> Interfa
     entry
 }
 
-fn write_prefixes(maps: &Maps, bank: u32, tables: &Tables) -> Result<()> {
+fn write_prefixes(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     let what = "failed to write the map PREFIXES";
     let stale: Vec<PrefixKey> = maps
         .prefixes
@@ -229,16 +229,16 @@ pub(super) fn bindings(maps: &Maps, bank: u32) -> impl Iterator<Item = ((Protoco
 ///
 /// # Errors
 /// A value is none that this version writes.
-pub(super) fn read(maps: &Maps, bank: u32) -> Result<Tables> {
+pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
     let whole = maps.banks.get(bank as usize);
-    let mut tables = Tables {
+    let mut tables = PolicyTables {
         mode: match whole.flags & BankEntry::AUDIT {
             0 => Mode::Enforce,
             _ => Mode::Audit,
         },
         ports: bindings(maps, bank).collect(),
         provenance: provenance(&maps.origins.get(bank as usize)),
-        ..Tables::default()
+        ..PolicyTables::default()
     };
     let base = (bank * MAX_SERVICES) as usize;
     for number in 0..whole.services as usize {

@@ -12,7 +12,7 @@ use enforcer_ebpf::layout::{Budget, Epoch, Event};
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    array::Mapped,
+    array::MmapArray,
     maps::{Raw, open},
     object::check_shape,
     pins::PinDir,
@@ -62,7 +62,7 @@ impl Turn {
 pub(crate) struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
     budgets: PerCpuArray<MapData, Raw<Budget>>,
-    epoch: Mapped<Epoch>,
+    epoch: MmapArray<Epoch>,
     _turn: Turn,
 }
 
@@ -83,7 +83,7 @@ impl Events {
         Ok(Self {
             ring: sys::readable(ring).context("failed to watch the map EVENTS")?,
             budgets: PerCpuArray::try_from(Map::PerCpuArray(map("BUDGET")?))?,
-            epoch: Mapped::new(map("EPOCH")?.fd(), "EPOCH", 1)?,
+            epoch: MmapArray::new(map("EPOCH")?.fd(), "EPOCH", 1)?,
             _turn: turn,
         })
     }

@@ -92,7 +92,7 @@ pub(crate) fn update(pin: &Path, program: &Path) -> Result<OwnedFd> {
 
 /// A pinned wire link that guards its interface.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Alive {
+pub(crate) struct LinkStatus {
     /// The id of the program behind it.
     pub(crate) program: u32,
     /// No other program sees a packet before it does.
@@ -111,7 +111,7 @@ pub(crate) fn alive(
     ifindex: u32,
     hook: Hook,
     xdp: Option<u32>,
-) -> io::Result<Option<Alive>> {
+) -> io::Result<Option<LinkStatus>> {
     let Some(info) = info(pin)?.filter(|info| info.ifindex == ifindex) else {
         return Ok(None);
     };
@@ -125,7 +125,7 @@ pub(crate) fn alive(
             Err(error) => return Err(error),
         },
     };
-    Ok(place.map(|place| Alive {
+    Ok(place.map(|place| LinkStatus {
         program,
         is_first: place == 0,
     }))

@@ -1,4 +1,4 @@
-//! The maps of a pin directory, behind types: policies go in and come out as [`Tables`].
+//! The maps of a pin directory, behind types: policies go in and come out as [`PolicyTables`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,16 +23,16 @@ use enforcer_ebpf::{
 };
 
 use super::{
-    array::Mapped,
+    array::MmapArray,
     bank,
     batch::{Hash, PerCpu},
     failpoint::{self, Call, layout, through},
     object::{check_shape, misshapen},
+    pending::PendingState,
     pins::PinDir,
-    trial::Standing,
 };
 use crate::{
-    policy::{Slots, Tables},
+    policy::{PolicyTables, Slots},
     registry::Provenance,
 };
 
@@ -67,15 +67,15 @@ impl std::error::Error for OtherLayout {}
 
 /// The maps that are pinned in a directory.
 pub(crate) struct Maps {
-    pub(super) state: Mapped<State>,
-    pub(super) banks: Mapped<BankEntry>,
-    pub(super) ports: Mapped<PortEntry>,
-    pub(super) services: Mapped<ServiceEntry>,
-    pub(super) peers: Mapped<PeerEntry>,
-    pub(super) rules: Mapped<RuleEntry>,
-    pub(super) interfaces: Mapped<InterfaceEntry>,
-    pub(super) origins: Mapped<OriginEntry>,
-    pub(super) trial: Mapped<Trial>,
+    pub(super) state: MmapArray<State>,
+    pub(super) banks: MmapArray<BankEntry>,
+    pub(super) ports: MmapArray<PortEntry>,
+    pub(super) services: MmapArray<ServiceEntry>,
+    pub(super) peers: MmapArray<PeerEntry>,
+    pub(super) rules: MmapArray<RuleEntry>,
+    pub(super) interfaces: MmapArray<InterfaceEntry>,
+    pub(super) origins: MmapArray<OriginEntry>,
+    pub(super) trial: MmapArray<Trial>,
     pub(super) prefixes: Hash<PrefixKey, PeerSet>,
     /// The ports that were added to `ip_local_reserved_ports`.
     pub(crate) reserved: Reserved,
@@ -157,7 +157,7 @@ impl Maps {
     ///
     /// # Errors
     /// The maps cannot be read or make no sense.
-    pub(crate) fn tables(&self) -> Result<Tables> {
+    pub(crate) fn tables(&self) -> Result<PolicyTables> {
         loop {
             let generation = self.state().generation;
             let tables = bank::read(self, bank(generation))?;
@@ -194,7 +194,7 @@ impl Maps {
     ///
     /// # Errors
     /// A map refuses an entry, or a trial is armed: the old policy is in force, and stays so.
-    pub(crate) fn switch_to(&mut self, tables: &Tables) -> Result<u32> {
+    pub(crate) fn switch_to(&mut self, tables: &PolicyTables) -> Result<u32> {
         let next = self.fill_idle(tables)?;
         // A trial whose reload was cut short would take this generation for its own.
         if self.trial.get(0).state == Trial::ARMED {
@@ -208,9 +208,9 @@ impl Maps {
     ///
     /// # Errors
     /// A map refuses an entry, or a trial is armed, whose way back the idle bank is.
-    pub(super) fn fill_idle(&mut self, tables: &Tables) -> Result<u32> {
+    pub(super) fn fill_idle(&mut self, tables: &PolicyTables) -> Result<u32> {
         ensure!(
-            !matches!(self.trial(), Standing::Armed { .. }),
+            !matches!(self.trial(), PendingState::Armed { .. }),
             "a policy is on trial: run `enforcer confirm` to keep it, or wait until it is taken \
              back"
         );
@@ -304,7 +304,7 @@ impl Maps {
 }
 
 /// The map of the ports that were added to `ip_local_reserved_ports`.
-pub(crate) struct Reserved(Mapped<PortBits>);
+pub(crate) struct Reserved(MmapArray<PortBits>);
 
 impl Reserved {
     /// That of a directory of any layout; `None` if there is none of today's shape.
@@ -364,8 +364,8 @@ pub(super) fn mapped<T: super::array::Plain>(
     map: &MapData,
     name: &str,
     entries: u32,
-) -> Result<Mapped<T>> {
-    Mapped::new(map.fd(), name, entries)
+) -> Result<MmapArray<T>> {
+    MmapArray::new(map.fd(), name, entries)
 }
 
 /// The generation after another; 0 is before all of them.

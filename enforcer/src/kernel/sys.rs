@@ -90,7 +90,7 @@ pub(crate) fn missing_capabilities() -> Vec<&'static str> {
 
 /// Gives memory that is free back to the kernel: loading takes tens of megabytes for a moment, and
 /// the allocator would keep them.
-pub(crate) fn give_memory_back() {
+pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) looks at the allocator's own lists, under its locks.
     unsafe {

@@ -10,7 +10,7 @@ use enforcer_ebpf::Link;
 use super::{
     failpoint::{Call, through},
     load::wire_program,
-    workbench::Workbench,
+    sandbox::Sandbox,
 };
 use crate::interfaces;
 
@@ -155,7 +155,7 @@ impl<'a> Arrival<'a> {
 ///
 /// # Errors
 /// The program is not loaded, the kernel's refusal, or a number that is no verdict.
-pub fn passes(bench: &Workbench, hook: Hook, link: Link, arrival: Arrival<'_>) -> Result<bool> {
+pub fn passes(bench: &Sandbox, hook: Hook, link: Link, arrival: Arrival<'_>) -> Result<bool> {
     let program = bench.program(hook.program(link))?;
     hook.passes(arrival.run(program, 1)?.return_value)
 }

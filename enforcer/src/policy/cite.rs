@@ -3,8 +3,8 @@
 use enforcer_ebpf::{Decision, Reason, Verdict};
 use serde::Serialize;
 
-use super::Description;
-use crate::registry::{Place, Registry, Service};
+use super::PacketSpec;
+use crate::registry::{Registry, Service, Span};
 
 /// A line of the registry that had a say, and what stands there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub struct Citation {
 /// let in.
 pub fn cite(
     registry: &Registry,
-    description: &Description,
+    description: &PacketSpec,
     interface: &str,
     decision: &Decision,
     peer: Option<&str>,
@@ -73,14 +73,14 @@ pub fn cite(
     cited.0
 }
 
-fn service_of<'a>(registry: &'a Registry, description: &Description) -> Option<&'a Service> {
+fn service_of<'a>(registry: &'a Registry, description: &PacketSpec) -> Option<&'a Service> {
     let port = (description.protocol, description.port);
     let mut services = registry.services().iter();
     services.find(|service| service.ports.contains(&port))
 }
 
 /// Where a port of a service is written.
-fn port_of(service: &Service, port: u16) -> Option<&Place> {
+fn port_of(service: &Service, port: u16) -> Option<&Span> {
     let mut ranges = service.ranges.iter();
     let range = ranges.find(|range| (range.first..=range.last).contains(&port))?;
     Some(&range.at)
@@ -91,7 +91,7 @@ struct Cited(Vec<Citation>);
 
 impl Cited {
     /// Adds a place, where there is one.
-    fn add(&mut self, at: Option<&Place>, what: impl FnOnce() -> String) {
+    fn add(&mut self, at: Option<&Span>, what: impl FnOnce() -> String) {
         if let Some(at) = at {
             self.0.push(Citation {
                 file: at.file().to_owned(),
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        policy::{Attachment, Slots, compile},
+        policy::{PolicyInterface, Slots, compile},
         registry::{Source, load},
     };
 
@@ -173,7 +173,7 @@ forward = true
         file.write_all(REGISTRY.as_bytes()).unwrap();
         let registry = load(&Source::Named(file.path().to_owned())).unwrap();
         let registry = registry.registry;
-        let attachments = [("eth0", 10), ("wg0", 11)].map(|(name, ifindex)| Attachment {
+        let attachments = [("eth0", 10), ("wg0", 11)].map(|(name, ifindex)| PolicyInterface {
             ifindex,
             name: name.to_owned(),
             mac: None,
@@ -188,7 +188,7 @@ forward = true
             _ => 11,
         };
         let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap().into();
-        let description = Description {
+        let description = PacketSpec {
             guard: Guard::Wire,
             ifindex,
             loopback: ifindex == 1,

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{
     prefixes::{KeyPrefixes, longest_matches},
-    tables::{InterfaceRow, PeerRow, Rule, ServiceRow, Tables},
+    tables::{InterfaceRow, PeerRow, PolicyTables, Rule, ServiceRow},
 };
 use crate::{
     interfaces,
@@ -21,7 +21,7 @@ use crate::{
 
 /// An interface, as the policy needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
+pub struct PolicyInterface {
     /// The ifindex.
     pub ifindex: u32,
     /// The name.
@@ -47,7 +47,11 @@ pub type Slots = BTreeMap<(Protocol, u16), u16>;
 ///
 /// # Errors
 /// A limit of the maps, named.
-pub fn compile(registry: &Registry, interfaces: &[Attachment], taken: &Slots) -> Result<Tables> {
+pub fn compile(
+    registry: &Registry,
+    interfaces: &[PolicyInterface],
+    taken: &Slots,
+) -> Result<PolicyTables> {
     let base = base(registry, taken)?;
     let mut devices: BTreeMap<u32, KeyPrefixes> = interfaces
         .iter()
@@ -70,7 +74,7 @@ pub fn compile(registry: &Registry, interfaces: &[Attachment], taken: &Slots) ->
 }
 
 /// What does not depend on interfaces.
-fn base(registry: &Registry, taken: &Slots) -> Result<Tables> {
+fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
     let peer_numbers: BTreeMap<&str, u16> = (0u16..)
         .zip(registry.peers())
         .map(|(number, peer)| (peer.name.as_str(), number))
@@ -88,7 +92,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<Tables> {
             }),
         })
         .collect();
-    Ok(Tables {
+    Ok(PolicyTables {
         mode: registry.mode(),
         services,
         peers: Vec::new(),
@@ -101,7 +105,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<Tables> {
 }
 
 /// Whose the AllowedIPs of a device are, `None` where WireGuard was not asked.
-fn key_prefixes(registry: &Registry, interface: &Attachment) -> Option<KeyPrefixes> {
+fn key_prefixes(registry: &Registry, interface: &PolicyInterface) -> Option<KeyPrefixes> {
     let mut peers: BTreeMap<PublicKey, PeerSet> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
         match peer.identity {
@@ -118,11 +122,11 @@ fn key_prefixes(registry: &Registry, interface: &Attachment) -> Option<KeyPrefix
 
 /// Adds the peers and the interfaces; `devices` are the WireGuard devices that are resolved.
 fn with_interfaces(
-    mut tables: Tables,
+    mut tables: PolicyTables,
     registry: &Registry,
-    interfaces: &[Attachment],
+    interfaces: &[PolicyInterface],
     devices: &BTreeMap<u32, KeyPrefixes>,
-) -> Tables {
+) -> PolicyTables {
     let index_of = |name: &str| {
         interfaces
             .iter()
@@ -196,7 +200,7 @@ fn with_interfaces(
 }
 
 /// The registry keeps peers by address within the first limit; keys may go beyond it.
-fn check_limits(tables: &Tables) -> Result<()> {
+fn check_limits(tables: &PolicyTables) -> Result<()> {
     let owners = tables.prefixes.keys();
     let own = owners.filter(|(owner, ..)| owner & WIRE_VIEW == 0).count();
     ensure!(
@@ -214,7 +218,7 @@ fn check_limits(tables: &Tables) -> Result<()> {
 
 /// Adds what there is to say about an interface, if there is anything.
 fn add_interface(
-    tables: &mut Tables,
+    tables: &mut PolicyTables,
     ifindex: u32,
     mut row: InterfaceRow,
     prefixes: Vec<(IpNet, PeerSet)>,

@@ -2,7 +2,8 @@
 
 mod cite;
 mod compile;
-mod frame;
+mod diff;
+mod packet;
 mod prefixes;
 mod tables;
 
@@ -10,6 +11,7 @@ mod tables;
 mod tests;
 
 pub use cite::{Citation, cite};
-pub use compile::{Attachment, Slots, compile};
-pub use frame::Frame;
-pub use tables::{Description, InterfaceRow, PeerRow, Rule, ServiceRow, Tables};
+pub use compile::{PolicyInterface, Slots, compile};
+pub use diff::{Change, changes};
+pub use packet::Frame;
+pub use tables::{InterfaceRow, PacketSpec, PeerRow, PolicyTables, Rule, ServiceRow};

@@ -15,7 +15,7 @@ use crate::{interfaces, registry::Provenance};
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tables {
+pub struct PolicyTables {
     /// The global mode.
     pub mode: Mode,
     /// The services; a service's number is its place.
@@ -80,7 +80,7 @@ pub struct InterfaceRow {
 
 /// A packet that somebody describes, and the interface that it arrives on.
 #[derive(Clone, Copy, Debug)]
-pub struct Description {
+pub struct PacketSpec {
     /// The guard that judges.
     pub guard: Guard,
     /// The ifindex.
@@ -99,9 +99,9 @@ pub struct Description {
     pub forwarded: bool,
 }
 
-impl Tables {
+impl PolicyTables {
     /// Judges a described packet, by the decision that the guards run.
-    pub fn judge(&self, description: &Description) -> Decision {
+    pub fn judge(&self, description: &PacketSpec) -> Decision {
         let loops = |address: &Address| address.is_loopback();
         let packet = Packet {
             loopback: loops(&description.source)
@@ -119,7 +119,7 @@ impl Tables {
     }
 
     /// Whether wire guards look the interface up under another index.
-    fn view(&self, description: &Description) -> u32 {
+    fn view(&self, description: &PacketSpec) -> u32 {
         match self.interfaces.get(&description.ifindex) {
             Some(row) if row.vlan_parent && description.guard == Guard::Wire => {
                 description.ifindex | WIRE_VIEW
@@ -136,7 +136,7 @@ impl Tables {
     }
 
     /// The first peer, by number, that makes the service reachable for the described packet.
-    pub fn granting_peer(&self, description: &Description) -> Option<&PeerRow> {
+    pub fn granting_peer(&self, description: &PacketSpec) -> Option<&PeerRow> {
         let binding = self.ports.get(&(description.protocol, description.port))?;
         let allow = self.services.get(usize::from(binding.service))?.allow;
         let here = self.peers_at(self.view(description), &description.source);
@@ -177,7 +177,7 @@ impl Tables {
 
 /// The tables as one packet meets them.
 struct View<'a> {
-    tables: &'a Tables,
+    tables: &'a PolicyTables,
     ifindex: u32,
     source: Address,
     forwarded: bool,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use proptest::{prelude::*, test_runner::Config};
 
 use super::{
-    Attachment, Description, Slots, Tables, compile,
+    PacketSpec, PolicyInterface, PolicyTables, Slots, compile,
     prefixes::{KeyPrefixes, longest_matches},
 };
 use crate::{
@@ -195,7 +195,7 @@ fn registry(text: &str) -> Registry {
         .registry
 }
 
-fn attachment(ifindex: u32, name: &str, allowed: Option<&[(u8, &str)]>) -> Attachment {
+fn attachment(ifindex: u32, name: &str, allowed: Option<&[(u8, &str)]>) -> PolicyInterface {
     let allowed_ips = allowed.map(|list| {
         let mut allowed = AllowedIps::default();
         for (byte, prefix) in list {
@@ -203,7 +203,7 @@ fn attachment(ifindex: u32, name: &str, allowed: Option<&[(u8, &str)]>) -> Attac
         }
         allowed
     });
-    Attachment {
+    PolicyInterface {
         ifindex,
         name: name.to_owned(),
         mac: None,
@@ -213,8 +213,8 @@ fn attachment(ifindex: u32, name: &str, allowed: Option<&[(u8, &str)]>) -> Attac
     }
 }
 
-fn grants(tables: &Tables, ifindex: u32, source: &str) -> Vec<String> {
-    let description = |port| Description {
+fn grants(tables: &PolicyTables, ifindex: u32, source: &str) -> Vec<String> {
+    let description = |port| PacketSpec {
         guard: Guard::Socket,
         ifindex,
         loopback: false,
@@ -248,7 +248,7 @@ fn four_peers() -> Registry {
     ))
 }
 
-fn active(tables: &Tables) -> Vec<&str> {
+fn active(tables: &PolicyTables) -> Vec<&str> {
     let peers = tables.peers.iter().filter(|peer| peer.active);
     peers.map(|peer| peer.name.as_str()).collect()
 }
@@ -300,7 +300,7 @@ fn a_key_that_is_not_there_grants_nothing() {
 fn a_wire_view_passes_what_any_of_its_devices_passes() {
     let wg0 = attachment(5, "wg0", Some(&[(1, "10.0.0.0/8"), (3, "10.1.0.0/16")]));
     let wg1 = attachment(6, "wg1", Some(&[(1, "10.1.0.0/16")]));
-    let parent = Attachment {
+    let parent = PolicyInterface {
         merged: vec![5, 6],
         ..attachment(7, "eth0", None)
     };
@@ -324,7 +324,7 @@ fn too_many(wide: u8, narrow: u8) -> AllowedIps {
 
 #[test]
 fn a_device_that_does_not_fit_is_left_out_as_a_whole() {
-    let wg0 = Attachment {
+    let wg0 = PolicyInterface {
         allowed_ips: Some(too_many(1, 3)),
         ..attachment(5, "wg0", None)
     };
@@ -338,7 +338,7 @@ fn a_device_that_does_not_fit_is_left_out_as_a_whole() {
 
     // As many that need no hole do fit.
     let [_, wg1] = interfaces;
-    let wg0 = Attachment {
+    let wg0 = PolicyInterface {
         allowed_ips: Some(too_many(1, 1)),
         ..attachment(5, "wg0", None)
     };

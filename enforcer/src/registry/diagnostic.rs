@@ -9,7 +9,7 @@ use annotate_snippets::{
 };
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::source::{Place, SourceFile};
+use super::source::{SourceFile, Span};
 
 /// Whether a diagnostic rejects the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,17 +43,17 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     severity: Severity,
-    place: Place,
+    place: Span,
     /// False for what concerns a file as a whole: no line of it is to blame.
     shows_line: bool,
     message: String,
     help: Option<String>,
     /// A second place that belongs to the story, and what it is.
-    related: Option<(Place, String)>,
+    related: Option<(Span, String)>,
 }
 
 impl Diagnostic {
-    pub(super) fn new(severity: Severity, place: Place, fault: Fault) -> Self {
+    pub(super) fn new(severity: Severity, place: Span, fault: Fault) -> Self {
         let Fault { message, help } = fault;
         Self {
             severity,
@@ -68,11 +68,11 @@ impl Diagnostic {
     pub(super) fn whole_file(file: &Arc<SourceFile>, fault: Fault) -> Self {
         Self {
             shows_line: false,
-            ..Self::new(Severity::Error, Place::new(file, 0..0), fault)
+            ..Self::new(Severity::Error, Span::new(file, 0..0), fault)
         }
     }
 
-    pub(super) fn related(mut self, place: Place, label: impl Into<String>) -> Self {
+    pub(super) fn related(mut self, place: Span, label: impl Into<String>) -> Self {
         self.related = Some((place, label.into()));
         self
     }
@@ -138,7 +138,7 @@ impl Diagnostic {
 /// One line is all the renderer gets: a diagnostic never spans two, and a large file would be
 /// searched again for each.
 fn snippet<'a>(
-    place: &'a Place,
+    place: &'a Span,
     kind: AnnotationKind,
     label: Option<&'a str>,
 ) -> Snippet<'a, Annotation<'a>> {
@@ -208,11 +208,11 @@ impl Report {
         }
     }
 
-    pub(super) fn error(&mut self, place: &Place, fault: Fault) {
+    pub(super) fn error(&mut self, place: &Span, fault: Fault) {
         self.push(Diagnostic::new(Severity::Error, place.clone(), fault));
     }
 
-    pub(super) fn warning(&mut self, place: &Place, fault: Fault) {
+    pub(super) fn warning(&mut self, place: &Span, fault: Fault) {
         self.push(Diagnostic::new(Severity::Warning, place.clone(), fault));
     }
 

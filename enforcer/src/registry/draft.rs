@@ -9,7 +9,7 @@ use super::model::InterfaceRule;
 use super::peer::{self, PeerDraft};
 use super::read::{Reader, Shape};
 use super::service::{self, MODES, ServiceDraft};
-use super::source::Place;
+use super::source::Span;
 
 /// What a file may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Role<'a> {
 pub(super) struct Draft {
     pub(super) mode: Option<Mode>,
     /// Where the mode is written.
-    pub(super) mode_at: Option<Place>,
+    pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) peers: Vec<PeerDraft>,
     pub(super) interfaces: Vec<InterfaceRule>,

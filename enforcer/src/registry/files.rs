@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, Fault, Report, Severity, render};
 use super::draft::{Draft, Role};
 use super::model::Registry;
 use super::read::Reader;
-use super::source::{Place, SourceFile};
+use super::source::{SourceFile, Span};
 use super::{EMBEDDED, merge, syntax};
 
 /// Where the registry is unless `--config` names another place.
@@ -31,7 +31,7 @@ pub enum Source {
         /// The registry's path, in production [`DEFAULT_PATH`].
         path: PathBuf,
         /// What it means that it is.
-        absent: Absent,
+        absent: MissingFile,
     },
     /// A file that `--config` names: it must be there.
     Named(PathBuf),
@@ -41,7 +41,7 @@ pub enum Source {
 
 /// What it means that the file at the default place is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
+pub enum MissingFile {
     /// Its fragments stand alone; where there are none either, the embedded registry applies.
     Embedded,
     /// Its fragments stand alone, and there must be some.
@@ -172,25 +172,25 @@ impl Loader {
         Origin::Embedded
     }
 
-    fn read_default(&mut self, path: &Path, absent: Absent) -> Origin {
+    fn read_default(&mut self, path: &Path, absent: MissingFile) -> Origin {
         let origin = self.read_files(path, false);
         let none = matches!(&origin, Origin::Files(files) if files.is_empty());
         match absent {
             // Whatever is wrong with the place is said already.
             _ if self.has_main || !self.report.errors.is_empty() => {}
-            Absent::Embedded if none => return self.read_embedded(),
-            Absent::Fragments if none => self.refuse_absence(
+            MissingFile::Embedded if none => return self.read_embedded(),
+            MissingFile::Fragments if none => self.refuse_absence(
                 path,
                 "there is no registry: the file and its fragments are absent",
                 "write one; the policy in force stays as it is, and `enforcer down` ends it",
             ),
-            Absent::Vanished => self.refuse_absence(
+            MissingFile::Vanished => self.refuse_absence(
                 path,
                 "this file is gone: the policy in force was made from it",
                 "put it back, if need be as an empty file; `enforcer up` does without it, and \
                  takes the fragments alone, or the built-in registry where there are none",
             ),
-            Absent::Embedded | Absent::Fragments => {}
+            MissingFile::Embedded | MissingFile::Fragments => {}
         }
         origin
     }
@@ -297,7 +297,7 @@ impl Loader {
         let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
         self.report.push(Diagnostic::new(
             Severity::Error,
-            Place::new(&file, start..end),
+            Span::new(&file, start..end),
             Fault::new(
                 format!("this is not UTF-8: byte 0x{byte:02x}"),
                 "save the file as UTF-8",

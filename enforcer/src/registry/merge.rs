@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::peer::PeerDraft;
 use super::service::ServiceDraft;
-use super::source::Place;
+use super::source::Span;
 use super::suggest::{did_you_mean, grouped, listed, quoted};
 
 /// Checks what the files say together. `complete` tells that every file could be parsed: what is
@@ -48,7 +48,7 @@ pub(super) fn check(draft: &Draft, complete: bool, report: &mut Report) {
 
 fn duplicates<'a>(
     what: &str,
-    entries: impl Iterator<Item = (&'a str, &'a Place)>,
+    entries: impl Iterator<Item = (&'a str, &'a Span)>,
     report: &mut Report,
 ) {
     let mut first = HashMap::new();

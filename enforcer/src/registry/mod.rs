@@ -37,13 +37,13 @@ mod warn;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use files::{Absent, DEFAULT_PATH, Loaded, Origin, Provenance, Rejected, Source, load};
+pub use files::{DEFAULT_PATH, Loaded, MissingFile, Origin, Provenance, Rejected, Source, load};
 pub use key::PublicKey;
 pub use model::{
     HookChoice, Identity, InterfaceRule, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, Peer,
     PortRange, Registry, Service, Side,
 };
-pub use source::{Place, SourceFile};
+pub use source::{SourceFile, Span};
 pub use warn::warn;
 
 /// The registry that applies where there is none: the text of `default.toml`, for packages and for

@@ -7,7 +7,7 @@ use enforcer_ebpf::{Mode, Protocol};
 use ipnet::IpNet;
 
 use super::key::PublicKey;
-use super::source::Place;
+use super::source::Span;
 
 /// The most registered ports, (protocol, port) pairs, that a registry may have.
 pub const MAX_PORTS: usize = 4_096;
@@ -23,7 +23,7 @@ pub const MAX_RULES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(super) mode: Mode,
-    pub(super) mode_at: Option<Place>,
+    pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<Service>,
     pub(super) peers: Vec<Peer>,
     pub(super) interfaces: Vec<InterfaceRule>,
@@ -36,7 +36,7 @@ impl Registry {
     }
 
     /// Where the global mode is written, if it is.
-    pub fn mode_at(&self) -> Option<&Place> {
+    pub fn mode_at(&self) -> Option<&Span> {
         self.mode_at.as_ref()
     }
 
@@ -110,24 +110,24 @@ pub struct Service {
     /// The service's own mode, if it has one.
     pub mode: Option<Mode>,
     /// Where that is written.
-    pub mode_at: Option<Place>,
+    pub mode_at: Option<Span>,
     /// Whether anyone may reach it.
     pub public: bool,
     /// Where that is written, whatever it says.
-    pub public_at: Option<Place>,
+    pub public_at: Option<Span>,
     /// The names of the peers that may reach it, each of them defined; empty when `public`.
     pub allow: Vec<String>,
     /// Where that list begins.
-    pub allow_at: Option<Place>,
+    pub allow_at: Option<Span>,
     /// Where each item of that list stands.
-    pub(super) allowed_at: Vec<Place>,
+    pub(super) allowed_at: Vec<Span>,
     /// Where it is defined.
-    pub at: Place,
+    pub at: Span,
 }
 
 impl Service {
     /// Where a peer is named as one that may reach it.
-    pub fn allowed_at(&self, peer: &str) -> Option<&Place> {
+    pub fn allowed_at(&self, peer: &str) -> Option<&Span> {
         let index = self.allow.iter().position(|name| name == peer)?;
         self.allowed_at.get(index)
     }
@@ -141,7 +141,7 @@ pub struct PortRange {
     /// The last port, not below the first.
     pub last: u16,
     /// Where it is written.
-    pub at: Place,
+    pub at: Span,
 }
 
 impl fmt::Display for PortRange {
@@ -164,7 +164,7 @@ pub struct Peer {
     /// What it is known by there.
     pub identity: Identity,
     /// Where it is defined.
-    pub at: Place,
+    pub at: Span,
 }
 
 /// What a peer is known by.
@@ -248,11 +248,11 @@ pub struct InterfaceRule {
     /// Whether packets that are only passing through are left alone.
     pub forward: bool,
     /// Where that is written, whatever it says.
-    pub forward_at: Option<Place>,
+    pub forward_at: Option<Span>,
     /// The hook that is to be used.
     pub hook: HookChoice,
     /// Where it is written.
-    pub at: Place,
+    pub at: Span,
 }
 
 impl InterfaceRule {

@@ -10,7 +10,7 @@ use super::diagnostic::Fault;
 use super::key::PublicKey;
 use super::model::Identity;
 use super::read::{Reader, Shape};
-use super::source::Place;
+use super::source::Span;
 use super::suggest::quoted;
 use super::{name, prefix};
 
@@ -24,7 +24,7 @@ pub(super) struct PeerDraft {
     pub(super) name: String,
     pub(super) interface: Option<String>,
     pub(super) identity: Option<Identity>,
-    pub(super) at: Place,
+    pub(super) at: Span,
 }
 
 pub(super) fn read(

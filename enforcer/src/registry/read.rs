@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::diagnostic::{Fault, Report};
-use super::source::{Place, SourceFile};
+use super::source::{SourceFile, Span};
 use super::suggest::{did_you_mean, listed, quoted, shown};
 
 /// The keys that a table may have, and its name for messages ("service `redis`").
@@ -25,12 +25,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
-        Place::new(self.file, span)
+    pub(super) fn place(&self, span: Range<usize>) -> Span {
+        Span::new(self.file, span)
     }
 
     /// Where a key of a table stands, if it is there.
-    pub(super) fn place_of(&self, table: &DeTable<'_>, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, table: &DeTable<'_>, key: &str) -> Option<Span> {
         let (key, _) = table.get_key_value(key)?;
         Some(self.place(key.span()))
     }

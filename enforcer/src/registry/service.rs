@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::diagnostic::Fault;
 use super::model::PortRange;
 use super::read::{Reader, Shape};
-use super::source::Place;
+use super::source::Span;
 use super::suggest::quoted;
 use super::{name, port};
 
@@ -27,12 +27,12 @@ pub(super) struct ServiceDraft {
     pub(super) protocols: BTreeSet<Protocol>,
     pub(super) ranges: Vec<PortRange>,
     pub(super) mode: Option<Mode>,
-    pub(super) mode_at: Option<Place>,
+    pub(super) mode_at: Option<Span>,
     pub(super) public: bool,
-    pub(super) public_at: Option<Place>,
-    pub(super) allow: Vec<(String, Place)>,
-    pub(super) allow_at: Option<Place>,
-    pub(super) at: Place,
+    pub(super) public_at: Option<Span>,
+    pub(super) allow: Vec<(String, Span)>,
+    pub(super) allow_at: Option<Span>,
+    pub(super) at: Span,
 }
 
 pub(super) fn read(
@@ -166,7 +166,7 @@ fn protocols(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> BTreeSet<
     protocols
 }
 
-fn allow(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<(String, Place)> {
+fn allow(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<(String, Span)> {
     let Some(items) = reader.array("`allow`", value, ALLOW_EXAMPLE) else {
         return Vec::new();
     };

@@ -56,13 +56,13 @@ impl SourceFile {
 
 /// A span of text in a registry file: where something is written, or wrong.
 #[derive(Clone)]
-pub struct Place {
+pub struct Span {
     file: Arc<SourceFile>,
     /// Byte offsets, inside the text and on character boundaries.
     span: Range<usize>,
 }
 
-impl Place {
+impl Span {
     /// Spans come from the parser; one that is not inside the text is moved there, since a bad
     /// underline must never cost the message.
     pub(super) fn new(file: &Arc<SourceFile>, span: Range<usize>) -> Self {
@@ -127,13 +127,13 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file(), self.line(), self.column())
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the text of the file, which a derived form would print with every place.
         fmt::Display::fmt(self, f)

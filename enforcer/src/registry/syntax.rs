@@ -8,7 +8,7 @@ use toml::de::{DeTable, Error};
 use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::duplicate;
 use super::read::Reader;
-use super::source::{Place, SourceFile};
+use super::source::{SourceFile, Span};
 use super::suggest::{quoted, shown};
 
 /// How many syntax errors of one file are told apart. A file that has more is no registry.
@@ -69,12 +69,12 @@ fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
     }
 }
 
-fn diagnostic(text: &str, error: &Error, place: Place, file: &Arc<SourceFile>) -> Diagnostic {
+fn diagnostic(text: &str, error: &Error, place: Span, file: &Arc<SourceFile>) -> Diagnostic {
     let mut fault = explain(error, place.text());
     let first = is_duplicate(error)
         .then(|| duplicate::first_definition(text, span(error)))
         .flatten()
-        .map(|first| Place::new(file, first));
+        .map(|first| Span::new(file, first));
     if let Some(first) = &first {
         fault.message = format!("{}, first at {first}", fault.message);
     }

@@ -1,7 +1,7 @@
 //! What is measured, and against what.
 
 use anyhow::{Context, Result};
-use enforcer::kernel::workbench::Workbench;
+use enforcer::kernel::sandbox::Sandbox;
 use enforcer_ebpf::Link;
 
 use super::gauge::{self, Sample};
@@ -171,9 +171,9 @@ impl Case {
 }
 
 /// Each policy in maps of its own, with the programs that its cases need.
-pub(super) struct Prepared(Vec<(Size, Workbench)>);
+pub(super) struct Preloaded(Vec<(Size, Sandbox)>);
 
-impl Prepared {
+impl Preloaded {
     /// Makes and fills the maps, and loads the programs.
     pub(super) fn new() -> Result<Self> {
         let prepare = |size: Size| {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 
 use crate::test_run::network;
-use cases::{CASES, Prepared};
+use cases::{CASES, Preloaded};
 use gauge::Sample;
 
 /// What `bench` takes.
@@ -45,14 +45,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let network = network::build()?;
     let samples = network.run(|| {
         gauge::stay_on_this_cpu()?;
-        measure(&Prepared::new()?, args)
+        measure(&Preloaded::new()?, args)
     })??;
     report::print(&report::rows(&samples), args)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The samples of each case, by round.
-fn measure(prepared: &Prepared, args: &Args) -> Result<Vec<Vec<Sample>>> {
+fn measure(prepared: &Preloaded, args: &Args) -> Result<Vec<Vec<Sample>>> {
     let mut samples = vec![Vec::with_capacity(args.rounds); CASES.len()];
     // The first round warms up, and is thrown away.
     for round in 0..=args.rounds {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use enforcer::kernel::workbench::Workbench;
+use enforcer::kernel::sandbox::Sandbox;
 use enforcer::registry::{MAX_PORTS, MAX_PREFIXES};
 
 use crate::test_run::rig::unattached;
@@ -46,7 +46,7 @@ impl Size {
     ];
 
     /// The maps with this policy, and no program yet.
-    pub(super) fn prepare(self) -> Result<Workbench> {
+    pub(super) fn prepare(self) -> Result<Sandbox> {
         let mut bench = unattached()?;
         let world = World::new(&self.registry()?, &Default::default())?;
         bench.switch_to(&world.tables)?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use aya::maps::Array;
 use enforcer::kernel::load::Options;
-use enforcer::kernel::workbench::Workbench;
+use enforcer::kernel::sandbox::Sandbox;
 use enforcer_ebpf::layout::Count;
 use enforcer_ebpf::{Link, NO_PORT};
 
@@ -25,7 +25,7 @@ type Counts = BTreeMap<(u16, usize), (u64, u64)>;
 pub(super) struct Rig<'a> {
     /// The namespace.
     pub(super) network: &'a Netns,
-    bench: Workbench,
+    bench: Sandbox,
     /// The policy in force.
     pub(super) world: World,
     /// What the counters must say.
@@ -66,7 +66,7 @@ pub(super) fn with_rig(
 }
 
 /// The object with its maps, and nothing loaded yet.
-pub(crate) fn unattached() -> Result<Workbench> {
+pub(crate) fn unattached() -> Result<Sandbox> {
     // Far from the numbers of labs, with which directories are shared.
     static NUMBER: AtomicU32 = AtomicU32::new(1_000_000);
     let options = Options {
@@ -76,7 +76,7 @@ pub(crate) fn unattached() -> Result<Workbench> {
     cleanup::ensure_bpffs()?;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let parent = Directory::create(Path::new(cleanup::BPFFS), number)?;
-    Workbench::new(options, &parent.path().join("pins"))
+    Sandbox::new(options, &parent.path().join("pins"))
 }
 
 impl Rig<'_> {

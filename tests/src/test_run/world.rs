@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow};
-use enforcer::policy::{Attachment, Slots, Tables, compile};
+use enforcer::policy::{PolicyInterface, PolicyTables, Slots, compile};
 use enforcer::registry::{self, Identity, Peer, Registry, Source};
 use enforcer_ebpf::layout::Cell;
 use enforcer_ebpf::{
@@ -98,8 +98,8 @@ forward = true
 pub(crate) struct World {
     registry: Registry,
     /// What goes into the maps.
-    pub(crate) tables: Tables,
-    interfaces: Vec<Attachment>,
+    pub(crate) tables: PolicyTables,
+    interfaces: Vec<PolicyInterface>,
     /// Whether the host is a router at all.
     pub(super) forwards: bool,
 }
@@ -119,7 +119,7 @@ impl World {
     /// keep the slots of the policy before.
     pub(crate) fn new(text: &str, slots: &Slots) -> Result<Self> {
         let registry = read(text)?;
-        let interfaces: Vec<Attachment> = On::ALL.into_iter().filter_map(attachment).collect();
+        let interfaces: Vec<PolicyInterface> = On::ALL.into_iter().filter_map(attachment).collect();
         let tables = compile(&registry, &interfaces, slots)?;
         Ok(Self {
             registry,
@@ -181,8 +181,8 @@ fn read(text: &str) -> Result<Registry> {
     Ok(loaded.registry)
 }
 
-fn attachment(on: On) -> Option<Attachment> {
-    (on != On::Lo).then(|| Attachment {
+fn attachment(on: On) -> Option<PolicyInterface> {
+    (on != On::Lo).then(|| PolicyInterface {
         ifindex: on.ifindex(),
         name: on.name().to_owned(),
         mac: Some(OWN_MAC),

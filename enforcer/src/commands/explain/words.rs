@@ -10,13 +10,13 @@ use crate::{
         cli::Explain,
         output::{GREEN, PLAIN, RED, YELLOW},
     },
-    control::{Live, Seen},
-    policy::Description,
+    inspect::{Live, Seen},
+    policy::PacketSpec,
 };
 
-pub(super) fn human(
+pub(crate) fn human(
     explanation: &Explanation,
-    description: &Description,
+    description: &PacketSpec,
     packet: &Explain,
     has_socket_guard: bool,
 ) -> String {

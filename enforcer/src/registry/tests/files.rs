@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use enforcer_ebpf::Mode;
 
-use super::super::{Absent, Diagnostic, Loaded, Origin, Rejected, Source, load, render};
+use super::super::{Diagnostic, Loaded, MissingFile, Origin, Rejected, Source, load, render};
 
 const A: &str = "[services.a]\nports = [1]\n";
 const B: &str = "[services.b]\nports = [2]\n";
@@ -33,10 +33,10 @@ impl Etc {
     }
 
     fn default(&self) -> Result<Loaded, Rejected> {
-        self.where_absent(Absent::Embedded)
+        self.where_absent(MissingFile::Embedded)
     }
 
-    fn where_absent(&self, absent: Absent) -> Result<Loaded, Rejected> {
+    fn where_absent(&self, absent: MissingFile) -> Result<Loaded, Rejected> {
         load(&Source::Default {
             path: self.path("enforcer.toml"),
             absent,
@@ -149,7 +149,7 @@ fn the_embedded_registry_applies_only_where_nothing_is() {
 fn on_a_reload_absence_is_an_error() {
     let etc = Etc::new();
     etc.rejects(
-        etc.where_absent(Absent::Fragments),
+        etc.where_absent(MissingFile::Fragments),
         &["enforcer.toml:1:1 there is no registry: the file and its fragments are absent"],
     );
 }
@@ -159,15 +159,15 @@ fn on_a_reload_absence_is_an_error() {
 fn a_file_that_was_there_is_missed_beside_its_fragments() {
     let gone = ["enforcer.toml:1:1 this file is gone: the policy in force was made from it"];
     let etc = Etc::new();
-    etc.rejects(etc.where_absent(Absent::Vanished), &gone);
+    etc.rejects(etc.where_absent(MissingFile::Vanished), &gone);
     let etc = etc.with("enforcer.d/b.toml", B);
-    etc.rejects(etc.where_absent(Absent::Vanished), &gone);
+    etc.rejects(etc.where_absent(MissingFile::Vanished), &gone);
     // The control: fragments that stood alone before, and an empty file.
-    let alone = etc.where_absent(Absent::Fragments).unwrap();
+    let alone = etc.where_absent(MissingFile::Fragments).unwrap();
     assert_eq!(names(&alone), ["b"]);
     assert!(!alone.provenance.has_main);
     let etc = etc.with("enforcer.toml", "");
-    let both = etc.where_absent(Absent::Vanished).unwrap();
+    let both = etc.where_absent(MissingFile::Vanished).unwrap();
     assert_eq!(names(&both), ["b"]);
     assert!(both.provenance.has_main);
 }

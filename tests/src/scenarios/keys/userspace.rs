@@ -88,7 +88,7 @@ impl Run {
     fn new(lab: &Lab) -> Result<Self> {
         let run = Self(lab.scratch().join("run"));
         std::fs::create_dir_all(run.0.join("wireguard"))?;
-        // Absent from the barest of guests.
+        // MissingFile from the barest of guests.
         std::fs::create_dir_all("/var/run")?;
         Ok(run)
     }

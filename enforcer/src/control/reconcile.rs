@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
-pub(crate) use super::alive::Alive;
-use super::{Place, Survey, socket};
+pub(crate) use super::attached::AttachedGuards;
+use super::{HostSnapshot, Instance, socket};
 use crate::{
     interfaces::{Hook, Plan, Rule, WireGuard},
     kernel::{
@@ -17,13 +17,13 @@ use crate::{
         load::{Options, Programs, wire_program},
         pins::PinDir,
     },
-    policy::Attachment,
+    policy::PolicyInterface,
     wireguard::Answer,
 };
 
 /// The interfaces that have a wire guard, by ifindex, and what could not be had.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Covered {
+pub(crate) struct AttachReport {
     pub(crate) guards: BTreeMap<u32, Hook>,
     pub(crate) notes: Vec<String>,
     /// Links that are not wanted any more, still attached: they go once the new policy is in
@@ -40,7 +40,7 @@ pub(crate) enum Hooks {
     AsTheyAre,
 }
 
-impl Covered {
+impl AttachReport {
     /// Detaches what is not wanted any more.
     ///
     /// # Errors
@@ -51,12 +51,12 @@ impl Covered {
 
     /// Keeps what is not wanted any more, for a policy that may come back; says of which
     /// interfaces that is true.
-    pub(crate) fn keep_leaving(&mut self, survey: &Survey) -> Vec<String> {
+    pub(crate) fn keep_leaving(&mut self, snapshot: &HostSnapshot) -> Vec<String> {
         let kept = std::mem::take(&mut self.leaving);
         let mut names = Vec::new();
         for (ifindex, hook, _) in kept {
             self.guards.entry(ifindex).or_insert(hook);
-            names.extend(survey.by_index(ifindex).map(|i| i.name.clone()));
+            names.extend(snapshot.by_index(ifindex).map(|i| i.name.clone()));
         }
         names
     }
@@ -77,13 +77,13 @@ fn detach(pin: &Path) -> Result<()> {
 pub(crate) fn reconcile(
     programs: &mut Programs<'_>,
     held: &PinDir,
-    before: &Alive,
+    before: &AttachedGuards,
     plan: &Plan,
     tolerated: &Plan,
     hooks: Hooks,
-) -> Result<Covered> {
+) -> Result<AttachReport> {
     let in_place = programs.pins().path() == held.path();
-    let mut covered = Covered::default();
+    let mut covered = AttachReport::default();
     let mut links: BTreeMap<u32, (Hook, PathBuf)> = BTreeMap::new();
     if held.exists()? {
         for (ifindex, hook, pin) in held.wire_links()? {
@@ -141,7 +141,7 @@ pub(crate) fn reconcile(
 struct Change<'a> {
     in_place: bool,
     hooks: Hooks,
-    before: &'a Alive,
+    before: &'a AttachedGuards,
 }
 
 impl Change<'_> {
@@ -151,7 +151,7 @@ impl Change<'_> {
         programs: &mut Programs<'_>,
         guard: &WireGuard,
         held: Option<(Hook, PathBuf)>,
-        covered: &mut Covered,
+        covered: &mut AttachReport,
     ) -> Result<Option<Hook>> {
         let hook = match held {
             // In its old place only a new set can put a link before somebody else's program.
@@ -222,21 +222,21 @@ fn keep(
 ///
 /// # Errors
 /// As for [`reconcile`].
-pub(super) fn reconcile_in_place(
-    place: &Place,
+pub(crate) fn reconcile_in_place(
+    instance: &Instance,
     state: State,
-    survey: &Survey,
+    snapshot: &HostSnapshot,
     rules: impl Fn(&str) -> Rule + Copy,
     hooks: Hooks,
-) -> Result<(Plan, Covered)> {
-    let pins = &place.pins;
-    let alive = Alive::find(pins, survey)?;
-    let plan = plan_in_force(survey, state.flags, rules, &alive);
-    let tolerated = plan_tolerated(survey, state.flags, rules, &alive);
+) -> Result<(Plan, AttachReport)> {
+    let pins = &instance.pins;
+    let alive = AttachedGuards::find(pins, snapshot)?;
+    let plan = plan_in_force(snapshot, state.flags, rules, &alive);
+    let tolerated = plan_tolerated(snapshot, state.flags, rules, &alive);
     // For an interface that came since and wants a program that nobody needed before.
     let mut programs = Programs::of(pins, Options::of(state));
     let mut covered = reconcile(&mut programs, pins, &alive, &plan, &tolerated, hooks)?;
-    covered.notes.extend(socket::keep(place, state)?);
+    covered.notes.extend(socket::keep(instance, state)?);
     Ok((plan, covered))
 }
 
@@ -246,7 +246,7 @@ fn reconcile_early(
     programs: &mut Programs<'_>,
     held: &PinDir,
     plan: &Plan,
-    covered: &Covered,
+    covered: &AttachReport,
 ) -> Result<()> {
     let before: BTreeSet<u32> = match held.exists()? {
         true => held.early_links()?.into_iter().map(|(it, _)| it).collect(),
@@ -312,11 +312,11 @@ fn attach(programs: &mut Programs<'_>, guard: &WireGuard) -> Result<Hook, String
 
 /// The interfaces as the policy needs to know them: all of them, guarded or not.
 pub(crate) fn attachments(
-    survey: &Survey,
+    snapshot: &HostSnapshot,
     plan: &Plan,
     guards: &BTreeMap<u32, Hook>,
-) -> Vec<Attachment> {
-    survey
+) -> Vec<PolicyInterface> {
+    snapshot
         .iter()
         .filter(|interface| !interface.loopback)
         .map(|interface| {
@@ -327,13 +327,13 @@ pub(crate) fn attachments(
                 .chain(&plan.members)
                 .find(|guard| guard.ifindex == interface.index);
             let hook = guards.get(&interface.index);
-            Attachment {
+            PolicyInterface {
                 ifindex: interface.index,
                 name: interface.name.clone(),
                 mac: interface.mac,
                 merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
                 has_children: planned.is_some_and(|guard| guard.has_macvlan_children),
-                allowed_ips: match survey.wireguard(interface.index) {
+                allowed_ips: match snapshot.wireguard(interface.index) {
                     Some(Answer::Device(allowed)) => Some(allowed.clone()),
                     Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,
                 },
@@ -352,25 +352,25 @@ fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
 }
 
 /// The wire guards that should be there, if any should.
-pub(super) fn plan_in_force(
-    survey: &Survey,
+pub(crate) fn plan_in_force(
+    snapshot: &HostSnapshot,
     flags: u32,
     rules: impl Fn(&str) -> Rule,
-    alive: &Alive,
+    alive: &AttachedGuards,
 ) -> Plan {
     match flags & State::WANT_WIRE {
         0 => Plan::default(),
-        _ => survey.plan(rules, alive.programs.clone()),
+        _ => snapshot.plan(rules, alive.programs.clone()),
     }
 }
 
 /// The wire guards that may stay where they are: those that should be there, and those of
 /// interfaces that are down, which may come up before anybody looks again.
-pub(super) fn plan_tolerated(
-    survey: &Survey,
+pub(crate) fn plan_tolerated(
+    snapshot: &HostSnapshot,
     flags: u32,
     rules: impl Fn(&str) -> Rule,
-    alive: &Alive,
+    alive: &AttachedGuards,
 ) -> Plan {
-    plan_in_force(&survey.as_if_up(), flags, rules, alive)
+    plan_in_force(&snapshot.as_if_up(), flags, rules, alive)
 }

@@ -84,7 +84,7 @@ impl Record {
 }
 
 /// An address as the standard library has it.
-pub(super) fn ip(address: &Address) -> IpAddr {
+pub(crate) fn ip(address: &Address) -> IpAddr {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "an IPv4 address has 32 bits"

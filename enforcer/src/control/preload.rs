@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 use anyhow::{Context as _, Result};
 
-use super::Place;
+use super::Instance;
 use crate::kernel::{
     load::{Options, Programs},
     sys,
@@ -13,7 +13,7 @@ use crate::kernel::{
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prepared {
+pub enum Preloaded {
     /// Every program that an interface may ask for is pinned.
     All,
     /// The pins were taken off or replaced in the meantime.
@@ -25,26 +25,26 @@ pub enum Prepared {
 ///
 /// # Errors
 /// The kernel refuses a program.
-pub fn prepare(place: &Place) -> Result<Prepared> {
-    let inode = || fs::metadata(place.pin_dir()).map(|pins| pins.ino()).ok();
+pub fn preload(instance: &Instance) -> Result<Preloaded> {
+    let inode = || fs::metadata(instance.pin_dir()).map(|pins| pins.ino()).ok();
     let before = inode();
-    let Some(state) = place.maps()?.map(|maps| maps.state()) else {
-        return Ok(Prepared::OtherPins);
+    let Some(state) = instance.maps()?.map(|maps| maps.state()) else {
+        return Ok(Preloaded::OtherPins);
     };
-    let mut programs = Programs::of(&place.pins, Options::of(state));
+    let mut programs = Programs::of(&instance.pins, Options::of(state));
     let loaded = programs.load_all_wire()?;
     let prepared = {
-        let _lock = place.lock()?;
+        let _lock = instance.lock()?;
         // What was loaded reads the maps that were pinned then.
         if before.is_none() || inode() != before {
-            return Ok(Prepared::OtherPins);
+            return Ok(Preloaded::OtherPins);
         }
         programs
             .pin_wire(&loaded)
             .context("failed to keep programs ready")?;
-        Prepared::All
+        Preloaded::All
     };
     drop(programs);
-    sys::give_memory_back();
+    sys::trim_heap();
     Ok(prepared)
 }

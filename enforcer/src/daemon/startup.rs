@@ -2,39 +2,39 @@
 
 use anyhow::Result;
 
-use super::super::{Globals, failure::note, policy, source};
 use crate::{
-    control::{self, Place, Refused, Survey, TakenBack, Wanted},
-    registry::{Absent, Loaded, Source, load, render},
+    commands::{Globals, failure::note, policy, source},
+    control::{self, HostSnapshot, Instance, Refused, RolledBackBefore, UpOptions},
+    registry::{Loaded, MissingFile, Source, load, render},
 };
 
 /// What is in force at first.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     /// Its registry, where this process put it in force.
-    pub(super) loaded: Option<Loaded>,
+    pub(crate) loaded: Option<Loaded>,
     /// There is a good one that could not be put in force, for a reason that may pass.
-    pub(super) failed: bool,
+    pub(crate) failed: bool,
 }
 
 /// Puts the registry in force; where that cannot be, keeps what is pinned; and where nothing is (at
 /// boot), puts the embedded default in force: a typo must not leave the host open.
-pub(super) async fn begin(
+pub(crate) async fn begin(
     globals: &Globals,
-    place: &Place,
-    survey: &Survey,
-    wanted: Wanted,
+    instance: &Instance,
+    snapshot: &HostSnapshot,
+    wanted: UpOptions,
 ) -> Result<Begun> {
-    let pinned = place.is_pinned()?;
+    let pinned = instance.is_pinned()?;
     let absent = match pinned {
-        false => Absent::Embedded,
+        false => MissingFile::Embedded,
         // Pins of another layout do not say what they are, and are replaced below.
-        true => place.absent().unwrap_or(Absent::Fragments),
+        true => instance.absent().unwrap_or(MissingFile::Fragments),
     };
     let mut failed = false;
     let why = match load(&source(globals, absent)) {
         Ok(loaded) => {
-            policy::warn(&loaded, survey)?;
-            match install(place, &loaded, wanted).await {
+            policy::warn(&loaded, snapshot)?;
+            match install(instance, &loaded, wanted).await {
                 Ok(()) => {
                     return Ok(Begun {
                         loaded: Some(loaded),
@@ -44,7 +44,7 @@ pub(super) async fn begin(
                 // Somebody typed it, and would be gone; another policy is not what they asked for.
                 Err(error) if !pinned && error.is::<Refused>() => return Err(error),
                 Err(error) => {
-                    failed = !error.is::<Refused>() && !error.is::<TakenBack>();
+                    failed = !error.is::<Refused>() && !error.is::<RolledBackBefore>();
                     format!("{error:#}")
                 }
             }
@@ -64,20 +64,20 @@ pub(super) async fn begin(
     note(&format!(
         "{why}: the embedded default holds in its place (degraded)"
     ));
-    let wanted = Wanted {
+    let wanted = UpOptions {
         fallback: true,
         ..wanted
     };
     let embedded = load(&Source::Embedded)?;
-    install(place, &embedded, wanted).await?;
+    install(instance, &embedded, wanted).await?;
     Ok(Begun {
         loaded: Some(embedded),
         failed,
     })
 }
 
-async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<()> {
-    let notes = control::install(place, loaded, wanted).await?;
+async fn install(instance: &Instance, loaded: &Loaded, wanted: UpOptions) -> Result<()> {
+    let notes = control::up(instance, loaded, wanted).await?;
     notes.iter().for_each(|text| note(text));
     Ok(())
 }

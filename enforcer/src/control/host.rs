@@ -13,7 +13,7 @@ use crate::{
 
 /// What rtnetlink says at one moment, and WireGuard, where it was asked.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct HostSnapshot {
     interfaces: BTreeMap<u32, Interface>,
     host: interfaces::Host,
     wireguard: BTreeMap<u32, Answer>,
@@ -23,10 +23,10 @@ pub struct Survey {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub async fn survey() -> Result<Survey> {
+pub async fn snapshot() -> Result<HostSnapshot> {
     let host = interfaces::host(kernel_has_tcx())?;
     let interfaces = interfaces::list().await?;
-    Ok(Survey {
+    Ok(HostSnapshot {
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
         host,
         wireguard: BTreeMap::new(),
@@ -36,11 +36,11 @@ pub async fn survey() -> Result<Survey> {
 /// The same, and what WireGuard says of the interfaces on which a registry knows peers by key.
 ///
 /// # Errors
-/// As above. What WireGuard does not say is part of the survey.
-pub async fn survey_for(registry: &Registry) -> Result<Survey> {
-    let mut survey = survey().await?;
-    survey.ask_wireguard(with_keys(registry)).await;
-    Ok(survey)
+/// As above. What WireGuard does not say is part of the snapshot.
+pub async fn snapshot_for(registry: &Registry) -> Result<HostSnapshot> {
+    let mut snapshot = snapshot().await?;
+    snapshot.ask_wireguard(with_keys(registry)).await;
+    Ok(snapshot)
 }
 
 /// The same without waiting for a process that was asked `before`: of a userspace device it says what
@@ -48,10 +48,10 @@ pub async fn survey_for(registry: &Registry) -> Result<Survey> {
 ///
 /// # Errors
 /// As above.
-pub(super) async fn survey_at_once(registry: &Registry, before: &Keys) -> Result<Survey> {
-    let mut survey = survey().await?;
+pub(crate) async fn snapshot_at_once(registry: &Registry, before: &Keys) -> Result<HostSnapshot> {
+    let mut snapshot = snapshot().await?;
     for name in with_keys(registry) {
-        let Some(interface) = survey.by_name(name) else {
+        let Some(interface) = snapshot.by_name(name) else {
             continue;
         };
         let answer = match wireguard::answers_at_once(interface) {
@@ -59,9 +59,9 @@ pub(super) async fn survey_at_once(registry: &Registry, before: &Keys) -> Result
             false => before.answer(interface).await,
         };
         let index = interface.index;
-        survey.wireguard.insert(index, answer);
+        snapshot.wireguard.insert(index, answer);
     }
-    Ok(survey)
+    Ok(snapshot)
 }
 
 /// The interfaces on which a registry knows peers by key.
@@ -73,10 +73,10 @@ fn with_keys(registry: &Registry) -> BTreeSet<&str> {
         .collect()
 }
 
-impl Survey {
+impl HostSnapshot {
     /// What was found, as a test tells it.
     #[cfg(test)]
-    pub(super) fn of(found: Vec<(Interface, Answer)>) -> Self {
+    pub(crate) fn of(found: Vec<(Interface, Answer)>) -> Self {
         let index = |(interface, answer): (Interface, Answer)| {
             let index = interface.index;
             ((index, interface), (index, answer))
@@ -90,7 +90,7 @@ impl Survey {
     }
 
     /// Asks WireGuard about the interfaces of these names, as far as there are any.
-    pub(super) async fn ask_wireguard(&mut self, names: BTreeSet<&str>) {
+    pub(crate) async fn ask_wireguard(&mut self, names: BTreeSet<&str>) {
         for name in names {
             if let Some(interface) = self.by_name(name) {
                 let (index, answer) = (interface.index, wireguard::ask(interface).await);
@@ -100,13 +100,13 @@ impl Survey {
     }
 
     /// What WireGuard said of an interface, if it was asked.
-    pub(super) fn wireguard(&self, ifindex: u32) -> Option<&Answer> {
+    pub(crate) fn wireguard(&self, ifindex: u32) -> Option<&Answer> {
         self.wireguard.get(&ifindex)
     }
 
     /// Which interfaces want a wire guard, under a registry's rules for interfaces; `own` are the
     /// ids of programs of ours.
-    pub(super) fn plan(&self, rules: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
+    pub(crate) fn plan(&self, rules: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
         let all: Vec<Interface> = self.interfaces.values().cloned().collect();
         let host = interfaces::Host {
             own_programs: own,
@@ -116,13 +116,13 @@ impl Survey {
     }
 
     /// The same interfaces, as if none of them were down.
-    pub(super) fn as_if_up(&self) -> Self {
-        let mut survey = self.clone();
-        survey
+    pub(crate) fn as_if_up(&self) -> Self {
+        let mut snapshot = self.clone();
+        snapshot
             .interfaces
             .values_mut()
             .for_each(|interface| interface.up = true);
-        survey
+        snapshot
     }
 
     /// Every interface, by ifindex.

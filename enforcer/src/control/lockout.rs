@@ -11,14 +11,14 @@ use rtnetlink::{
 };
 
 use super::{
-    Place, Survey,
+    HostSnapshot, Instance,
+    reconcile::{self, AttachedGuards, plan_in_force},
     sessions::{self, Session},
-    wire::{self, Alive, plan_in_force},
 };
 use crate::{
     interfaces::{Hook, Rule},
     kernel::maps::Maps,
-    policy::{Description, Slots, Tables, compile},
+    policy::{PacketSpec, PolicyTables, Slots, compile},
     registry::Registry,
 };
 
@@ -72,8 +72,8 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// A policy and the guards that judge by it.
-struct Standing<'a> {
-    tables: &'a Tables,
+struct GuardedPolicy<'a> {
+    tables: &'a PolicyTables,
     /// The interfaces with a wire guard, by ifindex.
     wire: &'a BTreeMap<u32, Hook>,
     socket: bool,
@@ -87,15 +87,15 @@ struct Standing<'a> {
 ///
 /// # Errors
 /// [`Refused`]; or it cannot be told.
-pub(super) async fn check(
-    place: &Place,
+pub(crate) async fn check(
+    instance: &Instance,
     maps: Option<&Maps>,
     registry: &Registry,
-    survey: &Survey,
+    snapshot: &HostSnapshot,
     flags: u32,
     consent: Consent,
 ) -> Result<Vec<String>> {
-    let why = dangers(place, maps, registry, survey, flags, consent.author).await;
+    let why = dangers(instance, maps, registry, snapshot, flags, consent.author).await;
     let because = match consent {
         Consent { force: true, .. } => "--force was given",
         Consent { on_trial: true, .. } => "it is taken back unless it is confirmed",
@@ -123,11 +123,11 @@ pub(super) async fn check(
 }
 
 /// What a change would do to people: the ends of sentences that begin with "this".
-pub(super) async fn dangers(
-    place: &Place,
+pub(crate) async fn dangers(
+    instance: &Instance,
     maps: Option<&Maps>,
     registry: &Registry,
-    survey: &Survey,
+    snapshot: &HostSnapshot,
     flags: u32,
     author: Author,
 ) -> Result<Vec<String>> {
@@ -138,7 +138,7 @@ pub(super) async fn dangers(
     }
     let mut why = match all.is_empty() {
         true => Vec::new(),
-        false => cuts(&all, place, maps, registry, survey, flags).await?,
+        false => cuts(&all, instance, maps, registry, snapshot, flags).await?,
     };
     why.dedup();
     // Only then is it worth a look at all that is in force.
@@ -153,16 +153,16 @@ pub(super) async fn dangers(
 /// What a change would do to sessions.
 async fn cuts(
     sessions: &[Session],
-    place: &Place,
+    instance: &Instance,
     maps: Option<&Maps>,
     registry: &Registry,
-    survey: &Survey,
+    snapshot: &HostSnapshot,
     flags: u32,
 ) -> Result<Vec<String>> {
-    let alive = Alive::find(&place.pins, survey)?;
+    let alive = AttachedGuards::find(&instance.pins, snapshot)?;
     let slots = maps.map_or_else(Slots::new, Maps::slots);
     let rule = |name: &str| Rule::of(registry, name);
-    let plan = plan_in_force(survey, flags, rule, &alive);
+    let plan = plan_in_force(snapshot, flags, rule, &alive);
     // Those that are there stay where they are wanted; the others get what they would be given.
     let wire: BTreeMap<u32, Hook> = plan
         .guards
@@ -173,24 +173,28 @@ async fn cuts(
             Some((guard.ifindex, *stays.or(guard.hooks.first())?))
         })
         .collect();
-    let tables = compile(registry, &wire::attachments(survey, &plan, &wire), &slots)?;
-    let after = Standing {
+    let tables = compile(
+        registry,
+        &reconcile::attachments(snapshot, &plan, &wire),
+        &slots,
+    )?;
+    let after = GuardedPolicy {
         tables: &tables,
         wire: &wire,
         socket: flags & State::WANT_SOCKET != 0,
     };
     let in_force = maps.map(Maps::tables).transpose()?;
     let before = match &in_force {
-        Some(tables) => Some(Standing {
+        Some(tables) => Some(GuardedPolicy {
             tables,
             wire: &alive.guards,
-            socket: place.has_socket_guard()?,
+            socket: instance.has_socket_guard()?,
         }),
         None => None,
     };
     let mut why = Vec::new();
     for session in sessions {
-        why.extend(would_cut(session, before.as_ref(), &after, survey).await?);
+        why.extend(would_cut(session, before.as_ref(), &after, snapshot).await?);
     }
     Ok(why)
 }
@@ -198,17 +202,18 @@ async fn cuts(
 /// Whether a change would cut a session that the policy before it, if any, let pass.
 async fn would_cut(
     session: &Session,
-    before: Option<&Standing<'_>>,
-    after: &Standing<'_>,
-    survey: &Survey,
+    before: Option<&GuardedPolicy<'_>>,
+    after: &GuardedPolicy<'_>,
+    snapshot: &HostSnapshot,
 ) -> Result<Option<String>> {
-    let Some(ifindex) = arrival(session, survey).await? else {
+    let Some(ifindex) = arrival(session, snapshot).await? else {
         return Ok(None);
     };
-    let Some(interface) = survey.by_index(ifindex) else {
+    let Some(interface) = snapshot.by_index(ifindex) else {
         return Ok(None);
     };
-    let judge = |standing: &Standing<'_>| judge(session, ifindex, interface.loopback, standing);
+    let judge =
+        |standing: &GuardedPolicy<'_>| judge(session, ifindex, interface.loopback, standing);
     let Some(decision) = judge(after) else {
         return Ok(None);
     };
@@ -237,7 +242,7 @@ fn judge(
     session: &Session,
     ifindex: u32,
     loopback: bool,
-    standing: &Standing<'_>,
+    standing: &GuardedPolicy<'_>,
 ) -> Option<Decision> {
     let guards = [
         (Guard::Wire, standing.wire.contains_key(&ifindex)),
@@ -247,7 +252,7 @@ fn judge(
         .into_iter()
         .filter(|(_, stands)| *stands)
         .map(|(guard, _)| {
-            standing.tables.judge(&Description {
+            standing.tables.judge(&PacketSpec {
                 guard,
                 ifindex,
                 loopback,
@@ -263,11 +268,11 @@ fn judge(
 
 /// The interface that a session's packets arrive on, as the routes have it; `None` if they are not
 /// for this network namespace.
-async fn arrival(session: &Session, survey: &Survey) -> Result<Option<u32>> {
+async fn arrival(session: &Session, snapshot: &HostSnapshot) -> Result<Option<u32>> {
     if let Some(interface) = session
         .scope
         .as_deref()
-        .and_then(|name| survey.by_name(name))
+        .and_then(|name| snapshot.by_name(name))
     {
         return Ok(Some(interface.index));
     }
@@ -310,7 +315,7 @@ async fn route(to: IpAddr, from: Option<IpAddr>) -> Result<Option<RouteMessage>>
 }
 
 /// What a policy without a public port would end, if the one in force has any.
-fn would_close_the_last_door(now: &Tables) -> Option<String> {
+fn would_close_the_last_door(now: &PolicyTables) -> Option<String> {
     let public: Vec<String> = now
         .ports
         .iter()

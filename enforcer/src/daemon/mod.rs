@@ -1,9 +1,10 @@
 //! `run`: put the registry in force, then stay and keep it right.
 
-mod keeper;
-mod log;
-mod manager;
-mod start;
+mod bpf_log;
+mod reconciler;
+mod retry;
+mod sd_notify;
+mod startup;
 
 use std::{
     path::{Path, PathBuf},
@@ -16,64 +17,65 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Globals, Outcome, cli::Run, failure::note, output, status};
+use crate::commands::{Globals, Outcome, cli::Run, failure::note, output, status};
 use crate::{
-    control::{self, Author, Consent, Place, Wanted},
-    events::Server,
+    control::{self, Author, Consent, Instance, UpOptions},
+    inspect,
+    inspect::events::Server,
     kernel::sys,
     registry::DEFAULT_PATH,
 };
-use keeper::{Keeper, Kept};
+use reconciler::{Next, Reconciler};
 
 /// Load, attach, pin, say READY, and hold until told to stop.
-pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outcome {
+pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) -> Outcome {
     control::check_privileges()?;
-    let survey = control::survey().await?;
-    let wanted = Wanted {
+    let snapshot = control::snapshot().await?;
+    let wanted = UpOptions {
         log: options.bpf_log,
         consent: Consent {
             author: Author::Run,
             force: options.force,
             on_trial: false,
         },
-        ..Wanted::default()
+        ..UpOptions::default()
     };
-    control::make_parent(place)?;
-    let keeper = Keeper::watch(place, registry(globals)?, wanted.consent);
-    let loaded = start::begin(globals, place, &survey, wanted).await?;
+    control::make_parent(instance)?;
+    let keeper = Reconciler::watch(instance, registry(globals)?, wanted.consent);
+    let loaded = startup::begin(globals, instance, &snapshot, wanted).await?;
     // Only now: a host where nothing can be watched is guarded all the same.
     let mut keeper = keeper.context("the guards hold, but nobody can follow the host")?;
     keeper.begin(loaded)?;
-    let status = control::status(place).await?;
+    let status = inspect::status(instance).await?;
     status::print(globals, &status)?;
     // Before READY: whoever waits for it may stop us at once.
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
     let logger = if options.bpf_log {
-        Some(log::open(place)?)
+        Some(bpf_log::open(instance)?)
     } else {
         None
     };
     let (replaced, news) = watch::channel(());
     // Before READY: by this socket others know that somebody follows.
-    let events = tell_of_drops(place, Server::bind(place), news);
-    let preparation = prepare(place);
-    let logging = log::forward(logger);
-    manager::ready();
-    manager::tell(keeper.generation());
-    sys::give_memory_back();
+    let events = tell_of_drops(instance, Server::bind(instance), news);
+    let preparation = prepare(instance);
+    let logging = bpf_log::forward(logger);
+    sd_notify::ready();
+    sd_notify::tell(keeper.generation());
+    sys::trim_heap();
     tokio::pin!(events, preparation, logging);
     // What happened between the list of interfaces and now.
-    let mut kept = keeper.look(keeper::Woken::Host).await;
+    let mut kept = keeper.look(reconciler::Trigger::Host).await;
     loop {
         match kept {
-            Kept::On => {}
-            Kept::Replaced => {
+            Next::On => {}
+            Next::Replaced => {
                 replaced.send_replace(());
                 // The pins that `up` put in place hold what it needed itself.
-                preparation.set(prepare(place));
+                preparation.set(prepare(instance));
             }
-            Kept::Gone => {
+            Next::Gone => {
                 output::lossy(output::print(
                     "the guards were taken off by `enforcer down`",
                 ))?;
@@ -84,14 +86,14 @@ pub(super) async fn run(globals: &Globals, place: &Place, options: Run) -> Outco
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             woken = keeper.woken() => kept = keeper.look(woken?).await,
-            () = &mut events => kept = Kept::On,
-            () = &mut preparation => kept = Kept::On,
-            () = &mut logging => kept = Kept::On,
+            () = &mut events => kept = Next::On,
+            () = &mut preparation => kept = Next::On,
+            () = &mut logging => kept = Next::On,
         }
     }
-    manager::stopping();
+    sd_notify::stopping();
     if options.ephemeral {
-        control::down(place)?;
+        control::down(instance)?;
         output::lossy(output::print("stopped: the guards are off"))?;
     } else {
         output::lossy(output::print(
@@ -109,7 +111,11 @@ fn registry(globals: &Globals) -> Result<PathBuf> {
 
 /// Serves `events`, and goes on doing so when `up` puts other pins in place, and after a failure.
 /// Never ends.
-async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watch::Receiver<()>) {
+async fn tell_of_drops(
+    instance: &Instance,
+    server: Result<Server>,
+    mut replaced: watch::Receiver<()>,
+) {
     /// For a reason that may pass.
     const RETRY: Duration = Duration::from_secs(10);
     let mut server = match server {
@@ -121,7 +127,7 @@ async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watc
     };
     loop {
         let Err(error) = tokio::select! {
-            never = server.serve(place) => never,
+            never = server.serve(instance) => never,
             changed = replaced.changed() => match changed {
                 Ok(()) => continue,
                 // `run` ends.
@@ -134,9 +140,9 @@ async fn tell_of_drops(place: &Place, server: Result<Server>, mut replaced: watc
 }
 
 /// Loads in the background what a new interface may need. Never ends.
-async fn prepare(place: &Place) {
-    let place = place.clone();
-    let prepared = tokio::task::spawn_blocking(move || control::prepare(&place)).await;
+async fn prepare(instance: &Instance) {
+    let instance = instance.clone();
+    let prepared = tokio::task::spawn_blocking(move || control::preload(&instance)).await;
     if let Ok(Err(error)) = prepared {
         note(&format!(
             "a new interface may have to wait for its guard's program: {error:#}"

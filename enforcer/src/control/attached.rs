@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 
-use super::Survey;
+use super::HostSnapshot;
 use crate::{
     interfaces::Hook,
     kernel::{links, pins::PinDir},
@@ -12,7 +12,7 @@ use crate::{
 
 /// The wire guards that are pinned and alive.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Alive {
+pub(crate) struct AttachedGuards {
     /// Their hooks, by ifindex.
     pub(crate) guards: BTreeMap<u32, Hook>,
     /// The ids of their programs.
@@ -21,18 +21,18 @@ pub(crate) struct Alive {
     pub(crate) behind: BTreeSet<u32>,
 }
 
-impl Alive {
+impl AttachedGuards {
     /// Finds those of a directory, which need not exist.
     ///
     /// # Errors
     /// The pins cannot be read.
-    pub(crate) fn find(pins: &PinDir, survey: &Survey) -> Result<Self> {
+    pub(crate) fn find(pins: &PinDir, snapshot: &HostSnapshot) -> Result<Self> {
         let mut alive = Self::default();
         if !pins.exists()? {
             return Ok(alive);
         }
         for (ifindex, hook, pin) in pins.wire_links()? {
-            let xdp = survey.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
+            let xdp = snapshot.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
             let link = links::alive(&pin, ifindex, hook, xdp)
                 .with_context(|| format!("failed to examine {}", pin.display()))?;
             if let Some(link) = link {

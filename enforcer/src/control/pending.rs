@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::Command;
 
 use super::{
-    Place, ensure_ours,
+    Instance, ensure_ours,
+    lockout::Author,
+    reconcile::{self, Hooks},
     reserve::reserve_or_say,
-    safety::Author,
-    survey,
-    wire::{self, Hooks},
+    snapshot,
 };
 use crate::{
     kernel::{
         maps::Maps,
-        trial::{Peek, Standing},
+        pending::{Peek, PendingState},
     },
     registry::Provenance,
 };
@@ -29,17 +29,17 @@ const SYSTEMD_LIMIT: Duration = Duration::from_secs(20);
 
 /// A policy that is on trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrialState {
+pub struct PendingPolicy {
     /// Its generation, which is in force.
     pub generation: u32,
     /// When it is taken back, from now; zero once it should have been.
     pub left: Duration,
 }
 
-impl TrialState {
-    fn of(standing: Standing) -> Option<Self> {
+impl PendingPolicy {
+    fn of(standing: PendingState) -> Option<Self> {
         match standing {
-            Standing::Armed { generation, left } => Some(Self { generation, left }),
+            PendingState::Armed { generation, left } => Some(Self { generation, left }),
             _ => None,
         }
     }
@@ -54,27 +54,27 @@ impl TrialState {
 ///
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
-pub fn trial(place: &Place) -> Result<Option<TrialState>> {
-    Ok(TrialState::of(standing(place)?))
+pub fn pending(instance: &Instance) -> Result<Option<PendingPolicy>> {
+    Ok(PendingPolicy::of(standing(instance)?))
 }
 
-fn standing(place: &Place) -> Result<Standing> {
-    if !place.is_pinned()? {
-        return Ok(Standing::None);
+fn standing(instance: &Instance) -> Result<PendingState> {
+    if !instance.is_pinned()? {
+        return Ok(PendingState::None);
     }
-    let Some(peek) = Peek::open(&place.pins)? else {
-        return Ok(Standing::None);
+    let Some(peek) = Peek::open(&instance.pins)? else {
+        return Ok(PendingState::None);
     };
-    ensure_ours(peek.netns_cookie(), &place.pins)?;
+    ensure_ours(peek.netns_cookie(), &instance.pins)?;
     Ok(peek.standing())
 }
 
 /// Whether somebody has to take a policy back, or finish doing so.
-fn is_due(standing: Standing) -> bool {
+fn is_due(standing: PendingState) -> bool {
     match standing {
-        Standing::Armed { left, .. } => left.is_zero(),
-        Standing::Returning => true,
-        Standing::None | Standing::RolledBack => false,
+        PendingState::Armed { left, .. } => left.is_zero(),
+        PendingState::Returning => true,
+        PendingState::None | PendingState::RolledBack => false,
     }
 }
 
@@ -102,13 +102,13 @@ impl RolledBack {
 ///
 /// # Errors
 /// The pins cannot be read or written; what is on trial may be in force still.
-pub async fn roll_back_if_due(place: &Place) -> Result<Option<RolledBack>> {
-    if !is_due(standing(place)?) {
+pub async fn roll_back_if_due(instance: &Instance) -> Result<Option<RolledBack>> {
+    if !is_due(standing(instance)?) {
         return Ok(None);
     }
-    let _lock = place.lock()?;
-    match place.maps()? {
-        Some(mut maps) => settle(place, &mut maps).await,
+    let _lock = instance.lock()?;
+    match instance.maps()? {
+        Some(mut maps) => settle(instance, &mut maps).await,
         None => Ok(None),
     }
 }
@@ -117,29 +117,29 @@ pub async fn roll_back_if_due(place: &Place) -> Result<Option<RolledBack>> {
 ///
 /// # Errors
 /// As for [`roll_back_if_due`].
-pub async fn roll_back_when_due(place: &Place) -> Result<Option<RolledBack>> {
-    while let Some(trial) = trial(place)?.filter(|trial| !trial.left.is_zero()) {
+pub async fn roll_back_when_due(instance: &Instance) -> Result<Option<RolledBack>> {
+    while let Some(trial) = pending(instance)?.filter(|trial| !trial.left.is_zero()) {
         // A host that slept has less time left than it thinks.
         tokio::time::sleep(trial.left.min(Duration::from_secs(1))).await;
     }
-    roll_back_if_due(place).await
+    roll_back_if_due(instance).await
 }
 
 /// The same under the lock of writers, which every writer does first.
 ///
 /// # Errors
 /// As for [`roll_back_if_due`].
-pub(super) async fn settle(place: &Place, maps: &mut Maps) -> Result<Option<RolledBack>> {
+pub(crate) async fn settle(instance: &Instance, maps: &mut Maps) -> Result<Option<RolledBack>> {
     let standing = maps.trial();
     if !is_due(standing) {
         return Ok(None);
     }
-    if let Standing::Armed { .. } = standing {
+    if let PendingState::Armed { .. } = standing {
         // The policy first: the rest may take its time, and fail.
         maps.roll_back()?;
     }
     maps.restore_flags();
-    let notes = guards_as_in_force(place, maps)
+    let notes = guards_as_in_force(instance, maps)
         .await
         .unwrap_or_else(|error| vec![format!("guards are as they were on trial: {error:#}")]);
     maps.end_trial(true);
@@ -152,13 +152,13 @@ pub(super) async fn settle(place: &Place, maps: &mut Maps) -> Result<Option<Roll
 /// Gives the policy in force the guards and the reserved ports that it wants, no more and no less.
 ///
 /// Hooks stay as they are: the policy was compiled for them.
-async fn guards_as_in_force(place: &Place, maps: &mut Maps) -> Result<Vec<String>> {
+async fn guards_as_in_force(instance: &Instance, maps: &mut Maps) -> Result<Vec<String>> {
     let tables = maps.tables()?;
     let mut notes: Vec<String> = reserve_or_say(maps, &tables).into_iter().collect();
-    let survey = &survey().await?;
+    let snapshot = &snapshot().await?;
     let rule = |name: &str| tables.rule(name);
     let (_, covered) =
-        wire::reconcile_in_place(place, maps.state(), survey, rule, Hooks::AsTheyAre)?;
+        reconcile::reconcile_in_place(instance, maps.state(), snapshot, rule, Hooks::AsTheyAre)?;
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     covered
         .detach_leaving()
@@ -171,7 +171,7 @@ async fn guards_as_in_force(place: &Place, maps: &mut Maps) -> Result<Vec<String
 ///
 /// # Errors
 /// One is.
-pub(super) fn refuse_while_armed(maps: &Maps) -> Result<()> {
+pub(crate) fn refuse_while_armed(maps: &Maps) -> Result<()> {
     let Some(trial) = armed(maps) else {
         return Ok(());
     };
@@ -187,18 +187,18 @@ pub(super) fn refuse_while_armed(maps: &Maps) -> Result<()> {
 ///
 /// # Errors
 /// That is what it wants.
-pub(super) fn refuse_again(maps: &Maps, registry: &Provenance, author: Author) -> Result<()> {
+pub(crate) fn refuse_again(maps: &Maps, registry: &Provenance, author: Author) -> Result<()> {
     if author == Author::Run && maps.was_taken_back(registry) {
-        bail!(TakenBack);
+        bail!(RolledBackBefore);
     }
     Ok(())
 }
 
 /// A registry that `run` may not put in force by itself.
 #[derive(Clone, Copy, Debug)]
-pub struct TakenBack;
+pub struct RolledBackBefore;
 
-impl fmt::Display for TakenBack {
+impl fmt::Display for RolledBackBefore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "this registry was on trial and was taken back, as nobody confirmed it: `enforcer \
@@ -207,11 +207,11 @@ impl fmt::Display for TakenBack {
     }
 }
 
-impl std::error::Error for TakenBack {}
+impl std::error::Error for RolledBackBefore {}
 
 /// What is on trial by the maps, if anything is.
-pub(super) fn armed(maps: &Maps) -> Option<TrialState> {
-    TrialState::of(maps.trial())
+pub(crate) fn armed(maps: &Maps) -> Option<PendingPolicy> {
+    PendingPolicy::of(maps.trial())
 }
 
 /// What `confirm` found.
@@ -231,26 +231,26 @@ pub enum Confirmed {
 ///
 /// # Errors
 /// The pins cannot be read or written; unless the message says otherwise, it is on trial still.
-pub async fn confirm(place: &Place) -> Result<Confirmed> {
-    if !place.is_pinned()? {
+pub async fn confirm(instance: &Instance) -> Result<Confirmed> {
+    if !instance.is_pinned()? {
         return Ok(Confirmed::NothingPinned);
     }
-    let _lock = place.lock()?;
-    let Some(mut maps) = place.maps()? else {
+    let _lock = instance.lock()?;
+    let Some(mut maps) = instance.maps()? else {
         return Ok(Confirmed::NothingPinned);
     };
-    if let Some(back) = settle(place, &mut maps).await? {
+    if let Some(back) = settle(instance, &mut maps).await? {
         return Ok(Confirmed::TooLate(Some(back)));
     }
     Ok(match maps.trial() {
-        Standing::Armed { generation, .. } => {
+        PendingState::Armed { generation, .. } => {
             maps.end_trial(false);
-            let notes = guards_as_in_force(place, &mut maps).await;
+            let notes = guards_as_in_force(instance, &mut maps).await;
             let notes = notes.context("it is confirmed, but its guards are not all in place")?;
             Confirmed::Kept(generation, notes)
         }
-        Standing::RolledBack => Confirmed::TooLate(None),
-        Standing::None | Standing::Returning => Confirmed::NothingArmed,
+        PendingState::RolledBack => Confirmed::TooLate(None),
+        PendingState::None | PendingState::Returning => Confirmed::NothingArmed,
     })
 }
 
@@ -258,10 +258,10 @@ pub async fn confirm(place: &Place) -> Result<Confirmed> {
 ///
 /// # Errors
 /// Nobody would.
-pub(super) async fn arrange(place: &Place, time: Duration) -> Result<String> {
-    let is_followed = place.is_followed();
+pub(crate) async fn arrange(instance: &Instance, time: Duration) -> Result<String> {
+    let is_followed = instance.is_followed();
     let timer = match has_systemd() {
-        true => start_timer(place, time).await,
+        true => start_timer(instance, time).await,
         false => Err(anyhow::anyhow!("systemd does not run here")),
     };
     match (is_followed, timer) {
@@ -284,8 +284,8 @@ fn has_systemd() -> bool {
 }
 
 /// Starts a timer that comes back for what is on trial, whatever becomes of this process.
-async fn start_timer(place: &Place, time: Duration) -> Result<()> {
-    let output = tokio::time::timeout(SYSTEMD_LIMIT, timer(place, time)?.output())
+async fn start_timer(instance: &Instance, time: Duration) -> Result<()> {
+    let output = tokio::time::timeout(SYSTEMD_LIMIT, timer(instance, time)?.output())
         .await
         .context("systemd-run does not answer")?
         .context("systemd-run cannot be started")?;
@@ -298,7 +298,7 @@ async fn start_timer(place: &Place, time: Duration) -> Result<()> {
 }
 
 /// The command that starts it. The timer's own is run in another folder, so its paths are whole.
-fn timer(place: &Place, time: Duration) -> Result<Command> {
+fn timer(instance: &Instance, time: Duration) -> Result<Command> {
     let own = std::env::current_exe().context("failed to find this program's own file")?;
     let mut command = Command::new("systemd-run");
     command
@@ -309,8 +309,8 @@ fn timer(place: &Place, time: Duration) -> Result<Command> {
         .arg("--")
         .arg(own)
         .arg("--pin-dir")
-        .arg(place.pin_dir());
-    if let Some(cgroup) = &place.cgroup {
+        .arg(instance.pin_dir());
+    if let Some(cgroup) = &instance.cgroup {
         // To take a policy back may be to attach the socket guard again.
         let cgroup = std::path::absolute(cgroup).context("failed to find the current folder")?;
         command.arg("--cgroup").arg(cgroup);
@@ -329,8 +329,9 @@ mod tests {
     #[test]
     fn a_timer_acts_where_the_reload_did() {
         let words = |cgroup: Option<&str>| {
-            let place = Place::new(Path::new("/sys/fs/bpf/x"), cgroup.map(Into::into)).unwrap();
-            let command = timer(&place, Duration::from_secs(60)).unwrap();
+            let instance =
+                Instance::new(Path::new("/sys/fs/bpf/x"), cgroup.map(Into::into)).unwrap();
+            let command = timer(&instance, Duration::from_secs(60)).unwrap();
             let words = command.as_std().get_args().map(|it| it.to_string_lossy());
             words.collect::<Vec<_>>().join(" ")
         };

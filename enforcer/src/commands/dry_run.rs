@@ -2,27 +2,28 @@
 
 use super::{
     Globals, Outcome,
-    changes::{Change, changes},
     failure::{NOT_ENFORCING, note},
     output, policy, source,
 };
 use crate::{
-    control::{self, Place, Preview},
+    control::{self, Instance},
+    inspect::{self, DryRun},
+    policy::{Change, changes},
     registry::load,
 };
 
 /// Say what would change, and change nothing.
-pub(super) async fn dry_run(globals: &Globals, place: &Place) -> Outcome {
-    let loaded = load(&source(globals, place.absent()?))?;
-    let survey = control::survey_for(&loaded.registry).await?;
-    policy::warn(&loaded, &survey)?;
-    let Some(preview) = control::preview(place, &loaded, &survey).await? else {
+pub(crate) async fn dry_run(globals: &Globals, instance: &Instance) -> Outcome {
+    let loaded = load(&source(globals, instance.absent()?))?;
+    let snapshot = control::snapshot_for(&loaded.registry).await?;
+    policy::warn(&loaded, &snapshot)?;
+    let Some(preview) = inspect::dry_run(instance, &loaded, &snapshot).await? else {
         note("nothing is pinned: `enforcer up` puts the registry in force");
         return Ok(NOT_ENFORCING);
     };
-    let Preview { now, next, dangers } = preview;
+    let DryRun { now, next, dangers } = preview;
     let mut changes = changes(&now, &next);
-    changes.extend(control::stale(&now, &survey).into_iter().map(|name| {
+    changes.extend(control::stale(&now, &snapshot).into_iter().map(|name| {
         Change::of_the_whole(
             '~',
             format!("the keys of {name} have other AllowedIPs than at the last reload"),

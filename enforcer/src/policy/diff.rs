@@ -12,26 +12,30 @@ use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{interfaces, policy::Tables, registry::HookChoice};
+use crate::{interfaces, policy::PolicyTables, registry::HookChoice};
 
 /// How many prefixes of a peer are listed one by one.
 const LISTED: usize = 8;
 
 /// One thing that would change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Change {
+pub struct Change {
     /// `+` where something becomes reachable or registered, `-` where it ends, `~` else; `!` for
     /// what wants `--force`.
-    pub(super) sign: char,
-    pub(super) service: Option<String>,
-    pub(super) protocol: Option<&'static str>,
-    pub(super) port: Option<u16>,
-    pub(super) what: String,
+    pub sign: char,
+    /// The service that changes, if the change is a service's.
+    pub service: Option<String>,
+    /// The protocol of the port that changes.
+    pub protocol: Option<&'static str>,
+    /// The port that changes.
+    pub port: Option<u16>,
+    /// The change in words.
+    pub what: String,
 }
 
 impl Change {
     /// One that is no port's.
-    pub(super) const fn of_the_whole(sign: char, what: String) -> Self {
+    pub const fn of_the_whole(sign: char, what: String) -> Self {
         Self {
             sign,
             service: None,
@@ -42,7 +46,7 @@ impl Change {
     }
 
     /// The line that people read.
-    pub(super) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let subject = match (&self.service, self.port, self.protocol) {
             (Some(service), Some(port), Some(protocol)) => format!("{service} {port}/{protocol}: "),
             (Some(service), ..) => format!("{service}: "),
@@ -53,7 +57,7 @@ impl Change {
 }
 
 /// Everything that would change from one policy to the next.
-pub(super) fn changes(now: &Tables, next: &Tables) -> Vec<Change> {
+pub fn changes(now: &PolicyTables, next: &PolicyTables) -> Vec<Change> {
     let mut changes = Vec::new();
     if now.mode != next.mode {
         let what = format!("the global mode is {} and becomes {}", now.mode, next.mode);
@@ -73,8 +77,8 @@ pub(super) fn changes(now: &Tables, next: &Tables) -> Vec<Change> {
 }
 
 /// What the registry says about interfaces.
-fn rules(now: &Tables, next: &Tables, changes: &mut Vec<Change>) {
-    let said = |tables: &Tables| -> BTreeMap<String, interfaces::Rule> {
+fn rules(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
+    let said = |tables: &PolicyTables| -> BTreeMap<String, interfaces::Rule> {
         let rules = tables.rules.iter();
         rules
             .map(|rule| (rule.pattern.clone(), rule.said))
@@ -118,7 +122,7 @@ struct Source<'a> {
     prefixes: BTreeSet<IpNet>,
 }
 
-fn sources(tables: &Tables) -> BTreeMap<&str, Source<'_>> {
+fn sources(tables: &PolicyTables) -> BTreeMap<&str, Source<'_>> {
     let mut prefixes: BTreeMap<u16, BTreeSet<IpNet>> = BTreeMap::new();
     for ((ifindex, network, length), peers) in &tables.prefixes {
         if ifindex & WIRE_VIEW != 0 {
@@ -153,7 +157,7 @@ fn prefix(network: Address, length: u8) -> Option<IpNet> {
     IpNet::new(IpAddr::from(network), length).ok()
 }
 
-fn peers(now: &Tables, next: &Tables, changes: &mut Vec<Change>) {
+fn peers(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
     let (was, will) = (sources(now), sources(next));
     for name in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
         let mut push = |sign, what: String| {
@@ -229,7 +233,7 @@ fn list(prefixes: &BTreeSet<IpNet>) -> String {
 
 type Ports = BTreeSet<(Protocol, u16)>;
 
-fn ports_by_service(tables: &Tables) -> BTreeMap<&str, Ports> {
+fn ports_by_service(tables: &PolicyTables) -> BTreeMap<&str, Ports> {
     let mut services: BTreeMap<&str, Ports> = BTreeMap::new();
     for &(protocol, port) in tables.ports.keys() {
         if let Some(name) = tables.service_of(protocol, port) {
@@ -240,7 +244,7 @@ fn ports_by_service(tables: &Tables) -> BTreeMap<&str, Ports> {
 }
 
 /// The services that have another name and the same ports: the old name, and the new one.
-fn renamed<'a>(now: &'a Tables, next: &'a Tables) -> Vec<(&'a str, &'a str)> {
+fn renamed<'a>(now: &'a PolicyTables, next: &'a PolicyTables) -> Vec<(&'a str, &'a str)> {
     let (was, will) = (ports_by_service(now), ports_by_service(next));
     let gone = was.iter().filter(|(name, _)| !will.contains_key(*name));
     gone.filter_map(|(old, ports)| {
@@ -251,7 +255,12 @@ fn renamed<'a>(now: &'a Tables, next: &'a Tables) -> Vec<(&'a str, &'a str)> {
     .collect()
 }
 
-fn ports(now: &Tables, next: &Tables, renamed: &[(&str, &str)], changes: &mut Vec<Change>) {
+fn ports(
+    now: &PolicyTables,
+    next: &PolicyTables,
+    renamed: &[(&str, &str)],
+    changes: &mut Vec<Change>,
+) {
     let all: Ports = now.ports.keys().chain(next.ports.keys()).copied().collect();
     for (protocol, port) in all {
         let (was, will) = (
@@ -295,7 +304,7 @@ struct Reach {
 }
 
 impl Reach {
-    fn of(tables: &Tables, protocol: Protocol, port: u16) -> Option<Self> {
+    fn of(tables: &PolicyTables, protocol: Protocol, port: u16) -> Option<Self> {
         let binding = tables.ports.get(&(protocol, port))?;
         let row = tables.services.get(usize::from(binding.service))?;
         let peer = |number: u16| Some(tables.peers.get(usize::from(number))?.name.clone());

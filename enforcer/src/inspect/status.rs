@@ -7,11 +7,11 @@ use enforcer_ebpf::{
 };
 use serde::Serialize;
 
-use super::{Place, Survey, keys, survey, trial, wire::Alive};
+use crate::control::{HostSnapshot, Instance, attached::AttachedGuards, keys, pending, snapshot};
 use crate::{
     interfaces::Hook,
-    kernel::trial::Standing,
-    policy::{PeerRow, Tables},
+    kernel::pending::PendingState,
+    policy::{PeerRow, PolicyTables},
 };
 
 /// What a crash leaves beside the pins.
@@ -89,7 +89,7 @@ pub struct BypassRow {
 
 /// A policy on trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct OnTrial {
+pub struct PendingView {
     /// When it is taken back.
     pub seconds_left: u64,
 }
@@ -116,7 +116,7 @@ pub struct Status {
     /// What came past wire guards.
     pub bypassed: Vec<BypassRow>,
     /// What is taken back unless it is confirmed.
-    pub confirm: Option<OnTrial>,
+    pub confirm: Option<PendingView>,
     /// The last policy on trial was taken back, and no other was put in force since.
     pub rolled_back: bool,
     /// Why it is degraded, in words.
@@ -156,11 +156,11 @@ impl Status {
 ///
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
-pub async fn status(place: &Place) -> Result<Status> {
-    let mut survey = survey().await?;
-    let Some(maps) = place.maps()? else {
+pub async fn status(instance: &Instance) -> Result<Status> {
+    let mut snapshot = snapshot().await?;
+    let Some(maps) = instance.maps()? else {
         let mut status = Status::off();
-        if place.is_interrupted()? {
+        if instance.is_interrupted()? {
             status.state = Condition::Degraded;
             status.reasons.push(INTERRUPTED.to_owned());
         }
@@ -169,29 +169,29 @@ pub async fn status(place: &Place) -> Result<Status> {
     let state = maps.state();
     let tables = maps.tables()?;
     let by_key = tables.peers.iter().filter(|peer| peer.key.is_some());
-    survey
+    snapshot
         .ask_wireguard(by_key.map(|peer| peer.interface.as_str()).collect())
         .await;
-    let survey = &survey;
-    let alive = Alive::find(&place.pins, survey)?;
+    let snapshot = &snapshot;
+    let alive = AttachedGuards::find(instance.pins(), snapshot)?;
     // Whether they were asked for or not: an interface without a guard has none.
-    let plan = survey.plan(|name| tables.rule(name), alive.programs.clone());
+    let plan = snapshot.plan(|name| tables.rule(name), alive.programs.clone());
     let wire = alive.guards;
     let mut status = Status {
         generation: state.generation,
         services: tables.services.len(),
         registered_ports: tables.ports.len(),
-        confirm: trial::armed(&maps).map(|trial| OnTrial {
+        confirm: pending::armed(&maps).map(|trial| PendingView {
             seconds_left: trial.seconds_left(),
         }),
-        rolled_back: maps.trial() == Standing::RolledBack,
+        rolled_back: maps.trial() == PendingState::RolledBack,
         ..Status::off()
     };
-    let name = |ifindex: u32| survey.by_index(ifindex).map(|i| i.name.clone());
+    let name = |ifindex: u32| snapshot.by_index(ifindex).map(|i| i.name.clone());
     status.peers = (0u16..)
         .zip(&tables.peers)
         .map(|(number, peer)| {
-            let why = why_waiting(&tables, survey, number, peer);
+            let why = why_waiting(&tables, snapshot, number, peer);
             PeerStatus {
                 name: peer.name.clone(),
                 state: if why.is_some() {
@@ -214,7 +214,7 @@ pub async fn status(place: &Place) -> Result<Status> {
             peers: peers_on(&tables, *ifindex),
         });
     }
-    for (ifindex, _) in place.pins.early_links()? {
+    for (ifindex, _) in instance.pins().early_links()? {
         let known = status.guards.iter().any(|row| row.ifindex == Some(ifindex));
         if let Some(name) = name(ifindex).filter(|_| !known) {
             status.guards.push(GuardRow {
@@ -226,7 +226,7 @@ pub async fn status(place: &Place) -> Result<Status> {
             });
         }
     }
-    let socket = place.has_socket_guard()?;
+    let socket = instance.has_socket_guard()?;
     if socket {
         status.guards.push(GuardRow {
             guard: "socket",
@@ -247,8 +247,8 @@ pub async fn status(place: &Place) -> Result<Status> {
              `enforcer up` goes before it"
         ));
     }
-    astray(&mut status, &tables, survey);
-    if place.is_interrupted()? {
+    astray(&mut status, &tables, snapshot);
+    if instance.is_interrupted()? {
         status.reasons.push(INTERRUPTED.to_owned());
     }
     for (ifindex, packets) in maps
@@ -319,15 +319,15 @@ fn uncovered(
 
 /// What the policy says of interfaces that are others now: an ifindex may be reused, and a name
 /// moved to another interface.
-fn astray(status: &mut Status, tables: &Tables, survey: &Survey) {
-    for name in keys::stale(tables, survey) {
+fn astray(status: &mut Status, tables: &PolicyTables, snapshot: &HostSnapshot) {
+    for name in keys::stale(tables, snapshot) {
         status.reasons.push(format!(
             "what the keys of {name} may use is not what it was at the last reload: run \
              `enforcer reload`"
         ));
     }
     for (ifindex, row) in &tables.interfaces {
-        let Some(interface) = survey.by_index(*ifindex) else {
+        let Some(interface) = snapshot.by_index(*ifindex) else {
             continue;
         };
         let strangers = row
@@ -351,11 +351,16 @@ fn astray(status: &mut Status, tables: &Tables, survey: &Survey) {
 }
 
 /// Why a peer cannot get in, if it cannot.
-fn why_waiting(tables: &Tables, survey: &Survey, number: u16, peer: &PeerRow) -> Option<String> {
+fn why_waiting(
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
+    number: u16,
+    peer: &PeerRow,
+) -> Option<String> {
     if let Some(key) = peer.key {
-        return keys::why_waiting(tables, survey, number, peer, key);
+        return keys::why_waiting(tables, snapshot, number, peer, key);
     }
-    let Some(interface) = survey.by_name(&peer.interface) else {
+    let Some(interface) = snapshot.by_name(&peer.interface) else {
         return Some(format!("there is no interface {}", peer.interface));
     };
     let carried = tables
@@ -371,7 +376,7 @@ fn why_waiting(tables: &Tables, survey: &Survey, number: u16, peer: &PeerRow) ->
 }
 
 /// How many peers may come through an interface.
-fn peers_on(tables: &Tables, ifindex: u32) -> usize {
+fn peers_on(tables: &PolicyTables, ifindex: u32) -> usize {
     let row = [ifindex | WIRE_VIEW, ifindex]
         .iter()
         .find_map(|key| tables.interfaces.get(key));

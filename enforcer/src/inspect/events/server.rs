@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{record::Record, stream::Stream};
-use crate::control::{Place, RUNTIME};
+use crate::control::{Instance, RUNTIME};
 
 /// Lines that a follower may be behind; what comes then is merged for it.
 const BACKLOG: usize = 1024;
@@ -43,8 +43,8 @@ impl Server {
     ///
     /// # Errors
     /// The folder or the socket cannot be made.
-    pub fn bind(place: &Place) -> Result<Self> {
-        let path = place.events_socket()?;
+    pub fn bind(instance: &Instance) -> Result<Self> {
+        let path = instance.events_socket()?;
         let what = || format!("failed to listen on {}", path.display());
         let made = fs::DirBuilder::new().mode(0o700).create(RUNTIME);
         if let Err(error) = made
@@ -73,13 +73,13 @@ impl Server {
     ///
     /// # Errors
     /// The events cannot be read.
-    pub async fn serve(&mut self, place: &Place) -> Result<std::convert::Infallible> {
+    pub async fn serve(&mut self, instance: &Instance) -> Result<std::convert::Infallible> {
         loop {
             if self.followers.is_empty() {
                 let (stream, _) = self.accept().await?;
                 self.add(stream);
             }
-            let mut drops = Stream::wait(place).await?;
+            let mut drops = Stream::wait(instance).await?;
             while !self.followers.is_empty() {
                 let left = Arc::clone(&self.left);
                 tokio::select! {

@@ -4,12 +4,12 @@ use std::io::Write as _;
 
 use super::*;
 use crate::{
-    policy::{Attachment, Slots, compile},
+    policy::{PolicyInterface, Slots, compile},
     registry::{self, Source},
 };
 
 /// The tables of a registry on a host with eth0 and wg0.
-fn tables(text: &str) -> Tables {
+fn tables(text: &str) -> PolicyTables {
     let mut file = tempfile::Builder::new()
         .suffix(".toml")
         .tempfile()
@@ -17,9 +17,9 @@ fn tables(text: &str) -> Tables {
     file.write_all(text.as_bytes()).expect("to write it");
     let source = Source::Named(file.path().to_owned());
     let loaded = registry::load(&source).unwrap_or_else(|rejected| panic!("{rejected}"));
-    let interfaces: Vec<Attachment> = [(2, "eth0"), (3, "wg0")]
+    let interfaces: Vec<PolicyInterface> = [(2, "eth0"), (3, "wg0")]
         .into_iter()
-        .map(|(ifindex, name)| Attachment {
+        .map(|(ifindex, name)| PolicyInterface {
             ifindex,
             name: name.to_owned(),
             mac: None,

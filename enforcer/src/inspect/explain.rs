@@ -12,14 +12,15 @@ use rtnetlink::{
     packet_route::route::{RouteAttribute, RouteType},
 };
 
-use super::{
-    Place, Survey,
-    wire::{self, Alive, plan_in_force},
+use crate::control::{
+    HostSnapshot, Instance,
+    attached::AttachedGuards,
+    reconcile::{self, plan_in_force},
 };
 use crate::{
     interfaces::Rule,
     kernel::load::{SOCKET_PROGRAM, wire_programs},
-    policy::{Slots, Tables, compile},
+    policy::{PolicyTables, Slots, compile},
     registry::Loaded,
 };
 
@@ -27,19 +28,23 @@ use crate::{
 ///
 /// # Errors
 /// A limit of the maps, named.
-pub fn would_be(loaded: &Loaded, survey: &Survey) -> Result<Tables> {
+pub fn would_be(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<PolicyTables> {
     let registry = &loaded.registry;
     let none = Slots::new();
     let rule = |name: &str| Rule::of(registry, name);
-    let plan = plan_in_force(survey, u32::MAX, rule, &Alive::default());
+    let plan = plan_in_force(snapshot, u32::MAX, rule, &AttachedGuards::default());
     let hooks = plan
         .guards
         .iter()
         .filter_map(|guard| Some((guard.ifindex, *guard.hooks.first()?)))
         .collect::<BTreeMap<_, _>>();
-    Ok(Tables {
+    Ok(PolicyTables {
         provenance: loaded.provenance.clone(),
-        ..compile(registry, &wire::attachments(survey, &plan, &hooks), &none)?
+        ..compile(
+            registry,
+            &reconcile::attachments(snapshot, &plan, &hooks),
+            &none,
+        )?
     })
 }
 
@@ -49,16 +54,16 @@ pub fn would_be(loaded: &Loaded, survey: &Survey) -> Result<Tables> {
 /// # Errors
 /// The pins cannot be read.
 pub fn has_wire_guard(
-    place: &Place,
-    tables: &Tables,
-    survey: &Survey,
+    instance: &Instance,
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
     ifindex: u32,
 ) -> Result<bool> {
-    let alive = Alive::find(&place.pins, survey)?;
-    if place.is_pinned()? {
+    let alive = AttachedGuards::find(instance.pins(), snapshot)?;
+    if instance.is_pinned()? {
         return Ok(alive.guards.contains_key(&ifindex));
     }
-    let plan = plan_in_force(survey, u32::MAX, |name| tables.rule(name), &alive);
+    let plan = plan_in_force(snapshot, u32::MAX, |name| tables.rule(name), &alive);
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }
 
@@ -89,12 +94,12 @@ pub async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) ->
 ///
 /// # Errors
 /// They were loaded without `--bpf-log`.
-pub fn bpf_log<T: Log>(place: &Place, sink: T) -> Result<EbpfLogger<T>> {
+pub fn bpf_log<T: Log>(instance: &Instance, sink: T) -> Result<EbpfLogger<T>> {
     static LEVEL: Once = Once::new();
     LEVEL.call_once(|| log::set_max_level(log::LevelFilter::Trace));
     let mut names = wire_programs().into_iter().chain([SOCKET_PROGRAM]);
     let id = names
-        .find_map(|name| ProgramInfo::from_pin(place.pins.program(name)).ok())
+        .find_map(|name| ProgramInfo::from_pin(instance.pins().program(name)).ok())
         .context("no program is pinned")?
         .id();
     EbpfLogger::init_from_id_with_logger(id, sink)

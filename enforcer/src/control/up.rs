@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Place, Survey, reserve,
-    safety::{self, Author, Consent},
-    survey_for, trial,
-    wire::{self, Alive, Hooks, plan_in_force, plan_tolerated},
+    HostSnapshot, Instance,
+    lockout::{self, Author, Consent},
+    pending,
+    reconcile::{self, AttachedGuards, Hooks, plan_in_force, plan_tolerated},
+    reserve, snapshot_for,
 };
 use crate::{
     interfaces::Rule,
@@ -21,13 +22,13 @@ use crate::{
         pins::PinDir,
         sys,
     },
-    policy::{Tables, compile},
+    policy::{PolicyTables, compile},
     registry::{Loaded, Origin, Registry},
 };
 
 /// What shall be in force.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct UpOptions {
     /// Wire guards.
     pub wire: bool,
     /// The socket guard.
@@ -43,7 +44,7 @@ pub struct Wanted {
     pub consent: Consent,
 }
 
-impl Default for Wanted {
+impl Default for UpOptions {
     fn default() -> Self {
         Self {
             wire: true,
@@ -65,40 +66,52 @@ impl Default for Wanted {
 /// # Errors
 /// The old policy and the old guards hold then, or none where there were none, unless the message
 /// says otherwise.
-pub async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<Vec<String>> {
-    mounts::ensure_bpffs(place.pins.parent())?;
-    let cgroup = mounts::cgroup_root(place.cgroup.as_deref())?;
-    let _lock = place.lock()?;
+pub async fn up(instance: &Instance, loaded: &Loaded, wanted: UpOptions) -> Result<Vec<String>> {
+    mounts::ensure_bpffs(instance.pins.parent())?;
+    let cgroup = mounts::cgroup_root(instance.cgroup.as_deref())?;
+    let _lock = instance.lock()?;
     // Under the lock: what another command has just attached must not look like a stranger.
-    let survey = survey_for(&loaded.registry).await?;
-    place.recover()?;
-    let staging = place.pins.staging();
-    let mut notes: Vec<String> = mounts::open_to_others(place.pins.parent())?
+    let snapshot = snapshot_for(&loaded.registry).await?;
+    instance.recover()?;
+    let staging = instance.pins.staging();
+    let mut notes: Vec<String> = mounts::open_to_others(instance.pins.parent())?
         .into_iter()
         .collect();
-    let before = adoptable(place, &mut notes)?;
+    let before = adoptable(instance, &mut notes)?;
     let adopt = before.is_some();
-    let before = settle(place, before, loaded, wanted, &mut notes).await?;
+    let before = settle(instance, before, loaded, wanted, &mut notes).await?;
     let (flags, consent) = (flags(wanted, loaded), wanted.consent);
     let registry = &loaded.registry;
-    notes.extend(safety::check(place, before.as_ref(), registry, &survey, flags, consent).await?);
+    notes.extend(
+        lockout::check(
+            instance,
+            before.as_ref(),
+            registry,
+            &snapshot,
+            flags,
+            consent,
+        )
+        .await?,
+    );
     drop(before);
-    say_what_goes(place, &survey, wanted, &mut notes)?;
+    say_what_goes(instance, &snapshot, wanted, &mut notes)?;
     staging.create()?;
     let new = New {
         staging: &staging,
-        place,
+        instance,
         cgroup: &cgroup,
         wanted,
         loaded,
-        survey: &survey,
+        snapshot: &snapshot,
     };
     let built = new.build(adopt).and_then(|built| {
-        place
+        instance
             .pins
             .replace_with(&staging)
             .with_context(|| match adopt {
-                true => "the new policy is in force, but its pins cannot take the old ones' place",
+                true => {
+                    "the new policy is in force, but its pins cannot take the old ones' instance"
+                }
                 false => "the new pins cannot be put in place",
             })
             .map(|()| built)
@@ -131,16 +144,16 @@ pub async fn install(place: &Place, loaded: &Loaded, wanted: Wanted) -> Result<V
 /// A set of pins that is being made.
 struct New<'a> {
     staging: &'a PinDir,
-    place: &'a Place,
+    instance: &'a Instance,
     cgroup: &'a Path,
-    wanted: Wanted,
+    wanted: UpOptions,
     loaded: &'a Loaded,
-    survey: &'a Survey,
+    snapshot: &'a HostSnapshot,
 }
 
 struct Built {
     maps: Maps,
-    tables: Tables,
+    tables: PolicyTables,
     notes: Vec<String>,
 }
 
@@ -153,7 +166,7 @@ impl New<'_> {
     fn build(&self, adopt: bool) -> Result<Built> {
         let netns_cookie = sys::netns_cookie()?;
         if adopt {
-            load::adopt_maps(&self.place.pins, self.staging)?;
+            load::adopt_maps(&self.instance.pins, self.staging)?;
         }
         let options = Options {
             netns_cookie,
@@ -169,15 +182,15 @@ impl New<'_> {
         let mut maps = Maps::open(self.staging)?;
         if !adopt {
             // Policy first: a guard must never meet maps without one.
-            if let Some(old) = Reserved::of(&self.place.pins)? {
+            if let Some(old) = Reserved::of(&self.instance.pins)? {
                 maps.reserved.remember(&old.ports());
             }
             maps.describe(netns_cookie, flags);
-            maps.switch_to(&self.tables(&maps, flags, &Alive::default())?)?;
+            maps.switch_to(&self.tables(&maps, flags, &AttachedGuards::default())?)?;
         }
         if let Some(program) = socket {
             // First: alone it holds on every interface, as long as wire guards are missing.
-            let (old, new) = (self.place.pins.socket_link(), self.staging.socket_link());
+            let (old, new) = (self.instance.pins.socket_link(), self.staging.socket_link());
             if adopt && links::is_socket_on(&old, self.cgroup)? {
                 links::take_over(&old, &program, &new)?;
             } else {
@@ -186,13 +199,13 @@ impl New<'_> {
                 self.if_need_be_without(attached, &mut notes)?;
             }
         }
-        let before = Alive::find(&self.place.pins, self.survey)?;
+        let before = AttachedGuards::find(&self.instance.pins, self.snapshot)?;
         let rule = |name: &str| Rule::of(self.registry(), name);
-        let plan = plan_in_force(self.survey, flags, rule, &before);
-        let tolerated = plan_tolerated(self.survey, flags, rule, &before);
-        let covered = wire::reconcile(
+        let plan = plan_in_force(self.snapshot, flags, rule, &before);
+        let tolerated = plan_tolerated(self.snapshot, flags, rule, &before);
+        let covered = reconcile::reconcile(
             &mut programs,
-            &self.place.pins,
+            &self.instance.pins,
             &before,
             &plan,
             &tolerated,
@@ -201,7 +214,7 @@ impl New<'_> {
         maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
         // Last, where the maps are those in force: whatever failed until here has changed nothing.
         // And again where they are new, now that it is known which hooks were to be had.
-        let now = Alive {
+        let now = AttachedGuards {
             guards: covered.guards,
             ..before
         };
@@ -228,7 +241,7 @@ impl New<'_> {
     fn if_need_be_without<T>(&self, got: Result<T>, notes: &mut Vec<String>) -> Result<Option<T>> {
         match got {
             Ok(got) => Ok(Some(got)),
-            Err(why) if !self.wanted.wire || self.place.has_socket_guard()? => Err(why),
+            Err(why) if !self.wanted.wire || self.instance.has_socket_guard()? => Err(why),
             Err(why) => {
                 notes.push(format!("there is no socket guard: {why:#}"));
                 Ok(None)
@@ -239,16 +252,16 @@ impl New<'_> {
     /// Undoes what was done to the guards in place.
     fn give_back(&self) -> Result<()> {
         let rule = |name: &str| Rule::of(self.registry(), name);
-        let plan = plan_tolerated(self.survey, u32::MAX, rule, &Alive::default());
-        wire::give_back(&self.place.pins, &plan)
+        let plan = plan_tolerated(self.snapshot, u32::MAX, rule, &AttachedGuards::default());
+        reconcile::give_back(&self.instance.pins, &plan)
     }
 
     /// The policy, for the wire guards that there are.
-    fn tables(&self, maps: &Maps, flags: u32, alive: &Alive) -> Result<Tables> {
+    fn tables(&self, maps: &Maps, flags: u32, alive: &AttachedGuards) -> Result<PolicyTables> {
         let rule = |name: &str| Rule::of(self.registry(), name);
-        let plan = plan_in_force(self.survey, flags, rule, alive);
-        let attachments = wire::attachments(self.survey, &plan, &alive.guards);
-        Ok(Tables {
+        let plan = plan_in_force(self.snapshot, flags, rule, alive);
+        let attachments = reconcile::attachments(self.snapshot, &plan, &alive.guards);
+        Ok(PolicyTables {
             provenance: self.loaded.provenance.clone(),
             ..compile(self.registry(), &attachments, &maps.slots())?
         })
@@ -260,38 +273,42 @@ impl New<'_> {
 /// # Errors
 /// It may not: `run` is to go on with what is pinned. Or what is overdue cannot be taken back.
 async fn settle(
-    place: &Place,
+    instance: &Instance,
     maps: Option<Maps>,
     loaded: &Loaded,
-    wanted: Wanted,
+    wanted: UpOptions,
     notes: &mut Vec<String>,
 ) -> Result<Option<Maps>> {
     let Some(mut maps) = maps else {
         return Ok(None);
     };
-    if let Some(back) = trial::settle(place, &mut maps).await? {
+    if let Some(back) = pending::settle(instance, &mut maps).await? {
         notes.push(back.words());
         notes.extend(back.notes);
     }
     if wanted.consent.author == Author::Run {
-        trial::refuse_while_armed(&maps)?;
+        pending::refuse_while_armed(&maps)?;
     }
-    trial::refuse_again(&maps, &loaded.provenance, wanted.consent.author)?;
+    pending::refuse_again(&maps, &loaded.provenance, wanted.consent.author)?;
     Ok(Some(maps))
 }
 
 /// Says which guards this takes off: `--guards` is the operator's word, and the other layer holds
 /// all the while, which is better than a `down` in between.
 fn say_what_goes(
-    place: &Place,
-    survey: &Survey,
-    wanted: Wanted,
+    instance: &Instance,
+    snapshot: &HostSnapshot,
+    wanted: UpOptions,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    if !wanted.wire && !Alive::find(&place.pins, survey)?.guards.is_empty() {
+    if !wanted.wire
+        && !AttachedGuards::find(&instance.pins, snapshot)?
+            .guards
+            .is_empty()
+    {
         notes.push("the wire guards are taken off, as --guards says".to_owned());
     }
-    if !wanted.socket && place.has_socket_guard()? {
+    if !wanted.socket && instance.has_socket_guard()? {
         notes.push("the socket guard is taken off, as --guards says".to_owned());
     }
     Ok(())
@@ -301,13 +318,13 @@ fn say_what_goes(
 ///
 /// # Errors
 /// They guard another namespace, or it cannot be told which.
-fn adoptable(place: &Place, notes: &mut Vec<String>) -> Result<Option<Maps>> {
-    if !place.pins.exists()? {
+fn adoptable(instance: &Instance, notes: &mut Vec<String>) -> Result<Option<Maps>> {
+    if !instance.pins.exists()? {
         return Ok(None);
     }
-    let why = match Maps::open(&place.pins) {
+    let why = match Maps::open(&instance.pins) {
         Ok(maps) => {
-            place.check_namespace(&maps)?;
+            instance.check_namespace(&maps)?;
             // An `up` that was cut short may have left maps without a policy.
             return Ok((maps.state().generation != 0).then_some(maps));
         }
@@ -315,8 +332,8 @@ fn adoptable(place: &Place, notes: &mut Vec<String>) -> Result<Option<Maps>> {
         Err(why) if !why.is::<OtherLayout>() => return Err(why),
         Err(why) => why,
     };
-    place
-        .owner(&place.pins)
+    instance
+        .owner(&instance.pins)
         .with_context(|| format!("{why:#}"))?;
     notes.push(format!(
         "the pins were of another layout and are replaced; counters start at 0 ({why:#})"
@@ -324,7 +341,7 @@ fn adoptable(place: &Place, notes: &mut Vec<String>) -> Result<Option<Maps>> {
     Ok(None)
 }
 
-fn flags(wanted: Wanted, loaded: &Loaded) -> u32 {
+fn flags(wanted: UpOptions, loaded: &Loaded) -> u32 {
     let flag = |set: bool, flag| if set { flag } else { 0 };
     flag(wanted.wire, State::WANT_WIRE)
         | flag(wanted.socket, State::WANT_SOCKET)

@@ -1,7 +1,6 @@
 //! The policy follows the host, and the registry's files.
 
-mod edits;
-mod undone;
+mod registry_edits;
 
 use std::{
     collections::BTreeSet,
@@ -14,18 +13,14 @@ use std::{
 use anyhow::Result;
 use tokio::time::timeout;
 
-use super::{
-    super::{failure::note, output},
-    manager,
-    start::Begun,
-};
+use super::{retry::RetryQueue, sd_notify, startup::Begun};
 use crate::{
-    control::{self, Consent, Followed, Keys, Place, Terms},
+    commands::{failure::note, output},
+    control::{self, Consent, Followed, Instance, Keys, Terms},
     kernel::sys,
     registry::Loaded,
     watch::{Files, Links, Modules, Pins, Settings},
 };
-use undone::Undone;
 
 /// How often WireGuard is asked, which tells nobody of a change. Only while there is a peer by key
 /// and its interface.
@@ -35,7 +30,7 @@ const BRIEFLY: Duration = Duration::from_millis(100);
 
 /// What woke the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Woken {
+pub(crate) enum Trigger {
     /// What is on trial is over.
     Trial,
     /// A command may have been at work on the pins.
@@ -48,7 +43,7 @@ pub(super) enum Woken {
 
 /// What there is to do after the keeper was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(crate) enum Next {
     /// Nothing more.
     On,
     /// Others must open the pins again: `up` has put new ones in their place.
@@ -58,8 +53,8 @@ pub(super) enum Kept {
 }
 
 /// Watches, and keeps the policy right.
-pub(super) struct Keeper<'a> {
-    place: &'a Place,
+pub(crate) struct Reconciler<'a> {
+    instance: &'a Instance,
     /// The registry's own file; another command may have put another one in force.
     main: PathBuf,
     /// How edits of the registry are put in force.
@@ -89,17 +84,17 @@ pub(super) struct Keeper<'a> {
     /// The registry's files changed while something was on trial.
     late: bool,
     /// What failed, and is tried again.
-    undone: Undone,
+    undone: RetryQueue,
     /// The host is to be looked at once more.
     again: bool,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> Reconciler<'a> {
     /// Begins to watch: before the registry is read for the first time, so that no change after
     /// that is missed. `main` is the registry's file.
-    pub(super) fn watch(place: &'a Place, main: PathBuf, consent: Consent) -> Result<Self> {
+    pub(crate) fn watch(instance: &'a Instance, main: PathBuf, consent: Consent) -> Result<Self> {
         Ok(Self {
-            place,
+            instance,
             terms: Terms {
                 confirm: None,
                 consent,
@@ -109,7 +104,7 @@ impl<'a> Keeper<'a> {
             files: Files::watch(&main)?,
             main,
             settings: Settings::watch()?,
-            pins: Pins::watch(place.pin_dir())?,
+            pins: Pins::watch(instance.pin_dir())?,
             loaded: None,
             lost: false,
             generation: 0,
@@ -120,49 +115,49 @@ impl<'a> Keeper<'a> {
             bad: None,
             trial: None,
             late: false,
-            undone: Undone::default(),
+            undone: RetryQueue::default(),
             again: false,
         })
     }
 
     /// Takes over what was put in force.
-    pub(super) fn begin(&mut self, begun: Begun) -> Result<()> {
+    pub(crate) fn begin(&mut self, begun: Begun) -> Result<()> {
         self.loaded = begun.loaded;
         // In this order: if a command comes in between, the registry is that of a generation which
         // nobody here takes for the one in force.
-        self.generation = self.place.generation()?;
+        self.generation = self.instance.generation()?;
         self.inode = self.inode_now();
         self.trial = self.on_trial()?;
         if begun.failed {
             self.files.touch();
         }
         if let Err(error) = self.adopt() {
-            self.failed(Woken::Pins, &error);
+            self.failed(Trigger::Pins, &error);
         }
         Ok(())
     }
 
     /// When what is on trial is taken back, if anything is.
     fn on_trial(&self) -> Result<Option<Instant>> {
-        let trial = control::trial(self.place)?;
+        let trial = control::pending(self.instance)?;
         Ok(trial.map(|trial| Instant::now() + trial.left))
     }
 
     fn inode_now(&self) -> Option<u64> {
-        fs::metadata(self.place.pin_dir())
+        fs::metadata(self.instance.pin_dir())
             .ok()
             .map(|pins| pins.ino())
     }
 
     /// The generation that is in force, as far as this process knows.
-    pub(super) fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
     /// Sleeps until there is something to look at. Cancelling it loses nothing.
-    pub(super) async fn woken(&mut self) -> Result<Woken> {
+    pub(crate) async fn woken(&mut self) -> Result<Trigger> {
         if std::mem::take(&mut self.again) {
-            return Ok(Woken::Host);
+            return Ok(Trigger::Host);
         }
         loop {
             let asks = (!self.keys.is_empty()).then_some(self.ask);
@@ -173,7 +168,7 @@ impl<'a> Keeper<'a> {
                 let answered = timeout(BRIEFLY, self.keys.changed()).await;
                 if let Ok(Some(keys)) = answered {
                     self.keys = keys;
-                    return Ok(Woken::Host);
+                    return Ok(Trigger::Host);
                 }
             }
             let keys = &self.keys;
@@ -182,18 +177,18 @@ impl<'a> Keeper<'a> {
                 keys.changed().await
             };
             tokio::select! {
-                changed = self.links.changed() => return changed.map(|()| Woken::Host),
-                changed = self.modules.changed() => return changed.map(|()| Woken::Host),
-                changed = self.settings.changed() => return changed.map(|()| Woken::Host),
-                changed = self.files.changed() => return changed.map(|()| Woken::Files),
-                changed = self.pins.changed() => return changed.map(|()| Woken::Pins),
-                () = until(self.trial) => return Ok(Woken::Trial),
+                changed = self.links.changed() => return changed.map(|()| Trigger::Host),
+                changed = self.modules.changed() => return changed.map(|()| Trigger::Host),
+                changed = self.settings.changed() => return changed.map(|()| Trigger::Host),
+                changed = self.files.changed() => return changed.map(|()| Trigger::Files),
+                changed = self.pins.changed() => return changed.map(|()| Trigger::Pins),
+                () = until(self.trial) => return Ok(Trigger::Trial),
                 () = until(self.undone.at()) => return Ok(self.undone.first()),
                 changed = asked => {
                     self.ask = Instant::now() + ASK;
                     if let Some(keys) = changed {
                         self.keys = keys;
-                        return Ok(Woken::Host);
+                        return Ok(Trigger::Host);
                     }
                 }
             }
@@ -201,16 +196,16 @@ impl<'a> Keeper<'a> {
     }
 
     /// Looks, and does what is to be done. What fails is said and tried again.
-    pub(super) async fn look(&mut self, woken: Woken) -> Kept {
+    pub(crate) async fn look(&mut self, woken: Trigger) -> Next {
         let looked = match woken {
-            Woken::Host => self.catch_up().await,
-            Woken::Files => self.edited().await,
-            Woken::Pins => self.commanded().await,
-            Woken::Trial => self.roll_back().await,
+            Trigger::Host => self.catch_up().await,
+            Trigger::Files => self.edited().await,
+            Trigger::Pins => self.commanded().await,
+            Trigger::Trial => self.roll_back().await,
         };
         // A batch of news may have taken a hundred lists of interfaces; the sleep may be long.
-        if woken != Woken::Pins {
-            sys::give_memory_back();
+        if woken != Trigger::Pins {
+            sys::trim_heap();
         }
         match looked {
             Ok(kept) => {
@@ -219,12 +214,12 @@ impl<'a> Keeper<'a> {
             }
             Err(error) => {
                 self.failed(woken, &error);
-                Kept::On
+                Next::On
             }
         }
     }
 
-    fn failed(&mut self, woken: Woken, error: &anyhow::Error) {
+    fn failed(&mut self, woken: Trigger, error: &anyhow::Error) {
         if self.undone.failed(woken) {
             note(&format!(
                 "the policy in force stays as it is, and another try follows: {error:#}"
@@ -233,25 +228,25 @@ impl<'a> Keeper<'a> {
     }
 
     /// Does what had to wait, and brings guards and policy up to the host.
-    async fn catch_up(&mut self) -> Result<Kept> {
+    async fn catch_up(&mut self) -> Result<Next> {
         if self.late && self.on_trial()?.is_none() {
             self.late = false;
-            if self.edited().await? == Kept::Gone {
-                return Ok(Kept::Gone);
+            if self.edited().await? == Next::Gone {
+                return Ok(Next::Gone);
             }
         }
         let kept = self.follow().await?;
-        match self.lost && kept == Kept::On {
+        match self.lost && kept == Next::On {
             true => self.commanded().await,
             false => Ok(kept),
         }
     }
 
     /// Takes back what is on trial, if that is still so.
-    async fn roll_back(&mut self) -> Result<Kept> {
+    async fn roll_back(&mut self) -> Result<Next> {
         // Not again at once if it fails.
         self.trial = None;
-        if let Some(back) = control::roll_back_if_due(self.place).await? {
+        if let Some(back) = control::roll_back_if_due(self.instance).await? {
             note(&back.words());
             self.say(back.notes);
         }
@@ -259,10 +254,10 @@ impl<'a> Keeper<'a> {
     }
 
     /// Brings guards and policy up to the host.
-    async fn follow(&mut self) -> Result<Kept> {
+    async fn follow(&mut self) -> Result<Next> {
         self.settings.again();
-        let (place, loaded) = (self.place, self.loaded.as_ref());
-        let look = control::follow(place, loaded, self.generation, &self.keys).await?;
+        let (instance, loaded) = (self.instance, self.loaded.as_ref());
+        let look = control::follow(instance, loaded, self.generation, &self.keys).await?;
         if let Some(keys) = look.keys {
             self.keys = keys;
         }
@@ -271,13 +266,13 @@ impl<'a> Keeper<'a> {
         }
         self.say(look.notes);
         match look.followed {
-            Followed::Unchanged => Ok(Kept::On),
+            Followed::Unchanged => Ok(Next::On),
             Followed::Switched(generation) => {
                 self.switched(generation, "the host has changed");
-                Ok(Kept::On)
+                Ok(Next::On)
             }
             Followed::Foreign => self.commanded().await,
-            Followed::Gone => Ok(Kept::Gone),
+            Followed::Gone => Ok(Next::Gone),
         }
     }
 
@@ -292,7 +287,7 @@ impl<'a> Keeper<'a> {
         self.generation = generation;
         // Nobody need read this, and the policy is in force.
         output::print(&format!("generation {generation} is in force: {why}")).ok();
-        manager::tell(generation);
+        sd_notify::tell(generation);
     }
 
     /// Has the host looked at again soon.
@@ -301,13 +296,13 @@ impl<'a> Keeper<'a> {
     }
 
     /// Finds out what another command did.
-    async fn commanded(&mut self) -> Result<Kept> {
-        let generation = match self.place.is_pinned()? {
-            true => self.place.generation()?,
+    async fn commanded(&mut self) -> Result<Next> {
+        let generation = match self.instance.is_pinned()? {
+            true => self.instance.generation()?,
             false => 0,
         };
         if generation == 0 {
-            return Ok(Kept::Gone);
+            return Ok(Next::Gone);
         }
         let inode = self.inode_now();
         let replaced = inode != self.inode;
@@ -317,15 +312,15 @@ impl<'a> Keeper<'a> {
             self.follow_again();
         }
         if generation == self.generation && !replaced && !self.lost {
-            return Ok(Kept::On);
+            return Ok(Next::On);
         }
         (self.inode, self.generation) = (inode, generation);
         // Whoever that was has asked WireGuard later than we have.
         self.keys = Keys::default();
         self.adopt()?;
-        manager::tell(generation);
+        sd_notify::tell(generation);
         self.follow_again();
-        Ok(if replaced { Kept::Replaced } else { Kept::On })
+        Ok(if replaced { Next::Replaced } else { Next::On })
     }
 }
 

@@ -9,20 +9,20 @@ use enforcer_ebpf::{Decision, Guard, Link, NO_PORT, Reason, Verdict, layout::Cel
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::AddressAttribute;
 
-use super::{Place, Survey, check_privileges};
+use crate::control::{HostSnapshot, Instance, check_privileges};
 use crate::{
     interfaces::{Hook, Interface},
     kernel::{
         links,
         load::{Options, wire_program},
+        sandbox::Sandbox,
         test_run::{self, Arrival},
-        workbench::Workbench,
     },
-    policy::{Description, Frame, Tables},
+    policy::{Frame, PacketSpec, PolicyTables},
 };
 
 /// The policy in force in maps of its own, and programs that read those.
-pub struct Copies(Workbench);
+pub struct Copies(Sandbox);
 
 /// What became of the packet there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,14 +75,14 @@ impl Seen {
 ///
 /// # Errors
 /// A privilege is missing, the pins are another network namespace's, or the kernel's refusal.
-pub fn copies(place: &Place) -> Result<Option<Copies>> {
+pub fn copies(instance: &Instance) -> Result<Option<Copies>> {
     check_privileges()?;
-    let Some(maps) = place.maps()? else {
+    let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
     // One at a time: the maps are pinned for a moment, in one folder.
-    let _lock = place.lock()?;
-    let scratch = place.pins.scratch();
+    let _lock = instance.lock()?;
+    let scratch = instance.pins().scratch();
     scratch
         .remove()
         .context("failed to clean up after an interrupted `explain --live`")?;
@@ -90,7 +90,7 @@ pub fn copies(place: &Place) -> Result<Option<Copies>> {
         netns_cookie: maps.state().netns_cookie,
         log: false,
     };
-    let bench = Workbench::in_folder(options, &scratch)?;
+    let bench = Sandbox::in_folder(options, &scratch)?;
     bench.copy_policy(&maps)?;
     Ok(Some(Copies(bench)))
 }
@@ -100,7 +100,7 @@ impl Copies {
     ///
     /// # Errors
     /// It makes no sense.
-    pub fn tables(&self) -> Result<Tables> {
+    pub fn tables(&self) -> Result<PolicyTables> {
         self.0.tables()
     }
 
@@ -110,18 +110,18 @@ impl Copies {
     /// The kernel refuses the program or the run.
     pub async fn run(
         &mut self,
-        place: &Place,
-        survey: &Survey,
+        instance: &Instance,
+        snapshot: &HostSnapshot,
         interface: &Interface,
-        description: &Description,
+        description: &PacketSpec,
     ) -> Result<Live> {
         if interface.loopback {
             return Ok(Live::Nothing("lo has no wire guard".to_owned()));
         }
-        let xdp = survey
+        let xdp = snapshot
             .by_index(interface.index)
             .and_then(|i| i.xdp?.prog_id);
-        let Some(guard) = attached(place, interface.index, xdp)? else {
+        let Some(guard) = attached(instance, interface.index, xdp)? else {
             return Ok(Live::Nothing(format!(
                 "{} has no wire guard, and the socket guard wants a real socket",
                 interface.name
@@ -190,8 +190,8 @@ struct Attached {
 }
 
 /// The wire guard of an interface; `xdp` is the program that rtnetlink names there.
-fn attached(place: &Place, ifindex: u32, xdp: Option<u32>) -> Result<Option<Attached>> {
-    for (index, hook, pin) in place.pins.wire_links()? {
+fn attached(instance: &Instance, ifindex: u32, xdp: Option<u32>) -> Result<Option<Attached>> {
+    for (index, hook, pin) in instance.pins().wire_links()? {
         if index != ifindex {
             continue;
         }
@@ -200,7 +200,7 @@ fn attached(place: &Place, ifindex: u32, xdp: Option<u32>) -> Result<Option<Atta
         let Some(alive) = alive else { continue };
         let pinned = [Link::Ethernet, Link::Ip].into_iter().find_map(|link| {
             let name = wire_program(hook, link);
-            let info = ProgramInfo::from_pin(place.pins.program(name)).ok()?;
+            let info = ProgramInfo::from_pin(instance.pins().program(name)).ok()?;
             (info.id() == alive.program).then(|| (name, hook, link, info.tag()))
         });
         return Ok(Some(Attached { program: pinned }));

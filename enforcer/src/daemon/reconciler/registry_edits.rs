@@ -4,28 +4,26 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    super::super::{failure::note, policy},
-    Keeper, Kept,
-};
+use super::{Next, Reconciler};
 use crate::{
-    control::{self, Keys, Refused, Replaced, TakenBack},
-    registry::{Absent, DEFAULT_PATH, Loaded, Provenance, Source, load, render},
+    commands::{failure::note, policy},
+    control::{self, Keys, Refused, Replaced, RolledBackBefore},
+    registry::{DEFAULT_PATH, Loaded, MissingFile, Provenance, Source, load, render},
     watch::Files,
 };
 
-impl Keeper<'_> {
+impl Reconciler<'_> {
     /// Reads the registry again, and puts it in force if it is good and another one.
-    pub(super) async fn edited(&mut self) -> Result<Kept> {
+    pub(crate) async fn edited(&mut self) -> Result<Next> {
         if self.on_trial()?.is_some() {
             self.late = true;
-            return Ok(Kept::On);
+            return Ok(Next::On);
         }
         // What was tried as another file is moved into place.
         if self.files.main() != self.main && !self.files.main().exists() {
             self.files = Files::watch(&self.main)?;
         }
-        let absent = self.place.absent()?;
+        let absent = self.instance.absent()?;
         let loaded = match load(&source(self.files.main(), absent)) {
             Ok(loaded) => loaded,
             Err(rejected) => {
@@ -35,15 +33,15 @@ impl Keeper<'_> {
                     note("the registry is bad: what is in force stays");
                     self.bad = Some(text);
                 }
-                return Ok(Kept::On);
+                return Ok(Next::On);
             }
         };
         self.bad = None;
         if self.provenance() == Some(&loaded.provenance) {
-            return Ok(Kept::On);
+            return Ok(Next::On);
         }
-        policy::warn(&loaded, &control::survey().await?)?;
-        let replaced = control::replace(self.place, &loaded, self.terms, self.generation).await;
+        policy::warn(&loaded, &control::snapshot().await?)?;
+        let replaced = control::replace(self.instance, &loaded, self.terms, self.generation).await;
         let reloaded = match replaced {
             Ok(Replaced::By(reloaded)) => reloaded,
             // Somebody's `reload` was faster: its reading of the files may be newer than this one.
@@ -51,12 +49,12 @@ impl Keeper<'_> {
                 self.files.touch();
                 return self.commanded().await;
             }
-            Ok(Replaced::Gone) => return Ok(Kept::Gone),
+            Ok(Replaced::Gone) => return Ok(Next::Gone),
             // No fault that time would mend: once the session is gone that it would have cut,
             // nobody could come back. It waits for the next edit, or for a command.
-            Err(why) if why.is::<Refused>() || why.is::<TakenBack>() => {
+            Err(why) if why.is::<Refused>() || why.is::<RolledBackBefore>() => {
                 note(&format!("what is in force stays: {why}"));
-                return Ok(Kept::On);
+                return Ok(Next::On);
             }
             Err(why) => return Err(why),
         };
@@ -67,7 +65,7 @@ impl Keeper<'_> {
         // is cheap.
         self.keys = Keys::default();
         self.follow_again();
-        Ok(Kept::On)
+        Ok(Next::On)
     }
 
     fn provenance(&self) -> Option<&Provenance> {
@@ -75,11 +73,11 @@ impl Keeper<'_> {
     }
 
     /// Finds the registry that is in force, which another command may have put there.
-    pub(super) fn adopt(&mut self) -> Result<()> {
+    pub(crate) fn adopt(&mut self) -> Result<()> {
         // Whatever fails below: what is known is not what is in force.
         let known = self.loaded.take();
         self.lost = true;
-        let provenance = self.place.provenance()?;
+        let provenance = self.instance.provenance()?;
         let is_it = |loaded: &Loaded| Some(&loaded.provenance) == provenance.as_ref();
         self.loaded = match known.filter(is_it) {
             Some(known) => Some(known),
@@ -102,7 +100,7 @@ impl Keeper<'_> {
             self.files = Files::watch(path).context("failed to watch the registry in force")?;
         }
         let found = match &provenance.path {
-            Some(path) => load(&source(path, Absent::Fragments)),
+            Some(path) => load(&source(path, MissingFile::Fragments)),
             None => load(&Source::Embedded),
         };
         let found = found.ok().filter(|found| found.provenance == *provenance);
@@ -121,7 +119,7 @@ impl Keeper<'_> {
 }
 
 /// The registry of a main file.
-fn source(main: &Path, absent: Absent) -> Source {
+fn source(main: &Path, absent: MissingFile) -> Source {
     if main == Path::new(DEFAULT_PATH) {
         return Source::Default {
             path: main.to_owned(),

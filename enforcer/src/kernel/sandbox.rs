@@ -12,15 +12,15 @@ use super::{
     maps::Maps,
     pins::{MAPS, PinDir},
 };
-use crate::policy::Tables;
+use crate::policy::PolicyTables;
 
 /// An object and its maps. Everything goes when this value goes.
-pub struct Workbench {
+pub struct Sandbox {
     object: Ebpf,
     maps: Maps,
 }
 
-impl Workbench {
+impl Sandbox {
     /// Creates the maps. They are pinned in `scratch`, a folder of a bpffs that is made and removed
     /// again, since the loader opens maps by their pins.
     ///
@@ -55,7 +55,7 @@ impl Workbench {
     ///
     /// # Errors
     /// A map refuses an entry.
-    pub fn switch_to(&mut self, tables: &Tables) -> Result<u32> {
+    pub fn switch_to(&mut self, tables: &PolicyTables) -> Result<u32> {
         self.maps.switch_to(tables)
     }
 
@@ -71,7 +71,7 @@ impl Workbench {
     ///
     /// # Errors
     /// The maps make no sense.
-    pub(crate) fn tables(&self) -> Result<Tables> {
+    pub(crate) fn tables(&self) -> Result<PolicyTables> {
         self.maps.tables()
     }
 

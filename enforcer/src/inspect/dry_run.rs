@@ -2,24 +2,25 @@
 
 use anyhow::Result;
 
-use super::{
-    Place, Survey,
-    safety::{self, Author},
-    wire::{self, Alive, plan_in_force},
+use crate::control::{
+    Author, HostSnapshot, Instance,
+    attached::AttachedGuards,
+    dangers,
+    reconcile::{self, plan_in_force},
 };
 use crate::{
     interfaces::Rule,
-    policy::{Tables, compile},
+    policy::{PolicyTables, compile},
     registry::Loaded,
 };
 
 /// Two policies side by side.
 #[derive(Clone, Debug)]
-pub struct Preview {
+pub struct DryRun {
     /// The one in force.
-    pub now: Tables,
+    pub now: PolicyTables,
     /// The one that a registry would be.
-    pub next: Tables,
+    pub next: PolicyTables,
     /// What the change would do to people: the ends of sentences that begin with "this".
     pub dangers: Vec<String>,
 }
@@ -28,22 +29,33 @@ pub struct Preview {
 ///
 /// # Errors
 /// The pins or the registry make no sense on this host.
-pub async fn preview(place: &Place, loaded: &Loaded, survey: &Survey) -> Result<Option<Preview>> {
-    let Some(maps) = place.maps()? else {
+pub async fn dry_run(
+    instance: &Instance,
+    loaded: &Loaded,
+    snapshot: &HostSnapshot,
+) -> Result<Option<DryRun>> {
+    let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
     let rule = |name: &str| Rule::of(&loaded.registry, name);
-    let alive = Alive::find(&place.pins, survey)?;
-    let plan = plan_in_force(survey, maps.state().flags, rule, &alive);
-    let attachments = wire::attachments(survey, &plan, &alive.guards);
-    let next = Tables {
+    let alive = AttachedGuards::find(instance.pins(), snapshot)?;
+    let plan = plan_in_force(snapshot, maps.state().flags, rule, &alive);
+    let attachments = reconcile::attachments(snapshot, &plan, &alive.guards);
+    let next = PolicyTables {
         provenance: loaded.provenance.clone(),
         ..compile(&loaded.registry, &attachments, &maps.slots())?
     };
     let (flags, author) = (maps.state().flags, Author::Command);
-    let dangers =
-        safety::dangers(place, Some(&maps), &loaded.registry, survey, flags, author).await?;
-    Ok(Some(Preview {
+    let dangers = dangers(
+        instance,
+        Some(&maps),
+        &loaded.registry,
+        snapshot,
+        flags,
+        author,
+    )
+    .await?;
+    Ok(Some(DryRun {
         now: maps.tables()?,
         next,
         dangers,

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::record::{Record, ip};
 use crate::{
-    control::Place,
+    control::Instance,
     kernel::{
         events::{Events, Turn},
         maps::Maps,
@@ -60,32 +60,32 @@ impl Stream {
     ///
     /// # Errors
     /// [`Busy`] if another process reads them, or the kernel's refusal.
-    pub fn open(place: &Place) -> Result<Self> {
-        let turn = Turn::take(place.pins())?.ok_or(Busy)?;
-        Self::with(place, turn)
+    pub fn open(instance: &Instance) -> Result<Self> {
+        let turn = Turn::take(instance.pins())?.ok_or(Busy)?;
+        Self::with(instance, turn)
     }
 
     /// Opens them once nobody else reads them.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub async fn wait(place: &Place) -> Result<Self> {
-        let turn = match Turn::take(place.pins())? {
+    pub async fn wait(instance: &Instance) -> Result<Self> {
+        let turn = match Turn::take(instance.pins())? {
             Some(turn) => turn,
             // Nothing to poll: a thread sleeps until the lock is free.
             None => {
-                let pins = place.pins().clone();
+                let pins = instance.pins().clone();
                 tokio::task::spawn_blocking(move || Turn::wait(&pins))
                     .await
                     .context("failed to wait for the events")??
             }
         };
-        Self::with(place, turn)
+        Self::with(instance, turn)
     }
 
-    fn with(place: &Place, turn: Turn) -> Result<Self> {
-        let maps = place.maps()?.context("nothing is pinned")?;
-        let events = Events::open(place.pins(), turn)?;
+    fn with(instance: &Instance, turn: Turn) -> Result<Self> {
+        let maps = instance.maps()?.context("nothing is pinned")?;
+        let events = Events::open(instance.pins(), turn)?;
         let told = events.silent()?;
         // What happened while nobody listened is in the counters.
         events.next_epoch();

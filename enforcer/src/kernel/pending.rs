@@ -10,21 +10,21 @@ use anyhow::{Context as _, Result, bail};
 use enforcer_ebpf::layout::{State, Trial};
 
 use super::{
-    array::Mapped,
+    array::MmapArray,
     failpoint::{self, Call},
     maps::{self, Maps, mapped},
     object::misshapen,
     pins::PinDir,
     sys,
 };
-use crate::{policy::Tables, registry::Provenance};
+use crate::{policy::PolicyTables, registry::Provenance};
 
 /// The flags of [`State`] that belong to a policy and come back with it.
 const OF_THE_POLICY: u32 = State::FALLBACK | State::EMBEDDED;
 
 /// How the last trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum PendingState {
     /// There is none, or it was confirmed.
     None,
     /// The generation in force is on trial for this long; zero once its time is over.
@@ -40,7 +40,7 @@ pub(crate) enum Standing {
     RolledBack,
 }
 
-impl Standing {
+impl PendingState {
     /// What the maps say at a moment, in nanoseconds of CLOCK_BOOTTIME.
     fn of(trial: Trial, generation: u32, now: u64) -> Self {
         match trial.state {
@@ -58,8 +58,8 @@ impl Standing {
 
 /// Reads a trial without opening every map.
 pub(crate) struct Peek {
-    state: Mapped<State>,
-    trial: Mapped<Trial>,
+    state: MmapArray<State>,
+    trial: MmapArray<Trial>,
 }
 
 impl Peek {
@@ -86,8 +86,8 @@ impl Peek {
     }
 
     /// How the last trial stands.
-    pub(crate) fn standing(&self) -> Standing {
-        Standing::of(
+    pub(crate) fn standing(&self) -> PendingState {
+        PendingState::of(
             self.trial.get(0),
             self.state.get(0).generation,
             sys::boottime(),
@@ -102,8 +102,8 @@ impl Peek {
 
 impl Maps {
     /// How the last trial stands.
-    pub(crate) fn trial(&self) -> Standing {
-        Standing::of(self.trial.get(0), self.state().generation, sys::boottime())
+    pub(crate) fn trial(&self) -> PendingState {
+        PendingState::of(self.trial.get(0), self.state().generation, sys::boottime())
     }
 
     /// As [`Maps::switch_to`], but only for a time: the policy in force until now stays in the
@@ -111,7 +111,7 @@ impl Maps {
     ///
     /// # Errors
     /// A map refuses an entry, or a trial is armed: nothing has changed.
-    pub(crate) fn try_out(&mut self, tables: &Tables, time: Duration) -> Result<u32> {
+    pub(crate) fn try_out(&mut self, tables: &PolicyTables, time: Duration) -> Result<u32> {
         let next = self.fill_idle(tables)?;
         let time = u64::try_from(time.as_nanos()).context("a trial is over within centuries")?;
         self.set_trial(Trial::NONE);
@@ -139,7 +139,7 @@ impl Maps {
     /// # Errors
     /// Nothing is armed.
     pub(crate) fn roll_back(&self) -> Result<u32> {
-        let Standing::Armed { generation, .. } = self.trial() else {
+        let PendingState::Armed { generation, .. } = self.trial() else {
             bail!("no policy is on trial");
         };
         let next = maps::next(generation);
@@ -157,8 +157,10 @@ impl Maps {
     /// Whether this registry was tried last, and taken back.
     pub(crate) fn was_taken_back(&self, registry: &Provenance) -> bool {
         let trial = self.trial.get(0);
-        matches!(self.trial(), Standing::RolledBack | Standing::Returning)
-            && registry.digest != 0
+        matches!(
+            self.trial(),
+            PendingState::RolledBack | PendingState::Returning
+        ) && registry.digest != 0
             && trial.digest == registry.digest
     }
 
@@ -181,19 +183,19 @@ impl Maps {
 mod tests {
     use super::*;
 
-    fn standing(state: u32, on_trial: u32, in_force: u32, now: u64) -> Standing {
+    fn standing(state: u32, on_trial: u32, in_force: u32, now: u64) -> PendingState {
         let trial = Trial {
             state,
             generation: on_trial,
             deadline: 100,
             ..Trial::default()
         };
-        Standing::of(trial, in_force, now)
+        PendingState::of(trial, in_force, now)
     }
 
     #[test]
     fn a_trial_is_of_the_generation_in_force_alone() {
-        let armed = |left| Standing::Armed {
+        let armed = |left| PendingState::Armed {
             generation: 7,
             left: Duration::from_nanos(left),
         };
@@ -201,19 +203,22 @@ mod tests {
         assert_eq!(standing(Trial::ARMED, 7, 7, 100), armed(0));
         assert_eq!(standing(Trial::ARMED, 7, 7, 200), armed(0));
         // The reload that armed it ended before it switched.
-        assert_eq!(standing(Trial::ARMED, 7, 6, 40), Standing::None);
+        assert_eq!(standing(Trial::ARMED, 7, 6, 40), PendingState::None);
         // Whoever took it back ended after the switch.
-        assert_eq!(standing(Trial::ARMED, 7, 8, 40), Standing::Returning);
-        assert_eq!(standing(Trial::ARMED, 7, 9, 40), Standing::None);
-        assert_eq!(standing(Trial::NONE, 7, 7, 40), Standing::None);
-        assert_eq!(standing(Trial::default().state, 0, 0, 0), Standing::None);
+        assert_eq!(standing(Trial::ARMED, 7, 8, 40), PendingState::Returning);
+        assert_eq!(standing(Trial::ARMED, 7, 9, 40), PendingState::None);
+        assert_eq!(standing(Trial::NONE, 7, 7, 40), PendingState::None);
+        assert_eq!(
+            standing(Trial::default().state, 0, 0, 0),
+            PendingState::None
+        );
         assert_eq!(
             standing(Trial::ROLLED_BACK, 7, 8, 400),
-            Standing::RolledBack
+            PendingState::RolledBack
         );
         assert_eq!(
             standing(Trial::ROLLED_BACK, 7, 12, 400),
-            Standing::RolledBack
+            PendingState::RolledBack
         );
     }
 }

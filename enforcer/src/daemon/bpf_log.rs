@@ -4,13 +4,10 @@ use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use crate::{
-    control::{self, Place},
-    kernel::sys,
-};
+use crate::{control::Instance, inspect, kernel::sys};
 
 /// Where the programs' diagnostics go: the journal takes stderr, and a terminal shows it.
-pub(super) struct Stderr;
+pub(crate) struct Stderr;
 
 impl log::Log for Stderr {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -25,16 +22,16 @@ impl log::Log for Stderr {
 }
 
 /// The ring buffer of the programs' own diagnostics.
-pub(super) type Logger = AsyncFd<EbpfLogger<Stderr>>;
+pub(crate) type Logger = AsyncFd<EbpfLogger<Stderr>>;
 
 /// Opens it.
-pub(super) fn open(place: &Place) -> Result<Logger> {
-    let logger = control::bpf_log(place, Stderr)?;
+pub(crate) fn open(instance: &Instance) -> Result<Logger> {
+    let logger = inspect::bpf_log(instance, Stderr)?;
     sys::readable(logger).context("failed to watch AYA_LOGS")
 }
 
 /// Prints what the programs say, as it comes; never ends.
-pub(super) async fn forward(logger: Option<Logger>) {
+pub(crate) async fn forward(logger: Option<Logger>) {
     let Some(mut logger) = logger else {
         return std::future::pending().await;
     };
