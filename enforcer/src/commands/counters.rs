@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use enforcer_ebpf::{
-    NO_PORT, Protocol,
+    NO_SLOT, Protocol,
     layout::{Cell, Count},
 };
 use serde::Serialize;
@@ -128,7 +128,7 @@ fn rows(place: &Place, wanted: &Wanted) -> Result<Option<Vec<Row>>> {
         }
     }
     if wanted.service.is_none() && wanted.port.is_none() {
-        let counts = maps.counts(NO_PORT)?;
+        let counts = maps.counts(NO_SLOT)?;
         rows.extend(
             counts
                 .into_iter()

@@ -142,7 +142,7 @@ impl Explanation {
             reason: self.decision.reason.name(),
             service: self.service.as_deref(),
             peer: self.peer.as_deref(),
-            rule: self.decision.row(),
+            rule: self.decision.rule(),
             r#where: self.lines.as_deref().ok(),
             live: self.live.as_ref().map(|ran| match &ran.live {
                 Live::Nothing(why) => LiveJson {

@@ -154,7 +154,7 @@ pub fn stale<'a>(tables: &Tables, survey: &'a Survey) -> Vec<&'a str> {
         let by_key = by_key(tables, name);
         let everyone = by_key.values().fold(PeerSet::EMPTY, |a, b| a.union(b));
         let carries = tables.interfaces.get(&ifindex).map(|row| row.carries);
-        if is_too_large(allowed, tables) && !carries.is_some_and(|it| it.meets(&everyone)) {
+        if is_too_large(allowed, tables) && !carries.is_some_and(|it| it.intersects(&everyone)) {
             return false;
         }
         let now: BTreeMap<(Address, u8), PeerSet> = allowed

@@ -165,8 +165,8 @@ impl Stream {
         let (head, packet) = (&event.head, event.packet());
         let merged = match self.told.get_mut(head.cpu as usize) {
             Some(told) => head
-                .silent
-                .saturating_sub(std::mem::replace(told, head.silent)),
+                .suppressed
+                .saturating_sub(std::mem::replace(told, head.suppressed)),
             None => 0,
         };
         let since = i64::try_from(head.time).unwrap_or(i64::MAX);

@@ -13,11 +13,11 @@ use aya::{
     util::nr_cpus,
 };
 use enforcer_ebpf::{
-    NO_PORT, PeerSet, Protocol,
+    NO_SLOT, PeerSet, Protocol,
     layout::{
         BANKS, BankEntry, Binding, CELLS, Cell, Cells, Count, INTERFACE_ENTRIES, InterfaceEntry,
-        MAX_SERVICES, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry,
-        PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, Trial, bank,
+        MAX_SERVICES, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PendingConfirm, PortBits,
+        PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank,
         port_index,
     },
 };
@@ -75,7 +75,7 @@ pub(crate) struct Maps {
     pub(super) rules: Mapped<RuleEntry>,
     pub(super) interfaces: Mapped<InterfaceEntry>,
     pub(super) origins: Mapped<OriginEntry>,
-    pub(super) trial: Mapped<Trial>,
+    pub(super) trial: Mapped<PendingConfirm>,
     pub(super) prefixes: Hash<PrefixKey, PeerSet>,
     /// The ports that were added to `ip_local_reserved_ports`.
     pub(crate) reserved: Reserved,
@@ -197,7 +197,7 @@ impl Maps {
     pub(crate) fn switch_to(&mut self, tables: &Tables) -> Result<u32> {
         let next = self.fill_idle(tables)?;
         // A trial whose reload was cut short would take this generation for its own.
-        if self.trial.get(0).state == Trial::ARMED {
+        if self.trial.get(0).state == PendingConfirm::ARMED {
             self.end_trial(false);
         }
         self.switch(next);
@@ -299,7 +299,7 @@ impl Maps {
     pub(super) fn binding(&self, bank: u32, protocol: Protocol, port: u16) -> Option<Binding> {
         let entry = self.ports.get(port_index(protocol, port) as usize);
         let binding = Binding::from_bits(entry[bank as usize]);
-        (binding.slot != NO_PORT).then_some(binding)
+        (binding.slot != NO_SLOT).then_some(binding)
     }
 }
 

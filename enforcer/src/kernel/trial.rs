@@ -7,7 +7,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_ebpf::layout::{State, Trial};
+use enforcer_ebpf::layout::{PendingConfirm, State};
 
 use super::{
     array::Mapped,
@@ -42,14 +42,14 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// What the maps say at a moment, in nanoseconds of CLOCK_BOOTTIME.
-    fn of(trial: Trial, generation: u32, now: u64) -> Self {
+    fn of(trial: PendingConfirm, generation: u32, now: u64) -> Self {
         match trial.state {
-            Trial::ARMED if trial.generation == generation => Self::Armed {
+            PendingConfirm::ARMED if trial.generation == generation => Self::Armed {
                 generation,
                 left: Duration::from_nanos(trial.deadline.saturating_sub(now)),
             },
-            Trial::ARMED if maps::next(trial.generation) == generation => Self::Returning,
-            Trial::ROLLED_BACK => Self::RolledBack,
+            PendingConfirm::ARMED if maps::next(trial.generation) == generation => Self::Returning,
+            PendingConfirm::ROLLED_BACK => Self::RolledBack,
             // Armed for a generation that never came: its reload was cut short.
             _ => Self::None,
         }
@@ -59,7 +59,7 @@ impl Standing {
 /// Reads a trial without opening every map.
 pub(crate) struct Peek {
     state: Mapped<State>,
-    trial: Mapped<Trial>,
+    trial: Mapped<PendingConfirm>,
 }
 
 impl Peek {
@@ -114,20 +114,20 @@ impl Maps {
     pub(crate) fn try_out(&mut self, tables: &Tables, time: Duration) -> Result<u32> {
         let next = self.fill_idle(tables)?;
         let time = u64::try_from(time.as_nanos()).context("a trial is over within centuries")?;
-        self.set_trial(Trial::NONE);
+        self.set_trial(PendingConfirm::NONE);
         self.trial.set(
             0,
-            Trial {
-                state: Trial::NONE,
+            PendingConfirm {
+                state: PendingConfirm::NONE,
                 generation: next,
                 deadline: sys::boottime().saturating_add(time),
                 digest: tables.provenance.digest,
-                flags: self.state().flags,
+                previous_flags: self.state().flags,
                 zero: 0,
             },
         );
         // Armed before it is in force: whoever ends in between has armed nothing.
-        self.set_trial(Trial::ARMED);
+        self.set_trial(PendingConfirm::ARMED);
         self.switch(next);
         Ok(next)
     }
@@ -149,7 +149,7 @@ impl Maps {
 
     /// Brings the flags back that the policy had which a trial gave way to.
     pub(crate) fn restore_flags(&self) {
-        let (state, before) = (self.state(), self.trial.get(0).flags);
+        let (state, before) = (self.state(), self.trial.get(0).previous_flags);
         let flags = state.flags & !OF_THE_POLICY | before & OF_THE_POLICY;
         self.describe(state.netns_cookie, flags);
     }
@@ -165,13 +165,13 @@ impl Maps {
     /// Nothing is on trial from now on: what is in force stays.
     pub(crate) fn end_trial(&self, was_rolled_back: bool) {
         self.set_trial(match was_rolled_back {
-            true => Trial::ROLLED_BACK,
-            false => Trial::NONE,
+            true => PendingConfirm::ROLLED_BACK,
+            false => PendingConfirm::NONE,
         });
     }
 
     fn set_trial(&self, state: u32) {
-        let offset = std::mem::offset_of!(Trial, state);
+        let offset = std::mem::offset_of!(PendingConfirm, state);
         self.trial.word(0, offset).store(state, Ordering::SeqCst);
         failpoint::stored(Call::Trial);
     }
@@ -182,11 +182,11 @@ mod tests {
     use super::*;
 
     fn standing(state: u32, on_trial: u32, in_force: u32, now: u64) -> Standing {
-        let trial = Trial {
+        let trial = PendingConfirm {
             state,
             generation: on_trial,
             deadline: 100,
-            ..Trial::default()
+            ..PendingConfirm::default()
         };
         Standing::of(trial, in_force, now)
     }
@@ -197,22 +197,28 @@ mod tests {
             generation: 7,
             left: Duration::from_nanos(left),
         };
-        assert_eq!(standing(Trial::ARMED, 7, 7, 40), armed(60));
-        assert_eq!(standing(Trial::ARMED, 7, 7, 100), armed(0));
-        assert_eq!(standing(Trial::ARMED, 7, 7, 200), armed(0));
+        assert_eq!(standing(PendingConfirm::ARMED, 7, 7, 40), armed(60));
+        assert_eq!(standing(PendingConfirm::ARMED, 7, 7, 100), armed(0));
+        assert_eq!(standing(PendingConfirm::ARMED, 7, 7, 200), armed(0));
         // The reload that armed it ended before it switched.
-        assert_eq!(standing(Trial::ARMED, 7, 6, 40), Standing::None);
+        assert_eq!(standing(PendingConfirm::ARMED, 7, 6, 40), Standing::None);
         // Whoever took it back ended after the switch.
-        assert_eq!(standing(Trial::ARMED, 7, 8, 40), Standing::Returning);
-        assert_eq!(standing(Trial::ARMED, 7, 9, 40), Standing::None);
-        assert_eq!(standing(Trial::NONE, 7, 7, 40), Standing::None);
-        assert_eq!(standing(Trial::default().state, 0, 0, 0), Standing::None);
         assert_eq!(
-            standing(Trial::ROLLED_BACK, 7, 8, 400),
+            standing(PendingConfirm::ARMED, 7, 8, 40),
+            Standing::Returning
+        );
+        assert_eq!(standing(PendingConfirm::ARMED, 7, 9, 40), Standing::None);
+        assert_eq!(standing(PendingConfirm::NONE, 7, 7, 40), Standing::None);
+        assert_eq!(
+            standing(PendingConfirm::default().state, 0, 0, 0),
+            Standing::None
+        );
+        assert_eq!(
+            standing(PendingConfirm::ROLLED_BACK, 7, 8, 400),
             Standing::RolledBack
         );
         assert_eq!(
-            standing(Trial::ROLLED_BACK, 7, 12, 400),
+            standing(PendingConfirm::ROLLED_BACK, 7, 12, 400),
             Standing::RolledBack
         );
     }
