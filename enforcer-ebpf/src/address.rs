@@ -175,7 +175,7 @@ impl PeerSet {
 
     /// Whether the two sets share a member.
     #[inline(always)]
-    pub const fn meets(&self, other: &Self) -> bool {
+    pub const fn intersects(&self, other: &Self) -> bool {
         let (a, b) = (&self.0, &other.0);
         (a[0] & b[0]) | (a[1] & b[1]) | (a[2] & b[2]) | (a[3] & b[3]) != 0
     }
@@ -183,7 +183,7 @@ impl PeerSet {
     /// Whether there is no member.
     #[inline(always)]
     pub const fn is_empty(&self) -> bool {
-        !self.meets(self)
+        !self.intersects(self)
     }
 
     /// The members of either set.
@@ -268,8 +268,8 @@ mod tests {
         assert!(set.iter().eq([0, 63, 64, 127, 128, 191, 192, 255]));
         let mut other = PeerSet::EMPTY;
         other.insert(254);
-        assert!(!set.meets(&other));
+        assert!(!set.intersects(&other));
         other.insert(255);
-        assert!(set.meets(&other));
+        assert!(set.intersects(&other));
     }
 }

@@ -67,12 +67,12 @@ pub struct Decision {
     pub reason: Reason,
     /// A drop that the mode `audit` turns into a counted pass.
     pub audited: bool,
-    /// The slot that counts it: of the registered port, or [`NO_PORT`].
+    /// The slot that counts it: of the registered port, or [`NO_SLOT`].
     pub slot: u16,
 }
 
 /// The slot of what is judged without a registered port.
-pub const NO_PORT: u16 = 0;
+pub const NO_SLOT: u16 = 0;
 
 impl Decision {
     /// The verdict that is counted and reported.
@@ -91,7 +91,7 @@ impl Decision {
     #[inline(always)]
     pub const fn is_counted(&self) -> bool {
         match self.reason {
-            Reason::Loopback => self.slot != NO_PORT,
+            Reason::Loopback => self.slot != NO_SLOT,
             Reason::LoopbackAddress
             | Reason::Public
             | Reason::Peer
@@ -107,9 +107,9 @@ impl Decision {
         }
     }
 
-    /// The row of the design's decision table that gave the verdict, `None` for what the parser
+    /// The rule of the design's decision table that gave the verdict, `None` for what the parser
     /// decided before the table was reached.
-    pub const fn row(&self) -> Option<u8> {
+    pub const fn rule(&self) -> Option<u8> {
         match self.reason {
             Reason::Loopback => Some(1),
             Reason::LoopbackAddress => Some(2),
@@ -152,48 +152,48 @@ impl Decision {
 #[inline(always)]
 pub fn decide<P: Policy>(policy: &P, guard: Guard, on_loopback: bool, packet: &Packet) -> Decision {
     let transport = packet.transport;
-    // Row 1: the loopback interface, counted for registered ports.
+    // Rule 1: the loopback interface, counted for registered ports.
     if on_loopback {
         let service = match transport.protocol() {
             Ok(protocol) => policy.service(protocol, transport.port),
             Err(_) => None,
         };
-        return Decision::pass(Reason::Loopback, service.map_or(NO_PORT, |s| s.slot));
+        return Decision::pass(Reason::Loopback, service.map_or(NO_SLOT, |s| s.slot));
     }
     let on_wire = matches!(guard, Guard::Wire);
-    // Row 2: a loopback address on the wire, whatever the protocol and port.
+    // Rule 2: a loopback address on the wire, whatever the protocol and port.
     if on_wire && packet.loopback {
-        return Decision::drop(Reason::LoopbackAddress, NO_PORT, policy.mode());
+        return Decision::drop(Reason::LoopbackAddress, NO_SLOT, policy.mode());
     }
     let protocol = match transport.protocol() {
         Ok(protocol) => protocol,
         Err(reason) => return without_port(policy, reason),
     };
-    // Row 3: a port that nobody registered.
+    // Rule 3: a port that nobody registered.
     let Some(service) = policy.service(protocol, transport.port) else {
-        return Decision::pass(Reason::Unregistered, NO_PORT);
+        return Decision::pass(Reason::Unregistered, NO_SLOT);
     };
     let slot = service.slot;
     let interface = policy.interface();
-    // Row 4: only passing through, where the registry says that this interface forwards.
+    // Rule 4: only passing through, where the registry says that this interface forwards.
     if on_wire && interface.forward && policy.is_forwarded(packet) {
         return Decision::pass(Reason::Forwarded, slot);
     }
-    // Row 5: a public service.
+    // Rule 5: a public service.
     if service.public {
         return Decision::pass(Reason::Public, slot);
     }
-    // Row 8: nobody may reach this service through this interface.
+    // Rule 8: nobody may reach this service through this interface.
     let untrusted = Decision::drop(Reason::UntrustedInterface, slot, service.mode);
     if !service.has_peers || !interface.has_peers {
         return untrusted;
     }
     let allowed = policy.allowed(service);
-    if !allowed.meets(&policy.carried()) {
+    if !allowed.intersects(&policy.carried()) {
         return untrusted;
     }
-    // Row 6: a peer that the service allows; row 7: the interface carries some, this is none.
-    if allowed.meets(&policy.peers_of(packet)) {
+    // Rule 6: a peer that the service allows; rule 7: the interface carries some, this is none.
+    if allowed.intersects(&policy.peers_of(packet)) {
         Decision::pass(Reason::Peer, slot)
     } else {
         Decision::drop(Reason::UnknownPeer, slot, service.mode)
@@ -204,18 +204,18 @@ pub fn decide<P: Policy>(policy: &P, guard: Guard, on_loopback: bool, packet: &P
 #[inline(always)]
 fn without_port<P: Policy>(policy: &P, reason: Reason) -> Decision {
     match reason.verdict() {
-        Verdict::Pass => Decision::pass(reason, NO_PORT),
-        Verdict::Drop => Decision::drop(reason, NO_PORT, policy.mode()),
+        Verdict::Pass => Decision::pass(reason, NO_SLOT),
+        Verdict::Drop => Decision::drop(reason, NO_SLOT, policy.mode()),
     }
 }
 
 /// A packet that the kernel matched to a socket, for the socket guard: protocol and port are the
-/// socket's own, so no header trick can lie about them, and row 2 is not for this guard.
+/// socket's own, so no header trick can lie about them, and rule 2 is not for this guard.
 #[inline(always)]
 pub const fn at_socket(protocol: Protocol, port: u16) -> Packet {
     Packet {
         loopback: false,
-        header: 0,
+        ip_offset: 0,
         transport: Transport::new(protocol, port),
     }
 }

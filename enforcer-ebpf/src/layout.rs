@@ -61,7 +61,7 @@ pub const PORT_ENTRIES: u32 = 3 << 16;
 
 /// Where a port belongs under one bank, in the one word that the pass path looks at.
 ///
-/// `slot` is [`crate::NO_PORT`] where the port is not registered, and all of the word 0 then.
+/// `slot` is [`crate::NO_SLOT`] where the port is not registered, and all of the word 0 then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Binding {
     /// The slot of the port, below [`SLOTS`].
@@ -286,30 +286,30 @@ pub struct OriginEntry {
     pub path: [u8; PATH_LENGTH],
 }
 
-/// `TRIAL[0]`: a policy that holds only until a deadline, unless somebody confirms it.
+/// `TRIAL[0]`: the pending policy, in force until a deadline unless the operator confirms it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Trial {
-    /// [`Trial::NONE`], [`Trial::ARMED`] or [`Trial::ROLLED_BACK`].
+pub struct PendingConfirm {
+    /// [`PendingConfirm::NONE`], [`PendingConfirm::ARMED`] or [`PendingConfirm::ROLLED_BACK`].
     pub state: u32,
-    /// The generation on trial.
+    /// The generation of the pending policy.
     pub generation: u32,
-    /// When it is rolled back: nanoseconds of CLOCK_BOOTTIME, which runs while the host sleeps.
+    /// Time of the rollback: nanoseconds of CLOCK_BOOTTIME, which runs while the host sleeps.
     pub deadline: u64,
-    /// [`OriginEntry::digest`] of the registry on trial: `run` does not try it again by itself.
+    /// [`OriginEntry::digest`] of the pending registry: `run` never loads it again by itself.
     pub digest: u64,
-    /// [`State::flags`] as they were before, and will be again.
-    pub flags: u32,
+    /// [`State::flags`] before the pending policy, restored by a rollback.
+    pub previous_flags: u32,
     /// No padding.
     pub zero: u32,
 }
 
-impl Trial {
-    /// Nothing is on trial.
+impl PendingConfirm {
+    /// No policy is pending.
     pub const NONE: u32 = 0;
-    /// The generation in force is on trial; the idle bank holds the policy before it.
+    /// The generation in force awaits confirmation; the idle bank holds the policy before it.
     pub const ARMED: u32 = 1;
-    /// The last trial ended without a word, and the policy before it is in force again.
+    /// The last pending policy was rolled back: the policy before it is in force again.
     pub const ROLLED_BACK: u32 = 2;
 }
 

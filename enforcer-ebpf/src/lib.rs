@@ -12,7 +12,7 @@ mod packet;
 mod words;
 
 pub use address::{Address, Family, MAX_PEERS, PeerSet};
-pub use decision::{Decision, Interface, NO_PORT, Policy, Service, at_socket, decide};
+pub use decision::{Decision, Interface, NO_SLOT, Policy, Service, at_socket, decide};
 pub use packet::{
     Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, Packet, Transport, claimed_length,
     destination, parse, source, source_port,

@@ -55,7 +55,7 @@ pub struct Packet {
     pub loopback: bool,
     /// The offset in bytes of the IP header, if it got that far: what [`source`] and
     /// [`destination`] ask for. One byte, so that the verifier sees its bound.
-    pub header: u8,
+    pub ip_offset: u8,
     /// What it carries.
     pub transport: Transport,
 }
@@ -133,7 +133,7 @@ impl Packet {
     const fn none(kind: Kind) -> Self {
         Self {
             loopback: false,
-            header: 0,
+            ip_offset: 0,
             transport: Transport::none(kind),
         }
     }
@@ -142,7 +142,7 @@ impl Packet {
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
         (self.transport.kind as u64)
-            | (self.header as u64) << 8
+            | (self.ip_offset as u64) << 8
             | (self.transport.port as u64) << 16
             | (self.loopback as u64) << 32
     }
@@ -163,7 +163,7 @@ impl Packet {
         };
         Self {
             loopback: bits >> 32 & 1 != 0,
-            header: (bits >> 8) as u8,
+            ip_offset: (bits >> 8) as u8,
             transport: Transport {
                 kind,
                 port: (bits >> 16) as u16,
@@ -176,7 +176,7 @@ impl Packet {
     #[inline(always)]
     pub const fn behind_another_tag(self) -> Self {
         // That makes one too many if the bytes showed as many as are looked through.
-        if self.header as usize == 14 + 4 * MAX_PRIORITY_TAGS {
+        if self.ip_offset as usize == 14 + 4 * MAX_PRIORITY_TAGS {
             return Self::none(Kind::HeaderChain);
         }
         self
@@ -259,8 +259,8 @@ fn version<B: Bytes + ?Sized>(bytes: &B, header: usize) -> Option<u8> {
 
 /// RFC 791.
 #[inline(always)]
-fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
-    let offset = usize::from(header);
+fn ipv4<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
+    let offset = usize::from(ip_offset);
     let Some(fields) = bytes.read::<20>(offset) else {
         return Packet::none(Kind::Malformed);
     };
@@ -274,7 +274,7 @@ fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
     Packet {
         // 127.0.0.0/8 (RFC 1122, 3.2.1.3).
         loopback: s0 == 127 || d0 == 127,
-        header,
+        ip_offset,
         transport: if fragment_offset == 0 {
             // The total length is not looked at: a first fragment that the stack accepts brings
             // eight bytes of payload (ip_frag_queue in net/ipv4/ip_fragment.c), ports and all.
@@ -287,8 +287,8 @@ fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
 
 /// RFC 8200.
 #[inline(always)]
-fn ipv6<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
-    let offset = usize::from(header);
+fn ipv6<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
+    let offset = usize::from(ip_offset);
     let Some([v, _, _, _, _, _, next, _]) = bytes.read(offset) else {
         return Packet::none(Kind::Malformed);
     };
@@ -302,9 +302,9 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
     let destination = Address::v6(word(&addresses, 16), word(&addresses, 24));
     Packet {
         loopback: source.is_loopback() || destination.is_loopback(),
-        header,
+        ip_offset,
         transport: if is_extension(next) {
-            extension_headers(bytes, header, next)
+            extension_headers(bytes, ip_offset, next)
         } else {
             transport(bytes, offset + 40, next, Kind::Malformed)
         },

@@ -143,25 +143,25 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Reason {
-    /// Row 1: arrived on the loopback interface.
+    /// Rule 1: arrived on the loopback interface.
     Loopback = 0,
-    /// Row 2: a loopback address on the wire.
+    /// Rule 2: a loopback address on the wire.
     LoopbackAddress = 1,
-    /// Row 5: the service is public.
+    /// Rule 5: the service is public.
     Public = 2,
-    /// Row 6: a peer that the service allows.
+    /// Rule 6: a peer that the service allows.
     Peer = 3,
-    /// Row 7: the interface carries peers of the service, the source is none of them.
+    /// Rule 7: the interface carries peers of the service, the source is none of them.
     UnknownPeer = 4,
-    /// Row 8: nobody may reach the service through this interface.
+    /// Rule 8: nobody may reach the service through this interface.
     UntrustedInterface = 5,
     /// More headers than a guard reads, or a chain that does not end in the first fragment.
     HeaderChain = 6,
     /// The packet does not show the ports that it must have.
     Malformed = 7,
-    /// Row 3: the port is not registered. Not counted.
+    /// Rule 3: the port is not registered. Not counted.
     Unregistered = 8,
-    /// Row 4: the packet only passes through this host. Not counted.
+    /// Rule 4: the packet only passes through this host. Not counted.
     Forwarded = 9,
     /// A later fragment; its first one was judged. Not counted.
     Fragment = 10,

@@ -34,12 +34,16 @@ fn both_implementations_agree_and_every_row_is_reached() {
             packet_words(&packet),
             reading.outcome,
         )?;
-        same("row 2's condition", packet.loopback, reading.has_loopback())?;
+        same(
+            "rule 2's condition",
+            packet.loopback,
+            reading.has_loopback(),
+        )?;
         if let Some((from, to)) = reading.addresses {
-            same("source", source(bytes, packet.header), Some(from.into()))?;
+            same("source", source(bytes, packet.ip_offset), Some(from.into()))?;
             same(
                 "destination",
-                destination(bytes, packet.header),
+                destination(bytes, packet.ip_offset),
                 Some(to.into()),
             )?;
         }
@@ -69,8 +73,8 @@ fn both_implementations_agree_and_every_row_is_reached() {
         count(if is_lenient { "lenient" } else { "strict" }.to_owned());
         for (guard, answer) in answers {
             count(format!("{guard} {}", answer.reason));
-            if let Some(row) = answer.row {
-                count(format!("{guard} row {row}"));
+            if let Some(rule) = answer.rule {
+                count(format!("{guard} rule {rule}"));
             }
             if answer.audited {
                 count(format!("{guard} {} audited", answer.reason));
@@ -84,7 +88,7 @@ fn both_implementations_agree_and_every_row_is_reached() {
     assert!(seen["lenient"] * 20 < seen["strict"], "{seen:#?}");
 }
 
-/// A test that cannot reach a row is a bug.
+/// A test that cannot reach a rule is a bug.
 fn assert_covered(seen: &BTreeMap<String, u32>) {
     // One in a thousand: 100 of the usual number of cases.
     let at_least = (seen["strict"] + seen["lenient"]) / 1000;
@@ -97,8 +101,8 @@ fn assert_covered(seen: &BTreeMap<String, u32>) {
                 wanted.push(format!("{guard} {reason} audited"));
             }
         }
-        let rows = (1..=8).filter(|row| guard == Guard::Wire || ![2, 4].contains(row));
-        wanted.extend(rows.map(|row| format!("{guard} row {row}")));
+        let rules = (1..=8).filter(|rule| guard == Guard::Wire || ![2, 4].contains(rule));
+        wanted.extend(rules.map(|rule| format!("{guard} rule {rule}")));
     }
     let missing: Vec<&String> = wanted
         .iter()

@@ -9,6 +9,8 @@
 //! control      the writers: up, reload, follow, confirm, down
 //! watch        watchers: interfaces, modules, registry files, pins, settings
 //! kernel       the pinned state, bpf(2), and the few OS calls
+//! decisions    pure functions: candidate, reconcile, pending policy, lock-out check
+//! host         the host at one moment: interfaces, WireGuard, sessions
 //! policy       what a registry means on a host: compile, diff, cite
 //! wireguard    the keys and AllowedIPs of WireGuard devices
 //! interfaces   which interfaces want a wire guard, and by which hooks
@@ -19,6 +21,8 @@
 pub mod commands;
 pub mod control;
 pub mod daemon;
+mod decisions;
+pub mod host;
 pub mod inspect;
 pub mod interfaces;
 pub mod kernel;

@@ -21,7 +21,7 @@ pub(super) struct Told {
     pub(super) has_header: bool,
 }
 
-/// Whether the epoch's budget lets a drop make an event; if not, the drop is counted as silent.
+/// Whether the epoch's budget lets a drop make an event; if not, the drop is counted as suppressed.
 ///
 /// Apart from [`tell`], so that a drop of a flood calls no function.
 #[inline(always)]
@@ -38,7 +38,7 @@ pub(super) fn is_due() -> bool {
         budget.left = EVENTS_PER_EPOCH;
     }
     if budget.left == 0 {
-        budget.silent += 1;
+        budget.suppressed += 1;
         return false;
     }
     budget.left -= 1;
@@ -60,7 +60,7 @@ pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(
     let cpu = unsafe { bpf_get_smp_processor_id() };
     budget.event.head = EventHead {
         time,
-        silent: budget.silent,
+        suppressed: budget.suppressed,
         ifindex: what.ifindex,
         cpu,
         port: packet.transport.port,
@@ -75,7 +75,7 @@ pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(
     };
     if EVENTS.output::<Event>(&budget.event, 0).is_err() {
         // Nobody reads fast enough.
-        budget.silent += 1;
+        budget.suppressed += 1;
     }
 }
 

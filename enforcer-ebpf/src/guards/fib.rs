@@ -1,4 +1,4 @@
-//! Row 4: whether a packet only passes through this host.
+//! Rule 4: whether a packet only passes through this host.
 
 use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
@@ -19,8 +19,8 @@ pub(super) fn is_forwarded<F: Frame>(frame: &F, ifindex: u32, packet: &Packet) -
     let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     question.ifindex = ifindex;
     let (Some(source), Some(destination)) = (
-        frame.source_whole(packet.header),
-        frame.destination_whole(packet.header),
+        frame.source_whole(packet.ip_offset),
+        frame.destination_whole(packet.ip_offset),
     ) else {
         return false;
     };

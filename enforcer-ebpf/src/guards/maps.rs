@@ -15,8 +15,8 @@ use enforcer_ebpf::{
     layout::{
         BANKS, BYPASS_ENTRIES, BankEntry, Budget, Cells, EVENT_BYTES, Epoch, INTERFACE_ENTRIES,
         InterfaceEntry, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry,
-        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS,
-        ServiceEntry, State, Trial,
+        PendingConfirm, PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES,
+        SLOTS, ServiceEntry, State,
     },
 };
 
@@ -77,7 +77,7 @@ pub(super) static EPOCH: Array<Epoch> = Array::with_max_entries(1, BPF_F_MMAPABL
 pub(super) static ORIGIN: Array<OriginEntry> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
 
 #[map]
-pub(super) static TRIAL: Array<Trial> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(super) static TRIAL: Array<PendingConfirm> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Zero, in memory that a program could write: the verifier takes what is read here for any
 /// number. See `Bytes::blurred`.

@@ -3,7 +3,7 @@
 use core::cell::Cell;
 
 use enforcer_ebpf::{
-    Address, Family, Interface, Mode, NO_PORT, Packet, PeerSet, Policy, Protocol, Service,
+    Address, Family, Interface, Mode, NO_SLOT, Packet, PeerSet, Policy, Protocol, Service,
     layout::{
         BankEntry, Binding, InterfaceEntry, InterfaceKey, MAX_SERVICES, PrefixKey, WIRE_VIEW, bank,
         port_index,
@@ -119,7 +119,7 @@ impl<A: Arrival> Policy for Active<A> {
         // bank's from before it was filled, and the switch may have come in between.
         let bank = self.bank();
         let binding = Binding::from_bits(word(words, bank as usize));
-        if binding.slot == NO_PORT {
+        if binding.slot == NO_SLOT {
             return None;
         }
         Some(Service {

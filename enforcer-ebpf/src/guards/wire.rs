@@ -18,7 +18,7 @@ pub(super) const LOOPBACK_IFINDEX: u32 = 1;
 
 /// linux/if_packet.h: a broadcast or multicast of this host's own, which the stack hands back to
 /// it (dev_loopback_xmit in net/core/dev.c) on the interface that it left by. It never was on a
-/// wire, and nothing that was can bear this type: row 1.
+/// wire, and nothing that was can bear this type: rule 1.
 pub(super) const PACKET_LOOPBACK: u32 = 5;
 
 /// Judges a frame, counts it, and says whether it goes on.
@@ -49,15 +49,15 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     let on_loopback = ifindex == LOOPBACK_IFINDEX;
     let decision = decide(&policy, Guard::Wire, on_loopback, &packet);
     // Asked last: most frames are for us, and most interfaces have no children.
-    if decision.verdict() == Verdict::Drop && is_childs(frame, &policy) {
+    if decision.verdict() == Verdict::Drop && is_for_macvlan_child(frame, &policy) {
         return true;
     }
     if decision.is_counted() {
-        count(Guard::Wire, &decision, frame.length(packet.header));
+        count(Guard::Wire, &decision, frame.length(packet.ip_offset));
     }
     if decision.verdict() == Verdict::Drop && is_due() {
         // Nothing stands at offset 0 of an Ethernet frame but a MAC address.
-        let has_header = packet.header != 0 || matches!(link, Link::Ip);
+        let has_header = packet.ip_offset != 0 || matches!(link, Link::Ip);
         let what = Told {
             ifindex,
             reason: decision.reason as u8,
@@ -83,7 +83,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
 fn tell_of<F: Frame>(frame: &F, packet: u64, what: Told) {
     let packet = Packet::from_bits(packet);
     tell(Guard::Wire, &packet, what, |bytes| match what.has_header {
-        true => frame.copy(packet.header, bytes),
+        true => frame.copy(packet.ip_offset, bytes),
         false => 0,
     });
 }
@@ -91,7 +91,7 @@ fn tell_of<F: Frame>(frame: &F, packet: u64, what: Told) {
 /// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own
 /// namespace judges it.
 #[inline(always)]
-fn is_childs<F: Frame>(frame: &F, policy: &Active<OnWire<'_, F>>) -> bool {
+fn is_for_macvlan_child<F: Frame>(frame: &F, policy: &Active<OnWire<'_, F>>) -> bool {
     policy.entry().is_some_and(|entry| {
         entry.flags & InterfaceEntry::CHILDREN != 0 && frame.is_for_another(&entry.mac)
     })
@@ -112,7 +112,7 @@ impl<F: Frame> Arrival for OnWire<'_, F> {
 
     #[inline(always)]
     fn source(&self, packet: &Packet) -> Option<Address> {
-        source(self.frame, packet.header).or_else(|| self.frame.source_whole(packet.header))
+        source(self.frame, packet.ip_offset).or_else(|| self.frame.source_whole(packet.ip_offset))
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The cells of a slot: what is counted, and where.
 
 use crate::{
-    decision::NO_PORT,
+    decision::NO_SLOT,
     words::{Guard, Reason, Verdict},
 };
 
@@ -37,7 +37,7 @@ pub struct Cell {
 impl Cell {
     /// The index of the cell in its slot, `None` for what is never counted.
     ///
-    /// [`NO_PORT`] uses the same indices for the reasons that need no port.
+    /// [`NO_SLOT`] uses the same indices for the reasons that need no port.
     #[inline(always)]
     pub const fn index(self) -> Option<usize> {
         let audited = self.audited as usize;
@@ -64,7 +64,7 @@ impl Cell {
 
     /// The cells that a slot has.
     pub fn of_slot(slot: u16) -> impl Iterator<Item = Self> {
-        let reasons: &[Reason] = if slot == NO_PORT {
+        let reasons: &[Reason] = if slot == NO_SLOT {
             &[
                 Reason::LoopbackAddress,
                 Reason::HeaderChain,

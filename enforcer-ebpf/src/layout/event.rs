@@ -25,7 +25,7 @@ pub struct Budget {
     /// How many events may still be made.
     pub left: u32,
     /// The drops on this CPU that made no event, since the maps were made.
-    pub silent: u64,
+    pub suppressed: u64,
     /// Where the next event is put together: the stack has no room, and before Linux 6.2 the
     /// verifier could not prune while a program held a reserved record (`refsafe`).
     pub event: Event,
@@ -54,8 +54,8 @@ pub struct Event {
 pub struct EventHead {
     /// Nanoseconds of CLOCK_MONOTONIC (bpf_ktime_get_ns).
     pub time: u64,
-    /// [`Budget::silent`] of this CPU at that time.
-    pub silent: u64,
+    /// [`Budget::suppressed`] of this CPU at that time.
+    pub suppressed: u64,
     /// The ifindex of the interface that the packet arrived on.
     pub ifindex: u32,
     /// The CPU.

@@ -1,12 +1,12 @@
 use super::*;
 use crate::{
-    decision::NO_PORT,
+    decision::NO_SLOT,
     words::{Guard, Reason},
 };
 
 #[test]
 fn every_counted_decision_has_a_cell_of_its_own() {
-    for slot in [NO_PORT, 1] {
+    for slot in [NO_SLOT, 1] {
         let mut seen = [false; CELLS];
         for cell in Cell::of_slot(slot) {
             let index = cell.index().expect("a listed cell is counted");
@@ -15,7 +15,7 @@ fn every_counted_decision_has_a_cell_of_its_own() {
         }
     }
     for reason in Reason::ALL {
-        let listed = [NO_PORT, 1]
+        let listed = [NO_SLOT, 1]
             .into_iter()
             .flat_map(Cell::of_slot)
             .any(|cell| cell.reason == reason);

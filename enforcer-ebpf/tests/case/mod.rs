@@ -78,7 +78,7 @@ impl Case {
             reason: decision.reason,
             audited: decision.audited,
             counted: decision.is_counted(),
-            row: decision.row(),
+            rule: decision.rule(),
             // A slot says nothing where it is not counted.
             port: port.filter(|_| decision.is_counted()),
         }

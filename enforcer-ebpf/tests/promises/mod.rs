@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use enforcer_ebpf::{
-    Guard, Link, Mode, NO_PORT, Protocol, Reason, at_socket, claimed_length, decide, destination,
+    Guard, Link, Mode, NO_SLOT, Protocol, Reason, at_socket, claimed_length, decide, destination,
     parse, source,
 };
 use proptest::{
@@ -110,7 +110,12 @@ fn no_bytes_make_it_panic() {
                 for link in [Link::Ethernet, Link::Ip] {
                     let cut = &frame[..length];
                     let packet = parse(cut, link);
-                    for header in [packet.header, 0, 14, bytes.first().copied().unwrap_or(255)] {
+                    for header in [
+                        packet.ip_offset,
+                        0,
+                        14,
+                        bytes.first().copied().unwrap_or(255),
+                    ] {
                         let _ = (
                             source(cut, header),
                             destination(cut, header),
@@ -157,7 +162,7 @@ fn audit_never_drops_and_gives_the_same_reasons() {
                 same("slot", audited.slot, enforced.slot)?;
                 same("counted", audited.is_counted(), enforced.is_counted())?;
                 // A service's mode says nothing of what has no service.
-                let global = enforced.slot == NO_PORT && !services_too;
+                let global = enforced.slot == NO_SLOT && !services_too;
                 same("drops", audited.drops(), global && enforced.drops())?;
                 same("audited", audited.audited, !global && enforced.drops())?;
             }
@@ -168,7 +173,7 @@ fn audit_never_drops_and_gives_the_same_reasons() {
             same(
                 "enforced",
                 mixed.drops(),
-                enforced.drops() && enforced.slot != NO_PORT,
+                enforced.drops() && enforced.slot != NO_SLOT,
             )?;
         }
         Ok(())
@@ -297,14 +302,14 @@ fn the_claimed_length_is_the_headers() {
         let Some((from, _)) = Reading::strict(bytes, case.frame.link).addresses else {
             return Ok(());
         };
-        let header = usize::from(packet.header);
+        let header = usize::from(packet.ip_offset);
         let (field, fixed) = if from.is_ipv4() { (2, 0) } else { (4, 40) };
         let claimed = u16::from_be_bytes([bytes[header + field], bytes[header + field + 1]]);
         // 0 is no claim: a segment after receive offload, or a jumbogram.
         let expected = (claimed != 0).then(|| header + fixed + usize::from(claimed));
         same(
             "claimed length",
-            claimed_length(bytes, packet.header),
+            claimed_length(bytes, packet.ip_offset),
             expected,
         )
     });

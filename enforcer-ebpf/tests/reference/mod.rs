@@ -62,8 +62,8 @@ pub(crate) struct Answer {
     pub(crate) reason: Reason,
     pub(crate) audited: bool,
     pub(crate) counted: bool,
-    /// The row of the table, `None` where the packet shows no port to look up.
-    pub(crate) row: Option<u8>,
+    /// The rule of the table, `None` where the packet shows no port to look up.
+    pub(crate) rule: Option<u8>,
     /// The registered port that the decision is charged to.
     pub(crate) port: Option<(Protocol, u16)>,
 }
@@ -123,7 +123,7 @@ impl Registry {
                 reason,
                 audited: false,
                 counted: false,
-                row: None,
+                rule: None,
                 port: None,
             },
             Ok((protocol, port)) => {
@@ -154,7 +154,7 @@ impl Registry {
         self.table(port, source, index, &|| false)
     }
 
-    /// Rows 3 to 8.
+    /// Rules 3 to 8.
     fn table(
         &self,
         port: (Protocol, u16),
@@ -194,24 +194,24 @@ impl Registry {
 
 impl Answer {
     /// A pass is counted where it is charged to a registered port.
-    fn pass(reason: Reason, row: u8, port: Option<(Protocol, u16)>) -> Self {
+    fn pass(reason: Reason, rule: u8, port: Option<(Protocol, u16)>) -> Self {
         Self {
             verdict: Verdict::Pass,
             reason,
             audited: false,
             counted: port.is_some(),
-            row: Some(row),
+            rule: Some(rule),
             port,
         }
     }
 
-    fn drop(reason: Reason, row: Option<u8>, port: Option<(Protocol, u16)>, mode: Mode) -> Self {
+    fn drop(reason: Reason, rule: Option<u8>, port: Option<(Protocol, u16)>, mode: Mode) -> Self {
         Self {
             verdict: Verdict::Drop,
             reason,
             audited: mode == Mode::Audit,
             counted: true,
-            row,
+            rule,
             port,
         }
     }

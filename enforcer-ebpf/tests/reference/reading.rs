@@ -89,7 +89,7 @@ impl Reading {
         packet_words(packet) == self.outcome && packet.loopback == self.has_loopback()
     }
 
-    /// Row 2's condition.
+    /// Rule 2's condition.
     pub(crate) fn has_loopback(&self) -> bool {
         match self.addresses {
             Some((source, destination)) => is_loopback(source) || is_loopback(destination),

@@ -85,7 +85,7 @@ impl Policy for Tables<'_> {
     }
 
     fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let Some(source) = source(self.bytes, packet.header) else {
+        let Some(source) = source(self.bytes, packet.ip_offset) else {
             return PeerSet::EMPTY;
         };
         self.peers(|peer| {

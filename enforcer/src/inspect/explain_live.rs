@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use enforcer_ebpf::{Decision, Guard, Link, NO_PORT, Reason, Verdict, layout::Cell};
+use enforcer_ebpf::{Decision, Guard, Link, NO_SLOT, Reason, Verdict, layout::Cell};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::AddressAttribute;
 
-use crate::control::{HostSnapshot, Instance, check_privileges};
 use crate::{
+    control::{Error, Instance, check_privileges},
+    host::HostSnapshot,
     interfaces::{Hook, Interface},
     kernel::{
         links,
@@ -75,7 +76,7 @@ impl Seen {
 ///
 /// # Errors
 /// A privilege is missing, the pins are another network namespace's, or the kernel's refusal.
-pub fn copies(instance: &Instance) -> Result<Option<Copies>> {
+pub fn copies(instance: &Instance) -> Result<Option<Copies>, Error> {
     check_privileges()?;
     let Some(maps) = instance.maps()? else {
         return Ok(None);
@@ -173,7 +174,7 @@ impl Copies {
     fn counted(&self) -> Result<Option<(u16, Cell)>> {
         let tables = self.0.tables()?;
         let slots = tables.ports.values().map(|binding| binding.slot);
-        for slot in slots.chain([NO_PORT]) {
+        for slot in slots.chain([NO_SLOT]) {
             let mut cells = self.0.counts(slot)?.into_iter();
             if let Some((cell, _)) = cells.find(|(_, count)| count.packets > 0) {
                 return Ok(Some((slot, cell)));

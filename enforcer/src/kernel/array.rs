@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BankEntry, InterfaceEntry, OriginEntry, PeerEntry, PortBits, PortEntry, PrefixKey,
-        RuleEntry, ServiceEntry, State, Trial,
+        BankEntry, InterfaceEntry, OriginEntry, PeerEntry, PendingConfirm, PortBits, PortEntry,
+        PrefixKey, RuleEntry, ServiceEntry, State,
     },
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -42,7 +42,7 @@ unsafe impl Plain for PrefixKey {}
 // SAFETY: as above.
 unsafe impl Plain for OriginEntry {}
 // SAFETY: as above.
-unsafe impl Plain for Trial {}
+unsafe impl Plain for PendingConfirm {}
 // SAFETY: an array of integers.
 unsafe impl Plain for PeerSet {}
 

@@ -100,7 +100,7 @@ impl Events {
     pub(crate) fn silent(&self) -> Result<Vec<u64>> {
         let budgets = self.budgets.get(&0, 0);
         let budgets = budgets.context("failed to read the map BUDGET")?;
-        Ok(budgets.iter().map(|budget| budget.0.silent).collect())
+        Ok(budgets.iter().map(|budget| budget.0.suppressed).collect())
     }
 
     /// Waits until the ring holds something.

@@ -188,7 +188,7 @@ fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
 fn of_one_service(rig: &Rig<'_>) -> Result<()> {
     let audited = named("row_06_accidental_publish::redis_on_0.0.0.0")?;
     let enforced = named("row_06_accidental_publish::on_[::]")?;
-    // Row 2 of the decision table knows no service, and so follows the global mode.
+    // Rule 2 of the decision table knows no service, and so follows the global mode.
     let by_row_2 = named("row_01_route_localnet::tcp")?;
     let mut text = REGISTRY.to_owned();
     for attack in [&audited, &by_row_2] {

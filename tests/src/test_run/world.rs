@@ -144,7 +144,7 @@ impl World {
             bytes: &frame.bytes,
         };
         let decision = decide(&view, Guard::Wire, on == On::Lo, &packet);
-        let childs = decision.verdict() == Verdict::Drop && is_childs(on, frame);
+        let childs = decision.verdict() == Verdict::Drop && is_for_macvlan_child(on, frame);
         let cell = Cell {
             guard: Guard::Wire,
             reason: decision.reason,
@@ -197,7 +197,7 @@ fn attachment(on: On) -> Option<PolicyInterface> {
 
 /// Whether a frame is for a macvlan child: unicast, and not for the interface itself. XDP reads that
 /// from the frame; tcx is told by the kernel, which compares the same addresses.
-fn is_childs(on: On, frame: &Frame) -> bool {
+fn is_for_macvlan_child(on: On, frame: &Frame) -> bool {
     let for_another = match frame.bytes.first_chunk::<6>() {
         Some(to) => to[0] & 1 == 0 && *to != OWN_MAC,
         None => false,
@@ -278,7 +278,7 @@ impl Policy for View<'_> {
     }
 
     fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let Some(source) = source(self.bytes, packet.header).map(IpAddr::from) else {
+        let Some(source) = source(self.bytes, packet.ip_offset).map(IpAddr::from) else {
             return PeerSet::EMPTY;
         };
         let names = self.names();
@@ -295,8 +295,8 @@ impl Policy for View<'_> {
 
     fn is_forwarded(&self, packet: &Packet) -> bool {
         let (Some(source), Some(destination)) = (
-            source(self.bytes, packet.header).map(IpAddr::from),
-            destination(self.bytes, packet.header).map(IpAddr::from),
+            source(self.bytes, packet.ip_offset).map(IpAddr::from),
+            destination(self.bytes, packet.ip_offset).map(IpAddr::from),
         ) else {
             return false;
         };

@@ -39,18 +39,18 @@ pub async fn snapshot() -> Result<HostSnapshot> {
 /// As above. What WireGuard does not say is part of the snapshot.
 pub async fn snapshot_for(registry: &Registry) -> Result<HostSnapshot> {
     let mut snapshot = snapshot().await?;
-    snapshot.ask_wireguard(with_keys(registry)).await;
+    snapshot.ask_wireguard(interfaces_with_keys(registry)).await;
     Ok(snapshot)
 }
 
-/// The same without waiting for a process that was asked `before`: of a userspace device it says what
-/// that answered then.
+/// As [`snapshot`], with the answers of the WireGuard devices of these names. A userspace device
+/// that was asked `before` is not asked again.
 ///
 /// # Errors
-/// As above.
-pub(crate) async fn snapshot_at_once(registry: &Registry, before: &Keys) -> Result<HostSnapshot> {
+/// As for [`snapshot`].
+pub(crate) async fn snapshot_at_once(names: BTreeSet<&str>, before: &Keys) -> Result<HostSnapshot> {
     let mut snapshot = snapshot().await?;
-    for name in with_keys(registry) {
+    for name in names {
         let Some(interface) = snapshot.by_name(name) else {
             continue;
         };
@@ -65,7 +65,7 @@ pub(crate) async fn snapshot_at_once(registry: &Registry, before: &Keys) -> Resu
 }
 
 /// The interfaces on which a registry knows peers by key.
-fn with_keys(registry: &Registry) -> BTreeSet<&str> {
+pub(crate) fn interfaces_with_keys(registry: &Registry) -> BTreeSet<&str> {
     let peers = registry.peers().iter();
     peers
         .filter(|peer| matches!(peer.identity, Identity::Key(_)))
@@ -106,13 +106,13 @@ impl HostSnapshot {
 
     /// Which interfaces want a wire guard, under a registry's rules for interfaces; `own` are the
     /// ids of programs of ours.
-    pub(crate) fn plan(&self, rules: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
+    pub(crate) fn plan(&self, options: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
         let all: Vec<Interface> = self.interfaces.values().cloned().collect();
         let host = interfaces::Host {
             own_programs: own,
             ..self.host.clone()
         };
-        interfaces::plan(&all, rules, &host)
+        interfaces::plan(&all, options, &host)
     }
 
     /// The same interfaces, as if none of them were down.
