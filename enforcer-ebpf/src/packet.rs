@@ -24,7 +24,7 @@ pub trait Bytes {
     /// It would walk all that follows once for each value that it can tell apart; this makes them
     /// one, and a load takes a fraction of the time. On the host there is nobody to deceive.
     #[inline(always)]
-    fn blurred(&self, offset: usize) -> usize {
+    fn unknown_offset(&self, offset: usize) -> usize {
         offset
     }
 }
@@ -174,7 +174,7 @@ impl Packet {
     /// The same frame, before which one more priority tag stood that is not in its bytes.
     #[must_use]
     #[inline(always)]
-    pub const fn behind_another_tag(self) -> Self {
+    pub const fn with_outer_tag(self) -> Self {
         // That makes one too many if the bytes showed as many as are looked through.
         if self.ip_offset as usize == 14 + 4 * MAX_PRIORITY_TAGS {
             return Self::none(Kind::HeaderChain);
@@ -185,7 +185,7 @@ impl Packet {
     /// Whether the walk may have ended because the bytes did: who can see only the front of a
     /// packet may try again with all of it.
     #[inline(always)]
-    pub const fn is_short(&self) -> bool {
+    pub const fn may_be_truncated(&self) -> bool {
         matches!(self.transport.kind, Kind::HeaderChain | Kind::Malformed)
     }
 }
@@ -239,7 +239,7 @@ fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
         offset += 4;
     }
     #[expect(clippy::cast_possible_truncation, reason = "it came as a byte")]
-    let offset = bytes.blurred(offset.into()) as u8;
+    let offset = bytes.unknown_offset(offset.into()) as u8;
     match ethertype {
         ETHERTYPE_IPV4 => ipv4(bytes, offset),
         ETHERTYPE_IPV6 => ipv6(bytes, offset),

@@ -54,7 +54,7 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(bytes: &B, header: u8, first:
             _ => (usize::from(length) + 1) * 8,
         };
         next = following;
-        offset = bytes.blurred(offset);
+        offset = bytes.unknown_offset(offset);
     }
     if is_extension(next) {
         return Transport::none(Kind::HeaderChain);
