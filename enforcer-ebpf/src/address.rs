@@ -1,4 +1,4 @@
-//! IP addresses and sets of peers, as the decision compares them.
+//! IP addresses and sets of peers.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -84,9 +84,9 @@ impl Address {
         }
     }
 
-    /// The address with all but its first `length` bits cleared.
+    /// The address with all bits behind the first `length` cleared.
     ///
-    /// A length beyond the family's bits leaves the address as it is.
+    /// A length beyond the family's bits clears nothing.
     #[inline(always)]
     pub const fn network(&self, length: u8) -> Self {
         let unused = 128 - self.family.bits() as usize;
@@ -99,11 +99,11 @@ impl Address {
     }
 }
 
-/// What to keep of an address's two words for each prefix length of IPv6; for IPv4, whose 32 bits
-/// are the last ones, 96 places further. Behind length 128 nothing is cleared.
+/// Network masks of an address's two words, by IPv6 prefix length; an IPv4 length, whose 32 bits
+/// are the last ones, stands 96 places further. Behind length 128 the masks are full.
 ///
-/// A table, for the guards' verifier: arithmetic has a branch for each word and each end of it, and
-/// the verifier would walk them all for each prefix of an interface.
+/// A table, for the verifier's sake: arithmetic has a branch for each word and each of its ends,
+/// and the verifier would walk every branch for each prefix of an interface.
 static MASKS: [[u64; 2]; 96 + 256] = masks();
 
 #[expect(clippy::cast_possible_truncation, reason = "the low word is cut out")]
@@ -149,10 +149,10 @@ impl From<Address> for IpAddr {
     }
 }
 
-/// The most peers that a registry may name: the bits of a [`PeerSet`].
+/// The maximum number of peers in a registry: the bits of a [`PeerSet`].
 pub const MAX_PEERS: usize = 256;
 
-/// A set of peers, a bit for each; peers are numbered within one generation of the policy.
+/// A set of peers, a bit for each. Peer numbers hold within one generation of the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct PeerSet([u64; MAX_PEERS / 64]);

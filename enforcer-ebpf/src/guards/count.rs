@@ -24,8 +24,8 @@ pub(super) fn count(guard: Guard, decision: &Decision, bytes: u64) {
     if index >= CELLS {
         return;
     }
-    // SAFETY: the value is this CPU's own. Only a softirq over a process context interrupts a
-    // guard here with another, and costs at most one increment.
+    // SAFETY: the value is this CPU's own. Only a softirq over a process context can run a
+    // second guard in between, at the cost of an increment.
     let cells = unsafe { &mut *cells };
     cells[index].packets += 1;
     cells[index].bytes += bytes;

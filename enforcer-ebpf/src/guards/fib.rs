@@ -17,7 +17,8 @@ pub(super) fn is_forwarded<F: Frame>(frame: &F, ifindex: u32, packet: &Packet) -
     /// linux/socket.h.
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
-    // SAFETY: the structure consists of integers and unions of integers: zeros are a value of it.
+    // SAFETY: the structure consists of integers and unions of integers: all zeros are a valid
+    // value.
     let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     query.ifindex = ifindex;
     let (Some(source), Some(destination)) = (

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fib_lookup};
 use enforcer_ebpf::{Address, Bytes, Link, Packet};
 
-/// A frame on a hook; as [`Bytes`] it reads its linear part, by direct access.
+/// A frame on a hook; [`Bytes`] reads the linear part, by direct access.
 ///
-/// The methods `*_whole` read the whole buffer through a helper, parts behind the linear one
+/// The methods `*_whole` read the whole buffer through a helper, fragments and paged parts
 /// included.
 pub(super) trait Frame: Bytes {
     /// The ifindex of the arriving interface.

@@ -26,19 +26,18 @@ pub(super) trait Arrival {
     /// The packet's source address, `None` where none can be read.
     fn source(&self, packet: &Packet) -> Option<Address>;
 
-    /// Whether the FIB says that the packet would be forwarded.
+    /// Whether the FIB would forward the packet.
     fn is_forwarded(&self, packet: &Packet) -> bool;
 }
 
 /// The policy of the active bank, for one packet.
 ///
-/// The generation is read once, at first need, so that no packet is judged by half of one policy
-/// and half of the next.
+/// The generation is read once, at first need: no packet is judged by halves of two policies.
 pub(super) struct ActivePolicy<A> {
     arrival: A,
     bank: Cell<Option<u32>>,
-    /// The bank's entry of the arriving interface, after the first look-up. One pointer, which the
-    /// verifier can follow: for an interface without an entry, that of a free place.
+    /// The bank's entry of the arriving interface, after the first look-up. A single pointer,
+    /// which the verifier can follow; an interface without an entry has a free place's.
     entry: Cell<Option<&'static InterfaceEntry>>,
 }
 
@@ -115,8 +114,8 @@ impl<A: Arrival> Policy for ActivePolicy<A> {
     #[inline(always)]
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
         let words = PORTS.get_ptr(port_index(protocol, port))?.cast::<u32>();
-        // A port that no bank knows: the one look-up of the pass path. The active bank's word of a
-        // registered port is never 0, while the idle bank's may change at this moment.
+        // A port unknown to both banks: the only look-up of the pass path. The active bank's word
+        // of a registered port is never 0, while the idle bank's may change at this moment.
         if bank_word(words, 0) | bank_word(words, 1) == 0 {
             return None;
         }
@@ -176,10 +175,10 @@ impl<A: Arrival> Policy for ActivePolicy<A> {
     }
 }
 
-/// The peers at the longest prefix that holds `source`: one exact look-up for each length in use.
+/// The peers of the longest prefix around `source`: an exact look-up for each length in use.
 ///
-/// Not inlined, so that the verifier walks the loops once for each family, not once for each path
-/// that leads here. Map values cross the call as references: the verifier knows those, and a set of
+/// Not inlined: the verifier walks the loops once for each family, not once for each path to here.
+/// Map values cross the call as references: the verifier knows references into maps, and a set of
 /// peers would not fit a register.
 #[inline(never)]
 fn longest_match(entry: &InterfaceEntry, bank: u32, source: &Address) -> Option<&'static PeerSet> {

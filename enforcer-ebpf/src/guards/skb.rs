@@ -21,9 +21,9 @@ pub(super) const PACKET_LOOPBACK: u32 = 5;
 /// compared the addresses on arrival.
 pub(super) const PACKET_OTHERHOST: u32 = 3;
 
-/// A hook's context: every access to it is one whose offset and size the verifier knows.
+/// A hook's context, with access to a few fields.
 ///
-/// As [`Bytes`] it reads the whole buffer, paged parts included, through a helper.
+/// [`Bytes`] reads the whole buffer, paged parts included, through a helper.
 #[derive(Clone, Copy)]
 pub(super) struct Skb(*mut __sk_buff);
 

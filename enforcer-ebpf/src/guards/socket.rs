@@ -90,7 +90,7 @@ fn emit_event(skb: &Skb, packet: u64, info: DropInfo) {
 /// The socket, its protocol and its local port, if any bank knows that port.
 #[inline(always)]
 fn registered_port(skb: Skb) -> Option<(*mut bpf_sock, Protocol, u16)> {
-    /// linux/net.h: a raw socket's "port" is its protocol number.
+    /// linux/net.h. The "port" of a raw socket is the protocol number.
     const SOCK_RAW: u32 = 3;
     let socket = skb.full_socket()?;
     // SAFETY: a full socket, not null, whose fields the verifier knows; so below.
@@ -103,17 +103,17 @@ fn registered_port(skb: Skb) -> Option<(*mut bpf_sock, Protocol, u16)> {
     }
     let protocol = Protocol::from_ip_number(u8::try_from(number).ok()?)?;
     let port = u16::try_from(port).ok()?;
-    // Nearly every packet of the machine ends here, at one look-up.
+    // Nearly every packet of the machine ends here, after a single look-up.
     let [a, b] = PORTS.get(port_index(protocol, port))?;
     (a | b != 0).then_some((socket, protocol, port))
 }
 
-/// The ifindex of the arriving interface as the stack sees it last: the bridge, not its member;
-/// the VLAN device, not its parent; wg0, not eth0.
+/// The ifindex of the arriving interface as the stack sees it last: the bridge, not the
+/// member; the VLAN device, not the parent; wg0, not eth0.
 #[inline(always)]
 fn ifindex(skb: Skb) -> u32 {
     match skb.ifindex() {
-        // A packet without a device still has its first one.
+        // A packet without a current device still knows the first one.
         0 => skb.ingress_ifindex(),
         ifindex => ifindex,
     }

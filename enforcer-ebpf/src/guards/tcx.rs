@@ -30,7 +30,7 @@ fn wire_tcx_ip(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn verdict(ctx: &TcContext, link: Link) -> i32 {
-    // NEXT, not PASS: the programs behind this one keep their say.
+    // NEXT, not PASS: the next programs keep their say.
     if passes(&TcFrame(Skb::of(&ctx.skb)), link) {
         TCX_NEXT
     } else {
@@ -75,7 +75,7 @@ impl Frame for TcFrame {
 
     #[inline(always)]
     fn is_for_other_host(&self, _: &[u8; 6]) -> bool {
-        // The kernel compared with the current MAC; that of the policy may be older.
+        // The kernel compared with the current MAC, which may be newer than the policy.
         self.0.packet_type() == PACKET_OTHERHOST
     }
 

@@ -1,20 +1,20 @@
-//! Scalars and bounds for the verifier: fewer states to walk, and accesses that it accepts.
+//! Scalars and bounds for the verifier: fewer states to walk, and accesses within known bounds.
 
 use enforcer_ebpf::layout::EVENT_PACKET;
 
 use super::maps::ZERO;
 
-/// The largest packet offset of direct access: the verifier wants offsets bounded, and no chain of
-/// headers that a guard walks is longer (8 extension headers of up to 2,048 bytes).
+/// The largest packet offset of direct access: the verifier wants offsets bounded, and the longest
+/// chain of headers within a guard's limits is shorter (8 extension headers of up to 2,048 bytes).
 const MAX_OFFSET: usize = 0x7fff;
 
-/// The same number as an unknown scalar: the verifier forgets its value and its bounds.
+/// The same number as an unknown scalar: the verifier forgets value and bounds.
 ///
-/// An effect like that of libbpf's `barrier_var`, against the verifier instead of the compiler:
-/// the verifier walks the code behind it once, not once for each value that it tells apart.
+/// libbpf's `barrier_var` hides a value from the compiler, this function hides one from the
+/// verifier: code behind the call is walked once, not once for each known value.
 #[inline(always)]
 pub(super) fn unknown_scalar(number: u64) -> u64 {
-    // SAFETY: a static word of the object, which lives as long as the program and has no writer.
+    // SAFETY: a static word of the object lives as long as the program, and has no writer.
     number ^ unsafe { ZERO.as_ptr().read_volatile() }
 }
 
@@ -44,13 +44,13 @@ pub(super) fn packet_bytes<const N: usize>(
     if start + N > data_end {
         return None;
     }
-    // SAFETY: the N bytes lie between data and data_end, which the verifier checks again; bytes
-    // have no alignment.
+    // SAFETY: the N bytes lie between data and data_end, as the verifier checks again; bytes have
+    // no alignment.
     Some(unsafe { *(start as *const [u8; N]) })
 }
 
-/// The number of bytes to copy from the `rest` of a packet: at least one and at most
-/// [`EVENT_PACKET`], by a mask that bounds the number for the verifier.
+/// The number of bytes to copy from the `rest` of a packet, from 1 to [`EVENT_PACKET`]: a mask
+/// bounds the number for the verifier.
 #[inline(always)]
 pub(super) fn bounded_length(rest: u32) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "128")]

@@ -33,15 +33,15 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     if is_tagged {
         packet = packet.with_outer_tag();
     }
-    // Dozens of paths join here, each with constants that the verifier keeps apart. An unknown
-    // scalar makes them one.
+    // Dozens of paths join here, each with constants of its own, and the verifier would walk the
+    // rest for each. With an unknown scalar the paths become a single state.
     let packet = Packet::from_bits(unknown_scalar(packet.to_bits()));
-    // Read once: the verifier refuses a context field behind a pointer that LLVM moved.
+    // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
     let ifindex = frame.ifindex();
     let policy = ActivePolicy::new(OnWire { frame, ifindex });
     let on_loopback = ifindex == LOOPBACK_IFINDEX;
     let decision = decide(&policy, Guard::Wire, on_loopback, &packet);
-    // Last, for its cost: most frames are for this host, and most interfaces have no children.
+    // Last: most frames are for this host, and most interfaces have no children.
     if decision.verdict() == Verdict::Drop && is_for_macvlan_child(frame, &policy) {
         return true;
     }
@@ -49,7 +49,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
         count(Guard::Wire, &decision, frame.length(packet.ip_offset));
     }
     if decision.verdict() == Verdict::Drop && take_budget() {
-        // An Ethernet frame has a MAC address at offset 0, so 0 means that no IP header was found.
+        // An Ethernet frame has a MAC address at offset 0, so 0 means no IP header.
         let has_ip_header = packet.ip_offset != 0 || matches!(link, Link::Ip);
         let info = DropInfo {
             ifindex,
@@ -71,7 +71,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     !decision.drops()
 }
 
-/// Emits the event of a drop. Not inlined: the stack of the body has no room for its own.
+/// Emits the event of a drop. Not inlined: the two stacks would not fit into a single frame.
 #[inline(never)]
 fn emit_event<F: Frame>(frame: &F, packet: u64, info: DropInfo) {
     let packet = Packet::from_bits(packet);

@@ -35,8 +35,7 @@ fn keys_have_no_padding() {
     assert_eq!(size_of::<InterfaceEntry>(), 8 + 32 + 4 + 6 + 2 + 33 + 131);
 }
 
-/// What the maps cost on a machine, and so what an admin pays for the tool: kernel memory that
-/// is taken at `up`, whatever the registry says.
+/// The price of the tool on a machine: kernel memory, allocated at `up` for any registry.
 #[test]
 fn the_maps_fit_their_budget() {
     let per_cpu = SLOTS as usize * size_of::<Cells>();
