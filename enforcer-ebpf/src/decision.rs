@@ -16,6 +16,9 @@
 //! A packet without a port ends between rules 2 and 3, with the parser's reason: `malformed` and
 //! `header-chain` drop, `fragment`, `tagged` and `other-protocol` pass.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     address::PeerSet,
     packet::{Packet, Transport},

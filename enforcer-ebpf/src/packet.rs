@@ -5,6 +5,8 @@
 
 mod chain;
 mod fields;
+#[cfg(test)]
+mod tests;
 
 use chain::{extension_headers, is_extension};
 pub use fields::{claimed_length, destination, source, source_port};

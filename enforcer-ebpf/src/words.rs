@@ -234,3 +234,79 @@ impl fmt::Display for Reason {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_have_their_ip_numbers_and_codes() {
+        for number in 0..=u8::MAX {
+            let protocol = match number {
+                6 => Some(Protocol::Tcp),
+                17 | 136 => Some(Protocol::Udp),
+                132 => Some(Protocol::Sctp),
+                _ => None,
+            };
+            assert_eq!(Protocol::from_ip_number(number), protocol);
+        }
+        for code in 0..=u8::MAX {
+            let protocol = Protocol::ALL.get(usize::from(code)).copied();
+            assert_eq!(Protocol::from_code(code), protocol);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_registry_and_json() {
+        assert_eq!(Protocol::ALL.map(Protocol::name), ["tcp", "udp", "sctp"]);
+        assert_eq!(Guard::ALL.map(Guard::name), ["wire", "socket"]);
+        let modes = [Mode::Enforce, Mode::Audit];
+        assert_eq!(modes.map(Mode::name), ["enforce", "audit"]);
+        let verdicts = [Verdict::Pass, Verdict::Drop];
+        assert_eq!(verdicts.map(Verdict::name), ["pass", "drop"]);
+        let reasons = [
+            "loopback",
+            "loopback-address",
+            "public",
+            "peer",
+            "unknown-peer",
+            "untrusted-interface",
+            "header-chain",
+            "malformed",
+            "unregistered",
+            "forwarded",
+            "fragment",
+            "tagged",
+            "other-protocol",
+        ];
+        assert_eq!(Reason::ALL.map(Reason::name), reasons);
+    }
+
+    #[test]
+    fn words_are_displayed_as_their_names_and_padded() {
+        assert_eq!(format!("[{:5}]", Protocol::Udp), "[udp  ]");
+        assert_eq!(format!("[{:7}]", Guard::Wire), "[wire   ]");
+        assert_eq!(format!("[{:>6}]", Mode::Audit), "[ audit]");
+        assert_eq!(format!("[{:5}]", Verdict::Drop), "[drop ]");
+        assert_eq!(format!("[{:7}]", Reason::Public), "[public ]");
+    }
+
+    #[test]
+    fn five_reasons_drop() {
+        let drops: Vec<Reason> = Reason::ALL
+            .into_iter()
+            .filter(|reason| reason.verdict() == Verdict::Drop)
+            .collect();
+        let expected = [
+            Reason::LoopbackAddress,
+            Reason::UnknownPeer,
+            Reason::UntrustedInterface,
+            Reason::HeaderChain,
+            Reason::Malformed,
+        ];
+        assert_eq!(drops, expected);
+        // Maps and events hold the discriminants.
+        let codes: Vec<u8> = Reason::ALL.iter().map(|reason| *reason as u8).collect();
+        assert_eq!(codes, (0..13).collect::<Vec<u8>>());
+    }
+}
