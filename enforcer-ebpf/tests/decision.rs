@@ -1,6 +1,6 @@
-//! Parser and decision against a second implementation and against the design's promises.
+//! Parser and decision against a second implementation and against properties of the design.
 //!
-//! Run with `ENFORCER_CASES` for more cases than the usual 100,000.
+//! `ENFORCER_CASES` sets the number of cases (usually 100,000).
 #![expect(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, and means the functions alone"
@@ -8,7 +8,7 @@
 
 mod case;
 mod frames;
-mod promises;
+mod properties;
 mod reference;
 mod tables;
 
@@ -20,7 +20,7 @@ use frames::named::named;
 use reference::Reading;
 
 #[test]
-fn both_implementations_agree_and_every_row_is_reached() {
+fn both_implementations_agree_and_every_rule_is_reached() {
     let seen = RefCell::new(BTreeMap::<String, u32>::new());
     check(CASES, |case| {
         let bytes = &case.frame.bytes[..];
@@ -84,13 +84,13 @@ fn both_implementations_agree_and_every_row_is_reached() {
     });
     let seen = seen.into_inner();
     assert_covered(&seen);
-    // What the design leaves open is no way out for the rest.
+    // The lenient reading is for rare packets only.
     assert!(seen["lenient"] * 20 < seen["strict"], "{seen:#?}");
 }
 
-/// A test that cannot reach a rule is a bug.
+/// Fails if the generator hardly or never reaches a rule, a reason or an ending of the parser.
 fn assert_covered(seen: &BTreeMap<String, u32>) {
-    // One in a thousand: 100 of the usual number of cases.
+    // A thousandth: 100 of the usual number of cases.
     let at_least = (seen["strict"] + seen["lenient"]) / 1000;
     let mut wanted: Vec<String> = reference::SENTENCES.map(str::to_owned).to_vec();
     for guard in Guard::ALL {
@@ -116,30 +116,30 @@ fn assert_covered(seen: &BTreeMap<String, u32>) {
 
 #[test]
 fn named_packets_are_read_as_the_design_says() {
-    for row in named() {
-        let packet = parse(&row.frame.bytes[..], row.frame.link);
+    for sample in named() {
+        let packet = parse(&sample.frame.bytes[..], sample.frame.link);
         assert_eq!(
             packet_words(&packet),
-            row.expected,
+            sample.expected,
             "{}: {}",
-            row.name,
-            row.frame.hex()
+            sample.name,
+            sample.frame.hex()
         );
         assert_eq!(
             packet.loopback,
-            row.loopback,
+            sample.loopback,
             "{}: {}",
-            row.name,
-            row.frame.hex()
+            sample.name,
+            sample.frame.hex()
         );
-        // So that the reference is right, too.
-        let reading = Reading::strict(&row.frame.bytes, row.frame.link);
+        // The reference must be right, too.
+        let reading = Reading::strict(&sample.frame.bytes, sample.frame.link);
         assert_eq!(
             reading.outcome,
-            row.expected,
+            sample.expected,
             "{}: {}",
-            row.name,
-            row.frame.hex()
+            sample.name,
+            sample.frame.hex()
         );
     }
 }

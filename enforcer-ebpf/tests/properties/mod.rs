@@ -1,4 +1,4 @@
-//! What the design promises, whatever the second implementation says.
+//! Properties of the design, without the second implementation.
 
 use std::cell::RefCell;
 
@@ -49,13 +49,13 @@ fn no_cut_of_a_packet_opens_a_door() {
         };
         (packet, decide(&tables, Guard::Wire, false, &packet))
     };
-    for row in named() {
-        let (full, whole) = judge(&row.frame);
-        for length in 0..=row.frame.bytes.len().min(128) {
-            let cut = row.frame.cut(length);
+    for sample in named() {
+        let (full, whole) = judge(&sample.frame);
+        for length in 0..=sample.frame.bytes.len().min(128) {
+            let cut = sample.frame.cut(length);
             for frame in [cut.repaired(), cut] {
                 let (packet, decision) = judge(&frame);
-                let context = || format!("{} cut to {length}: {}", row.name, frame.hex());
+                let context = || format!("{} cut to {length}: {}", sample.name, frame.hex());
                 let words = packet_words(&packet);
                 assert!(
                     words == packet_words(&full)
@@ -75,11 +75,11 @@ fn no_cut_of_a_packet_opens_a_door() {
 }
 
 #[test]
-fn what_does_not_end_short_stays_with_more_bytes() {
+fn a_parse_that_is_not_truncated_stays_the_same_with_more_bytes() {
     check(CASES / 5, |case| {
         for length in 0..case.frame.bytes.len() {
             let cut = parse(&case.frame.bytes[..length], case.frame.link);
-            if !cut.is_short() {
+            if !cut.may_be_truncated() {
                 return same(&format!("cut to {length}"), cut, case.parse());
             }
         }
@@ -95,10 +95,10 @@ fn no_bytes_make_it_panic() {
         failure_persistence: None,
         ..Config::default()
     };
-    // Behind what leads on: otherwise random bytes rarely get past the first header.
+    // Random bytes behind the front of a named packet: alone they rarely get past the first header.
     let fronts = named()
         .into_iter()
-        .map(|row| row.frame.bytes)
+        .map(|sample| sample.frame.bytes)
         .chain([Vec::new()]);
     let fronts: Vec<Vec<u8>> = fronts.collect();
     let run = TestRunner::new(config).run(
@@ -161,13 +161,13 @@ fn audit_never_drops_and_gives_the_same_reasons() {
                 same("reason", audited.reason, enforced.reason)?;
                 same("slot", audited.slot, enforced.slot)?;
                 same("counted", audited.is_counted(), enforced.is_counted())?;
-                // A service's mode says nothing of what has no service.
+                // A service's mode has no effect on packets without a service.
                 let global = enforced.slot == NO_SLOT && !services_too;
                 same("drops", audited.drops(), global && enforced.drops())?;
                 same("audited", audited.audited, !global && enforced.drops())?;
             }
         }
-        // And the other way round: a service that enforces does so under a global audit.
+        // The reverse: a service with `enforce` drops under a global `audit`.
         let mixed = with(Mode::Audit, Some(Mode::Enforce));
         for (mixed, enforced) in mixed.into_iter().zip(enforced) {
             same(
@@ -245,7 +245,7 @@ fn loopback_addresses_are_for_the_wire_guard_only() {
         same("the socket's port", packet_words(&packet), Ok(case.socket))?;
         same("the socket's loopback", packet.loopback, false)?;
         let at_socket = case.socket_with(&case.registry);
-        // Even where somebody hands it a packet that it parsed.
+        // Even for a parsed packet, with the addresses of the frame.
         let tables = case.tables(&case.registry, &case.frame.bytes);
         let parsed = decide(&tables, Guard::Socket, case.interface == LO, &case.parse());
         for decision in [at_socket, parsed] {
