@@ -24,14 +24,16 @@ pub(crate) async fn dry_run(globals: &Globals, instance: &Instance) -> Outcome {
     let DryRun { now, next, dangers } = preview;
     let mut changes = changes(&now, &next);
     changes.extend(control::stale(&now, &snapshot).into_iter().map(|name| {
-        Change::of_the_whole(
+        Change::global(
             '~',
             format!("the keys of {name} have other AllowedIPs than at the last reload"),
         )
     }));
-    changes.extend(dangers.into_iter().map(|what| {
-        Change::of_the_whole('!', format!("this {what}: it wants --force, or --confirm"))
-    }));
+    changes.extend(
+        dangers.into_iter().map(|what| {
+            Change::global('!', format!("this {what}: it wants --force, or --confirm"))
+        }),
+    );
     if globals.json {
         output::print_json(&changes)?;
         return Ok(0);

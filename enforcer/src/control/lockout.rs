@@ -16,7 +16,7 @@ use super::{
     sessions::{self, Session},
 };
 use crate::{
-    interfaces::{Hook, Rule},
+    interfaces::{Hook, InterfaceOptions},
     kernel::maps::Maps,
     policy::{PacketSpec, PolicyTables, Slots, compile},
     registry::Registry,
@@ -161,8 +161,8 @@ async fn cuts(
 ) -> Result<Vec<String>> {
     let alive = AttachedGuards::find(&instance.pins, snapshot)?;
     let slots = maps.map_or_else(Slots::new, Maps::slots);
-    let rule = |name: &str| Rule::of(registry, name);
-    let plan = plan_in_force(snapshot, flags, rule, &alive);
+    let options_of = |name: &str| InterfaceOptions::of(registry, name);
+    let plan = plan_in_force(snapshot, flags, options_of, &alive);
     // Those that are there stay where they are wanted; the others get what they would be given.
     let wire: BTreeMap<u32, Hook> = plan
         .guards

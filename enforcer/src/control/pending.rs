@@ -156,9 +156,14 @@ async fn guards_as_in_force(instance: &Instance, maps: &mut Maps) -> Result<Vec<
     let tables = maps.tables()?;
     let mut notes: Vec<String> = reserve_or_say(maps, &tables).into_iter().collect();
     let snapshot = &snapshot().await?;
-    let rule = |name: &str| tables.rule(name);
-    let (_, covered) =
-        reconcile::reconcile_in_place(instance, maps.state(), snapshot, rule, Hooks::AsTheyAre)?;
+    let options_of = |name: &str| tables.options_of(name);
+    let (_, covered) = reconcile::reconcile_in_place(
+        instance,
+        maps.state(),
+        snapshot,
+        options_of,
+        Hooks::AsTheyAre,
+    )?;
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     covered
         .detach_leaving()

@@ -11,7 +11,7 @@ use enforcer_ebpf::layout::State;
 pub(crate) use super::attached::AttachedGuards;
 use super::{HostSnapshot, Instance, socket};
 use crate::{
-    interfaces::{Hook, Plan, Rule, WireGuard},
+    interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
     kernel::{
         bpf, links,
         load::{Options, Programs, wire_program},
@@ -217,7 +217,7 @@ fn keep(
     links::take_over(pin, &program, &new)
 }
 
-/// As [`reconcile`], for guards that stay in their place, under the rules of a policy for
+/// As [`reconcile`], for guards that stay in their place, under a policy's options for
 /// interfaces; the socket guard too. Returns the plan as well.
 ///
 /// # Errors
@@ -226,13 +226,13 @@ pub(crate) fn reconcile_in_place(
     instance: &Instance,
     state: State,
     snapshot: &HostSnapshot,
-    rules: impl Fn(&str) -> Rule + Copy,
+    options_of: impl Fn(&str) -> InterfaceOptions + Copy,
     hooks: Hooks,
 ) -> Result<(Plan, AttachReport)> {
     let pins = &instance.pins;
     let alive = AttachedGuards::find(pins, snapshot)?;
-    let plan = plan_in_force(snapshot, state.flags, rules, &alive);
-    let tolerated = plan_tolerated(snapshot, state.flags, rules, &alive);
+    let plan = plan_in_force(snapshot, state.flags, options_of, &alive);
+    let tolerated = plan_tolerated(snapshot, state.flags, options_of, &alive);
     // For an interface that came since and wants a program that nobody needed before.
     let mut programs = Programs::of(pins, Options::of(state));
     let mut covered = reconcile(&mut programs, pins, &alive, &plan, &tolerated, hooks)?;
@@ -332,7 +332,7 @@ pub(crate) fn attachments(
                 name: interface.name.clone(),
                 mac: interface.mac,
                 merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
-                has_children: planned.is_some_and(|guard| guard.has_macvlan_children),
+                has_macvlan_children: planned.is_some_and(|guard| guard.has_macvlan_children),
                 allowed_ips: match snapshot.wireguard(interface.index) {
                     Some(Answer::Device(allowed)) => Some(allowed.clone()),
                     Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,
@@ -355,12 +355,12 @@ fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
 pub(crate) fn plan_in_force(
     snapshot: &HostSnapshot,
     flags: u32,
-    rules: impl Fn(&str) -> Rule,
+    options_of: impl Fn(&str) -> InterfaceOptions,
     alive: &AttachedGuards,
 ) -> Plan {
     match flags & State::WANT_WIRE {
         0 => Plan::default(),
-        _ => snapshot.plan(rules, alive.programs.clone()),
+        _ => snapshot.plan(options_of, alive.programs.clone()),
     }
 }
 
@@ -369,8 +369,8 @@ pub(crate) fn plan_in_force(
 pub(crate) fn plan_tolerated(
     snapshot: &HostSnapshot,
     flags: u32,
-    rules: impl Fn(&str) -> Rule,
+    options_of: impl Fn(&str) -> InterfaceOptions,
     alive: &AttachedGuards,
 ) -> Plan {
-    plan_in_force(&snapshot.as_if_up(), flags, rules, alive)
+    plan_in_force(&snapshot.as_if_up(), flags, options_of, alive)
 }

@@ -14,7 +14,7 @@ use super::{
     reserve, snapshot_at_once, snapshot_for,
 };
 use crate::{
-    interfaces::Rule,
+    interfaces::InterfaceOptions,
     kernel::maps::Maps,
     policy::{PolicyTables, compile},
     registry::{Loaded, Origin, Registry},
@@ -202,7 +202,7 @@ pub enum Followed {
 
 /// Brings guards and policy up to the host as it is now: interfaces that came, left or changed,
 /// AllowedIPs, reserved ports. `loaded` is the registry in force, under `generation`; without it
-/// only guards follow, by the rules that the policy in force has for interfaces.
+/// only guards follow, by the options that the policy in force has for interfaces.
 ///
 /// An interface that comes up does not wait for a process: userspace devices are not asked again
 /// for their AllowedIPs, `keys` has what they answered.
@@ -263,9 +263,14 @@ pub async fn follow(
 async fn guard(instance: &Instance, maps: &mut Maps) -> Result<Vec<String>> {
     let tables = maps.tables()?;
     let snapshot = &super::snapshot().await?;
-    let rule = |name: &str| tables.rule(name);
-    let (_, mut covered) =
-        reconcile::reconcile_in_place(instance, maps.state(), snapshot, rule, Hooks::AsTheyAre)?;
+    let options_of = |name: &str| tables.options_of(name);
+    let (_, mut covered) = reconcile::reconcile_in_place(
+        instance,
+        maps.state(),
+        snapshot,
+        options_of,
+        Hooks::AsTheyAre,
+    )?;
     covered.keep_leaving(snapshot);
     maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
     let mut notes = covered.notes;
@@ -322,13 +327,13 @@ impl Change<'_> {
         loaded: &Loaded,
     ) -> Result<(reconcile::AttachReport, PolicyTables)> {
         let (instance, snapshot) = (self.instance, self.snapshot);
-        let rule = |name: &str| Rule::of(self.registry, name);
+        let options_of = |name: &str| InterfaceOptions::of(self.registry, name);
         let hooks = match self.is_trial {
             true => Hooks::AsTheyAre,
             false => Hooks::AsPlanned,
         };
         let (plan, mut covered) =
-            reconcile::reconcile_in_place(instance, maps.state(), snapshot, rule, hooks)?;
+            reconcile::reconcile_in_place(instance, maps.state(), snapshot, options_of, hooks)?;
         if self.is_trial {
             for name in covered.keep_leaving(snapshot) {
                 covered.notes.push(format!(

@@ -13,7 +13,7 @@ use super::{
     reserve, snapshot_for,
 };
 use crate::{
-    interfaces::Rule,
+    interfaces::InterfaceOptions,
     kernel::{
         links,
         load::{self, Options, Programs},
@@ -200,9 +200,9 @@ impl New<'_> {
             }
         }
         let before = AttachedGuards::find(&self.instance.pins, self.snapshot)?;
-        let rule = |name: &str| Rule::of(self.registry(), name);
-        let plan = plan_in_force(self.snapshot, flags, rule, &before);
-        let tolerated = plan_tolerated(self.snapshot, flags, rule, &before);
+        let options_of = |name: &str| InterfaceOptions::of(self.registry(), name);
+        let plan = plan_in_force(self.snapshot, flags, options_of, &before);
+        let tolerated = plan_tolerated(self.snapshot, flags, options_of, &before);
         let covered = reconcile::reconcile(
             &mut programs,
             &self.instance.pins,
@@ -251,15 +251,20 @@ impl New<'_> {
 
     /// Undoes what was done to the guards in place.
     fn give_back(&self) -> Result<()> {
-        let rule = |name: &str| Rule::of(self.registry(), name);
-        let plan = plan_tolerated(self.snapshot, u32::MAX, rule, &AttachedGuards::default());
+        let options_of = |name: &str| InterfaceOptions::of(self.registry(), name);
+        let plan = plan_tolerated(
+            self.snapshot,
+            u32::MAX,
+            options_of,
+            &AttachedGuards::default(),
+        );
         reconcile::give_back(&self.instance.pins, &plan)
     }
 
     /// The policy, for the wire guards that there are.
     fn tables(&self, maps: &Maps, flags: u32, alive: &AttachedGuards) -> Result<PolicyTables> {
-        let rule = |name: &str| Rule::of(self.registry(), name);
-        let plan = plan_in_force(self.snapshot, flags, rule, alive);
+        let options_of = |name: &str| InterfaceOptions::of(self.registry(), name);
+        let plan = plan_in_force(self.snapshot, flags, options_of, alive);
         let attachments = reconcile::attachments(self.snapshot, &plan, &alive.guards);
         Ok(PolicyTables {
             provenance: self.loaded.provenance.clone(),

@@ -9,7 +9,7 @@ use crate::control::{
     reconcile::{self, plan_in_force},
 };
 use crate::{
-    interfaces::Rule,
+    interfaces::InterfaceOptions,
     policy::{PolicyTables, compile},
     registry::Loaded,
 };
@@ -37,9 +37,9 @@ pub async fn dry_run(
     let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
-    let rule = |name: &str| Rule::of(&loaded.registry, name);
+    let options_of = |name: &str| InterfaceOptions::of(&loaded.registry, name);
     let alive = AttachedGuards::find(instance.pins(), snapshot)?;
-    let plan = plan_in_force(snapshot, maps.state().flags, rule, &alive);
+    let plan = plan_in_force(snapshot, maps.state().flags, options_of, &alive);
     let attachments = reconcile::attachments(snapshot, &plan, &alive.guards);
     let next = PolicyTables {
         provenance: loaded.provenance.clone(),

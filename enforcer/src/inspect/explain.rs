@@ -18,7 +18,7 @@ use crate::control::{
     reconcile::{self, plan_in_force},
 };
 use crate::{
-    interfaces::Rule,
+    interfaces::InterfaceOptions,
     kernel::load::{SOCKET_PROGRAM, wire_programs},
     policy::{PolicyTables, Slots, compile},
     registry::Loaded,
@@ -31,8 +31,8 @@ use crate::{
 pub fn would_be(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<PolicyTables> {
     let registry = &loaded.registry;
     let none = Slots::new();
-    let rule = |name: &str| Rule::of(registry, name);
-    let plan = plan_in_force(snapshot, u32::MAX, rule, &AttachedGuards::default());
+    let options_of = |name: &str| InterfaceOptions::of(registry, name);
+    let plan = plan_in_force(snapshot, u32::MAX, options_of, &AttachedGuards::default());
     let hooks = plan
         .guards
         .iter()
@@ -63,7 +63,7 @@ pub fn has_wire_guard(
     if instance.is_pinned()? {
         return Ok(alive.guards.contains_key(&ifindex));
     }
-    let plan = plan_in_force(snapshot, u32::MAX, |name| tables.rule(name), &alive);
+    let plan = plan_in_force(snapshot, u32::MAX, |name| tables.options_of(name), &alive);
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }
 

@@ -33,8 +33,8 @@ pub fn cite(
     let service = service_of(registry, description);
     match (decision.reason, service) {
         (Reason::Forwarded, _) => {
-            let rule = registry.interface_rule(interface);
-            let at = rule.and_then(|rule| rule.forward_at.as_ref());
+            let table = registry.interface_table(interface);
+            let at = table.and_then(|table| table.forward_at.as_ref());
             cited.add(at, || format!("forward of {interface}"));
         }
         (Reason::Public, Some(service)) => {
@@ -178,7 +178,7 @@ forward = true
             name: name.to_owned(),
             mac: None,
             merged: Vec::new(),
-            has_children: false,
+            has_macvlan_children: false,
             allowed_ips: None,
         });
         let tables = compile(&registry, &attachments, &Slots::new()).unwrap();

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 
 use super::{
     prefixes::{KeyPrefixes, longest_matches},
-    tables::{InterfaceRow, PeerRow, PolicyTables, Rule, ServiceRow},
+    tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
 };
 use crate::{
-    interfaces,
+    interfaces::InterfaceOptions,
     registry::{Identity, MAX_PREFIXES, Provenance, PublicKey, Registry},
     wireguard::AllowedIps,
 };
@@ -32,7 +32,7 @@ pub struct PolicyInterface {
     /// devices, whose tag XDP does not see, and the master of a guarded member.
     pub merged: Vec<u32>,
     /// Macvlan or macvtap devices sit on it.
-    pub has_children: bool,
+    pub has_macvlan_children: bool,
     /// What WireGuard says, where peers are known by their keys and it is a WireGuard device.
     pub allowed_ips: Option<AllowedIps>,
 }
@@ -96,7 +96,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
         mode: registry.mode(),
         services,
         peers: Vec::new(),
-        rules: rules(registry)?,
+        interface_options: interface_options(registry)?,
         ports: ports(registry, taken)?,
         interfaces: BTreeMap::new(),
         provenance: Provenance::default(),
@@ -160,14 +160,14 @@ fn with_interfaces(
         });
     }
     for interface in interfaces {
-        let forward = tables.rule(&interface.name).forward;
+        let forward = tables.options_of(&interface.name).forward;
         let own = addresses
             .get(&interface.ifindex)
             .map_or(&[][..], Vec::as_slice);
         let own_keys: Vec<_> = devices.get(&interface.ifindex).into_iter().collect();
         let row = InterfaceRow {
             forward,
-            children_of: interface.mac.filter(|_| interface.has_children),
+            macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
             vlan_parent: !interface.merged.is_empty(),
             ..InterfaceRow::default()
         };
@@ -186,7 +186,7 @@ fn with_interfaces(
                 all.extend(addresses.get(&other.ifindex).into_iter().flatten());
                 all_keys.extend(devices.get(&other.ifindex));
             }
-            let forward = forward || merged().any(|d| tables.rule(&d.name).forward);
+            let forward = forward || merged().any(|d| tables.options_of(&d.name).forward);
             let view = InterfaceRow {
                 forward,
                 vlan_parent: false,
@@ -233,7 +233,7 @@ fn add_interface(
     }
 }
 
-fn rules(registry: &Registry) -> Result<Vec<Rule>> {
+fn interface_options(registry: &Registry) -> Result<Vec<OptionsRow>> {
     let count = registry.interfaces().len();
     ensure!(
         count <= MAX_RULES as usize,
@@ -242,9 +242,9 @@ fn rules(registry: &Registry) -> Result<Vec<Rule>> {
     Ok(registry
         .interfaces()
         .iter()
-        .map(|rule| Rule {
-            pattern: rule.pattern.clone(),
-            said: interfaces::Rule::from(rule),
+        .map(|table| OptionsRow {
+            pattern: table.pattern.clone(),
+            options: InterfaceOptions::from(table),
         })
         .collect())
 }

@@ -12,7 +12,7 @@ use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{interfaces, policy::PolicyTables, registry::HookChoice};
+use crate::{interfaces::InterfaceOptions, policy::PolicyTables, registry::HookChoice};
 
 /// How many prefixes of a peer are listed one by one.
 const LISTED: usize = 8;
@@ -35,7 +35,7 @@ pub struct Change {
 
 impl Change {
     /// One that is no port's.
-    pub const fn of_the_whole(sign: char, what: String) -> Self {
+    pub const fn global(sign: char, what: String) -> Self {
         Self {
             sign,
             service: None,
@@ -61,55 +61,53 @@ pub fn changes(now: &PolicyTables, next: &PolicyTables) -> Vec<Change> {
     let mut changes = Vec::new();
     if now.mode != next.mode {
         let what = format!("the global mode is {} and becomes {}", now.mode, next.mode);
-        changes.push(Change::of_the_whole('~', what));
+        changes.push(Change::global('~', what));
     }
-    rules(now, next, &mut changes);
+    interface_options(now, next, &mut changes);
     peers(now, next, &mut changes);
     let renamed = renamed(now, next);
     for (was, is) in &renamed {
         changes.push(Change {
             service: Some((*is).to_owned()),
-            ..Change::of_the_whole('~', format!("was called {was}"))
+            ..Change::global('~', format!("was called {was}"))
         });
     }
     ports(now, next, &renamed, &mut changes);
     changes
 }
 
-/// What the registry says about interfaces.
-fn rules(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
-    let said = |tables: &PolicyTables| -> BTreeMap<String, interfaces::Rule> {
-        let rules = tables.rules.iter();
-        rules
-            .map(|rule| (rule.pattern.clone(), rule.said))
-            .collect()
+/// Compares the options of the `[interfaces]` tables.
+fn interface_options(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
+    let by_pattern = |tables: &PolicyTables| -> BTreeMap<String, InterfaceOptions> {
+        let rows = tables.interface_options.iter();
+        rows.map(|row| (row.pattern.clone(), row.options)).collect()
     };
-    let (was, will) = (said(now), said(next));
+    let (was, will) = (by_pattern(now), by_pattern(next));
     for pattern in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
         let (sign, what) = match (was.get(pattern), will.get(pattern)) {
-            (None, Some(will)) => ('+', words(will)),
-            (Some(was), None) => ('-', format!("no longer {}", words(was))),
+            (None, Some(will)) => ('+', toml_of(will)),
+            (Some(was), None) => ('-', format!("no longer {}", toml_of(was))),
             (Some(was), Some(will)) if was != will => {
-                ('~', format!("{} becomes {}", words(was), words(will)))
+                ('~', format!("{} becomes {}", toml_of(was), toml_of(will)))
             }
             _ => continue,
         };
-        changes.push(Change::of_the_whole(
+        changes.push(Change::global(
             sign,
             format!("interfaces.{pattern}: {what}"),
         ));
     }
 }
 
-/// A rule for interfaces as the registry writes it.
-fn words(rule: &interfaces::Rule) -> String {
-    let side = rule.side.map(|side| format!("side = \"{side}\""));
-    let forward = rule.forward.then(|| "forward = true".to_owned());
-    let hook = (rule.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", rule.hook));
-    let said: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
-    match said.is_empty() {
+/// The options as the registry writes them.
+fn toml_of(options: &InterfaceOptions) -> String {
+    let side = options.side.map(|side| format!("side = \"{side}\""));
+    let forward = options.forward.then(|| "forward = true".to_owned());
+    let hook = (options.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", options.hook));
+    let lines: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
+    match lines.is_empty() {
         true => "nothing said".to_owned(),
-        false => said.join(", "),
+        false => lines.join(", "),
     }
 }
 
@@ -161,7 +159,7 @@ fn peers(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
     let (was, will) = (sources(now), sources(next));
     for name in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
         let mut push = |sign, what: String| {
-            changes.push(Change::of_the_whole(sign, format!("peer {name}: {what}")));
+            changes.push(Change::global(sign, format!("peer {name}: {what}")));
         };
         match (was.get(name), will.get(name)) {
             (None, Some(will)) => push('+', format!("new, {}", whence(will))),

@@ -3,7 +3,7 @@
 mod cite;
 mod compile;
 mod diff;
-mod packet;
+mod frame;
 mod prefixes;
 mod tables;
 
@@ -13,5 +13,5 @@ mod tests;
 pub use cite::{Citation, cite};
 pub use compile::{PolicyInterface, Slots, compile};
 pub use diff::{Change, changes};
-pub use packet::Frame;
-pub use tables::{InterfaceRow, PacketSpec, PeerRow, PolicyTables, Rule, ServiceRow};
+pub use frame::Frame;
+pub use tables::{InterfaceRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow};

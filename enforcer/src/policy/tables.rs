@@ -11,7 +11,7 @@ use enforcer_ebpf::{
     layout::{Binding, WIRE_VIEW},
 };
 
-use crate::{interfaces, registry::Provenance};
+use crate::{interfaces::InterfaceOptions, registry::Provenance};
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct PolicyTables {
     pub services: Vec<ServiceRow>,
     /// The peers; a peer's number is its place.
     pub peers: Vec<PeerRow>,
-    /// The registry's interface rules, nearest first for each name.
-    pub rules: Vec<Rule>,
+    /// The options of the registry's `[interfaces]` tables, by pattern.
+    pub interface_options: Vec<OptionsRow>,
     /// The registered ports.
     pub ports: BTreeMap<(Protocol, u16), Binding>,
     /// What there is to say about interfaces, by ifindex, with [`WIRE_VIEW`] for wire views.
@@ -56,13 +56,13 @@ pub struct PeerRow {
     pub active: bool,
 }
 
-/// What the registry says about interfaces of a name.
+/// An `[interfaces]` table of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The name, or the start of names followed by `*`.
+pub struct OptionsRow {
+    /// An interface name, or the start of names followed by `*`.
     pub pattern: String,
-    /// What it says.
-    pub said: interfaces::Rule,
+    /// The options for interfaces that match the pattern.
+    pub options: InterfaceOptions,
 }
 
 /// What there is to say about an interface.
@@ -73,7 +73,7 @@ pub struct InterfaceRow {
     /// It forwards.
     pub forward: bool,
     /// Its MAC address, where macvlan or macvtap devices sit on it.
-    pub children_of: Option<[u8; 6]>,
+    pub macvlan_parent_mac: Option<[u8; 6]>,
     /// Its wire guard does not see VLAN tags and looks itself up with [`WIRE_VIEW`].
     pub vlan_parent: bool,
 }
@@ -144,16 +144,16 @@ impl PolicyTables {
         self.peers.get(usize::from(number))
     }
 
-    /// The rule for an interface: an exact name beats a pattern, a longer pattern a shorter.
-    pub fn rule(&self, interface: &str) -> interfaces::Rule {
-        self.rules
+    /// The options for an interface: an exact name beats a pattern, a longer pattern a shorter one.
+    pub fn options_of(&self, interface: &str) -> InterfaceOptions {
+        self.interface_options
             .iter()
-            .filter(|rule| match rule.pattern.strip_suffix('*') {
+            .filter(|row| match row.pattern.strip_suffix('*') {
                 Some(start) => interface.starts_with(start),
-                None => interface == rule.pattern,
+                None => interface == row.pattern,
             })
-            .max_by_key(|rule| (!rule.pattern.ends_with('*'), rule.pattern.len()))
-            .map(|rule| rule.said)
+            .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
+            .map(|row| row.options)
             .unwrap_or_default()
     }
 

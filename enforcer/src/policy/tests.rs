@@ -208,7 +208,7 @@ fn attachment(ifindex: u32, name: &str, allowed: Option<&[(u8, &str)]>) -> Polic
         name: name.to_owned(),
         mac: None,
         merged: Vec::new(),
-        has_children: false,
+        has_macvlan_children: false,
         allowed_ips,
     }
 }

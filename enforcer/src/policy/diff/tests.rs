@@ -24,7 +24,7 @@ fn tables(text: &str) -> PolicyTables {
             name: name.to_owned(),
             mac: None,
             merged: Vec::new(),
-            has_children: false,
+            has_macvlan_children: false,
             allowed_ips: None,
         })
         .collect();
