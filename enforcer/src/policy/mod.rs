@@ -1,4 +1,13 @@
-//! Policies: what a registry means on this host.
+//! Policies: a registry compiled for the interfaces of this host.
+//!
+//! ```text
+//! compile    a registry and the host's interfaces to PolicyTables
+//! tables     the tables, and the decision over them
+//! prefixes   longest-match prefixes of peers by address and by WireGuard key
+//! cite       the registry lines behind a decision
+//! diff       the changes between two policies
+//! frame      a described packet as bytes
+//! ```
 
 mod cite;
 mod compile;
