@@ -41,11 +41,11 @@ fn all_changes(dry_run: &DryRun) -> Vec<Change> {
     let mut changes = changes(&dry_run.now, &dry_run.next);
     changes.extend(dry_run.stale.iter().map(|name| {
         let what = format!("the keys of {name} have other AllowedIPs than at the last reload");
-        Change::of_the_whole('~', what)
+        Change::global('~', what)
     }));
     changes.extend(dry_run.dangers.iter().map(|danger| {
         let what = format!("this {danger}: it wants --force, or --confirm");
-        Change::of_the_whole('!', what)
+        Change::global('!', what)
     }));
     changes
 }

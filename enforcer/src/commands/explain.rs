@@ -276,7 +276,7 @@ async fn describe(
         true => Guard::Wire,
         false => Guard::Socket,
     };
-    let forwards = tables.rule(&packet.interface).forward && guard == Guard::Wire;
+    let forwards = tables.options_of(&packet.interface).forward && guard == Guard::Wire;
     let forwarded = match packet.destination {
         Some(destination) if forwards => {
             inspect::would_forward(interface.index, packet.source, destination).await?

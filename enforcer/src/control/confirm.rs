@@ -141,7 +141,7 @@ async fn guards_as_in_force(instance: &Instance, maps: &mut Maps) -> Result<Vec<
     let tables = maps.tables()?;
     let mut notes: Vec<Note> = reserve_or_note(maps, &tables).into_iter().collect();
     let snapshot = &snapshot().await?;
-    let options = |name: &str| tables.rule(name);
+    let options = |name: &str| tables.options_of(name);
     let (_, report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
     maps.watch_bypasses(&report.guards.keys().copied().collect())?;

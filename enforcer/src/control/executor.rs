@@ -13,7 +13,7 @@ use crate::{
         reconcile::{AttachReport, GuardPlan, HookPolicy, Outcome, Phase, PinSet, Reconcile, Step},
     },
     host::HostSnapshot,
-    interfaces::{Hook, Plan, Rule, WireGuard},
+    interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
     kernel::{
         bpf, links,
         load::{Options, Programs, SOCKET_PROGRAM, wire_program},
@@ -158,7 +158,7 @@ pub(crate) fn reconcile_in_place(
     instance: &Instance,
     state: State,
     snapshot: &HostSnapshot,
-    options: impl Fn(&str) -> Rule,
+    options: impl Fn(&str) -> InterfaceOptions,
     hooks: HookPolicy,
 ) -> Result<(Plan, AttachReport)> {
     let pins = instance.pins();

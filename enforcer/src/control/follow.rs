@@ -120,7 +120,7 @@ async fn follow_without_registry(
         .flat_map(|(_, tables)| peers::interfaces_by_key(tables));
     let snapshot = &snapshot_at_once(names.collect(), keys).await?;
     let tables = &policies[0].1;
-    let options = |name: &str| tables.rule(name);
+    let options = |name: &str| tables.options_of(name);
     let (_, mut report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
     report.keep_detached();

@@ -90,5 +90,5 @@ pub fn host_warnings(
         bail!("failed to understand {path}: {}", text.trim());
     };
     let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
-    Ok(registry::warn(registry, &(first..=last), is_wireguard))
+    Ok(registry::lint(registry, &(first..=last), is_wireguard))
 }

@@ -17,7 +17,7 @@ use crate::{
         reconcile::{AttachReport, HookPolicy},
     },
     host::{HostSnapshot, snapshot_for},
-    interfaces::Rule,
+    interfaces::InterfaceOptions,
     kernel::maps::Maps,
     note::{Note, NoteKind},
     policy::PolicyTables,
@@ -199,7 +199,7 @@ pub(super) fn attach_and_compile(
     recipe: &Recipe<'_>,
     is_pending: bool,
 ) -> Result<(AttachReport, PolicyTables)> {
-    let options = |name: &str| Rule::of(&recipe.loaded.registry, name);
+    let options = |name: &str| InterfaceOptions::of(&recipe.loaded.registry, name);
     let hooks = match is_pending {
         true => HookPolicy::Keep,
         false => HookPolicy::AsPlanned,

@@ -9,7 +9,7 @@ use enforcer_ebpf::layout::State;
 use super::{attached::AttachedGuards, reconcile::GuardPlan};
 use crate::{
     host::HostSnapshot,
-    interfaces::{Hook, Plan, Rule, WireGuard},
+    interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
     policy::{PolicyInterface, PolicyTables, Slots, compile},
     registry::Loaded,
     wireguard::Answer,
@@ -42,7 +42,7 @@ impl Recipe<'_> {
     /// The wire guards that the registry wants on this host.
     pub(crate) fn guard_plan(&self, attached: &AttachedGuards) -> GuardPlan {
         let registry = &self.loaded.registry;
-        let options = |name: &str| Rule::of(registry, name);
+        let options = |name: &str| InterfaceOptions::of(registry, name);
         guard_plan(self.snapshot, self.flags, options, attached)
     }
 }
@@ -92,7 +92,7 @@ impl Candidate {
 pub(crate) fn guard_plan(
     snapshot: &HostSnapshot,
     flags: u32,
-    options: impl Fn(&str) -> Rule,
+    options: impl Fn(&str) -> InterfaceOptions,
     attached: &AttachedGuards,
 ) -> GuardPlan {
     if flags & State::WANT_WIRE == 0 {
@@ -122,7 +122,7 @@ fn policy_interfaces(
             name: interface.name.clone(),
             mac: interface.mac,
             merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
-            has_children: planned.is_some_and(|guard| guard.has_macvlan_children),
+            has_macvlan_children: planned.is_some_and(|guard| guard.has_macvlan_children),
             allowed_ips: match snapshot.wireguard(interface.index) {
                 Some(Answer::Device(allowed)) => Some(allowed.clone()),
                 Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,

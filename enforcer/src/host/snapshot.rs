@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Keys;
 use crate::{
-    interfaces::{self, Interface, Plan, Rule},
+    interfaces::{self, Interface, InterfaceOptions, Plan},
     registry::{Identity, Registry},
     wireguard::{self, Answer},
 };
@@ -104,15 +104,19 @@ impl HostSnapshot {
         self.wireguard.get(&ifindex)
     }
 
-    /// Which interfaces want a wire guard, under a registry's rules for interfaces; `own` are the
+    /// Which interfaces want a wire guard, under a registry's options for interfaces; `own` are the
     /// ids of programs of ours.
-    pub(crate) fn plan(&self, options: impl Fn(&str) -> Rule, own: BTreeSet<u32>) -> Plan {
+    pub(crate) fn plan(
+        &self,
+        options_of: impl Fn(&str) -> InterfaceOptions,
+        own: BTreeSet<u32>,
+    ) -> Plan {
         let all: Vec<Interface> = self.interfaces.values().cloned().collect();
         let host = interfaces::Host {
             own_programs: own,
             ..self.host.clone()
         };
-        interfaces::plan(&all, options, &host)
+        interfaces::plan(&all, options_of, &host)
     }
 
     /// The same interfaces, as if none of them were down.

@@ -176,7 +176,7 @@ pub async fn status(instance: &Instance) -> Result<Status, Error> {
     let snapshot = &snapshot;
     let alive = find_attached(instance.pins(), snapshot)?;
     // Whether they were asked for or not: an interface without a guard has none.
-    let plan = snapshot.plan(|name| tables.rule(name), alive.programs.clone());
+    let plan = snapshot.plan(|name| tables.options_of(name), alive.programs.clone());
     let wire = alive.guards;
     let mut status = Status {
         generation: state.generation,
@@ -342,7 +342,7 @@ fn astray(status: &mut Status, tables: &PolicyTables, snapshot: &HostSnapshot) {
                 peer.interface, peer.name, interface.name
             ));
         }
-        if row.children_of.is_some() && row.children_of != interface.mac {
+        if row.macvlan_parent_mac.is_some() && row.macvlan_parent_mac != interface.mac {
             status.reasons.push(format!(
                 "{} has another MAC address than at the last reload: run `enforcer reload`",
                 interface.name

@@ -3,7 +3,7 @@
 //! ```text
 //! netlink    asks the kernel        message   reads its answers
 //! facts      what it said: Interface, Host
-//! link       what a packet begins with, by the type of the interface
+//! framing    what a packet begins with, by the type of the interface
 //! plan       the decision: which wire guards, by which hooks, and what stays uncovered
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! carries out the difference.
 
 mod facts;
-mod link;
+mod framing;
 mod message;
 mod netlink;
 mod plan;
@@ -23,4 +23,4 @@ pub use facts::{Host, Interface, XdpAttached, XdpMode};
 pub(crate) use message::{each_attribute, text};
 pub(crate) use netlink::Socket;
 pub use netlink::{host, list, settings};
-pub use plan::{Hook, Plan, Rule, Uncovered, WireGuard, plan};
+pub use plan::{Hook, InterfaceOptions, Plan, Uncovered, WireGuard, plan};

@@ -13,7 +13,7 @@ use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 
 use super::facts::{Host, Interface};
-use super::link::ARPHRD_ETHER;
+use super::framing::ARPHRD_ETHER;
 use super::message::{self, Answers};
 use crate::kernel::failpoint::{Call, through};
 

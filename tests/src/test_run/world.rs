@@ -190,7 +190,7 @@ fn attachment(on: On) -> Option<PolicyInterface> {
             On::Par0 => vec![On::Wg0.ifindex()],
             _ => Vec::new(),
         },
-        has_children: on == On::Mac0,
+        has_macvlan_children: on == On::Mac0,
         allowed_ips: None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::warn;
+use super::super::lint;
 use super::{accepts, summary};
 
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
@@ -11,7 +11,7 @@ const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 fn warns(text: &str, is_wireguard: impl Fn(&str) -> Option<bool>, expected: &[&str]) {
     let registry = accepts(text).registry;
     assert_eq!(
-        summary(&warn(&registry, &EPHEMERAL, is_wireguard)),
+        summary(&lint(&registry, &EPHEMERAL, is_wireguard)),
         expected
     );
 }

@@ -27,7 +27,7 @@ const CLIENT_PORTS: [(u16, &str); 9] = [
 /// `ephemeral` is `/proc/sys/net/ipv4/ip_local_port_range`, which TCP, UDP and SCTP share.
 /// `is_wireguard` tells whether an interface is a WireGuard device, `None` when that is not known:
 /// of those nothing is said.
-pub fn warn(
+pub fn lint(
     registry: &Registry,
     ephemeral: &RangeInclusive<u16>,
     is_wireguard: impl Fn(&str) -> Option<bool>,

@@ -14,9 +14,9 @@ use super::facts::Interface;
 
 /// What a guard could read on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum Framing {
     /// Packets that begin like this.
-    Packets(Link),
+    Readable(Link),
     /// Nothing that IP would ever see.
     NeverIp,
     /// Packets, but a guard would not understand them; why.
@@ -41,22 +41,22 @@ pub(super) const ARPHRD_VSOCKMON: u16 = 826;
 pub(super) const ARPHRD_NONE: u16 = 0xfffe;
 
 /// Says what a guard could read on an interface.
-pub(super) fn reading(interface: &Interface) -> Reading {
+pub(super) fn framing(interface: &Interface) -> Framing {
     let name = &interface.name;
     let kind = interface.kind.as_deref();
     match (interface.link_type, kind) {
         // vrf_ip_rcv changes skb->dev within IP's own receive path, behind both hooks. On the VRF
         // itself they see only what this host sends to itself through it (vrf_local_xmit).
-        (ARPHRD_ETHER, Some("vrf")) => Reading::Unreadable(format!(
+        (ARPHRD_ETHER, Some("vrf")) => Framing::Unreadable(format!(
             "a VRF takes its members' packets over behind every hook: its members are guarded \
              instead; if that is enough, say so with `side = \"inside\"` in [interfaces.{name}]"
         )),
         // vlan_do_receive puts the tag back into the bytes before the device's own hooks.
-        (ARPHRD_ETHER, Some("vlan")) if interface.keeps_tag => Reading::Unreadable(format!(
+        (ARPHRD_ETHER, Some("vlan")) if interface.keeps_tag => Framing::Unreadable(format!(
             "with `reorder_hdr off` its frames show their VLAN tag, and a guard passes tagged \
              frames on: run `ip link set dev {name} type vlan reorder_hdr on`"
         )),
-        (ARPHRD_ETHER, _) => Reading::Packets(Link::Ethernet),
+        (ARPHRD_ETHER, _) => Framing::Readable(Link::Ethernet),
 
         // They all call skb_reset_mac_header at the inner IP header: tun_get_user,
         // wg_reset_packet, vxlan_rcv (GPE), geneve_rx (inner_proto_inherit), __ipgre_rcv (GRE
@@ -74,12 +74,12 @@ pub(super) fn reading(interface: &Interface) -> Reading {
         | (ARPHRD_TUNNEL, Some("ipip"))
         | (ARPHRD_SIT, Some("sit"))
         | (ARPHRD_TUNNEL6, Some("ip6tnl"))
-        | (ARPHRD_IP6GRE, Some("ip6gre")) => Reading::Packets(Link::Ip),
+        | (ARPHRD_IP6GRE, Some("ip6gre")) => Framing::Readable(Link::Ip),
 
         // __ipgre_rcv: with ipgre_header_ops, which ipgre_tunnel_init gives to tunnels without one
         // unicast remote, the MAC header is the outer IP header.
-        (ARPHRD_IPGRE, Some("gre")) if interface.point_to_point => Reading::Packets(Link::Ip),
-        (ARPHRD_IPGRE, Some("gre")) => Reading::Unreadable(
+        (ARPHRD_IPGRE, Some("gre")) if interface.point_to_point => Framing::Readable(Link::Ip),
+        (ARPHRD_IPGRE, Some("gre")) => Framing::Unreadable(
             "packets of a GRE tunnel without one remote address begin with their outer IP \
              header, which a guard would take for the packet: give the tunnel a `remote`, or \
              rely on the socket guard"
@@ -87,7 +87,7 @@ pub(super) fn reading(interface: &Interface) -> Reading {
         ),
         // xfrm4_remove_tunnel_encap and its like move the carrier's MAC header in front of the
         // inner packet (skb_mac_header_rebuild): Ethernet today, nothing tomorrow.
-        (_, Some(kind @ ("xfrm" | "vti" | "vti6"))) => Reading::Unreadable(format!(
+        (_, Some(kind @ ("xfrm" | "vti" | "vti6"))) => Framing::Unreadable(format!(
             "packets of an IPsec interface (kind {kind}) begin with whatever header their carrier \
              had: no guard can tell; rely on the socket guard"
         )),
@@ -102,9 +102,9 @@ pub(super) fn reading(interface: &Interface) -> Reading {
             | ARPHRD_IEEE80211_PRISM
             | ARPHRD_IEEE80211_RADIOTAP,
             _,
-        ) => Reading::NeverIp,
+        ) => Framing::NeverIp,
 
-        (link_type, kind) => Reading::Unreadable(format!(
+        (link_type, kind) => Framing::Unreadable(format!(
             "it is not known what packets of {}{} begin with: rely on the socket guard",
             describe(link_type),
             kind.map(|kind| format!(" and kind {kind}")).unwrap_or_default(),

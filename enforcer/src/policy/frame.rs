@@ -1,23 +1,23 @@
-//! A described packet as bytes: what a wire guard would be shown of it.
+//! A described packet as bytes, as a wire guard would see the packet.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use enforcer_ebpf::{Link, Protocol};
 
-/// The two ends of a packet, its transport and what stands in front of it.
+/// A packet's addresses, transport and link layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
-    /// Who sends.
+    /// The source address.
     pub source: IpAddr,
-    /// To whom.
+    /// The destination address.
     pub destination: IpAddr,
-    /// The transport.
+    /// The transport protocol.
     pub protocol: Protocol,
     /// The destination port.
     pub port: u16,
-    /// What stands at the first byte.
+    /// The header at the first byte.
     pub link: Link,
-    /// The MAC address of the interface that it arrives on, if it has one.
+    /// The MAC address of the receiving interface; unused on links without Ethernet.
     pub mac: [u8; 6],
 }
 
@@ -25,13 +25,14 @@ pub struct Frame {
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The first of the dynamic ports (RFC 6335, 6).
 const SOURCE_PORT: u16 = 49_152;
-/// Bytes behind the transport header. BPF_PROG_TEST_RUN takes the first 14 bytes for an Ethernet
-/// header, whatever the program, and refuses a frame that is shorter than the IP header which its
-/// ethertype promises: an address may look like one.
+/// The number of bytes behind the transport header. BPF_PROG_TEST_RUN takes the first 14 bytes for
+/// an Ethernet header, whatever the program, and refuses a frame shorter than the IP header of the
+/// ethertype; in a packet without Ethernet, address bytes may look like an ethertype.
 const PAYLOAD: usize = 32;
 
 impl Frame {
-    /// The bytes: the first packet of a connection. Checksums are left 0, since no guard looks.
+    /// Returns the bytes of a connection's first packet. Checksums stay 0: no guard verifies
+    /// checksums.
     pub fn bytes(&self) -> Vec<u8> {
         let segment = self.segment();
         let number = match self.protocol {
@@ -75,7 +76,7 @@ impl Frame {
                 segment.extend(short(8 + PAYLOAD));
                 segment.extend([0, 0]);
             }
-            // Verification tag and checksum; an INIT chunk of as many bytes as follow.
+            // Verification tag and checksum; an INIT chunk with the payload as its body.
             Protocol::Sctp => {
                 segment.extend([0; 8]);
                 segment.extend([1, 0]);
@@ -87,7 +88,7 @@ impl Frame {
     }
 }
 
-/// The low 16 bits of a length that is short here.
+/// Returns the low 16 bits of a length; all lengths here fit.
 fn short(length: usize) -> [u8; 2] {
     let [.., high, low] = length.to_be_bytes();
     [high, low]
@@ -112,7 +113,7 @@ mod tests {
             ("192.0.2.1", "198.51.100.7"),
             ("2001:db8::1", "2001:db8::2"),
             ("::ffff:10.10.0.5", "fd00::1"),
-            // The first two octets of these look like ethertypes.
+            // The first two octets of these addresses look like ethertypes.
             ("8.0.0.1", "8.0.0.2"),
             ("134.221.0.1", "134.221.0.2"),
         ] {
@@ -134,11 +135,60 @@ mod tests {
                     assert_eq!(IpAddr::from(read), frame.source);
                     let read = destination(&bytes[..], packet.ip_offset).unwrap();
                     assert_eq!(IpAddr::from(read), frame.destination);
-                    // Whatever the kernel takes its first 14 bytes for, an IP header follows.
+                    // Whatever the first 14 bytes look like, an IP header fits behind them.
                     assert!(bytes.len() >= 14 + 40);
                 }
             }
         }
+    }
+
+    /// Returns the bytes of a packet between two addresses, to port 9200.
+    fn frame(ends: [&str; 2], protocol: Protocol, link: Link) -> Vec<u8> {
+        let [source, destination] = ends.map(|end| end.parse().unwrap());
+        let frame = Frame {
+            source,
+            destination,
+            protocol,
+            port: 9200,
+            link,
+            mac: [2, 0, 0, 0, 0, 9],
+        };
+        frame.bytes()
+    }
+
+    #[test]
+    fn an_ipv4_syn_has_these_bytes() {
+        let ends = ["192.0.2.1", "198.51.100.7"];
+        let bytes = frame(ends, Protocol::Tcp, Link::Ethernet);
+        assert_eq!(
+            bytes[..54],
+            [
+                2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 0x08, 0x00, // Ethernet
+                0x45, 0, 0, 72, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100,
+                7, // IPv4
+                0xc0, 0, 0x23, 0xf0, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0,
+            ]
+        );
+        assert_eq!(bytes[54..], [0; PAYLOAD]);
+    }
+
+    #[test]
+    fn datagrams_over_ipv6_have_these_bytes() {
+        let ends = ["2001:db8::1", "::ffff:10.0.0.5"];
+        let mut header = vec![0x60, 0, 0, 0, 0, 40, 17, 64];
+        header.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        header.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 5]);
+        let bytes = frame(ends, Protocol::Udp, Link::Ip);
+        assert_eq!(bytes[..40], header);
+        assert_eq!(bytes[40..48], [0xc0, 0, 0x23, 0xf0, 0, 40, 0, 0]);
+        assert_eq!(bytes[48..], [0; PAYLOAD]);
+
+        let bytes = frame(ends, Protocol::Sctp, Link::Ip);
+        (header[5], header[6]) = (48, 132);
+        assert_eq!(bytes[..40], header);
+        let chunk = [0xc0, 0, 0x23, 0xf0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 36];
+        assert_eq!(bytes[40..56], chunk);
+        assert_eq!(bytes[56..], [0; PAYLOAD]);
     }
 
     #[test]
