@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod control;
 pub mod events;
+mod failpoint;
 pub mod interfaces;
 pub mod kernel;
 pub mod policy;

@@ -15,7 +15,7 @@ use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSoc
 use super::facts::{Host, Interface};
 use super::link::ARPHRD_ETHER;
 use super::message::{self, Answers};
-use crate::kernel::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// How often the kernel may say that its list changed under the question.
 const ATTEMPTS: usize = 10;

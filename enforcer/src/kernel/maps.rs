@@ -26,12 +26,12 @@ use super::{
     array::Mapped,
     bank,
     batch::{Hash, PerCpu},
-    failpoint::{self, Call, layout, through},
     object::{check_shape, misshapen},
     pins::PinDir,
     trial::Standing,
 };
 use crate::{
+    failpoint::{self, Call, layout, through},
     policy::{Slots, Tables},
     registry::Provenance,
 };

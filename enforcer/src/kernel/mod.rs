@@ -9,7 +9,6 @@ pub(crate) mod bpf;
 mod btf;
 mod copy;
 pub(crate) mod events;
-pub(crate) mod failpoint;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;

@@ -12,7 +12,7 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;

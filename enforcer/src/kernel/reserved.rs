@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// The list.
 pub(crate) const PATH: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";

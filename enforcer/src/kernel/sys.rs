@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketType, socket};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// The cookie of the network namespace that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
 ///

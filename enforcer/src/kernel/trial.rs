@@ -11,13 +11,16 @@ use enforcer_ebpf::layout::{State, Trial};
 
 use super::{
     array::Mapped,
-    failpoint::{self, Call},
     maps::{self, Maps, mapped},
     object::misshapen,
     pins::PinDir,
     sys,
 };
-use crate::{policy::Tables, registry::Provenance};
+use crate::{
+    failpoint::{self, Call},
+    policy::Tables,
+    registry::Provenance,
+};
 
 /// The flags of [`State`] that belong to a policy and come back with it.
 const OF_THE_POLICY: u32 = State::FALLBACK | State::EMBEDDED;
