@@ -1,11 +1,13 @@
 //! The loader and the command line of enforcer.
 
+mod async_fd;
 pub mod commands;
 pub mod control;
 pub mod events;
 mod failpoint;
 pub mod interfaces;
 pub mod kernel;
+mod netlink;
 pub mod policy;
 pub mod registry;
 pub mod watch;

@@ -5,12 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Once};
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use aya_log::EbpfLogger;
-use futures_util::TryStreamExt as _;
 use log::Log;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteType},
-};
 
 use super::{
     Place, Survey,
@@ -19,6 +14,7 @@ use super::{
 use crate::{
     interfaces::Rule,
     kernel::load::{SOCKET_PROGRAM, wire_programs},
+    netlink::route,
     policy::{Slots, Tables, compile},
     registry::Loaded,
 };
@@ -66,23 +62,10 @@ pub fn has_wire_guard(
 /// interface, rtnetlink(7). A refusal (no route, no forwarding) means that it would not.
 ///
 /// # Errors
-/// rtnetlink cannot be asked.
+/// The kernel cannot be asked.
 pub async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<bool> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
-    let bits = if destination.is_ipv4() { 32 } else { 128 };
-    let mut question = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(destination, bits)
-        .and_then(|builder| builder.source_prefix(source, bits))
-        .context("source and destination must be of one family")?
-        .build();
-    question.attributes.push(RouteAttribute::Iif(ifindex));
-    let mut answers = handle.route().get(question).execute();
-    Ok(matches!(
-        answers.try_next().await,
-        Ok(Some(route)) if route.header.kind == RouteType::Unicast
-    ))
+    let route = route::get(destination, Some(source), Some(ifindex)).await?;
+    Ok(route.is_some_and(|route| route.kind == route::Kind::Unicast))
 }
 
 /// The ring buffer in which the pinned programs log.

@@ -1,14 +1,9 @@
 //! What a change would do to people: it wants `--force` where it cuts them off.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_ebpf::{Decision, Guard, Protocol, layout::State};
-use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteMessage, RouteType},
-};
 
 use super::{
     Place, Survey,
@@ -18,6 +13,7 @@ use super::{
 use crate::{
     interfaces::{Hook, Rule},
     kernel::maps::Maps,
+    netlink::route,
     policy::{Description, Slots, Tables, compile},
     registry::Registry,
 };
@@ -271,42 +267,15 @@ async fn arrival(session: &Session, survey: &Survey) -> Result<Option<u32>> {
     {
         return Ok(Some(interface.index));
     }
-    let Some(here) = route(session.server, None).await? else {
+    let Some(here) = route::get(session.server, None, None).await? else {
         return Ok(None);
     };
-    if here.header.kind != RouteType::Local {
+    if here.kind != route::Kind::Local {
         return Ok(None);
     }
     // The way back is the way in, unless somebody routes them apart.
-    let back = route(session.client, Some(session.server)).await?;
-    Ok(back.as_ref().and_then(way_out))
-}
-
-fn way_out(route: &RouteMessage) -> Option<u32> {
-    let mut attributes = route.attributes.iter();
-    attributes.find_map(|attribute| match attribute {
-        RouteAttribute::Oif(ifindex) => Some(*ifindex),
-        _ => None,
-    })
-}
-
-/// The route to an address, from one of ours: RTM_GETROUTE, rtnetlink(7). `None` if there is none.
-async fn route(to: IpAddr, from: Option<IpAddr>) -> Result<Option<RouteMessage>> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
-    let bits = if to.is_ipv4() { 32 } else { 128 };
-    let mut question = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(to, bits)
-        .context("failed to ask for a route")?;
-    if let Some(from) = from {
-        question = question
-            .source_prefix(from, bits)
-            .context("failed to ask for a route")?;
-    }
-    let mut answers = handle.route().get(question.build()).execute();
-    // A refusal is the kernel's way to say that there is no route.
-    Ok(answers.try_next().await.unwrap_or_default())
+    let back = route::get(session.client, Some(session.server), None).await?;
+    Ok(back.and_then(|route| route.oif))
 }
 
 /// What a policy without a public port would end, if the one in force has any.

@@ -1,6 +1,6 @@
 //! The doors to the kernel: maps, programs, links, pins, mounts and sysctls.
 //!
-//! Everything `unsafe` of the loader is in here, behind types.
+//! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
 
 mod array;
 mod bank;

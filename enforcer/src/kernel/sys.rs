@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketType, socket};
-use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::failpoint::{Call, through};
 
@@ -99,14 +98,3 @@ pub(crate) fn give_memory_back() {
 }
 
 const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
-
-/// Lets tokio wait until a descriptor can be read.
-///
-/// # Errors
-/// The kernel's refusal.
-pub(crate) fn readable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `AsFd` promises that the value holds one open descriptor for as long as it lives,
-    // which is the one that it shows as a raw one too: OwnedFd and aya's logger are all that come.
-    let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
-    registered.map_err(io::Error::from)
-}

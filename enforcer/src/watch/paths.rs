@@ -14,10 +14,7 @@ use rustix::fs::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::{
-    interfaces,
-    kernel::{reserved, sys},
-};
+use crate::{async_fd, interfaces, kernel::reserved};
 
 /// An inotify instance that only says that something happened.
 pub(super) struct Inotify(AsyncFd<OwnedFd>);
@@ -30,7 +27,7 @@ impl Inotify {
     pub(super) fn new() -> Result<Self> {
         let what = "failed to make an inotify instance";
         let made = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context(what)?;
-        Ok(Self(sys::readable(made).context(what)?))
+        Ok(Self(async_fd::readable(made).context(what)?))
     }
 
     /// Watches a path; a watch that is there already gets these flags.

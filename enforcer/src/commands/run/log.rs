@@ -5,8 +5,8 @@ use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
 use crate::{
+    async_fd,
     control::{self, Place},
-    kernel::sys,
 };
 
 /// Where the programs' diagnostics go: the journal takes stderr, and a terminal shows it.
@@ -30,7 +30,7 @@ pub(super) type Logger = AsyncFd<EbpfLogger<Stderr>>;
 /// Opens it.
 pub(super) fn open(place: &Place) -> Result<Logger> {
     let logger = control::bpf_log(place, Stderr)?;
-    sys::readable(logger).context("failed to watch AYA_LOGS")
+    async_fd::readable(logger).context("failed to watch AYA_LOGS")
 }
 
 /// Prints what the programs say, as it comes; never ends.
