@@ -9,6 +9,7 @@ pub mod interfaces;
 pub mod kernel;
 mod netlink;
 pub mod policy;
+mod procfs;
 pub mod registry;
 pub mod watch;
 pub mod wireguard;

@@ -31,6 +31,7 @@ use crate::{
         pins::{Lock, PinDir},
         sys,
     },
+    procfs,
     registry::{self, Absent, DEFAULT_PATH, Provenance},
 };
 
@@ -296,14 +297,7 @@ pub fn host_warnings(
     registry: &registry::Registry,
     survey: Option<&Survey>,
 ) -> Result<Vec<registry::Diagnostic>> {
-    let path = "/proc/sys/net/ipv4/ip_local_port_range";
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
-    let mut numbers = text
-        .split_whitespace()
-        .filter_map(|n| n.parse::<u16>().ok());
-    let (Some(first), Some(last)) = (numbers.next(), numbers.next()) else {
-        bail!("failed to understand {path}: {}", text.trim());
-    };
+    let ephemeral = procfs::sysctl::local_port_range()?;
     let is_wireguard = |name: &str| survey?.is_wireguard(name);
-    Ok(registry::warn(registry, &(first..=last), is_wireguard))
+    Ok(registry::warn(registry, &ephemeral, is_wireguard))
 }

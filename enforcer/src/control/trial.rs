@@ -21,6 +21,7 @@ use crate::{
         maps::Maps,
         trial::{Peek, Standing},
     },
+    procfs::Process,
     registry::Provenance,
 };
 
@@ -278,8 +279,8 @@ pub(super) async fn arrange(place: &Place, time: Duration) -> Result<String> {
 /// Whether systemd's manager runs (sd_booted(3)) in the network namespace that we are in: its
 /// timers start commands in no other.
 fn has_systemd() -> bool {
-    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net"));
-    let is_ours = || Some(namespace("self").ok()? == namespace("1").ok()?);
+    let namespace = |process: Process| process.network_namespace().ok();
+    let is_ours = || Some(namespace(Process::This)? == namespace(Process::INIT)?);
     Path::new("/run/systemd/system").is_dir() && is_ours().unwrap_or(false)
 }
 

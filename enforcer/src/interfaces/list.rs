@@ -1,14 +1,13 @@
 //! The interfaces and settings of the calling thread's network namespace.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
 use super::facts::{Host, Interface};
 use super::link::ARPHRD_ETHER;
 use crate::netlink::{ATTEMPTS, Protocol, Socket, fdb, link};
+use crate::procfs::sysctl::{self, BRIDGE_NF_CALL};
 
 /// Returns every interface of the calling thread's network namespace, by ifindex.
 ///
@@ -53,39 +52,25 @@ fn has_own_address_list(interface: &Interface) -> bool {
         && !interface.is_kind("vxlan")
 }
 
-/// What else a plan has to know, read in the network namespace of the calling thread. `tcx` says
-/// whether the kernel has it; programs of our own are for the caller to add.
+/// Returns the facts of a plan beside the interfaces, read in the network namespace of the calling
+/// thread. `tcx` says whether the kernel has the hook; the caller adds the ids of own programs.
 ///
 /// # Errors
-/// Where a setting is there and cannot be read.
+/// A setting is there, and cannot be read.
 pub fn host(tcx: bool) -> anyhow::Result<Host> {
-    // The kernel looks these names up in the namespace of the task that opens them
-    // (net_ctl_root in net/sysctl_net.c), wherever /proc was mounted.
-    let [v4, v6] = settings();
+    let [v4, v6] = BRIDGE_NF_CALL;
     Ok(Host {
-        bridge_nf_call: is_on(&v4)? || is_on(&v6)?,
+        bridge_nf_call: is_on(v4)? || is_on(v6)?,
         tcx,
         ..Host::default()
     })
 }
 
-/// The settings that [`host`] reads.
-pub fn settings() -> [PathBuf; 2] {
-    ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"]
-        .map(|name| Path::new("/proc/sys/net/bridge").join(name))
-}
-
-/// Whether a setting is not 0; the files are absent while br_netfilter is not loaded.
-fn is_on(path: &Path) -> anyhow::Result<bool> {
-    match std::fs::read_to_string(path) {
-        Ok(value) => Ok(value.trim() != "0"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| {
-            format!(
-                "failed to read {}, which says whether members of bridges need guards; is /proc \
-                 mounted and readable here?",
-                path.display()
-            )
-        }),
-    }
+fn is_on(path: &str) -> anyhow::Result<bool> {
+    sysctl::is_on(path).with_context(|| {
+        format!(
+            "failed to read {path}, which says whether members of bridges need guards; is /proc \
+             mounted and readable here?"
+        )
+    })
 }

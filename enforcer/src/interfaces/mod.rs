@@ -19,5 +19,5 @@ mod plan;
 mod tests;
 
 pub use facts::{Host, Interface, XdpAttached, XdpMode};
-pub use list::{host, list, settings};
+pub use list::{host, list};
 pub use plan::{Hook, Plan, Rule, Uncovered, WireGuard, plan};

@@ -1,4 +1,4 @@
-//! The doors to the kernel: maps, programs, links, pins, mounts and sysctls.
+//! The doors to the kernel: maps, programs, links, pins and mounts.
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
 
@@ -15,7 +15,6 @@ pub(crate) mod maps;
 pub(crate) mod mounts;
 mod object;
 pub(crate) mod pins;
-pub(crate) mod reserved;
 pub(crate) mod sys;
 pub mod test_run;
 pub(crate) mod trial;

@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketType, socket};
 
-use crate::failpoint::{Call, through};
+use crate::{
+    failpoint::{Call, through},
+    procfs::Process,
+};
 
 /// The cookie of the network namespace that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
 ///
@@ -73,12 +76,8 @@ pub(crate) fn boottime() -> u64 {
 /// The capabilities that are needed and not effective (linux/capability.h has the numbers).
 pub(crate) fn missing_capabilities() -> Vec<&'static str> {
     const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
-    let effective = std::fs::read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        })
+    let effective = Process::ThisThread
+        .effective_capabilities()
         .unwrap_or(u64::MAX);
     NEEDED
         .into_iter()

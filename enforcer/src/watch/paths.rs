@@ -14,7 +14,10 @@ use rustix::fs::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::{async_fd, interfaces, kernel::reserved};
+use crate::{
+    async_fd,
+    procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
+};
 
 /// An inotify instance that only says that something happened.
 pub(super) struct Inotify(AsyncFd<OwnedFd>);
@@ -129,12 +132,10 @@ impl Settings {
     /// # Errors
     /// The kernel's refusal.
     pub fn watch() -> Result<Self> {
-        let paths = [PathBuf::from(reserved::PATH)]
-            .into_iter()
-            .chain(interfaces::settings());
+        let paths = [reserved_ports::PATH].into_iter().chain(BRIDGE_NF_CALL);
         let mut settings = Self {
             inotify: Inotify::new()?,
-            paths: paths.map(|path| (path, None)).collect(),
+            paths: paths.map(|path| (path.into(), None)).collect(),
         };
         settings.again();
         Ok(settings)
