@@ -15,19 +15,26 @@
 //! wireguard    the keys and AllowedIPs of WireGuard devices
 //! interfaces   which interfaces want a wire guard, and by which hooks
 //! registry     the registry's files: parse, merge, diagnose
+//! netlink      one small socket, and the questions that it asks
+//! procfs       every file of /proc that is read
 //! note         facts that an operator should know, as data
+//! failpoint    faults at each call, in builds for tests
 //! ```
 
+mod async_fd;
 pub mod commands;
 pub mod control;
 pub mod daemon;
 mod decisions;
+mod failpoint;
 pub mod host;
 pub mod inspect;
 pub mod interfaces;
 pub mod kernel;
+mod netlink;
 pub mod note;
 pub mod policy;
+mod procfs;
 pub mod registry;
 pub mod watch;
 pub mod wireguard;

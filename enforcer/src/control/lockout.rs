@@ -1,14 +1,7 @@
 //! The facts of the lock-out check: sessions, their interfaces, and the two policies.
 
-use std::net::IpAddr;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use enforcer_ebpf::layout::State;
-use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteMessage, RouteType},
-};
 
 use super::{Error, Instance, find_attached};
 use crate::{
@@ -18,6 +11,7 @@ use crate::{
     },
     host::{HostSnapshot, Session, sessions},
     kernel::maps::Maps,
+    netlink::route,
     note::Note,
     policy::Slots,
 };
@@ -110,41 +104,13 @@ async fn arrival(session: Session, snapshot: &HostSnapshot) -> Result<Option<Arr
 }
 
 async fn way_in(session: &Session) -> Result<Option<u32>> {
-    let Some(here) = route(session.server, None).await? else {
+    let Some(here) = route::get(session.server, None, None).await? else {
         return Ok(None);
     };
-    if here.header.kind != RouteType::Local {
+    if here.kind != route::Kind::Local {
         return Ok(None);
     }
     // Without policy routing the way back is the way in.
-    let back = route(session.client, Some(session.server)).await?;
-    Ok(back.as_ref().and_then(way_out))
-}
-
-fn way_out(route: &RouteMessage) -> Option<u32> {
-    let mut attributes = route.attributes.iter();
-    attributes.find_map(|attribute| match attribute {
-        RouteAttribute::Oif(ifindex) => Some(*ifindex),
-        _ => None,
-    })
-}
-
-/// The route to an address, from an address of this host: RTM_GETROUTE, rtnetlink(7). `None`
-/// without a route.
-async fn route(to: IpAddr, from: Option<IpAddr>) -> Result<Option<RouteMessage>> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
-    let bits = if to.is_ipv4() { 32 } else { 128 };
-    let mut question = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(to, bits)
-        .context("failed to ask for a route")?;
-    if let Some(from) = from {
-        question = question
-            .source_prefix(from, bits)
-            .context("failed to ask for a route")?;
-    }
-    let mut answers = handle.route().get(question.build()).execute();
-    // The kernel refuses the question if there is no route.
-    Ok(answers.try_next().await.unwrap_or_default())
+    let back = route::get(session.client, Some(session.server), None).await?;
+    Ok(back.and_then(|route| route.oif))
 }

@@ -26,12 +26,12 @@ mod reserve;
 mod rollback_timer;
 mod up;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
     host::HostSnapshot,
     kernel::{mounts, sys},
-    registry,
+    procfs, registry,
 };
 
 pub use crate::decisions::{
@@ -81,14 +81,7 @@ pub fn host_warnings(
     registry: &registry::Registry,
     snapshot: Option<&HostSnapshot>,
 ) -> Result<Vec<registry::Diagnostic>> {
-    let path = "/proc/sys/net/ipv4/ip_local_port_range";
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
-    let mut numbers = text
-        .split_whitespace()
-        .filter_map(|n| n.parse::<u16>().ok());
-    let (Some(first), Some(last)) = (numbers.next(), numbers.next()) else {
-        bail!("failed to understand {path}: {}", text.trim());
-    };
+    let ephemeral = procfs::sysctl::local_port_range()?;
     let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
-    Ok(registry::lint(registry, &(first..=last), is_wireguard))
+    Ok(registry::lint(registry, &ephemeral, is_wireguard))
 }

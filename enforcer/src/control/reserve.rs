@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    kernel::{
-        maps::{Maps, Reserved},
-        reserved,
-    },
+    kernel::maps::{Maps, Reserved},
     note::{Note, NoteKind},
     policy::PolicyTables,
+    procfs::reserved_ports,
 };
 
 /// Keeps the kernel from giving registered ports to outgoing connections.
@@ -36,7 +34,7 @@ fn merge(ours: &Reserved, wanted: &BTreeSet<u16>) -> Result<()> {
         let both: BTreeSet<u16> = before.union(added).copied().collect();
         ours.remember(&both);
     };
-    let added = reserved::merge(wanted, &before, remember)?;
+    let added = reserved_ports::merge(wanted, &before, remember)?;
     ours.remember(&added);
     Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
 use super::{Error, Instance};
+use crate::procfs::Process;
 
 /// The time that systemd may take to start a timer.
 const SYSTEMD_LIMIT: Duration = Duration::from_secs(20);
@@ -32,8 +33,8 @@ pub(super) async fn arrange(instance: &Instance, time: Duration) -> Result<&'sta
 /// Whether systemd's manager runs (sd_booted(3)) in the network namespace of this process: its
 /// timers start commands in no other namespace.
 fn has_systemd() -> bool {
-    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net"));
-    let is_ours = || Some(namespace("self").ok()? == namespace("1").ok()?);
+    let namespace = |process: Process| process.network_namespace().ok();
+    let is_ours = || Some(namespace(Process::This)? == namespace(Process::INIT)?);
     Path::new("/run/systemd/system").is_dir() && is_ours().unwrap_or(false)
 }
 

@@ -9,11 +9,9 @@ use log::Log;
 use tokio::io::unix::AsyncFd;
 
 use crate::{
+    async_fd,
     control::Instance,
-    kernel::{
-        load::{SOCKET_PROGRAM, wire_programs},
-        sys,
-    },
+    kernel::load::{SOCKET_PROGRAM, wire_programs},
 };
 
 /// Where the programs' diagnostics go: the journal takes stderr, and a terminal shows it.
@@ -37,7 +35,7 @@ pub(crate) type Logger = AsyncFd<EbpfLogger<Stderr>>;
 /// Opens it.
 pub(crate) fn open(instance: &Instance) -> Result<Logger> {
     let logger = logger(instance, Stderr)?;
-    sys::readable(logger).context("failed to watch AYA_LOGS")
+    async_fd::readable(logger).context("failed to watch AYA_LOGS")
 }
 
 /// Prints what the programs say, as it comes; never ends.

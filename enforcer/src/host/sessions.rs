@@ -1,12 +1,10 @@
 //! SSH sessions of this host: the one that a command was typed in, and those that are established.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+
+use crate::procfs::{Process, tcp};
 
 /// What sshd tells the programs of a session: `CLIENT PORT SERVER PORT` (ssh(1), ENVIRONMENT).
 const VARIABLE: &str = "SSH_CONNECTION";
@@ -16,9 +14,6 @@ const SSH: u16 = 22;
 
 /// How many ancestors are asked: more than any shell in a shell has.
 const ANCESTORS: usize = 64;
-
-/// TCP_ESTABLISHED as /proc/net/tcp writes it (net/tcp_states.h).
-const ESTABLISHED: &str = "01";
 
 /// A connection over which somebody works on this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,18 +63,18 @@ pub(crate) fn own() -> Option<Session> {
     if let Ok(value) = std::env::var(VARIABLE) {
         return Session::parse(&value);
     }
-    let mut process = parent("self")?;
+    let mut process = Process::This.parent()?;
     for _ in 0..ANCESTORS {
         // The first process is nobody's session.
         if process <= 1 {
             return None;
         }
-        if let Ok(environment) = fs::read(format!("/proc/{process}/environ"))
+        if let Ok(environment) = Process::Id(process).environment()
             && let Some(session) = of_environment(&environment)
         {
             return Some(session);
         }
-        process = parent(&process.to_string())?;
+        process = Process::Id(process).parent()?;
     }
     None
 }
@@ -99,39 +94,19 @@ fn of_environment(environment: &[u8]) -> Option<Session> {
     })
 }
 
-fn parent(process: &str) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
-}
-
 /// The connections from elsewhere to sshd's usual port in the network namespace of this process,
 /// one for each client's address.
 ///
 /// # Errors
 /// The kernel does not list them.
 pub(crate) fn established() -> Result<BTreeSet<Session>> {
-    let mut sessions = BTreeSet::new();
-    for path in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
-        let table = match fs::read_to_string(path) {
-            Ok(table) => table,
-            // A kernel without IPv6.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to read {path}"));
-            }
-        };
-        sessions.extend(table.lines().filter_map(of_socket));
-    }
-    Ok(sessions)
+    Ok(tcp::list()?.into_iter().filter_map(of_socket).collect())
 }
 
-/// The session that a line of /proc/net/tcp or tcp6 stands for (proc_net_tcp(5)).
-fn of_socket(line: &str) -> Option<Session> {
-    let mut words = line.split_whitespace().skip(1);
-    let (server, port) = end(words.next()?)?;
-    let (client, _) = end(words.next()?)?;
-    let is_one = words.next()? == ESTABLISHED && port == SSH && !client.is_loopback();
+/// The session that a TCP socket stands for.
+fn of_socket(socket: tcp::Socket) -> Option<Session> {
+    let ((server, port), (client, _)) = (socket.local, socket.remote);
+    let is_one = socket.is_established && port == SSH && !client.is_loopback();
     is_one.then_some(Session {
         client,
         server,
@@ -139,28 +114,6 @@ fn of_socket(line: &str) -> Option<Session> {
         scope: None,
         is_ours: false,
     })
-}
-
-/// An address and a port in hexadecimal: words of 32 bits as this machine has them in memory.
-fn end(text: &str) -> Option<(IpAddr, u16)> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |index: usize| -> Option<[u8; 4]> {
-        let digits = address.get(index * 8..index * 8 + 8)?;
-        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
-    };
-    let address = match address.len() {
-        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
-        32 => {
-            let mut bytes = [0; 16];
-            for (index, four) in bytes.chunks_exact_mut(4).enumerate() {
-                four.copy_from_slice(&word(index)?);
-            }
-            IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
-        }
-        _ => return None,
-    };
-    Some((address, port))
 }
 
 #[cfg(test)]
@@ -201,16 +154,14 @@ mod tests {
             of_environment(b"NOT_SSH_CONNECTION=192.0.2.7 1 192.0.2.1 22\0"),
             None
         );
-        assert!(parent("self").is_some_and(|id| id > 0));
     }
 
     #[cfg(target_endian = "little")]
     #[test]
     fn established_sessions_are_read_from_proc() {
         let line = |ends: &str, state: &str| {
-            of_socket(&format!(
-                "   3: {ends} {state} 00000000:00000000 00:00000000"
-            ))
+            let line = format!("   3: {ends} {state} 00000000:00000000 00:00000000");
+            tcp::parse(&line).and_then(of_socket)
         };
         let v4 = "010200C0:0016 070200C0:C351";
         let session = line(v4, "01").expect("a session");
@@ -234,10 +185,6 @@ mod tests {
         assert_eq!(
             line(mapped, "01").expect("a session").client,
             ip("192.0.2.7")
-        );
-        assert_eq!(
-            of_socket("  sl  local_address rem_address   st tx_queue"),
-            None
         );
     }
 }

@@ -2,12 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result};
-use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteType},
-};
+use anyhow::Result;
 
 use crate::{
     control::{Instance, find_attached},
@@ -16,6 +11,7 @@ use crate::{
         candidate::{Candidate, EVERY_GUARD, Recipe, guard_plan},
     },
     host::HostSnapshot,
+    netlink::route,
     policy::{PolicyTables, Slots},
     registry::Loaded,
 };
@@ -55,24 +51,11 @@ pub fn has_wire_guard(
 }
 
 /// Whether the FIB would forward a packet that arrived on an interface: RTM_GETROUTE with an input
-/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that it would not.
+/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet stays.
 ///
 /// # Errors
-/// rtnetlink cannot be asked.
+/// The kernel cannot be asked.
 pub async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<bool> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
-    let bits = if destination.is_ipv4() { 32 } else { 128 };
-    let mut question = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(destination, bits)
-        .and_then(|builder| builder.source_prefix(source, bits))
-        .context("source and destination must be of one family")?
-        .build();
-    question.attributes.push(RouteAttribute::Iif(ifindex));
-    let mut answers = handle.route().get(question).execute();
-    Ok(matches!(
-        answers.try_next().await,
-        Ok(Some(route)) if route.header.kind == RouteType::Unicast
-    ))
+    let route = route::get(destination, Some(source), Some(ifindex)).await?;
+    Ok(route.is_some_and(|route| route.kind == route::Kind::Unicast))
 }

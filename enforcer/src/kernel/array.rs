@@ -12,7 +12,7 @@ use enforcer_ebpf::{
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// A type whose every bit pattern is a value, and which has no padding and no pointer.
 ///

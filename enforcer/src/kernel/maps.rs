@@ -27,12 +27,12 @@ use super::{
     array::MmapArray,
     bank,
     batch::{Hash, PerCpu},
-    failpoint::{self, Call, layout, through},
     object::{check_shape, misshapen},
     pins::PinDir,
 };
 use crate::{
     decisions::pending::{PendingState, next_generation},
+    failpoint::{self, Call, layout, through},
     policy::{PolicyTables, Slots},
     registry::Provenance,
 };

@@ -11,7 +11,6 @@ use enforcer_ebpf::layout::{PendingConfirm, State};
 
 use super::{
     array::MmapArray,
-    failpoint::{self, Call},
     maps::{self, Maps, mapped},
     object::misshapen,
     pins::PinDir,
@@ -19,6 +18,7 @@ use super::{
 };
 use crate::{
     decisions::pending::{PendingPolicy, PendingState, next_generation},
+    failpoint::{self, Call},
     policy::PolicyTables,
     registry::Provenance,
 };

@@ -8,11 +8,11 @@ use enforcer_ebpf::layout::PortBits;
 
 use super::{
     array::MmapArray,
-    failpoint::{self, Call},
     maps::{mapped, open},
     object::misshapen,
     pins::PinDir,
 };
+use crate::failpoint::{self, Call};
 
 /// The map of the ports that were added to `ip_local_reserved_ports`.
 pub(crate) struct Reserved(MmapArray<PortBits>);

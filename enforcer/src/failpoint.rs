@@ -1,50 +1,52 @@
-//! Failpoints: two at each call that changes something or asks the kernel.
+//! Failpoints: two at each call that changes kernel state or asks the kernel.
 //!
-//! With the feature `failpoints`, which the shipped binary is built without, the environment says
-//! what happens: `ENFORCER_FAILPOINT=N:fail` lets the `N`th call fail before it is made, `N:abort`
-//! ends the process after the `N`th change succeeded, and `list` names every call on stderr. The
-//! layout that the binary takes for its own can be chosen too, so that two builds disagree on it.
+//! With the feature `failpoints`, which the shipped binary is built without, the environment arms
+//! one of them. `ENFORCER_FAILPOINT=N:fail` fails the `N`th call before the call is made,
+//! `N:abort` ends the process after the `N`th change succeeded, and `list` prints every call on
+//! stderr. `ENFORCER_LAYOUT` replaces the layout version, so that two builds disagree on the maps.
 
 use std::fmt;
 
-/// A call, for the list.
+/// A call with failpoints, as `list` prints the call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
-    /// bpf(2), by us.
-    Bpf(super::bpf::Command),
-    /// bpf(2) by aya: all maps are made and pinned, or opened.
+    /// A bpf(2) command of the loader that changes kernel state, by name.
+    Bpf(&'static str),
+    /// A bpf(2) command of the loader that only reads, by name.
+    BpfQuery(&'static str),
+    /// bpf(2) by aya: creation and pinning of all maps, or their opening.
     LoadObject,
-    /// bpf(2) by aya: the verifier, and all that it asks for.
+    /// bpf(2) by aya: program load, through the verifier.
     LoadProgram,
-    /// bpf(2) by aya: a program is shown a packet.
+    /// bpf(2) by aya: test run of a program on a packet.
     TestRun,
-    /// bpf(2) by aya: a program gets its place in the pin directory.
+    /// bpf(2) by aya: a program's pin in the pin directory.
     PinProgram,
-    /// bpf(2) by aya: a pinned map is opened.
+    /// bpf(2) by aya: opening of a pinned map.
     OpenMap,
-    /// bpf(2) by aya: a map gets a second place.
+    /// bpf(2) by aya: a second pin of a map.
     PinMap,
-    /// bpf(2) by aya: what shape a map has.
+    /// bpf(2) by aya: the shape of a map.
     MapInfo,
     /// bpf(2) by aya: the map `BYPASSED`.
     Bypassed,
-    /// mmap(2) of an array.
+    /// mmap(2) of an array map.
     MapMemory,
-    /// A store that switches to another generation.
+    /// Store that switches to another generation.
     Switch,
-    /// A store that says what the pins are.
+    /// Store of the description of the pins.
     Describe,
-    /// A store that arms or ends a trial.
+    /// Store that arms or ends a pending policy.
     Trial,
-    /// A store that remembers the ports that we reserved.
+    /// Store of the ports that the loader reserved.
     Remember,
-    /// The pin directory is made, renamed or removed, or something in it unpinned.
+    /// mkdir(2) in the pin directory.
     MakeDirectory,
-    /// See [`Call::MakeDirectory`].
+    /// rename(2) in the pin directory.
     Rename,
-    /// See [`Call::MakeDirectory`].
+    /// unlink(2) of a pin.
     Unpin,
-    /// See [`Call::MakeDirectory`].
+    /// rmdir(2) in the pin directory.
     RemoveDirectory,
     /// The lock of writers.
     Lock,
@@ -52,18 +54,18 @@ pub(crate) enum Call {
     Mount,
     /// membarrier(2).
     WaitForReaders,
-    /// `ip_local_reserved_ports` is read.
+    /// Read of `ip_local_reserved_ports`.
     ReadReserved,
-    /// One write(2) of it.
+    /// One write(2) to `ip_local_reserved_ports`.
     WriteReserved,
-    /// A question over netlink.
+    /// A netlink request.
     Netlink,
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bpf(command) => write!(f, "bpf {command:?}"),
+            Self::Bpf(command) | Self::BpfQuery(command) => write!(f, "bpf {command}"),
             other => write!(f, "{other:?}"),
         }
     }
@@ -75,7 +77,7 @@ mod armed {
 
     use super::Call;
 
-    /// Makes a call.
+    /// Makes a call, and returns the result.
     #[inline(always)]
     pub(crate) fn through<T, E: From<io::Error>>(
         _: Call,
@@ -84,11 +86,11 @@ mod armed {
         call()
     }
 
-    /// After a store to memory, which cannot fail.
+    /// Marks a store to memory, which cannot fail.
     #[inline(always)]
     pub(crate) fn stored(_: Call) {}
 
-    /// The layout of this build.
+    /// The layout version of this build.
     #[inline(always)]
     pub(crate) fn layout() -> u32 {
         enforcer_ebpf::layout::LAYOUT_VERSION
@@ -97,28 +99,21 @@ mod armed {
 
 #[cfg(feature = "failpoints")]
 impl Call {
-    /// Whether the kernel or the pins are others afterwards. To end after a call that only asks
-    /// would be to end after the change before it.
+    /// Whether kernel state or the pins differ after the call. An abort after a call that only
+    /// asks would equal an abort after the change before.
     fn changes(self) -> bool {
-        use super::bpf::Command;
-        match self {
-            Self::Bpf(command) => !matches!(
-                command,
-                Command::ObjectGet
-                    | Command::ObjectInfo
-                    | Command::ProgramQuery
-                    | Command::MapLookupBatch
-            ),
-            Self::OpenMap
-            | Self::MapInfo
-            | Self::MapMemory
-            | Self::Lock
-            | Self::TestRun
-            | Self::WaitForReaders
-            | Self::ReadReserved
-            | Self::Netlink => false,
-            _ => true,
-        }
+        !matches!(
+            self,
+            Self::BpfQuery(_)
+                | Self::OpenMap
+                | Self::MapInfo
+                | Self::MapMemory
+                | Self::Lock
+                | Self::TestRun
+                | Self::WaitForReaders
+                | Self::ReadReserved
+                | Self::Netlink
+        )
     }
 }
 
@@ -154,10 +149,11 @@ mod armed {
         armed.unwrap_or_else(|| panic!("ENFORCER_FAILPOINT={word} is not N:fail, N:abort or list"))
     });
 
-    /// Calls, or changes, so far.
+    /// Number of calls so far, or of changes where `N:abort` is armed.
     static COUNT: AtomicU32 = AtomicU32::new(0);
 
-    /// Whether a call is the one that the environment names; says so, or if all are listed.
+    /// Counts a call, and returns whether the environment names that call. A match, and with `list`
+    /// every call, is printed on stderr.
     fn is_struck(call: Call) -> bool {
         let counts = call.changes() || !matches!(*ARMED, Armed::Abort(_));
         let number = COUNT.fetch_add(u32::from(counts), Ordering::Relaxed) + 1;
@@ -171,7 +167,7 @@ mod armed {
         struck
     }
 
-    /// Makes a call, unless it is to fail.
+    /// Makes a call and returns the result, or EIO in place of the call that has to fail.
     pub(crate) fn through<T, E: From<io::Error>>(
         call: Call,
         make: impl FnOnce() -> Result<T, E>,
@@ -187,14 +183,14 @@ mod armed {
         Ok(made)
     }
 
-    /// After a store to memory, which cannot fail, and is no call where calls are to fail.
+    /// Marks a store to memory, which cannot fail and is not counted with `N:fail`.
     pub(crate) fn stored(call: Call) {
         if !matches!(*ARMED, Armed::Fail(_)) && is_struck(call) {
             process::abort();
         }
     }
 
-    /// The layout of this build, or the one that the environment names.
+    /// The layout version of this build, or of the environment.
     pub(crate) fn layout() -> u32 {
         let named = env::var("ENFORCER_LAYOUT").ok();
         named

@@ -1,8 +1,8 @@
 //! `net.ipv4.ip_local_reserved_ports`: registered ports are not given to outgoing connections.
 //!
-//! A reply to an outgoing connection whose local port is registered would be judged as if it were
-//! for the service, and dropped. So the loader merges the registered ports into the admin's own
-//! list, remembers which it added, and takes back only those.
+//! A reply to an outgoing connection whose local port is registered would be judged as traffic for
+//! the service, and dropped. So the loader merges the registered ports into the admin's own list,
+//! remembers the added ports, and takes back only those.
 
 use std::{
     collections::BTreeSet,
@@ -12,18 +12,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
-/// The list.
+/// The path of the list.
 pub(crate) const PATH: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Merges `wanted` into the list and takes out what was `ours` and is wanted no more.
+/// Merges `wanted` into the list, removes the unwanted ports of `ours`, and returns
+/// the ports that the loader added.
 ///
-/// Returns the ports that are ours now. `remember` is told of them before the list is written, so
-/// that a crash in between leaves too much remembered and never a port that nobody takes back.
+/// `remember` gets them before the list is written: after a crash in between, the loader remembers
+/// too many ports, and never loses one.
 ///
 /// # Errors
-/// The list cannot be read, written, or is not what was written.
+/// The list cannot be read or written, or differs from the written one.
 pub(crate) fn merge(
     wanted: &BTreeSet<u16>,
     ours: &BTreeSet<u16>,
@@ -43,8 +44,8 @@ pub(crate) fn merge(
 fn read() -> Result<BTreeSet<u16>> {
     let mut file = through(Call::ReadReserved, || File::open(PATH))
         .with_context(|| format!("failed to open {PATH}"))?;
-    // One read into a buffer that holds the longest list there can be (65,536 single ports):
-    // the kernel cuts the list to the size of the read, in the middle of a number.
+    // One read into a buffer for the longest possible list (65,536 single ports): the kernel cuts
+    // the list to the size of the read, in the middle of a number.
     let mut text = vec![0; 1 << 19];
     let length = file
         .read(&mut text)
@@ -53,7 +54,7 @@ fn read() -> Result<BTreeSet<u16>> {
     parse(text).with_context(|| format!("failed to understand {PATH}: {}", text.trim()))
 }
 
-/// Writes the list, range by range as the kernel prints it, and reads it back.
+/// Writes the list as ranges, in the kernel's own format, and verifies the result by a read.
 fn write(ports: &BTreeSet<u16>) -> Result<()> {
     let what = || format!("failed to write {PATH}");
     let mut file = OpenOptions::new()
