@@ -44,6 +44,32 @@ impl Workspace {
         self.root.join(relative)
     }
 
+    /// The files with one of `extensions` at or below `relative`, as paths in the tree, sorted.
+    pub(crate) fn files(&self, relative: &str, extensions: &[&str]) -> Result<Vec<String>> {
+        let mut open = vec![relative.to_owned()];
+        let mut found = Vec::new();
+        while let Some(path) = open.pop() {
+            let place = self.path(&path);
+            if !place.is_dir() {
+                let extension = place.extension().and_then(OsStr::to_str);
+                if extension.is_some_and(|extension| extensions.contains(&extension)) {
+                    found.push(path);
+                }
+                continue;
+            }
+            let failed = || format!("failed to list {}", place.display());
+            for entry in fs::read_dir(&place).with_context(failed)? {
+                let name = entry.with_context(failed)?.file_name();
+                // Sources have names in UTF-8.
+                if let Some(name) = name.to_str().filter(|&name| name != "target") {
+                    open.push(format!("{path}/{name}"));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// Where a release build leaves the program `name`.
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
