@@ -21,9 +21,9 @@ const TAIL: usize = 15;
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     if !status.success() {
-        bail!("`{}` failed ({status})", line(command));
+        bail!("`{}` failed ({status})", command_line(command));
     }
     Ok(())
 }
@@ -31,7 +31,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Becomes `command`; returns only if that fails.
 pub(crate) fn replace_with(command: &mut Command) -> anyhow::Error {
     let error = command.exec();
-    anyhow::Error::new(error).context(format!("failed to start `{}`", line(command)))
+    anyhow::Error::new(error).context(format!("failed to start `{}`", command_line(command)))
 }
 
 /// Runs `command` and returns what it wrote to its standard output.
@@ -39,11 +39,11 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     if !output.status.success() {
         bail!(
             "`{}` failed ({}):\n{}",
-            line(command),
+            command_line(command),
             output.status,
             tail(&String::from_utf8_lossy(&output.stderr))
         );
@@ -62,12 +62,12 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         .stdout(file)
         .stderr(errors)
         .status()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     if !status.success() {
         let text = std::fs::read_to_string(log).unwrap_or_default();
         bail!(
             "`{}` failed ({status}); the end of {}:\n{}",
-            line(command),
+            command_line(command),
             log.display(),
             tail(&text)
         );
@@ -77,11 +77,11 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
 
 /// Runs `command`, shows its standard output as it comes, and returns it with
 /// whether the command succeeded.
-pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
+pub(crate) fn tee(command: &mut Command) -> Result<(String, bool)> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     let deferred = Deferred::to(child.id());
     let mut seen = Vec::new();
     if let Some(mut output) = child.stdout.take() {
@@ -89,7 +89,7 @@ pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
         loop {
             let length = output
                 .read(&mut chunk)
-                .with_context(|| format!("failed to read from `{}`", line(command)))?;
+                .with_context(|| format!("failed to read from `{}`", command_line(command)))?;
             let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else {
                 break;
             };
@@ -104,9 +104,9 @@ pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
     drop(deferred);
     let status = child
         .wait()
-        .with_context(|| format!("failed to wait for `{}`", line(command)))?;
+        .with_context(|| format!("failed to wait for `{}`", command_line(command)))?;
     if interrupt::seen() {
-        bail!("`{}` was interrupted", line(command));
+        bail!("`{}` was interrupted", command_line(command));
     }
     Ok((
         String::from_utf8_lossy(&seen).into_owned(),
@@ -115,7 +115,7 @@ pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
 }
 
 /// The command as one would type it, near enough.
-pub(crate) fn line(command: &Command) -> String {
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
     iter::once(name)
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn watched_output_is_returned() {
-        let (text, ok) = run_watched(Command::new("sh").args(["-c", "echo watched"])).unwrap();
+        let (text, ok) = tee(Command::new("sh").args(["-c", "echo watched"])).unwrap();
         assert_eq!((text.as_str(), ok), ("watched\n", true));
     }
 }

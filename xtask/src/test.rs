@@ -90,7 +90,7 @@ fn unit(workspace: &Workspace, filter: Option<&str>) -> Result<(String, bool)> {
     // The enforcer's build script builds the guards.
     setup::provide_ebpf_tools(workspace)?;
     let mut cargo = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
-    process::run_watched(cargo.args(filter))
+    process::tee(cargo.args(filter))
 }
 
 fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<(String, bool)> {
@@ -98,5 +98,5 @@ fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<(String, bool)> {
     let enforcer = lab.enforcer();
     let mut arguments = vec!["--enforcer", &enforcer];
     arguments.extend(filter);
-    process::run_watched(&mut lab.command(&arguments)?)
+    process::tee(&mut lab.command(&arguments)?)
 }

@@ -48,41 +48,41 @@ impl Cache {
 
     /// Makes the folder, waits for whoever else fills it, and removes what runs
     /// that died have left. The lock goes with the returned value.
-    pub(crate) fn lock(&self) -> Result<Filling<'_>> {
+    pub(crate) fn lock(&self) -> Result<CacheLock<'_>> {
         let make = |error| format!("failed to make the tools' folder {error}");
         fs::create_dir_all(&self.dir).with_context(|| make(self.dir.display()))?;
         let path = self.path("lock");
-        let lock = File::create(&path).with_context(|| make(path.display()))?;
-        match lock.try_lock() {
+        let file = File::create(&path).with_context(|| make(path.display()))?;
+        match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 eprintln!(
                     "  waiting for another setup that fills {}",
                     self.dir.display()
                 );
-                lock.lock()
+                file.lock()
                     .with_context(|| format!("failed to lock {}", path.display()))?;
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("failed to lock {}", path.display()));
             }
         }
-        let filling = Filling {
+        let lock = CacheLock {
             cache: self,
-            _lock: lock,
+            _file: file,
         };
-        filling.clean()?;
-        Ok(filling)
+        lock.clean()?;
+        Ok(lock)
     }
 }
 
 /// The right to fill the cache: while it lives, nobody else does.
-pub(crate) struct Filling<'a> {
+pub(crate) struct CacheLock<'a> {
     cache: &'a Cache,
-    _lock: File,
+    _file: File,
 }
 
-impl Filling<'_> {
+impl CacheLock<'_> {
     /// The cache that is being filled.
     pub(crate) fn cache(&self) -> &Cache {
         self.cache
@@ -140,7 +140,7 @@ impl Filling<'_> {
     }
 }
 
-impl Drop for Filling<'_> {
+impl Drop for CacheLock<'_> {
     fn drop(&mut self) {
         // If it fails, the next setup will say so.
         self.clean().ok();
@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn what_is_published_replaces_what_was_there() {
         let scratch = Scratch::new("publish");
-        let filling = scratch.0.lock().unwrap();
+        let lock = scratch.0.lock().unwrap();
         for content in ["first", "second"] {
-            let made = filling.temporary(content).unwrap();
+            let made = lock.temporary(content).unwrap();
             fs::write(made.join("file"), content).unwrap();
-            filling.publish(&made, "tool").unwrap();
+            lock.publish(&made, "tool").unwrap();
         }
-        drop(filling);
+        drop(lock);
         let file = scratch.0.path("tool/file");
         assert_eq!(fs::read_to_string(file).unwrap(), "second");
         let left = fs::read_dir(scratch.0.dir()).unwrap().count();
@@ -189,7 +189,7 @@ mod tests {
         let scratch = Scratch::new("clean");
         fs::create_dir_all(scratch.0.path("tmp-linker/target")).unwrap();
         fs::write(scratch.0.path("tmp-ebpf-tools"), "half").unwrap();
-        let _filling = scratch.0.lock().unwrap();
+        let _lock = scratch.0.lock().unwrap();
         let left: Vec<_> = fs::read_dir(scratch.0.dir()).unwrap().flatten().collect();
         assert_eq!(left.len(), 1, "only the lock: {left:?}");
     }

@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
+    apt_suite::{Mirrors, Suite},
+    cache::{Cache, CacheLock},
     step::Step,
-    suite::{Mirrors, Suite},
     toolchain::{self, Toolchain},
 };
 use crate::{process, workspace::find_program};
@@ -29,16 +29,16 @@ const SUITES: [&str; 3] = ["trixie-backports", "forky", "sid"];
 
 /// The `library` folder of the compiler's own source: the one found, or one from
 /// Debian or rustup.
-pub(crate) fn provide(toolchain: &Toolchain, filling: &Filling<'_>) -> Result<PathBuf> {
-    if let Some(found) = find(filling.cache())? {
+pub(crate) fn provide(toolchain: &Toolchain, lock: &CacheLock<'_>) -> Result<PathBuf> {
+    if let Some(found) = find(lock.cache())? {
         return Ok(found);
     }
     if apt::is_debian() {
         // The machine's toolchain is left as it is.
-        return from_debian(&toolchain.release, filling);
+        return from_debian(&toolchain.release, lock);
     }
     from_rustup(&toolchain.release)?;
-    find(filling.cache())?.context("rustup added rust-src, yet the toolchain has no source of core")
+    find(lock.cache())?.context("rustup added rust-src, yet the toolchain has no source of core")
 }
 
 /// The folder in the toolchain itself or else in the cache.
@@ -54,8 +54,8 @@ fn has_core(library: &Path) -> bool {
 
 /// Finds the package of exactly this release (the source must be the compiler's
 /// own), has apt download and verify it, and unpacks it into the cache.
-fn from_debian(release: &str, filling: &Filling<'_>) -> Result<PathBuf> {
-    let dir = filling.temporary("rust-src")?;
+fn from_debian(release: &str, lock: &CacheLock<'_>) -> Result<PathBuf> {
+    let dir = lock.temporary("rust-src")?;
     let (package, suite) = find_package(release, &dir).map_err(|why| {
         anyhow!(
             "core's source for Rust {release} is missing, and Debian does not give it ({why:#}): \
@@ -78,7 +78,7 @@ fn from_debian(release: &str, filling: &Filling<'_>) -> Result<PathBuf> {
     fs::create_dir(&made)
         .and_then(|()| fs::rename(&library, made.join("library")))
         .with_context(|| format!("failed to move {}", library.display()))?;
-    let place = filling.publish(&made, "rust-src")?;
+    let place = lock.publish(&made, "rust-src")?;
     step.done();
     Ok(place.join("library"))
 }

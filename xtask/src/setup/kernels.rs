@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
-    kernel_index::{META, Offer, newest},
+    apt_suite::{Mirrors, Suite},
+    cache::{Cache, CacheLock},
+    kernel_index::{Candidate, META, newest},
     step::Step,
-    suite::{Mirrors, Suite},
 };
 use crate::{process, workspace::find_program};
 
 /// A line of kernels that people run.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct KernelLine {
     /// What it is called: the first numbers of its releases, or `newest`.
     pub(crate) name: &'static str,
     /// The suites that are looked through; the newest kernel of all is taken.
@@ -28,25 +28,25 @@ pub(crate) struct Line {
 
 /// The kernels that the project is tested on, oldest first. This is the one place
 /// that names them.
-pub(crate) const LINES: [Line; 3] = [
-    Line {
+pub(crate) const LINES: [KernelLine; 3] = [
+    KernelLine {
         name: "6.1",
         suites: &["bookworm", "bookworm-security"],
     },
-    Line {
+    KernelLine {
         name: "6.12",
         suites: &["trixie", "trixie-security"],
     },
-    Line {
+    KernelLine {
         name: "newest",
         suites: &["trixie-backports", "forky", "sid"],
     },
 ];
 
-impl Line {
+impl KernelLine {
     /// Whether a kernel of this release belongs to the line: suites move on.
     fn has(&self, release: &str) -> bool {
-        self.name == "newest" || begins(release, self.name)
+        self.name == "newest" || is_of_version(release, self.name)
     }
 
     /// Where its kernel lies in the cache.
@@ -61,7 +61,7 @@ impl Line {
 }
 
 /// Whether `release` is `numbers` or continues them: 6.1.0 does 6.1, 6.12 does not.
-pub(crate) fn begins(release: &str, numbers: &str) -> bool {
+pub(crate) fn is_of_version(release: &str, numbers: &str) -> bool {
     release
         .strip_prefix(numbers)
         .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
@@ -71,7 +71,7 @@ pub(crate) fn begins(release: &str, numbers: &str) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     /// The line that it stands for.
-    pub(crate) line: &'static Line,
+    pub(crate) line: &'static KernelLine,
     /// What `uname -r` says in it.
     pub(crate) release: String,
     /// The version of its packages.
@@ -87,7 +87,7 @@ const ABOUT: &str = "about";
 
 impl Kernel {
     /// The line's kernel, if it is in the cache, whole.
-    pub(crate) fn find(cache: &Cache, line: &'static Line) -> Option<Self> {
+    pub(crate) fn find(cache: &Cache, line: &'static KernelLine) -> Option<Self> {
         let dir = cache.path(&line.folder());
         let text = fs::read_to_string(dir.join(ABOUT)).ok()?;
         let value = |wanted: &str| {
@@ -120,7 +120,11 @@ impl Kernel {
 
 /// The kernels of `lines`: those in the cache, else Debian's newest. With `update`
 /// the cached ones make way for newer ones.
-pub(crate) fn provide(cache: &Cache, lines: &[&'static Line], update: bool) -> Result<Vec<Kernel>> {
+pub(crate) fn provide(
+    cache: &Cache,
+    lines: &[&'static KernelLine],
+    update: bool,
+) -> Result<Vec<Kernel>> {
     let present =
         || -> Option<Vec<_>> { lines.iter().map(|line| Kernel::find(cache, line)).collect() };
     if let (Some(kernels), false) = (present(), update) {
@@ -133,13 +137,13 @@ pub(crate) fn provide(cache: &Cache, lines: &[&'static Line], update: bool) -> R
             names.join("; ")
         );
     }
-    let filling = cache.lock()?;
-    let dir = filling.temporary("kernel-lists")?;
+    let lock = cache.lock()?;
+    let dir = lock.temporary("kernel-lists")?;
     let mirrors = Mirrors::find(&dir)?;
     for &line in lines {
         let cached = Kernel::find(cache, line);
         if cached.is_none() || update {
-            fetch(line, cached.as_ref(), &mirrors, &dir, &filling)
+            fetch(line, cached.as_ref(), &mirrors, &dir, &lock)
                 .with_context(|| format!("failed to get a kernel of the line {}", line.name))?;
         }
     }
@@ -148,43 +152,43 @@ pub(crate) fn provide(cache: &Cache, lines: &[&'static Line], update: bool) -> R
 
 /// Puts the line's newest kernel into the cache, unless it is `cached`.
 fn fetch(
-    line: &'static Line,
+    line: &'static KernelLine,
     cached: Option<&Kernel>,
     mirrors: &Mirrors,
     dir: &Path,
-    filling: &Filling<'_>,
+    lock: &CacheLock<'_>,
 ) -> Result<()> {
-    let (offer, suite) = look(line, mirrors, dir)?;
-    if cached.is_some_and(|cached| cached.version == offer.version) {
-        eprintln!("  {:<14} {} is the newest", line.what(), offer.version);
+    let (candidate, suite) = find_newest(line, mirrors, dir)?;
+    if cached.is_some_and(|cached| cached.version == candidate.version) {
+        eprintln!("  {:<14} {} is the newest", line.what(), candidate.version);
         return Ok(());
     }
-    let index = suite.describe(&offer.image()).unwrap_or_default();
-    let how = format!("{} from {}", offer.version, suite.name());
+    let index = suite.describe(&candidate.image()).unwrap_or_default();
+    let how = format!("{} from {}", candidate.version, suite.name());
     let step = Step::start(&line.what(), &how);
-    let dir = filling.temporary(&line.folder())?;
+    let dir = lock.temporary(&line.folder())?;
     let unpacked = dir.join("unpacked");
-    for archive in suite.download(&offer.packages(&index), &dir)? {
+    for archive in suite.download(&candidate.packages(&index), &dir)? {
         let mut dpkg = Command::new("dpkg-deb");
         process::capture(dpkg.arg("--extract").arg(archive).arg(&unpacked))?;
     }
     let made = dir.join("made");
-    arrange(&unpacked, &offer.release, &made)?;
+    install(&unpacked, &candidate.release, &made)?;
     let text = format!(
         "release = {}\nversion = {}\nsuite = {}\n",
-        offer.release,
-        offer.version,
+        candidate.release,
+        candidate.version,
         suite.name()
     );
     fs::write(made.join(ABOUT), text)
         .with_context(|| format!("failed to describe {}", made.display()))?;
-    filling.publish(&made, &line.folder())?;
+    lock.publish(&made, &line.folder())?;
     step.done();
     Ok(())
 }
 
 /// Looks through the line's suites for its newest kernel.
-fn look(line: &Line, mirrors: &Mirrors, dir: &Path) -> Result<(Offer, Suite)> {
+fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Candidate, Suite)> {
     let mut found = Vec::new();
     let mut why = Vec::new();
     for &name in line.suites {
@@ -198,18 +202,18 @@ fn look(line: &Line, mirrors: &Mirrors, dir: &Path) -> Result<(Offer, Suite)> {
             }
         };
         step.done();
-        match suite.describe(META).as_deref().and_then(Offer::parse) {
-            Some(offer) if line.has(&offer.release) => found.push((offer, suite)),
-            Some(offer) => why.push(format!("{name}: has {}", offer.release)),
+        match suite.describe(META).as_deref().and_then(Candidate::parse) {
+            Some(candidate) if line.has(&candidate.release) => found.push((candidate, suite)),
+            Some(candidate) => why.push(format!("{name}: has {}", candidate.release)),
             None => why.push(format!("{name}: has no {META}")),
         }
     }
-    newest(found.into_iter(), |(offer, _)| offer).with_context(|| why.join("; "))
+    newest(found.into_iter(), |(candidate, _)| candidate).with_context(|| why.join("; "))
 }
 
 /// Makes the folder of a kernel from its unpacked packages: the image and modules
 /// lie in different places from release to release.
-fn arrange(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
+fn install(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
     let first = |places: &[String]| {
         places
             .iter()
@@ -250,7 +254,7 @@ mod tests {
             .map(|line| line.name)
             .collect();
         assert_eq!(has, ["6.1", "newest"]);
-        assert!(begins("7.3.4+deb13-cloud-amd64", "7.3"));
-        assert!(!begins("6.12.117+deb13-cloud-amd64", "6.1"));
+        assert!(is_of_version("7.3.4+deb13-cloud-amd64", "7.3"));
+        assert!(!is_of_version("6.12.117+deb13-cloud-amd64", "6.1"));
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
+    cache::{Cache, CacheLock},
     step::Step,
     toolchain::{self, Toolchain},
 };
@@ -48,9 +48,9 @@ pub(crate) fn works(linker: &Path) -> bool {
 pub(crate) fn provide(
     workspace: &Workspace,
     toolchain: &Toolchain,
-    filling: &Filling<'_>,
+    lock: &CacheLock<'_>,
 ) -> Result<PathBuf> {
-    let linker = path(filling.cache());
+    let linker = path(lock.cache());
     if works(&linker) {
         return Ok(linker);
     }
@@ -62,7 +62,7 @@ pub(crate) fn provide(
             llvm.describe()
         ),
     );
-    let dir = filling.temporary("bpf-linker")?;
+    let dir = lock.temporary("bpf-linker")?;
     // The linker asks for `LLVM`, rustup's library goes by another name.
     let names = dir.join("names");
     fs::create_dir(&names)
@@ -88,14 +88,14 @@ pub(crate) fn provide(
         .env("CARGO_ENCODED_RUSTFLAGS", format!("-L{}", names.display()))
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env_remove("CARGO_BUILD_TARGET");
-    process::run_logged(&mut cargo, &filling.cache().path("bpf-linker.log"))?;
+    process::run_logged(&mut cargo, &lock.cache().path("bpf-linker.log"))?;
     if !works(&root.join("bin/bpf-linker")) {
         bail!(
             "bpf-linker was built with {} but does not start",
             llvm.describe()
         );
     }
-    filling.publish(&root, &folder())?;
+    lock.publish(&root, &folder())?;
     step.done();
     Ok(linker)
 }

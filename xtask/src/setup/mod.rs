@@ -1,6 +1,7 @@
 //! `cargo xtask setup`, and each other command's own share of it.
 
 pub(crate) mod apt;
+pub(crate) mod apt_suite;
 pub(crate) mod cache;
 mod core_source;
 mod kernel_index;
@@ -8,7 +9,7 @@ pub(crate) mod kernels;
 mod linker;
 pub(crate) mod programs;
 pub(crate) mod step;
-pub(crate) mod suite;
+
 mod toolchain;
 
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use anyhow::{Result, bail};
 
 use self::{
     cache::Cache,
-    kernels::{Kernel, LINES, Line},
+    kernels::{Kernel, KernelLine, LINES},
     toolchain::Toolchain,
 };
 use crate::{
@@ -72,7 +73,7 @@ pub(crate) fn provide_lab_programs() -> Result<Option<PathBuf>> {
 
 /// Provides the programs of `cargo xtask vm` and the kernels of `lines`, newer ones
 /// with `update`; silent if all is there.
-pub(crate) fn provide_vm(lines: &[&'static Line], update: bool) -> Result<Vec<Kernel>> {
+pub(crate) fn provide_vm(lines: &[&'static KernelLine], update: bool) -> Result<Vec<Kernel>> {
     let cache = find_cache()?;
     programs::provide(&cache, &programs::VM, "`cargo xtask vm`")?;
     kernels::provide(&cache, lines, update)
@@ -99,13 +100,13 @@ fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Re
     if let Ok(tools) = present(cache) {
         return Ok(tools);
     }
-    let filling = cache.lock()?;
+    let lock = cache.lock()?;
     // Whoever held the lock before us has perhaps done it.
     if let Ok(tools) = present(cache) {
         return Ok(tools);
     }
-    let core_source = core_source::provide(toolchain, &filling)?;
-    let linker = linker::provide(workspace, toolchain, &filling)?;
+    let core_source = core_source::provide(toolchain, &lock)?;
+    let linker = linker::provide(workspace, toolchain, &lock)?;
     let text = format!(
         "# Written by `cargo xtask setup`, read by enforcer/build.rs.\n\
          linker = {}\ncore-source = {}\nllvm = {}\n",
@@ -113,7 +114,7 @@ fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Re
         core_source.display(),
         toolchain.llvm_major
     );
-    filling.write(FILE_NAME, &text)?;
+    lock.write(FILE_NAME, &text)?;
     Ok(Tools {
         linker,
         core_source,

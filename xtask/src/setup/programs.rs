@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
+    cache::{Cache, CacheLock},
 };
 use crate::workspace::find_program;
 
@@ -129,11 +129,11 @@ impl Program {
     }
 
     /// Gives a program that goes by another name the one that the lab uses.
-    fn rename(&self, filling: &Filling<'_>) -> Result<()> {
+    fn rename(&self, lock: &CacheLock<'_>) -> Result<()> {
         let Some(original) = self.other_name.and_then(find_program) else {
             return Ok(());
         };
-        let bin = filling.cache().path("bin");
+        let bin = lock.cache().path("bin");
         let link = bin.join(self.name);
         fs::create_dir_all(&bin)
             .and_then(|()| match fs::remove_file(&link) {
@@ -160,16 +160,16 @@ pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str
     if missing().next().is_none() {
         return Ok(());
     }
-    let filling = cache.lock()?;
+    let lock = cache.lock()?;
     for program in missing() {
-        program.rename(&filling)?;
+        program.rename(&lock)?;
     }
     let mut packages: Vec<_> = missing().map(|program| program.package).collect();
     packages.dedup();
     if !packages.is_empty() {
         apt::install(&packages, purpose)?;
         for program in missing() {
-            program.rename(&filling)?;
+            program.rename(&lock)?;
         }
     }
     if let Some(program) = missing().next() {

@@ -21,7 +21,7 @@ impl Toolchain {
         let mut rustc = rustc(&["-Vv"]);
         let text = process::capture(&mut rustc)?;
         Self::parse(&text)
-            .with_context(|| format!("failed to understand `{}`", process::line(&rustc)))
+            .with_context(|| format!("failed to understand `{}`", process::command_line(&rustc)))
     }
 
     fn parse(text: &str) -> Result<Self> {

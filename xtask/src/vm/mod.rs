@@ -1,28 +1,20 @@
 //! `cargo xtask vm`: the lab on other kernels.
 
-mod accelerator;
-mod console;
-mod cpio;
-mod crowd;
-mod guest;
-mod modules;
-mod programs;
-mod qemu;
-mod run;
+mod initramfs;
+mod lab_guests;
+mod machine;
+mod pool;
 mod shell;
 mod system;
-mod watch;
-
-use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{accelerator::Wish, qemu::Initramfs};
+use self::machine::accelerator::AccelChoice;
 use crate::{
     lab::Lab,
     setup::{
         self,
-        kernels::{Kernel, LINES, Line, begins},
+        kernels::{Kernel, KernelLine, LINES, is_of_version},
     },
     workspace::Workspace,
 };
@@ -53,7 +45,7 @@ pub(crate) struct Args {
     boots: u32,
     /// What executes the guests
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
-    accel: Wish,
+    accel: AccelChoice,
 }
 
 /// Boots the kernel lines and runs the lab in each.
@@ -84,7 +76,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.shell {
         return shell::run(workspace, &lab, first, accelerator);
     }
-    run::all(
+    lab_guests::run(
         workspace,
         &lab,
         &kernels,
@@ -94,14 +86,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 /// The lines that were asked for, by their name or a cached release's first numbers.
-fn select(wanted: &[String]) -> Result<Vec<&'static Line>> {
+fn select(wanted: &[String]) -> Result<Vec<&'static KernelLine>> {
     if wanted.is_empty() {
         return Ok(LINES.iter().collect());
     }
     let cache = setup::find_cache()?;
-    let is = |line: &&'static Line, name: &str| {
+    let is = |line: &&'static KernelLine, name: &str| {
         line.name == name
-            || Kernel::find(&cache, line).is_some_and(|kernel| begins(&kernel.release, name))
+            || Kernel::find(&cache, line).is_some_and(|kernel| is_of_version(&kernel.release, name))
     };
     let mut lines = Vec::new();
     for name in wanted {
@@ -117,7 +109,7 @@ fn select(wanted: &[String]) -> Result<Vec<&'static Line>> {
 }
 
 /// Says what there is.
-fn list(lines: &[&'static Line]) -> Result<()> {
+fn list(lines: &[&'static KernelLine]) -> Result<()> {
     let cache = setup::find_cache()?;
     for line in lines {
         let suites = line.suites.join(", ");
@@ -137,22 +129,6 @@ fn list(lines: &[&'static Line]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The initramfs of a guest: what all share, its command, and its kernel's modules.
-fn initramfs(common: &[u8], command: &str, kernel: &Kernel) -> Result<Initramfs> {
-    Initramfs::new(&[common, &guest::command(command), &modules::archive(kernel)?])
-}
-
-/// A line of shell in which each word stays as it is.
-fn shell_line(words: &[&str]) -> String {
-    let mut line = String::new();
-    for word in words {
-        let quoted = word.replace('\'', r"'\''");
-        write!(line, "'{quoted}' ").ok();
-    }
-    line.push('\n');
-    line
 }
 
 #[cfg(test)]
@@ -176,13 +152,5 @@ mod tests {
             .collect();
         assert_eq!(lines, ["6.12", "6.1"]);
         assert_eq!(select(&[]).unwrap().len(), LINES.len());
-    }
-
-    #[test]
-    fn words_stay_whole() {
-        assert_eq!(
-            shell_line(&["a b", "it's", "$x"]),
-            "'a b' 'it'\\''s' '$x' \n"
-        );
     }
 }

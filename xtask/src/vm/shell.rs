@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    guest, initramfs,
-    qemu::{Accelerator, Machine},
+    initramfs,
+    machine::qemu::{Accelerator, Machine},
 };
 use crate::{interrupt::Deferred, lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
 
@@ -32,13 +32,13 @@ pub(crate) fn run(
 ) -> Result<()> {
     let (rows, columns) = terminal_size();
     let command = COMMAND.replace("ROWS", &rows).replace("COLUMNS", &columns);
-    let common = guest::archive(workspace, lab)?;
-    let initramfs = initramfs(&common, &command, kernel)?;
+    let common = initramfs::lab::archive(workspace, lab)?;
+    let initramfs = initramfs::lab::initramfs(&common, &command, kernel)?;
     eprintln!("booting {} under {}", kernel.release, accelerator.name());
     let mut qemu = Machine::new(accelerator, kernel.image(), &initramfs).command()?;
     let mut child = qemu
         .spawn()
-        .with_context(|| format!("failed to start `{}`", process::line(&qemu)))?;
+        .with_context(|| format!("failed to start `{}`", process::command_line(&qemu)))?;
     let deferred = Deferred::to(child.id());
     let status = child.wait().context("failed to wait for QEMU");
     drop(deferred);

@@ -4,8 +4,8 @@
 //! attack of a neighbour: without the enforcer, which is the control; without it but with a
 //! network manager that waits for it; and with it.
 
-mod guest;
-mod image;
+mod boot;
+mod disk;
 mod neighbour;
 
 use std::time::{Duration, Instant};
@@ -13,18 +13,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use self::{
-    guest::Boot,
-    image::Image,
-    neighbour::{Kind, Neighbour},
+    boot::Boot,
+    disk::Disk,
+    neighbour::{BootKind, Neighbour},
 };
 use super::{
-    accelerator::Wish,
-    console::{ENDED, judge},
-    crowd,
-    qemu::Accelerator,
-    run::tail,
-    shell_line,
-    watch::{Limits, UP, watch},
+    initramfs::command,
+    machine::{
+        accelerator::AccelChoice,
+        console::{ENDED, judge, tail},
+        qemu::Accelerator,
+        supervise::{Limits, UP, supervise},
+    },
+    pool,
 };
 use crate::{
     interrupt::{self, Deferred},
@@ -41,51 +42,51 @@ const LIMITS: Limits = Limits {
 };
 
 /// What all boots share.
-struct Setting<'a> {
+struct SystemRun<'a> {
     workspace: &'a Workspace,
     lab: &'a Lab,
-    image: &'a Image,
+    disk: &'a Disk,
     accelerator: Accelerator,
 }
 
 /// Runs all guests. Fails unless every trial passed.
 pub(super) fn run(
     workspace: &Workspace,
-    accel: Wish,
+    accel: AccelChoice,
     filter: Option<&str>,
     boots: u32,
 ) -> Result<()> {
     let start = Instant::now();
     let cache = setup::provide_system()?;
-    let image = image::provide(&cache)?;
+    let disk = disk::provide(&cache)?;
     let lab = Lab::build(workspace)?;
-    let setting = Setting {
+    let system = SystemRun {
         workspace,
         lab: &lab,
-        image: &image,
-        accelerator: accel.decide(&image.kernel())?,
+        disk: &disk,
+        accelerator: accel.decide(&disk.kernel())?,
     };
     println!(
         "Debian {} with kernel {}, under {}",
-        image.debian,
-        image.release,
-        setting.accelerator.name()
+        disk.debian,
+        disk.release,
+        system.accelerator.name()
     );
     let deferred = Deferred::noted();
     let mut guests = vec![Guest::new("trials", "the trials", None)];
     // A filter is for the trials.
     if filter.is_none() {
         let open = "a boot without the enforcer";
-        guests.push(Guest::new("open", open, Some(Kind::Open)));
+        guests.push(Guest::new("open", open, Some(BootKind::Unguarded)));
         let shut = "a boot without it, the network manager waiting";
-        guests.push(Guest::new("shut", shut, Some(Kind::Shut)));
+        guests.push(Guest::new("shut", shut, Some(BootKind::Withheld)));
         guests.extend((1..=boots).map(|number| {
             let title = format!("boot {number} of {boots} under attack");
-            Guest::new(&format!("boot {number}"), &title, Some(Kind::Guarded))
+            Guest::new(&format!("boot {number}"), &title, Some(BootKind::Guarded))
         }));
     }
-    let sum = crowd::run(&guests, |guest, crowded| {
-        setting.one(guest, filter, crowded)
+    let sum = pool::run(&guests, |guest, side_by_side| {
+        system.one(guest, filter, side_by_side)
     });
     drop(deferred);
     if interrupt::seen() {
@@ -105,11 +106,11 @@ struct Guest {
     name: String,
     title: String,
     /// The attack that it boots under; it runs the trials if there is none.
-    attack: Option<Kind>,
+    attack: Option<BootKind>,
 }
 
 impl Guest {
-    fn new(name: &str, title: &str, attack: Option<Kind>) -> Self {
+    fn new(name: &str, title: &str, attack: Option<BootKind>) -> Self {
         Self {
             name: name.to_owned(),
             title: title.to_owned(),
@@ -118,12 +119,12 @@ impl Guest {
     }
 }
 
-impl Setting<'_> {
+impl SystemRun<'_> {
     /// Boots one guest, for the trials or under attack. One that gives no results to be
     /// trusted is one failure, with the end of its console.
-    fn one(&self, guest: &Guest, filter: Option<&str>, crowded: bool) -> Summary {
-        crowd::say(&format!("\n== {}", guest.title));
-        let say = |line: &str| crowd::say_as(&guest.name, crowded, line);
+    fn one(&self, guest: &Guest, filter: Option<&str>, side_by_side: bool) -> Summary {
+        pool::print(&format!("\n== {}", guest.title));
+        let say = |line: &str| pool::print_as(&guest.name, side_by_side, line);
         self.boot(guest.attack, filter, &say)
             .unwrap_or_else(|error| {
                 eprintln!("error: {}: {error:#}", guest.title);
@@ -133,7 +134,7 @@ impl Setting<'_> {
 
     fn boot(
         &self,
-        attack: Option<Kind>,
+        attack: Option<BootKind>,
         filter: Option<&str>,
         say: &dyn Fn(&str),
     ) -> Result<Summary> {
@@ -142,19 +143,19 @@ impl Setting<'_> {
             .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
             .transpose()?;
         let socket = neighbour.as_ref().map(|(_, neighbour)| neighbour.socket());
-        let mut words = vec![attack.map_or("trials", Kind::command)];
+        let mut words = vec![attack.map_or("trials", BootKind::command)];
         words.extend(["--color", "never"]);
         words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
         words.extend(filter);
         let boot = Boot {
-            command: shell_line(&words).trim_end().to_owned(),
+            command: command::quote(&words).trim_end().to_owned(),
             listening: attack.is_some(),
-            masked: matches!(attack, Some(Kind::Open | Kind::Shut)),
-            require: attack == Some(Kind::Shut),
+            masked: matches!(attack, Some(BootKind::Unguarded | BootKind::Withheld)),
+            require: attack == Some(BootKind::Withheld),
             neighbour: socket.as_deref(),
         };
-        let initramfs = boot.initramfs(self.workspace, self.lab, self.image)?;
-        let mut qemu = boot.qemu(self.accelerator, self.image, &initramfs)?;
+        let initramfs = boot.initramfs(self.workspace, self.lab, self.disk)?;
+        let mut qemu = boot.qemu(self.accelerator, self.disk, &initramfs)?;
         let mut is_up = false;
         let mut show = |line: &str| {
             let line = line.trim_start_matches(|c: char| c.is_control());
@@ -164,12 +165,12 @@ impl Setting<'_> {
             }
             is_up &= !line.starts_with(ENDED);
         };
-        let transcript = watch(&mut qemu, LIMITS, &mut show)?;
+        let transcript = supervise(&mut qemu, LIMITS, &mut show)?;
         say(&format!(
             "gone after {:.0} s",
             transcript.took.as_secs_f32()
         ));
-        let head = format!("system {} kernel {}", self.image.debian, self.image.release);
+        let head = format!("system {} kernel {}", self.disk.debian, self.disk.release);
         let mut sum = match judge(&transcript, &head) {
             Ok(sum) => sum,
             Err(why) => {

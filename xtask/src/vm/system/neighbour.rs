@@ -31,32 +31,32 @@ pub(super) struct Tally {
 
 /// How the guest of a neighbour boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum BootKind {
     /// With the enforcer.
     Guarded,
     /// Without it: the control.
-    Open,
+    Unguarded,
     /// Without it, and with a network manager that waits for it.
-    Shut,
+    Withheld,
 }
 
-impl Kind {
+impl BootKind {
     /// What `enforcer-tests system` is to do in it.
     pub(super) fn command(self) -> &'static str {
         match self {
             Self::Guarded => "boot",
-            Self::Open => "open-boot",
-            Self::Shut => "shut-boot",
+            Self::Unguarded => "open-boot",
+            Self::Withheld => "shut-boot",
         }
     }
 
     /// So many SYNs prove that it was at work all the while.
     fn enough(self) -> u64 {
         match self {
-            Self::Guarded | Self::Open => 1000,
+            Self::Guarded | Self::Unguarded => 1000,
             // Nobody opens this guest's NIC, so the wire takes what QEMU and its socket hold, and
             // is full from then on.
-            Self::Shut => 100,
+            Self::Withheld => 100,
         }
     }
 }
@@ -129,17 +129,19 @@ impl Tally {
     }
 
     /// What is wrong with such a boot.
-    pub(super) fn fault(self, boot: Kind) -> Option<&'static str> {
+    pub(super) fn fault(self, boot: BootKind) -> Option<&'static str> {
         let reached = self.syn_acks > 0 || self.bytes > 0;
         match boot {
             _ if self.syns < boot.enough() => Some("the neighbour did not try often enough"),
-            Kind::Guarded | Kind::Open if self.frames == 0 => {
+            BootKind::Guarded | BootKind::Unguarded if self.frames == 0 => {
                 Some("the guest was never on the wire")
             }
-            Kind::Open if self.syn_acks == 0 || self.bytes == 0 => {
+            BootKind::Unguarded if self.syn_acks == 0 || self.bytes == 0 => {
                 Some("without the enforcer the neighbour should have reached a service")
             }
-            Kind::Guarded | Kind::Shut if reached => Some("the neighbour reached a service"),
+            BootKind::Guarded | BootKind::Withheld if reached => {
+                Some("the neighbour reached a service")
+            }
             _ => None,
         }
     }
@@ -169,24 +171,27 @@ mod tests {
             frames: 3,
             ..Tally::default()
         };
-        assert_eq!(quiet.fault(Kind::Guarded), None);
-        assert!(quiet.fault(Kind::Open).is_some());
+        assert_eq!(quiet.fault(BootKind::Guarded), None);
+        assert!(quiet.fault(BootKind::Unguarded).is_some());
         let reached = Tally {
             syn_acks: 1,
             ..quiet
         };
-        assert!(reached.fault(Kind::Guarded).is_some());
-        assert!(reached.fault(Kind::Shut).is_some());
-        assert!(reached.fault(Kind::Open).is_some(), "no byte of a service");
+        assert!(reached.fault(BootKind::Guarded).is_some());
+        assert!(reached.fault(BootKind::Withheld).is_some());
+        assert!(
+            reached.fault(BootKind::Unguarded).is_some(),
+            "no byte of a service"
+        );
         let served = Tally {
             bytes: 7,
             ..reached
         };
-        assert_eq!(served.fault(Kind::Open), None);
+        assert_eq!(served.fault(BootKind::Unguarded), None);
         let idle = Tally { syns: 9, ..quiet };
-        assert!(idle.fault(Kind::Guarded).is_some());
+        assert!(idle.fault(BootKind::Guarded).is_some());
         let absent = Tally { frames: 0, ..quiet };
-        assert!(absent.fault(Kind::Guarded).is_some());
-        assert_eq!(absent.fault(Kind::Shut), None);
+        assert!(absent.fault(BootKind::Guarded).is_some());
+        assert_eq!(absent.fault(BootKind::Withheld), None);
     }
 }

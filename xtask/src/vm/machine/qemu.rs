@@ -1,19 +1,13 @@
 //! The machine that a guest runs on.
 
-use std::{
-    fs::File,
-    io::{Seek as _, Write as _},
-    os::fd::AsRawFd as _,
-    path::PathBuf,
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::workspace::find_program;
+use crate::{vm::initramfs::Initramfs, workspace::find_program};
 
 /// The program.
-pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+const PROGRAM: &str = "qemu-system-x86_64";
 
 /// Processors of a guest. With a thread for each of several, QEMU before 8.1 runs now and then into
 /// a breakpoint that the guest's kernel has taken out of its own code again ("Oops: int3";
@@ -113,40 +107,5 @@ impl<'a> Machine<'a> {
             .arg(self.initramfs.path())
             .args(["-append", &self.kernel_line]);
         Ok(command)
-    }
-}
-
-/// An initramfs in a file without a name: whatever happens to us, nothing is left.
-pub(crate) struct Initramfs {
-    file: File,
-    size: u64,
-}
-
-impl Initramfs {
-    /// Joins archives; the kernel unpacks one after the other.
-    pub(crate) fn new(archives: &[&[u8]]) -> Result<Self> {
-        let write = || {
-            let mut file = tempfile::tempfile()?;
-            for archive in archives {
-                file.write_all(archive)?;
-            }
-            let size = file.stream_position()?;
-            Ok(Self { file, size })
-        };
-        write().map_err(|error: std::io::Error| {
-            let dir = std::env::temp_dir();
-            anyhow::Error::new(error)
-                .context(format!("failed to write an initramfs in {}", dir.display()))
-        })
-    }
-
-    /// Its size, bytes.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The file as another process of the same user can open it, while this lives.
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::watch::{End, Transcript, UP};
+use super::supervise::{End, Transcript, UP};
 use crate::summary::Summary;
 
 /// What xtask/files/guest-init writes, followed by the exit code, when the command has ended.
 pub(crate) const ENDED: &str = "guest: ended with ";
+
+/// How many of a failed guest's last lines are worth showing.
+const TAIL: usize = 20;
 
 const PANIC: &str = "Kernel panic - not syncing: ";
 
@@ -20,12 +23,12 @@ pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, Stri
     }
     let seconds = |time: Duration| time.as_secs();
     match &transcript.end {
-        End::Itself(status) if status.success() => {}
-        End::Itself(status) => return Err(format!("QEMU failed ({status})")),
+        End::Exited(status) if status.success() => {}
+        End::Exited(status) => return Err(format!("QEMU failed ({status})")),
         End::Silent(limit) => {
             return Err(format!("it hung: no output for {} s", seconds(*limit)));
         }
-        End::Late(limit) => return Err(format!("it did not end within {} s", seconds(*limit))),
+        End::TimedOut(limit) => return Err(format!("it did not end within {} s", seconds(*limit))),
         End::Interrupted => return Err("it was interrupted".to_owned()),
     }
     if !lines.iter().any(|line| line.starts_with(UP)) {
@@ -62,8 +65,16 @@ fn closing(lines: &[String], head: &str) -> Option<Summary> {
     lines.iter().rev().find_map(verdict)
 }
 
+/// The last lines; if the kernel panicked, those that led there.
+pub(crate) fn tail(lines: &[String]) -> &[String] {
+    let panic = lines.iter().position(|line| panic_in(line).is_some());
+    let end = panic.map_or(lines.len(), |panic| panic + 1);
+    let from = end.saturating_sub(TAIL);
+    lines.get(from..end).unwrap_or_default()
+}
+
 /// Why the kernel panicked, if that is what the line says.
-pub(crate) fn panic_in(line: &str) -> Option<&str> {
+fn panic_in(line: &str) -> Option<&str> {
     line.split_once(PANIC).map(|(_, why)| why)
 }
 
@@ -92,7 +103,7 @@ mod tests {
     }
 
     fn after_exit(lines: &[&str]) -> Result<Summary, String> {
-        judge_lines(lines, End::Itself(ExitStatus::from_raw(0)))
+        judge_lines(lines, End::Exited(ExitStatus::from_raw(0)))
     }
 
     #[test]
@@ -156,7 +167,7 @@ mod tests {
     fn a_hang_says_for_how_long() {
         let hung = judge_lines(&[UP_LINE], End::Silent(Duration::from_secs(240)));
         assert_eq!(hung.unwrap_err(), "it hung: no output for 240 s");
-        let late = judge_lines(&[UP_LINE], End::Late(Duration::from_secs(1800)));
+        let late = judge_lines(&[UP_LINE], End::TimedOut(Duration::from_secs(1800)));
         assert_eq!(late.unwrap_err(), "it did not end within 1800 s");
     }
 
@@ -165,5 +176,16 @@ mod tests {
         assert!(is_closing("kernel 6.1.0: 9 passed, 0 failed"));
         assert!(!is_closing("kernel 6.1.0: is old"));
         assert!(!is_closing("test result: ok. 9 passed, 0 failed"));
+    }
+
+    #[test]
+    fn the_lines_before_a_panic_are_shown_not_its_trace() {
+        let mut lines: Vec<_> = (0..40).map(|number| format!("line {number}")).collect();
+        assert_eq!(tail(&lines).first().unwrap(), "line 20");
+        assert_eq!(tail(&lines).last().unwrap(), "line 39");
+        lines.insert(30, "[ 2.1] Kernel panic - not syncing: why".to_owned());
+        assert_eq!(tail(&lines).first().unwrap(), "line 11");
+        assert!(tail(&lines).last().unwrap().ends_with("why"));
+        assert!(tail(&[]).is_empty());
     }
 }

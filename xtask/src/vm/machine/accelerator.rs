@@ -5,12 +5,13 @@ use std::{fs::OpenOptions, path::Path, time::Duration};
 use anyhow::{Result, bail};
 
 use super::{
-    cpio::Archive,
-    guest::put_shell,
-    qemu::{Accelerator, Initramfs, Machine},
-    watch::{End, Limits, UP, watch},
+    qemu::{Accelerator, Machine},
+    supervise::{End, Limits, UP, supervise},
 };
-use crate::interrupt::{self, Deferred};
+use crate::{
+    interrupt::{self, Deferred},
+    vm::initramfs::{Initramfs, cpio::Archive, programs},
+};
 
 /// A guest under a KVM that works is up in less than a second.
 const PROBE: Duration = Duration::from_secs(6);
@@ -24,7 +25,7 @@ echo 'guest: up and away'
 
 /// What `--accel` takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Wish {
+pub(crate) enum AccelChoice {
     /// KVM if a guest boots with it within seconds, else TCG
     #[default]
     Auto,
@@ -34,7 +35,7 @@ pub(crate) enum Wish {
     Kvm,
 }
 
-impl Wish {
+impl AccelChoice {
     /// Decides, with a probe that boots `kernel` where that is asked for.
     pub(crate) fn decide(self, kernel: &Path) -> Result<Accelerator> {
         match self {
@@ -42,7 +43,7 @@ impl Wish {
             Self::Kvm => Ok(Accelerator::Kvm),
             Self::Auto if !may_use_kvm() => Ok(Accelerator::Tcg),
             Self::Auto => {
-                let Some(why) = obstacle(kernel)? else {
+                let Some(why) = kvm_failure(kernel)? else {
                     return Ok(Accelerator::Kvm);
                 };
                 eprintln!("KVM is here but boots no guest ({why}): using TCG");
@@ -59,9 +60,9 @@ fn may_use_kvm() -> bool {
 
 /// Boots a guest that does nothing, and says what comes between. Where KVM is an empty
 /// promise, QEMU ends with an error, or its guest stands still.
-fn obstacle(kernel: &Path) -> Result<Option<String>> {
+fn kvm_failure(kernel: &Path) -> Result<Option<String>> {
     let mut archive = Archive::default();
-    put_shell(&mut archive)?;
+    programs::add_shell(&mut archive)?;
     archive.program("init", INIT.as_bytes());
     let initramfs = Initramfs::new(&[&archive.finish()])?;
     let limits = Limits {
@@ -70,7 +71,7 @@ fn obstacle(kernel: &Path) -> Result<Option<String>> {
     };
     let deferred = Deferred::noted();
     let machine = Machine::new(Accelerator::Kvm, kernel.to_owned(), &initramfs);
-    let transcript = watch(&mut machine.command()?, limits, &mut |_| {})?;
+    let transcript = supervise(&mut machine.command()?, limits, &mut |_| {})?;
     drop(deferred);
     if interrupt::seen() {
         bail!("interrupted");
@@ -79,8 +80,8 @@ fn obstacle(kernel: &Path) -> Result<Option<String>> {
         return Ok(None);
     }
     Ok(Some(match (transcript.end, transcript.lines.last()) {
-        (End::Itself(status), Some(line)) => format!("QEMU: {status}: {line}"),
-        (End::Itself(status), None) => format!("QEMU: {status}"),
+        (End::Exited(status), Some(line)) => format!("QEMU: {status}: {line}"),
+        (End::Exited(status), None) => format!("QEMU: {status}"),
         _ => format!("not within {} s", PROBE.as_secs()),
     }))
 }

@@ -31,11 +31,11 @@ pub(crate) struct Limits {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// QEMU ended.
-    Itself(ExitStatus),
+    Exited(ExitStatus),
     /// Killed: it said nothing for this long.
     Silent(Duration),
     /// Killed: it took longer than this.
-    Late(Duration),
+    TimedOut(Duration),
     /// Killed: we were told to stop.
     Interrupted,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Transcript {
 
 /// Runs `command` with each line of its output given to `show` as it comes. It is
 /// gone when this returns; whoever calls this holds an [`interrupt::Deferred`].
-pub(crate) fn watch(
+pub(crate) fn supervise(
     command: &mut Command,
     limits: Limits,
     show: &mut dyn FnMut(&str),
@@ -66,7 +66,7 @@ pub(crate) fn watch(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start `{}`", process::line(command)))?;
+        .with_context(|| format!("failed to start `{}`", process::command_line(command)))?;
     let (sender, lines) = channel();
     if let Some(output) = child.stdout.take() {
         read_lines(output, sender.clone());
@@ -85,7 +85,7 @@ pub(crate) fn watch(
     let status = end(&mut child, stopped.is_some());
     transcript.end = match stopped {
         Some(end) => end,
-        None => End::Itself(status.with_context(|| "failed to wait for QEMU")?),
+        None => End::Exited(status.with_context(|| "failed to wait for QEMU")?),
     };
     transcript.took = start.elapsed();
     Ok(transcript)
@@ -120,7 +120,7 @@ fn follow(
             return Some(End::Silent(limits.silence));
         }
         if start.elapsed() >= limits.total {
-            return Some(End::Late(limits.total));
+            return Some(End::TimedOut(limits.total));
         }
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         let mut show = |line: &str| shown.push(line.to_owned());
         let mut shell = Command::new("sh");
         // A child of the shell would keep its streams open.
-        let transcript = watch(shell.args(["-c", script]), limits, &mut show).unwrap();
+        let transcript = supervise(shell.args(["-c", script]), limits, &mut show).unwrap();
         (transcript, shown)
     }
 
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(shown, ["one", "guest: up 6.1", "half"]);
         assert_eq!(transcript.lines, shown);
         assert!(transcript.up.is_some());
-        let End::Itself(status) = transcript.end else {
+        let End::Exited(status) = transcript.end else {
             panic!("{transcript:?}");
         };
         assert_eq!(status.code(), Some(3));
@@ -205,6 +205,6 @@ mod tests {
         };
         let script = "while true; do echo talk; sleep 0.1; done";
         let (transcript, _) = run(script, limits);
-        assert_eq!(transcript.end, End::Late(limits.total));
+        assert_eq!(transcript.end, End::TimedOut(limits.total));
     }
 }

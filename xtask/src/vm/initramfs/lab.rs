@@ -1,13 +1,14 @@
 //! What a guest's initramfs holds, whichever its kernel.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use super::{cpio::Archive, programs};
+use super::{Initramfs, command, cpio::Archive, modules, programs};
 use crate::{
     lab::Lab,
-    workspace::{Workspace, find_in, find_program},
+    setup::kernels::Kernel,
+    workspace::{Workspace, find_in},
 };
 
 /// The programs that it must have.
@@ -37,17 +38,10 @@ const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin
 /// These modules make a device when they are loaded, unless told otherwise.
 const MODPROBE: &str = "options bonding max_bonds=0\noptions dummy numdummies=0\n";
 
-/// The archive of what a guest is there for: a line of shell.
-pub(crate) fn command(line: &str) -> Vec<u8> {
-    let mut archive = Archive::default();
-    archive.file("etc/guest", line.as_bytes());
-    archive.finish()
-}
-
 /// The archive that all guests share: the lab and its programs.
 pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    put_shell(&mut archive)?;
+    programs::add_shell(&mut archive)?;
     for folder in FOLDERS {
         archive.folder(folder);
     }
@@ -72,14 +66,7 @@ pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Puts busybox into an archive, after the links that lead to it.
-pub(crate) fn put_shell(archive: &mut Archive) -> Result<()> {
-    for folder in ["usr/bin", "usr/lib", "usr/lib64"] {
-        archive.folder(folder);
-    }
-    for (name, target) in programs::LINKS {
-        archive.link(name, target);
-    }
-    let busybox: PathBuf = find_program("busybox").context("busybox is not installed")?;
-    programs::add(archive, "busybox", &busybox)
+/// The initramfs of a guest: what all share, its command, and its kernel's modules.
+pub(crate) fn initramfs(common: &[u8], line: &str, kernel: &Kernel) -> Result<Initramfs> {
+    Initramfs::new(&[common, &command::archive(line), &modules::archive(kernel)?])
 }

@@ -8,11 +8,13 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    console::{ENDED, is_closing, judge, panic_in},
-    crowd, guest, initramfs,
-    qemu::{Accelerator, Initramfs, Machine},
-    shell_line,
-    watch::{Limits, Transcript, watch},
+    initramfs::{self, Initramfs, command},
+    machine::{
+        console::{ENDED, is_closing, judge, tail},
+        qemu::{Accelerator, Machine},
+        supervise::{Limits, Transcript, supervise},
+    },
+    pool,
 };
 use crate::{
     interrupt::{self, Deferred},
@@ -30,18 +32,15 @@ const LIMITS: Limits = Limits {
 
 /// A guest with fewer results has not run the lab: the attack table alone has 22 rows, each
 /// with a trial or more.
-const FEWEST: usize = 25;
+const MIN_RESULTS: usize = 25;
 
 /// A kernel's trials are dealt out to no more guests than this, each of which boots for itself and
-/// has [`FEWEST`] results to give.
-const MOST_PARTS: usize = 4;
-
-/// How many of a failed guest's last lines are worth showing.
-const TAIL: usize = 20;
+/// has [`MIN_RESULTS`] results to give.
+const MAX_PARTS: usize = 4;
 
 /// Runs the lab in a guest of each kernel. Fails unless all did, with enough scenarios
 /// each, and none failed.
-pub(crate) fn all(
+pub(super) fn run(
     workspace: &Workspace,
     lab: &Lab,
     kernels: &[Kernel],
@@ -49,11 +48,11 @@ pub(crate) fn all(
     filter: Option<&str>,
 ) -> Result<()> {
     let start = Instant::now();
-    let common = guest::archive(workspace, lab)?;
+    let common = initramfs::lab::archive(workspace, lab)?;
     let deferred = Deferred::noted();
     // In parts, so that no processor is idle while the last kernel has its turn.
     let parts = match filter {
-        None => crowd::size().min(MOST_PARTS),
+        None => pool::size().min(MAX_PARTS),
         Some(_) => 1,
     };
     let guests: Vec<Guest<'_>> = kernels
@@ -66,8 +65,8 @@ pub(crate) fn all(
             })
         })
         .collect();
-    let sum = crowd::run(&guests, |guest, crowded| {
-        guest.run(&common, accelerator, filter, crowded)
+    let sum = pool::run(&guests, |guest, side_by_side| {
+        guest.run(&common, accelerator, filter, side_by_side)
     });
     drop(deferred);
     if interrupt::seen() {
@@ -106,11 +105,11 @@ impl Guest<'_> {
         common: &[u8],
         accelerator: Accelerator,
         filter: Option<&str>,
-        crowded: bool,
+        side_by_side: bool,
     ) -> Summary {
-        let initramfs = initramfs(common, &self.command(filter), self.kernel);
+        let initramfs = initramfs::lab::initramfs(common, &self.command(filter), self.kernel);
         let transcript =
-            initramfs.and_then(|initramfs| self.boot(&initramfs, accelerator, crowded));
+            initramfs.and_then(|initramfs| self.boot(&initramfs, accelerator, side_by_side));
         let head = format!("kernel {}", self.kernel.release);
         let (why, lines) = match transcript {
             Err(error) => (format!("{error:#}"), Vec::new()),
@@ -142,7 +141,7 @@ impl Guest<'_> {
         let mut words = vec!["exec", "enforcer-tests", "guest", "--color", color];
         words.extend(["--enforcer", "/usr/bin/enforcer", "--part", &part]);
         words.extend(filter);
-        shell_line(&words)
+        command::quote(&words)
     }
 
     /// Boots it and shows its output as it comes; with its name before each line if others do the
@@ -151,12 +150,12 @@ impl Guest<'_> {
         &self,
         initramfs: &Initramfs,
         accelerator: Accelerator,
-        crowded: bool,
+        side_by_side: bool,
     ) -> Result<Transcript> {
         let kernel = self.kernel;
         let machine = Machine::new(accelerator, kernel.image(), initramfs);
         let name = self.name();
-        crowd::say(&format!(
+        pool::print(&format!(
             "\n== kernel {}, {} from {}, {} with {} vCPU and {} MiB, initramfs of {} MiB{}",
             kernel.release,
             kernel.version,
@@ -177,11 +176,11 @@ impl Guest<'_> {
             if ended || line.is_empty() {
                 return;
             }
-            crowd::say_as(&name, crowded && !is_closing(line), line);
+            pool::print_as(&name, side_by_side && !is_closing(line), line);
         };
-        let transcript = watch(&mut machine.command()?, LIMITS, &mut show)?;
+        let transcript = supervise(&mut machine.command()?, LIMITS, &mut show)?;
         if let Some(up) = transcript.up {
-            crowd::say(&format!(
+            pool::print(&format!(
                 "{name}: up after {:.1} s, gone after {:.1} s",
                 up.as_secs_f32(),
                 transcript.took.as_secs_f32()
@@ -196,17 +195,9 @@ fn too_few(summary: Summary, filter: Option<&str>) -> Option<String> {
     let results = summary.passed + summary.failed;
     match filter {
         Some(filter) => (results == 0).then(|| format!("no scenario's name contains `{filter}`")),
-        None => (results < FEWEST)
-            .then(|| format!("expected at least {FEWEST} scenarios, but it ran {results}")),
+        None => (results < MIN_RESULTS)
+            .then(|| format!("expected at least {MIN_RESULTS} scenarios, but it ran {results}")),
     }
-}
-
-/// The last lines; if the kernel panicked, those that led there.
-pub(super) fn tail(lines: &[String]) -> &[String] {
-    let panic = lines.iter().position(|line| panic_in(line).is_some());
-    let end = panic.map_or(lines.len(), |panic| panic + 1);
-    let from = end.saturating_sub(TAIL);
-    lines.get(from..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -217,20 +208,9 @@ mod tests {
     fn a_few_results_are_enough_only_where_few_were_asked_for() {
         let some = |passed| Summary { passed, failed: 0 };
         assert_eq!(too_few(some(1), Some("row_05")), None);
-        assert_eq!(too_few(some(FEWEST), None), None);
+        assert_eq!(too_few(some(MIN_RESULTS), None), None);
         let none = too_few(some(0), Some("row_99"));
         assert!(none.is_some_and(|why| why.contains("row_99")));
-        assert!(too_few(some(FEWEST - 1), None).is_some());
-    }
-
-    #[test]
-    fn the_lines_before_a_panic_are_shown_not_its_trace() {
-        let mut lines: Vec<_> = (0..40).map(|number| format!("line {number}")).collect();
-        assert_eq!(tail(&lines).first().unwrap(), "line 20");
-        assert_eq!(tail(&lines).last().unwrap(), "line 39");
-        lines.insert(30, "[ 2.1] Kernel panic - not syncing: why".to_owned());
-        assert_eq!(tail(&lines).first().unwrap(), "line 11");
-        assert!(tail(&lines).last().unwrap().ends_with("why"));
-        assert!(tail(&[]).is_empty());
+        assert!(too_few(some(MIN_RESULTS - 1), None).is_some());
     }
 }

@@ -4,14 +4,13 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::image::Image;
+use super::disk::Disk;
 use crate::{
     install,
     lab::Lab,
     vm::{
-        cpio::Archive,
-        guest::put_shell,
-        qemu::{Accelerator, Initramfs, Machine},
+        initramfs::{Initramfs, cpio::Archive, programs},
+        machine::qemu::{Accelerator, Machine},
     },
     workspace::Workspace,
 };
@@ -51,19 +50,19 @@ impl Boot<'_> {
         &self,
         workspace: &Workspace,
         lab: &Lab,
-        image: &Image,
+        disk: &Disk,
     ) -> Result<Initramfs> {
         let read = |path: &Path| {
             fs::read(path).with_context(|| format!("failed to read {}", path.display()))
         };
         let ours = |name: &str| read(&workspace.path("xtask/files/system").join(name));
         let mut archive = Archive::default();
-        put_shell(&mut archive)?;
+        programs::add_shell(&mut archive)?;
         for folder in ["dev", "proc", "sys", "sysroot"] {
             archive.folder(folder);
         }
         archive.program("init", &ours("init")?);
-        archive.file("virtio_blk.ko", &read(&image.module())?);
+        archive.file("virtio_blk.ko", &read(&disk.module())?);
 
         let manager = self.require.then(|| MANAGER.to_owned());
         let require: Vec<_> = manager.into_iter().collect();
@@ -101,7 +100,7 @@ impl Boot<'_> {
         let script = String::from_utf8_lossy(&ours("enforcer-guest.sh")?)
             .replace("@command@", &self.command);
         archive.file("payload/etc/enforcer-guest.sh", script.as_bytes());
-        archive.file("payload/etc/enforcer-guest", image.debian.as_bytes());
+        archive.file("payload/etc/enforcer-guest", disk.debian.as_bytes());
         Initramfs::new(&[&archive.finish()])
     }
 
@@ -109,17 +108,17 @@ impl Boot<'_> {
     pub(super) fn qemu(
         &self,
         accelerator: Accelerator,
-        image: &Image,
+        disk: &Disk,
         initramfs: &Initramfs,
     ) -> Result<Command> {
-        let mut machine = Machine::new(accelerator, image.kernel(), initramfs);
+        let mut machine = Machine::new(accelerator, disk.kernel(), initramfs);
         machine.memory = MEMORY;
         machine.kernel_line += " systemd.show_status=no audit=0";
         if self.masked {
             machine.kernel_line += " systemd.mask=enforcer.service";
         }
         let mut command = machine.command()?;
-        command.args(["-drive", &drive(&image.disk())]);
+        command.args(["-drive", &drive(&disk.path())]);
         let (wire, mac) = match self.neighbour {
             Some(socket) => {
                 let socket = socket.display();

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     process,
     setup::{
-        cache::{Cache, Filling},
+        apt_suite::Mirrors,
+        cache::{Cache, CacheLock},
         step::Step,
-        suite::Mirrors,
     },
     workspace::{find_program, is_root},
 };
@@ -72,7 +72,7 @@ const SIZE: &str = "2G";
 const FOLDER: &str = "system";
 
 /// A disk, and what it takes to boot from it.
-pub(super) struct Image {
+pub(super) struct Disk {
     dir: PathBuf,
     /// What /etc/debian_version says.
     pub(super) debian: String,
@@ -80,23 +80,23 @@ pub(super) struct Image {
     pub(super) release: String,
 }
 
-impl Image {
+impl Disk {
     /// The one in the cache, if it was made by the recipe of today.
     fn find(cache: &Cache) -> Option<Self> {
         let dir = cache.path(FOLDER);
         let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
         let is_current = read("recipe")? == recipe();
-        let image = Self {
+        let disk = Self {
             debian: read("debian")?.trim().to_owned(),
             release: read("release")?.trim().to_owned(),
             dir,
         };
-        let whole = [image.disk(), image.kernel(), image.module()];
-        (is_current && whole.iter().all(|path| path.is_file())).then_some(image)
+        let whole = [disk.path(), disk.kernel(), disk.module()];
+        (is_current && whole.iter().all(|path| path.is_file())).then_some(disk)
     }
 
     /// Its root file system, for reading.
-    pub(super) fn disk(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.join("disk")
     }
 
@@ -112,9 +112,9 @@ impl Image {
 }
 
 /// The disk in the cache, made first if there is none or the recipe has changed.
-pub(super) fn provide(cache: &Cache) -> Result<Image> {
-    if let Some(image) = Image::find(cache) {
-        return Ok(image);
+pub(super) fn provide(cache: &Cache) -> Result<Disk> {
+    if let Some(disk) = Disk::find(cache) {
+        return Ok(disk);
     }
     if !is_root() {
         bail!(
@@ -122,9 +122,9 @@ pub(super) fn provide(cache: &Cache) -> Result<Image> {
              `cargo xtask vm --system` as root the first time, with the same ENFORCER_TOOLS"
         );
     }
-    let filling = cache.lock()?;
-    make(&filling).context("failed to make the disk of the system guest")?;
-    Image::find(cache).context("the disk is not whole after it was made")
+    let lock = cache.lock()?;
+    make(&lock).context("failed to make the disk of the system guest")?;
+    Disk::find(cache).context("the disk is not whole after it was made")
 }
 
 /// All that decides what is on the disk.
@@ -132,8 +132,8 @@ fn recipe() -> String {
     format!("{SUITE}\n{PACKAGES:?}\n{LEFT_OUT:?}\n{HOOKS:?}\n{SIZE}\n")
 }
 
-fn make(filling: &Filling<'_>) -> Result<()> {
-    let dir = filling.temporary(FOLDER)?;
+fn make(lock: &CacheLock<'_>) -> Result<()> {
+    let dir = lock.temporary(FOLDER)?;
     let mirrors = Mirrors::find(&dir)?;
     let mirror = mirrors.of(SUITE).context("apt's sources name no mirror")?;
     let step = Step::start("system guest", &format!("installing Debian's {SUITE}"));
@@ -150,7 +150,7 @@ fn make(filling: &Filling<'_>) -> Result<()> {
         .arg(SUITE)
         .arg(&root)
         .arg(mirror);
-    process::run_logged(&mut command, &filling.cache().path("system.log"))?;
+    process::run_logged(&mut command, &lock.cache().path("system.log"))?;
     step.done();
 
     let step = Step::start("system guest", "making its disk");
@@ -170,7 +170,7 @@ fn make(filling: &Filling<'_>) -> Result<()> {
         fs::write(made.join(name), text)
             .with_context(|| format!("failed to describe {}", made.display()))?;
     }
-    filling.publish(&made, FOLDER)?;
+    lock.publish(&made, FOLDER)?;
     step.done();
     Ok(())
 }

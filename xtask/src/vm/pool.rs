@@ -16,7 +16,7 @@ pub(super) fn run<G: Sync>(guests: &[G], run: impl Fn(&G, bool) -> Summary + Syn
     let size = size().min(guests.len());
     let waiting = Mutex::new(guests.iter());
     let sum = Mutex::new(Summary::default());
-    let turns = || {
+    let work = || {
         loop {
             let next = waiting.lock().ok().and_then(|mut guests| guests.next());
             let Some(guest) = next.filter(|_| !interrupt::seen()) else {
@@ -30,22 +30,22 @@ pub(super) fn run<G: Sync>(guests: &[G], run: impl Fn(&G, bool) -> Summary + Syn
     };
     thread::scope(|scope| {
         for _ in 0..size {
-            scope.spawn(turns);
+            scope.spawn(work);
         }
     });
     sum.into_inner().unwrap_or_default()
 }
 
 /// Says a line, in one piece. If nobody reads it any more, the guests still end in good order.
-pub(super) fn say(line: &str) {
+pub(super) fn print(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
 /// Says a guest's line, after its name where others say theirs meanwhile.
-pub(super) fn say_as(name: &str, crowded: bool, line: &str) {
-    match crowded {
-        true => say(&format!("{name:>10} | {line}")),
-        false => say(line),
+pub(super) fn print_as(name: &str, side_by_side: bool, line: &str) {
+    match side_by_side {
+        true => print(&format!("{name:>10} | {line}")),
+        false => print(line),
     }
 }
 

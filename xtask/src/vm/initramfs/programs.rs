@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::cpio::Archive;
+use crate::workspace::find_program;
 
 /// Puts `program` into the archive as `/usr/bin/NAME`, and every library that the
 /// loader would give it here to the place where it lies here.
@@ -23,8 +24,20 @@ pub(crate) fn add(archive: &mut Archive, name: &str, program: &Path) -> Result<(
     Ok(())
 }
 
+/// Puts busybox into an archive, after the links that lead to it.
+pub(crate) fn add_shell(archive: &mut Archive) -> Result<()> {
+    for folder in ["usr/bin", "usr/lib", "usr/lib64"] {
+        archive.folder(folder);
+    }
+    for (name, target) in LINKS {
+        archive.link(name, target);
+    }
+    let busybox = find_program("busybox").context("busybox is not installed")?;
+    add(archive, "busybox", &busybox)
+}
+
 /// The folders that `/bin` and its like lead to: the guest has one for all.
-pub(crate) const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 5] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/bin"),
     ("usr/sbin", "bin"),
