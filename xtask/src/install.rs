@@ -1,4 +1,4 @@
-//! `cargo xtask install`
+//! `cargo xtask install`: the program, its unit, its udev rules, its manual and examples.
 
 use std::{
     fs::{self, Permissions},
@@ -13,16 +13,16 @@ use crate::{process, setup, workspace::Workspace};
 
 const UNIT: &str = include_str!("../files/enforcer.service");
 
-/// Holds NICs back until they are guarded.
+/// Delays the udev event of a NIC until the NIC is guarded.
 const RULES: &str = include_str!("../files/90-enforcer.rules");
 
 /// Makes another unit wait for the policy.
 const REQUIRE: &str = include_str!("../files/require-enforcer.conf");
 
-/// What stands for the folder of the program in the unit.
+/// Placeholder in the unit for the folder of the program.
 const BINDIR: &str = "@bindir@";
 
-/// `man enforcer` and `man enforcer.toml`.
+/// Pages of `man enforcer` and `man enforcer.toml`.
 const MANUAL: [(&str, &str); 2] = [
     ("man8/enforcer.8", include_str!("../../docs/man/enforcer.8")),
     (
@@ -31,38 +31,36 @@ const MANUAL: [(&str, &str); 2] = [
     ),
 ];
 
-/// The registry that applies where the administrator wrote none.
+/// Registry for hosts without a registry by the administrator.
 const DEFAULT_REGISTRY: &str = "enforcer/src/registry/default.toml";
 
-/// What `cargo xtask install` takes.
+/// Arguments of `cargo xtask install`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Write below this folder: the root of a package or an image
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// The installation's own folder, as the installed system sees it
+    /// Folder of the installation on the installed system
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
     prefix: PathBuf,
-    /// Let this unit, the network manager, start only where the policy is in force;
-    /// may be repeated
+    /// Start this unit, the network manager, only while the policy is in force; may be repeated
     #[arg(long, value_name = "UNIT")]
     require: Vec<String>,
 }
 
 /// A file of the installation.
 pub(crate) struct Installed {
-    /// Where the installed system sees it.
+    /// Path on the installed system.
     pub(crate) path: PathBuf,
-    /// What it holds.
+    /// Bytes of the file.
     pub(crate) content: Vec<u8>,
-    /// Its permissions.
+    /// Permissions of the file.
     pub(crate) mode: u32,
 }
 
-/// Builds the enforcer and puts its files in place. /etc/enforcer stays the
-/// administrator's.
+/// Builds the enforcer and installs its files. /etc/enforcer stays the administrator's.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    // What the arguments say wrong, before the build.
+    // Wrong arguments fail before the build.
     units(&args.prefix, &args.require)?;
     setup::provide_ebpf_tools(workspace)?;
     process::run(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
@@ -84,7 +82,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What an installation below `prefix` consists of, the enforcer as it was built.
+/// Returns all files of an installation below `prefix`, with the enforcer as last built.
 pub(crate) fn files(
     workspace: &Workspace,
     prefix: &Path,
@@ -117,7 +115,8 @@ pub(crate) fn files(
     Ok(files)
 }
 
-/// Our unit, the example of a drop-in, and that drop-in for each unit of `require`.
+/// Returns the enforcer's unit, the example of a drop-in, and that drop-in for each unit of
+/// `require`.
 fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     if !prefix.is_absolute() {
         bail!("--prefix {} is not an absolute path", prefix.display());
@@ -140,7 +139,7 @@ fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     Ok(units)
 }
 
-/// The unit's text, naming the program where it will lie.
+/// Returns `text` with the placeholder replaced by the folder of the program.
 fn naming(text: &str, bindir: &Path) -> Result<String> {
     let bindir = bindir.to_str().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
@@ -150,8 +149,8 @@ fn naming(text: &str, bindir: &Path) -> Result<String> {
     Ok(text.replace(BINDIR, bindir))
 }
 
-/// Where systemd looks for units that come with software below `prefix`; for any
-/// prefix but the two that it knows, only the administrator's folder is left.
+/// Returns the unit folder of software below `prefix`. systemd knows two prefixes; any other prefix
+/// gets the administrator's folder.
 fn unit_dir(prefix: &Path) -> PathBuf {
     if [Path::new("/usr"), Path::new("/usr/local")].contains(&prefix) {
         prefix.join("lib/systemd/system")
@@ -160,7 +159,7 @@ fn unit_dir(prefix: &Path) -> PathBuf {
     }
 }
 
-/// Where udev looks for rules that come with software below `prefix` (udev(7)).
+/// Returns udev's rules folder of software below `prefix` (udev(7)).
 fn rules_dir(prefix: &Path) -> PathBuf {
     if [Path::new("/usr"), Path::new("/usr/local")].contains(&prefix) {
         prefix.join("lib/udev/rules.d")
@@ -173,8 +172,8 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Puts `content` at `path` in one step, so that a running program or a crash
-/// never meets half a file. Returns whether anything had to change.
+/// Replaces the file at `path` in one step, so that neither a running program nor a crash meets
+/// half a file. Returns whether the file changed.
 fn put(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     let same = fs::read(path).is_ok_and(|old| old == content)
         && fs::metadata(path).is_ok_and(|old| old.permissions().mode() & 0o7777 == mode);
@@ -209,7 +208,7 @@ fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(content)?;
-    // The umask may have taken bits away.
+    // The umask may have cleared bits of the mode given to `open`.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Running other programs, with errors that name the program and its reason.
+//! Child processes, with errors that name the program and the reason.
 
 use std::{
     ffi::OsStr,
@@ -14,10 +14,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::interrupt::{self, Deferred};
 
-/// How many lines of a failed program's output are worth showing.
+/// Lines of a failed program's output in an error.
 const TAIL: usize = 15;
 
-/// Runs `command` on our own terminal; anything but success is an error.
+/// Runs `command` on the terminal of xtask; any exit status but success is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -28,13 +28,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Becomes `command`; returns only if that fails.
+/// Replaces this process by `command`; returns only on failure.
 pub(crate) fn replace_with(command: &mut Command) -> anyhow::Error {
     let error = command.exec();
     anyhow::Error::new(error).context(format!("failed to start `{}`", command_line(command)))
 }
 
-/// Runs `command` and returns what it wrote to its standard output.
+/// Runs `command` and returns its standard output.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -51,7 +51,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs `command` with all its output in the file `log`, whose end is the error.
+/// Runs `command` with all output in the file `log`; an error quotes the end of the log.
 pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
     let errors = file
@@ -75,8 +75,8 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command`, shows its standard output as it comes, and returns it with
-/// whether the command succeeded.
+/// Runs `command`, shows its standard output at once, and returns that output with the command's
+/// success.
 pub(crate) fn tee(command: &mut Command) -> Result<(String, bool)> {
     let mut child = command
         .stdout(Stdio::piped())
@@ -94,13 +94,13 @@ pub(crate) fn tee(command: &mut Command) -> Result<(String, bool)> {
                 break;
             };
             seen.extend_from_slice(bytes);
-            // A test writes its name first and its result later: show both at once.
-            // If nobody reads them any more, the tests still end in good order.
+            // A test writes its name first and its result later: show both at once. Without a
+            // reader, the tests still end in good order.
             let mut out = std::io::stdout().lock();
             out.write_all(bytes).and_then(|()| out.flush()).ok();
         }
     }
-    // It is about to end; once waited for, its number may be another process's.
+    // The child is about to end; once reaped, its number may belong to another process.
     drop(deferred);
     let status = child
         .wait()
@@ -114,7 +114,7 @@ pub(crate) fn tee(command: &mut Command) -> Result<(String, bool)> {
     ))
 }
 
-/// The command as one would type it, near enough.
+/// Returns the command roughly as typed in a shell.
 pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());

@@ -1,4 +1,4 @@
-//! Where things are: the tree, its target folder, the cargo that runs us.
+//! The source tree, its target folder and its cargo; programs of the machine.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// The source tree that this program was built from, and its target folder.
+/// Source tree of this program, and its target folder.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,
@@ -19,8 +19,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Finds the tree by what cargo tells, and the target folder by where this
-    /// program itself was put, whichever setting led there.
+    /// Finds the tree by cargo's environment, and the target folder by the place of this
+    /// executable, under any setting of cargo.
     pub(crate) fn find() -> Result<Self> {
         let xtask = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -39,12 +39,13 @@ impl Workspace {
         })
     }
 
-    /// A path in the source tree.
+    /// Returns the absolute form of a path in the source tree.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }
 
-    /// The files with one of `extensions` at or below `relative`, as paths in the tree, sorted.
+    /// Returns the files with one of `extensions` at or below `relative`, as paths in the tree,
+    /// sorted.
     pub(crate) fn files(&self, relative: &str, extensions: &[&str]) -> Result<Vec<String>> {
         let mut open = vec![relative.to_owned()];
         let mut found = Vec::new();
@@ -60,7 +61,7 @@ impl Workspace {
             let failed = || format!("failed to list {}", place.display());
             for entry in fs::read_dir(&place).with_context(failed)? {
                 let name = entry.with_context(failed)?.file_name();
-                // Sources have names in UTF-8.
+                // Names of sources are UTF-8.
                 if let Some(name) = name.to_str().filter(|&name| name != "target") {
                     open.push(format!("{path}/{name}"));
                 }
@@ -70,30 +71,29 @@ impl Workspace {
         Ok(found)
     }
 
-    /// Where a release build leaves the program `name`.
+    /// Returns the path of the program `name` after a release build.
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
     }
 
-    /// Where a debug build leaves the program `name`.
+    /// Returns the path of the program `name` after a debug build.
     pub(crate) fn debug_binary(&self, name: &str) -> PathBuf {
         self.target.join("debug").join(name)
     }
 
-    /// The folder for the intermediate files of builds for BPF, as in
-    /// `enforcer/build.rs`.
+    /// Returns the folder for intermediate files of BPF builds, as in `enforcer/build.rs`.
     pub(crate) fn ebpf_build_dir(&self) -> PathBuf {
         self.target.join("ebpf")
     }
 
-    /// The cargo that runs us, in the root of the tree.
+    /// Returns the cargo that started xtask, in the root of the tree.
     pub(crate) fn cargo<I>(&self, arguments: I) -> Command
     where
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(&self.root);
-        // It was meant relative to where the user stands.
+        // A relative value is relative to the user's folder, not to the root.
         if let Some(dir) = env::var_os("CARGO_TARGET_DIR")
             && let Ok(dir) = std::path::absolute(dir)
         {
@@ -103,25 +103,25 @@ impl Workspace {
     }
 }
 
-/// Whether this process is root, by the owner of its own /proc folder.
+/// Returns whether this process is root, by the owner of its /proc folder.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-/// The folders that programs are looked up in: PATH, and the administrator's, which
-/// an ordinary user's PATH lacks on Debian.
+/// Returns the folders for programs: PATH, and the administrator's folders, absent from an ordinary
+/// user's PATH on Debian.
 pub(crate) fn program_folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(administrators).collect()
 }
 
-/// The first `name` in those folders.
+/// Returns the first program `name` in [`program_folders`].
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     find_in(&program_folders(), name)
 }
 
-/// The first program `name` in `folders`.
+/// Returns the first program `name` in `folders`.
 pub(crate) fn find_in(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
     folders
         .iter()

@@ -1,4 +1,4 @@
-//! `cargo xtask lint`
+//! `cargo xtask lint`: format, clippy, documentation, sizes and language.
 
 mod prose;
 mod sizes;

@@ -6,30 +6,30 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// The crates with source files.
+/// Crates with source files.
 const CRATES: [&str; 4] = ["enforcer", "enforcer-ebpf", "tests", "xtask"];
 
-/// A source file reads in one sitting: at most so many lines.
+/// Line limit of a file, for reading in one sitting.
 const FILE_LINES: usize = 400;
 
-/// A function fits on a screen: at most so many lines.
+/// Line limit of a function, for reading on a screen.
 const FUNCTION_LINES: usize = 60;
 
-/// How many functions may be longer.
+/// Number of functions that may exceed the limit.
 const LONG_FUNCTIONS: usize = 5;
 
-/// A function's place, name and length.
+/// Place, name and length of a function.
 #[derive(Debug, PartialEq, Eq)]
 struct Function<'a> {
     name: &'a str,
-    /// The line of the signature, from 1.
+    /// Line of the signature, from 1.
     line: usize,
     /// Lines from the signature to the closing brace.
     length: usize,
 }
 
-/// Prints how many files and functions exceed their limit, and fails at any such file and at more
-/// than a few such functions.
+/// Prints the number of long files and functions. Fails at any long file, and at more than
+/// [`LONG_FUNCTIONS`] long functions.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let mut count = 0;
     let mut long_files = Vec::new();
@@ -73,8 +73,8 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The functions of `text`, by the format of rustfmt: the closing brace stands alone, below the
-/// first letter of the signature.
+/// Returns the functions of `text` as formatted by rustfmt: the closing brace stands alone, below
+/// the first letter of the signature.
 fn functions(text: &str) -> Vec<Function<'_>> {
     let lines: Vec<_> = text.lines().collect();
     let mut found = Vec::new();
@@ -92,7 +92,7 @@ fn functions(text: &str) -> Vec<Function<'_>> {
     found
 }
 
-/// The name that a line's signature gives, if the line begins one.
+/// Returns the name of the function whose signature begins on `line`.
 fn function_name(line: &str) -> Option<&str> {
     const QUALIFIERS: [&str; 5] = ["const ", "async ", "unsafe ", "extern \"C\" ", "pub "];
     let mut rest = line.trim_start();
@@ -110,7 +110,7 @@ fn function_name(line: &str) -> Option<&str> {
     name.split(['(', '<']).next()
 }
 
-/// The lines of the function that begins at the first of `lines`; none for a declaration.
+/// Returns the number of lines of the function at the start of `lines`; none for a declaration.
 fn length(lines: &[&str]) -> Option<usize> {
     let first = lines.first()?;
     let indent = first.len() - first.trim_start().len();

@@ -1,21 +1,20 @@
-//! Which kernel a suite's index candidates, and which packages make it.
+//! The kernels in the index of a suite, and the packages of a kernel.
 
-/// The package that depends on the newest kernel of its suite, in the flavour for
-/// virtual machines: small, with every network module. Its kernels are the signed
-/// ones; the unsigned have another name.
+/// Package that depends on the newest kernel of a suite, in the flavour for virtual machines:
+/// small, with every network module. Its kernels are signed; unsigned kernels have another name.
 pub(crate) const META: &str = "linux-image-cloud-amd64";
 
-/// An candidateed kernel.
+/// Kernel offered by a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Such as `6.1.0-56-cloud-amd64`: what `uname -r` says.
+    /// Output of `uname -r`, such as `6.1.0-56-cloud-amd64`.
     pub(crate) release: String,
-    /// The packages' version, such as `6.1.192-2`.
+    /// Version of the packages, such as `6.1.192-2`.
     pub(crate) version: String,
 }
 
 impl Candidate {
-    /// The newest of what apt-cache shows about [`META`].
+    /// Returns the newest kernel in apt-cache's output about [`META`].
     pub(crate) fn parse(index: &str) -> Option<Self> {
         let of = |paragraph: &str| {
             let release = dependencies(paragraph)
@@ -27,15 +26,15 @@ impl Candidate {
         newest(index.split("\n\n").filter_map(of), |candidate| candidate)
     }
 
-    /// The package that the release is asked for by.
+    /// Name of the package with the kernel's image.
     pub(crate) fn image(&self) -> String {
         format!("linux-image-{}", self.release)
     }
 
-    /// The packages to download, by what apt-cache shows about [`Self::image`].
+    /// Returns the packages to download, by apt-cache's output about [`Self::image`].
     ///
-    /// Since 6.19 the image is empty, and its content in what it depends on of the
-    /// same release: linux-base, linux-binary and linux-modules.
+    /// Since 6.19 the image package is empty, and its dependencies of the same release have the
+    /// content: linux-base, linux-binary and linux-modules.
     pub(crate) fn packages(&self, index: &str) -> Vec<String> {
         let suffix = format!("-{}", self.release);
         let version = Some(self.version.as_str());
@@ -55,8 +54,8 @@ impl Candidate {
             .collect()
     }
 
-    /// The numbers of the version, up to what a backport adds to it (`~bpo13+1`): a
-    /// backport of the same kernel is as new as the original.
+    /// Returns the numbers of the version without the suffix of a backport (`~bpo13+1`): a backport
+    /// is as new as the original.
     fn age(&self) -> Vec<u64> {
         let (version, _backport) = self.version.split_once('~').unwrap_or((&self.version, ""));
         version
@@ -66,7 +65,7 @@ impl Candidate {
     }
 }
 
-/// The item with the newest candidate; of equally new ones the first.
+/// Returns the item with the newest candidate; of equally new items, the first.
 pub(crate) fn newest<T>(
     items: impl Iterator<Item = T>,
     candidate: impl Fn(&T) -> &Candidate,
@@ -80,7 +79,7 @@ pub(crate) fn newest<T>(
     })
 }
 
-/// The names in a paragraph's `Depends`, of alternatives the first.
+/// Returns the names in a paragraph's `Depends`; of alternatives, the first.
 fn dependencies(paragraph: &str) -> impl Iterator<Item = &str> {
     field(paragraph, "Depends")
         .unwrap_or_default()
@@ -99,7 +98,7 @@ fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Two versions of the package, as a suite that keeps an older one has them.
+    /// Two versions of the package, as in a suite that keeps an older version.
     const BOOKWORM: &str = "\
 Package: linux-image-cloud-amd64
 Version: 6.1.176-1

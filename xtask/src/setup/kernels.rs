@@ -1,4 +1,4 @@
-//! Debian's kernels, unpacked into the cache and never installed.
+//! Debian kernels, unpacked into the cache and never installed.
 
 use std::{
     fs,
@@ -17,17 +17,16 @@ use super::{
 };
 use crate::{process, workspace::find_program};
 
-/// A line of kernels that people run.
+/// Line of kernels in use.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct KernelLine {
-    /// What it is called: the first numbers of its releases, or `newest`.
+    /// Name of the line: the first numbers of its releases, or `newest`.
     pub(crate) name: &'static str,
-    /// The suites that are looked through; the newest kernel of all is taken.
+    /// Suites to search; the newest kernel among all counts.
     pub(crate) suites: &'static [&'static str],
 }
 
-/// The kernels that the project is tested on, oldest first. This is the one place
-/// that names them.
+/// The tested kernel lines, oldest first. Nothing else in the project lists them.
 pub(crate) const LINES: [KernelLine; 3] = [
     KernelLine {
         name: "6.1",
@@ -44,49 +43,49 @@ pub(crate) const LINES: [KernelLine; 3] = [
 ];
 
 impl KernelLine {
-    /// Whether a kernel of this release belongs to the line: suites move on.
+    /// Returns whether a kernel of this release belongs to the line: suites move on.
     fn has(&self, release: &str) -> bool {
         self.name == "newest" || is_of_version(release, self.name)
     }
 
-    /// Where its kernel lies in the cache.
+    /// Folder of the line's kernel in the cache.
     fn folder(&self) -> String {
         format!("kernel-{}", self.name)
     }
 
-    /// What it is called in what a setup says.
+    /// Name of the line in messages of a setup.
     pub(crate) fn what(&self) -> String {
         format!("kernel {}", self.name)
     }
 }
 
-/// Whether `release` is `numbers` or continues them: 6.1.0 does 6.1, 6.12 does not.
+/// Returns whether `release` equals or continues `numbers`: 6.1.0 continues 6.1, 6.12 does not.
 pub(crate) fn is_of_version(release: &str, numbers: &str) -> bool {
     release
         .strip_prefix(numbers)
         .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
 }
 
-/// A kernel in the cache.
+/// Kernel in the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// The line that it stands for.
+    /// Line of the kernel.
     pub(crate) line: &'static KernelLine,
-    /// What `uname -r` says in it.
+    /// Output of `uname -r`.
     pub(crate) release: String,
-    /// The version of its packages.
+    /// Version of the packages.
     pub(crate) version: String,
-    /// The suite that it comes from.
+    /// Suite of the packages.
     pub(crate) suite: String,
-    /// Its folder.
+    /// Folder of the kernel.
     pub(crate) dir: PathBuf,
 }
 
-/// The file in a kernel's folder that describes it.
+/// File in a kernel's folder that describes the kernel.
 const ABOUT: &str = "about";
 
 impl Kernel {
-    /// The line's kernel, if it is in the cache, whole.
+    /// Returns the line's kernel, if the cache holds all of its files.
     pub(crate) fn find(cache: &Cache, line: &'static KernelLine) -> Option<Self> {
         let dir = cache.path(&line.folder());
         let text = fs::read_to_string(dir.join(ABOUT)).ok()?;
@@ -107,19 +106,19 @@ impl Kernel {
         whole.then_some(kernel)
     }
 
-    /// The file that a boot loader takes.
+    /// Path of the image for a boot loader.
     pub(crate) fn image(&self) -> PathBuf {
         self.dir.join("vmlinuz")
     }
 
-    /// The folder of its modules and their tables, as `/lib/modules/RELEASE`.
+    /// Folder of modules and their tables, as `/lib/modules/RELEASE`.
     pub(crate) fn modules(&self) -> PathBuf {
         self.dir.join("usr/lib/modules").join(&self.release)
     }
 }
 
-/// The kernels of `lines`: those in the cache, else Debian's newest. With `update`
-/// the cached ones make way for newer ones.
+/// Returns the kernels of `lines` in the cache, or else Debian's newest. With `update`, newer
+/// kernels replace those in the cache.
 pub(crate) fn provide(
     cache: &Cache,
     lines: &[&'static KernelLine],
@@ -150,7 +149,7 @@ pub(crate) fn provide(
     present().context("a kernel is not whole after it was unpacked")
 }
 
-/// Puts the line's newest kernel into the cache, unless it is `cached`.
+/// Fetches the line's newest kernel into the cache, unless `cached` is as new.
 fn fetch(
     line: &'static KernelLine,
     cached: Option<&Kernel>,
@@ -187,7 +186,7 @@ fn fetch(
     Ok(())
 }
 
-/// Looks through the line's suites for its newest kernel.
+/// Searches the line's suites for the newest kernel.
 fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Candidate, Suite)> {
     let mut found = Vec::new();
     let mut why = Vec::new();
@@ -211,8 +210,8 @@ fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Cand
     newest(found.into_iter(), |(candidate, _)| candidate).with_context(|| why.join("; "))
 }
 
-/// Makes the folder of a kernel from its unpacked packages: the image and modules
-/// lie in different places from release to release.
+/// Builds the folder of a kernel from unpacked packages: the places of image and modules vary from
+/// release to release.
 fn install(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
     let first = |places: &[String]| {
         places
@@ -233,10 +232,10 @@ fn install(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
     fs::create_dir_all(&folder)
         .and_then(|()| fs::rename(&image, made.join("vmlinuz")))
         .and_then(|()| fs::rename(&modules, folder.join(release)))
-        // depmod looks below /lib or /usr/lib, as its distribution has it.
+        // depmod looks below /lib or /usr/lib, depending on the distribution.
         .and_then(|()| std::os::unix::fs::symlink("usr/lib", made.join("lib")))
         .with_context(|| format!("failed to move the kernel {release} to {}", made.display()))?;
-    // No package has the tables of modules: they are made at installation.
+    // No package holds the tables of modules: an installation generates them.
     let depmod = find_program("depmod").context("depmod (package kmod) is not installed")?;
     process::capture(Command::new(depmod).arg("--basedir").arg(made).arg(release))?;
     Ok(())

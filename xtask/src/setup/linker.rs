@@ -1,4 +1,4 @@
-//! bpf-linker, which turns LLVM's bitcode into a BPF object.
+//! bpf-linker: LLVM bitcode in, BPF object out.
 
 use std::{
     fs,
@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{process, workspace::Workspace};
 
-/// The release that this tree is built with.
+/// Release in use for this tree.
 pub(crate) const VERSION: &str = "0.13.0";
 
-/// The major versions of LLVM that this release can be built against.
+/// Major versions of LLVM that this release supports.
 const LLVM_MAJORS: [u32; 3] = [21, 22, 23];
 
-/// Where the linker belongs in the cache.
+/// Returns the path of the linker in the cache.
 pub(crate) fn path(cache: &Cache) -> PathBuf {
     cache.path(&folder()).join("bin/bpf-linker")
 }
@@ -32,8 +32,7 @@ fn folder() -> String {
     format!("bpf-linker-{VERSION}")
 }
 
-/// Whether the linker is there and starts: the LLVM that it is linked to may have
-/// gone.
+/// Returns whether the linker exists and starts: the shared LLVM may have been removed.
 pub(crate) fn works(linker: &Path) -> bool {
     Command::new(linker)
         .arg("--version")
@@ -44,7 +43,7 @@ pub(crate) fn works(linker: &Path) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Builds the linker into the cache, unless it is there.
+/// Builds the linker into the cache, unless present.
 pub(crate) fn provide(
     workspace: &Workspace,
     toolchain: &Toolchain,
@@ -63,7 +62,7 @@ pub(crate) fn provide(
         ),
     );
     let dir = lock.temporary("bpf-linker")?;
-    // The linker asks for `LLVM`, rustup's library goes by another name.
+    // The linker looks for `libLLVM.so`; rustup's library has another name.
     let names = dir.join("names");
     fs::create_dir(&names)
         .and_then(|()| symlink(&llvm.library, names.join("libLLVM.so")))
@@ -100,20 +99,19 @@ pub(crate) fn provide(
     Ok(linker)
 }
 
-/// The LLVM to link with. It reads the bitcode that the compiler's LLVM writes, so
-/// both must be of the same major version.
+/// LLVM for the linker. The linker reads bitcode of the compiler's LLVM, so both must share a major
+/// version.
 struct Llvm {
     major: u32,
-    /// A folder whose `lib` is searched when the linker starts.
+    /// Folder whose `lib` the linker searches at its start.
     prefix: PathBuf,
     library: PathBuf,
     own: bool,
 }
 
 impl Llvm {
-    /// The compiler's own LLVM where it comes as a shared library (as rustup's
-    /// does): the same version by construction, and nothing to install. Else
-    /// Debian's packages.
+    /// Returns the compiler's own LLVM if shipped as a shared library (as by rustup): the same
+    /// version by construction, and nothing to install. Otherwise, Debian's packages.
     fn provide(toolchain: &Toolchain) -> Result<Self> {
         let major = toolchain.llvm_major;
         if !LLVM_MAJORS.contains(&major) {
@@ -156,7 +154,7 @@ impl Llvm {
     }
 }
 
-/// The compiler's LLVM, such as `lib/libLLVM.so.22.1-rust-1.95.0-stable`.
+/// Returns the compiler's LLVM, such as `lib/libLLVM.so.22.1-rust-1.95.0-stable`.
 fn own_library(sysroot: &Path, major: u32) -> Option<PathBuf> {
     let prefix = format!("libLLVM.so.{major}.");
     fs::read_dir(sysroot.join("lib"))

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`, and each other command's own share of it.
+//! `cargo xtask setup`, and the share of each other command.
 
 pub(crate) mod apt;
 pub(crate) mod apt_suite;
@@ -26,15 +26,15 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What `cargo xtask setup` takes.
+/// Arguments of `cargo xtask setup`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Change nothing: only say what is there, and fail if anything is missing
+    /// Change nothing: only list the tools, and fail if one is missing
     #[arg(long)]
     check: bool,
 }
 
-/// Provides all that is missing, then says where everything is.
+/// Provides all missing tools, then lists all places.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let toolchain = Toolchain::find()?;
     let cache = Cache::of(&toolchain.release)?;
@@ -56,30 +56,30 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
 }
 
-/// Provides what the eBPF build needs; silent if it is there.
+/// Provides the tools of the eBPF build; silent if present.
 pub(crate) fn provide_ebpf_tools(workspace: &Workspace) -> Result<Tools> {
     let toolchain = Toolchain::find()?;
     let cache = Cache::of(&toolchain.release)?;
     ebpf_tools(workspace, &toolchain, &cache)
 }
 
-/// Provides what the lab runs, and returns the folder, if any, that its PATH must
-/// name beside the usual ones; silent if all is there.
+/// Provides the programs of the lab; silent if present. Returns the folder, if any, that the lab's
+/// PATH must have in addition.
 pub(crate) fn provide_lab_programs() -> Result<Option<PathBuf>> {
     let cache = find_cache()?;
     lab_programs(&cache)?;
     Ok(programs::renamed(&cache))
 }
 
-/// Provides the programs of `cargo xtask vm` and the kernels of `lines`, newer ones
-/// with `update`; silent if all is there.
+/// Provides the programs of `cargo xtask vm` and the kernels of `lines`, newer kernels with
+/// `update`; silent if present.
 pub(crate) fn provide_vm(lines: &[&'static KernelLine], update: bool) -> Result<Vec<Kernel>> {
     let cache = find_cache()?;
     programs::provide(&cache, &programs::VM, "`cargo xtask vm`")?;
     kernels::provide(&cache, lines, update)
 }
 
-/// Provides the programs of `cargo xtask vm --system`, and the cache for its disk.
+/// Provides the programs of `cargo xtask vm --system`, and returns the cache for its disk.
 pub(crate) fn provide_system() -> Result<Cache> {
     let cache = find_cache()?;
     programs::provide(&cache, &programs::VM, "`cargo xtask vm`")?;
@@ -87,7 +87,7 @@ pub(crate) fn provide_system() -> Result<Cache> {
     Ok(cache)
 }
 
-/// The cache of the compiler in use.
+/// Returns the cache of the compiler in use.
 pub(crate) fn find_cache() -> Result<Cache> {
     Cache::of(&Toolchain::find()?.release)
 }
@@ -101,7 +101,7 @@ fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Re
         return Ok(tools);
     }
     let lock = cache.lock()?;
-    // Whoever held the lock before us has perhaps done it.
+    // The previous holder of the lock may have provided the tools.
     if let Ok(tools) = present(cache) {
         return Ok(tools);
     }
@@ -121,8 +121,7 @@ fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Re
     })
 }
 
-/// The tools, if they are all there, start, and are of the release that this tree
-/// asks for.
+/// Returns the tools if all are present, start, and have the release of this tree.
 fn present(cache: &Cache) -> Result<Tools, String> {
     let tools = Tools::read(cache.dir())?;
     if tools.linker != linker::path(cache) {
@@ -134,7 +133,7 @@ fn present(cache: &Cache) -> Result<Tools, String> {
     Ok(tools)
 }
 
-/// Lists what is where, and returns how many things are missing.
+/// Lists all tools with their places, and returns the number of missing tools.
 fn report(cache: &Cache) -> Result<usize> {
     let mut missing = 0;
     let mut line = |name: &str, found: Option<PathBuf>, otherwise: &str| {

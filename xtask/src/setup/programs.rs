@@ -1,5 +1,4 @@
-//! The programs that the lab and its guests run, and the Debian packages that have
-//! them.
+//! Programs of the lab and its guests, with their Debian packages.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
@@ -11,19 +10,19 @@ use super::{
 };
 use crate::workspace::find_program;
 
-/// A program that is run from elsewhere than this tree.
+/// Program of another project.
 pub(crate) struct Program {
-    /// What it is called by.
+    /// Name in use.
     pub(crate) name: &'static str,
-    /// Debian's package.
+    /// Debian package.
     pub(crate) package: &'static str,
-    /// The name under which that package has it, where it is another one.
+    /// Name in the package, if different from the name in use.
     other_name: Option<&'static str>,
-    /// What it is needed for.
+    /// Purpose of the program.
     pub(crate) why: &'static str,
 }
 
-/// What the lab runs.
+/// Programs of the lab.
 pub(crate) const LAB: [Program; 5] = [
     Program {
         name: "ip",
@@ -39,8 +38,8 @@ pub(crate) const LAB: [Program; 5] = [
     },
     Program {
         name: "redis-server",
-        // The package redis-server adds only a service, which would start on this
-        // machine; the program looks at the name that it is called by.
+        // The package redis-server adds only a service, started on this machine at installation.
+        // The program decides by its own name whether to be the server.
         package: "redis-tools",
         other_name: Some("redis-check-rdb"),
         why: "a real service to attack",
@@ -59,7 +58,7 @@ pub(crate) const LAB: [Program; 5] = [
     },
 ];
 
-/// What the guests of `cargo xtask vm` need beside it, on the host or inside.
+/// Further programs for `cargo xtask vm`, on the host or in the guests.
 pub(crate) const VM: [Program; 7] = [
     Program {
         name: "qemu-system-x86_64",
@@ -105,7 +104,7 @@ pub(crate) const VM: [Program; 7] = [
     },
 ];
 
-/// What `cargo xtask vm --system` needs more, to make its guest's disk.
+/// Further programs for `cargo xtask vm --system`, for the guest's disk.
 pub(crate) const SYSTEM: [Program; 2] = [
     Program {
         name: "mmdebstrap",
@@ -122,13 +121,13 @@ pub(crate) const SYSTEM: [Program; 2] = [
 ];
 
 impl Program {
-    /// Where it is, if it is anywhere.
+    /// Returns the path of the program, if installed.
     pub(crate) fn find(&self, cache: &Cache) -> Option<PathBuf> {
         let renamed = cache.path("bin").join(self.name);
         find_program(self.name).or_else(|| renamed.exists().then_some(renamed))
     }
 
-    /// Gives a program that goes by another name the one that the lab uses.
+    /// Links a program with another name in its package to the name in use.
     fn rename(&self, lock: &CacheLock<'_>) -> Result<()> {
         let Some(original) = self.other_name.and_then(find_program) else {
             return Ok(());
@@ -150,7 +149,7 @@ impl Program {
     }
 }
 
-/// Installs what is missing of `programs`, whose absence keeps us from `purpose`.
+/// Installs the missing ones of `programs`, for `purpose`.
 pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str) -> Result<()> {
     let missing = || {
         programs
@@ -182,7 +181,7 @@ pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str
     Ok(())
 }
 
-/// The folder with programs under their other name, if any of them is used.
+/// Returns the folder of links to other names, if the lab uses any.
 pub(crate) fn renamed(cache: &Cache) -> Option<PathBuf> {
     let folder = cache.path("bin");
     LAB.iter()

@@ -1,4 +1,4 @@
-//! The Rust compiler in use, as it describes itself.
+//! The Rust compiler in use, by its own description.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -6,17 +6,17 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, tools_file};
 
-/// The compiler that `rust-toolchain.toml` pins.
+/// Compiler pinned by `rust-toolchain.toml`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Toolchain {
-    /// Such as `1.95.0`.
+    /// Release, such as `1.95.0`.
     pub(crate) release: String,
-    /// The major version of the LLVM that it was built with.
+    /// Major version of the compiler's LLVM.
     pub(crate) llvm_major: u32,
 }
 
 impl Toolchain {
-    /// Asks the compiler.
+    /// Asks the compiler for its release and LLVM.
     pub(crate) fn find() -> Result<Self> {
         let mut rustc = rustc(&["-Vv"]);
         let text = process::capture(&mut rustc)?;
@@ -38,7 +38,7 @@ impl Toolchain {
     }
 }
 
-/// The root of the toolchain: `lib` below it has the compiler's own libraries.
+/// Returns the root of the toolchain; `lib` below has the compiler's own libraries.
 pub(crate) fn sysroot() -> Result<PathBuf> {
     let text = process::capture(&mut rustc(&["--print", "sysroot"]))?;
     Ok(PathBuf::from(text.trim()))

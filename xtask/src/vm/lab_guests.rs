@@ -1,4 +1,4 @@
-//! The lab in each guest, and what is said about it.
+//! The lab in a guest of each kernel, with the guests' output.
 
 use std::{
     io::IsTerminal as _,
@@ -24,22 +24,22 @@ use crate::{
     workspace::Workspace,
 };
 
-/// A trial takes seconds, and a whole run minutes; a hung kernel says nothing.
+/// Limits of a guest: a scenario takes seconds, a whole run minutes; a hung kernel is silent.
 const LIMITS: Limits = Limits {
     silence: Duration::from_secs(4 * 60),
     total: Duration::from_secs(30 * 60),
 };
 
-/// A guest with fewer results has not run the lab: the attack table alone has 22 rows, each
-/// with a trial or more.
+/// Fewest results of a guest that ran the lab: the attack list alone has 22 attacks, each with at
+/// least one scenario.
 const MIN_RESULTS: usize = 25;
 
-/// A kernel's trials are dealt out to no more guests than this, each of which boots for itself and
-/// has [`MIN_RESULTS`] results to give.
+/// Most guests for the scenarios of one kernel. Each guest boots anew, and must give
+/// [`MIN_RESULTS`] results.
 const MAX_PARTS: usize = 4;
 
-/// Runs the lab in a guest of each kernel. Fails unless all did, with enough scenarios
-/// each, and none failed.
+/// Runs the lab in guests of each kernel. Fails at a failed scenario, and at a guest with too few
+/// results.
 pub(super) fn run(
     workspace: &Workspace,
     lab: &Lab,
@@ -50,7 +50,7 @@ pub(super) fn run(
     let start = Instant::now();
     let common = initramfs::lab::archive(workspace, lab)?;
     let deferred = Deferred::noted();
-    // In parts, so that no processor is idle while the last kernel has its turn.
+    // In parts, so that no processor is idle during the last kernel.
     let parts = match filter {
         None => pool::size().min(MAX_PARTS),
         Some(_) => 1,
@@ -81,16 +81,16 @@ pub(super) fn run(
     Ok(())
 }
 
-/// A guest that is to run some of a kernel's trials.
+/// Guest for some of a kernel's scenarios.
 struct Guest<'a> {
     kernel: &'a Kernel,
-    /// Which part of the trials, from 1.
+    /// Number of the part, from 1.
     part: usize,
     parts: usize,
 }
 
 impl Guest<'_> {
-    /// What it is called: the kernel line, and the part where there are several.
+    /// Returns the name of the kernel line, with the part if there are several.
     fn name(&self) -> String {
         match self.parts {
             1 => self.kernel.line.name.to_owned(),
@@ -98,8 +98,8 @@ impl Guest<'_> {
         }
     }
 
-    /// Runs the lab in it, and shows that. A guest that gives no results to be trusted is one
-    /// failure, with the end of its console.
+    /// Runs the lab in the guest and shows the output. A guest without trustworthy results is one
+    /// failure, shown with the end of its console.
     fn run(
         &self,
         common: &[u8],
@@ -130,7 +130,7 @@ impl Guest<'_> {
         Summary::FAILURE
     }
 
-    /// What it is there for, as a line of shell.
+    /// Returns the guest's command, as a line of shell.
     fn command(&self, filter: Option<&str>) -> String {
         let color = if std::io::stdout().is_terminal() {
             "always"
@@ -144,8 +144,8 @@ impl Guest<'_> {
         command::quote(&words)
     }
 
-    /// Boots it and shows its output as it comes; with its name before each line if others do the
-    /// same meanwhile, but for the closing line.
+    /// Boots the guest and shows its output line by line. Beside other guests each line but the
+    /// closing line starts with the guest's name.
     fn boot(
         &self,
         initramfs: &Initramfs,
@@ -171,7 +171,7 @@ impl Guest<'_> {
         ));
         let mut ended = false;
         let mut show = |line: &str| {
-            // How the machine powers off is of interest only where that fails.
+            // Output of the power-off is of interest only in a failure.
             ended |= line.starts_with(ENDED);
             if ended || line.is_empty() {
                 return;
@@ -190,7 +190,7 @@ impl Guest<'_> {
     }
 }
 
-/// Why a guest's results prove nothing, if there are not enough of them.
+/// Returns why a guest's results prove nothing, if there are too few.
 fn too_few(summary: Summary, filter: Option<&str>) -> Option<String> {
     let results = summary.passed + summary.failed;
     match filter {

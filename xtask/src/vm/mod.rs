@@ -19,31 +19,30 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What `cargo xtask vm` takes.
+/// Arguments of `cargo xtask vm`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Run only the scenarios whose name contains this
+    /// Run only scenarios with this in their name
     filter: Option<String>,
     /// Boot only this line, such as 6.1; may be repeated
     #[arg(long, value_name = "LINE")]
     kernel: Vec<String>,
-    /// Say which lines there are and what is cached of them, and do nothing
+    /// List the kernel lines and their cached kernels, and do nothing else
     #[arg(long, conflicts_with_all = ["filter", "shell", "update"])]
     list: bool,
-    /// Get newer kernels, where Debian has them, before booting
+    /// Get newer kernels from Debian before booting
     #[arg(long)]
     update: bool,
-    /// Give a prompt in the guest instead (the newest line, unless told otherwise)
+    /// Give a prompt in a guest instead (of the newest line, unless told otherwise)
     #[arg(long, conflicts_with = "filter")]
     shell: bool,
-    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run the
-    /// trials of that
+    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run its scenarios
     #[arg(long, conflicts_with_all = ["kernel", "list", "update", "shell"])]
     system: bool,
-    /// With --system: how often to boot under attack
+    /// With --system: the number of boots under attack
     #[arg(long, requires = "system", default_value_t = 3, value_name = "N")]
     boots: u32,
-    /// What executes the guests
+    /// Accelerator of the guests
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     accel: AccelChoice,
 }
@@ -85,7 +84,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     )
 }
 
-/// The lines that were asked for, by their name or a cached release's first numbers.
+/// Returns the wanted lines, by name or by the first numbers of a cached release.
 fn select(wanted: &[String]) -> Result<Vec<&'static KernelLine>> {
     if wanted.is_empty() {
         return Ok(LINES.iter().collect());
@@ -108,7 +107,7 @@ fn select(wanted: &[String]) -> Result<Vec<&'static KernelLine>> {
     Ok(lines)
 }
 
-/// Says what there is.
+/// Prints each line with its cached kernel.
 fn list(lines: &[&'static KernelLine]) -> Result<()> {
     let cache = setup::find_cache()?;
     for line in lines {

@@ -1,4 +1,4 @@
-//! A prompt in a guest.
+//! `cargo xtask vm --shell`: a prompt in a guest.
 
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{interrupt::Deferred, lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
 
-/// Makes the console a terminal of its own, with Ctrl-C and the size of ours.
+/// Makes the console a controlling terminal, with Ctrl-C and the size of the user's terminal.
 const COMMAND: &str = "\
 echo 'The enforcer, enforcer-tests, ip, nft, wg and busybox are here; exit powers off.'
 stty rows ROWS cols COLUMNS
@@ -49,7 +49,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Rows and columns of our terminal, or those of the first ones.
+/// Returns rows and columns of the user's terminal, by default 24 and 80.
 fn terminal_size() -> (String, String) {
     let output = Command::new("stty")
         .arg("size")

@@ -1,17 +1,17 @@
-//! The command that a guest runs.
+//! The command of a guest.
 
 use std::fmt::Write as _;
 
 use super::cpio::Archive;
 
-/// The archive of what a guest is there for: a line of shell.
+/// Returns the archive with the guest's command: a line of shell.
 pub(super) fn archive(line: &str) -> Vec<u8> {
     let mut archive = Archive::default();
     archive.file("etc/guest", line.as_bytes());
     archive.finish()
 }
 
-/// A line of shell in which each word stays as it is.
+/// Returns a line of shell that leaves each word unchanged.
 pub(crate) fn quote(words: &[&str]) -> String {
     let mut line = String::new();
     for word in words {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 
-/// An initramfs in a file without a name: whatever happens to us, nothing is left.
+/// Initramfs in an unnamed file, gone with this process in any case.
 pub(crate) struct Initramfs {
     file: File,
     size: u64,
@@ -33,12 +33,13 @@ impl Initramfs {
         })
     }
 
-    /// Its size, bytes.
+    /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// The file as another process of the same user can open it, while this lives.
+    /// Returns a path by which a process of the same user can open the file during the life of this
+    /// value.
     pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }

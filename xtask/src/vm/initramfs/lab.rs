@@ -1,4 +1,4 @@
-//! What a guest's initramfs holds, whichever its kernel.
+//! Content of a lab guest's initramfs, for any kernel.
 
 use std::fs;
 
@@ -11,9 +11,9 @@ use crate::{
     workspace::{Workspace, find_in},
 };
 
-/// The programs that it must have.
+/// Programs of the lab.
 ///
-/// The shell is this machine's: busybox's would prefer its own `ip` and `modprobe`.
+/// The shell is this machine's: busybox's shell would prefer its own `ip` and `modprobe`.
 const PROGRAMS: [&str; 9] = [
     "ip",
     "modprobe",
@@ -26,19 +26,19 @@ const PROGRAMS: [&str; 9] = [
     "wg",
 ];
 
-/// Programs for a person at the prompt, where this machine has them.
+/// Programs for a person at the prompt, if this machine has them.
 const OPTIONAL: [&str; 2] = ["bash", "strace"];
 
-/// Where the first program mounts things, and a home.
+/// Mount points of the first program, and a home.
 const FOLDERS: [&str; 7] = ["dev", "proc", "root", "run", "sys", "tmp", "var"];
 
-/// Enough for programs that ask who they are.
+/// Users, for programs that look up their own name.
 const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
 
-/// These modules make a device when they are loaded, unless told otherwise.
+/// Options of modules that otherwise create a device when loaded.
 const MODPROBE: &str = "options bonding max_bonds=0\noptions dummy numdummies=0\n";
 
-/// The archive that all guests share: the lab and its programs.
+/// Returns the archive shared by all guests: the lab and its programs.
 pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     programs::add_shell(&mut archive)?;
@@ -66,7 +66,8 @@ pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// The initramfs of a guest: what all share, its command, and its kernel's modules.
+/// Returns the initramfs of a guest: the shared archive, its command, and the modules of its
+/// kernel.
 pub(crate) fn initramfs(common: &[u8], line: &str, kernel: &Kernel) -> Result<Initramfs> {
     Initramfs::new(&[common, &command::archive(line), &modules::archive(kernel)?])
 }

@@ -1,4 +1,4 @@
-//! The root file system of a guest, as the archives from which the kernel unpacks it.
+//! The root file system of a guest: archives that the kernel unpacks one after the other.
 
 pub(super) mod command;
 pub(super) mod cpio;

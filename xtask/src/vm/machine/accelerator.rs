@@ -1,4 +1,4 @@
-//! Whether this machine's KVM is of use.
+//! The choice between KVM and TCG, with a probe of this machine's KVM.
 
 use std::{fs::OpenOptions, path::Path, time::Duration};
 
@@ -13,30 +13,30 @@ use crate::{
     vm::initramfs::{Initramfs, cpio::Archive, programs},
 };
 
-/// A guest under a KVM that works is up in less than a second.
+/// Limit of the probe: under a working KVM, a guest is up in less than a second.
 const PROBE: Duration = Duration::from_secs(6);
 
-/// The first program of the probe.
+/// First program of the probe.
 const INIT: &str = "\
 #!/usr/bin/busybox sh
 echo 'guest: up and away'
 /usr/bin/busybox poweroff -f
 ";
 
-/// What `--accel` takes.
+/// Value of `--accel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum AccelChoice {
-    /// KVM if a guest boots with it within seconds, else TCG
+    /// KVM if a guest boots with KVM within seconds, else TCG
     #[default]
     Auto,
-    /// QEMU's translator, which works everywhere
+    /// QEMU's translator, on every machine
     Tcg,
-    /// The processor itself, whether it works or not
+    /// The processor itself, without a probe
     Kvm,
 }
 
 impl AccelChoice {
-    /// Decides, with a probe that boots `kernel` where that is asked for.
+    /// Returns the accelerator; `auto` boots `kernel` as a probe.
     pub(crate) fn decide(self, kernel: &Path) -> Result<Accelerator> {
         match self {
             Self::Tcg => Ok(Accelerator::Tcg),
@@ -58,8 +58,8 @@ fn may_use_kvm() -> bool {
     open.read(true).write(true).open("/dev/kvm").is_ok()
 }
 
-/// Boots a guest that does nothing, and says what comes between. Where KVM is an empty
-/// promise, QEMU ends with an error, or its guest stands still.
+/// Boots an idle guest under KVM and returns the reason of a failure. Under a KVM in name only,
+/// QEMU ends with an error, or the guest hangs.
 fn kvm_failure(kernel: &Path) -> Result<Option<String>> {
     let mut archive = Archive::default();
     programs::add_shell(&mut archive)?;

@@ -1,23 +1,23 @@
-//! What a guest's console says about how the guest did.
+//! The result of a guest, read from its console.
 
 use std::time::Duration;
 
 use super::supervise::{End, Transcript, UP};
 use crate::summary::Summary;
 
-/// What xtask/files/guest-init writes, followed by the exit code, when the command has ended.
+/// Prefix of the line with the command's exit code, written by xtask/files/guest-init.
 pub(crate) const ENDED: &str = "guest: ended with ";
 
-/// How many of a failed guest's last lines are worth showing.
+/// Last lines of a failed guest to show.
 const TAIL: usize = 20;
 
 const PANIC: &str = "Kernel panic - not syncing: ";
 
-/// The results in a guest's closing line, which begins with `head` (`kernel RELEASE`),
-/// or why there are none to be trusted.
+/// Returns the results in a guest's closing line, which begins with `head` (`kernel RELEASE`), or
+/// the reason against trusting them.
 pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, String> {
     let lines = &transcript.lines;
-    // Whatever else was said before or after.
+    // A panic outweighs all other lines.
     if let Some(why) = lines.iter().find_map(|line| panic_in(line)) {
         return Err(format!("its kernel panicked: {why}"));
     }
@@ -52,7 +52,7 @@ pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, Stri
     }
 }
 
-/// Reads the last line `HEAD: N passed, N failed`.
+/// Parses the last line `HEAD: N passed, N failed`.
 fn closing(lines: &[String], head: &str) -> Option<Summary> {
     let verdict = |line: &String| {
         let rest = line.strip_prefix(head)?;
@@ -65,7 +65,7 @@ fn closing(lines: &[String], head: &str) -> Option<Summary> {
     lines.iter().rev().find_map(verdict)
 }
 
-/// The last lines; if the kernel panicked, those that led there.
+/// Returns the last lines of a console; after a panic, the lines that led to the panic.
 pub(crate) fn tail(lines: &[String]) -> &[String] {
     let panic = lines.iter().position(|line| panic_in(line).is_some());
     let end = panic.map_or(lines.len(), |panic| panic + 1);
@@ -73,12 +73,12 @@ pub(crate) fn tail(lines: &[String]) -> &[String] {
     lines.get(from..end).unwrap_or_default()
 }
 
-/// Why the kernel panicked, if that is what the line says.
+/// Returns the reason of a kernel panic reported by `line`.
 fn panic_in(line: &str) -> Option<&str> {
     line.split_once(PANIC).map(|(_, why)| why)
 }
 
-/// Whether a line is a guest's closing one, whichever the kernel.
+/// Returns whether `line` is the closing line of a guest with any kernel.
 pub(crate) fn is_closing(line: &str) -> bool {
     line.strip_prefix("kernel ")
         .is_some_and(|rest| rest.ends_with(" failed") && rest.contains(" passed, "))

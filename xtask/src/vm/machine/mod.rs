@@ -1,4 +1,4 @@
-//! A guest's machine: QEMU, started, supervised to its end, and its console read.
+//! The machine of a guest: QEMU, its supervision, and the reading of its console.
 
 pub(super) mod accelerator;
 pub(super) mod console;

@@ -1,4 +1,4 @@
-//! The machine that a guest runs on.
+//! QEMU's command line.
 
 use std::{path::PathBuf, process::Command};
 
@@ -6,39 +6,38 @@ use anyhow::{Context as _, Result};
 
 use crate::{vm::initramfs::Initramfs, workspace::find_program};
 
-/// The program.
+/// QEMU's program.
 const PROGRAM: &str = "qemu-system-x86_64";
 
-/// Processors of a guest. With a thread for each of several, QEMU before 8.1 runs now and then into
-/// a breakpoint that the guest's kernel has taken out of its own code again ("Oops: int3";
-/// linux-kernel, July 2023: "qemu-x86_64 booting with 8.0.0 stil see int3"), and each `up` and
-/// `down` makes the kernel change its code. What processors do to each other is tried on the host.
+/// Processors of a guest. With a thread for each of several processors, QEMU before 8.1 now and
+/// then executes a breakpoint that the guest's kernel has already removed from its own code ("Oops:
+/// int3"; linux-kernel, July 2023: "qemu-x86_64 booting with 8.0.0 stil see int3"), and each `up`
+/// and `down` makes the kernel change its code. Races between processors are tested on the host.
 const PROCESSORS: u32 = 1;
 
 /// Memory of a guest, MiB.
 const MEMORY: u32 = 1280;
 
-/// What the kernel is told.
+/// Command line of the kernel.
 ///
-/// A panic ends the machine at once (`-no-reboot` turns the reboot into an end), and
-/// what the kernel survives with a damaged state counts as one. Only that and worse
-/// is printed, so that the lab's lines stay whole. The mitigations cost time, and
-/// nobody attacks this processor. With random addresses QEMU translates each program
-/// anew whenever it is started, which makes the whole a third slower.
+/// A panic ends the machine at once (`-no-reboot` turns the reboot into an end), and an oops counts
+/// as a panic. The kernel prints nothing below that level, so that the lab's lines stay whole. The
+/// mitigations cost time, and a guest has no attacker on its processor. With random addresses, QEMU
+/// would translate each program anew at each start, a third slower in all.
 const KERNEL_LINE: &str = "console=ttyS0 quiet loglevel=2 panic=-1 oops=panic \
                            mitigations=off norandmaps init_on_alloc=0";
 
-/// What executes a guest's instructions.
+/// Executor of a guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
     /// The processor itself, through /dev/kvm.
     Kvm,
-    /// QEMU's translator, which works everywhere.
+    /// QEMU's translator, on every machine.
     Tcg,
 }
 
 impl Accelerator {
-    /// What it is called.
+    /// Name for users.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kvm => "KVM",
@@ -49,29 +48,29 @@ impl Accelerator {
     fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            // Room for what was translated, MiB: the default is soon full, and all is thrown
-            // away then.
+            // Size of the translation cache, MiB: the default fills soon, and a full cache is
+            // dropped whole.
             Self::Tcg => "tcg,tb-size=512",
         }
     }
 }
 
-/// A machine without disks and network.
+/// Machine without disks and network.
 pub(crate) struct Machine<'a> {
-    /// What executes its instructions.
+    /// Executor of the instructions.
     pub(crate) accelerator: Accelerator,
-    /// How many processors it has.
+    /// Number of processors.
     pub(crate) processors: u32,
-    /// Its memory, MiB.
+    /// Memory in MiB.
     pub(crate) memory: u32,
     kernel: PathBuf,
     initramfs: &'a Initramfs,
-    /// What its kernel is told.
+    /// Command line of the kernel.
     pub(crate) kernel_line: String,
 }
 
 impl<'a> Machine<'a> {
-    /// One that fits the lab, for the image `kernel`.
+    /// Returns a machine for the lab with the image `kernel`.
     pub(crate) fn new(accelerator: Accelerator, kernel: PathBuf, initramfs: &'a Initramfs) -> Self {
         Self {
             accelerator,
@@ -83,14 +82,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// QEMU, with the serial console on its standard input and output. It dies with
-    /// the thread that starts it, and must not outlive the initramfs' value.
+    /// Returns QEMU's command, with the serial console on standard input and output. QEMU dies with
+    /// the thread that starts the command, and must not outlive the initramfs' value.
     pub(crate) fn command(&self) -> Result<Command> {
         let find =
             |name: &str| find_program(name).with_context(|| format!("{name} is not installed"));
         let mut command = Command::new(find("setpriv")?);
         command
-            // Should we be killed, nobody else would end it.
+            // After a SIGKILL of xtask, nothing else would end QEMU.
             .args(["--pdeathsig", "KILL", "--"])
             .arg(find(PROGRAM)?)
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
@@ -98,7 +97,7 @@ impl<'a> Machine<'a> {
             .args(["-accel", self.accelerator.argument()])
             .args(["-smp", &self.processors.to_string()])
             .args(["-m", &self.memory.to_string()])
-            // Ctrl-C on our terminal is the guest's, where a terminal is given to it.
+            // With a terminal, Ctrl-C belongs to the guest.
             .args(["-chardev", "stdio,id=console,signal=off"])
             .args(["-serial", "chardev:console"])
             .arg("-kernel")

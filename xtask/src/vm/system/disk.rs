@@ -1,4 +1,4 @@
-//! The disk of a system guest: a Debian, made by mmdebstrap and kept in the cache.
+//! The disk of a system guest: a Debian, installed by mmdebstrap and kept in the cache.
 
 use std::{
     fs,
@@ -18,11 +18,11 @@ use crate::{
     workspace::{find_program, is_root},
 };
 
-/// The suite. The one with the newest Podman that is not sid, where a set of packages
-/// cannot always be installed: quadlets and pasta are as people will have them.
+/// Suite with the newest Podman, for quadlets and pasta as users will have them. sid is newer, but
+/// a set of packages cannot always be installed there.
 const SUITE: &str = "forky";
 
-/// What the guest has beside apt's idea of a minimum.
+/// Packages beside apt's minimum.
 const PACKAGES: [&str; 19] = [
     "aardvark-dns",
     "busybox-static",
@@ -45,15 +45,15 @@ const PACKAGES: [&str; 19] = [
     "uidmap",
 ];
 
-/// What nobody reads in a guest.
+/// Files without a reader in a guest.
 const LEFT_OUT: [&str; 3] = [
     "/usr/share/doc/*",
     "/usr/share/locale/*",
     "/usr/share/man/*",
 ];
 
-/// Done in the finished tree ($1). The trials start firewalld when they want it; a user
-/// has rootless containers; the rest only takes time.
+/// Commands in the finished tree ($1). The scenarios start firewalld when needed; a user has
+/// rootless containers; the masked units only take time.
 const HOOKS: [&str; 3] = [
     "chroot \"$1\" useradd --create-home --uid 1000 --shell /bin/bash app && \
      mkdir -p \"$1/var/lib/systemd/linger\" && touch \"$1/var/lib/systemd/linger/app\"",
@@ -65,23 +65,23 @@ const HOOKS: [&str; 3] = [
      touch \"$1/etc/.updated\" \"$1/var/.updated\"",
 ];
 
-/// Room on the disk; what is not used takes none here.
+/// Size of the disk; unused blocks take no space in the cache.
 const SIZE: &str = "2G";
 
-/// The folder in the cache.
+/// Folder in the cache.
 const FOLDER: &str = "system";
 
-/// A disk, and what it takes to boot from it.
+/// Disk, with the kernel and the driver for booting.
 pub(super) struct Disk {
     dir: PathBuf,
-    /// What /etc/debian_version says.
+    /// Content of /etc/debian_version.
     pub(super) debian: String,
-    /// What `uname -r` will say.
+    /// Output of `uname -r` in the guest.
     pub(super) release: String,
 }
 
 impl Disk {
-    /// The one in the cache, if it was made by the recipe of today.
+    /// Returns the disk in the cache, if built by the present recipe.
     fn find(cache: &Cache) -> Option<Self> {
         let dir = cache.path(FOLDER);
         let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
@@ -95,23 +95,23 @@ impl Disk {
         (is_current && whole.iter().all(|path| path.is_file())).then_some(disk)
     }
 
-    /// Its root file system, for reading.
+    /// Path of the root file system, read only.
     pub(super) fn path(&self) -> PathBuf {
         self.dir.join("disk")
     }
 
-    /// The file that a boot loader takes.
+    /// Path of the image for a boot loader.
     pub(super) fn kernel(&self) -> PathBuf {
         self.dir.join("vmlinuz")
     }
 
-    /// The driver of the disk, which this kernel has as a module.
+    /// Path of the disk's driver, a module in this kernel.
     pub(super) fn module(&self) -> PathBuf {
         self.dir.join("virtio_blk.ko")
     }
 }
 
-/// The disk in the cache, made first if there is none or the recipe has changed.
+/// Returns the disk in the cache, built first if absent or if the recipe has changed.
 pub(super) fn provide(cache: &Cache) -> Result<Disk> {
     if let Some(disk) = Disk::find(cache) {
         return Ok(disk);
@@ -127,7 +127,7 @@ pub(super) fn provide(cache: &Cache) -> Result<Disk> {
     Disk::find(cache).context("the disk is not whole after it was made")
 }
 
-/// All that decides what is on the disk.
+/// Returns all settings that decide the content of the disk.
 fn recipe() -> String {
     format!("{SUITE}\n{PACKAGES:?}\n{LEFT_OUT:?}\n{HOOKS:?}\n{SIZE}\n")
 }
@@ -142,7 +142,7 @@ fn make(lock: &CacheLock<'_>) -> Result<()> {
     let mut command = Command::new(program("mmdebstrap")?);
     command
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
-        // Mirrors that stand still have lists past their date, signed all the same.
+        // A frozen mirror has lists past their date, with valid signatures.
         .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
         .args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
         .args(HOOKS.map(|hook| format!("--customize-hook={hook}")))
@@ -156,7 +156,7 @@ fn make(lock: &CacheLock<'_>) -> Result<()> {
     let step = Step::start("system guest", "making its disk");
     let release = kernel(&root, &made)?;
     let mut command = Command::new(program("mke2fs")?);
-    // No journal: a guest's changes are thrown away.
+    // No journal: a guest's changes are discarded.
     command.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]);
     command.arg(&root).arg(made.join("disk")).arg(SIZE);
     process::capture(&mut command)?;
@@ -175,7 +175,7 @@ fn make(lock: &CacheLock<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Takes the kernel and the disk's driver out of the tree, and returns its release.
+/// Copies the kernel and the disk's driver out of the tree, and returns the kernel's release.
 fn kernel(root: &Path, made: &Path) -> Result<String> {
     let modules = root.join("usr/lib/modules");
     let release = fs::read_dir(&modules)

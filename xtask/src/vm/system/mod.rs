@@ -1,8 +1,8 @@
 //! `cargo xtask vm --system`: a whole Debian with systemd, Podman and firewalld.
 //!
-//! One guest runs the trials of Podman, the firewall and the service. Others boot under the
-//! attack of a neighbour: without the enforcer, which is the control; without it but with a
-//! network manager that waits for it; and with it.
+//! One guest runs the scenarios of Podman, the firewall and the service. Other guests boot under
+//! the attack of a neighbour: without the enforcer, as the control; without the enforcer but with a
+//! network manager that waits for the policy; and with the enforcer.
 
 mod boot;
 mod disk;
@@ -35,13 +35,13 @@ use crate::{
     workspace::Workspace,
 };
 
-/// A whole system under TCG takes its time; a hung one says nothing.
+/// Limits of a guest: a whole system under TCG takes minutes; a hung system is silent.
 const LIMITS: Limits = Limits {
     silence: Duration::from_secs(6 * 60),
     total: Duration::from_secs(25 * 60),
 };
 
-/// What all boots share.
+/// Settings shared by all boots.
 struct SystemRun<'a> {
     workspace: &'a Workspace,
     lab: &'a Lab,
@@ -49,7 +49,7 @@ struct SystemRun<'a> {
     accelerator: Accelerator,
 }
 
-/// Runs all guests. Fails unless every trial passed.
+/// Runs all guests. Fails unless every scenario passed.
 pub(super) fn run(
     workspace: &Workspace,
     accel: AccelChoice,
@@ -74,7 +74,7 @@ pub(super) fn run(
     );
     let deferred = Deferred::noted();
     let mut guests = vec![Guest::new("trials", "the trials", None)];
-    // A filter is for the trials.
+    // A filter selects scenarios, and leaves the boots out.
     if filter.is_none() {
         let open = "a boot without the enforcer";
         guests.push(Guest::new("open", open, Some(BootKind::Unguarded)));
@@ -100,12 +100,12 @@ pub(super) fn run(
     }
 }
 
-/// A guest that has its turn.
+/// Guest of a run.
 struct Guest {
-    /// Before each of its lines, where others write too.
+    /// Prefix of the guest's lines beside other guests.
     name: String,
     title: String,
-    /// The attack that it boots under; it runs the trials if there is none.
+    /// Kind of boot under attack; none for the guest with the scenarios.
     attack: Option<BootKind>,
 }
 
@@ -120,8 +120,8 @@ impl Guest {
 }
 
 impl SystemRun<'_> {
-    /// Boots one guest, for the trials or under attack. One that gives no results to be
-    /// trusted is one failure, with the end of its console.
+    /// Boots one guest, for the scenarios or under attack. A guest without trustworthy results is
+    /// one failure, shown with the end of its console.
     fn one(&self, guest: &Guest, filter: Option<&str>, side_by_side: bool) -> Summary {
         pool::print(&format!("\n== {}", guest.title));
         let say = |line: &str| pool::print_as(&guest.name, side_by_side, line);

@@ -9,39 +9,39 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-/// A neighbour that waits for its guest; it is gone when this is.
+/// Neighbour of one guest; the process ends with this value.
 pub(super) struct Neighbour {
     child: Child,
     output: BufReader<ChildStdout>,
     dir: TempDir,
 }
 
-/// What the neighbour did and heard.
+/// Counts of sent and received traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// SYNs that it sent.
+    /// SYNs sent.
     pub(super) syns: u64,
-    /// Frames of all kinds that the guest sent.
+    /// Frames of all kinds from the guest.
     pub(super) frames: u64,
-    /// SYN-ACKs among them.
+    /// SYN-ACKs among the frames.
     pub(super) syn_acks: u64,
-    /// Bytes of services that followed.
+    /// Bytes received from services.
     pub(super) bytes: u64,
 }
 
-/// How the guest of a neighbour boots.
+/// Kind of boot beside a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BootKind {
-    /// With the enforcer.
+    /// Boot with the enforcer.
     Guarded,
-    /// Without it: the control.
+    /// Boot without the enforcer: the control.
     Unguarded,
-    /// Without it, and with a network manager that waits for it.
+    /// Boot without the enforcer, with a network manager that waits for the policy.
     Withheld,
 }
 
 impl BootKind {
-    /// What `enforcer-tests system` is to do in it.
+    /// Returns the sub-command of `enforcer-tests system`.
     pub(super) fn command(self) -> &'static str {
         match self {
             Self::Guarded => "boot",
@@ -50,19 +50,19 @@ impl BootKind {
         }
     }
 
-    /// So many SYNs prove that it was at work all the while.
+    /// Returns the number of SYNs that proves a neighbour at work during the whole boot.
     fn enough(self) -> u64 {
         match self {
             Self::Guarded | Self::Unguarded => 1000,
-            // Nobody opens this guest's NIC, so the wire takes what QEMU and its socket hold, and
-            // is full from then on.
+            // This guest's NIC stays down: the wire takes the buffers of QEMU and of the socket,
+            // and is full from then on.
             Self::Withheld => 100,
         }
     }
 }
 
 impl Neighbour {
-    /// Starts one, and returns when the guest may come.
+    /// Starts a neighbour, and returns when the neighbour is ready for the guest.
     pub(super) fn start(program: &Path) -> Result<Self> {
         let dir = tempfile::tempdir().context("failed to make a folder for a socket")?;
         let mut child = Command::new(program)
@@ -85,12 +85,12 @@ impl Neighbour {
         Ok(neighbour)
     }
 
-    /// The socket that QEMU is to connect to.
+    /// Returns the socket for QEMU.
     pub(super) fn socket(&self) -> PathBuf {
         socket(&self.dir)
     }
 
-    /// What came of it, once the guest is gone.
+    /// Returns the counts, after the end of the guest.
     pub(super) fn tally(mut self) -> Result<Tally> {
         let line = self.line()?;
         Tally::parse(&line).with_context(|| format!("the neighbour says `{line}`"))
@@ -107,7 +107,7 @@ impl Neighbour {
 
 impl Drop for Neighbour {
     fn drop(&mut self) {
-        // By its handle; if it has ended, nothing happens.
+        // By its handle; after its end, nothing happens.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -128,7 +128,7 @@ impl Tally {
         })
     }
 
-    /// What is wrong with such a boot.
+    /// Returns the reason to fail such a boot.
     pub(super) fn fault(self, boot: BootKind) -> Option<&'static str> {
         let reached = self.syn_acks > 0 || self.bytes > 0;
         match boot {
