@@ -14,10 +14,10 @@ use crate::{process, setup, workspace::Workspace};
 const UNIT: &str = include_str!("../files/enforcer.service");
 
 /// Delays the udev event of a NIC until the NIC is guarded.
-const RULES: &str = include_str!("../files/90-enforcer.rules");
+const UDEV_RULES: &str = include_str!("../files/90-enforcer.rules");
 
 /// Makes another unit wait for the policy.
-const REQUIRE: &str = include_str!("../files/require-enforcer.conf");
+const DROP_IN: &str = include_str!("../files/require-enforcer.conf");
 
 /// Placeholder in the unit for the folder of the program.
 const BINDIR: &str = "@bindir@";
@@ -65,8 +65,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::provide_ebpf_tools(workspace)?;
     process::run(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
     for file in files(workspace, &args.prefix, &args.require)? {
-        let path = below(&args.root, &file.path);
-        let state = if put(&path, &file.content, file.mode)? {
+        let path = under_root(&args.root, &file.path);
+        let state = if replace_file(&path, &file.content, file.mode)? {
             "written"
         } else {
             "unchanged"
@@ -106,7 +106,7 @@ pub(crate) fn files(
             .map(|(path, text)| file(path, text.into_bytes(), 0o644)),
     );
     let rules = rules_dir(prefix).join("90-enforcer.rules");
-    files.push(file(rules, RULES.into(), 0o644));
+    files.push(file(rules, UDEV_RULES.into(), 0o644));
     let example = prefix.join("share/doc/enforcer/enforcer.toml");
     files.push(file(example, registry, 0o644));
     files.extend(
@@ -119,13 +119,16 @@ pub(crate) fn files(
 /// `require`.
 fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     if !prefix.is_absolute() {
-        bail!("--prefix {} is not an absolute path", prefix.display());
+        bail!(
+            "--prefix {} is not an absolute path: begin with /",
+            prefix.display()
+        );
     }
     let (bindir, dir) = (prefix.join("bin"), unit_dir(prefix));
-    let drop_in = naming(REQUIRE, &bindir)?;
+    let drop_in = with_bindir(DROP_IN, &bindir)?;
     let example = prefix.join("share/doc/enforcer/require-enforcer.conf");
     let mut units = vec![
-        (dir.join("enforcer.service"), naming(UNIT, &bindir)?),
+        (dir.join("enforcer.service"), with_bindir(UNIT, &bindir)?),
         (example, drop_in.clone()),
     ];
     for unit in require {
@@ -140,11 +143,13 @@ fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
 }
 
 /// Returns `text` with the placeholder replaced by the folder of the program.
-fn naming(text: &str, bindir: &Path) -> Result<String> {
+fn with_bindir(text: &str, bindir: &Path) -> Result<String> {
     let bindir = bindir.to_str().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if bindir.is_empty() || !bindir.chars().all(plain) {
-        bail!("--prefix may hold only letters, digits and any of / . _ - +, which a unit can name");
+        bail!(
+            "--prefix {bindir} cannot be named in a unit: use letters, digits and any of / . _ - +"
+        );
     }
     Ok(text.replace(BINDIR, bindir))
 }
@@ -168,13 +173,13 @@ fn rules_dir(prefix: &Path) -> PathBuf {
     }
 }
 
-fn below(root: &Path, path: &Path) -> PathBuf {
+fn under_root(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// Replaces the file at `path` in one step, so that neither a running program nor a crash meets
 /// half a file. Returns whether the file changed.
-fn put(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
+fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     let same = fs::read(path).is_ok_and(|old| old == content)
         && fs::metadata(path).is_ok_and(|old| old.permissions().mode() & 0o7777 == mode);
     if same {
@@ -219,15 +224,15 @@ mod tests {
 
     #[test]
     fn the_unit_names_the_installed_program() {
-        let unit = naming(UNIT, Path::new("/usr/local/bin")).unwrap();
+        let unit = with_bindir(UNIT, Path::new("/usr/local/bin")).unwrap();
         assert!(unit.contains("\nExecStart=/usr/local/bin/enforcer run\n"));
         assert!(!unit.contains("@bindir@"), "{unit}");
     }
 
     #[test]
     fn a_prefix_that_a_unit_would_read_otherwise_is_refused() {
-        naming(UNIT, Path::new("/opt/a b")).unwrap_err();
-        naming(UNIT, Path::new("/opt/%h")).unwrap_err();
+        with_bindir(UNIT, Path::new("/opt/a b")).unwrap_err();
+        with_bindir(UNIT, Path::new("/opt/%h")).unwrap_err();
     }
 
     #[test]
@@ -268,7 +273,10 @@ mod tests {
     fn a_second_time_changes_nothing() {
         let dir = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
         let file = dir.join("a/b");
-        let result = (put(&file, b"x", 0o644), put(&file, b"x", 0o644));
+        let result = (
+            replace_file(&file, b"x", 0o644),
+            replace_file(&file, b"x", 0o644),
+        );
         let entries = fs::read_dir(dir.join("a")).unwrap().count();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!((result.0.unwrap(), result.1.unwrap()), (true, false));

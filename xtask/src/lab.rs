@@ -30,9 +30,9 @@ impl Lab {
         process::run(workspace.cargo(["build", "--release"]).args(packages))?;
         // A build apart: in a common build, cargo would enable the feature in the shipped binary
         // too.
-        let faulty = ["--features", "failpoints", "--bin", "enforcer-failpoints"];
+        let failpoints = ["--features", "failpoints", "--bin", "enforcer-failpoints"];
         let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer"]);
-        process::run(cargo.args(faulty))?;
+        process::run(cargo.args(failpoints))?;
         Ok(Self {
             program: workspace.release_binary("enforcer-tests"),
             enforcer: workspace.release_binary("enforcer"),
@@ -66,11 +66,12 @@ impl Lab {
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
         if !is_root() {
             bail!(
-                "the lab makes network namespaces and attaches guards, which takes root: run `{}`",
+                "the lab needs root for network namespaces and guards: run `{}`",
                 self.sudo_line(arguments)
             );
         }
-        let path = env::join_paths(self.folders()).context("failed to make the lab's PATH")?;
+        let path = env::join_paths(self.folders())
+            .context("failed to join the folders of the lab's PATH")?;
         let mut command = Command::new(&self.program);
         command.args(arguments).env("PATH", path);
         Ok(command)

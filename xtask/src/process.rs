@@ -56,7 +56,7 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
     let errors = file
         .try_clone()
-        .with_context(|| format!("failed to open {} twice", log.display()))?;
+        .with_context(|| format!("failed to duplicate the descriptor of {}", log.display()))?;
     let status = command
         .stdin(Stdio::null())
         .stdout(file)

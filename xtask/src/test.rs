@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     println!("\n{sum}");
     match (sum.failed, sum.passed, filter) {
         (0, 0, Some(filter)) => bail!("no test ran: no name contains `{filter}`"),
-        (0, 0, None) => bail!("no test ran"),
+        (0, 0, None) => bail!("no test ran: is there a test target?"),
         (0, ..) => Ok(()),
         (failed, passed, _) => bail!("{failed} of {} tests failed", failed + passed),
     }
@@ -72,9 +72,9 @@ fn part(
                         passed: 0,
                         failed: 0,
                     },
-                ) if !filtered => "it ran no test".to_owned(),
+                ) if !filtered => "the part ran no test".to_owned(),
                 (false, Summary { failed: 0, .. }) => {
-                    "it ended with an error before its last test".to_owned()
+                    "the part ended with an error before its last test".to_owned()
                 }
                 _ => return false,
             }

@@ -57,7 +57,7 @@ impl Tools {
                 .filter_map(|line| line.split_once('='))
                 .find(|(key, _)| key.trim() == wanted)
                 .map(|(_, value)| PathBuf::from(value.trim()))
-                .ok_or_else(|| format!("it has no line `{wanted} = …`"))
+                .ok_or_else(|| format!("no line `{wanted} = …`"))
         };
         Ok(Self {
             linker: value("linker")?,
@@ -101,7 +101,10 @@ pub(crate) fn cache_dir(release: &str) -> Result<PathBuf, String> {
     };
     // A build script and cargo run in different folders.
     if root.is_relative() {
-        return Err(format!("{} is not an absolute path", root.display()));
+        return Err(format!(
+            "{} is not an absolute path: set ENFORCER_TOOLS to one",
+            root.display()
+        ));
     }
     Ok(root.join(release))
 }

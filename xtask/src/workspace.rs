@@ -26,8 +26,8 @@ impl Workspace {
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = xtask
             .parent()
-            .with_context(|| format!("{} is no package of a workspace", xtask.display()))?;
-        let program = env::current_exe().context("failed to find where xtask itself lies")?;
+            .with_context(|| format!("{} lies in no workspace", xtask.display()))?;
+        let program = env::current_exe().context("failed to find the executable of xtask")?;
         // <target>/<profile>/xtask
         let target = program
             .ancestors()

@@ -18,10 +18,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     process::run(workspace.cargo(host).args(["-D", "warnings"]))?;
 
     // The shipped binary lacks this feature.
-    let faulty = ["clippy", "--package", "enforcer", "--all-targets"];
-    let mut faulty = workspace.cargo(faulty);
-    faulty.args(["--features", "failpoints", "--", "-D", "warnings"]);
-    process::run(&mut faulty)?;
+    let failpoints = ["clippy", "--package", "enforcer", "--all-targets"];
+    let mut failpoints = workspace.cargo(failpoints);
+    failpoints.args(["--features", "failpoints", "--", "-D", "warnings"]);
+    process::run(&mut failpoints)?;
 
     // On the host the hooks are compiled out.
     let mut kernel = workspace.cargo(["clippy", "--package", "enforcer-ebpf"]);

@@ -29,7 +29,9 @@ fn names_debian(os_release: &str) -> bool {
 pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
     let list = packages.join(" ");
     if find_program("apt-get").is_none() {
-        bail!("{purpose} needs what Debian calls {list}: install it with your package manager");
+        bail!(
+            "{purpose} needs the Debian packages {list}: install their equivalents with your package manager"
+        );
     }
     let arguments = ["install", "--yes", "--no-install-recommends"];
     if !is_root() {

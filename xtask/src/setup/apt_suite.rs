@@ -28,7 +28,8 @@ pub(crate) struct Mirrors {
 impl Mirrors {
     /// Asks apt for the mirrors; lists go into `dir` where the machine has none.
     pub(crate) fn find(dir: &Path) -> Result<Self> {
-        const HINT: &str = "apt's sources name no mirror of Debian";
+        const HINT: &str =
+            "apt's sources name no mirror of Debian: add one to /etc/apt/sources.list";
         let targets = |suite: &Suite| {
             let mut apt = suite.apt_get();
             apt.args(["indextargets", "--format"])
@@ -91,7 +92,7 @@ impl Suite {
     /// Downloads the lists of the suite `name` into a folder below `dir`.
     pub(crate) fn fetch(mirrors: &Mirrors, name: &str, dir: &Path) -> Result<Self> {
         let Some(mirror) = mirrors.of(name) else {
-            bail!("apt's sources name no mirror of it");
+            bail!("apt's sources name no mirror of the suite {name}");
         };
         let keyring = if Path::new(KEYRING).exists() {
             format!("[signed-by={KEYRING}] ")
@@ -110,7 +111,7 @@ impl Suite {
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder)
-                .with_context(|| format!("failed to make {}", folder.display()))?;
+                .with_context(|| format!("failed to create {}", folder.display()))?;
         }
         let mut settings = vec![
             ("Dir::State", dir.join("state")),
@@ -191,7 +192,7 @@ impl Suite {
     /// Downloads `packages` (verified by apt) into a new folder below `dir`.
     pub(crate) fn download(&self, packages: &[String], dir: &Path) -> Result<Vec<PathBuf>> {
         let dir = dir.join("download");
-        fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        fs::create_dir(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         let mut apt = self.apt_get();
         process::capture(apt.arg("download").args(packages).current_dir(&dir))?;
         let archives: Vec<_> = fs::read_dir(&dir)

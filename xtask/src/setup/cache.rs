@@ -33,7 +33,7 @@ impl Cache {
     /// Returns the cache for the compiler `release`, without creating the folder.
     pub(crate) fn of(release: &str) -> Result<Self> {
         let dir = tools_file::cache_dir(release)
-            .map_err(|why| anyhow!("failed to find a folder for the tools: {why}"))?;
+            .map_err(|why| anyhow!("failed to choose a folder for the tools: {why}"))?;
         Ok(Self { dir })
     }
 
@@ -50,7 +50,11 @@ impl Cache {
     /// Creates the folder, waits for another process that fills the cache, and removes leftovers of
     /// dead runs. Dropping the returned value releases the lock.
     pub(crate) fn lock(&self) -> Result<CacheLock<'_>> {
-        let make = |error| format!("failed to make the tools' folder {error}");
+        let make = |error| {
+            format!(
+                "failed to create the tools' folder {error}: set ENFORCER_TOOLS to a writable folder"
+            )
+        };
         fs::create_dir_all(&self.dir).with_context(|| make(self.dir.display()))?;
         let path = self.path("lock");
         let file = File::create(&path).with_context(|| make(path.display()))?;
@@ -95,7 +99,7 @@ impl CacheLock<'_> {
         // into the older folder.
         let dir = format!("tmp-{name}-{}", std::process::id());
         let dir = self.cache.path(&dir);
-        fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        fs::create_dir(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         Ok(dir)
     }
 
@@ -106,7 +110,7 @@ impl CacheLock<'_> {
             // A rename cannot replace a folder with content.
             let old = self.temporary("replaced")?;
             fs::rename(&place, old.join("old"))
-                .with_context(|| format!("failed to move {} away", place.display()))?;
+                .with_context(|| format!("failed to move {} aside", place.display()))?;
         }
         fs::rename(made, &place)
             .with_context(|| format!("failed to move {} to {}", made.display(), place.display()))?;

@@ -38,7 +38,10 @@ pub(crate) fn provide(toolchain: &Toolchain, lock: &CacheLock<'_>) -> Result<Pat
         return from_debian(&toolchain.release, lock);
     }
     from_rustup(&toolchain.release)?;
-    find(lock.cache())?.context("rustup added rust-src, yet the toolchain has no source of core")
+    find(lock.cache())?.context(
+        "rustup added rust-src, yet the toolchain has no source of core: run \
+         `rustup component add rust-src` and look below the sysroot",
+    )
 }
 
 /// Returns the folder in the toolchain, or else in the cache.
@@ -58,7 +61,7 @@ fn from_debian(release: &str, lock: &CacheLock<'_>) -> Result<PathBuf> {
     let dir = lock.temporary("rust-src")?;
     let (package, suite) = find_package(release, &dir).map_err(|why| {
         anyhow!(
-            "core's source for Rust {release} is missing, and Debian does not give it ({why:#}): \
+            "core's source for Rust {release} is missing, and no Debian suite has the source ({why:#}): \
              run `rustup component add rust-src --toolchain {release}`"
         )
     })?;
@@ -86,7 +89,7 @@ fn from_debian(release: &str, lock: &CacheLock<'_>) -> Result<PathBuf> {
 /// Unpacks the library's folder only: the rest of the package is six times as many small files, and
 /// can take longer than all other steps.
 fn unpack(archive: &Path, dir: &Path) -> Result<()> {
-    fs::create_dir(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    fs::create_dir(dir).with_context(|| format!("failed to create {}", dir.display()))?;
     let failed = || format!("failed to unpack {}", archive.display());
     let mut reader = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -116,7 +119,7 @@ fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
     let mirrors = Mirrors::find(dir)?;
     let mut looked = Vec::new();
     for name in SUITES {
-        let step = Step::start(WHAT, &format!("looking for {release} in Debian's {name}"));
+        let step = Step::start(WHAT, &format!("searching Debian's {name} for {release}"));
         match Suite::fetch(&mirrors, name, dir) {
             Ok(suite) => {
                 step.done();
@@ -134,8 +137,8 @@ fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
 fn from_rustup(release: &str) -> Result<()> {
     if find_program("rustup").is_none() {
         bail!(
-            "core's source for Rust {release} is missing, and there is neither Debian's apt nor \
-             rustup to get it: put the toolchain's component rust-src in place"
+            "core's source for Rust {release} is missing, and the machine has neither Debian's \
+             apt nor rustup: put the toolchain's component rust-src in place"
         );
     }
     let name = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| release.to_owned());

@@ -132,7 +132,7 @@ pub(crate) fn provide(
     if !apt::is_debian() {
         let names: Vec<_> = lines.iter().map(|line| line.suites.join(" or ")).collect();
         bail!(
-            "the kernels are Debian's package {META} ({}), which takes the apt of a Debian machine",
+            "the kernels come from Debian's package {META} ({}): run on a Debian machine, with apt",
             names.join("; ")
         );
     }
@@ -146,7 +146,7 @@ pub(crate) fn provide(
                 .with_context(|| format!("failed to get a kernel of the line {}", line.name))?;
         }
     }
-    present().context("a kernel is not whole after it was unpacked")
+    present().context("an unpacked kernel lacks files")
 }
 
 /// Fetches the line's newest kernel into the cache, unless `cached` is as new.
@@ -180,7 +180,7 @@ fn fetch(
         suite.name()
     );
     fs::write(made.join(ABOUT), text)
-        .with_context(|| format!("failed to describe {}", made.display()))?;
+        .with_context(|| format!("failed to write the description in {}", made.display()))?;
     lock.publish(&made, &line.folder())?;
     step.done();
     Ok(())
@@ -191,7 +191,7 @@ fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Cand
     let mut found = Vec::new();
     let mut why = Vec::new();
     for &name in line.suites {
-        let how = format!("looking into Debian's {name}");
+        let how = format!("searching Debian's {name}");
         let step = Step::start(&line.what(), &how);
         let suite = match Suite::fetch(mirrors, name, dir) {
             Ok(suite) => suite,
@@ -236,7 +236,8 @@ fn install(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
         .and_then(|()| std::os::unix::fs::symlink("usr/lib", made.join("lib")))
         .with_context(|| format!("failed to move the kernel {release} to {}", made.display()))?;
     // No package holds the tables of modules: an installation generates them.
-    let depmod = find_program("depmod").context("depmod (package kmod) is not installed")?;
+    let depmod =
+        find_program("depmod").context("depmod is not installed: install the package kmod")?;
     process::capture(Command::new(depmod).arg("--basedir").arg(made).arg(release))?;
     Ok(())
 }

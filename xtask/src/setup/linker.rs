@@ -90,7 +90,7 @@ pub(crate) fn provide(
     process::run_logged(&mut cargo, &lock.cache().path("bpf-linker.log"))?;
     if !works(&root.join("bin/bpf-linker")) {
         bail!(
-            "bpf-linker was built with {} but does not start",
+            "bpf-linker was built with {} but does not start: see bpf-linker.log in the cache",
             llvm.describe()
         );
     }

@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     match report(&cache)? {
         0 => Ok(()),
-        missing => bail!("{missing} missing: run `cargo xtask setup`"),
+        missing => bail!("{missing} tools are missing: run `cargo xtask setup`"),
     }
 }
 
@@ -125,7 +125,7 @@ fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Re
 fn present(cache: &Cache) -> Result<Tools, String> {
     let tools = Tools::read(cache.dir())?;
     if tools.linker != linker::path(cache) {
-        return Err(format!("{} is another release", tools.linker.display()));
+        return Err(format!("{} is of another release", tools.linker.display()));
     }
     if !linker::works(&tools.linker) {
         return Err(format!("{} does not start", tools.linker.display()));

@@ -28,13 +28,13 @@ pub(crate) const LAB: [Program; 5] = [
         name: "ip",
         package: "iproute2",
         other_name: None,
-        why: "makes the namespaces, links and addresses of the throwaway host",
+        why: "creates the namespaces, links and addresses of the throwaway host",
     },
     Program {
         name: "nft",
         package: "nftables",
         other_name: None,
-        why: "makes the DNAT rules that publish a port behind the firewall's back",
+        why: "adds the DNAT rules that publish a port behind the firewall's back",
     },
     Program {
         name: "redis-server",
@@ -48,13 +48,13 @@ pub(crate) const LAB: [Program; 5] = [
         name: "setpriv",
         package: "util-linux",
         other_name: None,
-        why: "takes root's rights away from a command",
+        why: "drops root's rights for a command",
     },
     Program {
         name: "wireguard-go",
         package: "wireguard-go",
         other_name: None,
-        why: "a real WireGuard where the kernel has none",
+        why: "a real WireGuard for kernels without WireGuard",
     },
 ];
 
@@ -76,7 +76,7 @@ pub(crate) const VM: [Program; 7] = [
         name: "depmod",
         package: "kmod",
         other_name: None,
-        why: "lists which module of a kernel needs which",
+        why: "lists the dependencies of a kernel's modules",
     },
     Program {
         name: "modprobe",
@@ -100,7 +100,7 @@ pub(crate) const VM: [Program; 7] = [
         name: "unshare",
         package: "util-linux",
         other_name: None,
-        why: "makes namespaces by hand in a guest",
+        why: "creates namespaces by hand in a guest",
     },
 ];
 
@@ -116,7 +116,7 @@ pub(crate) const SYSTEM: [Program; 2] = [
         name: "mke2fs",
         package: "e2fsprogs",
         other_name: None,
-        why: "makes a disk of that folder",
+        why: "builds a disk from the folder",
     },
 ];
 

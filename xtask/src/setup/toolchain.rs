@@ -20,17 +20,21 @@ impl Toolchain {
     pub(crate) fn find() -> Result<Self> {
         let mut rustc = rustc(&["-Vv"]);
         let text = process::capture(&mut rustc)?;
-        Self::parse(&text)
-            .with_context(|| format!("failed to understand `{}`", process::command_line(&rustc)))
+        Self::parse(&text).with_context(|| {
+            format!(
+                "failed to parse the output of `{}`",
+                process::command_line(&rustc)
+            )
+        })
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let release = tools_file::release(text).context("it names no release")?;
+        let release = tools_file::release(text).context("no line names the release")?;
         let llvm_major = text
             .lines()
             .find_map(|line| line.strip_prefix("LLVM version: "))
             .and_then(|version| version.split('.').next()?.trim().parse().ok())
-            .context("it names no LLVM version")?;
+            .context("no line names the LLVM version")?;
         Ok(Self {
             release: release.to_owned(),
             llvm_major,
@@ -75,6 +79,6 @@ LLVM version: 22.1.2
     #[test]
     fn what_is_missing_is_named() {
         let error = Toolchain::parse("release: 1.95.0\n").unwrap_err();
-        assert_eq!(error.to_string(), "it names no LLVM version");
+        assert_eq!(error.to_string(), "no line names the LLVM version");
     }
 }

@@ -70,13 +70,17 @@ pub(super) fn run(
     });
     drop(deferred);
     if interrupt::seen() {
-        bail!("interrupted; the guests are gone");
+        bail!("interrupted; all guests have ended");
     }
     let seconds = start.elapsed().as_secs_f32();
     let names: Vec<_> = kernels.iter().map(|kernel| kernel.line.name).collect();
     println!("\n{sum} on {}, in {seconds:.0} s", names.join(", "));
     if sum.failed > 0 {
-        bail!("{} of {} failed", sum.failed, sum.failed + sum.passed);
+        bail!(
+            "{} of {} scenarios failed",
+            sum.failed,
+            sum.failed + sum.passed
+        );
     }
     Ok(())
 }
@@ -166,7 +170,7 @@ impl Guest<'_> {
             initramfs.size() >> 20,
             match self.parts {
                 1 => String::new(),
-                parts => format!(", part {} of {parts} of the trials", self.part),
+                parts => format!(", part {} of {parts} of the scenarios", self.part),
             },
         ));
         let mut ended = false;
@@ -181,7 +185,7 @@ impl Guest<'_> {
         let transcript = supervise(&mut machine.command()?, LIMITS, &mut show)?;
         if let Some(up) = transcript.up {
             pool::print(&format!(
-                "{name}: up after {:.1} s, gone after {:.1} s",
+                "{name}: up after {:.1} s, ended after {:.1} s",
                 up.as_secs_f32(),
                 transcript.took.as_secs_f32()
             ));
@@ -196,7 +200,7 @@ fn too_few(summary: Summary, filter: Option<&str>) -> Option<String> {
     match filter {
         Some(filter) => (results == 0).then(|| format!("no scenario's name contains `{filter}`")),
         None => (results < MIN_RESULTS)
-            .then(|| format!("expected at least {MIN_RESULTS} scenarios, but it ran {results}")),
+            .then(|| format!("the guest ran {results} scenarios, expected at least {MIN_RESULTS}")),
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     if !cfg!(target_arch = "x86_64") {
         bail!(
-            "the guests run this machine's programs on Debian's amd64 kernels: use an x86-64 one"
+            "the guests run this machine's programs on Debian's amd64 kernels: use an x86-64 machine"
         );
     }
     if args.system {
@@ -65,12 +65,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         lines = match (lines.as_slice(), args.kernel.len()) {
             ([.., newest], 0) => vec![*newest],
             ([one], _) => vec![*one],
-            _ => bail!("--shell takes one --kernel"),
+            _ => bail!("--shell boots one guest: give --kernel once"),
         };
     }
     let kernels = setup::provide_vm(&lines, args.update)?;
     let lab = Lab::build(workspace)?;
-    let first = kernels.first().context("no kernel was selected")?;
+    let first = kernels.first().context("no kernel line was selected")?;
     let accelerator = args.accel.decide(&first.image())?;
     if args.shell {
         return shell::run(workspace, &lab, first, accelerator);
@@ -98,7 +98,7 @@ fn select(wanted: &[String]) -> Result<Vec<&'static KernelLine>> {
     for name in wanted {
         let Some(line) = LINES.iter().find(|line| is(line, name)) else {
             let names = LINES.map(|line| line.name).join(", ");
-            bail!("no kernel line is called `{name}`: there are {names}");
+            bail!("no kernel line is called `{name}`: choose from {names}");
         };
         if !lines.contains(&line) {
             lines.push(line);

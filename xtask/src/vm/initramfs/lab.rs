@@ -47,7 +47,8 @@ pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     }
     let folders = lab.folders();
     for name in PROGRAMS {
-        let program = find_in(&folders, name).with_context(|| format!("{name} is missing"))?;
+        let program = find_in(&folders, name)
+            .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))?;
         programs::add(&mut archive, name, &program)?;
     }
     for name in OPTIONAL {

@@ -32,7 +32,8 @@ pub(crate) fn add_shell(archive: &mut Archive) -> Result<()> {
     for (name, target) in LINKS {
         archive.link(name, target);
     }
-    let busybox = find_program("busybox").context("busybox is not installed")?;
+    let busybox =
+        find_program("busybox").context("busybox is not installed: run `cargo xtask setup`")?;
     add(archive, "busybox", &busybox)
 }
 
@@ -50,7 +51,7 @@ const LINKS: [(&str, &str); 5] = [
 fn place(library: &Path) -> Result<String> {
     let path = library
         .to_str()
-        .with_context(|| format!("{} is not UTF-8", library.display()))?
+        .with_context(|| format!("the path of the library {} is not UTF-8", library.display()))?
         .trim_start_matches('/');
     let merged = ["lib/", "lib64/"].iter().any(|top| path.starts_with(top));
     Ok(if merged {
@@ -62,7 +63,12 @@ fn place(library: &Path) -> Result<String> {
 
 /// Returns the libraries of a program by the loader's answer, the loader included.
 fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let failed = || format!("failed to ask which libraries {} needs", program.display());
+    let failed = || {
+        format!(
+            "failed to list the libraries of {} with ldd",
+            program.display()
+        )
+    };
     let output = Command::new("ldd")
         .arg(program)
         .env("LC_ALL", "C")

@@ -46,7 +46,7 @@ impl AccelChoice {
                 let Some(why) = kvm_failure(kernel)? else {
                     return Ok(Accelerator::Kvm);
                 };
-                eprintln!("KVM is here but boots no guest ({why}): using TCG");
+                eprintln!("/dev/kvm exists but no guest boots under KVM ({why}): using TCG");
                 Ok(Accelerator::Tcg)
             }
         }
@@ -82,6 +82,6 @@ fn kvm_failure(kernel: &Path) -> Result<Option<String>> {
     Ok(Some(match (transcript.end, transcript.lines.last()) {
         (End::Exited(status), Some(line)) => format!("QEMU: {status}: {line}"),
         (End::Exited(status), None) => format!("QEMU: {status}"),
-        _ => format!("not within {} s", PROBE.as_secs()),
+        _ => format!("the guest was not up within {} s", PROBE.as_secs()),
     }))
 }

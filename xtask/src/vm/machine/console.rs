@@ -19,34 +19,42 @@ pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, Stri
     let lines = &transcript.lines;
     // A panic outweighs all other lines.
     if let Some(why) = lines.iter().find_map(|line| panic_in(line)) {
-        return Err(format!("its kernel panicked: {why}"));
+        return Err(format!("the kernel panicked: {why}"));
     }
     let seconds = |time: Duration| time.as_secs();
     match &transcript.end {
         End::Exited(status) if status.success() => {}
         End::Exited(status) => return Err(format!("QEMU failed ({status})")),
         End::Silent(limit) => {
-            return Err(format!("it hung: no output for {} s", seconds(*limit)));
+            return Err(format!(
+                "the guest hung: no output for {} s",
+                seconds(*limit)
+            ));
         }
-        End::TimedOut(limit) => return Err(format!("it did not end within {} s", seconds(*limit))),
-        End::Interrupted => return Err("it was interrupted".to_owned()),
+        End::TimedOut(limit) => {
+            return Err(format!(
+                "the guest did not end within {} s",
+                seconds(*limit)
+            ));
+        }
+        End::Interrupted => return Err("the guest was interrupted".to_owned()),
     }
     if !lines.iter().any(|line| line.starts_with(UP)) {
-        return Err("it ended before its kernel had started the first program".to_owned());
+        return Err("the guest ended before its kernel had started the first program".to_owned());
     }
     let Some(code) = lines.iter().find_map(|line| line.strip_prefix(ENDED)) else {
-        return Err("it ended before its tests did".to_owned());
+        return Err("the guest ended before its tests did".to_owned());
     };
     let Some(summary) = closing(lines, head) else {
         return Err(format!(
-            "its tests ended with exit code {code} and no line `{head}: …`"
+            "the tests ended with exit code {code} and no line `{head}: …`"
         ));
     };
     match (code, summary) {
         ("0", Summary { failed: 0, .. }) => Ok(summary),
         ("0", _) => Err(format!("exit code 0 does not fit `{summary}`")),
         (_, Summary { failed: 0, .. }) => Err(format!(
-            "no test failed, yet its tests ended with exit code {code}"
+            "no test failed, yet the tests ended with exit code {code}"
         )),
         _ => Ok(summary),
     }
@@ -135,7 +143,7 @@ mod tests {
         let error = after_exit(&[UP_LINE, bad, "guest: ended with 0"]).unwrap_err();
         assert!(error.contains("does not fit"), "{error}");
         let error = after_exit(&[UP_LINE, good]).unwrap_err();
-        assert_eq!(error, "it ended before its tests did");
+        assert_eq!(error, "the guest ended before its tests did");
     }
 
     #[test]
@@ -160,15 +168,15 @@ mod tests {
             "guest: ended with 0",
             "[    9.1] Kernel panic - not syncing: Fatal exception",
         ]);
-        assert_eq!(error.unwrap_err(), "its kernel panicked: Fatal exception");
+        assert_eq!(error.unwrap_err(), "the kernel panicked: Fatal exception");
     }
 
     #[test]
     fn a_hang_says_for_how_long() {
         let hung = judge_lines(&[UP_LINE], End::Silent(Duration::from_secs(240)));
-        assert_eq!(hung.unwrap_err(), "it hung: no output for 240 s");
+        assert_eq!(hung.unwrap_err(), "the guest hung: no output for 240 s");
         let late = judge_lines(&[UP_LINE], End::TimedOut(Duration::from_secs(1800)));
-        assert_eq!(late.unwrap_err(), "it did not end within 1800 s");
+        assert_eq!(late.unwrap_err(), "the guest did not end within 1800 s");
     }
 
     #[test]

@@ -85,8 +85,10 @@ impl<'a> Machine<'a> {
     /// Returns QEMU's command, with the serial console on standard input and output. QEMU dies with
     /// the thread that starts the command, and must not outlive the initramfs' value.
     pub(crate) fn command(&self) -> Result<Command> {
-        let find =
-            |name: &str| find_program(name).with_context(|| format!("{name} is not installed"));
+        let find = |name: &str| {
+            find_program(name)
+                .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))
+        };
         let mut command = Command::new(find("setpriv")?);
         command
             // After a SIGKILL of xtask, nothing else would end QEMU.

@@ -118,13 +118,14 @@ pub(super) fn provide(cache: &Cache) -> Result<Disk> {
     }
     if !is_root() {
         bail!(
-            "making the guest's disk takes root, once (mmdebstrap installs packages): run \
-             `cargo xtask vm --system` as root the first time, with the same ENFORCER_TOOLS"
+            "the first run needs root for the guest's disk (mmdebstrap installs packages): run \
+             `cargo xtask vm --system` as root once, with the same ENFORCER_TOOLS"
         );
     }
     let lock = cache.lock()?;
-    make(&lock).context("failed to make the disk of the system guest")?;
-    Disk::find(cache).context("the disk is not whole after it was made")
+    make(&lock).context("failed to build the disk of the system guest")?;
+    Disk::find(cache)
+        .context("the new disk of the system guest lacks files: see system.log in the cache")
 }
 
 /// Returns all settings that decide the content of the disk.
@@ -135,10 +136,12 @@ fn recipe() -> String {
 fn make(lock: &CacheLock<'_>) -> Result<()> {
     let dir = lock.temporary(FOLDER)?;
     let mirrors = Mirrors::find(&dir)?;
-    let mirror = mirrors.of(SUITE).context("apt's sources name no mirror")?;
+    let mirror = mirrors
+        .of(SUITE)
+        .context("apt's sources name no mirror of Debian: add one to /etc/apt/sources.list")?;
     let step = Step::start("system guest", &format!("installing Debian's {SUITE}"));
     let (root, made) = (dir.join("root"), dir.join("made"));
-    fs::create_dir(&made).with_context(|| format!("failed to make {}", made.display()))?;
+    fs::create_dir(&made).with_context(|| format!("failed to create {}", made.display()))?;
     let mut command = Command::new(program("mmdebstrap")?);
     command
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
@@ -153,7 +156,7 @@ fn make(lock: &CacheLock<'_>) -> Result<()> {
     process::run_logged(&mut command, &lock.cache().path("system.log"))?;
     step.done();
 
-    let step = Step::start("system guest", "making its disk");
+    let step = Step::start("system guest", "building the disk");
     let release = kernel(&root, &made)?;
     let mut command = Command::new(program("mke2fs")?);
     // No journal: a guest's changes are discarded.
@@ -161,14 +164,14 @@ fn make(lock: &CacheLock<'_>) -> Result<()> {
     command.arg(&root).arg(made.join("disk")).arg(SIZE);
     process::capture(&mut command)?;
     let debian = fs::read_to_string(root.join("etc/debian_version"))
-        .context("the guest has no /etc/debian_version")?;
+        .context("the guest's tree has no /etc/debian_version")?;
     for (name, text) in [
         ("debian", debian),
         ("release", release),
         ("recipe", recipe()),
     ] {
         fs::write(made.join(name), text)
-            .with_context(|| format!("failed to describe {}", made.display()))?;
+            .with_context(|| format!("failed to write the description in {}", made.display()))?;
     }
     lock.publish(&made, FOLDER)?;
     step.done();
@@ -182,7 +185,7 @@ fn kernel(root: &Path, made: &Path) -> Result<String> {
         .with_context(|| format!("failed to list {}", modules.display()))?
         .flatten()
         .find_map(|entry| entry.file_name().into_string().ok())
-        .context("the guest has no kernel")?;
+        .context("the guest's tree has no kernel")?;
     let image = root.join(format!("boot/vmlinuz-{release}"));
     fs::copy(&image, made.join("vmlinuz"))
         .with_context(|| format!("failed to copy {}", image.display()))?;
@@ -195,13 +198,18 @@ fn kernel(root: &Path, made: &Path) -> Result<String> {
         .output()
         .context("failed to start busybox")?;
     if !output.status.success() {
-        bail!("failed to unpack {}", module.display());
+        bail!(
+            "failed to unpack {} with busybox ({})",
+            module.display(),
+            output.status
+        );
     }
     fs::write(made.join("virtio_blk.ko"), output.stdout)
-        .context("failed to write the driver of the disk")?;
+        .context("failed to write the driver virtio_blk.ko of the disk")?;
     Ok(release)
 }
 
 fn program(name: &str) -> Result<PathBuf> {
-    find_program(name).with_context(|| format!("{name} is not installed"))
+    find_program(name)
+        .with_context(|| format!("{name} is not installed: install the Debian package with {name}"))
 }

@@ -73,13 +73,17 @@ pub(super) fn run(
         system.accelerator.name()
     );
     let deferred = Deferred::noted();
-    let mut guests = vec![Guest::new("trials", "the trials", None)];
+    let mut guests = vec![Guest::new("scenarios", "the scenarios", None)];
     // A filter selects scenarios, and leaves the boots out.
     if filter.is_none() {
-        let open = "a boot without the enforcer";
-        guests.push(Guest::new("open", open, Some(BootKind::Unguarded)));
-        let shut = "a boot without it, the network manager waiting";
-        guests.push(Guest::new("shut", shut, Some(BootKind::Withheld)));
+        let unguarded = "a boot without the enforcer";
+        guests.push(Guest::new(
+            "unguarded",
+            unguarded,
+            Some(BootKind::Unguarded),
+        ));
+        let withheld = "a boot without the enforcer, the network manager waiting";
+        guests.push(Guest::new("withheld", withheld, Some(BootKind::Withheld)));
         guests.extend((1..=boots).map(|number| {
             let title = format!("boot {number} of {boots} under attack");
             Guest::new(&format!("boot {number}"), &title, Some(BootKind::Guarded))
@@ -90,13 +94,13 @@ pub(super) fn run(
     });
     drop(deferred);
     if interrupt::seen() {
-        bail!("interrupted; the guests are gone");
+        bail!("interrupted; all guests have ended");
     }
     println!("\n{sum}, in {:.0} s", start.elapsed().as_secs_f32());
     match (sum.failed, sum.passed) {
-        (0, 0) => bail!("no trial ran"),
+        (0, 0) => bail!("no scenario ran"),
         (0, _) => Ok(()),
-        (failed, passed) => bail!("{failed} of {} failed", failed + passed),
+        (failed, passed) => bail!("{failed} of {} scenarios failed", failed + passed),
     }
 }
 
@@ -167,7 +171,7 @@ impl SystemRun<'_> {
         };
         let transcript = supervise(&mut qemu, LIMITS, &mut show)?;
         say(&format!(
-            "gone after {:.0} s",
+            "ended after {:.0} s",
             transcript.took.as_secs_f32()
         ));
         let head = format!("system {} kernel {}", self.disk.debian, self.disk.release);
@@ -183,7 +187,7 @@ impl SystemRun<'_> {
         if let Some((kind, neighbour)) = neighbour {
             let tally = neighbour.tally()?;
             say(&format!(
-                "the neighbour sent {} SYNs, and heard {} frames, {} SYN-ACKs, {} bytes of services",
+                "the neighbour sent {} SYNs and received {} frames, {} SYN-ACKs, {} bytes of services",
                 tally.syns, tally.frames, tally.syn_acks, tally.bytes
             ));
             match tally.fault(kind) {

@@ -64,15 +64,19 @@ impl BootKind {
 impl Neighbour {
     /// Starts a neighbour, and returns when the neighbour is ready for the guest.
     pub(super) fn start(program: &Path) -> Result<Self> {
-        let dir = tempfile::tempdir().context("failed to make a folder for a socket")?;
+        let dir =
+            tempfile::tempdir().context("failed to create a folder for the neighbour's socket")?;
         let mut child = Command::new(program)
             .args(["system", "neighbour"])
             .arg(socket(&dir))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("failed to start the neighbour")?;
-        let output = child.stdout.take().context("the neighbour has no output")?;
+            .context("failed to start the neighbour, `enforcer-tests system neighbour`")?;
+        let output = child
+            .stdout
+            .take()
+            .context("the neighbour has no standard output")?;
         let mut neighbour = Self {
             child,
             output: BufReader::new(output),
@@ -80,7 +84,7 @@ impl Neighbour {
         };
         let line = neighbour.line()?;
         if line != "neighbour: waiting" {
-            bail!("the neighbour did not start: {line}");
+            bail!("the neighbour did not start, and wrote `{line}`");
         }
         Ok(neighbour)
     }
@@ -93,14 +97,14 @@ impl Neighbour {
     /// Returns the counts, after the end of the guest.
     pub(super) fn tally(mut self) -> Result<Tally> {
         let line = self.line()?;
-        Tally::parse(&line).with_context(|| format!("the neighbour says `{line}`"))
+        Tally::parse(&line).with_context(|| format!("the neighbour wrote no counts but `{line}`"))
     }
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.output
             .read_line(&mut line)
-            .context("failed to hear the neighbour")?;
+            .context("failed to read the neighbour's output")?;
         Ok(line.trim().to_owned())
     }
 }
@@ -132,12 +136,14 @@ impl Tally {
     pub(super) fn fault(self, boot: BootKind) -> Option<&'static str> {
         let reached = self.syn_acks > 0 || self.bytes > 0;
         match boot {
-            _ if self.syns < boot.enough() => Some("the neighbour did not try often enough"),
+            _ if self.syns < boot.enough() => {
+                Some("the neighbour sent too few SYNs to prove anything")
+            }
             BootKind::Guarded | BootKind::Unguarded if self.frames == 0 => {
-                Some("the guest was never on the wire")
+                Some("the guest sent no frame")
             }
             BootKind::Unguarded if self.syn_acks == 0 || self.bytes == 0 => {
-                Some("without the enforcer the neighbour should have reached a service")
+                Some("the neighbour reached no service though the enforcer was off")
             }
             BootKind::Guarded | BootKind::Withheld if reached => {
                 Some("the neighbour reached a service")
