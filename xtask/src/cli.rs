@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, demo, install, lint, setup, test, vm, workspace::Workspace};
+use crate::{bench, build, demo, install, lint, mutants, setup, test, vm, workspace::Workspace};
 
 /// Sets up, builds, checks, tests, shows, measures and installs enforcer.
 ///
@@ -26,6 +26,8 @@ enum Command {
     Lint,
     /// Run the unit and property tests, then the lab on this kernel (as root)
     Test(test::Args),
+    /// Test mutants of the pure rooms with the unit tests, and list the survivors
+    Mutants(mutants::Args),
     /// Run the lab in QEMU on each kernel line, from Debian 12's to the newest
     Vm(vm::Args),
     /// Show attacks without and with the enforcer, on a throwaway host (as root)
@@ -45,6 +47,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Build(args) => build::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),
         Command::Test(args) => test::run(&workspace, &args),
+        Command::Mutants(args) => mutants::run(&workspace, &args),
         Command::Vm(args) => vm::run(&workspace, &args),
         Command::Demo => demo::run(&workspace),
         Command::Bench => bench::run(&workspace),

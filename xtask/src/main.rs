@@ -8,6 +8,7 @@ mod install;
 mod interrupt;
 mod lab;
 mod lint;
+mod mutants;
 mod process;
 mod setup;
 mod summary;

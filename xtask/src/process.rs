@@ -7,7 +7,7 @@ use std::{
     iter,
     os::unix::process::CommandExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -26,6 +26,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed ({status})", command_line(command));
     }
     Ok(())
+}
+
+/// Runs `command` on the terminal of xtask, with signals left to the child, and returns the exit
+/// status.
+pub(crate) fn run_to_end(command: &mut Command) -> Result<ExitStatus> {
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
+    let deferred = Deferred::to(child.id());
+    let status = child.wait();
+    drop(deferred);
+    status.with_context(|| format!("failed to wait for `{}`", command_line(command)))
 }
 
 /// Replaces this process by `command`; returns only on failure.

@@ -81,6 +81,16 @@ impl Workspace {
         self.target.join("debug").join(name)
     }
 
+    /// Target folder.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.target.clone()
+    }
+
+    /// Returns the folder for mutants of the tree.
+    pub(crate) fn mutants_dir(&self) -> PathBuf {
+        self.target.join("mutants")
+    }
+
     /// Returns the folder for intermediate files of BPF builds, as in `enforcer/build.rs`.
     pub(crate) fn ebpf_build_dir(&self) -> PathBuf {
         self.target.join("ebpf")

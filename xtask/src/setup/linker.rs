@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -12,35 +11,29 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     apt,
     cache::{Cache, CacheLock},
+    crates_io::CrateProgram,
     step::Step,
     toolchain::{self, Toolchain},
 };
-use crate::{process, workspace::Workspace};
+use crate::workspace::Workspace;
 
-/// Release in use for this tree.
-pub(crate) const VERSION: &str = "0.13.0";
+const LINKER: CrateProgram = CrateProgram {
+    name: "bpf-linker",
+    version: "0.13.0",
+    version_arguments: &["--version"],
+};
 
 /// Major versions of LLVM that this release supports.
 const LLVM_MAJORS: [u32; 3] = [21, 22, 23];
 
 /// Returns the path of the linker in the cache.
 pub(crate) fn path(cache: &Cache) -> PathBuf {
-    cache.path(&folder()).join("bin/bpf-linker")
+    LINKER.path(cache)
 }
 
-fn folder() -> String {
-    format!("bpf-linker-{VERSION}")
-}
-
-/// Returns whether the linker exists and starts: the shared LLVM may have been removed.
-pub(crate) fn works(linker: &Path) -> bool {
-    Command::new(linker)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// Returns whether the linker exists and starts: its shared LLVM may have been removed.
+pub(crate) fn starts(linker: &Path) -> bool {
+    LINKER.starts(linker)
 }
 
 /// Builds the linker into the cache, unless present.
@@ -50,51 +43,34 @@ pub(crate) fn provide(
     lock: &CacheLock<'_>,
 ) -> Result<PathBuf> {
     let linker = path(lock.cache());
-    if works(&linker) {
+    if starts(&linker) {
         return Ok(linker);
     }
     let llvm = Llvm::provide(toolchain)?;
-    let step = Step::start(
-        "bpf-linker",
-        &format!(
-            "building {VERSION} with {}, about a minute",
-            llvm.describe()
-        ),
+    let how = format!(
+        "building {} with {}, about a minute",
+        LINKER.version,
+        llvm.describe()
     );
-    let dir = lock.temporary("bpf-linker")?;
+    let step = Step::start(LINKER.name, &how);
     // The linker looks for `libLLVM.so`; rustup's library has another name.
-    let names = dir.join("names");
-    fs::create_dir(&names)
-        .and_then(|()| symlink(&llvm.library, names.join("libLLVM.so")))
-        .with_context(|| {
-            format!(
-                "failed to link {} in {}",
-                llvm.library.display(),
-                names.display()
-            )
-        })?;
-
-    let root = dir.join("made");
-    let mut cargo = workspace.cargo(["install", "bpf-linker", "--version", VERSION, "--locked"]);
-    cargo
-        .args(["--no-default-features", "--features"])
-        .arg(format!("llvm-{}", llvm.major))
-        .arg("--root")
-        .arg(&root)
-        .arg("--target-dir")
-        .arg(dir.join("target"))
-        .env("LLVM_PREFIX", &llvm.prefix)
-        .env("CARGO_ENCODED_RUSTFLAGS", format!("-L{}", names.display()))
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
-        .env_remove("CARGO_BUILD_TARGET");
-    process::run_logged(&mut cargo, &lock.cache().path("bpf-linker.log"))?;
-    if !works(&root.join("bin/bpf-linker")) {
-        bail!(
-            "bpf-linker was built with {} but does not start: see bpf-linker.log in the cache",
-            llvm.describe()
-        );
-    }
-    lock.publish(&root, &folder())?;
+    let names = lock.temporary("llvm-names")?;
+    symlink(&llvm.library, names.join("libLLVM.so")).with_context(|| {
+        format!(
+            "failed to link {} in {}",
+            llvm.library.display(),
+            names.display()
+        )
+    })?;
+    LINKER
+        .build(workspace, lock, |cargo| {
+            cargo
+                .args(["--no-default-features", "--features"])
+                .arg(format!("llvm-{}", llvm.major))
+                .env("LLVM_PREFIX", &llvm.prefix)
+                .env("CARGO_ENCODED_RUSTFLAGS", format!("-L{}", names.display()));
+        })
+        .with_context(|| format!("failed to build {} with {}", LINKER.name, llvm.describe()))?;
     step.done();
     Ok(linker)
 }
@@ -116,8 +92,9 @@ impl Llvm {
         let major = toolchain.llvm_major;
         if !LLVM_MAJORS.contains(&major) {
             bail!(
-                "bpf-linker {VERSION} cannot be built for LLVM {major}, which Rust {} uses: use the \
+                "bpf-linker {} cannot be built for LLVM {major}, which Rust {} uses: use the \
                  release that rust-toolchain.toml names",
+                LINKER.version,
                 toolchain.release
             );
         }

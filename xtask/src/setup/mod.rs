@@ -3,7 +3,9 @@
 pub(crate) mod apt;
 pub(crate) mod apt_suite;
 pub(crate) mod cache;
+mod cargo_mutants;
 mod core_source;
+mod crates_io;
 mod kernel_index;
 pub(crate) mod kernels;
 mod linker;
@@ -87,6 +89,11 @@ pub(crate) fn provide_system() -> Result<Cache> {
     Ok(cache)
 }
 
+/// Provides cargo-mutants and returns its path; silent if present.
+pub(crate) fn provide_cargo_mutants(workspace: &Workspace) -> Result<PathBuf> {
+    cargo_mutants::provide(workspace, &find_cache()?)
+}
+
 /// Returns the cache of the compiler in use.
 pub(crate) fn find_cache() -> Result<Cache> {
     Cache::of(&Toolchain::find()?.release)
@@ -127,7 +134,7 @@ fn present(cache: &Cache) -> Result<Tools, String> {
     if tools.linker != linker::path(cache) {
         return Err(format!("{} is of another release", tools.linker.display()));
     }
-    if !linker::works(&tools.linker) {
+    if !linker::starts(&tools.linker) {
         return Err(format!("{} does not start", tools.linker.display()));
     }
     Ok(tools)
@@ -144,7 +151,7 @@ fn report(cache: &Cache) -> Result<usize> {
             println!("  {name:<18} missing: {otherwise}");
         }
     };
-    let linker = Some(linker::path(cache)).filter(|path| linker::works(path));
+    let linker = Some(linker::path(cache)).filter(|path| linker::starts(path));
     let source = core_source::find(cache)?;
     let complete = linker.is_some() && source.is_some();
     line("bpf-linker", linker, "built from crates.io");

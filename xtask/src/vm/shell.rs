@@ -2,13 +2,13 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{
     initramfs,
     machine::qemu::{Accelerator, Machine},
 };
-use crate::{interrupt::Deferred, lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
+use crate::{lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
 
 /// Makes the console a controlling terminal, with Ctrl-C and the size of the user's terminal.
 const COMMAND: &str = "\
@@ -36,13 +36,7 @@ pub(crate) fn run(
     let initramfs = initramfs::lab::initramfs(&common, &command, kernel)?;
     eprintln!("booting {} under {}", kernel.release, accelerator.name());
     let mut qemu = Machine::new(accelerator, kernel.image(), &initramfs).command()?;
-    let mut child = qemu
-        .spawn()
-        .with_context(|| format!("failed to start `{}`", process::command_line(&qemu)))?;
-    let deferred = Deferred::to(child.id());
-    let status = child.wait().context("failed to wait for QEMU");
-    drop(deferred);
-    let status = status?;
+    let status = process::run_to_end(&mut qemu)?;
     if !status.success() {
         bail!("QEMU failed ({status})");
     }
