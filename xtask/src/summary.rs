@@ -5,14 +5,14 @@ use std::{fmt, ops::AddAssign};
 /// Counts of passed and failed tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Tests that passed.
+    /// Passed tests.
     pub(crate) passed: usize,
-    /// Tests, or whole test programs, that failed.
+    /// Failed tests, and failed test programs.
     pub(crate) failed: usize,
 }
 
 impl Summary {
-    /// Result of a test program, or guest, without trustworthy results of its own.
+    /// Result of a test program, or guest, without trustworthy results.
     pub(crate) const FAILURE: Self = Self {
         passed: 0,
         failed: 1,

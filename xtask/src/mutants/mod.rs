@@ -1,8 +1,8 @@
-//! `cargo xtask mutants`: how many faults in the pure rooms the unit tests find.
+//! `cargo xtask mutants`: the share of faults in the pure rooms found by the unit tests.
 //!
 //! cargo-mutants changes one expression at a time and runs the unit tests of the changed crate. A
-//! mutant is killed if a test fails, survives if all pass, and is unviable if the compiler refuses
-//! the change. A mutant that makes the tests hang counts as found too.
+//! mutant is killed by a failed test, survives if all tests pass, and is unviable if the compiler
+//! refuses the change. A mutant under which a test hangs counts as found too.
 
 mod rooms;
 mod sample;
@@ -34,39 +34,36 @@ pub(crate) struct Args {
 /// Tests a sample of mutants, lists the survivors, and fails if too many survived.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let start = Instant::now();
-    let rooms = rooms::select(workspace, &args.files)?;
+    let selections = rooms::select(workspace, &args.files)?;
     setup::provide_ebpf_tools(workspace)?;
     let program = setup::provide_cargo_mutants(workspace)?;
     let scratch = Scratch::refresh(workspace)?;
     let tool = Tool::new(program, &scratch);
 
-    let mut all = Vec::new();
-    for room in &rooms {
-        all.extend(tool.list(room)?.into_iter().map(|mutant| (room, mutant)));
-    }
+    let mutants = selections
+        .iter()
+        .map(|selection| tool.list(selection))
+        .collect::<Result<Vec<_>>>()?;
+    let total = mutants.iter().map(Vec::len).sum();
     let seed = args.seed.unwrap_or_else(clock);
     let size = match args.sample {
-        0 => all.len(),
+        0 => total,
         size => size,
     };
-    let chosen = sample::choose(all.len(), size, seed);
-    println!("{} of {} mutants, seed {seed}", chosen.len(), all.len());
+    let chosen = sample::choose(total, size, seed);
+    println!("{} of {total} mutants, seed {seed}", chosen.len());
 
     let mut score = Score::default();
-    for room in &rooms {
-        let of_room = |is_chosen: bool| {
-            let mutants = all.iter().enumerate();
-            mutants
-                .filter(|(at, (owner, _))| {
-                    owner.package() == room.package()
-                        && chosen.binary_search(at).is_ok() == is_chosen
-                })
-                .map(|(_, (_, mutant))| mutant.as_str())
-                .collect::<Vec<_>>()
-        };
-        let wanted = of_room(true);
+    let mut first = 0;
+    for (selection, mutants) in selections.iter().zip(&mutants) {
+        let (wanted, others): (Vec<_>, Vec<_>) = mutants
+            .iter()
+            .enumerate()
+            .partition(|(at, _)| chosen.binary_search(&(first + at)).is_ok());
+        first += mutants.len();
         if !wanted.is_empty() {
-            score += tool.test(room, wanted.len(), &of_room(false))?;
+            let others: Vec<_> = others.iter().map(|(_, other)| other.as_str()).collect();
+            score += tool.test(selection, wanted.len(), &others)?;
         }
     }
     for line in score.lines() {

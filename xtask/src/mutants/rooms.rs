@@ -1,4 +1,4 @@
-//! The source files under test: the rooms that decide and never act.
+//! The source files under test: rooms with decisions and without effects.
 
 use anyhow::{Result, bail};
 
@@ -9,7 +9,7 @@ struct PureRooms {
     package: &'static str,
     /// Folder of the crate's source.
     source: &'static str,
-    /// Options of `cargo test` that select the unit tests.
+    /// Options of `cargo test` for the unit tests.
     tests: &'static [&'static str],
     /// Modules: a file, a folder of the same name, or both.
     modules: &'static [&'static str],
@@ -42,19 +42,19 @@ const PURE_ROOMS: [PureRooms; 2] = [
     },
 ];
 
-/// Files of one crate whose mutants are tested.
-pub(super) struct Room {
+/// Files of one crate under test.
+pub(super) struct Selection {
     rooms: &'static PureRooms,
     files: Vec<String>,
 }
 
-impl Room {
+impl Selection {
     /// Name of the crate.
     pub(super) fn package(&self) -> &'static str {
         self.rooms.package
     }
 
-    /// Options of `cargo test` that select the unit tests.
+    /// Options of `cargo test` for the unit tests.
     pub(super) fn tests(&self) -> &'static [&'static str] {
         self.rooms.tests
     }
@@ -66,7 +66,7 @@ impl Room {
 }
 
 /// Returns the files of `wanted`, or of all pure rooms if none is wanted, crate by crate.
-pub(super) fn select(workspace: &Workspace, wanted: &[String]) -> Result<Vec<Room>> {
+pub(super) fn select(workspace: &Workspace, wanted: &[String]) -> Result<Vec<Selection>> {
     let mut selected = Vec::new();
     for path in wanted {
         let found = match workspace.path(path).exists() {
@@ -92,7 +92,7 @@ pub(super) fn select(workspace: &Workspace, wanted: &[String]) -> Result<Vec<Roo
         let is_own = |file: &&String| file.starts_with(crate_rooms.source);
         let files: Vec<_> = selected.iter().filter(is_own).cloned().collect();
         if !files.is_empty() {
-            rooms.push(Room {
+            rooms.push(Selection {
                 rooms: crate_rooms,
                 files,
             });
@@ -125,7 +125,7 @@ mod tests {
     fn select_names(wanted: &[&str]) -> Result<Vec<String>> {
         let wanted: Vec<_> = wanted.iter().map(|&name| name.to_owned()).collect();
         let rooms = select(&Workspace::find()?, &wanted)?;
-        Ok(rooms.iter().flat_map(Room::files).cloned().collect())
+        Ok(rooms.iter().flat_map(Selection::files).cloned().collect())
     }
 
     #[test]

@@ -2,19 +2,19 @@
 
 use std::{fmt, ops::AddAssign};
 
-/// Share of the viable mutants that the tests must find, in per cent.
+/// Least share of viable mutants found by the tests, in per cent.
 const REQUIRED: usize = 90;
 
 /// Mutants by fate, each as cargo-mutants names the mutant: `file:line:column: change`.
 #[derive(Debug, Default)]
 pub(super) struct Score {
-    /// Mutants that failed a test.
+    /// Mutants with a failed test.
     pub(super) killed: Vec<String>,
-    /// Mutants that passed all tests.
+    /// Mutants under which all tests passed.
     pub(super) survived: Vec<String>,
-    /// Mutants that the compiler refused.
+    /// Mutants refused by the compiler.
     pub(super) unviable: Vec<String>,
-    /// Mutants under which the tests did not end.
+    /// Mutants under which a test hung.
     pub(super) timeout: Vec<String>,
 }
 
@@ -28,16 +28,16 @@ impl Score {
         self.found() + self.survived.len()
     }
 
-    /// Number of mutants that the tests noticed, by a failure or by a hang.
+    /// Number of mutants found by the tests, with a failure or a hang.
     fn found(&self) -> usize {
         self.killed.len() + self.timeout.len()
     }
 
-    /// Returns a line for each mutant that deserves a look: survivors, then timeouts.
+    /// Returns a line for each survivor, then for each timeout.
     pub(super) fn lines(&self) -> Vec<String> {
         let name = |fate: &str, mutant: &String| format!("{fate} {}", without_column(mutant));
-        let survived = self.survived.iter().map(|it| name("survived", it));
-        let timeout = self.timeout.iter().map(|it| name("timeout ", it));
+        let survived = self.survived.iter().map(|mutant| name("survived", mutant));
+        let timeout = self.timeout.iter().map(|mutant| name("timeout ", mutant));
         survived.chain(timeout).collect()
     }
 

@@ -47,7 +47,7 @@ impl Cache {
         self.dir.join(relative)
     }
 
-    /// Creates the folder, waits for another process that fills the cache, and removes leftovers of
+    /// Creates the folder, waits for another process at work, and removes leftovers of
     /// dead runs. Dropping the returned value releases the lock.
     pub(crate) fn lock(&self) -> Result<CacheLock<'_>> {
         let make = |error| {

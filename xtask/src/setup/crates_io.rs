@@ -16,7 +16,7 @@ pub(crate) struct CrateProgram {
     pub(crate) name: &'static str,
     /// Release in use for this tree.
     pub(crate) version: &'static str,
-    /// Arguments with which the program prints its version and succeeds.
+    /// Arguments for printing the version.
     pub(crate) version_arguments: &'static [&'static str],
 }
 

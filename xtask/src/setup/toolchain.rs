@@ -1,4 +1,4 @@
-//! The Rust compiler in use, by its own description.
+//! The Rust compiler in use, as described by `rustc`.
 
 use std::{env, path::PathBuf, process::Command};
 

@@ -13,7 +13,7 @@ use crate::{
 
 /// Programs of the lab.
 ///
-/// The shell is this machine's: busybox's shell would prefer its own `ip` and `modprobe`.
+/// The shell is this machine's: busybox's shell would prefer busybox's `ip` and `modprobe`.
 const PROGRAMS: [&str; 9] = [
     "ip",
     "modprobe",
@@ -32,7 +32,7 @@ const OPTIONAL: [&str; 2] = ["bash", "strace"];
 /// Mount points of the first program, and a home.
 const FOLDERS: [&str; 7] = ["dev", "proc", "root", "run", "sys", "tmp", "var"];
 
-/// Users, for programs that look up their own name.
+/// Users, for programs that print the name of their user.
 const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
 
 /// Options of modules that otherwise create a device when loaded.

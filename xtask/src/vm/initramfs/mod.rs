@@ -1,4 +1,4 @@
-//! The root file system of a guest: archives that the kernel unpacks one after the other.
+//! The root file system of a guest: archives, unpacked by the kernel one after the other.
 
 pub(super) mod command;
 pub(super) mod cpio;

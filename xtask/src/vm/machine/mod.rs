@@ -1,4 +1,4 @@
-//! The machine of a guest: QEMU, its supervision, and the reading of its console.
+//! The machine of a guest: QEMU, the supervision of a run, and the reading of the console.
 
 pub(super) mod accelerator;
 pub(super) mod console;
