@@ -1,69 +1,69 @@
-//! What is put onto a system guest's disk at each boot, and the machine around it.
+//! One boot of a system guest: the files added to its disk, and its machine.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::image::Image;
+use super::disk::Disk;
 use crate::{
     install,
     lab::Lab,
     vm::{
-        cpio::Archive,
-        guest::put_shell,
-        qemu::{Accelerator, Initramfs, Machine},
+        initramfs::{Initramfs, cpio::Archive, programs},
+        machine::qemu::{Accelerator, Machine},
     },
     workspace::Workspace,
 };
 
-/// Podman and firewalld are large.
+/// Memory in MiB: Podman and firewalld are large.
 const MEMORY: u32 = 2048;
 
-/// As in tests/src/system/neighbour.rs.
+/// MAC address of the guest's NIC, as in tests/src/system/neighbour.rs.
 const MAC: &str = "52:54:00:00:78:01";
 
-/// Of a NIC that no configuration in the guest matches, so that nobody brings it up.
+/// MAC address of a NIC without a configuration in the guest: the NIC stays down.
 const SPARE_MAC: &str = "52:54:00:00:78:03";
 
-/// The network manager of the guest.
+/// Network manager of the guest.
 const MANAGER: &str = "systemd-networkd.service";
 
-/// Where the administrator's units are.
+/// Folder of the administrator's units.
 const UNITS: &str = "payload/etc/systemd/system";
 
-/// How a guest is booted.
+/// Settings of a boot.
 pub(super) struct Boot<'a> {
-    /// What `enforcer-tests system` is to do.
+    /// Arguments of `enforcer-tests system`.
     pub(super) command: String,
-    /// Whether services listen on every address from early on.
+    /// Whether services listen on every address from early in the boot.
     pub(super) listening: bool,
-    /// Whether the enforcer is masked.
+    /// Whether the enforcer's unit is masked.
     pub(super) masked: bool,
-    /// Whether the network manager is told to wait for the policy.
+    /// Whether the network manager waits for the policy.
     pub(super) require: bool,
-    /// The socket of the neighbour, if there is one.
+    /// Socket of the neighbour, if any.
     pub(super) neighbour: Option<&'a Path>,
 }
 
 impl Boot<'_> {
-    /// The guest's initramfs: what it runs, and `cargo xtask install`'s files.
+    /// Returns the guest's initramfs: the tests, their units, and the files of `cargo xtask
+    /// install`.
     pub(super) fn initramfs(
         &self,
         workspace: &Workspace,
         lab: &Lab,
-        image: &Image,
+        disk: &Disk,
     ) -> Result<Initramfs> {
         let read = |path: &Path| {
             fs::read(path).with_context(|| format!("failed to read {}", path.display()))
         };
         let ours = |name: &str| read(&workspace.path("xtask/files/system").join(name));
         let mut archive = Archive::default();
-        put_shell(&mut archive)?;
+        programs::add_shell(&mut archive)?;
         for folder in ["dev", "proc", "sys", "sysroot"] {
             archive.folder(folder);
         }
         archive.program("init", &ours("init")?);
-        archive.file("virtio_blk.ko", &read(&image.module())?);
+        archive.file("virtio_blk.ko", &read(&disk.module())?);
 
         let manager = self.require.then(|| MANAGER.to_owned());
         let require: Vec<_> = manager.into_iter().collect();
@@ -77,7 +77,7 @@ impl Boot<'_> {
         }
         let [tests, _] = lab.binaries();
         archive.program("payload/usr/local/bin/enforcer-tests", &read(tests)?);
-        // As `systemctl enable` does.
+        // The link of `systemctl enable`.
         archive.link(
             &format!("{UNITS}/sysinit.target.wants/enforcer.service"),
             "/usr/local/lib/systemd/system/enforcer.service",
@@ -101,32 +101,32 @@ impl Boot<'_> {
         let script = String::from_utf8_lossy(&ours("enforcer-guest.sh")?)
             .replace("@command@", &self.command);
         archive.file("payload/etc/enforcer-guest.sh", script.as_bytes());
-        archive.file("payload/etc/enforcer-guest", image.debian.as_bytes());
+        archive.file("payload/etc/enforcer-guest", disk.debian.as_bytes());
         Initramfs::new(&[&archive.finish()])
     }
 
-    /// QEMU.
+    /// Returns QEMU's command.
     pub(super) fn qemu(
         &self,
         accelerator: Accelerator,
-        image: &Image,
+        disk: &Disk,
         initramfs: &Initramfs,
     ) -> Result<Command> {
-        let mut machine = Machine::new(accelerator, image.kernel(), initramfs);
+        let mut machine = Machine::new(accelerator, disk.kernel(), initramfs);
         machine.memory = MEMORY;
         machine.kernel_line += " systemd.show_status=no audit=0";
         if self.masked {
             machine.kernel_line += " systemd.mask=enforcer.service";
         }
         let mut command = machine.command()?;
-        command.args(["-drive", &drive(&image.disk())]);
+        command.args(["-drive", &drive(&disk.path())]);
         let (wire, mac) = match self.neighbour {
             Some(socket) => {
                 let socket = socket.display();
                 let wire = format!("stream,id=lan,server=off,addr.type=unix,addr.path={socket}");
                 (wire, MAC)
             }
-            // On a hub with nothing else, for the trial that plugs a NIC in.
+            // A hub with nothing else, for the scenario that plugs a NIC in.
             None => ("hubport,id=lan,hubid=0".to_owned(), SPARE_MAC),
         };
         let device = format!("virtio-net-pci,netdev=lan,mac={mac}");
@@ -135,9 +135,9 @@ impl Boot<'_> {
     }
 }
 
-/// The disk, with what is written to it kept in a file without a name.
+/// Returns QEMU's description of the disk; writes go to an unnamed file.
 fn drive(disk: &Path) -> String {
-    // QEMU reads two commas as one.
+    // QEMU reads two commas as one comma.
     let disk = disk.display().to_string().replace(',', ",,");
     format!("file={disk},format=raw,if=virtio,snapshot=on")
 }

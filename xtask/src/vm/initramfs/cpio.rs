@@ -1,9 +1,10 @@
 //! Archives for the kernel's initramfs, in cpio's "newc" format.
 //!
-//! The kernel's Documentation/driver-api/early-userspace/buffer-format.rst has the
-//! format: before each name and content stands a header of fourteen numbers, eight
-//! hexadecimal digits each. It is shorter to write than a library for it is to use.
-//! The kernel unpacks several archives from one file, one after the other.
+//! Source of the format: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
+//! A header of fourteen numbers, eight hexadecimal digits each, precedes each name and content. The
+//! kernel unpacks several archives from one file, one after the other.
+//!
+//! This writer is shorter than the use of a library.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,10 @@ const FILE: usize = 0o100_644;
 const PROGRAM: usize = 0o100_755;
 const LINK: usize = 0o120_777;
 
-/// Headers, names and contents begin at multiples of this.
+/// Alignment of headers, names and contents.
 const ALIGN: usize = 4;
 
-/// An archive in the making. All in it is root's.
+/// Unfinished archive. Root owns all files.
 #[derive(Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
@@ -25,7 +26,7 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Adds an empty folder, and those above it.
+    /// Adds an empty folder, and all folders above.
     pub(crate) fn folder(&mut self, path: &str) {
         self.parents(path);
         if self.names.insert(path.to_owned()) {
@@ -38,7 +39,7 @@ impl Archive {
         self.leaf(path, FILE, content);
     }
 
-    /// Adds a file that can be run.
+    /// Adds an executable file.
     pub(crate) fn program(&mut self, path: &str, content: &[u8]) {
         self.leaf(path, PROGRAM, content);
     }
@@ -48,7 +49,7 @@ impl Archive {
         self.leaf(path, LINK, target.as_bytes());
     }
 
-    /// The finished archive.
+    /// Returns the finished archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes
@@ -69,7 +70,7 @@ impl Archive {
 
     fn entry(&mut self, name: &str, mode: usize, content: &[u8]) {
         self.inode += 1;
-        // Eight digits are enough for what fits into a guest's memory.
+        // Eight digits suffice for any size within a guest's memory.
         let header = [
             self.inode,
             mode,

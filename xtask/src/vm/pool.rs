@@ -1,22 +1,22 @@
-//! Guests side by side.
+//! Guests side by side, one for each processor.
 
 use std::{io::Write as _, sync::Mutex, thread};
 
 use crate::{interrupt, summary::Summary};
 
-/// How many guests have their turn at a time: a processor for each. More at once would be done
-/// sooner, yet a guest that starves misses the deadlines of its trials.
+/// Returns the number of guests at a time: one for each processor. With more guests, a starving
+/// guest would miss the deadlines of its scenarios.
 pub(super) fn size() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Gives each guest its turn, and sums up what they gave. `run` is also told whether others have
-/// theirs meanwhile. After Ctrl-C no turn begins.
+/// Runs each guest once and sums the results. The second argument of `run` tells whether other
+/// guests run at the same time. After Ctrl-C no further guest starts.
 pub(super) fn run<G: Sync>(guests: &[G], run: impl Fn(&G, bool) -> Summary + Sync) -> Summary {
     let size = size().min(guests.len());
     let waiting = Mutex::new(guests.iter());
     let sum = Mutex::new(Summary::default());
-    let turns = || {
+    let work = || {
         loop {
             let next = waiting.lock().ok().and_then(|mut guests| guests.next());
             let Some(guest) = next.filter(|_| !interrupt::seen()) else {
@@ -30,22 +30,22 @@ pub(super) fn run<G: Sync>(guests: &[G], run: impl Fn(&G, bool) -> Summary + Syn
     };
     thread::scope(|scope| {
         for _ in 0..size {
-            scope.spawn(turns);
+            scope.spawn(work);
         }
     });
     sum.into_inner().unwrap_or_default()
 }
 
-/// Says a line, in one piece. If nobody reads it any more, the guests still end in good order.
-pub(super) fn say(line: &str) {
+/// Prints a line in one piece. Without a reader, the guests still end in good order.
+pub(super) fn print(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
-/// Says a guest's line, after its name where others say theirs meanwhile.
-pub(super) fn say_as(name: &str, crowded: bool, line: &str) {
-    match crowded {
-        true => say(&format!("{name:>10} | {line}")),
-        false => say(line),
+/// Prints a guest's line, after the guest's name where other guests run at the same time.
+pub(super) fn print_as(name: &str, side_by_side: bool, line: &str) {
+    match side_by_side {
+        true => print(&format!("{name:>10} | {line}")),
+        false => print(line),
     }
 }
 

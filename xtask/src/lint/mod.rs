@@ -1,10 +1,14 @@
-//! `cargo xtask lint`
+//! `cargo xtask lint`: format, clippy, documentation, sizes and language.
+
+mod prose;
+mod sizes;
 
 use anyhow::Result;
 
 use crate::{process, setup, workspace::Workspace};
 
-/// Checks the format, both sides with clippy, and the documentation; a warning fails.
+/// Checks the format, both sides with clippy, the documentation, the length of files and
+/// functions, and the language of comments and documents; a warning fails.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let tools = setup::provide_ebpf_tools(workspace)?;
 
@@ -13,11 +17,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let host = ["clippy", "--workspace", "--all-targets", "--"];
     process::run(workspace.cargo(host).args(["-D", "warnings"]))?;
 
-    // What the shipped binary is built without.
-    let faulty = ["clippy", "--package", "enforcer", "--all-targets"];
-    let mut faulty = workspace.cargo(faulty);
-    faulty.args(["--features", "failpoints", "--", "-D", "warnings"]);
-    process::run(&mut faulty)?;
+    // The shipped binary lacks this feature.
+    let failpoints = ["clippy", "--package", "enforcer", "--all-targets"];
+    let mut failpoints = workspace.cargo(failpoints);
+    failpoints.args(["--features", "failpoints", "--", "-D", "warnings"]);
+    process::run(&mut failpoints)?;
 
     // On the host the hooks are compiled out.
     let mut kernel = workspace.cargo(["clippy", "--package", "enforcer-ebpf"]);
@@ -28,5 +32,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     process::run(&mut kernel)?;
 
     let mut docs = workspace.cargo(["doc", "--workspace", "--no-deps"]);
-    process::run(docs.env("RUSTDOCFLAGS", "-D warnings"))
+    process::run(docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+
+    sizes::check(workspace)?;
+    prose::check(workspace)
 }

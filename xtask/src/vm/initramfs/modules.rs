@@ -1,4 +1,4 @@
-//! The kernel's modules that a guest gets.
+//! The kernel modules of a guest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::cpio::Archive;
 use crate::setup::kernels::Kernel;
 
-/// The folders whose modules the lab may ask for.
+/// Folders with modules for the lab.
 const FOLDERS: [&str; 5] = [
     "kernel/arch/x86/crypto/",
     "kernel/crypto/",
@@ -19,8 +19,7 @@ const FOLDERS: [&str; 5] = [
     "kernel/net/",
 ];
 
-/// An archive with those modules, what they depend on, and the tables by which
-/// modprobe finds them.
+/// Returns an archive with the modules for the lab, their dependencies, and modprobe's tables.
 pub(crate) fn archive(kernel: &Kernel) -> Result<Vec<u8>> {
     let folder = kernel.modules();
     let read = |name: &str| {
@@ -45,8 +44,8 @@ pub(crate) fn archive(kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// The modules of `table` (depmod's modules.dep: `module: what it needs …`) that are
-/// `wanted`, and all that they need.
+/// Returns the modules of `table` that are `wanted`, and their dependencies. The table is depmod's
+/// modules.dep: `module: dependency …`.
 fn closure(table: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<&str> {
     let needs: BTreeMap<_, _> = table
         .lines()

@@ -1,4 +1,4 @@
-//! Programs of this machine for a guest, with the libraries that they need.
+//! Programs of this machine for a guest, with their libraries.
 
 use std::{
     collections::BTreeSet,
@@ -10,11 +10,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::cpio::Archive;
+use crate::workspace::find_program;
 
-/// Puts `program` into the archive as `/usr/bin/NAME`, and every library that the
-/// loader would give it here to the place where it lies here.
+/// Adds `program` as `/usr/bin/NAME`, and every library of the program under its path on this
+/// machine.
 ///
-/// Both are this machine's: the guest has its own kernel only.
+/// Program and libraries are this machine's: only the kernel is the guest's own.
 pub(crate) fn add(archive: &mut Archive, name: &str, program: &Path) -> Result<()> {
     archive.program(&format!("usr/bin/{name}"), &read(program)?);
     for library in libraries(program)? {
@@ -23,8 +24,21 @@ pub(crate) fn add(archive: &mut Archive, name: &str, program: &Path) -> Result<(
     Ok(())
 }
 
-/// The folders that `/bin` and its like lead to: the guest has one for all.
-pub(crate) const LINKS: [(&str, &str); 5] = [
+/// Adds busybox, after the links that lead to its folder.
+pub(crate) fn add_shell(archive: &mut Archive) -> Result<()> {
+    for folder in ["usr/bin", "usr/lib", "usr/lib64"] {
+        archive.folder(folder);
+    }
+    for (name, target) in LINKS {
+        archive.link(name, target);
+    }
+    let busybox =
+        find_program("busybox").context("busybox is not installed: run `cargo xtask setup`")?;
+    add(archive, "busybox", &busybox)
+}
+
+/// Links from `/bin` and similar folders: a guest has one folder for all programs.
+const LINKS: [(&str, &str); 5] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/bin"),
     ("usr/sbin", "bin"),
@@ -32,12 +46,12 @@ pub(crate) const LINKS: [(&str, &str); 5] = [
     ("lib64", "usr/lib64"),
 ];
 
-/// Where a library goes: with what [`LINKS`] leads to resolved, as an archive cannot
-/// write through a link that it has made as a link.
+/// Returns the path of a library in an archive, with [`LINKS`] resolved: an archive cannot write
+/// through its own link.
 fn place(library: &Path) -> Result<String> {
     let path = library
         .to_str()
-        .with_context(|| format!("{} is not UTF-8", library.display()))?
+        .with_context(|| format!("the path of the library {} is not UTF-8", library.display()))?
         .trim_start_matches('/');
     let merged = ["lib/", "lib64/"].iter().any(|top| path.starts_with(top));
     Ok(if merged {
@@ -47,9 +61,14 @@ fn place(library: &Path) -> Result<String> {
     })
 }
 
-/// Asks the loader which libraries it would load, itself included.
+/// Returns the libraries of a program by the loader's answer, the loader included.
 fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let failed = || format!("failed to ask which libraries {} needs", program.display());
+    let failed = || {
+        format!(
+            "failed to list the libraries of {} with ldd",
+            program.display()
+        )
+    };
     let output = Command::new("ldd")
         .arg(program)
         .env("LC_ALL", "C")
@@ -64,8 +83,8 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
     parse(&text).with_context(failed)
 }
 
-/// Reads lines such as `libmnl.so.0 => /lib/x86_64-linux-gnu/libmnl.so.0 (0x7f…)`
-/// and `/lib64/ld-linux-x86-64.so.2 (0x7f…)`; the kernel's own page has no path.
+/// Parses lines such as `libmnl.so.0 => /lib/x86_64-linux-gnu/libmnl.so.0 (0x7f…)` and
+/// `/lib64/ld-linux-x86-64.so.2 (0x7f…)`; the kernel's own page has no path.
 fn parse(text: &str) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The disk of a system guest: a Debian, made by mmdebstrap and kept in the cache.
+//! The disk of a system guest: a Debian, installed by mmdebstrap and kept in the cache.
 
 use std::{
     fs,
@@ -11,18 +11,18 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     process,
     setup::{
-        cache::{Cache, Filling},
+        apt_suite::Mirrors,
+        cache::{Cache, CacheLock},
         step::Step,
-        suite::Mirrors,
     },
     workspace::{find_program, is_root},
 };
 
-/// The suite. The one with the newest Podman that is not sid, where a set of packages
-/// cannot always be installed: quadlets and pasta are as people will have them.
+/// Suite with the newest Podman, for quadlets and pasta as users will have them. sid is newer, but
+/// a set of packages cannot always be installed there.
 const SUITE: &str = "forky";
 
-/// What the guest has beside apt's idea of a minimum.
+/// Packages beside apt's minimum.
 const PACKAGES: [&str; 19] = [
     "aardvark-dns",
     "busybox-static",
@@ -45,15 +45,15 @@ const PACKAGES: [&str; 19] = [
     "uidmap",
 ];
 
-/// What nobody reads in a guest.
+/// Files without a reader in a guest.
 const LEFT_OUT: [&str; 3] = [
     "/usr/share/doc/*",
     "/usr/share/locale/*",
     "/usr/share/man/*",
 ];
 
-/// Done in the finished tree ($1). The trials start firewalld when they want it; a user
-/// has rootless containers; the rest only takes time.
+/// Commands in the finished tree ($1). The scenarios start firewalld when needed; a user has
+/// rootless containers; the masked units only take time.
 const HOOKS: [&str; 3] = [
     "chroot \"$1\" useradd --create-home --uid 1000 --shell /bin/bash app && \
      mkdir -p \"$1/var/lib/systemd/linger\" && touch \"$1/var/lib/systemd/linger/app\"",
@@ -65,84 +65,87 @@ const HOOKS: [&str; 3] = [
      touch \"$1/etc/.updated\" \"$1/var/.updated\"",
 ];
 
-/// Room on the disk; what is not used takes none here.
+/// Size of the disk; unused blocks take no space in the cache.
 const SIZE: &str = "2G";
 
-/// The folder in the cache.
+/// Folder in the cache.
 const FOLDER: &str = "system";
 
-/// A disk, and what it takes to boot from it.
-pub(super) struct Image {
+/// Disk, with the kernel and the driver for booting.
+pub(super) struct Disk {
     dir: PathBuf,
-    /// What /etc/debian_version says.
+    /// Content of /etc/debian_version.
     pub(super) debian: String,
-    /// What `uname -r` will say.
+    /// Output of `uname -r` in the guest.
     pub(super) release: String,
 }
 
-impl Image {
-    /// The one in the cache, if it was made by the recipe of today.
+impl Disk {
+    /// Returns the disk in the cache, if built by the present recipe.
     fn find(cache: &Cache) -> Option<Self> {
         let dir = cache.path(FOLDER);
         let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
         let is_current = read("recipe")? == recipe();
-        let image = Self {
+        let disk = Self {
             debian: read("debian")?.trim().to_owned(),
             release: read("release")?.trim().to_owned(),
             dir,
         };
-        let whole = [image.disk(), image.kernel(), image.module()];
-        (is_current && whole.iter().all(|path| path.is_file())).then_some(image)
+        let whole = [disk.path(), disk.kernel(), disk.module()];
+        (is_current && whole.iter().all(|path| path.is_file())).then_some(disk)
     }
 
-    /// Its root file system, for reading.
-    pub(super) fn disk(&self) -> PathBuf {
+    /// Path of the root file system, read only.
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.join("disk")
     }
 
-    /// The file that a boot loader takes.
+    /// Path of the image for a boot loader.
     pub(super) fn kernel(&self) -> PathBuf {
         self.dir.join("vmlinuz")
     }
 
-    /// The driver of the disk, which this kernel has as a module.
+    /// Path of the disk's driver, a module in this kernel.
     pub(super) fn module(&self) -> PathBuf {
         self.dir.join("virtio_blk.ko")
     }
 }
 
-/// The disk in the cache, made first if there is none or the recipe has changed.
-pub(super) fn provide(cache: &Cache) -> Result<Image> {
-    if let Some(image) = Image::find(cache) {
-        return Ok(image);
+/// Returns the disk in the cache, built first if absent or if the recipe has changed.
+pub(super) fn provide(cache: &Cache) -> Result<Disk> {
+    if let Some(disk) = Disk::find(cache) {
+        return Ok(disk);
     }
     if !is_root() {
         bail!(
-            "making the guest's disk takes root, once (mmdebstrap installs packages): run \
-             `cargo xtask vm --system` as root the first time, with the same ENFORCER_TOOLS"
+            "the first run needs root for the guest's disk (mmdebstrap installs packages): run \
+             `cargo xtask vm --system` as root once, with the same ENFORCER_TOOLS"
         );
     }
-    let filling = cache.lock()?;
-    make(&filling).context("failed to make the disk of the system guest")?;
-    Image::find(cache).context("the disk is not whole after it was made")
+    let lock = cache.lock()?;
+    make(&lock).context("failed to build the disk of the system guest")?;
+    Disk::find(cache)
+        .context("the new disk of the system guest lacks files: see system.log in the cache")
 }
 
-/// All that decides what is on the disk.
+/// Returns all settings that decide the content of the disk.
 fn recipe() -> String {
     format!("{SUITE}\n{PACKAGES:?}\n{LEFT_OUT:?}\n{HOOKS:?}\n{SIZE}\n")
 }
 
-fn make(filling: &Filling<'_>) -> Result<()> {
-    let dir = filling.temporary(FOLDER)?;
+fn make(lock: &CacheLock<'_>) -> Result<()> {
+    let dir = lock.temporary(FOLDER)?;
     let mirrors = Mirrors::find(&dir)?;
-    let mirror = mirrors.of(SUITE).context("apt's sources name no mirror")?;
+    let mirror = mirrors
+        .of(SUITE)
+        .context("apt's sources name no mirror of Debian: add one to /etc/apt/sources.list")?;
     let step = Step::start("system guest", &format!("installing Debian's {SUITE}"));
     let (root, made) = (dir.join("root"), dir.join("made"));
-    fs::create_dir(&made).with_context(|| format!("failed to make {}", made.display()))?;
+    fs::create_dir(&made).with_context(|| format!("failed to create {}", made.display()))?;
     let mut command = Command::new(program("mmdebstrap")?);
     command
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
-        // Mirrors that stand still have lists past their date, signed all the same.
+        // A frozen mirror has lists past their date, with valid signatures.
         .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
         .args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
         .args(HOOKS.map(|hook| format!("--customize-hook={hook}")))
@@ -150,39 +153,39 @@ fn make(filling: &Filling<'_>) -> Result<()> {
         .arg(SUITE)
         .arg(&root)
         .arg(mirror);
-    process::run_logged(&mut command, &filling.cache().path("system.log"))?;
+    process::run_logged(&mut command, &lock.cache().path("system.log"))?;
     step.done();
 
-    let step = Step::start("system guest", "making its disk");
+    let step = Step::start("system guest", "building the disk");
     let release = kernel(&root, &made)?;
     let mut command = Command::new(program("mke2fs")?);
-    // No journal: a guest's changes are thrown away.
+    // No journal: a guest's changes are discarded.
     command.args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]);
     command.arg(&root).arg(made.join("disk")).arg(SIZE);
     process::capture(&mut command)?;
     let debian = fs::read_to_string(root.join("etc/debian_version"))
-        .context("the guest has no /etc/debian_version")?;
+        .context("the guest's tree has no /etc/debian_version")?;
     for (name, text) in [
         ("debian", debian),
         ("release", release),
         ("recipe", recipe()),
     ] {
         fs::write(made.join(name), text)
-            .with_context(|| format!("failed to describe {}", made.display()))?;
+            .with_context(|| format!("failed to write the description in {}", made.display()))?;
     }
-    filling.publish(&made, FOLDER)?;
+    lock.publish(&made, FOLDER)?;
     step.done();
     Ok(())
 }
 
-/// Takes the kernel and the disk's driver out of the tree, and returns its release.
+/// Copies the kernel and the disk's driver out of the tree, and returns the kernel's release.
 fn kernel(root: &Path, made: &Path) -> Result<String> {
     let modules = root.join("usr/lib/modules");
     let release = fs::read_dir(&modules)
         .with_context(|| format!("failed to list {}", modules.display()))?
         .flatten()
         .find_map(|entry| entry.file_name().into_string().ok())
-        .context("the guest has no kernel")?;
+        .context("the guest's tree has no kernel")?;
     let image = root.join(format!("boot/vmlinuz-{release}"));
     fs::copy(&image, made.join("vmlinuz"))
         .with_context(|| format!("failed to copy {}", image.display()))?;
@@ -195,13 +198,18 @@ fn kernel(root: &Path, made: &Path) -> Result<String> {
         .output()
         .context("failed to start busybox")?;
     if !output.status.success() {
-        bail!("failed to unpack {}", module.display());
+        bail!(
+            "failed to unpack {} with busybox ({})",
+            module.display(),
+            output.status
+        );
     }
     fs::write(made.join("virtio_blk.ko"), output.stdout)
-        .context("failed to write the driver of the disk")?;
+        .context("failed to write the driver virtio_blk.ko of the disk")?;
     Ok(release)
 }
 
 fn program(name: &str) -> Result<PathBuf> {
-    find_program(name).with_context(|| format!("{name} is not installed"))
+    find_program(name)
+        .with_context(|| format!("{name} is not installed: install the Debian package with {name}"))
 }

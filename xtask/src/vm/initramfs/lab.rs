@@ -1,18 +1,19 @@
-//! What a guest's initramfs holds, whichever its kernel.
+//! Content of a lab guest's initramfs, for any kernel.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use super::{cpio::Archive, programs};
+use super::{Initramfs, command, cpio::Archive, modules, programs};
 use crate::{
     lab::Lab,
-    workspace::{Workspace, find_in, find_program},
+    setup::kernels::Kernel,
+    workspace::{Workspace, find_in},
 };
 
-/// The programs that it must have.
+/// Programs of the lab.
 ///
-/// The shell is this machine's: busybox's would prefer its own `ip` and `modprobe`.
+/// The shell is this machine's: busybox's shell would prefer busybox's `ip` and `modprobe`.
 const PROGRAMS: [&str; 9] = [
     "ip",
     "modprobe",
@@ -25,35 +26,29 @@ const PROGRAMS: [&str; 9] = [
     "wg",
 ];
 
-/// Programs for a person at the prompt, where this machine has them.
+/// Programs for a person at the prompt, if this machine has them.
 const OPTIONAL: [&str; 2] = ["bash", "strace"];
 
-/// Where the first program mounts things, and a home.
+/// Mount points of the first program, and a home.
 const FOLDERS: [&str; 7] = ["dev", "proc", "root", "run", "sys", "tmp", "var"];
 
-/// Enough for programs that ask who they are.
+/// Users, for programs that print the name of their user.
 const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
 
-/// These modules make a device when they are loaded, unless told otherwise.
+/// Options of modules that otherwise create a device when loaded.
 const MODPROBE: &str = "options bonding max_bonds=0\noptions dummy numdummies=0\n";
 
-/// The archive of what a guest is there for: a line of shell.
-pub(crate) fn command(line: &str) -> Vec<u8> {
-    let mut archive = Archive::default();
-    archive.file("etc/guest", line.as_bytes());
-    archive.finish()
-}
-
-/// The archive that all guests share: the lab and its programs.
+/// Returns the archive shared by all guests: the lab and its programs.
 pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    put_shell(&mut archive)?;
+    programs::add_shell(&mut archive)?;
     for folder in FOLDERS {
         archive.folder(folder);
     }
     let folders = lab.folders();
     for name in PROGRAMS {
-        let program = find_in(&folders, name).with_context(|| format!("{name} is missing"))?;
+        let program = find_in(&folders, name)
+            .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))?;
         programs::add(&mut archive, name, &program)?;
     }
     for name in OPTIONAL {
@@ -72,14 +67,8 @@ pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Puts busybox into an archive, after the links that lead to it.
-pub(crate) fn put_shell(archive: &mut Archive) -> Result<()> {
-    for folder in ["usr/bin", "usr/lib", "usr/lib64"] {
-        archive.folder(folder);
-    }
-    for (name, target) in programs::LINKS {
-        archive.link(name, target);
-    }
-    let busybox: PathBuf = find_program("busybox").context("busybox is not installed")?;
-    programs::add(archive, "busybox", &busybox)
+/// Returns the initramfs of a guest: the shared archive, its command, and the modules of its
+/// kernel.
+pub(crate) fn initramfs(common: &[u8], line: &str, kernel: &Kernel) -> Result<Initramfs> {
+    Initramfs::new(&[common, &command::archive(line), &modules::archive(kernel)?])
 }

@@ -1,55 +1,66 @@
-//! What a guest's console says about how the guest did.
+//! The result of a guest, read from its console.
 
 use std::time::Duration;
 
-use super::watch::{End, Transcript, UP};
+use super::supervise::{End, Transcript, UP};
 use crate::summary::Summary;
 
-/// What xtask/files/guest-init writes, followed by the exit code, when the command has ended.
+/// Prefix of the line with the command's exit code, written by xtask/files/guest-init.
 pub(crate) const ENDED: &str = "guest: ended with ";
+
+/// Last lines of a failed guest to show.
+const TAIL: usize = 20;
 
 const PANIC: &str = "Kernel panic - not syncing: ";
 
-/// The results in a guest's closing line, which begins with `head` (`kernel RELEASE`),
-/// or why there are none to be trusted.
+/// Returns the results in a guest's closing line, which begins with `head` (`kernel RELEASE`), or
+/// the reason against trusting them.
 pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, String> {
     let lines = &transcript.lines;
-    // Whatever else was said before or after.
+    // A panic outweighs all other lines.
     if let Some(why) = lines.iter().find_map(|line| panic_in(line)) {
-        return Err(format!("its kernel panicked: {why}"));
+        return Err(format!("the kernel panicked: {why}"));
     }
     let seconds = |time: Duration| time.as_secs();
     match &transcript.end {
-        End::Itself(status) if status.success() => {}
-        End::Itself(status) => return Err(format!("QEMU failed ({status})")),
+        End::Exited(status) if status.success() => {}
+        End::Exited(status) => return Err(format!("QEMU failed ({status})")),
         End::Silent(limit) => {
-            return Err(format!("it hung: no output for {} s", seconds(*limit)));
+            return Err(format!(
+                "the guest hung: no output for {} s",
+                seconds(*limit)
+            ));
         }
-        End::Late(limit) => return Err(format!("it did not end within {} s", seconds(*limit))),
-        End::Interrupted => return Err("it was interrupted".to_owned()),
+        End::TimedOut(limit) => {
+            return Err(format!(
+                "the guest did not end within {} s",
+                seconds(*limit)
+            ));
+        }
+        End::Interrupted => return Err("the guest was interrupted".to_owned()),
     }
     if !lines.iter().any(|line| line.starts_with(UP)) {
-        return Err("it ended before its kernel had started the first program".to_owned());
+        return Err("the guest ended before its kernel had started the first program".to_owned());
     }
     let Some(code) = lines.iter().find_map(|line| line.strip_prefix(ENDED)) else {
-        return Err("it ended before its tests did".to_owned());
+        return Err("the guest ended before its tests did".to_owned());
     };
     let Some(summary) = closing(lines, head) else {
         return Err(format!(
-            "its tests ended with exit code {code} and no line `{head}: …`"
+            "the tests ended with exit code {code} and no line `{head}: …`"
         ));
     };
     match (code, summary) {
         ("0", Summary { failed: 0, .. }) => Ok(summary),
         ("0", _) => Err(format!("exit code 0 does not fit `{summary}`")),
         (_, Summary { failed: 0, .. }) => Err(format!(
-            "no test failed, yet its tests ended with exit code {code}"
+            "no test failed, yet the tests ended with exit code {code}"
         )),
         _ => Ok(summary),
     }
 }
 
-/// Reads the last line `HEAD: N passed, N failed`.
+/// Parses the last line `HEAD: N passed, N failed`.
 fn closing(lines: &[String], head: &str) -> Option<Summary> {
     let verdict = |line: &String| {
         let rest = line.strip_prefix(head)?;
@@ -62,12 +73,20 @@ fn closing(lines: &[String], head: &str) -> Option<Summary> {
     lines.iter().rev().find_map(verdict)
 }
 
-/// Why the kernel panicked, if that is what the line says.
-pub(crate) fn panic_in(line: &str) -> Option<&str> {
+/// Returns the last lines of a console; after a panic, the lines that led to the panic.
+pub(crate) fn tail(lines: &[String]) -> &[String] {
+    let panic = lines.iter().position(|line| panic_in(line).is_some());
+    let end = panic.map_or(lines.len(), |panic| panic + 1);
+    let from = end.saturating_sub(TAIL);
+    lines.get(from..end).unwrap_or_default()
+}
+
+/// Returns the reason of a kernel panic reported by `line`.
+fn panic_in(line: &str) -> Option<&str> {
     line.split_once(PANIC).map(|(_, why)| why)
 }
 
-/// Whether a line is a guest's closing one, whichever the kernel.
+/// Returns whether `line` is the closing line of a guest with any kernel.
 pub(crate) fn is_closing(line: &str) -> bool {
     line.strip_prefix("kernel ")
         .is_some_and(|rest| rest.ends_with(" failed") && rest.contains(" passed, "))
@@ -92,7 +111,7 @@ mod tests {
     }
 
     fn after_exit(lines: &[&str]) -> Result<Summary, String> {
-        judge_lines(lines, End::Itself(ExitStatus::from_raw(0)))
+        judge_lines(lines, End::Exited(ExitStatus::from_raw(0)))
     }
 
     #[test]
@@ -124,7 +143,7 @@ mod tests {
         let error = after_exit(&[UP_LINE, bad, "guest: ended with 0"]).unwrap_err();
         assert!(error.contains("does not fit"), "{error}");
         let error = after_exit(&[UP_LINE, good]).unwrap_err();
-        assert_eq!(error, "it ended before its tests did");
+        assert_eq!(error, "the guest ended before its tests did");
     }
 
     #[test]
@@ -149,15 +168,15 @@ mod tests {
             "guest: ended with 0",
             "[    9.1] Kernel panic - not syncing: Fatal exception",
         ]);
-        assert_eq!(error.unwrap_err(), "its kernel panicked: Fatal exception");
+        assert_eq!(error.unwrap_err(), "the kernel panicked: Fatal exception");
     }
 
     #[test]
     fn a_hang_says_for_how_long() {
         let hung = judge_lines(&[UP_LINE], End::Silent(Duration::from_secs(240)));
-        assert_eq!(hung.unwrap_err(), "it hung: no output for 240 s");
-        let late = judge_lines(&[UP_LINE], End::Late(Duration::from_secs(1800)));
-        assert_eq!(late.unwrap_err(), "it did not end within 1800 s");
+        assert_eq!(hung.unwrap_err(), "the guest hung: no output for 240 s");
+        let late = judge_lines(&[UP_LINE], End::TimedOut(Duration::from_secs(1800)));
+        assert_eq!(late.unwrap_err(), "the guest did not end within 1800 s");
     }
 
     #[test]
@@ -165,5 +184,16 @@ mod tests {
         assert!(is_closing("kernel 6.1.0: 9 passed, 0 failed"));
         assert!(!is_closing("kernel 6.1.0: is old"));
         assert!(!is_closing("test result: ok. 9 passed, 0 failed"));
+    }
+
+    #[test]
+    fn the_lines_before_a_panic_are_shown_not_its_trace() {
+        let mut lines: Vec<_> = (0..40).map(|number| format!("line {number}")).collect();
+        assert_eq!(tail(&lines).first().unwrap(), "line 20");
+        assert_eq!(tail(&lines).last().unwrap(), "line 39");
+        lines.insert(30, "[ 2.1] Kernel panic - not syncing: why".to_owned());
+        assert_eq!(tail(&lines).first().unwrap(), "line 11");
+        assert!(tail(&lines).last().unwrap().ends_with("why"));
+        assert!(tail(&[]).is_empty());
     }
 }

@@ -1,51 +1,52 @@
-//! Whether this machine's KVM is of use.
+//! The choice between KVM and TCG, with a probe of this machine's KVM.
 
 use std::{fs::OpenOptions, path::Path, time::Duration};
 
 use anyhow::{Result, bail};
 
 use super::{
-    cpio::Archive,
-    guest::put_shell,
-    qemu::{Accelerator, Initramfs, Machine},
-    watch::{End, Limits, UP, watch},
+    qemu::{Accelerator, Machine},
+    supervise::{End, Limits, UP, supervise},
 };
-use crate::interrupt::{self, Deferred};
+use crate::{
+    interrupt::{self, Deferred},
+    vm::initramfs::{Initramfs, cpio::Archive, programs},
+};
 
-/// A guest under a KVM that works is up in less than a second.
+/// Limit of the probe: under a working KVM, a guest is up in less than a second.
 const PROBE: Duration = Duration::from_secs(6);
 
-/// The first program of the probe.
+/// First program of the probe.
 const INIT: &str = "\
 #!/usr/bin/busybox sh
 echo 'guest: up and away'
 /usr/bin/busybox poweroff -f
 ";
 
-/// What `--accel` takes.
+/// Value of `--accel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Wish {
-    /// KVM if a guest boots with it within seconds, else TCG
+pub(crate) enum AccelChoice {
+    /// KVM if a guest boots with KVM within seconds, else TCG
     #[default]
     Auto,
-    /// QEMU's translator, which works everywhere
+    /// QEMU's translator, on every machine
     Tcg,
-    /// The processor itself, whether it works or not
+    /// The processor itself, without a probe
     Kvm,
 }
 
-impl Wish {
-    /// Decides, with a probe that boots `kernel` where that is asked for.
+impl AccelChoice {
+    /// Returns the accelerator; `auto` boots `kernel` as a probe.
     pub(crate) fn decide(self, kernel: &Path) -> Result<Accelerator> {
         match self {
             Self::Tcg => Ok(Accelerator::Tcg),
             Self::Kvm => Ok(Accelerator::Kvm),
             Self::Auto if !may_use_kvm() => Ok(Accelerator::Tcg),
             Self::Auto => {
-                let Some(why) = obstacle(kernel)? else {
+                let Some(why) = kvm_failure(kernel)? else {
                     return Ok(Accelerator::Kvm);
                 };
-                eprintln!("KVM is here but boots no guest ({why}): using TCG");
+                eprintln!("/dev/kvm exists but no guest boots under KVM ({why}): using TCG");
                 Ok(Accelerator::Tcg)
             }
         }
@@ -57,11 +58,11 @@ fn may_use_kvm() -> bool {
     open.read(true).write(true).open("/dev/kvm").is_ok()
 }
 
-/// Boots a guest that does nothing, and says what comes between. Where KVM is an empty
-/// promise, QEMU ends with an error, or its guest stands still.
-fn obstacle(kernel: &Path) -> Result<Option<String>> {
+/// Boots an idle guest under KVM and returns the reason of a failure. Under a KVM in name only,
+/// QEMU ends with an error, or the guest hangs.
+fn kvm_failure(kernel: &Path) -> Result<Option<String>> {
     let mut archive = Archive::default();
-    put_shell(&mut archive)?;
+    programs::add_shell(&mut archive)?;
     archive.program("init", INIT.as_bytes());
     let initramfs = Initramfs::new(&[&archive.finish()])?;
     let limits = Limits {
@@ -70,7 +71,7 @@ fn obstacle(kernel: &Path) -> Result<Option<String>> {
     };
     let deferred = Deferred::noted();
     let machine = Machine::new(Accelerator::Kvm, kernel.to_owned(), &initramfs);
-    let transcript = watch(&mut machine.command()?, limits, &mut |_| {})?;
+    let transcript = supervise(&mut machine.command()?, limits, &mut |_| {})?;
     drop(deferred);
     if interrupt::seen() {
         bail!("interrupted");
@@ -79,8 +80,8 @@ fn obstacle(kernel: &Path) -> Result<Option<String>> {
         return Ok(None);
     }
     Ok(Some(match (transcript.end, transcript.lines.last()) {
-        (End::Itself(status), Some(line)) => format!("QEMU: {status}: {line}"),
-        (End::Itself(status), None) => format!("QEMU: {status}"),
-        _ => format!("not within {} s", PROBE.as_secs()),
+        (End::Exited(status), Some(line)) => format!("QEMU: {status}: {line}"),
+        (End::Exited(status), None) => format!("QEMU: {status}"),
+        _ => format!("the guest was not up within {} s", PROBE.as_secs()),
     }))
 }

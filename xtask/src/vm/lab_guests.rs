@@ -1,4 +1,4 @@
-//! The lab in each guest, and what is said about it.
+//! The lab in a guest of each kernel, with the guests' output.
 
 use std::{
     io::IsTerminal as _,
@@ -8,11 +8,13 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    console::{ENDED, is_closing, judge, panic_in},
-    crowd, guest, initramfs,
-    qemu::{Accelerator, Initramfs, Machine},
-    shell_line,
-    watch::{Limits, Transcript, watch},
+    initramfs::{self, Initramfs, command},
+    machine::{
+        console::{ENDED, is_closing, judge, tail},
+        qemu::{Accelerator, Machine},
+        supervise::{Limits, Transcript, supervise},
+    },
+    pool,
 };
 use crate::{
     interrupt::{self, Deferred},
@@ -22,26 +24,23 @@ use crate::{
     workspace::Workspace,
 };
 
-/// A trial takes seconds, and a whole run minutes; a hung kernel says nothing.
+/// Limits of a guest: a scenario takes seconds, a whole run minutes; a hung kernel is silent.
 const LIMITS: Limits = Limits {
     silence: Duration::from_secs(4 * 60),
     total: Duration::from_secs(30 * 60),
 };
 
-/// A guest with fewer results has not run the lab: the attack table alone has 22 rows, each
-/// with a trial or more.
-const FEWEST: usize = 25;
+/// Fewest results of a guest that ran the lab: the attack list alone has 22 attacks, each with at
+/// least one scenario.
+const MIN_RESULTS: usize = 25;
 
-/// A kernel's trials are dealt out to no more guests than this, each of which boots for itself and
-/// has [`FEWEST`] results to give.
-const MOST_PARTS: usize = 4;
+/// Most guests for the scenarios of one kernel. Each guest boots anew, and must give
+/// [`MIN_RESULTS`] results.
+const MAX_PARTS: usize = 4;
 
-/// How many of a failed guest's last lines are worth showing.
-const TAIL: usize = 20;
-
-/// Runs the lab in a guest of each kernel. Fails unless all did, with enough scenarios
-/// each, and none failed.
-pub(crate) fn all(
+/// Runs the lab in guests of each kernel. Fails at a failed scenario, and at a guest with too few
+/// results.
+pub(super) fn run(
     workspace: &Workspace,
     lab: &Lab,
     kernels: &[Kernel],
@@ -49,11 +48,11 @@ pub(crate) fn all(
     filter: Option<&str>,
 ) -> Result<()> {
     let start = Instant::now();
-    let common = guest::archive(workspace, lab)?;
+    let common = initramfs::lab::archive(workspace, lab)?;
     let deferred = Deferred::noted();
-    // In parts, so that no processor is idle while the last kernel has its turn.
+    // In parts, so that no processor is idle during the last kernel.
     let parts = match filter {
-        None => crowd::size().min(MOST_PARTS),
+        None => pool::size().min(MAX_PARTS),
         Some(_) => 1,
     };
     let guests: Vec<Guest<'_>> = kernels
@@ -66,32 +65,36 @@ pub(crate) fn all(
             })
         })
         .collect();
-    let sum = crowd::run(&guests, |guest, crowded| {
-        guest.run(&common, accelerator, filter, crowded)
+    let sum = pool::run(&guests, |guest, side_by_side| {
+        guest.run(&common, accelerator, filter, side_by_side)
     });
     drop(deferred);
     if interrupt::seen() {
-        bail!("interrupted; the guests are gone");
+        bail!("interrupted; all guests have ended");
     }
     let seconds = start.elapsed().as_secs_f32();
     let names: Vec<_> = kernels.iter().map(|kernel| kernel.line.name).collect();
     println!("\n{sum} on {}, in {seconds:.0} s", names.join(", "));
     if sum.failed > 0 {
-        bail!("{} of {} failed", sum.failed, sum.failed + sum.passed);
+        bail!(
+            "{} of {} scenarios failed",
+            sum.failed,
+            sum.failed + sum.passed
+        );
     }
     Ok(())
 }
 
-/// A guest that is to run some of a kernel's trials.
+/// Guest for some of a kernel's scenarios.
 struct Guest<'a> {
     kernel: &'a Kernel,
-    /// Which part of the trials, from 1.
+    /// Number of the part, from 1.
     part: usize,
     parts: usize,
 }
 
 impl Guest<'_> {
-    /// What it is called: the kernel line, and the part where there are several.
+    /// Returns the name of the kernel line, with the part if there are several.
     fn name(&self) -> String {
         match self.parts {
             1 => self.kernel.line.name.to_owned(),
@@ -99,18 +102,18 @@ impl Guest<'_> {
         }
     }
 
-    /// Runs the lab in it, and shows that. A guest that gives no results to be trusted is one
-    /// failure, with the end of its console.
+    /// Runs the lab in the guest and shows the output. A guest without trustworthy results is one
+    /// failure, shown with the end of its console.
     fn run(
         &self,
         common: &[u8],
         accelerator: Accelerator,
         filter: Option<&str>,
-        crowded: bool,
+        side_by_side: bool,
     ) -> Summary {
-        let initramfs = initramfs(common, &self.command(filter), self.kernel);
+        let initramfs = initramfs::lab::initramfs(common, &self.command(filter), self.kernel);
         let transcript =
-            initramfs.and_then(|initramfs| self.boot(&initramfs, accelerator, crowded));
+            initramfs.and_then(|initramfs| self.boot(&initramfs, accelerator, side_by_side));
         let head = format!("kernel {}", self.kernel.release);
         let (why, lines) = match transcript {
             Err(error) => (format!("{error:#}"), Vec::new()),
@@ -131,7 +134,7 @@ impl Guest<'_> {
         Summary::FAILURE
     }
 
-    /// What it is there for, as a line of shell.
+    /// Returns the guest's command, as a line of shell.
     fn command(&self, filter: Option<&str>) -> String {
         let color = if std::io::stdout().is_terminal() {
             "always"
@@ -142,21 +145,21 @@ impl Guest<'_> {
         let mut words = vec!["exec", "enforcer-tests", "guest", "--color", color];
         words.extend(["--enforcer", "/usr/bin/enforcer", "--part", &part]);
         words.extend(filter);
-        shell_line(&words)
+        command::quote(&words)
     }
 
-    /// Boots it and shows its output as it comes; with its name before each line if others do the
-    /// same meanwhile, but for the closing line.
+    /// Boots the guest and shows its output line by line. Beside other guests each line but the
+    /// closing line starts with the guest's name.
     fn boot(
         &self,
         initramfs: &Initramfs,
         accelerator: Accelerator,
-        crowded: bool,
+        side_by_side: bool,
     ) -> Result<Transcript> {
         let kernel = self.kernel;
         let machine = Machine::new(accelerator, kernel.image(), initramfs);
         let name = self.name();
-        crowd::say(&format!(
+        pool::print(&format!(
             "\n== kernel {}, {} from {}, {} with {} vCPU and {} MiB, initramfs of {} MiB{}",
             kernel.release,
             kernel.version,
@@ -167,22 +170,22 @@ impl Guest<'_> {
             initramfs.size() >> 20,
             match self.parts {
                 1 => String::new(),
-                parts => format!(", part {} of {parts} of the trials", self.part),
+                parts => format!(", part {} of {parts} of the scenarios", self.part),
             },
         ));
         let mut ended = false;
         let mut show = |line: &str| {
-            // How the machine powers off is of interest only where that fails.
+            // Output of the power-off is of interest only in a failure.
             ended |= line.starts_with(ENDED);
             if ended || line.is_empty() {
                 return;
             }
-            crowd::say_as(&name, crowded && !is_closing(line), line);
+            pool::print_as(&name, side_by_side && !is_closing(line), line);
         };
-        let transcript = watch(&mut machine.command()?, LIMITS, &mut show)?;
+        let transcript = supervise(&mut machine.command()?, LIMITS, &mut show)?;
         if let Some(up) = transcript.up {
-            crowd::say(&format!(
-                "{name}: up after {:.1} s, gone after {:.1} s",
+            pool::print(&format!(
+                "{name}: up after {:.1} s, ended after {:.1} s",
                 up.as_secs_f32(),
                 transcript.took.as_secs_f32()
             ));
@@ -191,22 +194,14 @@ impl Guest<'_> {
     }
 }
 
-/// Why a guest's results prove nothing, if there are not enough of them.
+/// Returns why a guest's results prove nothing, if there are too few.
 fn too_few(summary: Summary, filter: Option<&str>) -> Option<String> {
     let results = summary.passed + summary.failed;
     match filter {
         Some(filter) => (results == 0).then(|| format!("no scenario's name contains `{filter}`")),
-        None => (results < FEWEST)
-            .then(|| format!("expected at least {FEWEST} scenarios, but it ran {results}")),
+        None => (results < MIN_RESULTS)
+            .then(|| format!("the guest ran {results} scenarios, expected at least {MIN_RESULTS}")),
     }
-}
-
-/// The last lines; if the kernel panicked, those that led there.
-pub(super) fn tail(lines: &[String]) -> &[String] {
-    let panic = lines.iter().position(|line| panic_in(line).is_some());
-    let end = panic.map_or(lines.len(), |panic| panic + 1);
-    let from = end.saturating_sub(TAIL);
-    lines.get(from..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -217,20 +212,9 @@ mod tests {
     fn a_few_results_are_enough_only_where_few_were_asked_for() {
         let some = |passed| Summary { passed, failed: 0 };
         assert_eq!(too_few(some(1), Some("row_05")), None);
-        assert_eq!(too_few(some(FEWEST), None), None);
+        assert_eq!(too_few(some(MIN_RESULTS), None), None);
         let none = too_few(some(0), Some("row_99"));
         assert!(none.is_some_and(|why| why.contains("row_99")));
-        assert!(too_few(some(FEWEST - 1), None).is_some());
-    }
-
-    #[test]
-    fn the_lines_before_a_panic_are_shown_not_its_trace() {
-        let mut lines: Vec<_> = (0..40).map(|number| format!("line {number}")).collect();
-        assert_eq!(tail(&lines).first().unwrap(), "line 20");
-        assert_eq!(tail(&lines).last().unwrap(), "line 39");
-        lines.insert(30, "[ 2.1] Kernel panic - not syncing: why".to_owned());
-        assert_eq!(tail(&lines).first().unwrap(), "line 11");
-        assert!(tail(&lines).last().unwrap().ends_with("why"));
-        assert!(tail(&[]).is_empty());
+        assert!(too_few(some(MIN_RESULTS - 1), None).is_some());
     }
 }

@@ -1,5 +1,6 @@
-//! Packages of Debian's other suites, downloaded but not installed, through apt: it
-//! knows this machine's mirror, and it verifies what it downloads.
+//! Packages of other Debian suites, downloaded and never installed.
+//!
+//! The download is apt's: apt knows the mirror of this machine, and verifies packages.
 
 use std::{
     fs,
@@ -12,22 +13,23 @@ use anyhow::{Context as _, Result, bail};
 use super::{apt::apt_get, step::Step};
 use crate::process;
 
-/// Where Debian keeps its archive's keys; newer releases trust them only by name.
+/// Keys of Debian's archive; newer releases trust the keys only by name.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The mirrors of Debian that this machine's apt is configured for.
+/// Mirrors of Debian in the configuration of this machine's apt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mirrors {
-    /// The archive itself, with all suites.
+    /// Archive with all suites.
     archive: String,
-    /// The security updates, whose suites are called `…-security`.
+    /// Archive of security updates, with suites named `…-security`.
     security: Option<String>,
 }
 
 impl Mirrors {
-    /// Asks apt; `dir` is for files.
+    /// Asks apt for the mirrors; lists go into `dir` where the machine has none.
     pub(crate) fn find(dir: &Path) -> Result<Self> {
-        const HINT: &str = "apt's sources name no mirror of Debian";
+        const HINT: &str =
+            "apt's sources name no mirror of Debian: add one to /etc/apt/sources.list";
         let targets = |suite: &Suite| {
             let mut apt = suite.apt_get();
             apt.args(["indextargets", "--format"])
@@ -37,8 +39,8 @@ impl Mirrors {
         if let Some(mirrors) = Self::parse(&targets(&Suite::machine())?) {
             return Ok(mirrors);
         }
-        // apt knows who a mirror belongs to only once it has lists, and a fresh
-        // machine has none: fetch them, into a folder of ours.
+        // apt knows the origin of a mirror by downloaded lists, and a fresh machine has none: fetch
+        // them, into a folder of the cache.
         let step = Step::start("apt", "fetching the lists of this machine's mirrors");
         let own = Suite::prepare("this machine's suites", dir, None)?;
         own.update()?;
@@ -46,7 +48,7 @@ impl Mirrors {
         Self::parse(&targets(&own)?).context(HINT)
     }
 
-    /// Takes the first line of each label, such as `Debian Debian-Security URI`.
+    /// Parses lines such as `Debian Debian-Security URI`: the first line of each label counts.
     fn parse(targets: &str) -> Option<Self> {
         let labelled = |label: &str| {
             targets
@@ -60,7 +62,7 @@ impl Mirrors {
         })
     }
 
-    /// The one that has the suite, if the machine knows it.
+    /// Returns the mirror of `suite`, if the machine knows one.
     pub(crate) fn of(&self, suite: &str) -> Option<&str> {
         if suite.ends_with("-security") {
             self.security.as_deref()
@@ -70,16 +72,16 @@ impl Mirrors {
     }
 }
 
-/// A suite of packages: the machine's own ones, or one with lists apart from
-/// theirs, so that the machine's apt never sees it.
+/// Suite of packages: either all suites of the machine, or one suite with lists apart, invisible to
+/// the machine's apt.
 pub(crate) struct Suite {
     name: String,
-    /// The file that sets its lists apart.
+    /// Configuration of apt that sets the lists apart.
     settings: Option<PathBuf>,
 }
 
 impl Suite {
-    /// What the machine's apt is configured for.
+    /// Returns the suites in the configuration of this machine's apt.
     pub(crate) fn machine() -> Self {
         Self {
             name: "this machine's suites".to_owned(),
@@ -90,7 +92,7 @@ impl Suite {
     /// Downloads the lists of the suite `name` into a folder below `dir`.
     pub(crate) fn fetch(mirrors: &Mirrors, name: &str, dir: &Path) -> Result<Self> {
         let Some(mirror) = mirrors.of(name) else {
-            bail!("apt's sources name no mirror of it");
+            bail!("apt's sources name no mirror of the suite {name}");
         };
         let keyring = if Path::new(KEYRING).exists() {
             format!("[signed-by={KEYRING}] ")
@@ -103,22 +105,22 @@ impl Suite {
         Ok(suite)
     }
 
-    /// Lists of its own below `dir`, for `source` or else for the machine's.
+    /// Prepares lists below `dir`, for `source` or else for the machine's sources.
     fn prepare(name: &str, dir: &Path, source: Option<&str>) -> Result<Self> {
         let dir = dir.join(name.replace([' ', '\''], "-"));
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder)
-                .with_context(|| format!("failed to make {}", folder.display()))?;
+                .with_context(|| format!("failed to create {}", folder.display()))?;
         }
         let mut settings = vec![
             ("Dir::State", dir.join("state")),
-            // The machine's configuration may name this one by itself.
+            // The machine's configuration may set this key by itself.
             ("Dir::State::lists", dir.join("state/lists")),
             ("Dir::Cache", dir.join("cache")),
             ("Acquire::Languages", "none".into()),
-            // A mirror that stands still has lists past their date. They are
-            // signed all the same, and we look for one known release.
+            // A frozen mirror has lists past their date. The signatures still hold, and the wanted
+            // release is known.
             ("Acquire::Check-Valid-Until", "false".into()),
             // apt's own user cannot write into a cache below a home.
             ("APT::Sandbox::User", "root".into()),
@@ -134,7 +136,7 @@ impl Suite {
                 ("Dir::Etc::sourceparts", "/dev/null".into()),
                 ("Dir::Etc::preferences", "/dev/null".into()),
                 ("Dir::Etc::preferencesparts", "/dev/null".into()),
-                // apt takes a mirror that does not answer for a passing weakness.
+                // By default, a mirror without an answer is a warning.
                 ("APT::Update::Error-Mode", "any".into()),
             ]);
         }
@@ -154,7 +156,7 @@ impl Suite {
         let Err(error) = process::capture(self.apt_get().arg("update")) else {
             return Ok(());
         };
-        // apt names the cause first, and then what follows from it.
+        // apt prints the cause first, and consequences after.
         let text = error.to_string();
         let cause = text
             .lines()
@@ -165,32 +167,32 @@ impl Suite {
         }
     }
 
-    /// What the suite is called.
+    /// Name of the suite.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The first of `packages` that comes in the upstream `release`, as apt wants
-    /// it named: `package=version`.
+    /// Returns the first of `packages` with the upstream `release`, in apt's form
+    /// `package=version`.
     pub(crate) fn find(&self, packages: &[&str], release: &str) -> Option<String> {
         let mut madison = self.with_settings(Command::new("apt-cache"));
         madison.arg("madison").args(packages);
-        // apt-cache fails where it knows none of the packages.
+        // apt-cache fails if all packages are unknown.
         let table = process::capture(&mut madison).ok()?;
         parse_madison(&table, release)
     }
 
-    /// What the suite's index says about `package`, a paragraph for each version.
+    /// Returns the index entries of `package`, a paragraph for each version.
     pub(crate) fn describe(&self, package: &str) -> Option<String> {
         let mut show = self.with_settings(Command::new("apt-cache"));
-        // apt-cache fails where it knows no such package.
+        // apt-cache fails if the package is unknown.
         process::capture(show.args(["show", package])).ok()
     }
 
     /// Downloads `packages` (verified by apt) into a new folder below `dir`.
     pub(crate) fn download(&self, packages: &[String], dir: &Path) -> Result<Vec<PathBuf>> {
         let dir = dir.join("download");
-        fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        fs::create_dir(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         let mut apt = self.apt_get();
         process::capture(apt.arg("download").args(packages).current_dir(&dir))?;
         let archives: Vec<_> = fs::read_dir(&dir)
@@ -217,8 +219,8 @@ impl Suite {
     }
 }
 
-/// Finds the release in lines like
-/// `rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://… trixie-backports/main amd64 Packages`.
+/// Finds the release in lines such as `rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://…
+/// trixie-backports/main amd64 Packages`.
 fn parse_madison(table: &str, release: &str) -> Option<String> {
     table.lines().find_map(|line| {
         let mut columns = line.split('|').map(str::trim);
@@ -227,7 +229,7 @@ fn parse_madison(table: &str, release: &str) -> Option<String> {
     })
 }
 
-/// `1.95.0` of `1.95.0+dfsg1-2~bpo13+1`.
+/// Returns the upstream part of a version, `1.95.0` of `1.95.0+dfsg1-2~bpo13+1`.
 fn upstream(version: &str) -> &str {
     let version = version
         .split_once(':')

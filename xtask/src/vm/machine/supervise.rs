@@ -1,4 +1,4 @@
-//! Running a guest to its end, whichever it is.
+//! The supervision of a guest until any end.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -12,50 +12,50 @@ use anyhow::{Context as _, Result};
 
 use crate::{interrupt, process};
 
-/// What xtask/files/guest-init writes when the machine is made.
+/// Prefix of the line written by xtask/files/guest-init once the guest is set up.
 pub(crate) const UP: &str = "guest: up ";
 
-/// How often the limits and Ctrl-C are looked at while the guest says nothing.
+/// Interval between checks of the limits and Ctrl-C during silence.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long a guest may take.
+/// Time limits of a guest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Between two lines of output.
+    /// Longest time between two lines of output.
     pub(crate) silence: Duration,
-    /// In all.
+    /// Longest time in all.
     pub(crate) total: Duration,
 }
 
-/// How a guest came to its end.
+/// End of a guest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// QEMU ended.
-    Itself(ExitStatus),
-    /// Killed: it said nothing for this long.
+    /// QEMU exited.
+    Exited(ExitStatus),
+    /// Killed after this time without output.
     Silent(Duration),
-    /// Killed: it took longer than this.
-    Late(Duration),
-    /// Killed: we were told to stop.
+    /// Killed after this time.
+    TimedOut(Duration),
+    /// Killed after a signal to xtask.
     Interrupted,
 }
 
-/// A guest's life.
+/// Record of a guest from start to end.
 #[derive(Debug)]
 pub(crate) struct Transcript {
-    /// What the console, and QEMU itself, said.
+    /// Lines of the console, and of QEMU itself.
     pub(crate) lines: Vec<String>,
-    /// How it ended.
+    /// End of the guest.
     pub(crate) end: End,
-    /// When its first program had made the machine, from the start of QEMU.
+    /// Time from QEMU's start until the guest was set up.
     pub(crate) up: Option<Duration>,
-    /// From the start of QEMU to its end.
+    /// Time from QEMU's start to its end.
     pub(crate) took: Duration,
 }
 
-/// Runs `command` with each line of its output given to `show` as it comes. It is
-/// gone when this returns; whoever calls this holds an [`interrupt::Deferred`].
-pub(crate) fn watch(
+/// Runs `command` and passes each line of output to `show` at once. The process has ended when this
+/// function returns. Callers hold an [`interrupt::Deferred`].
+pub(crate) fn supervise(
     command: &mut Command,
     limits: Limits,
     show: &mut dyn FnMut(&str),
@@ -66,7 +66,7 @@ pub(crate) fn watch(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start `{}`", process::line(command)))?;
+        .with_context(|| format!("failed to start `{}`", process::command_line(command)))?;
     let (sender, lines) = channel();
     if let Some(output) = child.stdout.take() {
         read_lines(output, sender.clone());
@@ -81,11 +81,11 @@ pub(crate) fn watch(
         took: Duration::ZERO,
     };
     let stopped = follow(&lines, start, limits, &mut transcript, show);
-    // Its streams are closed, or it is to be killed; either way it has ended soon.
+    // Either the streams are closed or the process is to be killed: the end is near.
     let status = end(&mut child, stopped.is_some());
     transcript.end = match stopped {
         Some(end) => end,
-        None => End::Itself(status.with_context(|| "failed to wait for QEMU")?),
+        None => End::Exited(status.with_context(|| "failed to wait for QEMU")?),
     };
     transcript.took = start.elapsed();
     Ok(transcript)
@@ -120,13 +120,13 @@ fn follow(
             return Some(End::Silent(limits.silence));
         }
         if start.elapsed() >= limits.total {
-            return Some(End::Late(limits.total));
+            return Some(End::TimedOut(limits.total));
         }
     }
 }
 
-/// Waits for the child, after killing it if `kill`: by its handle, so that it can be
-/// no other process.
+/// Waits for the child, after killing the child if `kill`: by its handle, so that no other process
+/// can be hit.
 fn end(child: &mut Child, kill: bool) -> std::io::Result<ExitStatus> {
     if kill {
         child.kill()?;
@@ -134,7 +134,7 @@ fn end(child: &mut Child, kill: bool) -> std::io::Result<ExitStatus> {
     child.wait()
 }
 
-/// Sends the lines of `stream`, until its end, from a thread of its own.
+/// Sends the lines of `stream` until its end, from a new thread.
 fn read_lines(stream: impl Read + Send + 'static, lines: Sender<String>) {
     thread::spawn(move || {
         let mut reader = BufReader::new(stream);
@@ -164,8 +164,8 @@ mod tests {
         let mut shown = Vec::new();
         let mut show = |line: &str| shown.push(line.to_owned());
         let mut shell = Command::new("sh");
-        // A child of the shell would keep its streams open.
-        let transcript = watch(shell.args(["-c", script]), limits, &mut show).unwrap();
+        // A child of the shell would keep the streams of the shell open.
+        let transcript = supervise(shell.args(["-c", script]), limits, &mut show).unwrap();
         (transcript, shown)
     }
 
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(shown, ["one", "guest: up 6.1", "half"]);
         assert_eq!(transcript.lines, shown);
         assert!(transcript.up.is_some());
-        let End::Itself(status) = transcript.end else {
+        let End::Exited(status) = transcript.end else {
             panic!("{transcript:?}");
         };
         assert_eq!(status.code(), Some(3));
@@ -205,6 +205,6 @@ mod tests {
         };
         let script = "while true; do echo talk; sleep 0.1; done";
         let (transcript, _) = run(script, limits);
-        assert_eq!(transcript.end, End::Late(limits.total));
+        assert_eq!(transcript.end, End::TimedOut(limits.total));
     }
 }
