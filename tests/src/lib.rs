@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod demo;
 pub mod lab;
+pub mod scenario;
 pub mod scenarios;
 pub mod system;
 pub mod test_run;

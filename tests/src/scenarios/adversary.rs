@@ -1,41 +1,36 @@
 //! What an adversary who had read the loader's source tried, and must not succeed with again.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::{Ask, Guards, Netns, Patience, Server, Transport};
 
-use super::runner::{Rig, answered, trial, unanswered};
+use super::runner::{answered, unanswered};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        Scenario::new(
             "adversary::an_index_that_is_used_again_is_no_guard_and_no_grant",
-            binary,
             reused_index,
         ),
-        trial(
-            "adversary::down_removes_nothing_but_pins",
-            binary,
-            down_elsewhere,
-        ),
-        trial(
+        Scenario::new("adversary::down_removes_nothing_but_pins", down_elsewhere)
+            .host_only(COMMAND_LINE),
+        Scenario::new(
             "adversary::the_pins_of_another_namespace_are_not_cleared_away",
-            binary,
             staging_of_another,
-        ),
-        trial(
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
             "adversary::a_closed_pipe_does_not_change_the_exit_code",
-            binary,
             closed_pipe,
-        ),
-        trial(
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
             "adversary::a_broadcast_of_the_hosts_own_reaches_it",
-            binary,
             own_broadcast,
         ),
     ]

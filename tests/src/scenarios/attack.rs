@@ -45,6 +45,8 @@ pub struct Attack {
     pub wire_needs: Option<Feature>,
     /// An interface that no kernel can guard, so that `up` is degraded.
     pub uncovered: Option<&'static str>,
+    /// Why the host alone runs it, if guests do not.
+    pub host_only: Option<&'static str>,
     /// How to do it.
     pub stage: Stage,
 }
@@ -66,6 +68,7 @@ impl Attack {
             needs: Vec::new(),
             wire_needs: None,
             uncovered: None,
+            host_only: None,
             stage: Arc::new(stage),
         }
     }
@@ -122,6 +125,12 @@ impl Attack {
         self
     }
 
+    /// The host alone runs it, for this reason.
+    pub const fn host_only(mut self, why: &'static str) -> Self {
+        self.host_only = Some(why);
+        self
+    }
+
     /// Shown in the demo, in these words.
     pub fn shown_as(mut self, title: &'static str) -> Self {
         self.title = Some(title);
@@ -159,6 +168,8 @@ pub struct Legitimate {
     pub counted: Vec<(Guard, Reason, Port<'static>)>,
     /// What the kernel must have for this traffic to exist.
     pub needs: Vec<Feature>,
+    /// Why the host alone runs it, if guests do not.
+    pub host_only: Option<&'static str>,
     /// How to do it.
     pub stage: Stage,
 }
@@ -174,6 +185,7 @@ impl Legitimate {
             title: None,
             counted: Vec::new(),
             needs: Vec::new(),
+            host_only: None,
             stage: Arc::new(stage),
         }
     }
@@ -192,6 +204,12 @@ impl Legitimate {
     /// A guard counts that it passed.
     pub fn counted(mut self, guard: Guard, reason: Reason, port: Port<'static>) -> Self {
         self.counted.push((guard, reason, port));
+        self
+    }
+
+    /// The host alone runs it, for this reason.
+    pub const fn host_only(mut self, why: &'static str) -> Self {
+        self.host_only = Some(why);
         self
     }
 

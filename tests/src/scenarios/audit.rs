@@ -2,66 +2,53 @@
 //! and each guard that would have held it has counted it. Rows 12 and 21, which are no such
 //! attacks, have trials of their own.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Mode, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{Daemon, finish};
 use crate::lab::enforcer::REGISTRY;
-use crate::lab::session::Machine;
 use crate::lab::topology::{HOST_LAN, STRANGER};
 use crate::lab::{Ask, Feature, Guards, Patience, Port, Server, Transport};
 
 use super::attack::{Alone, Attack};
 use super::attacks;
 use super::keys::{self, Hub, Kernel, Userspace, Who};
-use super::runner::{Rig, answered, expect_state, trial, trial_with, unanswered, up_against};
+use super::runner::{answered, expect_state, unanswered, up_against};
+use crate::scenario::host_only::{AUDIT, COMMAND_LINE, LOADER, TUNNELLED};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
-    let attacks = match machine {
-        Machine::Host => attacks::all(),
-        Machine::Guest => for_guests(attacks::all()),
-    };
-    let mut trials: Vec<Trial> = attacks
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut tried = Vec::new();
+    let mut scenarios: Vec<Scenario> = attacks::all()
         .into_iter()
         .map(|attack| {
             let name = format!("audit::{}", attack.name);
             let needs = attack.needs.clone();
-            trial_with(name, &needs, binary, move |rig| everywhere(&attack, rig))
+            // Audit mode asks the same of every attack, so one is enough for each need of a guest.
+            let is_for_guests = !needs.is_empty() && !tried.contains(&needs);
+            tried.push(needs.clone());
+            Scenario::new(name, move |rig| everywhere(&attack, rig))
+                .needs_all(needs)
+                .host_only_if((!is_for_guests).then_some(AUDIT))
         })
         .collect();
-    trials.push(trial_with(
-        "audit::row_21_a_hole_in_a_granted_prefix::kernel",
-        &[Feature::WireGuard],
-        binary,
-        |rig| hole(rig, &Kernel::hub(rig.lab)?),
-    ));
-    if machine == Machine::Host {
-        trials.push(trial(
+    scenarios.extend([
+        Scenario::new("audit::row_21_a_hole_in_a_granted_prefix::kernel", |rig| {
+            hole(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard),
+        Scenario::new(
             "audit::row_21_a_hole_in_a_granted_prefix::userspace",
-            binary,
             |rig| hole(rig, &Userspace::hub(rig.lab)?),
-        ));
-        trials.push(trial("audit::row_12_reload_and_crash", binary, crash));
-        trials.push(trial("audit::of_one_service", binary, of_one_service));
-    }
-    trials
-}
-
-/// Guests try what needs a feature that the host may lack: one attack for each such need, as audit
-/// mode asks the same of all of them.
-fn for_guests(mut attacks: Vec<Attack>) -> Vec<Attack> {
-    let mut tried = Vec::new();
-    attacks.retain(|attack| {
-        let is_wanted = !attack.needs.is_empty() && !tried.contains(&attack.needs);
-        tried.push(attack.needs.clone());
-        is_wanted
-    });
-    attacks
+        )
+        .host_only(TUNNELLED),
+        Scenario::new("audit::row_12_reload_and_crash", crash).host_only(LOADER),
+        Scenario::new("audit::of_one_service", of_one_service).host_only(COMMAND_LINE),
+    ]);
+    scenarios
 }
 
 /// The registry in audit mode.

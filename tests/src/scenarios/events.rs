@@ -2,11 +2,8 @@
 
 mod follower;
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::command::{eventually, finish};
@@ -20,39 +17,38 @@ use crate::lab::{Feature, Guards, Port, Server, Transport};
 pub(super) use follower::Follower;
 
 use super::lifecycle::PORT;
-use super::runner::{Rig, trial, trial_with};
 use super::shot::Shot;
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 use follower::shoot_until_told;
 
 const STATSD: Port<'static> = Port("udp", 8125);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("events::tell_who_was_dropped", binary, |rig| {
+        Scenario::new("events::tell_who_was_dropped", |rig| {
             tell(rig, "untrusted-interface", false)
         }),
-        trial("events::tell_what_audit_lets_pass", binary, |rig| {
+        Scenario::new("events::tell_what_audit_lets_pass", |rig| {
             rig.enforcer
                 .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
             tell(rig, "untrusted-interface", true)
-        }),
-        trial_with(
-            "events::of_the_socket_guard",
-            &[Feature::CookieAtSockets],
-            binary,
-            of_the_socket_guard,
-        ),
-        trial("events::come_without_run_too", binary, without_run),
-        trial("events::go_on_when_run_is_killed", binary, run_is_killed),
-        trial("events::go_on_with_the_next_run", binary, next_run),
-        trial("events::two_follow_one_run", binary, two_followers),
-        trial("events::one_reads_alone", binary, one_reads_alone),
-        trial("events::of_a_flood_are_few_and_lose_none", binary, flood),
-        trial("events::say_when_nothing_is_pinned", binary, |rig| {
+        })
+        .host_only(COMMAND_LINE),
+        Scenario::new("events::of_the_socket_guard", of_the_socket_guard)
+            .needs(Feature::CookieAtSockets),
+        Scenario::new("events::come_without_run_too", without_run),
+        Scenario::new("events::go_on_when_run_is_killed", run_is_killed),
+        Scenario::new("events::go_on_with_the_next_run", next_run).host_only(COMMAND_LINE),
+        Scenario::new("events::two_follow_one_run", two_followers).host_only(COMMAND_LINE),
+        Scenario::new("events::one_reads_alone", one_reads_alone).host_only(COMMAND_LINE),
+        Scenario::new("events::of_a_flood_are_few_and_lose_none", flood).host_only(COMMAND_LINE),
+        Scenario::new("events::say_when_nothing_is_pinned", |rig| {
             let finished = rig.enforcer.expect(&["events"], 4)?;
             ensure!(finished.stderr.contains("enforcer up"), "{finished}");
             Ok(())
-        }),
+        })
+        .host_only(COMMAND_LINE),
     ]
 }
 

@@ -1,11 +1,9 @@
 //! `--force`: a change that cuts people off is refused without it.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::client::Conversation;
 use crate::lab::command::{Finished, eventually, finish};
@@ -14,21 +12,24 @@ use crate::lab::topology::{HOST_LAN, HOST_WG, LAN, PEER, STRANGER};
 use crate::lab::{Guards, Server, Transport};
 
 use super::live::look_again;
-use super::runner::{Rig, expect_state, trial};
+use super::runner::expect_state;
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario, all_host_only};
 
 /// Where the lab's sshd listens: its number is whatever the session says.
 const SSHD: u16 = 2222;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![
-        trial("force::a_reload_that_cuts_its_session", binary, reload),
-        trial("force::a_first_up_that_cuts_its_session", binary, up),
-        trial("force::a_session_of_an_ancestor", binary, ancestor),
-        trial("force::a_session_of_a_peer", binary, peer),
-        trial("force::the_last_public_port", binary, last_public_port),
-        trial("force::an_edit_that_run_finds", binary, edit),
-        trial("force::a_reload_by_systemd", binary, by_systemd),
-    ]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let scenarios = vec![
+        Scenario::new("force::a_reload_that_cuts_its_session", reload),
+        Scenario::new("force::a_first_up_that_cuts_its_session", up),
+        Scenario::new("force::a_session_of_an_ancestor", ancestor),
+        Scenario::new("force::a_session_of_a_peer", peer),
+        Scenario::new("force::the_last_public_port", last_public_port),
+        Scenario::new("force::an_edit_that_run_finds", edit),
+        Scenario::new("force::a_reload_by_systemd", by_systemd),
+    ];
+    all_host_only(scenarios, COMMAND_LINE)
 }
 
 /// The registry of the trials, and sshd for whom `allow` names.

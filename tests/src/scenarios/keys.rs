@@ -5,12 +5,10 @@ mod moves;
 mod userspace;
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{Finished, finish};
 use crate::lab::enforcer::REGISTRY;
@@ -20,7 +18,9 @@ use crate::lab::{Ask, Guards, Outcome, Patience, Port, Server, Transport};
 pub(super) use kernel::Kernel;
 pub(super) use userspace::{Pretender, Userspace};
 
-use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
+use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
+use crate::scenario::host_only::{COMMAND_LINE, TUNNELLED};
+use crate::scenario::{Rig, Scenario, all_host_only};
 
 /// What the laptop may reach.
 const METRICS: Port<'static> = Port("tcp", 9100);
@@ -54,15 +54,15 @@ pub(super) trait Hub {
     fn guide(&self, _: &mut Command) {}
 }
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("keys::up_wants_static_peers", binary, refused),
-        trial("keys::a_name_is_no_wireguard_device", binary, name_alone),
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("keys::up_wants_static_peers", refused).host_only(COMMAND_LINE),
+        Scenario::new("keys::a_name_is_no_wireguard_device", name_alone).host_only(COMMAND_LINE),
     ];
-    trials.extend(kernel::trials(binary));
-    trials.extend(userspace::trials(binary));
-    trials.extend(moves::trials(binary));
-    trials
+    scenarios.extend(kernel::scenarios());
+    scenarios.extend(all_host_only(userspace::scenarios(), TUNNELLED));
+    scenarios.extend(moves::scenarios());
+    scenarios
 }
 
 /// The lab's registry with the laptop in the place of the collector.

@@ -1,16 +1,14 @@
 //! SIGKILL at moments drawn at random, of the binary that is shipped.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use libtest_mimic::Trial;
 
 use crate::lab::command::Daemon;
 
 use super::faults::{Policy, World};
-use super::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 
 /// Kills of each command.
 const ROUNDS: usize = 5;
@@ -23,12 +21,14 @@ const VICTIMS: [(&str, Policy, &[Policy]); 4] = [
     ("down", Policy::Old, &[Policy::Old, Policy::Off]),
 ];
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial(
-        "kills::leave_the_old_policy_or_the_new_and_are_repaired",
-        binary,
-        kill_all,
-    )]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "kills::leave_the_old_policy_or_the_new_and_are_repaired",
+            kill_all,
+        )
+        .takes_long(),
+    ]
 }
 
 fn kill_all(rig: &Rig<'_>) -> Result<()> {

@@ -1,13 +1,11 @@
 //! Row 12 and the life of `run`: nothing that happens to the enforcer opens a port.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
@@ -15,42 +13,44 @@ use crate::lab::topology::{HOST_LAN, Lab};
 use crate::lab::wire::{Sign, Wire, sign};
 use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
-use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
+use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
 use super::shot::{Shot, shoot};
+use crate::scenario::host_only::{BOTH_GUARDS, COMMAND_LINE};
+use crate::scenario::{Rig, Scenario};
 
 pub(super) const PORT: Port<'static> = Port("tcp", 9200);
 /// Flooding SYNs come from these ports, and from no others.
 const FLOOD_PORTS: std::ops::Range<u16> = 40_000..48_000;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("row_12_sigkill_of_run_under_a_syn_flood", binary, sigkill),
-        trial("run::is_ready_only_when_the_guards_hold", binary, ready),
-        trial("run::leaves_the_guards_on_at_sigterm", binary, sigterm),
-        trial("run::ephemeral_takes_the_guards_off", binary, ephemeral),
-        trial("run::exits_0_when_down_comes", binary, down_while_it_lives),
-        trial("run::takes_pinned_guards_over", binary, take_over),
-        trial(
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("row_12_sigkill_of_run_under_a_syn_flood", sigkill).takes_long(),
+        Scenario::new("run::is_ready_only_when_the_guards_hold", ready).host_only(COMMAND_LINE),
+        Scenario::new("run::leaves_the_guards_on_at_sigterm", sigterm),
+        Scenario::new("run::ephemeral_takes_the_guards_off", ephemeral),
+        Scenario::new("run::exits_0_when_down_comes", down_while_it_lives).host_only(COMMAND_LINE),
+        Scenario::new("run::takes_pinned_guards_over", take_over),
+        Scenario::new(
             "run::keeps_what_is_pinned_under_a_bad_registry",
-            binary,
             bad_registry,
-        ),
-        trial(
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
             "run::falls_back_at_boot_under_a_bad_registry",
-            binary,
             bad_registry_at_boot,
-        ),
+        )
+        .host_only(COMMAND_LINE),
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         let name = format!(
             "row_12_reload_and_crash_under_a_syn_flood::{}",
             guards.name()
         );
-        trials.push(trial(name, binary, move |rig| {
-            reload_and_crash(rig, guards)
-        }));
+        let flooded = Scenario::new(name, move |rig| reload_and_crash(rig, guards)).takes_long();
+        let alone = (guards != Guards::Both).then_some(BOTH_GUARDS);
+        scenarios.push(flooded.host_only_if(alone));
     }
-    trials
+    scenarios
 }
 
 /// A service, a flood of SYNs at it, and an eye that sees every SYN-ACK that comes back.

@@ -1,11 +1,9 @@
 //! Devices on devices: which hook each gets on this kernel, and a peer who is known by one.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::frames::Ends;
@@ -13,28 +11,24 @@ use crate::lab::kernel::software_hook;
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Feature, Guards, Lab, Outcome, Patience, Port, Server, Transport};
 
-use super::runner::{Rig, answered, expect_no_drops, trial_with, unanswered};
+use super::runner::{answered, expect_no_drops, unanswered};
 use super::shot::{Shot, shoot};
+use crate::scenario::{Rig, Scenario};
 
 /// The host on the VLAN, and its neighbour there.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 1);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 2);
 const SENSOR: Port<'static> = Port("udp", 8125);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial_with(
-            "links::each_has_the_hook_of_this_kernel",
-            &[Feature::Vlan, Feature::Bond, Feature::Macvlan, Feature::Vrf],
-            binary,
-            hooks,
-        ),
-        trial_with(
-            "links::a_peer_on_a_vlan_device",
-            &[Feature::Vlan],
-            binary,
-            vlan_peer,
-        ),
+        Scenario::new("links::each_has_the_hook_of_this_kernel", hooks).needs_all([
+            Feature::Vlan,
+            Feature::Bond,
+            Feature::Macvlan,
+            Feature::Vrf,
+        ]),
+        Scenario::new("links::a_peer_on_a_vlan_device", vlan_peer).needs(Feature::Vlan),
     ]
 }
 

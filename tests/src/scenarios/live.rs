@@ -17,36 +17,34 @@ mod reserved;
 mod sleep;
 mod traffic;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::eventually;
 use crate::lab::session::is_guest;
 
-use super::runner::Rig;
+use crate::scenario::{Rig, Scenario};
 
 pub(super) use plug::look_again;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = interfaces::trials(binary);
-    trials.extend(masters::trials(binary));
-    trials.extend(hotplug::trials(binary));
-    trials.extend(edits::trials(binary));
-    trials.extend(beside::trials(binary));
-    trials.extend(reserved::trials(binary));
-    trials.extend(reloads::trials(binary));
-    trials.extend(mixed::trials(binary));
-    trials.extend(sleep::trials(binary));
-    trials.extend(day::trials(binary));
-    trials
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = interfaces::scenarios();
+    scenarios.extend(masters::scenarios());
+    scenarios.extend(hotplug::scenarios());
+    scenarios.extend(edits::scenarios());
+    scenarios.extend(beside::scenarios());
+    scenarios.extend(reserved::scenarios());
+    scenarios.extend(reloads::scenarios());
+    scenarios.extend(mixed::scenarios());
+    scenarios.extend(sleep::scenarios());
+    scenarios.extend(day::scenarios());
+    scenarios
 }
 
-/// Prints a figure of a trial.
-fn figure(trial: &str, text: &str) {
-    println!("live::{trial}: {text}");
+/// Prints a figure of a scenario.
+fn figure(scenario: &str, text: &str) {
+    println!("live::{scenario}: {text}");
 }
 
 /// Median and worst of some durations, in words.

@@ -1,11 +1,9 @@
 //! What else lives on the host: forwarding, other people's rules and programs, the port range.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::bpf::{CGROUP_DENY, Foreign, Hook, TCX_DROP, XDP_DROP};
 use crate::lab::command::eventually;
@@ -15,30 +13,23 @@ use crate::lab::topology::{CT, HOST_LAN, LAN};
 use crate::lab::{Ask, Conversation, Feature, Guards, Netns, Patience, Port, Server, Transport};
 
 use super::attacks;
-use super::runner::{Rig, answered, expect_no_drops, hold, trial, trial_with, unanswered};
+use super::runner::{answered, expect_no_drops, hold, unanswered};
+use crate::scenario::host_only::{COMMAND_LINE, SAME_HOOK};
+use crate::scenario::{Rig, Scenario};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial(
-            "goes_on::forwarding_where_forward_is_true",
-            binary,
-            forwarding,
-        ),
-        trial(
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("goes_on::forwarding_where_forward_is_true", forwarding),
+        Scenario::new(
             "goes_on::a_veth_end_that_was_guarded_for_a_moment",
-            binary,
             moved_veth,
         ),
-        trial("goes_on::2000_connections_of_the_host", binary, outgoing),
-        trial("goes_on::the_admins_reserved_ports", binary, reserved_ports),
-        trial("goes_on::other_peoples_nftables_rules", binary, nftables),
-        trial(
-            "goes_on::other_peoples_cgroup_programs",
-            binary,
-            foreign_cgroup,
-        ),
+        Scenario::new("goes_on::2000_connections_of_the_host", outgoing).host_only(COMMAND_LINE),
+        Scenario::new("goes_on::the_admins_reserved_ports", reserved_ports).host_only(COMMAND_LINE),
+        Scenario::new("goes_on::other_peoples_nftables_rules", nftables),
+        Scenario::new("goes_on::other_peoples_cgroup_programs", foreign_cgroup),
     ];
     for (name, hook, number) in [
         ("native_xdp", Hook::XdpNative, XDP_DROP),
@@ -46,21 +37,20 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         ("tcx", Hook::Tcx, TCX_DROP),
     ] {
         let name = format!("goes_on::other_peoples_programs::{name}");
-        let needs: &[Feature] = if hook == Hook::Tcx {
-            &[Feature::Tcx]
-        } else {
-            &[]
-        };
-        trials.push(trial_with(name, needs, binary, move |rig| {
-            foreign_program(rig, hook, number)
-        }));
+        let needs = (hook == Hook::Tcx).then_some(Feature::Tcx);
+        scenarios.push(
+            Scenario::new(name, move |rig| foreign_program(rig, hook, number)).needs_all(needs),
+        );
     }
-    trials.extend(forced_hooks(binary));
-    trials
+    scenarios.extend(forced_hooks());
+    scenarios
 }
 
+/// The one attack on a forced hook that guests try too: its tags are the driver's to take off.
+const TELLING_MOST: &str = "row_19_priority_tags::four_mixed";
+
 /// The attacks that depend on how a hook shows a packet, on each hook that tcx is preferred to.
-fn forced_hooks(binary: &Path) -> Vec<Trial> {
+fn forced_hooks() -> Vec<Scenario> {
     let telling = [
         "row_01_route_localnet::udp",
         "row_06_accidental_publish::redis_on_0.0.0.0",
@@ -70,7 +60,7 @@ fn forced_hooks(binary: &Path) -> Vec<Trial> {
         "row_11_ipv6_chains::nine",
         "row_19_priority_tags::one_802.1q",
         "row_19_priority_tags::one_802.1ad",
-        "row_19_priority_tags::four_mixed",
+        TELLING_MOST,
         "row_19_priority_tags::five_802.1q",
         "row_22_datagrams::broadcast",
     ];
@@ -78,10 +68,10 @@ fn forced_hooks(binary: &Path) -> Vec<Trial> {
         let forced = format!("{REGISTRY}\n[interfaces.eth0]\nhook = \"{hook}\"\n");
         rig.enforcer.registry(&forced)
     };
-    let mut trials = Vec::new();
+    let mut scenarios = Vec::new();
     for hook in ["xdp-native", "xdp-generic"] {
         let name = format!("hook::{hook}::is_what_status_shows");
-        trials.push(trial(name, binary, move |rig| {
+        scenarios.push(Scenario::new(name, move |rig| {
             force(rig, hook)?;
             rig.enforcer.up(Guards::Wire)?;
             let (_, status) = rig.enforcer.status()?;
@@ -98,14 +88,16 @@ fn forced_hooks(binary: &Path) -> Vec<Trial> {
         for attack in attacks::all() {
             if telling.contains(&attack.name) {
                 let name = format!("hook::{hook}::{}", attack.name);
-                trials.push(trial(name, binary, move |rig| {
+                let is_for_guests = hook == "xdp-native" && attack.name == TELLING_MOST;
+                let scenario = Scenario::new(name, move |rig| {
                     force(rig, hook)?;
                     hold(&attack, Guards::Wire, rig)
-                }));
+                });
+                scenarios.push(scenario.host_only_if((!is_for_guests).then_some(SAME_HOOK)));
             }
         }
     }
-    trials
+    scenarios
 }
 
 fn forwarding(rig: &Rig<'_>) -> Result<()> {

@@ -1,13 +1,11 @@
 //! A newer binary takes over, an older one takes back, and nothing comes in between.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::command::{eventually, finish};
@@ -17,7 +15,8 @@ use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
 use super::faults::{Policy, World, faulty};
 use super::lifecycle::{Flood, PORT, flooded_service};
-use super::runner::{Rig, answered, expect_state, trial};
+use super::runner::{answered, expect_state};
+use crate::scenario::{Rig, Scenario};
 
 /// Upgrades under one flood, which is bounded in time, and how many floods there are.
 const ROUNDS: usize = 10;
@@ -26,19 +25,14 @@ const FLOODS: usize = 10;
 const ALLOWED_TCP: Port<'static> = Port("tcp", 9100);
 const ALLOWED_UDP: Port<'static> = Port("udp", 9100);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("upgrade::a_hundred_under_a_syn_flood", binary, hundred),
-        trial(
+        Scenario::new("upgrade::a_hundred_under_a_syn_flood", hundred),
+        Scenario::new(
             "upgrade::another_layout_is_replaced_and_said",
-            binary,
             another_layout,
         ),
-        trial(
-            "upgrade::run_is_restarted_under_a_syn_flood",
-            binary,
-            restart,
-        ),
+        Scenario::new("upgrade::run_is_restarted_under_a_syn_flood", restart),
     ]
 }
 

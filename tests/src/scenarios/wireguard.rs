@@ -1,10 +1,7 @@
 //! The life of a real WireGuard device: its guard, its own port, and its end.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::kernel::software_hook;
@@ -12,22 +9,23 @@ use crate::lab::topology::HOST_WG;
 use crate::lab::wireguard::{LISTEN_PORT, Member};
 use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Port, Server, Transport, WireGuard};
 
-use super::runner::{Rig, answered, trial_with, unanswered};
+use super::runner::{answered, unanswered};
+use crate::scenario::{Rig, Scenario};
 
 /// What the collector may reach.
 const METRICS: Port<'static> = Port("tcp", 9100);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let trial = |name, body: fn(&Rig<'_>) -> Result<()>| {
-        trial_with(name, &[Feature::WireGuard], binary, body)
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let tunnelled = |name, body: fn(&Rig<'_>) -> Result<()>| {
+        Scenario::new(name, body).needs(Feature::WireGuard)
     };
     vec![
-        trial("wireguard::the_guard_on_wg0_is_raw_ip", raw_ip_guard),
-        trial(
+        tunnelled("wireguard::the_guard_on_wg0_is_raw_ip", raw_ip_guard),
+        tunnelled(
             "wireguard::its_own_port_is_open_until_it_is_registered",
             own_port,
         ),
-        trial("wireguard::a_device_that_is_remade_lets_nobody_in", remade),
+        tunnelled("wireguard::a_device_that_is_remade_lets_nobody_in", remade),
     ]
 }
 

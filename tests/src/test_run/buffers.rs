@@ -2,30 +2,30 @@
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Link, Reason};
-use libtest_mimic::Trial;
 
 use super::named::named;
 use super::network::On;
 use super::packet::{Extension, Packet};
 use super::rig::{Rig, with_rig};
 use super::run::Hook;
+use super::scenario;
 use super::table::forms;
-use super::trial;
 use super::world::REGISTRY;
 use crate::lab::frames::number::DESTINATION;
+use crate::scenario::Scenario;
 
 const XDP: [(Hook, Link); 2] = [(Hook::Xdp, Link::Ethernet), (Hook::Xdp, Link::Ip)];
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        scenario(
             "xdp::a_frame_of_many_pages_is_judged_and_counted_in_full",
             || with_rig(REGISTRY, &XDP, many_pages),
         ),
-        trial("xdp::ports_behind_the_first_page_are_read", || {
+        scenario("xdp::ports_behind_the_first_page_are_read", || {
             with_rig(REGISTRY, &XDP, ports_far_behind)
         }),
-        trial(
+        scenario(
             "xdp::a_header_is_read_wherever_the_linear_part_ends",
             || with_rig(REGISTRY, &XDP, split_anywhere),
         ),

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::Link;
-use libtest_mimic::Trial;
 
 use super::named::{Named, named};
 use super::network::On;
@@ -10,8 +9,9 @@ use super::packet::Frame;
 use super::random::Dice;
 use super::rig::{Rig, with_rig};
 use super::run::{Arrival, Hook};
-use super::trial;
+use super::scenario;
 use super::world::REGISTRY;
+use crate::scenario::Scenario;
 
 /// Frames for each hook.
 const RANDOM_FRAMES: u32 = 24_000;
@@ -19,12 +19,12 @@ const RANDOM_FRAMES: u32 = 24_000;
 const SHORTEST: usize = 14;
 const LONGEST: usize = 128;
 
-pub(super) fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
     for hook in Hook::ALL {
         let all = [(hook, Link::Ethernet), (hook, Link::Ip)];
         let mut add = |name: &str, body: fn(&mut Rig<'_>, Hook) -> Result<()>| {
-            trials.push(trial(&format!("{hook}::{name}"), move || {
+            scenarios.push(scenario(&format!("{hook}::{name}"), move || {
                 with_rig(REGISTRY, &all, |rig| body(rig, hook))
             }));
         };
@@ -35,7 +35,7 @@ pub(super) fn trials() -> Vec<Trial> {
             random,
         );
     }
-    trials
+    scenarios
 }
 
 /// Each packet on its own interface, for which the table says the reason, and on every other one.

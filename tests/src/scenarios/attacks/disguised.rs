@@ -6,6 +6,7 @@ use crate::lab::frames::number::{DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
 use crate::lab::frames::{V4, chain, v6, v6_fragment};
 use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
 use crate::lab::{Port, Server, Transport};
+use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
 use crate::scenarios::attack::Attack;
 use crate::scenarios::shot::{Shot, from_lan};
 
@@ -67,11 +68,11 @@ fn options() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
     };
     vec![
-        with("row_11_ipv4_options::one_word_of_no_operation", &[1; 4]),
+        with("row_11_ipv4_options::one_word_of_no_operation", &[1; 4]).host_only(SAME_PATH),
         with("row_11_ipv4_options::forty_bytes_of_no_operation", &[1; 40])
             .shown_as("8087 behind 40 bytes of IPv4 options"),
-        with("row_11_ipv4_options::record_route", &RECORD_ROUTE),
-        with("row_11_ipv4_options::router_alert", &[148, 4, 0, 0]),
+        with("row_11_ipv4_options::record_route", &RECORD_ROUTE).host_only(SAME_PATH),
+        with("row_11_ipv4_options::router_alert", &[148, 4, 0, 0]).host_only(SAME_PATH),
     ]
 }
 
@@ -90,8 +91,8 @@ fn fragments() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
     };
     vec![
-        cut("row_11_ipv4_fragments::udp", UDP, 16, false),
-        cut("row_11_ipv4_fragments::backwards", UDP, 8, true),
+        cut("row_11_ipv4_fragments::udp", UDP, 16, false).host_only(TUNNELLED),
+        cut("row_11_ipv4_fragments::backwards", UDP, 8, true).host_only(SAME_PATH),
         // RFC 1858: the ports in one fragment, the flags in the next.
         cut("row_11_ipv4_fragments::tiny", Port("tcp", 8200), 8, false)
             .shown_as("tiny fragments: the SYN flag in the second"),
@@ -111,6 +112,7 @@ fn overlaps() -> Vec<Attack> {
         ];
         (shot, parts.iter().map(|part| shot.framed(part)).collect())
     })
+    .host_only(SAME_PATH)
     .refused_by_the_stack("a queue with overlapping fragments is discarded whole")
     .held_by_wire(UntrustedInterface);
     let ipv6 = raw("row_11_overlapping_fragments::ipv6", UDP, || {
@@ -146,19 +148,22 @@ fn chains() -> Vec<Attack> {
             TCP,
             &[HOP_BY_HOP],
             UntrustedInterface,
-        ),
+        )
+        .host_only(SAME_PATH),
         behind(
             "row_11_ipv6_chains::all_kinds",
             TCP,
             &[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION],
             UntrustedInterface,
-        ),
+        )
+        .host_only(SAME_PATH),
         behind(
             "row_11_ipv6_chains::udp",
             UDP,
             &[DESTINATION; 3],
             UntrustedInterface,
-        ),
+        )
+        .host_only(SAME_PATH),
         behind(
             "row_11_ipv6_chains::eight",
             TCP,
@@ -177,6 +182,7 @@ fn chains() -> Vec<Attack> {
             &[DESTINATION; 60],
             HeaderChain,
         )
+        .host_only(SAME_PATH)
         .up_to_the_kernel("how many extension headers it follows (6.1 to 6.18 all, 7.3 fewer)"),
     ]
 }
@@ -207,7 +213,8 @@ fn v6_fragments() -> Vec<Attack> {
                 shot.framed(&v6(GHOST6, HOST_LAN6, first, &bytes))
             });
         (shot, frames.to_vec())
-    });
+    })
+    .host_only(SAME_PATH);
     let harmless_first = raw("row_11_ipv6_fragments::ports_in_the_second", UDP, || {
         let shot = Shot::v6(UDP);
         let (first, bytes) = chain(&[DESTINATION], shot.protocol, &shot.segment());
@@ -219,17 +226,23 @@ fn v6_fragments() -> Vec<Attack> {
         (shot, frames.to_vec())
     });
     vec![
-        cut("row_11_ipv6_fragments::atomic", TCP, &[], 1024).held_by_both(UntrustedInterface),
-        cut("row_11_ipv6_fragments::udp", UDP, &[], 8).held_by_both(UntrustedInterface),
+        cut("row_11_ipv6_fragments::atomic", TCP, &[], 1024)
+            .host_only(SAME_PATH)
+            .held_by_both(UntrustedInterface),
+        cut("row_11_ipv6_fragments::udp", UDP, &[], 8)
+            .host_only(TUNNELLED)
+            .held_by_both(UntrustedInterface),
         cut(
             "row_11_ipv6_fragments::behind_headers",
             UDP,
             &[DESTINATION],
             16,
         )
+        .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         behind_hop_by_hop.held_by_both(UntrustedInterface),
         cut("row_11_ipv6_fragments::tiny_tcp", TCP, &[], 8)
+            .host_only(SAME_PATH)
             .refused_by_the_stack("a first fragment must hold the whole TCP header (RFC 8200)")
             .held_by_wire(UntrustedInterface),
         harmless_first

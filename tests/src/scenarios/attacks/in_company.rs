@@ -7,6 +7,7 @@ use crate::lab::bpf::{CGROUP_ALLOW, Foreign, Hook, TCX_PASS, XDP_PASS};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::HOST_LAN;
 use crate::lab::{Feature, Lab, Port};
+use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::{Attack, Strike};
 
 use Reason::UntrustedInterface;
@@ -26,6 +27,7 @@ pub(super) fn attacks() -> Vec<Attack> {
             Hook::XdpNative,
             XDP_PASS,
         )
+        .host_only(SAME_PATH)
         .wire_needs(Feature::Tcx),
         beside(
             "row_16_in_company::generic_xdp_that_passes",

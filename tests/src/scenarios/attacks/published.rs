@@ -6,6 +6,7 @@ use super::reach::{asked, tcp};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::{CT, HOST_LAN, HOST_LAN6};
 use crate::lab::{Port, Server, Transport};
+use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::Attack;
 
 use Reason::UntrustedInterface;
@@ -45,6 +46,7 @@ pub(super) fn attacks() -> Vec<Attack> {
                 asked(lab, "[::]:9000", "minio", &lab.lan, ask)
             },
         )
+        .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface)
         .shown_as("MinIO on [::]:9000, over IPv6"),
         Attack::new(

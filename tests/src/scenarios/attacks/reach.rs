@@ -12,6 +12,7 @@ use crate::lab::topology::{
     STRANGER6,
 };
 use crate::lab::{Ask, Conversation, Lab, Netns, Outcome, Patience, Port, Server, Transport};
+use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
 use crate::scenarios::attack::{Attack, Strike};
 use crate::scenarios::shot::{Shot, from_lan, from_lan_as_peer, from_peer};
 
@@ -74,6 +75,7 @@ fn loopback() -> Vec<Attack> {
                 (shot, vec![shot.frame()])
             })
         })
+        .host_only(SAME_PATH)
         .held_by_wire(LoopbackAddress)
         .held_by_socket(UntrustedInterface),
         Attack::new(
@@ -101,6 +103,7 @@ fn weak_host() -> Vec<Attack> {
             let ask = tcp(&format!("{HOST_WG}:8200"));
             asked(lab, &format!("{HOST_WG}:8200"), "hashivault", &lab.lan, ask)
         })
+        .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface)
         .shown_as("Vault on the WireGuard address, through eth0"),
         Attack::new("row_05_weak_host_model::ipv6", Port("tcp", 8200), |lab| {
@@ -115,6 +118,7 @@ fn weak_host() -> Vec<Attack> {
                 ask,
             )
         })
+        .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
         Attack::new(
             "row_05_weak_host_model::with_a_peers_source",
@@ -132,6 +136,7 @@ fn weak_host() -> Vec<Attack> {
                 })
             },
         )
+        .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
         Attack::new(
             "row_14_peers::an_allowed_address_through_eth0",
@@ -144,6 +149,7 @@ fn weak_host() -> Vec<Attack> {
                 })
             },
         )
+        .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
     ]
 }
@@ -154,6 +160,7 @@ fn ipv6() -> Vec<Attack> {
             let service = format!("[{HOST_LAN6}]:9200");
             asked(lab, &service, "elasticsearch", &lab.lan, tcp(&service))
         })
+        .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         Attack::new(
             "row_08_ipv6::dual_stack_listener_over_ipv4",
@@ -177,6 +184,7 @@ fn ipv6() -> Vec<Attack> {
                 }))
             },
         )
+        .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         // A dual-stack UDP socket takes these for datagrams of the IPv4 peer, and answers by IPv4.
         Attack::new(
@@ -191,6 +199,7 @@ fn ipv6() -> Vec<Attack> {
                 })
             },
         )
+        .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         Attack::new(
             "row_08_ipv6::a_v4_mapped_source_through_wg0",
@@ -219,6 +228,7 @@ fn ipv6() -> Vec<Attack> {
                 })
             },
         )
+        .host_only(SAME_PATH)
         .refused_by_the_stack("no route leads to a v4-mapped destination")
         .held_by_wire(LoopbackAddress),
     ]
@@ -231,11 +241,13 @@ fn peers() -> Vec<Attack> {
             let ask = tcp(&format!("{HOST_WG}:9100")).from(&format!("{STRANGER}:0"));
             asked(lab, "0.0.0.0:9100", "metrics", &lab.peer, ask)
         })
+        .host_only(TUNNELLED)
         .held_by_both(UnknownPeer),
         Attack::new("row_14_peers::an_unknown_peer_over_ipv6", metrics, |lab| {
             let ask = tcp(&format!("[{HOST_WG6}]:9100")).from(&format!("[{STRANGER6}]:0"));
             asked(lab, "[::]:9100", "metrics", &lab.peer, ask)
         })
+        .host_only(TUNNELLED)
         .held_by_both(UnknownPeer),
         Attack::new(
             "row_14_peers::an_allowed_peer_at_another_service",
@@ -245,6 +257,7 @@ fn peers() -> Vec<Attack> {
                 asked(lab, &format!("{HOST_WG}:8087"), "influxdb3", &lab.peer, ask)
             },
         )
+        .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface)
         .shown_as("a WireGuard peer that nobody allowed, at 8087"),
         Attack::new(
@@ -257,6 +270,7 @@ fn peers() -> Vec<Attack> {
                 asked(lab, "0.0.0.0:9200", "elasticsearch", &lab.peer, ask)
             },
         )
+        .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
         // podman0 is an inside interface and has no wire guard: its containers meet the other one.
         Attack::new(

@@ -7,6 +7,7 @@ use enforcer_ebpf::Reason;
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
 use crate::lab::{Ask, Feature, Port, Server, Transport};
+use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::Attack;
 use crate::scenarios::shot::{Shot, from_lan, group_mac};
 
@@ -81,6 +82,7 @@ fn beside_tcp() -> Vec<Attack> {
                 (shot, vec![shot.frame()])
             })
         })
+        .host_only(SAME_PATH)
         .refused_by_the_stack("nobody listens, or the kernel has no SCTP and says so by ICMP")
         .held_by_wire(UntrustedInterface),
     ]
@@ -132,7 +134,8 @@ fn datagrams() -> Vec<Attack> {
         to_many(
             "row_22_datagrams::subnet_broadcast",
             Ipv4Addr::new(192, 168, 77, 255).into(),
-        ),
+        )
+        .host_only(SAME_PATH),
         to_many(
             "row_22_datagrams::multicast",
             Ipv4Addr::new(239, 1, 2, 3).into(),

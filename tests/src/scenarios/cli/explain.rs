@@ -1,21 +1,18 @@
 //! `explain`: the table, and the lines of the registry.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::Reason;
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::report::Explanation;
 use crate::lab::{Enforcer, Guards};
 
-use super::super::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     let named = |name: &str, body: fn(&Rig<'_>) -> Result<()>| {
-        trial(format!("explain::{name}"), binary, body)
+        Scenario::new(format!("explain::{name}"), body)
     };
     vec![
         named("follows_the_table::under_the_policy_in_force", |rig| {

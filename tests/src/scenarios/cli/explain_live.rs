@@ -1,13 +1,12 @@
 //! `explain --live`: what the kernel says of the same packet.
 
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use enforcer_ebpf::layout::{INTERFACE_ENTRIES, InterfaceEntry};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::enforcer::REGISTRY;
@@ -19,14 +18,15 @@ use crate::lab::{Guards, Patience, Port};
 
 use super::super::events::Follower;
 use super::super::faults::faulty;
-use super::super::runner::{Rig, expect_nothing_pinned, trial, unanswered};
+use super::super::runner::{expect_nothing_pinned, unanswered};
 use super::super::shot::Shot;
 use super::explain::{NEIGHBOUR, explained};
 use super::{ELASTICSEARCH, from_lan, serve};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     let named = |name: &str, body: fn(&Rig<'_>) -> Result<()>| {
-        trial(format!("explain::live::{name}"), binary, body)
+        Scenario::new(format!("explain::live::{name}"), body)
     };
     vec![
         named("the_kernel_agrees_on_every_hook", live_agrees),
@@ -38,10 +38,9 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
 }
 
 /// Trials with the build that has failpoints.
-pub(in crate::scenarios) fn faulty_trials(binary: &Path) -> Vec<Trial> {
-    vec![trial(
+pub(in crate::scenarios) fn with_failpoints() -> Vec<Scenario> {
+    vec![Scenario::new(
         "faults::explain_live_leaves_nothing_behind",
-        binary,
         live_cut_short,
     )]
 }

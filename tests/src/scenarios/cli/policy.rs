@@ -1,42 +1,32 @@
 //! Reload, bad registries, audit: how a policy changes, and how it does not.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::{Guards, Patience, Port};
 
-use super::super::runner::{Rig, answered, expect_state, trial, unanswered};
+use super::super::runner::{answered, expect_state, unanswered};
 use super::{ELASTICSEARCH, from_lan, serve};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 
 const UNTRUSTED: Reason = Reason::UntrustedInterface;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("reload::adds_and_removes_a_port", binary, adds_and_removes),
-        trial("reload::a_slot_starts_from_zero_again", binary, slot_reuse),
-        trial("reload::dry_run_changes_nothing", binary, dry_run),
-        trial("reload::dry_run_says_it_in_words", binary, dry_run_words),
-        trial("reload::a_fragment_adds_a_service", binary, fragment),
-        trial(
-            "reload::a_bad_registry_changes_nothing",
-            binary,
-            bad_registry,
-        ),
-        trial(
-            "up::a_bad_registry_changes_nothing",
-            binary,
-            bad_registry_at_up,
-        ),
-        trial(
-            "up::a_missing_named_registry_is_bad",
-            binary,
-            missing_registry,
-        ),
-        trial("audit::global", binary, audit_global),
+        Scenario::new("reload::adds_and_removes_a_port", adds_and_removes).host_only(COMMAND_LINE),
+        Scenario::new("reload::a_slot_starts_from_zero_again", slot_reuse).host_only(COMMAND_LINE),
+        Scenario::new("reload::dry_run_changes_nothing", dry_run).host_only(COMMAND_LINE),
+        Scenario::new("reload::dry_run_says_it_in_words", dry_run_words).host_only(COMMAND_LINE),
+        Scenario::new("reload::a_fragment_adds_a_service", fragment).host_only(COMMAND_LINE),
+        Scenario::new("reload::a_bad_registry_changes_nothing", bad_registry)
+            .host_only(COMMAND_LINE),
+        Scenario::new("up::a_bad_registry_changes_nothing", bad_registry_at_up)
+            .host_only(COMMAND_LINE),
+        Scenario::new("up::a_missing_named_registry_is_bad", missing_registry)
+            .host_only(COMMAND_LINE),
+        Scenario::new("audit::global", audit_global),
     ]
 }
 

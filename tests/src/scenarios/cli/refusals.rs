@@ -1,40 +1,28 @@
 //! Where the enforcer must refuse to act, and say why.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::cleanup;
 use crate::lab::command::{PrivateMount, finish, in_private_mounts};
 use crate::lab::{Guards, Patience};
 
-use super::super::runner::{Rig, expect_state, trial, unanswered};
+use super::super::runner::{expect_state, unanswered};
 use super::{from_lan, serve};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
-            "refuses::another_network_namespace",
-            binary,
-            another_namespace,
-        ),
-        trial(
+        Scenario::new("refuses::another_network_namespace", another_namespace),
+        Scenario::new(
             "refuses::a_private_mount_namespace::like_ip_netns_exec",
-            binary,
             |rig| private_mounts(rig, PrivateMount::Sysfs),
         ),
-        trial(
+        Scenario::new(
             "refuses::a_private_mount_namespace::with_a_bpffs_of_its_own",
-            binary,
             |rig| private_mounts(rig, PrivateMount::Bpffs),
         ),
-        trial(
-            "refuses::without_privileges_and_names_them",
-            binary,
-            unprivileged,
-        ),
-        trial("refuses::pins_that_are_not_its_own", binary, foreign_pins),
+        Scenario::new("refuses::without_privileges_and_names_them", unprivileged),
+        Scenario::new("refuses::pins_that_are_not_its_own", foreign_pins),
     ]
 }
 

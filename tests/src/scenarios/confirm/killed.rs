@@ -1,40 +1,30 @@
 //! Whoever is killed while a policy is on trial, it is taken back.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::Patience;
 use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 
-use super::super::runner::{Rig, answered, trial, unanswered};
+use super::super::runner::{answered, unanswered};
 use super::{
     ADDED, SHORT, arm, at, candidate, expect_armed, expect_open_again, serve, status,
     try_out_command,
 };
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        Scenario::new(
             "confirm::a_command_takes_back_what_a_killed_run_left",
-            binary,
             killed_run,
         ),
-        trial(
-            "confirm::a_new_run_takes_over_what_is_armed",
-            binary,
-            new_run,
-        ),
-        trial(
-            "confirm::a_killed_reload_is_taken_back",
-            binary,
-            killed_reload,
-        ),
+        Scenario::new("confirm::a_new_run_takes_over_what_is_armed", new_run),
+        Scenario::new("confirm::a_killed_reload_is_taken_back", killed_reload),
     ]
 }
 

@@ -2,13 +2,11 @@
 
 mod killed;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{Finished, eventually, finish};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
@@ -17,37 +15,27 @@ use crate::lab::topology::HOST_LAN;
 use crate::lab::{Ask, Guards, Outcome, Patience, Server, Transport};
 
 use super::lifecycle::{Flood, PORT, flooded_service};
-use super::runner::{Rig, answered, expect_state, trial, unanswered};
+use super::runner::{answered, expect_state, unanswered};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario, all_host_only};
 
 /// The shortest trial that there is.
 const SHORT: Duration = Duration::from_secs(5);
 /// A port that only the policy on trial knows.
 const ADDED: u16 = 15_000;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("confirm::keeps_what_was_armed", binary, keep),
-        trial("confirm::silence_takes_it_back", binary, silence),
-        trial(
-            "confirm::wants_somebody_who_would_take_it_back",
-            binary,
-            nobody,
-        ),
-        trial("confirm::nothing_changes_meanwhile", binary, meanwhile),
-        trial("confirm::up_and_down_end_it", binary, ends),
-        trial(
-            "confirm::the_guards_of_the_old_policy_stay_on",
-            binary,
-            guards_stay,
-        ),
-        trial(
-            "confirm::the_fallback_comes_back_too",
-            binary,
-            fallback_comes_back,
-        ),
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("confirm::keeps_what_was_armed", keep),
+        Scenario::new("confirm::silence_takes_it_back", silence),
+        Scenario::new("confirm::wants_somebody_who_would_take_it_back", nobody),
+        Scenario::new("confirm::nothing_changes_meanwhile", meanwhile),
+        Scenario::new("confirm::up_and_down_end_it", ends),
+        Scenario::new("confirm::the_guards_of_the_old_policy_stay_on", guards_stay),
+        Scenario::new("confirm::the_fallback_comes_back_too", fallback_comes_back),
     ];
-    trials.extend(killed::trials(binary));
-    trials
+    scenarios.extend(killed::scenarios());
+    all_host_only(scenarios, COMMAND_LINE)
 }
 
 /// The registry of the trials, and a service more.

@@ -13,7 +13,7 @@ use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 use crate::lab::report::Event;
 use crate::lab::wire::Wire;
-use crate::scenarios::runner::Rig;
+use crate::scenario::Rig;
 use crate::scenarios::shot::Shot;
 
 /// An `events --json`, and the file that it writes.

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::lab::session::is_guest;
 use crate::lab::syscalls::count_bpf;
 
-use super::super::runner::Rig;
+use crate::scenario::Rig;
 
 /// Fewer than this, whatever the registry.
 const LIMIT: usize = 300;

@@ -1,37 +1,27 @@
 //! What an adversary who wants one packet through during a crash would wait for.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{eventually, finish};
 use crate::lab::enforcer::SETTLE;
 
-use super::super::runner::{Rig, trial};
 use super::MOST;
 use super::world::{self, Policy, World, faulty};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        Scenario::new(
             "faults::a_guard_goes_after_the_policy_that_wants_it",
-            binary,
             last_guard,
         ),
-        trial(
-            "faults::maps_that_nobody_owns_are_cleared_away",
-            binary,
-            unowned,
-        ),
-        trial(
+        Scenario::new("faults::maps_that_nobody_owns_are_cleared_away", unowned),
+        Scenario::new(
             "faults::a_reload_does_not_pass_by_guards_of_another_set",
-            binary,
             passed_by,
         ),
-        trial(
+        Scenario::new(
             "faults::wire_guards_hold_where_no_socket_guard_is_to_be_had",
-            binary,
             without_socket,
         ),
     ]

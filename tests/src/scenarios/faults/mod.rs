@@ -6,34 +6,31 @@ mod crashes;
 mod world;
 
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::Enforcer;
 use crate::lab::command::{Daemon, finish};
 
-use super::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 pub(super) use world::{Policy, World, faulty};
 
 /// More than any command has.
 const MOST: usize = 2000;
 
 /// What the shipped binary is asked, on every kernel: each has calls of its own.
-pub(super) fn trials_as_shipped(binary: &Path) -> Vec<Trial> {
-    vec![trial(
+pub(super) fn as_shipped() -> Vec<Scenario> {
+    vec![Scenario::new(
         "faults::every_command_makes_few_bpf_calls",
-        binary,
         calls::few_calls,
     )]
 }
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let case = |name: &str, case: Case| trial(name, binary, move |rig| enumerate(rig, &case));
-    let mut trials = vec![
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let case = |name: &str, case: Case| Scenario::new(name, move |rig| enumerate(rig, &case));
+    let mut scenarios = vec![
         case(
             "faults::up_from_nothing",
             Case {
@@ -68,10 +65,10 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             },
         ),
         case("faults::run_over_an_older_set", Case::of("run")),
-        trial("faults::reload_on_trial", binary, on_trial),
+        Scenario::new("faults::reload_pending", pending),
     ];
-    trials.extend(crashes::trials(binary));
-    trials
+    scenarios.extend(crashes::scenarios());
+    scenarios
 }
 
 /// A command, and where it begins.
@@ -255,7 +252,7 @@ fn start(world: &World<'_>, mut command: Command) -> Result<(bool, String)> {
 }
 
 /// A `reload --confirm` beside a living `run`: what is in force without a trial is the old policy.
-fn on_trial(rig: &Rig<'_>) -> Result<()> {
+fn pending(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     // Another file: an edit of its own registry would be for `run` to apply.
     let file = rig.lab.scratch().join("candidate.toml");

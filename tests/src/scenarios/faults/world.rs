@@ -15,8 +15,9 @@ use crate::lab::topology::{HOST_LAN, HOST_MAC, HOST_WG, HOST_WG_MAC, LAN, PEER, 
 use crate::lab::wire::{Sign, Wire, sign};
 use crate::lab::{Enforcer, Port, Server, Transport};
 
-use super::super::runner::{Rig, expect_nothing_pinned};
+use super::super::runner::expect_nothing_pinned;
 use super::super::shot::Shot;
+use crate::scenario::Rig;
 
 /// 20 ports: 16 and one more are for nobody, one is for the peer, two are public.
 const OLD: &str = r#"

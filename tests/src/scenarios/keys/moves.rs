@@ -1,10 +1,8 @@
 //! A key whose AllowedIPs change under a living `run`: nobody reloads.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::Feature;
 use crate::lab::command::{eventually, finish};
@@ -12,33 +10,34 @@ use crate::lab::topology::{PEER, STRANGER};
 
 use super::{
     Guard, Hub, Ipv4Addr, Kernel, METRICS, NOBODY, Patience, Reason, Rig, Userspace, Who, answered,
-    laptop, metrics, registry, trial, unanswered,
+    laptop, metrics, registry, unanswered,
 };
-use crate::scenarios::runner::{trial_alone, trial_with};
+use crate::scenario::Scenario;
+use crate::scenario::host_only::TUNNELLED;
 
 /// How soon a change of a key is right (issue 4, item 2).
 const PROMISED: Duration = Duration::from_secs(2);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial_alone(
-            "live::keys_move::kernel",
-            &[Feature::WireGuard],
-            binary,
-            |rig| moves(rig, &Kernel::hub(rig.lab)?),
-        ),
-        trial_alone("live::keys_move::userspace", &[], binary, |rig| {
+        Scenario::new("live::keys_move::kernel", |rig| {
+            moves(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard)
+        .alone(),
+        Scenario::new("live::keys_move::userspace", |rig| {
             moves(rig, &Userspace::hub(rig.lab)?)
-        }),
-        trial_with(
-            "live::no_command_refuses_a_key::kernel",
-            &[Feature::WireGuard],
-            binary,
-            |rig| commands(rig, &Kernel::hub(rig.lab)?),
-        ),
-        trial("live::no_command_refuses_a_key::userspace", binary, |rig| {
+        })
+        .host_only(TUNNELLED)
+        .alone(),
+        Scenario::new("live::no_command_refuses_a_key::kernel", |rig| {
+            commands(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard),
+        Scenario::new("live::no_command_refuses_a_key::userspace", |rig| {
             commands(rig, &Userspace::hub(rig.lab)?)
-        }),
+        })
+        .host_only(TUNNELLED),
     ]
 }
 

@@ -15,14 +15,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
 
@@ -31,8 +30,9 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::topology::{HOST_LAN, HOST_WG, Lab, PEER, STRANGER};
 use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Transport};
 
+use super::unanswered;
 use super::{Hub, METRICS, Rig, Who, answered, call, follow, hole, laptop, metrics, registry};
-use super::{trial, unanswered};
+use crate::scenario::Scenario;
 
 /// A key pair that guards nothing: both in the hex digits of the protocol.
 struct Keys {
@@ -55,30 +55,25 @@ const OTHER: Keys = Keys {
     public: "52fdc02f3c4fef6cb9860566337b08631028e2fc6308dc65b17fcbc52d06f93c",
 };
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial(
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new(
             "keys::userspace::each_reload_takes_what_is_allowed_now",
-            binary,
             |rig| follow(rig, &Userspace::hub(rig.lab)?),
         ),
-        trial("keys::userspace::a_socket_wants_its_tun", binary, wants_tun),
-        trial(
-            "keys::userspace::a_silent_socket_holds_nobody_up",
-            binary,
-            silent,
-        ),
+        Scenario::new("keys::userspace::a_socket_wants_its_tun", wants_tun),
+        Scenario::new("keys::userspace::a_silent_socket_holds_nobody_up", silent),
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         let name = format!(
             "row_21_a_hole_in_a_granted_prefix::userspace::{}",
             guards.name()
         );
-        trials.push(trial(name, binary, move |rig| {
+        scenarios.push(Scenario::new(name, move |rig| {
             hole(rig, &Userspace::hub(rig.lab)?, guards)
         }));
     }
-    trials
+    scenarios
 }
 
 /// What stands at /run for the programs of a trial.

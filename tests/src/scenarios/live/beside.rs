@@ -3,45 +3,32 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::bpf::{Foreign, Hook, XDP_PASS, programs_on};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Feature, Guards};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::events::Follower;
-use crate::scenarios::runner::{Rig, trial, trial_with};
 
 use super::plug::{NEAR, Plug, look_again};
 use super::{figure, within};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
-            "live::programs_are_ready_after_another_up",
-            binary,
-            programs,
-        ),
-        trial_with(
-            "live::an_early_guard_outlives_another_up",
-            &[Feature::Tcx],
-            binary,
-            early,
-        ),
-        trial(
+        Scenario::new("live::programs_are_ready_after_another_up", programs).host_only(LOADER),
+        Scenario::new("live::an_early_guard_outlives_another_up", early).needs(Feature::Tcx),
+        Scenario::new(
             "live::a_socket_guard_that_was_taken_off_comes_back",
-            binary,
             taken_off,
-        ),
-        trial(
-            "live::ends_at_once_while_events_reads_alone",
-            binary,
-            ends_at_once,
-        ),
+        )
+        .host_only(LOADER),
+        Scenario::new("live::ends_at_once_while_events_reads_alone", ends_at_once)
+            .host_only(LOADER),
     ]
 }
 

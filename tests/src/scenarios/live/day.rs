@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::Daemon;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::entries::entries;
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub, Pretender, registry};
-use crate::scenarios::runner::{Rig, trial};
 
 use super::plug::{is_guarded, wire_pins};
 use super::process::{MOST_RESIDENT, anonymous, descriptors, most_resident, resident};
@@ -25,10 +25,8 @@ const STEPS: usize = 5;
 /// How much more memory of its own it may have at the end, in KiB: what an allocator keeps.
 const TOLERATED: u64 = 512;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial("live::a_day_compressed", binary, |rig| {
-        day(rig, 10_000, 1_000)
-    })]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("live::a_day_compressed", |rig| day(rig, 10_000, 1_000)).host_only(LOADER)]
 }
 
 /// What must not grow.

@@ -5,35 +5,28 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::Enforcer;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 
 use super::{expect_generation, figure, service_of, spread, within};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("live::edits::good_ones_are_applied", binary, |rig| {
-            in_a_folder(rig, good)
-        }),
-        trial("live::edits::bad_ones_change_nothing", binary, |rig| {
-            in_a_folder(rig, bad)
-        }),
-        trial("live::edits::a_folder_is_replaced", binary, |rig| {
-            in_a_folder(rig, folder)
-        }),
-        trial("live::edits::a_link_is_followed", binary, |rig| {
-            in_a_folder(rig, link)
-        }),
-    ];
-    trials.push(trial(
-        "live::edits::the_file_of_another_reload_is_followed",
-        binary,
-        |rig| in_a_folder(rig, foreign),
-    ));
-    trials
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let edit = |name, body: fn(&Rig<'_>, &Path) -> Result<()>| {
+        Scenario::new(name, move |rig| in_a_folder(rig, body)).host_only(LOADER)
+    };
+    vec![
+        edit("live::edits::good_ones_are_applied", good),
+        edit("live::edits::bad_ones_change_nothing", bad),
+        edit("live::edits::a_folder_is_replaced", folder),
+        edit("live::edits::a_link_is_followed", link),
+        edit(
+            "live::edits::the_file_of_another_reload_is_followed",
+            foreign,
+        ),
+    ]
 }
 
 /// The port that tells one edit from another.

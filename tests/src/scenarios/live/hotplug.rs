@@ -3,20 +3,20 @@
 //! To the host's own sockets nothing: the socket guard judges there. What a DNAT rule sends on to a
 //! container meets the wire guard alone.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::wire::Wire;
 use crate::lab::{Feature, Lab, Patience, Server, Transport};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::PORT;
-use crate::scenarios::runner::{Rig, answered, trial, trial_with};
+use crate::scenarios::runner::answered;
 use crate::scenarios::shot::{Shot, shoot};
 
 use super::plug::{NEAR, Plug, look_again};
@@ -28,15 +28,12 @@ const TRIES: usize = 20;
 /// What the udev rule waits at least for a guard that never comes: 20 times 0.05 s, less some.
 const IN_VAIN: Duration = Duration::from_millis(900);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::the_window_of_a_hot_plug", binary, window),
-        trial_with(
-            "live::no_window_behind_the_udev_rule",
-            &[Feature::Tcx],
-            binary,
-            no_window,
-        ),
+        Scenario::new("live::the_window_of_a_hot_plug", window).host_only(LOADER),
+        Scenario::new("live::no_window_behind_the_udev_rule", no_window)
+            .host_only(LOADER)
+            .needs(Feature::Tcx),
     ]
 }
 

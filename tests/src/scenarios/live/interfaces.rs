@@ -1,12 +1,10 @@
 //! Interfaces that come, leave, and come again.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::bpf::{Hook, programs_on};
 use crate::lab::command::finish;
@@ -16,9 +14,11 @@ use crate::lab::topology::{HOST_WG, PEER, STRANGER};
 use crate::lab::wire::Wire;
 use crate::lab::wireguard::Member;
 use crate::lab::{Ask, Feature, Lab, Netns, Patience, Port, Server, Transport, WireGuard};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub as _, Pretender, laptop, registry};
 use crate::scenarios::lifecycle::{PORT, flooded_service};
-use crate::scenarios::runner::{Rig, answered, trial, trial_with, unanswered};
+use crate::scenarios::runner::{answered, unanswered};
 use crate::scenarios::shot::{Shot, shoot};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
@@ -31,26 +31,21 @@ pub(super) const PROMISED: Duration = Duration::from_millis(200);
 /// Interfaces that come while a daemon of WireGuard's says nothing.
 const BESIDE_SILENCE: usize = 9;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::a_new_interface_under_attack", binary, under_attack),
-        trial(
+        Scenario::new("live::a_new_interface_under_attack", under_attack),
+        Scenario::new(
             "live::an_interface_that_moves_away_takes_no_guard",
-            binary,
             moves_away,
         ),
-        trial("live::a_remade_wg0", binary, remade),
-        trial_with(
-            "live::a_remade_wireguard_device",
-            &[Feature::WireGuard],
-            binary,
-            remade_wireguard,
-        ),
-        trial(
+        Scenario::new("live::a_remade_wg0", remade),
+        Scenario::new("live::a_remade_wireguard_device", remade_wireguard)
+            .needs(Feature::WireGuard),
+        Scenario::new(
             "live::a_silent_wireguard_socket_holds_no_interface_up",
-            binary,
             beside_silence,
-        ),
+        )
+        .host_only(LOADER),
     ]
 }
 

@@ -1,15 +1,15 @@
 //! Interfaces that get another name, or another master.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Ask, Feature, Outcome, Patience, Server, Transport};
-use crate::scenarios::runner::{Rig, answered, trial, trial_with, unanswered};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, look_again};
 use super::within;
@@ -21,19 +21,15 @@ const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 2);
 const HOST_ON_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 98, 1);
 const NEIGHBOUR_ON_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 98, 2);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::renames_and_masters", binary, |rig| {
+        Scenario::new("live::renames_and_masters", |rig| {
             renames(rig)?;
             bridge(rig)
         }),
-        trial(
-            "live::masters::a_bridge_that_takes_no_guard",
-            binary,
-            unguarded,
-        ),
-        trial_with("live::masters::bond", &[Feature::Bond], binary, bond),
-        trial_with("live::masters::vlan", &[Feature::Vlan], binary, vlan),
+        Scenario::new("live::masters::a_bridge_that_takes_no_guard", unguarded).host_only(LOADER),
+        Scenario::new("live::masters::bond", bond).needs(Feature::Bond),
+        Scenario::new("live::masters::vlan", vlan).needs(Feature::Vlan),
     ]
 }
 

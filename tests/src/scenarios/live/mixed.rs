@@ -7,21 +7,20 @@
 //! change each.
 
 use std::net::UdpSocket;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::eventually;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::frames::{self, Ends, number};
 use crate::lab::topology::{GHOST, HOST_LAN, HOST_MAC, LAN_MAC, Lab};
 use crate::lab::wire::Wire;
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 
 use super::{figure, within};
 
@@ -30,10 +29,8 @@ const PORTS: [u16; 2] = [7001, 7002];
 /// What one stream sends at most.
 const MOST: u64 = 4_000_000;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial("live::mixed_generations", binary, |rig| {
-        mixed(rig, 200)
-    })]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("live::mixed_generations", |rig| mixed(rig, 200)).host_only(LOADER)]
 }
 
 /// A policy in which one of the services is open, or none.

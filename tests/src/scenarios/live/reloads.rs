@@ -1,18 +1,18 @@
 //! A thousand policies, one after another, under a flood and beside requests that are allowed.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::{Guard, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::{Counters, REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, HOST_WG, PEER};
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Netns, Patience, Port, Server, Transport};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::flooded_service;
-use crate::scenarios::runner::{Rig, answered, trial};
+use crate::scenarios::runner::answered;
 use crate::scenarios::shot::Shot;
 
 use super::traffic::{Barrage, Eye, PORTS, Requests};
@@ -23,12 +23,13 @@ static FORBIDDEN: [u16; 3] = [9200, 3000, 6379];
 /// Open under both: to everybody, and to the collector.
 const ALLOWED: [u16; 2] = [8080, 9100];
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial(
-        "live::a_thousand_reloads_under_a_flood",
-        binary,
-        |rig| thousand(rig, 1000),
-    )]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("live::a_thousand_reloads_under_a_flood", |rig| {
+            thousand(rig, 1000)
+        })
+        .host_only(LOADER),
+    ]
 }
 
 /// Under the other policy every service, peer and slot has another number.

@@ -1,19 +1,16 @@
 //! `ip_local_reserved_ports`, which others write as well.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 
 use super::{figure, within};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial("live::reserved_ports_are_put_back", binary, put_back)]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("live::reserved_ports_are_put_back", put_back)]
 }
 
 /// systemd-sysctl writes what its files say, whenever it is started, and knows nothing of ours.

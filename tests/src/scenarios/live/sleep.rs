@@ -1,15 +1,14 @@
 //! What `run` costs while nothing happens.
 
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::Daemon;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 
 use super::process::{MOST_RESIDENT, most_resident, resident, sleeps};
 use super::{figure, service_of, within};
@@ -20,9 +19,9 @@ const QUIET: Duration = Duration::from_secs(10);
 /// A key that no device has: RFC 7748, section 6.1, Bob's.
 const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::sleeps_when_nothing_happens", binary, |rig| {
+        Scenario::new("live::sleeps_when_nothing_happens", |rig| {
             let run = rig.enforcer.run(&[])?;
             begin();
             // What comes after the start may take longer here; what comes again and again does not
@@ -33,8 +32,9 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
                 }
             }
             bail!("woken in each {QUIET:?} of silence")
-        }),
-        trial("live::looks_once_a_second_for_keys", binary, |rig| {
+        })
+        .host_only(LOADER),
+        Scenario::new("live::looks_once_a_second_for_keys", |rig| {
             let by_key = format!(
                 "{REGISTRY}\n[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{NOBODY}\"\n"
             );
@@ -49,7 +49,8 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
                 "woken {woken} times in {QUIET:?} with a peer by key"
             );
             wakes(rig, &run)
-        }),
+        })
+        .host_only(LOADER),
     ]
 }
 
