@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 
 use crate::lab::{Enforcer, Guards, Lab, Outcome, Patience};
-use crate::scenarios::attack::{Attack, Legitimate, Strike};
+use crate::scenarios::attack::{Attack, Attempt, Legitimate};
 use crate::scenarios::{attacks, legitimate};
 
 /// The registry that the enforcer embeds, for machines that have one of their own in /etc.
@@ -32,7 +32,7 @@ pub fn run(binary: &Path) -> Result<()> {
         .filter(|traffic| traffic.title.is_some())
         .filter(|traffic| traffic.needs.iter().all(|feature| feature.is_here()))
         .collect();
-    let mut strikes = attacks
+    let mut attempts = attacks
         .iter()
         .map(|attack| (attack.stage)(&lab).with_context(|| format!("staging {}", attack.name)))
         .collect::<Result<Vec<_>>>()?;
@@ -41,16 +41,13 @@ pub fn run(binary: &Path) -> Result<()> {
         .map(|traffic| (traffic.stage)(&lab).with_context(|| format!("staging {}", traffic.name)))
         .collect::<Result<Vec<_>>>()?;
 
-    let strikes_before = at_once(&mut strikes, Patience::Long)?;
+    let before = at_once(&mut attempts, Patience::Long)?;
     let visits_before = at_once(&mut visits, Patience::Long)?;
     shown(&enforcer, &["up"])?;
-    let strikes_after = at_once(&mut strikes, Patience::Brief)?;
+    let after = at_once(&mut attempts, Patience::Brief)?;
     let visits_after = at_once(&mut visits, Patience::Long)?;
 
-    println!(
-        "{}",
-        attack_table(&attacks, &strikes_before, &strikes_after)
-    );
+    println!("{}", attack_table(&attacks, &before, &after));
     println!("{}", traffic_table(&traffic, &visits_before, &visits_after));
     shown(&enforcer, &["status"])?;
     shown(&enforcer, &["counters"])?;
@@ -64,10 +61,7 @@ pub fn run(binary: &Path) -> Result<()> {
     ];
     shown(&enforcer, &[&["explain"][..], &packet].concat())?;
 
-    for (attack, (before, after)) in attacks
-        .iter()
-        .zip(strikes_before.iter().zip(&strikes_after))
-    {
+    for (attack, (before, after)) in attacks.iter().zip(before.iter().zip(&after)) {
         ensure!(
             before.reached(),
             "{}: without the enforcer, {before}",
@@ -116,16 +110,16 @@ fn with_the_default_registry<'lab>(binary: &Path, lab: &'lab Lab) -> Result<Enfo
 }
 
 /// All attempts at the same time: each one waits, none depends on another.
-fn at_once(strikes: &mut [Strike<'_>], patience: Patience) -> Result<Vec<Outcome>> {
+fn at_once(attempts: &mut [Attempt<'_>], patience: Patience) -> Result<Vec<Outcome>> {
     thread::scope(|scope| {
-        let running: Vec<_> = strikes
+        let running: Vec<_> = attempts
             .iter_mut()
-            .map(|strike| scope.spawn(move || strike(patience)))
+            .map(|attempt| scope.spawn(move || attempt(patience)))
             .collect();
         running
             .into_iter()
-            .map(|strike| {
-                strike
+            .map(|attempt| {
+                attempt
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })

@@ -4,6 +4,8 @@
 //! line, its JSON and its exit codes, as the design states them. `test_run` and `bench` feed the
 //! real programs packets by BPF_PROG_TEST_RUN.
 
+#[cfg(test)]
+mod attack_list;
 pub mod bench;
 pub mod demo;
 pub mod lab;

@@ -45,9 +45,11 @@ pub struct Scenario {
     body: Body,
 }
 
+type InLab = dyn FnOnce(&Rig<'_>) -> Result<()> + Send;
+
 enum Body {
     Plain(Box<dyn FnOnce() -> Result<()> + Send>),
-    InLab(Box<dyn FnOnce(&Rig<'_>) -> Result<()> + Send>),
+    InLab(Box<InLab>),
 }
 
 impl Scenario {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use enforcer::kernel::workbench::Workbench;
 use enforcer_ebpf::Link;
 
-use super::gauge::{self, Sample};
+use super::measure::{self, Sample};
 use super::policies::{LOCAL_PORT, PEER, PEER_PORT, STRANGER, Size, UNREGISTERED_PORT};
 use crate::test_run::network::On;
 use crate::test_run::packet::Packet;
@@ -204,7 +204,7 @@ impl Prepared {
         let frame = case.frame();
         let arrival = Arrival::new(&frame, case.on.ifindex());
         let program = bench.program(case.program.name())?;
-        gauge::sample(program, &arrival, repeat, case.verdict())
+        measure::sample(program, &arrival, repeat, case.verdict())
             .with_context(|| format!("failed to measure `{}`", case.name))
     }
 }

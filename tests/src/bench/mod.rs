@@ -7,7 +7,7 @@
 //! measured twice: how far that ratio is from 1 says how far to trust the others.
 
 mod cases;
-mod gauge;
+mod measure;
 mod policies;
 mod report;
 
@@ -17,7 +17,7 @@ use anyhow::{Result, ensure};
 
 use crate::test_run::network;
 use cases::{CASES, Prepared};
-use gauge::Sample;
+use measure::Sample;
 
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
@@ -39,20 +39,20 @@ pub struct Args {
 /// It cannot be measured.
 pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(
-        args.rounds > 0 && args.repeat > gauge::SETUP_RUNS,
+        args.rounds > 0 && args.repeat > measure::SETUP_RUNS,
         "too few rounds or repetitions to measure anything"
     );
     let network = network::build()?;
     let samples = network.run(|| {
-        gauge::stay_on_this_cpu()?;
-        measure(&Prepared::new()?, args)
+        measure::stay_on_this_cpu()?;
+        sample_all(&Prepared::new()?, args)
     })??;
     report::print(&report::rows(&samples), args)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The samples of each case, by round.
-fn measure(prepared: &Prepared, args: &Args) -> Result<Vec<Vec<Sample>>> {
+fn sample_all(prepared: &Prepared, args: &Args) -> Result<Vec<Vec<Sample>>> {
     let mut samples = vec![Vec::with_capacity(args.rounds); CASES.len()];
     // The first round warms up, and is thrown away.
     for round in 0..=args.rounds {

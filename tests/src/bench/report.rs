@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Args;
 use super::cases::CASES;
-use super::gauge::Sample;
+use super::measure::Sample;
 
 /// What came of a case.
 #[derive(Debug, Serialize)]

@@ -56,7 +56,7 @@ pub struct Status {
     pub uncovered: Vec<Uncovered>,
     pub peers: Vec<PeerLine>,
     pub bypassed: Vec<Bypassed>,
-    pub confirm: Option<OnTrial>,
+    pub confirm: Option<Pending>,
     pub rolled_back: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct Status {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
-pub struct OnTrial {
+pub struct Pending {
     pub seconds_left: u64,
 }
 

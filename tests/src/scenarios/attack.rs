@@ -8,10 +8,10 @@ use enforcer_ebpf::{Guard, Reason};
 use crate::lab::{Feature, Guards, Lab, Outcome, Patience, Port};
 
 /// One attempt, repeatable; it owns the services and programs that it needs.
-pub type Strike<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
+pub type Attempt<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
 
 /// Makes the services and settings that an attempt needs, in a lab.
-pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync>;
+pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync>;
 
 /// What becomes of the traffic where no enforcer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Alone {
 /// A row of the attack table, or one variant of it.
 #[derive(Clone)]
 pub struct Attack {
-    /// `row_NN_what::variant`.
+    /// `aNN_what::variant`.
     pub name: &'static str,
     /// How the demo words it; `None` if it is not shown there.
     pub title: Option<&'static str>,
@@ -56,7 +56,7 @@ impl Attack {
     pub fn new(
         name: &'static str,
         port: Port<'static>,
-        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync + 'static,
+        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name,
@@ -178,7 +178,7 @@ impl Legitimate {
     /// Traffic that is answered with and without the enforcer.
     pub fn new(
         name: impl Into<String>,
-        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync + 'static,
+        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),

@@ -36,16 +36,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         })
         .collect();
     scenarios.extend([
-        Scenario::new("audit::row_21_a_hole_in_a_granted_prefix::kernel", |rig| {
+        Scenario::new("audit::a21_a_hole_in_a_granted_prefix::kernel", |rig| {
             hole(rig, &Kernel::hub(rig.lab)?)
         })
         .needs(Feature::WireGuard),
-        Scenario::new(
-            "audit::row_21_a_hole_in_a_granted_prefix::userspace",
-            |rig| hole(rig, &Userspace::hub(rig.lab)?),
-        )
+        Scenario::new("audit::a21_a_hole_in_a_granted_prefix::userspace", |rig| {
+            hole(rig, &Userspace::hub(rig.lab)?)
+        })
         .host_only(TUNNELLED),
-        Scenario::new("audit::row_12_reload_and_crash", crash).host_only(LOADER),
+        Scenario::new("audit::a12_reload_and_crash", crash).host_only(LOADER),
         Scenario::new("audit::of_one_service", of_one_service).host_only(COMMAND_LINE),
     ]);
     scenarios
@@ -59,13 +58,13 @@ fn audited(registry: &str) -> String {
 /// The global mode, both guards, one lab: what is asked of an attack beside the trials in which it
 /// must fail.
 fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
-    let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
+    let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
     let patience = match attack.alone {
         Alone::RefusedByTheStack(_) => Patience::Brief,
         // What a kernel delivers must be delivered again.
         Alone::Reached | Alone::UpToTheKernel(_) => Patience::Long,
     };
-    let control = strike(patience)?;
+    let control = attempt(patience)?;
     attack
         .alone
         .expect(&control)
@@ -75,7 +74,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     if attack.uncovered.is_none() && attack.without_a_wire_guard().is_none() {
         expect_state(rig, 0, "audit")?;
     }
-    let outcome = strike(patience)?;
+    let outcome = attempt(patience)?;
     ensure!(
         outcome.reached() == control.reached(),
         "audit mode changed what becomes of it: it was {control}, and is {outcome}"
@@ -173,12 +172,12 @@ fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
 
 /// A service's own mode lets pass what is dropped for the service's sake, and nothing else.
 fn of_one_service(rig: &Rig<'_>) -> Result<()> {
-    let audited = named("row_06_accidental_publish::redis_on_0.0.0.0")?;
-    let enforced = named("row_06_accidental_publish::on_[::]")?;
-    // Row 2 of the decision table knows no service, and so follows the global mode.
-    let by_row_2 = named("row_01_route_localnet::tcp")?;
+    let audited = named("a06_accidental_publish::redis_on_0.0.0.0")?;
+    let enforced = named("a06_accidental_publish::on_[::]")?;
+    // Rule 2 of the decision table knows no service, and so follows the global mode.
+    let by_rule_2 = named("a01_route_localnet::tcp")?;
     let mut text = REGISTRY.to_owned();
-    for attack in [&audited, &by_row_2] {
+    for attack in [&audited, &by_rule_2] {
         let ports = format!("ports = [{}]\n", attack.port.1);
         ensure!(text.contains(&ports), "no service has `{ports}`");
         text = text.replace(&ports, &format!("{ports}mode = \"audit\"\n"));
@@ -186,19 +185,19 @@ fn of_one_service(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.registry(&text)?;
     let mut on_audited = (audited.stage)(rig.lab)?;
     let mut on_enforced = (enforced.stage)(rig.lab)?;
-    let mut on_row_2 = (by_row_2.stage)(rig.lab)?;
-    for strike in [&mut on_audited, &mut on_enforced, &mut on_row_2] {
-        answered(strike(Patience::Long)?).context("before the enforcer was up")?;
+    let mut on_rule_2 = (by_rule_2.stage)(rig.lab)?;
+    for attempt in [&mut on_audited, &mut on_enforced, &mut on_rule_2] {
+        answered(attempt(Patience::Long)?).context("before the enforcer was up")?;
     }
     rig.enforcer.up(Guards::Both)?;
     answered(on_audited(Patience::Long)?).context("the service in audit mode")?;
     unanswered(on_enforced(Patience::Brief)?).context("another service")?;
-    unanswered(on_row_2(Patience::Brief)?).context("a loopback address on the wire")?;
+    unanswered(on_rule_2(Patience::Brief)?).context("a loopback address on the wire")?;
     for (guard, attack) in [
         (Guard::Wire, &audited),
         (Guard::Socket, &audited),
         (Guard::Wire, &enforced),
-        (Guard::Wire, &by_row_2),
+        (Guard::Wire, &by_rule_2),
     ] {
         if let Some((guard, reason)) = attack.counted_by(alone(guard)) {
             rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;

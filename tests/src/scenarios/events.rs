@@ -17,7 +17,7 @@ use crate::lab::{Feature, Guards, Port, Server, Transport};
 pub(super) use follower::Follower;
 
 use super::lifecycle::PORT;
-use super::shot::Shot;
+use super::raw_packet::Probe;
 use crate::scenario::host_only::COMMAND_LINE;
 use crate::scenario::{Rig, Scenario};
 use follower::shoot_until_told;
@@ -79,12 +79,12 @@ fn expect_told(
 ) -> Result<()> {
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let ends = [
-        (Shot::v4(PORT), GHOST.to_string(), HOST_LAN.to_string()),
-        (Shot::v6(PORT), GHOST6.to_string(), HOST_LAN6.to_string()),
+        (Probe::v4(PORT), GHOST.to_string(), HOST_LAN.to_string()),
+        (Probe::v6(PORT), GHOST6.to_string(), HOST_LAN6.to_string()),
     ];
-    for (shot, source, destination) in ends {
-        wire.send(&shot.frame())?;
-        let event = follower.expect(PORT, shot.source)?;
+    for (probe, source, destination) in ends {
+        wire.send(&probe.frame())?;
+        let event = follower.expect(PORT, probe.source)?;
         let expected = Event {
             time: event.time.clone(),
             guard: Some(guard.name().into()),
@@ -94,7 +94,7 @@ fn expect_told(
             interface: Some("eth0".into()),
             ifindex: Some(rig.lab.host.ifindex("eth0")?),
             source: Some(source),
-            source_port: Some(shot.source),
+            source_port: Some(probe.source),
             destination: Some(destination),
             port: Some(PORT.1),
             protocol: Some("tcp".into()),
@@ -132,9 +132,9 @@ fn without_run(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn shoot_and_expect(rig: &Rig<'_>, follower: &Follower) -> Result<()> {
-    let shot = Shot::v4(PORT);
-    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
-    follower.expect(PORT, shot.source).map(drop)
+    let probe = Probe::v4(PORT);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&probe.frame())?;
+    follower.expect(PORT, probe.source).map(drop)
 }
 
 fn run_is_killed(rig: &Rig<'_>) -> Result<()> {
@@ -169,11 +169,11 @@ fn next_run(rig: &Rig<'_>) -> Result<()> {
 fn two_followers(rig: &Rig<'_>) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     let (one, two) = (Follower::start(rig, "one")?, Follower::start(rig, "two")?);
-    let shot = Shot::v4(PORT);
-    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
+    let probe = Probe::v4(PORT);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&probe.frame())?;
     let (first, second) = (
-        one.expect(PORT, shot.source)?,
-        two.expect(PORT, shot.source)?,
+        one.expect(PORT, probe.source)?,
+        two.expect(PORT, probe.source)?,
     );
     ensure!(first == second, "{first:?} and {second:?}");
     // One leaves, and the other one notices nothing.
@@ -206,7 +206,7 @@ fn flood(rig: &Rig<'_>) -> Result<()> {
         || -> Result<u64> { Ok(rig.enforcer.counters()?.count(Guard::Wire, reason, STATSD)) };
     let lost = || lost_before_guards(&rig.lab.host);
     let lost_before = lost()?;
-    let frame = Shot::v4(STATSD).frame();
+    let frame = Probe::v4(STATSD).frame();
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let begin = std::time::Instant::now();
     let mut sent = 0;

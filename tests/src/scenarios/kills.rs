@@ -37,7 +37,7 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
         Ok(seed) => seed.parse().context("ENFORCER_SEED is no number")?,
         Err(_) => u64::from(now.subsec_nanos()) | now.as_secs() << 32,
     };
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     let world = World::new(rig)?;
     let mut kill_one_after_another = || -> Result<()> {
         for (command, base, fine) in VICTIMS {
@@ -50,7 +50,7 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
             for round in 0..ROUNDS {
                 world.set_up(base)?;
                 world.registry(Policy::New)?;
-                let after = whole.mul_f64(dice.roll());
+                let after = whole.mul_f64(rng.roll());
                 kill(rig, command, after)?;
                 world
                     .expect_one_of(fine)
@@ -79,9 +79,9 @@ fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
 }
 
 /// splitmix64: a few numbers that a seed brings back.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// From 0 to 1.
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

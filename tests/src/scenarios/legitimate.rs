@@ -10,7 +10,7 @@ use crate::lab::wireguard::Member;
 use crate::lab::{Ask, Feature, Lab, Port, Server, Transport, WireGuard};
 use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
 
-use super::attack::{Legitimate, Strike};
+use super::attack::{Attempt, Legitimate};
 
 /// All of it.
 pub fn all() -> Vec<Legitimate> {
@@ -33,7 +33,7 @@ fn between<'lab>(
     token: &str,
     from: &'lab Netns,
     ask: Ask,
-) -> anyhow::Result<Strike<'lab>> {
+) -> anyhow::Result<Attempt<'lab>> {
     let server = Server::start(serving, Transport::Tcp, service, token)?;
     Ok(Box::new(move |patience| {
         let _server = &server;
@@ -293,7 +293,7 @@ fn peers() -> Vec<Legitimate> {
 
 fn bystanders() -> Vec<Legitimate> {
     let collides = |variant, interface: &'static str, transport: Transport, port| {
-        let name = format!("row_17_another_namespace::{variant}");
+        let name = format!("a17_another_namespace::{variant}");
         Legitimate::new(name, move |lab| {
             with_the_index_of(lab, interface, transport, port)
         })
@@ -332,7 +332,7 @@ fn with_the_index_of<'lab>(
     interface: &str,
     transport: Transport,
     port: u16,
-) -> anyhow::Result<Strike<'lab>> {
+) -> anyhow::Result<Attempt<'lab>> {
     let (other, client) = (Netns::new("other")?, Netns::new("client")?);
     let index = lab.host.ifindex(interface)?;
     other.ip(&format!(

@@ -13,8 +13,8 @@ use crate::lab::topology::{HOST_LAN, Lab};
 use crate::lab::wire::{Sign, Wire, sign};
 use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
+use super::raw_packet::{Probe, send_probe};
 use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
-use super::shot::{Shot, shoot};
 use crate::scenario::host_only::{BOTH_GUARDS, COMMAND_LINE};
 use crate::scenario::{Rig, Scenario};
 
@@ -24,7 +24,7 @@ const FLOOD_PORTS: std::ops::Range<u16> = 40_000..48_000;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = vec![
-        Scenario::new("row_12_sigkill_of_run_under_a_syn_flood", sigkill).takes_long(),
+        Scenario::new("a12_sigkill_of_run_under_a_syn_flood", sigkill).takes_long(),
         Scenario::new("run::is_ready_only_when_the_guards_hold", ready).host_only(COMMAND_LINE),
         Scenario::new("run::leaves_the_guards_on_at_sigterm", sigterm),
         Scenario::new("run::ephemeral_takes_the_guards_off", ephemeral),
@@ -42,10 +42,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .host_only(COMMAND_LINE),
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
-        let name = format!(
-            "row_12_reload_and_crash_under_a_syn_flood::{}",
-            guards.name()
-        );
+        let name = format!("a12_reload_and_crash_under_a_syn_flood::{}", guards.name());
         let flooded = Scenario::new(name, move |rig| reload_and_crash(rig, guards)).takes_long();
         let alone = (guards != Guards::Both).then_some(BOTH_GUARDS);
         scenarios.push(flooded.host_only_if(alone));
@@ -102,11 +99,11 @@ impl Flood {
         let mut ports = FLOOD_PORTS.cycle();
         while !self.stop.load(Ordering::SeqCst) && self.sent() < MOST && Instant::now() < end {
             for source in ports.by_ref().take(10) {
-                let shot = Shot {
+                let probe = Probe {
                     source,
-                    ..Shot::v4(PORT)
+                    ..Probe::v4(PORT)
                 };
-                wire.send(&shot.frame())?;
+                wire.send(&probe.frame())?;
                 self.sent.fetch_add(1, Ordering::SeqCst);
             }
             // The pace: a flood that overruns the backlog would be lost before any guard.
@@ -147,9 +144,9 @@ pub(super) fn flooded_service(rig: &Rig<'_>) -> Result<Server> {
         "elasticsearch",
     )?;
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
-    answered(shoot(&wire, &wire, Patience::Long, &|| {
-        let shot = Shot::v4(PORT);
-        (shot, vec![shot.frame()])
+    answered(send_probe(&wire, &wire, Patience::Long, &|| {
+        let probe = Probe::v4(PORT);
+        (probe, vec![probe.frame()])
     })?)?;
     Ok(server)
 }

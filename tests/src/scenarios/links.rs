@@ -11,8 +11,8 @@ use crate::lab::kernel::software_hook;
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Feature, Guards, Lab, Outcome, Patience, Port, Server, Transport};
 
+use super::raw_packet::{Probe, send_probe};
 use super::runner::{answered, expect_no_drops, unanswered};
-use super::shot::{Shot, shoot};
 use crate::scenario::{Rig, Scenario};
 
 /// The host on the VLAN, and its neighbour there.
@@ -92,9 +92,9 @@ fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
         Wire::open(&rig.lab.lan, "eth0.5")?,
     );
     let untagged = |patience| -> Result<Outcome> {
-        shoot(&out, &answers, patience, &|| {
-            let shot = Shot::between(Ends::V4(NEIGHBOUR, HOST), SENSOR);
-            (shot, vec![shot.frame()])
+        send_probe(&out, &answers, patience, &|| {
+            let probe = Probe::between(Ends::V4(NEIGHBOUR, HOST), SENSOR);
+            (probe, vec![probe.frame()])
         })
     };
     answered(sensor()?).context("the sensor, unguarded")?;

@@ -4,7 +4,6 @@
 //! this machine, at this moment, beside whatever else it did.
 
 mod beside;
-mod day;
 mod edits;
 mod hotplug;
 mod interfaces;
@@ -15,6 +14,7 @@ mod process;
 mod reloads;
 mod reserved;
 mod sleep;
+mod soak;
 mod traffic;
 
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(reloads::scenarios());
     scenarios.extend(mixed::scenarios());
     scenarios.extend(sleep::scenarios());
-    scenarios.extend(day::scenarios());
+    scenarios.extend(soak::scenarios());
     scenarios
 }
 

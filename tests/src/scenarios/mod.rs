@@ -14,6 +14,7 @@ pub mod attack;
 pub mod attacks;
 mod audit;
 mod cli;
+mod coexistence;
 mod confirm;
 mod events;
 mod faults;
@@ -24,10 +25,9 @@ mod legitimate;
 mod lifecycle;
 mod links;
 mod live;
-mod neighbours;
 pub mod part;
+pub mod raw_packet;
 pub mod runner;
-pub mod shot;
 mod upgrade;
 mod wireguard;
 
@@ -51,7 +51,7 @@ pub fn all() -> Vec<Scenario> {
 fn beside_attacks() -> Vec<Scenario> {
     let traffic = legitimate::all();
     let mut scenarios: Vec<Scenario> = traffic.iter().map(runner::legitimate_scenario).collect();
-    scenarios.extend(neighbours::scenarios());
+    scenarios.extend(coexistence::scenarios());
     scenarios.extend(wireguard::scenarios());
     scenarios.extend(links::scenarios());
     scenarios.extend(lifecycle::scenarios());
@@ -111,6 +111,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::attack_list::attack_of;
 
     fn names(scenarios: &[Scenario]) -> Vec<String> {
         let names = scenarios.iter().map(|scenario| scenario.name().to_owned());
@@ -130,13 +131,11 @@ mod tests {
 
     #[test]
     fn every_attack_keeps_its_scenarios_in_guests() {
-        let attacks = |scenarios: Vec<Scenario>| -> BTreeSet<String> {
-            let attack = |name: &String| {
-                // Audit mode holds nothing, so its scenarios do not stand for an attack.
-                let from = name.find("row_").filter(|_| !name.starts_with("audit::"))?;
-                name.get(from..)?.get(..6).map(str::to_owned)
-            };
-            names(&scenarios).iter().filter_map(attack).collect()
+        let attacks = |scenarios: Vec<Scenario>| -> BTreeSet<u8> {
+            let mut names = names(&scenarios);
+            // Audit mode holds nothing, so its scenarios do not stand for an attack.
+            names.retain(|name| !name.starts_with("audit::"));
+            names.iter().filter_map(|name| attack_of(name)).collect()
         };
         assert_eq!(attacks(all()), attacks(for_guests()));
     }

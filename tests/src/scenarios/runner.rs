@@ -8,7 +8,7 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::{Guards, Lab, Outcome, Patience};
 use crate::scenario::{LeftOut, Rig, Scenario};
 
-use super::attack::{Alone, Attack, Legitimate, Strike};
+use super::attack::{Alone, Attack, Attempt, Legitimate};
 
 /// One trial for each set of guards that must hold the attack.
 pub fn attack_scenarios(attack: &Attack) -> Vec<Scenario> {
@@ -71,9 +71,9 @@ fn hold_with<'a>(
     sets: impl IntoIterator<Item = &'a Guards>,
     rig: &Rig<'_>,
 ) -> Result<()> {
-    let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
+    let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
     let alone = attack.alone.patience();
-    let control = strike(alone)?;
+    let control = attempt(alone)?;
     attack
         .alone
         .expect(&control)
@@ -86,10 +86,10 @@ fn hold_with<'a>(
             // Nothing is left for the socket guard to hold, which must not look like its merit.
             return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
         }
-        hold_once(attack, guards, &mut strike, rig)?;
+        hold_once(attack, guards, &mut attempt, rig)?;
         attack
             .alone
-            .expect(&strike(alone)?)
+            .expect(&attempt(alone)?)
             .with_context(|| format!("after {guards:?} was taken down"))?;
     }
     Ok(())
@@ -98,11 +98,11 @@ fn hold_with<'a>(
 fn hold_once(
     attack: &Attack,
     guards: Guards,
-    strike: &mut Strike<'_>,
+    attempt: &mut Attempt<'_>,
     rig: &Rig<'_>,
 ) -> Result<()> {
     up_against(attack, guards, rig)?;
-    let outcome = strike(Patience::Brief)?;
+    let outcome = attempt(Patience::Brief)?;
     ensure!(
         !outcome.reached(),
         "expected the {} guard(s) to hold {}, but the attack was {outcome}",

@@ -1,4 +1,4 @@
-//! Row 9, seen from inside: services listen before the network comes, and the guards too.
+//! SystemScenario 9, seen from inside: services listen before the network comes, and the guards too.
 
 use std::fs;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
-use super::Row;
+use super::SystemScenario;
 use super::host::{Host, mac, reached};
 use super::listener::PORTS;
 use super::neighbour::GUEST_MAC;
@@ -29,45 +29,45 @@ const ADDRESSES: [&str; 8] = [
     "ip", "-brief", "-4", "address", "show", "up", "scope", "global",
 ];
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_09_boot::the_guards_hold_before_the_network",
+        SystemScenario {
+            name: "a09_boot::the_guards_hold_before_the_network",
             body: before_the_network,
         },
-        Row {
-            name: "row_09_boot::the_services_were_there_all_the_while",
+        SystemScenario {
+            name: "a09_boot::the_services_were_there_all_the_while",
             body: services,
         },
-        Row {
-            name: "row_09_boot::the_neighbour_was_dropped",
+        SystemScenario {
+            name: "a09_boot::the_neighbour_was_dropped",
             body: dropped,
         },
-        Row {
-            name: "row_09_boot::the_nic_has_its_wire_guard",
+        SystemScenario {
+            name: "a09_boot::the_nic_has_its_wire_guard",
             body: wire_guard,
         },
     ]
 }
 
 /// A boot whose enforcer is masked: all that is needed is time.
-pub(super) fn controls() -> Vec<Row> {
+pub(super) fn controls() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_09_boot::control::the_services_were_there_before_the_network",
+        SystemScenario {
+            name: "a09_boot::control::the_services_were_there_before_the_network",
             body: before,
         },
-        Row {
-            name: "row_09_boot::control::without_the_enforcer",
+        SystemScenario {
+            name: "a09_boot::control::without_the_enforcer",
             body: open,
         },
     ]
 }
 
 /// A boot whose enforcer is masked, though the network manager waits for it.
-pub(super) fn shut() -> Vec<Row> {
-    vec![Row {
-        name: "row_09_boot::required::no_policy_no_network",
+pub(super) fn shut() -> Vec<SystemScenario> {
+    vec![SystemScenario {
+        name: "a09_boot::required::no_policy_no_network",
         body: no_network,
     }]
 }

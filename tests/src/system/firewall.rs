@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::Row;
+use super::SystemScenario;
 use super::containers::Container;
 use super::flood::{Flood, Tally, to_host};
 use super::host::{Host, reached, unreached};
@@ -25,14 +25,14 @@ const SETS: [(Guards, Guard); 3] = [
 const LIMIT: Duration = Duration::from_secs(90);
 const TO: &str = "192.168.77.1:9200";
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_04_nft_flush::under_attack",
+        SystemScenario {
+            name: "a04_nft_flush::under_attack",
             body: nft_flush,
         },
-        Row {
-            name: "row_04_firewalld_reload_and_restart::under_attack",
+        SystemScenario {
+            name: "a04_firewalld_reload_and_restart::under_attack",
             body: firewalld,
         },
     ]

@@ -13,7 +13,7 @@ use super::host::Host;
 use crate::lab::Port;
 use crate::lab::frames::Ends;
 use crate::lab::topology::GHOST;
-use crate::scenarios::shot::Shot;
+use crate::scenarios::raw_packet::Probe;
 
 /// Between two SYNs: many a second, and yet no flood that loses packets before any guard.
 const PACE: Duration = Duration::from_millis(5);
@@ -49,9 +49,9 @@ impl Flood {
             // The answers to an earlier flood are repeated for a minute.
             let mut ours = BTreeSet::new();
             while !stopped.load(Ordering::Relaxed) && count.load(Ordering::Relaxed) < MOST {
-                let shot = Shot::between(ends, port);
-                ours.insert(shot.source);
-                wire.send(&shot.frame())?;
+                let probe = Probe::between(ends, port);
+                ours.insert(probe.source);
+                wire.send(&probe.frame())?;
                 count.fetch_add(1, Ordering::Relaxed);
                 let until = Instant::now() + PACE;
                 while let Some(to) = wire.expect(until, |frame| syn_ack(frame, port.1))? {

@@ -220,23 +220,23 @@ impl Attack<'_> {
     pub(super) fn judge(
         &self,
         host: &Host,
-        mut strike: impl FnMut(Patience) -> Result<Outcome>,
+        mut attempt: impl FnMut(Patience) -> Result<Outcome>,
     ) -> Result<()> {
         host.guards_off()?;
-        reached(&strike(Patience::Long)?).context("before the enforcer was up")?;
+        reached(&attempt(Patience::Long)?).context("before the enforcer was up")?;
         for &(guards, guard, reason) in self.held {
             host.guards_on(guards)?;
-            unreached(&strike(Patience::Brief)?)
+            unreached(&attempt(Patience::Brief)?)
                 .with_context(|| format!("with the guards `{}`", guards.name()))?;
             host.expect_counted(guard, reason, self.port)?;
         }
         for &guards in self.open {
             host.guards_on(guards)?;
-            reached(&strike(Patience::Long)?)
+            reached(&attempt(Patience::Long)?)
                 .with_context(|| format!("with the guards `{}`", guards.name()))?;
         }
         host.guards_off()?;
-        reached(&strike(Patience::Long)?).context("after the enforcer was taken down")
+        reached(&attempt(Patience::Long)?).context("after the enforcer was taken down")
     }
 }
 

@@ -63,13 +63,13 @@ pub struct Run {
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Trials(run) => {
-            let mut all = rootful::trials();
-            all.extend(rootless::trials());
-            all.extend(firewall::trials());
-            all.extend(service::trials());
+            let mut all = rootful::scenarios();
+            all.extend(rootless::scenarios());
+            all.extend(firewall::scenarios());
+            all.extend(service::scenarios());
             conclude(&run, all, true)
         }
-        Command::Boot(run) => conclude(&run, boot::trials(), false),
+        Command::Boot(run) => conclude(&run, boot::scenarios(), false),
         Command::OpenBoot(run) => conclude(&run, boot::controls(), false),
         Command::ShutBoot(run) => conclude(&run, boot::shut(), false),
         Command::Listen => {
@@ -83,8 +83,23 @@ pub fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// One thing to try on the host.
-struct Row {
+/// The name of every scenario of a whole system.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let lists = [
+        rootful::scenarios(),
+        rootless::scenarios(),
+        firewall::scenarios(),
+        service::scenarios(),
+        boot::scenarios(),
+        boot::controls(),
+        boot::shut(),
+    ];
+    lists.into_iter().flatten().map(|scenario| scenario.name)
+}
+
+/// A test case on the guest's own host.
+struct SystemScenario {
     name: &'static str,
     body: fn(&Host) -> Result<()>,
 }
@@ -99,19 +114,19 @@ fn guest() -> Result<String> {
     Ok(name.trim().to_owned())
 }
 
-fn conclude(run: &Run, rows: Vec<Row>, wired: bool) -> Result<ExitCode> {
+fn conclude(run: &Run, scenarios: Vec<SystemScenario>, wired: bool) -> Result<ExitCode> {
     let name = guest()?;
     let mut arguments = run.trials.clone();
     // They share one host.
     arguments.test_threads = Some(1);
     let host = Arc::new(Mutex::new(host(&run.enforcer, wired)?));
-    let trials = rows
+    let trials = scenarios
         .into_iter()
-        .map(|row| {
+        .map(|scenario| {
             let host = Arc::clone(&host);
-            Trial::test(row.name, move || {
+            Trial::test(scenario.name, move || {
                 let host = host.lock().unwrap_or_else(PoisonError::into_inner);
-                (row.body)(&host).map_err(|error| failed(&host, &error))
+                (scenario.body)(&host).map_err(|error| failed(&host, &error))
             })
         })
         .collect();

@@ -6,56 +6,56 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::Row;
+use super::SystemScenario;
 use super::containers::Container;
 use super::firewall::with_firewalld;
 use super::host::{Attack, Host, goes_on, reached, unreached};
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN, LAN};
 use crate::lab::{Guards, Patience, Port, Server, Transport};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::raw_packet::{Probe, send_probe};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_02_dnat_of_127::a_neighbour_known_by_mac",
+        SystemScenario {
+            name: "a02_dnat_of_127::a_neighbour_known_by_mac",
             body: dnat_of_127,
         },
-        Row {
-            name: "row_02_dnat_of_127::a_neighbour_never_met",
+        SystemScenario {
+            name: "a02_dnat_of_127::a_neighbour_never_met",
             body: dnat_of_127_for_a_stranger,
         },
-        Row {
-            name: "row_03_routed_to_a_container::on_the_registered_number",
+        SystemScenario {
+            name: "a03_routed_to_a_container::on_the_registered_number",
             body: routed_to_the_registered_number,
         },
-        Row {
-            name: "row_03_routed_to_a_container::another_number_stays_open",
+        SystemScenario {
+            name: "a03_routed_to_a_container::another_number_stays_open",
             body: routed_to_another_number,
         },
-        Row {
-            name: "row_07_published_behind_firewalld",
+        SystemScenario {
+            name: "a07_published_behind_firewalld",
             body: published_behind_firewalld,
         },
-        Row {
-            name: "row_20_bridge_nf::dnat_on_the_member",
+        SystemScenario {
+            name: "a20_bridge_nf::dnat_on_the_member",
             body: bridge_nf,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::a_local_client_of_a_published_port",
             body: local_client,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::containers_on_ct_net_on_registered_numbers",
             body: ct_net,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::egress_to_a_registered_number",
             body: egress,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::port_80_sent_on_to_a_public_service_on_127",
             body: redirected_public,
         },
@@ -76,7 +76,7 @@ fn dnat_of_127(host: &Host) -> Result<()> {
         open: &[Guards::Socket],
     }
     .judge(host, |patience| {
-        shoot(&wire, &wire, patience, &|| loopback_shot(GHOST))
+        send_probe(&wire, &wire, patience, &|| loopback_probe(GHOST))
     })
 }
 
@@ -89,7 +89,7 @@ fn dnat_of_127_for_a_stranger(host: &Host) -> Result<()> {
     host.own
         .ip(&format!("neigh flush to {LAN} dev lan0"))
         .context("to forget the neighbour")?;
-    let (_, frames) = loopback_shot(LAN);
+    let (_, frames) = loopback_probe(LAN);
     for frame in &frames {
         wire.send(frame)?;
     }
@@ -100,14 +100,14 @@ fn dnat_of_127_for_a_stranger(host: &Host) -> Result<()> {
         asked.is_some(),
         "expected the host to ask for {LAN} in the name of 127.0.0.1"
     );
-    unreached(&shoot(&wire, &wire, Patience::Brief, &|| {
-        loopback_shot(LAN)
+    unreached(&send_probe(&wire, &wire, Patience::Brief, &|| {
+        loopback_probe(LAN)
     })?)
 }
 
-fn loopback_shot(from: Ipv4Addr) -> (Shot, Vec<Vec<u8>>) {
-    let shot = Shot::between(Ends::V4(from, Ipv4Addr::LOCALHOST), ELASTIC);
-    (shot, vec![shot.frame()])
+fn loopback_probe(from: Ipv4Addr) -> (Probe, Vec<Vec<u8>>) {
+    let probe = Probe::between(Ends::V4(from, Ipv4Addr::LOCALHOST), ELASTIC);
+    (probe, vec![probe.frame()])
 }
 
 /// Whether a frame is an ARP request (RFC 826) for `target` by 127.0.0.1.

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::Row;
+use super::SystemScenario;
 use super::containers::{IMAGE, as_user, outcome};
 use super::host::{Attack, Host, goes_on, reached, unreached};
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::{Guards, Patience, Port};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::raw_packet::{Probe, send_probe};
 
 /// What forwards a port of the host to a container, and the port.
 type Published = (&'static str, Port<'static>);
@@ -21,41 +21,41 @@ const PASTA: Published = ("pasta", Port("tcp", 6379));
 /// Mattermost, which is on ct-net.
 const ROOTLESSPORT: Published = ("rootlessport", Port("tcp", 8065));
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
+        SystemScenario {
             name: "rootless::published_on_127_by_pasta",
             body: |host| on_127(host, PASTA),
         },
-        Row {
+        SystemScenario {
             name: "rootless::published_on_127_by_rootlessport",
             body: |host| on_127(host, ROOTLESSPORT),
         },
-        Row {
-            name: "row_01_route_localnet::to_rootless_pasta",
+        SystemScenario {
+            name: "a01_route_localnet::to_rootless_pasta",
             body: |host| route_localnet(host, PASTA),
         },
-        Row {
-            name: "row_01_route_localnet::to_rootless_rootlessport",
+        SystemScenario {
+            name: "a01_route_localnet::to_rootless_rootlessport",
             body: |host| route_localnet(host, ROOTLESSPORT),
         },
-        Row {
-            name: "row_06_accidental_publish::rootless_pasta",
+        SystemScenario {
+            name: "a06_accidental_publish::rootless_pasta",
             body: |host| accident(host, ("pasta", Port("tcp", 8200))),
         },
-        Row {
-            name: "row_06_accidental_publish::rootless_rootlessport",
+        SystemScenario {
+            name: "a06_accidental_publish::rootless_rootlessport",
             body: |host| accident(host, ("rootlessport", Port("tcp", 3000))),
         },
-        Row {
+        SystemScenario {
             name: "goes_on::rootless_on_127_by_pasta",
             body: |host| local_client(host, PASTA),
         },
-        Row {
+        SystemScenario {
             name: "goes_on::rootless_on_127_by_rootlessport",
             body: |host| local_client(host, ROOTLESSPORT),
         },
-        Row {
+        SystemScenario {
             name: "goes_on::rootless_containers_on_ct_net",
             body: ct_net,
         },
@@ -101,9 +101,9 @@ fn route_localnet(host: &Host, published: Published) -> Result<()> {
         open: &[],
     }
     .judge(host, |patience| {
-        shoot(&wire, &wire, patience, &|| {
-            let shot = Shot::between(Ends::V4(GHOST, Ipv4Addr::LOCALHOST), port);
-            (shot, vec![shot.frame()])
+        send_probe(&wire, &wire, patience, &|| {
+            let probe = Probe::between(Ends::V4(GHOST, Ipv4Addr::LOCALHOST), port);
+            (probe, vec![probe.frame()])
         })
     });
     host.own.sysctl("net/ipv4/conf/lan0/route_localnet", "0")?;

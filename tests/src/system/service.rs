@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};
 
-use super::Row;
+use super::SystemScenario;
 use super::flood::{Flood, to_host};
 use super::host::{Host, reached, unreached};
 use crate::lab::command::eventually;
@@ -20,41 +20,41 @@ const TO: &str = "192.168.77.1:9200";
 /// `systemd-analyze security` calls up to 2.x "OK"; a plain root service has 9.6.
 const EXPOSURE: f32 = 3.0;
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
+        SystemScenario {
             name: "service::stop_leaves_the_guards",
             body: stop,
         },
-        Row {
+        SystemScenario {
             name: "service::a_crash_leaves_the_guards",
             body: crash,
         },
-        Row {
+        SystemScenario {
             name: "service::an_upgrade_under_attack",
             body: upgrade,
         },
-        Row {
+        SystemScenario {
             name: "service::down_ends_it_for_good",
             body: down,
         },
-        Row {
+        SystemScenario {
             name: "service::a_timer_brings_an_unconfirmed_policy_back",
             body: unconfirmed,
         },
-        Row {
+        SystemScenario {
             name: "service::reload_takes_a_good_registry_and_refuses_a_bad_one",
             body: reload,
         },
-        Row {
+        SystemScenario {
             name: "service::the_udev_rule_parses",
             body: udev_rule,
         },
-        Row {
-            name: "row_10_hot_plug::a_nic_is_guarded_before_it_is_up",
+        SystemScenario {
+            name: "a10_hot_plug::a_nic_is_guarded_before_it_is_up",
             body: hot_plug,
         },
-        Row {
+        SystemScenario {
             name: "service::systemd_analyze_security",
             body: security,
         },

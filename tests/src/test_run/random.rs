@@ -55,9 +55,9 @@ const V6: [&str; 19] = [
 ];
 
 /// A source of numbers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
-pub(super) struct Dice(u64);
+pub(super) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -6,7 +6,7 @@ use enforcer_ebpf::Link;
 use super::named::{Named, named};
 use super::network::On;
 use super::packet::Frame;
-use super::random::Dice;
+use super::random::Rng;
 use super::rig::{Rig, with_rig};
 use super::run::{Arrival, Hook};
 use super::scenario;
@@ -93,13 +93,13 @@ fn cuts(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
 
 fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     let seed = 0x0e4f_0000;
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     let mut reasons = std::collections::BTreeMap::<_, u32>::new();
     for number in 0..RANDOM_FRAMES {
-        let on = dice.interface();
-        let mut frame = dice.frame();
+        let on = rng.interface();
+        let mut frame = rng.frame();
         while Arrival::new(&frame.bytes, on.ifindex()).is_refused(hook) {
-            frame = dice.frame();
+            frame = rng.frame();
         }
         let expected = rig
             .check(hook, on, &frame)

@@ -13,8 +13,8 @@ use crate::lab::topology::{
 };
 use crate::lab::{Ask, Conversation, Lab, Netns, Outcome, Patience, Port, Server, Transport};
 use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
-use crate::scenarios::attack::{Attack, Strike};
-use crate::scenarios::shot::{Shot, from_lan, from_lan_as_peer, from_peer};
+use crate::scenarios::attack::{Attack, Attempt};
+use crate::scenarios::raw_packet::{Probe, from_lan, from_lan_as_peer, from_peer};
 
 use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 
@@ -34,7 +34,7 @@ pub(super) fn asked<'lab>(
     token: &str,
     from: &'lab Netns,
     ask: Ask,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let server = Server::start(&lab.host, Transport::Tcp, service, token)?;
     Ok(Box::new(move |patience| {
         let _server = &server;
@@ -48,7 +48,7 @@ pub(super) fn tcp(to: &str) -> Ask {
 
 fn loopback() -> Vec<Attack> {
     vec![
-        Attack::new("row_01_route_localnet::tcp", Port("tcp", 3000), |lab| {
+        Attack::new("a01_route_localnet::tcp", Port("tcp", 3000), |lab| {
             lab.host.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
             // The attacker's own 127.0.0.1 must be gone for it to leave, and to answer, by eth0.
             lab.lan.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
@@ -66,28 +66,28 @@ fn loopback() -> Vec<Attack> {
         .held_by_wire(LoopbackAddress)
         .held_by_socket(UntrustedInterface)
         .shown_as("Grafana on 127.0.0.1:3000, by route_localnet"),
-        Attack::new("row_01_route_localnet::udp", Port("udp", 8125), |lab| {
+        Attack::new("a01_route_localnet::udp", Port("udp", 8125), |lab| {
             lab.host.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
             let server = Server::start(&lab.host, Transport::Udp, "127.0.0.1:8125", "statsd")?;
             from_lan(lab, server, || {
                 let ends = Ends::V4(GHOST, std::net::Ipv4Addr::LOCALHOST);
-                let shot = Shot::between(ends, Port("udp", 8125));
-                (shot, vec![shot.frame()])
+                let probe = Probe::between(ends, Port("udp", 8125));
+                (probe, vec![probe.frame()])
             })
         })
         .host_only(SAME_PATH)
         .held_by_wire(LoopbackAddress)
         .held_by_socket(UntrustedInterface),
         Attack::new(
-            "row_02_dnat_before_the_martian_check",
+            "a02_dnat_before_the_martian_check",
             Port("tcp", 3001),
             |lab| {
                 let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
                 lab.publish_like_netavark(3001, 80)?;
                 from_lan(lab, server, || {
                     let ends = Ends::V4(GHOST, std::net::Ipv4Addr::LOCALHOST);
-                    let shot = Shot::between(ends, Port("tcp", 3001));
-                    (shot, vec![shot.frame()])
+                    let probe = Probe::between(ends, Port("tcp", 3001));
+                    (probe, vec![probe.frame()])
                 })
             },
         )
@@ -98,7 +98,7 @@ fn loopback() -> Vec<Attack> {
 
 fn weak_host() -> Vec<Attack> {
     vec![
-        Attack::new("row_05_weak_host_model::ipv4", Port("tcp", 8200), |lab| {
+        Attack::new("a05_weak_host_model::ipv4", Port("tcp", 8200), |lab| {
             lab.route_from_lan(HOST_WG)?;
             let ask = tcp(&format!("{HOST_WG}:8200"));
             asked(lab, &format!("{HOST_WG}:8200"), "hashivault", &lab.lan, ask)
@@ -106,7 +106,7 @@ fn weak_host() -> Vec<Attack> {
         .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface)
         .shown_as("Vault on the WireGuard address, through eth0"),
-        Attack::new("row_05_weak_host_model::ipv6", Port("tcp", 8200), |lab| {
+        Attack::new("a05_weak_host_model::ipv6", Port("tcp", 8200), |lab| {
             lab.lan
                 .ip(&format!("route replace {HOST_WG6}/128 via {HOST_LAN6}"))?;
             let ask = tcp(&format!("[{HOST_WG6}]:8200"));
@@ -121,7 +121,7 @@ fn weak_host() -> Vec<Attack> {
         .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
         Attack::new(
-            "row_05_weak_host_model::with_a_peers_source",
+            "a05_weak_host_model::with_a_peers_source",
             Port("tcp", 9100),
             |lab| {
                 let server = Server::start(
@@ -131,21 +131,21 @@ fn weak_host() -> Vec<Attack> {
                     "metrics",
                 )?;
                 from_lan_as_peer(lab, server, || {
-                    let shot = Shot::between(Ends::V4(PEER, HOST_WG), Port("tcp", 9100));
-                    (shot, vec![shot.frame()])
+                    let probe = Probe::between(Ends::V4(PEER, HOST_WG), Port("tcp", 9100));
+                    (probe, vec![probe.frame()])
                 })
             },
         )
         .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
         Attack::new(
-            "row_14_peers::an_allowed_address_through_eth0",
+            "a14_peers::an_allowed_address_through_eth0",
             Port("udp", 9100),
             |lab| {
                 let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:9100", "metrics")?;
                 from_lan_as_peer(lab, server, || {
-                    let shot = Shot::between(Ends::V4(PEER, HOST_LAN), Port("udp", 9100));
-                    (shot, vec![shot.frame()])
+                    let probe = Probe::between(Ends::V4(PEER, HOST_LAN), Port("udp", 9100));
+                    (probe, vec![probe.frame()])
                 })
             },
         )
@@ -156,14 +156,14 @@ fn weak_host() -> Vec<Attack> {
 
 fn ipv6() -> Vec<Attack> {
     vec![
-        Attack::new("row_08_ipv6::v6_only_listener", Port("tcp", 9200), |lab| {
+        Attack::new("a08_ipv6::v6_only_listener", Port("tcp", 9200), |lab| {
             let service = format!("[{HOST_LAN6}]:9200");
             asked(lab, &service, "elasticsearch", &lab.lan, tcp(&service))
         })
         .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         Attack::new(
-            "row_08_ipv6::dual_stack_listener_over_ipv4",
+            "a08_ipv6::dual_stack_listener_over_ipv4",
             Port("tcp", 9200),
             |lab| {
                 let ask = tcp(&format!("{HOST_LAN}:9200"));
@@ -173,7 +173,7 @@ fn ipv6() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
         .shown_as("Elasticsearch on [::]:9200, over IPv4"),
         Attack::new(
-            "row_08_ipv6::dual_stack_udp_over_ipv4",
+            "a08_ipv6::dual_stack_udp_over_ipv4",
             Port("udp", 8125),
             |lab| {
                 let server = Server::start(&lab.host, Transport::Udp, "[::]:8125", "statsd")?;
@@ -188,34 +188,34 @@ fn ipv6() -> Vec<Attack> {
         .held_by_both(UntrustedInterface),
         // A dual-stack UDP socket takes these for datagrams of the IPv4 peer, and answers by IPv4.
         Attack::new(
-            "row_08_ipv6::a_v4_mapped_source_through_eth0",
+            "a08_ipv6::a_v4_mapped_source_through_eth0",
             Port("udp", 9100),
             |lab| {
                 let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
                 from_lan_as_peer(lab, server, || {
                     let ends = Ends::V6(PEER.to_ipv6_mapped(), HOST_LAN6);
-                    let shot = Shot::between(ends, Port("udp", 9100));
-                    (shot, vec![shot.frame()])
+                    let probe = Probe::between(ends, Port("udp", 9100));
+                    (probe, vec![probe.frame()])
                 })
             },
         )
         .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         Attack::new(
-            "row_08_ipv6::a_v4_mapped_source_through_wg0",
+            "a08_ipv6::a_v4_mapped_source_through_wg0",
             Port("udp", 9100),
             |lab| {
                 let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
                 from_peer(lab, server, || {
                     let ends = Ends::V6(PEER.to_ipv6_mapped(), HOST_WG6);
-                    let shot = Shot::between(ends, Port("udp", 9100));
-                    (shot, vec![shot.framed_to(HOST_WG_MAC, &shot.packet())])
+                    let probe = Probe::between(ends, Port("udp", 9100));
+                    (probe, vec![probe.framed_to(HOST_WG_MAC, &probe.packet())])
                 })
             },
         )
         .held_by_both(UnknownPeer),
         Attack::new(
-            "row_08_ipv6::v4_mapped_loopback_on_the_wire",
+            "a08_ipv6::v4_mapped_loopback_on_the_wire",
             Port("tcp", 9200),
             |lab| {
                 let server =
@@ -223,8 +223,8 @@ fn ipv6() -> Vec<Attack> {
                 from_lan(lab, server, || {
                     let mapped = std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped();
                     let ends = Ends::V6(crate::lab::topology::GHOST6, mapped);
-                    let shot = Shot::between(ends, Port("tcp", 9200));
-                    (shot, vec![shot.frame()])
+                    let probe = Probe::between(ends, Port("tcp", 9200));
+                    (probe, vec![probe.frame()])
                 })
             },
         )
@@ -237,20 +237,20 @@ fn ipv6() -> Vec<Attack> {
 fn peers() -> Vec<Attack> {
     let metrics = Port("tcp", 9100);
     vec![
-        Attack::new("row_14_peers::an_unknown_peer", metrics, |lab| {
+        Attack::new("a14_peers::an_unknown_peer", metrics, |lab| {
             let ask = tcp(&format!("{HOST_WG}:9100")).from(&format!("{STRANGER}:0"));
             asked(lab, "0.0.0.0:9100", "metrics", &lab.peer, ask)
         })
         .host_only(TUNNELLED)
         .held_by_both(UnknownPeer),
-        Attack::new("row_14_peers::an_unknown_peer_over_ipv6", metrics, |lab| {
+        Attack::new("a14_peers::an_unknown_peer_over_ipv6", metrics, |lab| {
             let ask = tcp(&format!("[{HOST_WG6}]:9100")).from(&format!("[{STRANGER6}]:0"));
             asked(lab, "[::]:9100", "metrics", &lab.peer, ask)
         })
         .host_only(TUNNELLED)
         .held_by_both(UnknownPeer),
         Attack::new(
-            "row_14_peers::an_allowed_peer_at_another_service",
+            "a14_peers::an_allowed_peer_at_another_service",
             Port("tcp", 8087),
             |lab| {
                 let ask = tcp(&format!("{HOST_WG}:8087")).from(&format!("{PEER}:0"));
@@ -261,7 +261,7 @@ fn peers() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
         .shown_as("a WireGuard peer that nobody allowed, at 8087"),
         Attack::new(
-            "row_14_peers::an_allowed_peer_at_the_lan_address",
+            "a14_peers::an_allowed_peer_at_the_lan_address",
             Port("tcp", 9200),
             |lab| {
                 lab.peer
@@ -274,7 +274,7 @@ fn peers() -> Vec<Attack> {
         .held_by_both(UntrustedInterface),
         // podman0 is an inside interface and has no wire guard: its containers meet the other one.
         Attack::new(
-            "row_14_peers::a_container_at_the_hosts_socket",
+            "a14_peers::a_container_at_the_hosts_socket",
             Port("tcp", 8087),
             |lab| {
                 let service = format!("{HOST_BRIDGE}:8087");
@@ -289,7 +289,7 @@ fn peers() -> Vec<Attack> {
 fn later() -> Vec<Attack> {
     vec![
         Attack::new(
-            "row_10_an_interface_that_appears_later",
+            "a10_an_interface_that_appears_later",
             Port("tcp", 9200),
             |lab| {
                 let server =
@@ -312,16 +312,11 @@ fn later() -> Vec<Attack> {
             },
         )
         .held_by_socket(UntrustedInterface),
-        Attack::new(
-            "row_13_a_connection_from_before",
-            Port("tcp", 9200),
-            |lab| {
-                let server =
-                    Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
-                let open = Conversation::open(&lab.lan, &format!("{HOST_LAN}:9200"))?;
-                Ok(goes_on_talking(server, open, ()))
-            },
-        )
+        Attack::new("a13_a_connection_from_before", Port("tcp", 9200), |lab| {
+            let server = Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
+            let open = Conversation::open(&lab.lan, &format!("{HOST_LAN}:9200"))?;
+            Ok(goes_on_talking(server, open, ()))
+        })
         .held_by_both(UntrustedInterface),
     ]
 }
@@ -331,7 +326,7 @@ pub(super) fn goes_on_talking<'lab>(
     server: Server,
     mut open: Conversation,
     keep: impl Send + 'lab,
-) -> Strike<'lab> {
+) -> Attempt<'lab> {
     let mut sent = 0;
     Box::new(move |patience| {
         let _kept = &keep;

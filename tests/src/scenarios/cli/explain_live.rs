@@ -18,8 +18,8 @@ use crate::lab::{Guards, Patience, Port};
 
 use super::super::events::Follower;
 use super::super::faults::faulty;
+use super::super::raw_packet::Probe;
 use super::super::runner::{expect_nothing_pinned, unanswered};
-use super::super::shot::Shot;
 use super::explain::{NEIGHBOUR, explained};
 use super::{ELASTICSEARCH, from_lan, serve};
 use crate::scenario::{Rig, Scenario};
@@ -208,9 +208,9 @@ fn live_makes_no_event(rig: &Rig<'_>) -> Result<()> {
         );
     }
     // The control: a real drop is told. Events come in order, so all others are here by then.
-    let shot = Shot::v4(GRAFANA);
-    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
-    follower.expect(GRAFANA, shot.source)?;
+    let probe = Probe::v4(GRAFANA);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&probe.frame())?;
+    follower.expect(GRAFANA, probe.source)?;
     let (events, ghost) = (follower.events()?, GHOST.to_string());
     let real = |event: &Event| event.source.as_ref() == Some(&ghost) && event.merged == 0;
     let of_grafana = events.iter().filter(|it| it.port == Some(GRAFANA.1));

@@ -14,7 +14,7 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::report::Event;
 use crate::lab::wire::Wire;
 use crate::scenario::Rig;
-use crate::scenarios::shot::Shot;
+use crate::scenarios::raw_packet::Probe;
 
 /// An `events --json`, and the file that it writes.
 #[derive(Debug)]
@@ -103,9 +103,9 @@ pub(super) fn shoot_until_told(
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let mut sent = BTreeSet::new();
     let mut try_once = || -> Result<bool> {
-        let shot = Shot::v4(port);
-        wire.send(&shot.frame())?;
-        sent.insert(shot.source);
+        let probe = Probe::v4(port);
+        wire.send(&probe.frame())?;
+        sent.insert(probe.source);
         std::thread::sleep(Duration::from_millis(50));
         let told: Vec<BTreeSet<u16>> = followers
             .iter()
@@ -120,5 +120,5 @@ pub(super) fn shoot_until_told(
         Ok(told) => told.then_some(Ok(())),
         Err(error) => Some(Err(error)),
     });
-    told.with_context(|| format!("no shot at {port} was told by {by} of {}", followers.len()))?
+    told.with_context(|| format!("no probe at {port} was told by {by} of {}", followers.len()))?
 }

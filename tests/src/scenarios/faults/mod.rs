@@ -119,7 +119,7 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     case.set_base(&world, &faulty)?;
     for way in ["fail", "abort"] {
         let mut struck = Vec::new();
-        while let Some(call) = strike(&world, &faulty, case, struck.len() + 1, way)? {
+        while let Some(call) = attempt(&world, &faulty, case, struck.len() + 1, way)? {
             struck.push(call);
             ensure!(struck.len() < MOST, "`{}` has no end", case.command);
         }
@@ -141,7 +141,7 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
 
 /// One fault. Returns the call that it struck, and the base is in force again; or `None` if there
 /// were not so many and the command went through.
-fn strike(
+fn attempt(
     world: &World<'_>,
     faulty: &Enforcer<'_>,
     case: &Case,

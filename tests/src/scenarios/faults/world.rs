@@ -15,8 +15,8 @@ use crate::lab::topology::{HOST_LAN, HOST_MAC, HOST_WG, HOST_WG_MAC, LAN, PEER, 
 use crate::lab::wire::{Sign, Wire, sign};
 use crate::lab::{Enforcer, Port, Server, Transport};
 
+use super::super::raw_packet::Probe;
 use super::super::runner::expect_nothing_pinned;
-use super::super::shot::Shot;
 use crate::scenario::Rig;
 
 /// 20 ports: 16 and one more are for nobody, one is for the peer, two are public.
@@ -275,8 +275,8 @@ fn answers<const N: usize>(
     fence: Ends,
     asked: [(Ends, u16); N],
 ) -> Result<[bool; N]> {
-    let shots = asked.map(|(ends, port)| Shot::between(ends, Port("tcp", port)));
-    let fence = Shot::between(fence, Port("tcp", UNREGISTERED));
+    let probes = asked.map(|(ends, port)| Probe::between(ends, Port("tcp", port)));
+    let fence = Probe::between(fence, Port("tcp", UNREGISTERED));
     let mut answered = [false; N];
     let ask = || -> Result<bool> {
         // One queue per CPU: this thread stays on one.
@@ -285,12 +285,12 @@ fn answers<const N: usize>(
         one.set(here);
         sched_setaffinity(None, &one).context("failed to stay on a CPU")?;
         while wire.expect(Instant::now(), |_| Some(()))?.is_some() {}
-        for shot in shots.iter().chain([&fence]) {
-            wire.send(&shot.framed_to(mac, &shot.packet()))?;
+        for probe in probes.iter().chain([&fence]) {
+            wire.send(&probe.framed_to(mac, &probe.packet()))?;
         }
         let end = wire.expect(Instant::now() + ANSWER, |frame| {
-            for (shot, answered) in shots.iter().zip(&mut answered) {
-                *answered |= sign(frame, shot.port, shot.source) == Some(Sign::SynAck);
+            for (probe, answered) in probes.iter().zip(&mut answered) {
+                *answered |= sign(frame, probe.port, probe.source) == Some(Sign::SynAck);
             }
             (sign(frame, fence.port, fence.source) == Some(Sign::SynAck)).then_some(())
         })?;

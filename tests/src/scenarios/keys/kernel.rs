@@ -21,10 +21,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .needs_all(needs),
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
-        let name = format!(
-            "row_21_a_hole_in_a_granted_prefix::kernel::{}",
-            guards.name()
-        );
+        let name = format!("a21_a_hole_in_a_granted_prefix::kernel::{}", guards.name());
         scenarios.push(
             Scenario::new(name, move |rig| hole(rig, &Kernel::hub(rig.lab)?, guards))
                 .needs_all(needs),

@@ -66,7 +66,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         let name = format!(
-            "row_21_a_hole_in_a_granted_prefix::userspace::{}",
+            "a21_a_hole_in_a_granted_prefix::userspace::{}",
             guards.name()
         );
         scenarios.push(Scenario::new(name, move |rig| {

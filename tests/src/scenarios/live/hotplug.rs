@@ -16,8 +16,8 @@ use crate::lab::{Feature, Lab, Patience, Server, Transport};
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::PORT;
+use crate::scenarios::raw_packet::{Probe, send_probe};
 use crate::scenarios::runner::answered;
-use crate::scenarios::shot::{Shot, shoot};
 
 use super::plug::{NEAR, Plug, look_again};
 use super::traffic::{Barrage, Eye, PORTS};
@@ -46,10 +46,15 @@ fn container(lab: &Lab) -> Result<Server> {
     // The control: the rule sends a SYN from a fresh interface on to the container.
     let plug = Plug::new(lab)?;
     plug.up()?;
-    answered(shoot(&plug.far()?, &eye(lab)?, Patience::Long, &|| {
-        let shot = Shot::between(Plug::ENDS, PORT);
-        (shot, vec![Plug::frame(shot)])
-    })?)
+    answered(send_probe(
+        &plug.far()?,
+        &eye(lab)?,
+        Patience::Long,
+        &|| {
+            let probe = Probe::between(Plug::ENDS, PORT);
+            (probe, vec![Plug::frame(probe)])
+        },
+    )?)
     .context("through a fresh interface, unguarded")?;
     Ok(container)
 }
@@ -67,9 +72,9 @@ fn attack(plug: &Plug<'_>, number: usize) -> Result<Barrage> {
         Duration::from_micros(100),
         move || {
             let source = ports.next().unwrap_or(PORTS.start);
-            Plug::frame(Shot {
+            Plug::frame(Probe {
                 source,
-                ..Shot::between(Plug::ENDS, PORT)
+                ..Probe::between(Plug::ENDS, PORT)
             })
         },
     ))

@@ -18,8 +18,8 @@ use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub as _, Pretender, laptop, registry};
 use crate::scenarios::lifecycle::{PORT, flooded_service};
+use crate::scenarios::raw_packet::{Probe, send_probe};
 use crate::scenarios::runner::{answered, unanswered};
-use crate::scenarios::shot::{Shot, shoot};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
 use super::traffic::{Barrage, Eye, PORTS};
@@ -56,9 +56,9 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         // The control: without the enforcer a SYN through a fresh interface is accepted.
         let plug = Plug::new(rig.lab)?;
         plug.up()?;
-        answered(shoot(&plug.far()?, &eye()?, Patience::Long, &|| {
-            let shot = Shot::between(Plug::ENDS, PORT);
-            (shot, vec![Plug::frame(shot)])
+        answered(send_probe(&plug.far()?, &eye()?, Patience::Long, &|| {
+            let probe = Probe::between(Plug::ENDS, PORT);
+            (probe, vec![Plug::frame(probe)])
         })?)
         .context("through a fresh interface, unguarded")?;
     }
@@ -71,9 +71,9 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         let mut ports = PORTS.cycle();
         let attack = Barrage::start(plug.far()?, 5, Duration::from_micros(500), move || {
             let source = ports.next().unwrap_or(PORTS.start);
-            Plug::frame(Shot {
+            Plug::frame(Probe {
                 source,
-                ..Shot::between(Plug::ENDS, PORT)
+                ..Probe::between(Plug::ENDS, PORT)
             })
         });
         let start = plug.up()?;

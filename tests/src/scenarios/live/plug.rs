@@ -10,7 +10,7 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::frames::{self, Ends, Mac};
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::wire::Wire;
-use crate::scenarios::shot::Shot;
+use crate::scenarios::raw_packet::Probe;
 
 use super::within;
 
@@ -64,13 +64,13 @@ impl<'lab> Plug<'lab> {
 
     /// A frame to the near end with a packet to one of the host's own addresses, as whoever sits
     /// at the far end may send it; answers leave by eth0, to the ghost.
-    pub(super) fn frame(shot: Shot) -> Vec<u8> {
+    pub(super) fn frame(probe: Probe) -> Vec<u8> {
         frames::ethernet(
             NEAR_MAC,
             FAR_MAC,
             &[],
-            shot.ends.ethertype(),
-            &shot.packet(),
+            probe.ends.ethertype(),
+            &probe.packet(),
         )
     }
 

@@ -12,8 +12,8 @@ use crate::lab::{Ask, Netns, Patience, Port, Server, Transport};
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::flooded_service;
+use crate::scenarios::raw_packet::Probe;
 use crate::scenarios::runner::answered;
-use crate::scenarios::shot::Shot;
 
 use super::traffic::{Barrage, Eye, PORTS, Requests};
 use super::{figure, within};
@@ -72,8 +72,8 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
         Duration::from_millis(5),
         move || {
             let source = ports.next().unwrap_or(PORTS.start);
-            let shot = Shot::v4(Port("tcp", targets.next().unwrap_or(FORBIDDEN[0])));
-            Shot { source, ..shot }.frame()
+            let probe = Probe::v4(Port("tcp", targets.next().unwrap_or(FORBIDDEN[0])));
+            Probe { source, ..probe }.frame()
         },
     );
     let public = requests(&rig.lab.lan, "0.0.0.0:0", &format!("{HOST_LAN}:8080"))?;

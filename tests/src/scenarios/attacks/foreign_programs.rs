@@ -8,7 +8,7 @@ use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::HOST_LAN;
 use crate::lab::{Feature, Lab, Port};
 use crate::scenario::host_only::SAME_PATH;
-use crate::scenarios::attack::{Attack, Strike};
+use crate::scenarios::attack::{Attack, Attempt};
 
 use Reason::UntrustedInterface;
 
@@ -23,21 +23,21 @@ pub(super) fn attacks() -> Vec<Attack> {
     // An interface has room for one XDP program; beside it there is only tcx.
     vec![
         beside(
-            "row_16_in_company::native_xdp_that_passes",
+            "a16_in_company::native_xdp_that_passes",
             Hook::XdpNative,
             XDP_PASS,
         )
         .host_only(SAME_PATH)
         .wire_needs(Feature::Tcx),
         beside(
-            "row_16_in_company::generic_xdp_that_passes",
+            "a16_in_company::generic_xdp_that_passes",
             Hook::XdpGeneric,
             XDP_PASS,
         )
         .wire_needs(Feature::Tcx),
-        beside("row_16_in_company::tcx_that_accepts", Hook::Tcx, TCX_PASS).needs(Feature::Tcx),
+        beside("a16_in_company::tcx_that_accepts", Hook::Tcx, TCX_PASS).needs(Feature::Tcx),
         Attack::new(
-            "row_16_in_company::a_cgroup_that_allows",
+            "a16_in_company::a_cgroup_that_allows",
             Port("tcp", 6379),
             |lab| {
                 let cgroup = lab.cgroup()?;
@@ -55,7 +55,7 @@ fn redis_beside<'lab>(
     lab: &'lab Lab,
     redis: Redis,
     foreign: impl Send + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let kept = (redis, foreign);
     Ok(Box::new(move |patience| {
         let _kept = &kept;

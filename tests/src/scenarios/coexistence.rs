@@ -47,22 +47,22 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 /// The one attack on a forced hook that guests try too: its tags are the driver's to take off.
-const TELLING_MOST: &str = "row_19_priority_tags::four_mixed";
+const TELLING_MOST: &str = "a19_priority_tags::four_mixed";
 
 /// The attacks that depend on how a hook shows a packet, on each hook that tcx is preferred to.
 fn forced_hooks() -> Vec<Scenario> {
     let telling = [
-        "row_01_route_localnet::udp",
-        "row_06_accidental_publish::redis_on_0.0.0.0",
-        "row_11_ipv4_options::forty_bytes_of_no_operation",
-        "row_11_ipv4_fragments::tiny",
-        "row_11_ipv6_chains::eight",
-        "row_11_ipv6_chains::nine",
-        "row_19_priority_tags::one_802.1q",
-        "row_19_priority_tags::one_802.1ad",
+        "a01_route_localnet::udp",
+        "a06_accidental_publish::redis_on_0.0.0.0",
+        "a11_ipv4_options::forty_bytes_of_no_operation",
+        "a11_ipv4_fragments::tiny",
+        "a11_ipv6_chains::eight",
+        "a11_ipv6_chains::nine",
+        "a19_priority_tags::one_802.1q",
+        "a19_priority_tags::one_802.1ad",
         TELLING_MOST,
-        "row_19_priority_tags::five_802.1q",
-        "row_22_datagrams::broadcast",
+        "a19_priority_tags::five_802.1q",
+        "a22_datagrams::broadcast",
     ];
     let force = |rig: &Rig<'_>, hook: &str| {
         let forced = format!("{REGISTRY}\n[interfaces.eth0]\nhook = \"{hook}\"\n");

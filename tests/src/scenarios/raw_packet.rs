@@ -11,11 +11,11 @@ use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6, HOST_MAC, LAN_MAC
 use crate::lab::wire::{Sign, Wire, sign};
 use crate::lab::{Lab, Outcome, Patience, Port};
 
-use super::attack::Strike;
+use super::attack::Attempt;
 
 /// One packet's worth of attack, before it is cut up, tagged or wrapped.
 #[derive(Clone, Copy, Debug)]
-pub struct Shot {
+pub struct Probe {
     /// The addresses.
     pub ends: Ends,
     /// The transport's number.
@@ -26,7 +26,7 @@ pub struct Shot {
     pub port: u16,
 }
 
-impl Shot {
+impl Probe {
     /// From the ghost on the LAN to the host, over IPv4.
     pub fn v4(port: Port<'_>) -> Self {
         Self::between(Ends::V4(GHOST, HOST_LAN), port)
@@ -100,19 +100,19 @@ impl Shot {
 }
 
 /// A way to take a shot: which frames go out.
-pub trait Craft: Fn() -> (Shot, Vec<Vec<u8>>) + Send {}
-impl<F: Fn() -> (Shot, Vec<Vec<u8>>) + Send> Craft for F {}
+pub trait Craft: Fn() -> (Probe, Vec<Vec<u8>>) + Send {}
+impl<F: Fn() -> (Probe, Vec<Vec<u8>>) + Send> Craft for F {}
 
 /// Shoots from the LAN neighbour and looks for the answer there.
 pub fn from_lan<'lab>(
     lab: &'lab Lab,
     keep: impl Send + 'lab,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let wire = Wire::open(&lab.lan, "eth0")?;
     Ok(Box::new(move |patience| {
         let _services = &keep;
-        shoot(&wire, &wire, patience, &craft)
+        send_probe(&wire, &wire, patience, &craft)
     }))
 }
 
@@ -121,12 +121,12 @@ pub fn from_lan_as_peer<'lab>(
     lab: &'lab Lab,
     keep: impl Send + 'lab,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let wire = Wire::open(&lab.lan, "eth0")?;
     let answers = Wire::open(&lab.peer, "wg0")?;
     Ok(Box::new(move |patience| {
         let _services = &keep;
-        shoot(&wire, &answers, patience, &craft)
+        send_probe(&wire, &answers, patience, &craft)
     }))
 }
 
@@ -135,29 +135,29 @@ pub fn from_peer<'lab>(
     lab: &'lab Lab,
     keep: impl Send + 'lab,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let wire = Wire::open(&lab.peer, "wg0")?;
     Ok(Box::new(move |patience| {
         let _services = &keep;
-        shoot(&wire, &wire, patience, &craft)
+        send_probe(&wire, &wire, patience, &craft)
     }))
 }
 
 /// Sends and listens, again and again if the patience is long.
-pub fn shoot(
+pub fn send_probe(
     wire: &Wire,
     answers: &Wire,
     patience: Patience,
-    craft: &impl Fn() -> (Shot, Vec<Vec<u8>>),
+    craft: &impl Fn() -> (Probe, Vec<Vec<u8>>),
 ) -> Result<Outcome> {
     let end = Instant::now() + patience.limit();
     loop {
-        let (shot, frames) = craft();
+        let (probe, frames) = craft();
         for frame in &frames {
             wire.send(frame)?;
         }
         let deadline = end.min(Instant::now() + Duration::from_millis(500));
-        match answers.expect(deadline, |frame| sign(frame, shot.port, shot.source))? {
+        match answers.expect(deadline, |frame| sign(frame, probe.port, probe.source))? {
             Some(Sign::SynAck) => return Ok(Outcome::Answered("a SYN-ACK".into())),
             Some(Sign::Datagram) => return Ok(Outcome::Answered("a datagram".into())),
             Some(Sign::Rejection) => return Ok(Outcome::Refused),

@@ -8,7 +8,7 @@ use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
 use crate::lab::{Port, Server, Transport};
 use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
 use crate::scenarios::attack::Attack;
-use crate::scenarios::shot::{Shot, from_lan};
+use crate::scenarios::raw_packet::{Probe, from_lan};
 
 use Reason::{HeaderChain, UntrustedInterface};
 
@@ -39,7 +39,7 @@ pub(super) fn attacks() -> Vec<Attack> {
 fn raw(
     name: &'static str,
     port: Port<'static>,
-    craft: impl Fn() -> (Shot, Vec<Vec<u8>>) + Send + Sync + Clone + 'static,
+    craft: impl Fn() -> (Probe, Vec<Vec<u8>>) + Send + Sync + Clone + 'static,
 ) -> Attack {
     Attack::new(name, port, move |lab| {
         let transport = if port.0 == "udp" {
@@ -59,72 +59,72 @@ fn raw(
 fn options() -> Vec<Attack> {
     let with = |name, options: &'static [u8]| {
         raw(name, TCP, move || {
-            let shot = Shot::v4(TCP);
+            let probe = Probe::v4(TCP);
             let packet = V4::new(GHOST, HOST_LAN)
                 .options(options)
-                .packet(shot.protocol, &shot.segment());
-            (shot, vec![shot.framed(&packet)])
+                .packet(probe.protocol, &probe.segment());
+            (probe, vec![probe.framed(&packet)])
         })
         .held_by_both(UntrustedInterface)
     };
     vec![
-        with("row_11_ipv4_options::one_word_of_no_operation", &[1; 4]).host_only(SAME_PATH),
-        with("row_11_ipv4_options::forty_bytes_of_no_operation", &[1; 40])
+        with("a11_ipv4_options::one_word_of_no_operation", &[1; 4]).host_only(SAME_PATH),
+        with("a11_ipv4_options::forty_bytes_of_no_operation", &[1; 40])
             .shown_as("8087 behind 40 bytes of IPv4 options"),
-        with("row_11_ipv4_options::record_route", &RECORD_ROUTE).host_only(SAME_PATH),
-        with("row_11_ipv4_options::router_alert", &[148, 4, 0, 0]).host_only(SAME_PATH),
+        with("a11_ipv4_options::record_route", &RECORD_ROUTE).host_only(SAME_PATH),
+        with("a11_ipv4_options::router_alert", &[148, 4, 0, 0]).host_only(SAME_PATH),
     ]
 }
 
 fn fragments() -> Vec<Attack> {
     let cut = |name, port: Port<'static>, size, backwards: bool| {
         raw(name, port, move || {
-            let shot = Shot::v4(port);
+            let probe = Probe::v4(port);
             let mut parts = V4::new(GHOST, HOST_LAN)
-                .identification(shot.source)
-                .fragments(shot.protocol, &shot.segment(), size);
+                .identification(probe.source)
+                .fragments(probe.protocol, &probe.segment(), size);
             if backwards {
                 parts.reverse();
             }
-            (shot, parts.iter().map(|part| shot.framed(part)).collect())
+            (probe, parts.iter().map(|part| probe.framed(part)).collect())
         })
         .held_by_both(UntrustedInterface)
     };
     vec![
-        cut("row_11_ipv4_fragments::udp", UDP, 16, false).host_only(TUNNELLED),
-        cut("row_11_ipv4_fragments::backwards", UDP, 8, true).host_only(SAME_PATH),
+        cut("a11_ipv4_fragments::udp", UDP, 16, false).host_only(TUNNELLED),
+        cut("a11_ipv4_fragments::backwards", UDP, 8, true).host_only(SAME_PATH),
         // RFC 1858: the ports in one fragment, the flags in the next.
-        cut("row_11_ipv4_fragments::tiny", Port("tcp", 8200), 8, false)
+        cut("a11_ipv4_fragments::tiny", Port("tcp", 8200), 8, false)
             .shown_as("tiny fragments: the SYN flag in the second"),
     ]
 }
 
 /// Fragments that say different things about the same bytes (RFC 3128, RFC 5722).
 fn overlaps() -> Vec<Attack> {
-    let ipv4 = raw("row_11_overlapping_fragments::ipv4", UDP, || {
-        let shot = Shot::v4(UDP);
-        let header = V4::new(GHOST, HOST_LAN).identification(shot.source);
-        let (harmless, real) = (shot.at(HARMLESS).segment(), shot.segment());
+    let ipv4 = raw("a11_overlapping_fragments::ipv4", UDP, || {
+        let probe = Probe::v4(UDP);
+        let header = V4::new(GHOST, HOST_LAN).identification(probe.source);
+        let (harmless, real) = (probe.at(HARMLESS).segment(), probe.segment());
         let parts = [
-            header.fragment(shot.protocol, &harmless[..8], 0, true),
-            header.fragment(shot.protocol, &real[..16], 0, true),
-            header.fragment(shot.protocol, &real[16..], 16, false),
+            header.fragment(probe.protocol, &harmless[..8], 0, true),
+            header.fragment(probe.protocol, &real[..16], 0, true),
+            header.fragment(probe.protocol, &real[16..], 16, false),
         ];
-        (shot, parts.iter().map(|part| shot.framed(part)).collect())
+        (probe, parts.iter().map(|part| probe.framed(part)).collect())
     })
     .host_only(SAME_PATH)
     .refused_by_the_stack("a queue with overlapping fragments is discarded whole")
     .held_by_wire(UntrustedInterface);
-    let ipv6 = raw("row_11_overlapping_fragments::ipv6", UDP, || {
-        let shot = Shot::v6(UDP);
-        let (harmless, real) = (shot.at(HARMLESS).segment(), shot.segment());
+    let ipv6 = raw("a11_overlapping_fragments::ipv6", UDP, || {
+        let probe = Probe::v6(UDP);
+        let (harmless, real) = (probe.at(HARMLESS).segment(), probe.segment());
         let parts = [
-            v6_fragment(shot.protocol, &harmless[..8], 0, true, shot.source.into()),
-            v6_fragment(shot.protocol, &real[..16], 0, true, shot.source.into()),
-            v6_fragment(shot.protocol, &real[16..], 16, false, shot.source.into()),
+            v6_fragment(probe.protocol, &harmless[..8], 0, true, probe.source.into()),
+            v6_fragment(probe.protocol, &real[..16], 0, true, probe.source.into()),
+            v6_fragment(probe.protocol, &real[16..], 16, false, probe.source.into()),
         ];
-        let framed = |part: &Vec<u8>| shot.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, part));
-        (shot, parts.iter().map(framed).collect())
+        let framed = |part: &Vec<u8>| probe.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, part));
+        (probe, parts.iter().map(framed).collect())
     })
     .refused_by_the_stack("a queue with overlapping fragments is discarded whole")
     .held_by_wire(UntrustedInterface);
@@ -134,50 +134,45 @@ fn overlaps() -> Vec<Attack> {
 fn chains() -> Vec<Attack> {
     let behind = |name, port: Port<'static>, headers: &'static [u8], on_the_wire| {
         raw(name, port, move || {
-            let shot = Shot::v6(port);
-            let (first, bytes) = chain(headers, shot.protocol, &shot.segment());
+            let probe = Probe::v6(port);
+            let (first, bytes) = chain(headers, probe.protocol, &probe.segment());
             let packet = v6(GHOST6, HOST_LAN6, first, &bytes);
-            (shot, vec![shot.framed(&packet)])
+            (probe, vec![probe.framed(&packet)])
         })
         .held_by_wire(on_the_wire)
         .held_by_socket(UntrustedInterface)
     };
     vec![
         behind(
-            "row_11_ipv6_chains::hop_by_hop",
+            "a11_ipv6_chains::hop_by_hop",
             TCP,
             &[HOP_BY_HOP],
             UntrustedInterface,
         )
         .host_only(SAME_PATH),
         behind(
-            "row_11_ipv6_chains::all_kinds",
+            "a11_ipv6_chains::all_kinds",
             TCP,
             &[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION],
             UntrustedInterface,
         )
         .host_only(SAME_PATH),
         behind(
-            "row_11_ipv6_chains::udp",
+            "a11_ipv6_chains::udp",
             UDP,
             &[DESTINATION; 3],
             UntrustedInterface,
         )
         .host_only(SAME_PATH),
         behind(
-            "row_11_ipv6_chains::eight",
+            "a11_ipv6_chains::eight",
             TCP,
             &[DESTINATION; 8],
             UntrustedInterface,
         ),
+        behind("a11_ipv6_chains::nine", TCP, &[DESTINATION; 9], HeaderChain),
         behind(
-            "row_11_ipv6_chains::nine",
-            TCP,
-            &[DESTINATION; 9],
-            HeaderChain,
-        ),
-        behind(
-            "row_11_ipv6_chains::sixty",
+            "a11_ipv6_chains::sixty",
             TCP,
             &[DESTINATION; 60],
             HeaderChain,
@@ -191,49 +186,49 @@ fn v6_fragments() -> Vec<Attack> {
     // A datagram behind headers of which the last ones travel inside the fragments.
     let cut = |name, port: Port<'static>, inside: &'static [u8], size: usize| {
         raw(name, port, move || {
-            let shot = Shot::v6(port);
-            let (first, bytes) = chain(inside, shot.protocol, &shot.segment());
+            let probe = Probe::v6(port);
+            let (first, bytes) = chain(inside, probe.protocol, &probe.segment());
             let last = (bytes.len() - 1) / size;
             let frames = bytes.chunks(size).enumerate().map(|(index, part)| {
-                let id = shot.source.into();
+                let id = probe.source.into();
                 let part = v6_fragment(first, part, index * size, index < last, id);
-                shot.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
+                probe.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
             });
-            (shot, frames.collect())
+            (probe, frames.collect())
         })
     };
-    let behind_hop_by_hop = raw("row_11_ipv6_fragments::behind_hop_by_hop", UDP, || {
-        let shot = Shot::v6(UDP);
-        let segment = shot.segment();
+    let behind_hop_by_hop = raw("a11_ipv6_fragments::behind_hop_by_hop", UDP, || {
+        let probe = Probe::v6(UDP);
+        let segment = probe.segment();
         let frames =
             [(0, true, &segment[..16]), (16, false, &segment[16..])].map(|(offset, more, part)| {
-                let id = shot.source.into();
-                let fragment = v6_fragment(shot.protocol, part, offset, more, id);
+                let id = probe.source.into();
+                let fragment = v6_fragment(probe.protocol, part, offset, more, id);
                 let (first, bytes) = chain(&[HOP_BY_HOP], FRAGMENT, &fragment);
-                shot.framed(&v6(GHOST6, HOST_LAN6, first, &bytes))
+                probe.framed(&v6(GHOST6, HOST_LAN6, first, &bytes))
             });
-        (shot, frames.to_vec())
+        (probe, frames.to_vec())
     })
     .host_only(SAME_PATH);
-    let harmless_first = raw("row_11_ipv6_fragments::ports_in_the_second", UDP, || {
-        let shot = Shot::v6(UDP);
-        let (first, bytes) = chain(&[DESTINATION], shot.protocol, &shot.segment());
+    let harmless_first = raw("a11_ipv6_fragments::ports_in_the_second", UDP, || {
+        let probe = Probe::v6(UDP);
+        let (first, bytes) = chain(&[DESTINATION], probe.protocol, &probe.segment());
         let frames =
             [(0, true, &bytes[..8]), (8, false, &bytes[8..])].map(|(offset, more, part)| {
-                let part = v6_fragment(first, part, offset, more, shot.source.into());
-                shot.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
+                let part = v6_fragment(first, part, offset, more, probe.source.into());
+                probe.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
             });
-        (shot, frames.to_vec())
+        (probe, frames.to_vec())
     });
     vec![
-        cut("row_11_ipv6_fragments::atomic", TCP, &[], 1024)
+        cut("a11_ipv6_fragments::atomic", TCP, &[], 1024)
             .host_only(SAME_PATH)
             .held_by_both(UntrustedInterface),
-        cut("row_11_ipv6_fragments::udp", UDP, &[], 8)
+        cut("a11_ipv6_fragments::udp", UDP, &[], 8)
             .host_only(TUNNELLED)
             .held_by_both(UntrustedInterface),
         cut(
-            "row_11_ipv6_fragments::behind_headers",
+            "a11_ipv6_fragments::behind_headers",
             UDP,
             &[DESTINATION],
             16,
@@ -241,7 +236,7 @@ fn v6_fragments() -> Vec<Attack> {
         .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
         behind_hop_by_hop.held_by_both(UntrustedInterface),
-        cut("row_11_ipv6_fragments::tiny_tcp", TCP, &[], 8)
+        cut("a11_ipv6_fragments::tiny_tcp", TCP, &[], 8)
             .host_only(SAME_PATH)
             .refused_by_the_stack("a first fragment must hold the whole TCP header (RFC 8200)")
             .held_by_wire(UntrustedInterface),
