@@ -32,13 +32,13 @@ const MARK: &str = "/etc/enforcer-guest";
 /// What a guest, and the neighbour outside it, can do.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Run the trials of Podman, firewalld and the service, in the guest.
-    Trials(Run),
-    /// Run the trials of a boot with the enforcer, in the guest.
+    /// Run the scenarios of Podman, firewalld and the service, in the guest.
+    Scenarios(Run),
+    /// Run the scenarios of a boot with the enforcer, in the guest.
     Boot(Run),
     /// Run the control of these: a boot without the enforcer.
     OpenBoot(Run),
-    /// Run the trials of a boot without the enforcer whose network manager waits for it.
+    /// Run the scenarios of a boot without the enforcer whose network manager waits for it.
     ShutBoot(Run),
     /// Listen on the registered ports from early in the boot on, in the guest.
     Listen,
@@ -49,20 +49,20 @@ pub enum Command {
     },
 }
 
-/// What trials take.
+/// Arguments of the scenarios.
 #[derive(clap::Args)]
 pub struct Run {
     /// The enforcer under test.
     #[arg(long, value_name = "PATH")]
     enforcer: PathBuf,
     #[command(flatten)]
-    trials: Arguments,
+    harness: Arguments,
 }
 
 /// Does one of these.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Trials(run) => {
+        Command::Scenarios(run) => {
             let mut all = rootful::scenarios();
             all.extend(rootless::scenarios());
             all.extend(firewall::scenarios());
@@ -116,7 +116,7 @@ fn guest() -> Result<String> {
 
 fn conclude(run: &Run, scenarios: Vec<SystemScenario>, wired: bool) -> Result<ExitCode> {
     let name = guest()?;
-    let mut arguments = run.trials.clone();
+    let mut arguments = run.harness.clone();
     // They share one host.
     arguments.test_threads = Some(1);
     let host = Arc::new(Mutex::new(host(&run.enforcer, wired)?));

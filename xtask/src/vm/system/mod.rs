@@ -72,8 +72,8 @@ pub(super) fn run(
         setting.accelerator.name()
     );
     let deferred = Deferred::noted();
-    let mut guests = vec![Guest::new("trials", "the trials", None)];
-    // A filter is for the trials.
+    let mut guests = vec![Guest::new("scenarios", "the scenarios", None)];
+    // A filter is for the scenarios.
     if filter.is_none() {
         let open = "a boot without the enforcer";
         guests.push(Guest::new("open", open, Some(Kind::Open)));
@@ -142,7 +142,7 @@ impl Setting<'_> {
             .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
             .transpose()?;
         let socket = neighbour.as_ref().map(|(_, neighbour)| neighbour.socket());
-        let mut words = vec![attack.map_or("trials", Kind::command)];
+        let mut words = vec![attack.map_or("scenarios", Kind::command)];
         words.extend(["--color", "never"]);
         words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
         words.extend(filter);
