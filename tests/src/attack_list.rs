@@ -1,22 +1,22 @@
-//! `docs/attacks.md` and the scenarios, held to each other.
+//! The test that `docs/attacks.md` and the scenarios agree.
 
-/// One attack of the list.
+/// An attack of the list.
 #[derive(Debug, PartialEq, Eq)]
 struct Listed {
     number: u8,
     status: Status,
 }
 
-/// The last column of the list.
+/// Status of an attack, by the last column of the list.
 #[derive(Debug, PartialEq, Eq)]
 enum Status {
     /// Known, and not held yet.
     Open,
-    /// Held, as scenarios with names that begin in one of these ways show.
+    /// Held, as scenarios show whose names begin with these prefixes.
     Built(Vec<String>),
 }
 
-/// The attack that a scenario's name bears as `aNN_` at the beginning of a part, if any.
+/// The number of the attack in a scenario's name: `aNN_` at the beginning of a part.
 pub(crate) fn attack_of(scenario: &str) -> Option<u8> {
     scenario.split("::").find_map(|part| {
         let number = part.strip_prefix('a')?.get(..2)?;
@@ -26,7 +26,8 @@ pub(crate) fn attack_of(scenario: &str) -> Option<u8> {
     })
 }
 
-/// The attacks of a Markdown text: table rows that begin like `| A5 |`.
+/// The attacks of a Markdown text: table rows that begin like `| A5 |`. A row that is neither built
+/// nor open is an error.
 fn parse(text: &str) -> Result<Vec<Listed>, String> {
     let mut listed = Vec::new();
     for line in text.lines() {
@@ -69,7 +70,7 @@ fn prefixes(cell: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every way in which the list and the scenarios differ.
+/// Every disagreement between the list and the scenarios.
 fn differences(list: &[Listed], scenarios: &[String]) -> Vec<String> {
     let mut differences = Vec::new();
     for Listed { number, status } in list {

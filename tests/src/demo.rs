@@ -1,4 +1,4 @@
-//! The demo: a throwaway host, the same attacks without and with the enforcer, in one table.
+//! The demo: a throwaway host, the same attacks without and with the enforcer, in a table.
 
 use std::path::Path;
 use std::thread;
@@ -10,10 +10,10 @@ use crate::lab::{Enforcer, Guards, Lab, Outcome, Patience};
 use crate::scenarios::attack::{Attack, Attempt, Legitimate};
 use crate::scenarios::{attacks, legitimate};
 
-/// The registry that the enforcer embeds, for machines that have one of their own in /etc.
+/// The registry that the enforcer embeds, for machines that have their own in /etc.
 const DEFAULT_REGISTRY: &str = include_str!("../../enforcer/src/registry/default.toml");
 
-/// Runs the demo; an error if anything is not as promised.
+/// Runs the demo; an error if an outcome is not as promised.
 pub fn run(binary: &Path) -> Result<()> {
     println!(
         "A throwaway host: network namespaces of process {}, with real services in them.\n",
@@ -109,7 +109,7 @@ fn with_the_default_registry<'lab>(binary: &Path, lab: &'lab Lab) -> Result<Enfo
     Ok(enforcer)
 }
 
-/// All attempts at the same time: each one waits, none depends on another.
+/// Makes all attempts at the same time: each waits, none depends on another.
 fn at_once(attempts: &mut [Attempt<'_>], patience: Patience) -> Result<Vec<Outcome>> {
     thread::scope(|scope| {
         let running: Vec<_> = attempts

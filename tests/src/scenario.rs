@@ -1,4 +1,4 @@
-//! Scenarios as data: a name, marks and a body. `libtest_mimic` meets them only where they are run.
+//! Scenarios as data: a name, marks and a body. `libtest_mimic` enters only where scenarios run.
 
 use std::path::Path;
 use std::sync::RwLock;
@@ -20,7 +20,7 @@ pub mod host_only {
     pub const TUNNELLED: &str = "guests send the same through their kernel's WireGuard";
     /// Attacks on a hook that the policy forces.
     pub const SAME_HOOK: &str = "a hook shows a packet in the same way on every kernel that has it";
-    /// Scenarios with one guard, beside the same one with both.
+    /// Scenarios with a single guard, beside the same with both.
     pub const BOTH_GUARDS: &str = "the sibling with both guards covers each guard";
     /// Scenarios of audit mode.
     pub const AUDIT: &str = "guests audit one attack for each feature that the host may lack";
@@ -35,7 +35,7 @@ pub struct Rig<'lab> {
     pub enforcer: &'lab Enforcer<'lab>,
 }
 
-/// One test case.
+/// A test case.
 pub struct Scenario {
     name: String,
     needs: Vec<Feature>,
@@ -61,7 +61,7 @@ impl Scenario {
         Self::with(name.into(), Body::InLab(Box::new(body)))
     }
 
-    /// A scenario that makes for itself what it needs.
+    /// A scenario without a lab, whose body makes everything by itself.
     pub fn plain(
         name: impl Into<String>,
         body: impl FnOnce() -> Result<()> + Send + 'static,
@@ -85,14 +85,14 @@ impl Scenario {
         self.needs_all([feature])
     }
 
-    /// A kernel without one of these features leaves the scenario out.
+    /// A kernel without all of these features leaves the scenario out.
     pub fn needs_all(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
         self.needs.extend(features);
         self
     }
 
-    /// No other scenario runs beside this one, which holds the enforcer to a time: the machine may
-    /// be an emulated processor.
+    /// No other scenario runs at the same time, as this scenario holds the enforcer to a time, and
+    /// the machine may be an emulated processor.
     pub fn alone(mut self) -> Self {
         self.turn = Turn::Alone;
         self
@@ -130,8 +130,8 @@ impl Scenario {
         self.takes_long
     }
 
-    /// The scenario for `libtest_mimic`, against the enforcer at `binary`: ignored, with the reason,
-    /// on a kernel that lacks a feature.
+    /// Converts to the type of `libtest_mimic`, with the enforcer at `binary`: ignored, with the
+    /// reason, on a kernel that lacks a feature.
     pub fn into_trial(self, binary: &Path) -> Trial {
         let Self {
             name,
@@ -158,7 +158,7 @@ impl Scenario {
     }
 }
 
-/// Every one of `scenarios`, marked as the host's alone.
+/// Marks all of `scenarios` as the host's alone.
 pub fn all_host_only(scenarios: Vec<Scenario>, why: &'static str) -> Vec<Scenario> {
     let marked = scenarios.into_iter().map(|one| one.host_only(why));
     marked.collect()

@@ -1,10 +1,10 @@
-//! What the guards cost per packet, by BPF_PROG_TEST_RUN on the running kernel.
+//! Costs of the guards per packet, by BPF_PROG_TEST_RUN on the running kernel.
 //!
-//! One frame is judged millions of times, so everything is in the caches: the numbers compare
+//! The same frame is judged millions of times, so everything is in the caches: the numbers compare
 //! paths through the programs, and promise nothing about a network card. All cases take turns,
-//! round after round, so that a busy moment of the machine falls on all of them; what is printed
-//! are medians, and ratios are medians of the ratios within one round. The empty program is
-//! measured twice: how far that ratio is from 1 says how far to trust the others.
+//! round after round, so that a busy moment of the machine falls on all of them; the output shows
+//! medians, and ratios are medians of the ratios within a round. The empty program is measured
+//! twice: the distance of that ratio from 1 tells how far to trust the others.
 
 mod cases;
 mod measure;
@@ -19,7 +19,7 @@ use crate::test_run::network;
 use cases::{CASES, Prepared};
 use measure::Sample;
 
-/// What `bench` takes.
+/// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How often each case has its turn
@@ -33,10 +33,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Measures and prints. A missed bar is said, and is not an error.
+/// Measures and prints. A ratio out of bounds is reported, and is no error.
 ///
 /// # Errors
-/// It cannot be measured.
+/// The measurement fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(
         args.rounds > 0 && args.repeat > measure::SETUP_RUNS,

@@ -1,4 +1,4 @@
-//! Programs that run inside a namespace, bounded in time and gone when the lab goes.
+//! Programs that run inside a namespace, bounded in time, and end with the lab.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -17,10 +17,10 @@ use rustix::thread::UnshareFlags;
 use super::cleanup;
 use super::netns::{Netns, enter};
 
-/// How long any one-shot command may take before the lab gives up on it.
+/// Time limit of a command that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a command said, and how it ended.
+/// Output of a command, and the way in which the command ended.
 #[derive(Debug, Clone)]
 pub struct Finished {
     /// The command line, for messages.
@@ -34,15 +34,18 @@ pub struct Finished {
 }
 
 impl Netns {
-    /// A command that will run in this namespace, and that dies with the thread that starts it.
+    /// A command that will run in this namespace, and that dies with the thread that starts the
+    /// child.
     ///
     /// Only the *network* namespace is entered: `ip netns exec` would also hide bpffs and cgroup2.
-    /// Start it from the trial's own thread, never inside [`Netns::run`], whose thread is short-lived.
+    /// Start the command from the scenario's own thread, never inside [`Netns::run`], whose thread
+    /// is short-lived.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let namespace = std::os::fd::AsFd::as_fd(self).as_raw_fd();
         let into_namespace = move || {
-            // SAFETY: the descriptor belongs to a `Netns` that outlives the spawn, and fork copied it.
+            // SAFETY: the descriptor belongs to a `Netns` that outlives the spawn, and fork copied
+            // the number.
             let namespace = unsafe { BorrowedFd::borrow_raw(namespace) };
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             enter(namespace)
@@ -104,19 +107,19 @@ impl std::fmt::Display for Finished {
     }
 }
 
-/// What a command finds in a mount namespace of its own.
+/// Contents of a command's own mount namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrivateMount {
     /// A fresh /sys, as `ip netns exec` makes it: no bpffs, no cgroup2.
     Sysfs,
-    /// A bpffs that nobody else sees, and that ends with the command.
+    /// A bpffs that no other process sees, and that ends with the command.
     Bpffs,
 }
 
 /// Gives a command a mount namespace of its own.
 pub fn in_private_mounts(command: &mut Command, private: PrivateMount) {
     let hide = move || {
-        // SAFETY: only the mount namespace is left behind, in a child that has one thread.
+        // SAFETY: only the mount namespace is left behind, in a child with a single thread.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
         let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", slave)?;
@@ -165,16 +168,16 @@ pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
     })
 }
 
-/// A child process that is killed and reaped when it is dropped.
+/// A child process that is killed and reaped on drop.
 #[derive(Debug)]
 pub struct Daemon {
     line: String,
-    /// The process, with whatever pipes the caller asked for.
+    /// The process, with the pipes that the caller asked for.
     pub inner: Child,
 }
 
 impl Daemon {
-    /// Starts a process that the lab will take away again.
+    /// Starts a process that the lab will end.
     pub fn spawn(mut command: Command) -> Result<Self> {
         let line = line_of(&command);
         let program = command.get_program().to_string_lossy().into_owned();
@@ -220,7 +223,7 @@ impl Daemon {
         }
     }
 
-    /// Waits for the end and insists on it.
+    /// Waits for the end; an error if `limit` passes first.
     pub fn expect_end(&mut self, limit: Duration) -> Result<ExitStatus> {
         let line = self.line.clone();
         self.wait(limit)?.context_late(&line, self)
@@ -251,7 +254,7 @@ impl ContextLate for Option<ExitStatus> {
     }
 }
 
-/// A duration as poll wants it.
+/// Converts a duration to poll's type.
 pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -259,7 +262,7 @@ pub(super) fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-/// Polls `probe` until it yields a value, every few milliseconds and for at most `limit`.
+/// Polls `probe` until a value comes, every few milliseconds and for at most `limit`.
 pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

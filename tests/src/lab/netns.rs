@@ -1,7 +1,7 @@
 //! Network namespaces that exist only as descriptors of this process.
 //!
-//! No name under `/run/netns` is made: when the process dies, by whatever signal, the kernel takes
-//! its namespaces, interfaces, routes and rules away with it.
+//! No name under `/run/netns` is made: when the process dies, by whatever signal, the kernel
+//! removes its namespaces with their interfaces, routes and rules.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-/// A network namespace, alive for as long as this value.
+/// A network namespace that lives as long as this value.
 #[derive(Debug)]
 pub struct Netns {
     name: &'static str,
@@ -21,16 +21,16 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes a namespace with nothing in it but a loopback interface that is down.
+    /// Makes a namespace with nothing but a loopback interface that is down.
     pub fn new(name: &'static str) -> Result<Self> {
-        // unshare moves one thread, so a thread that ends right after is all it takes.
+        // unshare moves a single thread, so a thread that ends right after suffices.
         let fd = thread::scope(|scope| scope.spawn(unshared).join())
             .map_err(|_| anyhow::anyhow!("the thread that makes namespaces panicked"))?
             .with_context(|| format!("failed to make network namespace `{name}`"))?;
         Ok(Self { name, fd })
     }
 
-    /// The namespace that this process was started in: the machine's own.
+    /// The namespace in which this process was started: the machine's own.
     pub fn own() -> Result<Self> {
         let file = File::open("/proc/self/ns/net").context("failed to open our own namespace")?;
         Ok(Self {
@@ -39,12 +39,12 @@ impl Netns {
         })
     }
 
-    /// What the lab calls it; the kernel knows no name.
+    /// The lab's name for the namespace; the kernel knows none.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Another hold on the same namespace, for a thread that outlives this one.
+    /// Another handle to the same namespace, for a thread that outlives the caller.
     pub fn share(&self) -> Result<Self> {
         Ok(Self {
             name: self.name,
@@ -58,7 +58,7 @@ impl Netns {
         Ok(stat.st_ino)
     }
 
-    /// A path by which other programs can name it (`ip link set eth0 netns PATH`).
+    /// A path by which other programs can name the namespace (`ip link set eth0 netns PATH`).
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
     }
@@ -76,17 +76,17 @@ impl Netns {
         }
     }
 
-    /// Writes one setting, named as sysctl names it with slashes (`net/ipv4/ip_forward`).
+    /// Writes a setting, named as sysctl names it with slashes (`net/ipv4/ip_forward`).
     pub fn sysctl(&self, setting: &str, value: &str) -> Result<()> {
         let path = Path::new("/proc/sys").join(setting);
         self.run(|| std::fs::write(&path, value))?
             .with_context(|| format!("failed to set {setting} to `{value}` in `{}`", self.name))
     }
 
-    /// Reads one setting, whole.
+    /// Reads a setting in a single read into a large buffer.
     ///
-    /// In one read into a large buffer: lists such as `ip_local_reserved_ports` come back cut
-    /// short when they are read piece by piece.
+    /// Lists such as `ip_local_reserved_ports` come back cut short when they are read piece by
+    /// piece.
     pub fn read_sysctl(&self, setting: &str) -> Result<String> {
         let path = Path::new("/proc/sys").join(setting);
         self.run(|| -> io::Result<String> {
@@ -98,15 +98,15 @@ impl Netns {
         .with_context(|| format!("failed to read {setting} in `{}`", self.name))
     }
 
-    /// The index of one of its interfaces.
+    /// The index of an interface in the namespace.
     pub fn ifindex(&self, interface: &str) -> Result<u32> {
         self.run(|| if_nametoindex(interface))?
             .with_context(|| format!("no interface `{interface}` in `{}`", self.name))
     }
 
-    /// Brings one of its interfaces up, and says when: the moment before.
+    /// Brings an interface up, and returns the moment before.
     ///
-    /// By the call itself, not by a program whose start would count.
+    /// The call itself does so, as the start of a program would count.
     pub fn bring_up(&self, interface: &str) -> Result<Instant> {
         self.run(|| bring_up(interface))?
             .with_context(|| format!("failed to bring `{interface}` up in `{}`", self.name))
@@ -119,7 +119,7 @@ impl AsFd for Netns {
     }
 }
 
-/// Moves the calling thread; async-signal-safe, so that it may stand between fork and exec.
+/// Moves the calling thread; async-signal-safe, so that the call may stand between fork and exec.
 pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).map_err(Into::into)
 }

@@ -1,11 +1,11 @@
 //! The JSON that the enforcer promises to scripts, field by field.
 //!
-//! Unknown and missing fields are errors: a shape that drifts from the contract fails every trial
-//! that reads it.
+//! Unknown and missing fields are errors: a shape that drifts from the contract fails every
+//! scenario that reads the report.
 
 use serde::Deserialize;
 
-/// One row of `counters --json`.
+/// A line of `counters --json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -60,7 +60,7 @@ pub struct Status {
     pub rolled_back: bool,
 }
 
-/// A policy that is taken back unless it is confirmed.
+/// A pending policy, which is rolled back unless confirmed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -132,7 +132,7 @@ pub struct Line {
     pub what: String,
 }
 
-/// What the wire guard's program did with the packet.
+/// Verdict of the wire guard's program on the packet.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]

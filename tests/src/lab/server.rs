@@ -1,4 +1,4 @@
-//! Services: real sockets that answer with a token, so that one byte proves who was reached.
+//! Services: real sockets that answer with a token, so that a byte proves who was reached.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -15,8 +15,8 @@ use super::transport::Transport;
 
 /// A service that runs until it is dropped.
 ///
-/// A stream service sends its token on accept and after everything it reads; a datagram service
-/// sends it back to whoever wrote.
+/// A stream service sends the token on accept and after every read; a datagram service sends the
+/// token back to the sender.
 #[derive(Debug)]
 pub struct Server {
     tally: Arc<Tally>,
@@ -65,7 +65,7 @@ impl Server {
         Self::serve(Transport::Udp, socket.into(), token)
     }
 
-    /// Starts a UDP service whose socket is connected to one client, and hears nobody else.
+    /// Starts a UDP service whose socket is connected to a client, and hears no other.
     pub fn connected_udp(
         namespace: &Netns,
         address: &str,
@@ -116,7 +116,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Closing the write end is what the service polls for.
+        // The service polls for the closing of the write end.
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -17,9 +17,9 @@ pub enum Transport {
     Mptcp,
     /// UDP.
     Udp,
-    /// UDP-Lite, a protocol number of its own (136), which guards judge as UDP.
+    /// UDP-Lite, with its own protocol number (136), which guards judge as UDP.
     UdpLite,
-    /// SCTP, one stream of it, in the one-to-one style (RFC 6458) that reads like TCP.
+    /// SCTP with a single stream, in the one-to-one style (RFC 6458) that reads like TCP.
     Sctp,
 }
 
@@ -29,7 +29,7 @@ impl Transport {
         matches!(self, Self::Tcp | Self::Mptcp | Self::Sctp)
     }
 
-    /// The protocol that counters show for it.
+    /// The protocol that counters show.
     pub fn protocol(self) -> Protocol {
         match self {
             Self::Tcp | Self::Mptcp => Protocol::Tcp,
@@ -38,7 +38,7 @@ impl Transport {
         }
     }
 
-    /// What the kernel must have for such sockets, beyond the ordinary.
+    /// The feature that such sockets need, if any.
     pub fn needs(self) -> Option<Feature> {
         match self {
             Self::Tcp | Self::Udp => None,

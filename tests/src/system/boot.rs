@@ -1,4 +1,4 @@
-//! SystemScenario 9, seen from inside: services listen before the network comes, and the guards too.
+//! Attack A9, seen from inside: services listen before the network comes, and the guards too.
 
 use std::fs;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::listener::PORTS;
 use super::neighbour::GUEST_MAC;
 use crate::lab::command::eventually;
 
-/// How long the network may take to come up, and the neighbour to be heard.
+/// Longest wait for the network to come up, and for the neighbour to be heard.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Dropped packets that prove the neighbour's attack: a few rounds of all ports.
 const ENOUGH: u64 = 200;
 
-/// How long a boot is left open to the neighbour once it has a network.
+/// Time for which a boot stays open to the neighbour once the network is up.
 const OPEN: Duration = Duration::from_secs(8);
 
 /// The network manager of the guest.
@@ -50,7 +50,7 @@ pub(super) fn scenarios() -> Vec<SystemScenario> {
     ]
 }
 
-/// A boot whose enforcer is masked: all that is needed is time.
+/// A boot with the enforcer masked: all that is needed is time.
 pub(super) fn controls() -> Vec<SystemScenario> {
     vec![
         SystemScenario {
@@ -64,7 +64,7 @@ pub(super) fn controls() -> Vec<SystemScenario> {
     ]
 }
 
-/// A boot whose enforcer is masked, though the network manager waits for it.
+/// A boot with the enforcer masked, whose network manager waits for the enforcer.
 pub(super) fn shut() -> Vec<SystemScenario> {
     vec![SystemScenario {
         name: "a09_boot::required::no_policy_no_network",
@@ -128,8 +128,8 @@ fn before(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Nothing but a guard has stopped the neighbour; which one is a matter of the moment at which
-/// the interface comes up.
+/// Insists that a guard stopped the neighbour; the moment at which the interface comes up decides
+/// which guard.
 fn dropped(host: &Host) -> Result<()> {
     eventually(LIMIT, || (host.drops().ok()? >= ENOUGH).then_some(()))
         .context("the neighbour was not heard")?;
@@ -150,10 +150,10 @@ fn dropped(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// What comes of a boot in the end: nothing is missing, and the wire guard meets the neighbour.
+/// Insists on the state in the end: nothing is missing, and the wire guard meets the neighbour.
 fn wire_guard(host: &Host) -> Result<()> {
     let nic = nic()?;
-    // The guard that it got while it was down holds until the one on its own hook is on.
+    // The guard that the NIC got while down holds until the guard on the preferred hook is on.
     let is_whole = || {
         let status = host.enforcer(&["status"]).ok()?;
         (status.code == Some(0)).then_some(())

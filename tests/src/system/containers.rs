@@ -63,7 +63,7 @@ pub(super) fn prepare(host: &Host) -> Result<()> {
         fs::write(quadlets.join(name), text)?;
     }
     host.run(&["chown", "-R", "app:", "/home/app/.config"])?;
-    // A user's quadlets wait for it.
+    // A user's quadlets wait for this target.
     host.run(&["systemctl", "start", "network-online.target"])?;
     as_user(host, &["systemctl", "--user", "daemon-reload"])?;
     let units = ["redis", "mattermost", "hashivault", "grafana"];
@@ -93,7 +93,7 @@ pub(super) fn as_user(host: &Host, words: &[&str]) -> Result<String> {
     host.run(&[&prefix, words].concat())
 }
 
-/// A rootful container; it goes with this value.
+/// A rootful container, removed when this value is dropped.
 pub(super) struct Container<'a> {
     host: &'a Host,
     name: &'static str,
@@ -113,14 +113,14 @@ impl<'a> Container<'a> {
         Ok(Self { host, name })
     }
 
-    /// Its address on its network.
+    /// The container's address on its network.
     pub(super) fn address(&self) -> Result<String> {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         self.host
             .run(&["podman", "inspect", "--format", format, self.name])
     }
 
-    /// Runs a program inside; whatever it prints is an answer.
+    /// Runs a program inside; any output is an answer.
     pub(super) fn exec(&self, words: &[&str]) -> Result<Outcome> {
         let exec = ["podman", "exec", self.name];
         let finished = self.host.call(&[&exec[..], words].concat())?;
@@ -139,7 +139,7 @@ impl Drop for Container<'_> {
     }
 }
 
-/// What a client that prints what it hears has seen.
+/// The outcome of a client that prints its input.
 pub(super) fn outcome(heard: &str) -> Outcome {
     if heard.is_empty() {
         Outcome::Silent

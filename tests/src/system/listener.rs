@@ -1,5 +1,5 @@
-//! Services that listen from early in the boot on, on every address: the accident that the boot
-//! rows are about.
+//! Services that listen from early in the boot on, on every address: the accident behind the boot
+//! scenarios.
 
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
@@ -25,7 +25,7 @@ pub(super) fn listen() -> Result<Infallible> {
     }
 }
 
-/// Tells systemd that the sockets are there, so that the trial knows when that was.
+/// Tells systemd that the sockets are there, so that the scenario knows the moment.
 fn sd_notify_ready() {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;

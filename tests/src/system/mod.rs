@@ -1,7 +1,7 @@
 //! A whole Debian with systemd, Podman and firewalld, in a virtual machine of `cargo xtask vm
-//! --system`: the guest is the guarded host, and nothing in it is worth keeping.
+//! --system`: the guest is the guarded host, and nothing there is worth keeping.
 //!
-//! Trials change the guest's own network namespace, services and firewall, so they refuse to run
+//! Scenarios change the guest's own network namespace, services and firewall, so they refuse to run
 //! anywhere else.
 
 mod boot;
@@ -25,11 +25,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use self::host::Host;
 
-/// The file by which a guest is known: `cargo xtask vm --system` puts it there, and in it what the
-/// closing line calls the guest.
+/// The file that marks a guest, written by `cargo xtask vm --system`; the content is the guest's
+/// name in the closing line.
 const MARK: &str = "/etc/enforcer-guest";
 
-/// What a guest, and the neighbour outside it, can do.
+/// Commands of a guest, and of the neighbour outside.
 #[derive(Subcommand)]
 pub enum Command {
     /// Run the scenarios of Podman, firewalld and the service, in the guest.
@@ -59,7 +59,7 @@ pub struct Run {
     harness: Arguments,
 }
 
-/// Does one of these.
+/// Runs a command.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Scenarios(run) => {
@@ -104,7 +104,7 @@ struct SystemScenario {
     body: fn(&Host) -> Result<()>,
 }
 
-/// What the guest is called.
+/// The guest's name.
 ///
 /// # Errors
 /// This is no guest.
@@ -117,7 +117,7 @@ fn guest() -> Result<String> {
 fn conclude(run: &Run, scenarios: Vec<SystemScenario>, wired: bool) -> Result<ExitCode> {
     let name = guest()?;
     let mut arguments = run.harness.clone();
-    // They share one host.
+    // All scenarios share the guest's host.
     arguments.test_threads = Some(1);
     let host = Arc::new(Mutex::new(host(&run.enforcer, wired)?));
     let trials = scenarios

@@ -72,7 +72,7 @@ fn dnat_of_127(host: &Host) -> Result<()> {
             (Guards::Wire, Guard::Wire, Reason::LoopbackAddress),
             (Guards::Both, Guard::Wire, Reason::LoopbackAddress),
         ],
-        // What goes on to a container reaches no socket of the host.
+        // Packets that go on to a container reach no socket of the host.
         open: &[Guards::Socket],
     }
     .judge(host, |patience| {
@@ -81,7 +81,8 @@ fn dnat_of_127(host: &Host) -> Result<()> {
 }
 
 /// The container answers, but the host asks for the neighbour's MAC address in the name of
-/// 127.0.0.1, and no ordinary stack answers that: so it takes a neighbour that has been talked to.
+/// 127.0.0.1, which no ordinary stack answers: so the attack needs a neighbour that the host
+/// already knows.
 fn dnat_of_127_for_a_stranger(host: &Host) -> Result<()> {
     let _container = Container::start(host, "es", &["-p", "127.0.0.1:9200:80"], "80")?;
     let wire = host.wire()?;
@@ -118,8 +119,8 @@ fn asks_as_127(frame: &[u8], target: Ipv4Addr) -> bool {
         && frame.get(38..42) == Some(&target.octets())
 }
 
-/// Where the container's own port has the registered number, the wire guard judges it whatever
-/// the destination.
+/// The container's own port has the registered number, so the wire guard judges, whatever the
+/// destination.
 fn routed_to_the_registered_number(host: &Host) -> Result<()> {
     let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:9200"], "9200")?;
     let to = format!("{}:9200", container.address()?);
@@ -134,8 +135,8 @@ fn routed_to_the_registered_number(host: &Host) -> Result<()> {
     .judge(host, |patience| host.ask_from_lan(&to, patience))
 }
 
-/// Where it has another number, nothing here knows it: true today, and for a later version to
-/// change. firewalld refuses it.
+/// The container's own port has another number, which the registry does not know: true today, and
+/// for a later version to change. firewalld refuses the packet.
 fn routed_to_another_number(host: &Host) -> Result<()> {
     let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:80"], "80")?;
     let to = format!("{}:80", container.address()?);
@@ -155,7 +156,7 @@ fn routed_to_another_number(host: &Host) -> Result<()> {
 fn published_behind_firewalld(host: &Host) -> Result<()> {
     with_firewalld(host, || {
         let _container = Container::start(host, "es", &["-p", "9200:80"], "80")?;
-        // firewalld is at work: a port of the host's own that nobody opened.
+        // firewalld is at work: a port of the host's own that no zone opens.
         let _own = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9300", "own")?;
         host.guards_off()?;
         unreached(&host.ask_from_lan("192.168.77.1:9300", Patience::Brief)?)?;

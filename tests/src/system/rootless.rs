@@ -13,7 +13,7 @@ use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::{Guards, Patience, Port};
 use crate::scenarios::raw_packet::{Probe, send_probe};
 
-/// What forwards a port of the host to a container, and the port.
+/// The forwarder of a host's port to a container, and the port.
 type Published = (&'static str, Port<'static>);
 
 /// Redis, which has a network of its own.
@@ -62,7 +62,8 @@ pub(super) fn scenarios() -> Vec<SystemScenario> {
     ]
 }
 
-/// As it should be: the LAN is refused without any enforcer, and before the stack with it.
+/// Insists on the right state: the LAN is refused without any enforcer, and before the stack with
+/// the enforcer up.
 fn on_127(host: &Host, published: Published) -> Result<()> {
     let (_, port) = published;
     forwarded_by(host, published)?;
@@ -110,7 +111,7 @@ fn route_localnet(host: &Host, published: Published) -> Result<()> {
     done
 }
 
-/// Published on 0.0.0.0 or on nothing in particular.
+/// Published on 0.0.0.0 or without an address.
 fn accident(host: &Host, published: Published) -> Result<()> {
     let (_, port) = published;
     forwarded_by(host, published)?;
@@ -127,7 +128,8 @@ fn accident(host: &Host, published: Published) -> Result<()> {
     .judge(host, |patience| host.ask_from_lan(&to, patience))
 }
 
-/// Insists on who listens on the host's port: a trial of pasta must not meet another.
+/// Insists on the process that listens on the host's port: a scenario of pasta must not meet
+/// another forwarder.
 fn forwarded_by(host: &Host, (forwarder, port): Published) -> Result<()> {
     let filter = format!("sport = :{}", port.1);
     let listeners = host.run(&["ss", "-Htlnp", &filter])?;

@@ -8,7 +8,8 @@
 //! table, policies, buffers                    the trials
 //! ```
 //!
-//! The socket guard is not here: a test run has no socket with a port. Live sockets prove it.
+//! The socket guard is not here: a test run has no socket with a port. Live sockets prove that
+//! guard.
 
 mod buffers;
 mod named;

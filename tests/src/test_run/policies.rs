@@ -1,4 +1,4 @@
-//! What the policy changes: modes, banks, and the answer of the FIB.
+//! Effects of the policy: modes, banks, and the answer of the FIB.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Link, Reason, Verdict};
@@ -115,7 +115,7 @@ fn banks(rig: &mut Rig<'_>) -> Result<()> {
     };
     expect(rig, Reason::UntrustedInterface)?;
     let slots = rig.world.slots();
-    // Services, peers, interfaces and the mode: everything that a bank holds is another one.
+    // Services, peers, interfaces and the mode: the contents of the other bank all differ.
     let mut other = registry_with(r#"mode = "enforce""#, r#"mode = "audit""#)?;
     for (from, to) in [
         ("ports = [9200]\n", "public = true\nports = [9200]\n"),

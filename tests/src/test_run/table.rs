@@ -1,4 +1,4 @@
-//! Frames through every wire guard: the table, all cuts of it, and random ones.
+//! Frames through every wire guard: the table, all cuts of its packets, and random frames.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::Link;
@@ -15,7 +15,7 @@ use crate::scenario::Scenario;
 
 /// Frames for each hook.
 const RANDOM_FRAMES: u32 = 24_000;
-/// The kernel refuses less.
+/// The kernel refuses shorter frames.
 const SHORTEST: usize = 14;
 const LONGEST: usize = 128;
 
@@ -38,7 +38,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// Each packet on its own interface, for which the table says the reason, and on every other one.
+/// Each packet on its own interface, for which the table gives the reason, and on every other
+/// interface.
 fn table(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     for row in named() {
         for frame in forms(&row) {
@@ -108,8 +109,8 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
             .entry((expected.reason, expected.audited))
             .or_default() += 1;
     }
-    // Every reason, and the two that a service's own audit mode can turn: a generator that does
-    // not reach one proves nothing about it.
+    // Every reason, and the two that a service's own audit mode can turn: a generator that misses a
+    // reason proves nothing about that reason.
     let rare = enforcer_ebpf::Reason::ALL
         .map(|reason| (reason, false))
         .into_iter()
@@ -125,7 +126,7 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     Ok(())
 }
 
-/// The packet with an Ethernet header, and without one where it has such a form.
+/// The packet with an Ethernet header, and without one where such a form exists.
 pub(super) fn forms(row: &Named) -> Vec<Frame> {
     let raw = row.packet.without_ethernet();
     [row.packet.build(Link::Ethernet)]

@@ -1,4 +1,4 @@
-//! The rows in which the policy makes the difference: who asks, for what, and where.
+//! The packets for which the policy makes the difference: source, port and interface.
 
 use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 
