@@ -1,4 +1,4 @@
-//! What an adversary who had read the loader's source tried, and must not succeed with again.
+//! Attempts of an adversary who had read the loader's source, which must not succeed again.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A link follows its interface elsewhere, and another interface gets the index it had here.
+/// A link follows its interface elsewhere, and another interface gets the index of before.
 fn reused_index(rig: &Rig<'_>) -> Result<()> {
     let elsewhere = Netns::new("elsewhere")?;
     let host = &rig.lab.host;
@@ -86,8 +86,8 @@ fn down_elsewhere(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The folder in which a set is built has a name that somebody else's pins may not have, and what
-/// an interrupted command left there is not another namespace's to remove.
+/// The staging folder of a set has a name that foreign pins may not have, and the remains of an
+/// interrupted command there are not another namespace's to remove.
 fn staging_of_another(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let pins = rig.lab.pin_dir();
@@ -110,7 +110,7 @@ fn staging_of_another(rig: &Rig<'_>) -> Result<()> {
             "another namespace must not clear these away, but {finished}"
         );
     }
-    // The next command of the namespace itself repairs it.
+    // The next command of the namespace itself repairs the state.
     rig.enforcer.up(Guards::Both)?;
     ensure!(!staging.exists(), "`up` left {}", staging.display());
     rig.enforcer.down()
@@ -127,7 +127,7 @@ fn closed_pipe(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.down()
 }
 
-/// The stack hands a broadcast back on the interface that it left by; it never was on a wire.
+/// The stack hands a broadcast back on the interface of departure; the packet never was on a wire.
 fn own_broadcast(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer
         .registry("[services.statsd]\nports = [8125]\nprotocol = \"udp\"\n")?;
@@ -137,7 +137,7 @@ fn own_broadcast(rig: &Rig<'_>) -> Result<()> {
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         rig.enforcer.up(guards)?;
         answered(own()?).with_context(|| format!("with {guards:?}"))?;
-        // And the neighbour's broadcast is none of the host's own.
+        // The neighbour's broadcast is none of the host's own.
         let before = server.received();
         unanswered(
             Ask::new(Transport::Udp, "192.168.77.255:8125").ask(&rig.lab.lan, Patience::Brief)?,

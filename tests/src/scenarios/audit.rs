@@ -1,6 +1,6 @@
-//! Audit mode never drops: under it every attack of the table comes out as if no guard were there,
-//! and each guard that would have held it has counted it. Rows 12 and 21, which are no such
-//! attacks, have trials of their own.
+//! Audit mode never drops: every attack comes out as if no guard were there, and each guard that
+//! would have held the attack has counted the packets. A12 and A21, whose attacks are no single
+//! packet, have scenarios of their own.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -27,7 +27,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .map(|attack| {
             let name = format!("audit::{}", attack.name);
             let needs = attack.needs.clone();
-            // Audit mode asks the same of every attack, so one is enough for each need of a guest.
+            // Audit mode asks the same of every attack, so a single attack is enough for each need
+            // of a guest.
             let is_for_guests = !needs.is_empty() && !tried.contains(&needs);
             tried.push(needs.clone());
             Scenario::new(name, move |rig| everywhere(&attack, rig))
@@ -55,13 +56,12 @@ fn audited(registry: &str) -> String {
     format!("mode = \"{}\"\n{registry}", Mode::Audit)
 }
 
-/// The global mode, both guards, one lab: what is asked of an attack beside the trials in which it
-/// must fail.
+/// Tries an attack under the global mode and both guards, in a single lab.
 fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
     let patience = match attack.alone {
         Alone::RefusedByTheStack(_) => Patience::Brief,
-        // What a kernel delivers must be delivered again.
+        // A kernel that delivers the packet must deliver again.
         Alone::Reached | Alone::UpToTheKernel(_) => Patience::Long,
     };
     let control = attempt(patience)?;
@@ -80,7 +80,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
         "audit mode changed what becomes of it: it was {control}, and is {outcome}"
     );
     for guard in counting(attack, control.reached()) {
-        // What passes the wire guard must be counted again where it arrives.
+        // Packets that pass the wire guard must be counted again where they arrive.
         if let Some((guard, reason)) = attack.counted_by(alone(guard)) {
             rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
         }
@@ -89,7 +89,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.down()
 }
 
-/// The guards that meet the attack where none of them ends it.
+/// The guards on the path of an attack that no guard ends.
 fn counting(attack: &Attack, reached: bool) -> impl Iterator<Item = Guard> {
     let ends_in_the_stack = matches!(attack.alone, Alone::UpToTheKernel(_)) && !reached;
     let meets = move |guard: &Guard| *guard == Guard::Wire || !ends_in_the_stack;
@@ -103,7 +103,7 @@ const fn alone(guard: Guard) -> Guards {
     }
 }
 
-/// Insists that every drop that was counted is one that audit mode let pass.
+/// Insists that audit mode let every counted drop pass.
 fn expect_no_real_drop(rig: &Rig<'_>) -> Result<()> {
     let counters = rig.enforcer.counters()?;
     let mut drops = counters.0.iter().filter(|row| row.verdict == "drop");
@@ -114,7 +114,7 @@ fn expect_no_real_drop(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Row 12, whose attack is a moment: around reloads, upgrades and crashes everything is let in.
+/// A12, whose attack is a moment: around reloads, upgrades and crashes everything is let in.
 fn crash(rig: &Rig<'_>) -> Result<()> {
     let port = Port("tcp", 9200);
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
@@ -128,7 +128,7 @@ fn crash(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.expect(&[command], 0)?;
         let whole = start.elapsed();
         for percent in [10, 40, 70, 95] {
-            // Another policy each time, so that there is something to switch.
+            // Another policy each time, so that each reload switches.
             let extra = format!("\n[services.extra]\nports = [{}]\n", 15_000 + percent);
             rig.enforcer
                 .registry(&audited(&format!("{REGISTRY}{extra}")))?;
@@ -150,7 +150,7 @@ fn crash(rig: &Rig<'_>) -> Result<()> {
     expect_no_real_drop(rig)
 }
 
-/// Row 21, whose attack takes peers by key: a stranger in the laptop's prefix is let in.
+/// A21, whose attack needs peers by key: a stranger in the laptop's prefix is let in.
 fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let port = Port("tcp", 9100);
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")?;
@@ -170,7 +170,7 @@ fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     expect_no_real_drop(rig)
 }
 
-/// A service's own mode lets pass what is dropped for the service's sake, and nothing else.
+/// A service's own mode lets pass the drops for the service's sake, and no others.
 fn of_one_service(rig: &Rig<'_>) -> Result<()> {
     let audited = named("a06_accidental_publish::redis_on_0.0.0.0")?;
     let enforced = named("a06_accidental_publish::on_[::]")?;

@@ -1,4 +1,4 @@
-//! What else lives on the host: forwarding, other people's rules and programs, the port range.
+//! Neighbours of the enforcer on the host: forwarding, foreign rules and programs, the port range.
 
 use std::time::Duration;
 
@@ -46,10 +46,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// The one attack on a forced hook that guests try too: its tags are the driver's to take off.
+/// The attack on a forced hook that guests try too: the driver may take these tags off.
 const TELLING_MOST: &str = "a19_priority_tags::four_mixed";
 
-/// The attacks that depend on how a hook shows a packet, on each hook that tcx is preferred to.
+/// The attacks that depend on how a hook shows a packet, on each hook behind tcx in preference.
 fn forced_hooks() -> Vec<Scenario> {
     let telling = [
         "a01_route_localnet::udp",
@@ -151,7 +151,7 @@ fn moved_veth(rig: &Rig<'_>) -> Result<()> {
         .host
         .ip(&format!("link set inner9 netns {}", container.path()))?;
     container.ip("addr add 10.88.0.9/24 dev inner9\nlink set inner9 up")?;
-    // Nobody watches interfaces yet: the next command finds the link astray and takes it off.
+    // Without a `run`, the next command finds the link astray and takes the guard off.
     rig.enforcer.reload()?;
     let _server = Server::start(&container, Transport::Tcp, "0.0.0.0:9200", "container")?;
     let ask = Ask::new(Transport::Tcp, "10.88.0.9:9200");
@@ -160,7 +160,8 @@ fn moved_veth(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn outgoing(rig: &Rig<'_>) -> Result<()> {
-    // Ten ports, one of them registered. The kernel tries those of the lower end's parity first.
+    // Ten ports, one of them registered. The kernel tries the ports of the lower end's parity
+    // first.
     rig.lab
         .host
         .sysctl("net/ipv4/ip_local_port_range", "9196 9205")?;
@@ -193,7 +194,7 @@ fn outgoing(rig: &Rig<'_>) -> Result<()> {
 
 fn reserved_ports(rig: &Rig<'_>) -> Result<()> {
     let host = &rig.lab.host;
-    // 9200 is the admin's own wish too: it is not ours to take back.
+    // 9200 is also on the admin's own list, and so not the enforcer's to take back.
     let admins = "5000,6000-6010,9200";
     host.sysctl(RESERVED, admins)?;
     rig.enforcer.up(Guards::Both)?;
@@ -213,7 +214,7 @@ fn reserved_ports(rig: &Rig<'_>) -> Result<()> {
         "expected `{admins}` to be restored, but saw `{restored}`"
     );
 
-    // What the admin adds while the guards are up stays.
+    // Ports that the admin adds while the guards are up stay.
     rig.enforcer.up(Guards::Both)?;
     let with_more = format!("{},7000", host.read_sysctl(RESERVED)?);
     host.sysctl(RESERVED, &with_more)?;
@@ -254,7 +255,7 @@ fn nftables(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let allowed = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:8443"));
     answered(allowed.ask(&rig.lab.lan, Patience::Long)?)?;
-    // The enforcer lets this one pass; the firewall's own word stands.
+    // The enforcer lets this packet pass; the firewall's own rule stands.
     let denied = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:8080"));
     unanswered(denied.ask(&rig.lab.lan, Patience::Brief)?)?;
     rig.enforcer
@@ -291,7 +292,7 @@ fn foreign_program(rig: &Rig<'_>, hook: Hook, number: i32) -> Result<()> {
     let service = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
     let foreign = Foreign::on_interface(&rig.lab.host, "eth0", hook, number)?;
     unanswered(door.ask(&rig.lab.lan, Patience::Brief)?).context("before `up`")?;
-    // Their program has the interface's one place for XDP; beside it there is only tcx.
+    // The foreign program has the interface's only place for XDP; beside XDP there is only tcx.
     let guard = if Feature::Tcx.is_here() {
         rig.enforcer.up(Guards::Both)?;
         Guard::Wire

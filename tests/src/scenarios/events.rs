@@ -1,4 +1,4 @@
-//! `events`: what is dropped is told, and a flood neither drowns nor slows whoever follows.
+//! `events`: drops are reported, and a flood neither drowns nor slows the followers.
 
 mod follower;
 
@@ -52,14 +52,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// One shot by IPv4 and one by IPv6, each told of with everything that the design promises.
+/// A probe by IPv4 and another by IPv6, each reported with everything that the design promises.
 fn tell(rig: &Rig<'_>, reason: &str, audited: bool) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     let follower = Follower::start(rig, "events")?;
     expect_told(rig, &follower, Guard::Wire, reason, audited)
 }
 
-/// It stands alone here: behind a wire guard there is little left for it to drop.
+/// The socket guard stands alone here: behind a wire guard there is little left to drop.
 fn of_the_socket_guard(rig: &Rig<'_>) -> Result<()> {
     // Nothing is judged there without a socket.
     let serve = |address| Server::start(&rig.lab.host, Transport::Tcp, address, "service");
@@ -111,8 +111,8 @@ fn expect_told(
     Ok(())
 }
 
-/// What the host's end of the LAN lost before any guard: its queue was full (enqueue_to_backlog in
-/// net/core/dev.c counts it as the device's).
+/// Packets that the host's end of the LAN lost before any guard: the queue was full
+/// (enqueue_to_backlog in net/core/dev.c counts them as the device's).
 fn lost_before_guards(host: &Netns) -> Result<u64> {
     let mut command = host.command("ip");
     command.args(["-json", "-statistics", "link", "show", "dev", "eth0"]);
@@ -142,11 +142,11 @@ fn run_is_killed(rig: &Rig<'_>) -> Result<()> {
     let follower = Follower::start(rig, "events")?;
     run.signal(Signal::KILL)?;
     run.expect_end(SETTLE)?;
-    // It reads by itself now, which takes a moment to begin.
+    // The follower reads by itself now, after a moment.
     shoot_until_told(rig, PORT, &[&follower], 1).context("after `run` was killed")
 }
 
-/// systemd starts `run` again when it was killed; whoever follows does nothing about it.
+/// systemd restarts a killed `run`; the followers do nothing about that.
 fn next_run(rig: &Rig<'_>) -> Result<()> {
     let mut run = rig.enforcer.run(&[])?;
     let (mut one, mut two) = (Follower::start(rig, "one")?, Follower::start(rig, "two")?);
@@ -157,7 +157,7 @@ fn next_run(rig: &Rig<'_>) -> Result<()> {
             shoot_until_told(rig, PORT, &[&one, &two], 1).context("without any `run`")?;
         }
         run = rig.enforcer.run(&[])?;
-        // Of one reader alone they would not both hear of the same drop.
+        // Two followers of a single reader would not both hear of the same drop.
         shoot_until_told(rig, PORT, &[&one, &two], 2)
             .with_context(|| format!("with a `run` that was started again {round}"))?;
         one.expect_alive()?;
@@ -176,7 +176,7 @@ fn two_followers(rig: &Rig<'_>) -> Result<()> {
         two.expect(PORT, probe.source)?,
     );
     ensure!(first == second, "{first:?} and {second:?}");
-    // One leaves, and the other one notices nothing.
+    // The first leaves, and the other notices nothing.
     drop(one);
     shoot_and_expect(rig, &two)
 }
@@ -192,10 +192,10 @@ fn one_reads_alone(rig: &Rig<'_>) -> Result<()> {
     shoot_and_expect(rig, &first)
 }
 
-/// A million datagrams: a bounded number of events, which account for every drop that was counted.
+/// A million datagrams: a bounded number of events, which account for every counted drop.
 fn flood(rig: &Rig<'_>) -> Result<()> {
     const SENT: u64 = 1_000_000;
-    // 32 a CPU and epoch, ten epochs a second, and one line more for what is left.
+    // 32 events for each CPU and epoch, ten epochs a second, and a line more for the rest.
     const A_SECOND: u64 = 330;
     let _server = Server::start(&rig.lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
     let _run = rig.enforcer.run(&[])?;
@@ -213,7 +213,7 @@ fn flood(rig: &Rig<'_>) -> Result<()> {
     for _ in 0..SENT {
         sent += wire.send_in_tries(&frame)?;
     }
-    // Every datagram is dropped, or was lost before the guard and is counted there.
+    // Every datagram is dropped and counted, or was lost before the guard and is counted there.
     let accounted = eventually(SETTLE, || match (dropped(), lost()) {
         (Ok(dropped), Ok(lost)) => (dropped + lost - lost_before == sent).then_some(Ok(dropped)),
         (Err(error), _) | (_, Err(error)) => Some(Err(error)),
@@ -230,7 +230,7 @@ fn flood(rig: &Rig<'_>) -> Result<()> {
     let mut events = Vec::new();
     let complete = eventually(SETTLE, || {
         events = follower.events().ok()?.split_off(before);
-        // The last of those that began it may come late.
+        // The last events from before the flood may come late.
         events.retain(|it| it.reason.is_none() || it.port == Some(STATSD.1));
         (told(&events) >= dropped).then_some(())
     });

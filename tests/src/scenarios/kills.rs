@@ -1,4 +1,4 @@
-//! SIGKILL at moments drawn at random, of the binary that is shipped.
+//! SIGKILL at random moments, of the shipped binary.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use crate::scenario::{Rig, Scenario};
 /// Kills of each command.
 const ROUNDS: usize = 5;
 
-/// A command over what is in force, and what may be in force after it was killed.
+/// A command over the policy in force, and the policies that may be in force after the kill.
 const VICTIMS: [(&str, Policy, &[Policy]); 4] = [
     ("up", Policy::Off, &[Policy::Off, Policy::New]),
     ("up", Policy::Old, &[Policy::Old, Policy::New]),
@@ -41,7 +41,7 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let mut kill_one_after_another = || -> Result<()> {
         for (command, base, fine) in VICTIMS {
-            // The base of each round is the repair of the one before: now `up`, now `down`.
+            // The base of each round is the repair of the round before: now `up`, now `down`.
             world.set_up(base).context("before any kill")?;
             world.registry(Policy::New)?;
             let start = Instant::now();
@@ -65,7 +65,7 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
     kill_one_after_another().with_context(|| format!("again with ENFORCER_SEED={seed}"))
 }
 
-/// Starts a command and kills it a moment later, wherever it is by then.
+/// Starts a command and kills the process a moment later, at whatever point.
 fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
     let mut command = rig.enforcer.command(&[command])?;
     command
@@ -78,7 +78,7 @@ fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
     Ok(())
 }
 
-/// splitmix64: a few numbers that a seed brings back.
+/// A pseudorandom number generator, SplitMix, reproducible by its seed.
 struct Rng(u64);
 
 impl Rng {

@@ -1,4 +1,4 @@
-//! Traffic that must go on working, as a table that the trials and the demo share.
+//! Traffic that must go on working, as a table that the scenarios and the demo share.
 
 use enforcer_ebpf::{Guard, Reason};
 
@@ -12,7 +12,7 @@ use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
 
 use super::attack::{Attempt, Legitimate};
 
-/// All of it.
+/// All legitimate traffic.
 pub fn all() -> Vec<Legitimate> {
     let mut traffic = local();
     traffic.extend(containers());
@@ -253,7 +253,8 @@ fn peers() -> Vec<Legitimate> {
             from_v6,
         )
         .host_only(TUNNELLED),
-        // Over IPv4 to a dual-stack socket: the source is an IPv4 address, whatever the socket says.
+        // Over IPv4 to a dual-stack socket: the source is an IPv4 address, whatever the socket
+        // says.
         allowed(
             "an_allowed_peer::dual_stack_listener",
             "[::]:9100",
@@ -316,7 +317,7 @@ fn bystanders() -> Vec<Legitimate> {
             }))
         })
         .shown_as("a macvlan child of eth0, on its own port 9200"),
-        // Row 17: interface indexes are per namespace.
+        // A17: interface indexes are per namespace.
         collides("tcp_and_wg0", "wg0", Transport::Tcp, 9200).host_only(SAME_PATH),
         collides("tcp_and_eth0", "eth0", Transport::Tcp, 9200),
         collides("udp_and_wg0", "wg0", Transport::Udp, 8125),

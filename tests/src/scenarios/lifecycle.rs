@@ -1,4 +1,4 @@
-//! Row 12 and the life of `run`: nothing that happens to the enforcer opens a port.
+//! A12 and the life of `run`: no fate of the enforcer opens a port.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -19,7 +19,7 @@ use crate::scenario::host_only::{BOTH_GUARDS, COMMAND_LINE};
 use crate::scenario::{Rig, Scenario};
 
 pub(super) const PORT: Port<'static> = Port("tcp", 9200);
-/// Flooding SYNs come from these ports, and from no others.
+/// Source ports of flooding SYNs, and of no other packets.
 const FLOOD_PORTS: std::ops::Range<u16> = 40_000..48_000;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -50,7 +50,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// A service, a flood of SYNs at it, and an eye that sees every SYN-ACK that comes back.
+/// A service, a flood of SYNs at its port, and a listener for every SYN-ACK.
 pub(super) struct Flood {
     stop: AtomicBool,
     sent: AtomicU64,
@@ -58,8 +58,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Floods for as long as `during` takes; nothing may come through. Returns how many SYNs were
-    /// sent.
+    /// Floods while `during` runs; nothing may come through. Returns the number of SYNs.
     pub(super) fn during(lab: &Lab, during: impl FnOnce(&Self) -> Result<()>) -> Result<u64> {
         let flood = Self {
             stop: AtomicBool::new(false),
@@ -86,13 +85,13 @@ impl Flood {
         Ok(flood.sent())
     }
 
-    /// How many SYNs were sent so far.
+    /// The number of SYNs so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// About two thousand a second, and never more than that makes in a minute: a guest on a busy
-    /// machine takes longer for its commands, and sends less in that time.
+    /// About two thousand a second, and no more in total than a minute's worth: a guest on a busy
+    /// machine takes longer for its commands, and sends less in the same time.
     fn send(&self, wire: &Wire) -> Result<()> {
         const MOST: u64 = 120_000;
         let end = Instant::now() + Duration::from_secs(600);
@@ -180,14 +179,14 @@ fn sigkill(rig: &Rig<'_>) -> Result<()> {
 fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
     let server = flooded_service(rig)?;
     rig.enforcer.up(guards)?;
-    // How long an `up` over pinned guards takes here, to kill later ones all along the way.
+    // Duration of an `up` over pinned guards here, to kill later ones all along the way.
     let start = Instant::now();
     rig.enforcer
         .expect(&["up", "--guards", guards.name()], guards.exit_code())?;
     let whole = start.elapsed();
     Flood::during(rig.lab, |flood| {
         for round in 0..8 {
-            // Another policy each time, so that every reload has something to switch.
+            // Another policy each time, so that every reload switches.
             let extra = format!("\n[services.extra]\nports = [{}]\n", 15_000 + round);
             rig.enforcer.registry(&format!("{REGISTRY}{extra}"))?;
             rig.enforcer.reload()?;
@@ -218,13 +217,13 @@ fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
         "{} connections were accepted",
         server.accepted()
     );
-    // No guard of a set-up that was cut short may stay on, where no command would find it.
+    // No guard of an interrupted set-up may stay on where no command would find the link.
     rig.enforcer.down()?;
     expect_nothing_pinned(rig)?;
     answered(attempt(rig, Patience::Long)?).context("after `down`")
 }
 
-/// Starts a command and kills it a moment later, wherever it is by then.
+/// Starts a command and kills the process a moment later, at whatever point.
 fn crash(rig: &Rig<'_>, arguments: &[&str], after: Duration) -> Result<()> {
     let mut command = rig.enforcer.command(arguments)?;
     command

@@ -1,4 +1,4 @@
-//! Devices on devices: which hook each gets on this kernel, and a peer who is known by one.
+//! Devices on devices: the hook of each on this kernel, and a peer on a VLAN.
 
 use std::net::Ipv4Addr;
 
@@ -73,7 +73,7 @@ fn hooks(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The parent must let pass what its VLAN device allows, and nothing else may profit from that.
+/// The parent must let pass the packets that its VLAN device allows, and no others may profit.
 fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
     on_a_vlan(rig.lab)?;
     let statsd = "[services.statsd]\nports = [8125]\nprotocol = \"udp\"\n";
@@ -105,8 +105,8 @@ fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
         answered(sensor()?).with_context(|| format!("the sensor, with {guards:?}"))?;
         expect_no_drops(rig)?;
         let sees_tags = Feature::Tcx.is_here();
-        // XDP sees no tag that the driver took off: there the parent passes what its VLAN device
-        // would pass, and the forger meets the socket guard.
+        // XDP sees no tag that the driver took off: there the parent passes the packets that its
+        // VLAN device would pass, and the forger meets the socket guard.
         if guards != Guards::Wire || sees_tags {
             let before = server.received();
             unanswered(untagged(Patience::Brief)?)

@@ -1,7 +1,7 @@
-//! The policy follows the host, for as long as `run` lives.
+//! The policy follows the host while `run` lives.
 //!
-//! What the issue sets a time for is polled until then. Figures are printed: what was measured on
-//! this machine, at this moment, beside whatever else it did.
+//! Promises with a time limit are polled until the limit. Printed figures are measurements of this
+//! machine at this moment, under whatever other load.
 
 mod beside;
 mod edits;
@@ -58,8 +58,8 @@ fn spread(mut took: Vec<Duration>) -> String {
     )
 }
 
-/// Waits for something within a time, and says how long it took. In a guest the time is longer: it
-/// is no promise, but what is waited for before something is said to have failed.
+/// Waits for a condition within a limit, and returns the duration. In a guest the limit is longer:
+/// there, the limit is no promise, but the wait before a failure.
 fn within(
     limit: Duration,
     what: &str,
@@ -83,7 +83,7 @@ fn within(
     Ok(start.elapsed())
 }
 
-/// The service that a packet to a TCP port of the host belongs to under the policy in force.
+/// The service of a packet to a TCP port of the host, under the policy in force.
 fn service_of(rig: &Rig<'_>, port: u16) -> Result<Option<String>> {
     let port = port.to_string();
     let packet = [
@@ -97,7 +97,7 @@ fn service_of(rig: &Rig<'_>, port: u16) -> Result<Option<String>> {
     Ok(rig.enforcer.explain(&packet)?.service)
 }
 
-/// Insists that the policy in force is of one generation.
+/// Insists on the generation of the policy in force.
 fn expect_generation(rig: &Rig<'_>, generation: u64) -> Result<()> {
     let (_, status) = rig.enforcer.status()?;
     ensure!(

@@ -2,12 +2,13 @@
 //!
 //! Guests run the scenarios whose outcome depends on their kernel. A guest without hardware
 //! virtualisation is ten times slower than its host, and there are several, so every scenario there
-//! has to earn its seconds. Two things need no second kernel: what the command line says, and how
-//! the guards' one object reads a header, which is the same code under every verifier and is tried
-//! frame by frame on the host. Of variants that differ in such bytes alone, the telling ones stand
-//! for the rest. Every other scenario bears the mark `host_only`, where it is defined, with the
-//! reason. Every attack keeps a scenario, each guard alone, in one lab for the two; so does every
-//! attack that needs a feature of the kernel, as guests are all that try it where the host lacks it.
+//! has to earn its seconds. Two things need no second kernel: the command line's output, and the
+//! guards' reading of headers, which is the same code under every verifier and is tried frame by
+//! frame on the host. Of variants that differ in such bytes alone, the telling ones stand for the
+//! rest. Every other scenario bears the mark `host_only`, with the reason, where the scenario is
+//! defined. Every attack keeps a scenario, each guard alone, in a single lab for the two; so does
+//! every attack that needs a feature of the kernel, as guests are all that try such an attack where
+//! the host lacks the feature.
 
 mod adversary;
 pub mod attack;

@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-/// One part of the scenarios, for one of the guests that share a kernel's.
+/// A part of the scenarios, for one of the guests that share a kernel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Index of the part, from 0.
     number: usize,
-    /// How many parts there are.
+    /// Number of parts.
     parts: usize,
 }
 

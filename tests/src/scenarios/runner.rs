@@ -1,4 +1,5 @@
-//! How a row of a table becomes a trial: without the enforcer, with it, and without it again.
+//! Scenarios of attacks and of legitimate traffic: without the enforcer, with the guards, and
+//! without them again.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
@@ -10,7 +11,7 @@ use crate::scenario::{LeftOut, Rig, Scenario};
 
 use super::attack::{Alone, Attack, Attempt, Legitimate};
 
-/// One trial for each set of guards that must hold the attack.
+/// A scenario for each set of guards that must hold the attack.
 pub fn attack_scenarios(attack: &Attack) -> Vec<Scenario> {
     attack
         .held_by()
@@ -43,9 +44,9 @@ pub fn attack_control(attack: &Attack) -> Scenario {
     .needs_all(needs)
 }
 
-/// The same guard sets in one trial and one lab: for guests, where a lab is dear.
+/// The same guard sets in a single scenario and lab: for guests, where a lab is dear.
 ///
-/// Both guards together are left to the trials of what must go on: here each stands alone.
+/// Both guards together are left to the scenarios of legitimate traffic: here each stands alone.
 pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
     let attack = attack.clone();
     let name = format!("{}::each_guard_alone", attack.name);
@@ -60,12 +61,12 @@ pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
     .host_only_if(host_only)
 }
 
-/// The control, the guards, and the control again.
+/// Runs the control, the guards, and the control again.
 pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
     hold_with(attack, [&guards], rig)
 }
 
-/// The control, and then each set of guards with another control after it.
+/// Runs the control, and then each set of guards with another control after each.
 fn hold_with<'a>(
     attack: &Attack,
     sets: impl IntoIterator<Item = &'a Guards>,
@@ -115,7 +116,7 @@ fn hold_once(
     rig.enforcer.down()
 }
 
-/// `up`, which leaves uncovered exactly what the attack's own devices make it leave.
+/// Runs `up`, which leaves uncovered exactly the interfaces that the attack's own devices imply.
 pub(super) fn up_against(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
     let in_company = attack.without_a_wire_guard().map(|_| "eth0");
     match attack.uncovered.or(in_company) {
@@ -125,7 +126,7 @@ pub(super) fn up_against(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Resu
 }
 
 impl Alone {
-    /// How long the control waits.
+    /// The patience of the control.
     pub fn patience(self) -> Patience {
         match self {
             Self::Reached => Patience::Long,
@@ -133,7 +134,7 @@ impl Alone {
         }
     }
 
-    /// Whether the control came out as the table says.
+    /// Insists on the outcome of the control.
     pub fn expect(self, outcome: &Outcome) -> Result<()> {
         match self {
             Self::Reached => ensure!(
@@ -150,7 +151,7 @@ impl Alone {
     }
 }
 
-/// The trial of traffic that must go on working, under both guards.
+/// The scenario of traffic that must go on working, under both guards.
 pub fn legitimate_scenario(traffic: &Legitimate) -> Scenario {
     let traffic = traffic.clone();
     let name = format!("goes_on::{}", traffic.name);
@@ -192,7 +193,7 @@ pub fn answered(outcome: Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Insists that nobody answered.
+/// Insists on silence or a refusal.
 pub fn unanswered(outcome: Outcome) -> Result<()> {
     ensure!(
         !outcome.reached(),
@@ -213,7 +214,7 @@ pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Insists that `down` has left nothing, also of set-ups that were cut short.
+/// Insists that `down` has left nothing, also of interrupted set-ups.
 pub fn expect_nothing_pinned(rig: &Rig<'_>) -> Result<()> {
     let pins = rig.lab.pin_dir();
     let around = pins.parent().context("the pin directory has no parent")?;

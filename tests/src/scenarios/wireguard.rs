@@ -12,7 +12,7 @@ use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Port, Server, Transpor
 use super::runner::{answered, unanswered};
 use crate::scenario::{Rig, Scenario};
 
-/// What the collector may reach.
+/// The service that the collector may reach.
 const METRICS: Port<'static> = Port("tcp", 9100);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -37,7 +37,7 @@ fn metrics(rig: &Rig<'_>) -> Result<Server> {
     Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")
 }
 
-/// Which hook: tcx where the kernel has it, else XDP in the stack; both see the IP header first.
+/// The hook: tcx where the kernel has tcx, else XDP in the stack; both see the IP header first.
 fn raw_ip_guard(rig: &Rig<'_>) -> Result<()> {
     let hub = WireGuard::hub(rig.lab, Member::usual())?;
     let _server = metrics(rig)?;
@@ -82,7 +82,7 @@ fn own_port(rig: &Rig<'_>) -> Result<()> {
     answered(ask_metrics(&hub, Patience::Long)?).context("its port is not registered")?;
     rig.enforcer.registry(&registered)?;
     rig.enforcer.reload()?;
-    // A device that is made anew knows no session: it must shake hands again.
+    // A remade device knows no session, and must shake hands again.
     hub.remake()?;
     rig.enforcer.reload()?;
     unanswered(ask_metrics(&hub, Patience::Brief)?).context("its port is registered")?;
@@ -109,7 +109,7 @@ fn remade(rig: &Rig<'_>) -> Result<()> {
         "the new wg0 has no guard, and status must say so: {status:?}"
     );
     unanswered(ask_metrics(&hub, Patience::Brief)?).context("through the new device")?;
-    // And not for want of a tunnel: the packet came through, and was dropped.
+    // The tunnel works: the packet came through, and was dropped.
     rig.enforcer
         .expect_counted(Guard::Socket, Reason::UntrustedInterface, METRICS, 1)?;
     rig.enforcer.reload()?;

@@ -1,4 +1,4 @@
-//! Row 11: the same segment, disguised by options, fragments and extension headers.
+//! A11: the same segment, disguised by options, fragments and extension headers.
 
 use enforcer_ebpf::Reason;
 
@@ -14,7 +14,7 @@ use Reason::{HeaderChain, UntrustedInterface};
 
 const TCP: Port<'static> = Port("tcp", 8087);
 const UDP: Port<'static> = Port("udp", 8125);
-/// A port that the registry does not know, for what pretends to be harmless.
+/// A port that the registry does not know, for packets that pretend to be harmless.
 const HARMLESS: u16 = 8888;
 
 /// Record route: 39 bytes, the pointer at the first free slot (RFC 791).
@@ -93,7 +93,7 @@ fn fragments() -> Vec<Attack> {
     vec![
         cut("a11_ipv4_fragments::udp", UDP, 16, false).host_only(TUNNELLED),
         cut("a11_ipv4_fragments::backwards", UDP, 8, true).host_only(SAME_PATH),
-        // RFC 1858: the ports in one fragment, the flags in the next.
+        // RFC 1858: the ports in the first fragment, the flags in the next.
         cut("a11_ipv4_fragments::tiny", Port("tcp", 8200), 8, false)
             .shown_as("tiny fragments: the SYN flag in the second"),
     ]
@@ -183,7 +183,7 @@ fn chains() -> Vec<Attack> {
 }
 
 fn v6_fragments() -> Vec<Attack> {
-    // A datagram behind headers of which the last ones travel inside the fragments.
+    // A datagram behind headers of which the last travel inside the fragments.
     let cut = |name, port: Port<'static>, inside: &'static [u8], size: usize| {
         raw(name, port, move || {
             let probe = Probe::v6(port);

@@ -1,4 +1,4 @@
-//! Row 16: other people's programs on the same hooks, which let everything pass.
+//! A16: foreign programs on the same hooks, which let everything pass.
 
 use anyhow::Result;
 use enforcer_ebpf::Reason;
@@ -20,7 +20,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
     };
-    // An interface has room for one XDP program; beside it there is only tcx.
+    // An interface has room for a single XDP program; beside XDP there is only tcx.
     vec![
         beside(
             "a16_in_company::native_xdp_that_passes",
@@ -43,7 +43,7 @@ pub(super) fn attacks() -> Vec<Attack> {
                 let cgroup = lab.cgroup()?;
                 let redis = Redis::start_in(lab, Some(cgroup.path()))?;
                 let foreign = Foreign::on_cgroup(cgroup.path(), CGROUP_ALLOW)?;
-                // In this order they go: a cgroup must be empty to be removed.
+                // Dropped in this order: a cgroup must be empty to be removed.
                 redis_beside(lab, redis, (foreign, cgroup))
             },
         )

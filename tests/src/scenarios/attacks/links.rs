@@ -1,4 +1,4 @@
-//! Row 10 and 20, and the QinQ of row 11, on devices that stand on other devices.
+//! A10 and A20, and the QinQ of A11, on devices that stand on other devices.
 
 use std::net::Ipv4Addr;
 
@@ -124,7 +124,7 @@ fn masters() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Bond),
-        // Nothing sees a packet on the VRF itself; its members are guarded, and `status` says so.
+        // No hook sees a packet on the VRF itself; its members are guarded, and `status` says so.
         Attack::new("a10_vrf", PORT, |lab| {
             second_wire(lab)?;
             lab.host.sysctl("net/ipv4/tcp_l3mdev_accept", "1")?;
@@ -153,8 +153,8 @@ fn masters() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Macvlan),
-        // The DNAT rule runs between the member's hooks and the bridge's, which sees port 80. A
-        // veth would be taken for a container's: the NIC of this bridge is a bond.
+        // The DNAT rule runs between the member's hooks and the bridge's, which see port 80. A veth
+        // would be taken for a container's: the NIC of this bridge is a bond.
         Attack::new(
             "a20_dnat_on_a_member_of_a_bridge",
             Port("tcp", 8065),

@@ -1,4 +1,4 @@
-//! Every attack, by the row of the table that it belongs to.
+//! All attacks, a file for each kind.
 
 mod evasion;
 mod foreign_programs;
@@ -11,7 +11,7 @@ mod tunnelled;
 
 use super::attack::Attack;
 
-/// All of them.
+/// All attacks, in the order of their names.
 pub fn all() -> Vec<Attack> {
     let mut attacks = reach::attacks();
     attacks.extend(published::attacks());

@@ -1,4 +1,4 @@
-//! Rows 3, 6, 7, 18: containers, and what was published by accident or by DNAT.
+//! A3, A6, A7 and A18: containers, and ports published by accident or by DNAT.
 
 use enforcer_ebpf::Reason;
 
@@ -13,7 +13,7 @@ use Reason::UntrustedInterface;
 
 pub(super) fn attacks() -> Vec<Attack> {
     vec![
-        // No DNAT and no published port: the neighbour only knows where the container lives.
+        // No DNAT and no published port: the neighbour only knows the container's address.
         Attack::new("a03_routed_to_a_container", Port("tcp", 9200), |lab| {
             let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
             lab.route_from_lan(CT)?;

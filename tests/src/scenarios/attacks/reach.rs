@@ -1,4 +1,4 @@
-//! Rows 1, 2, 5, 8, 10, 13, 14: who may reach for which address, through which interface.
+//! A1, A2, A5, A8, A10, A13 and A14: sources, destinations and interfaces that do not fit.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     attacks
 }
 
-/// Serves TCP on the host and asks it from a neighbour.
+/// Serves TCP on the host, and asks from a neighbour.
 pub(super) fn asked<'lab>(
     lab: &'lab Lab,
     service: &str,
@@ -50,7 +50,7 @@ fn loopback() -> Vec<Attack> {
     vec![
         Attack::new("a01_route_localnet::tcp", Port("tcp", 3000), |lab| {
             lab.host.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
-            // The attacker's own 127.0.0.1 must be gone for it to leave, and to answer, by eth0.
+            // Without an own 127.0.0.1 the attacker sends, and answers, by eth0.
             lab.lan.sysctl("net/ipv4/conf/eth0/route_localnet", "1")?;
             lab.lan.ip(&format!(
                 "addr flush dev lo\nroute replace 127.0.0.1/32 via {HOST_LAN}"
@@ -272,7 +272,8 @@ fn peers() -> Vec<Attack> {
         )
         .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
-        // podman0 is an inside interface and has no wire guard: its containers meet the other one.
+        // podman0 is an inside interface and has no wire guard: its containers meet the socket
+        // guard.
         Attack::new(
             "a14_peers::a_container_at_the_hosts_socket",
             Port("tcp", 8087),
@@ -321,7 +322,7 @@ fn later() -> Vec<Attack> {
     ]
 }
 
-/// Says more on a connection that was open before any guard.
+/// Sends more on a connection that was open before any guard.
 pub(super) fn goes_on_talking<'lab>(
     server: Server,
     mut open: Conversation,
@@ -332,8 +333,8 @@ pub(super) fn goes_on_talking<'lab>(
         let _kept = &keep;
         let before = server.received();
         sent += open.say_more()?;
-        // What the last guard dropped comes first, and TCP may wait as long for its next try as it
-        // has been trying.
+        // Bytes that the last guard dropped come first, and TCP may wait as long for the next try
+        // as for all tries so far.
         let limit = match patience {
             Patience::Brief => patience.limit(),
             Patience::Long => Duration::from_secs(60),

@@ -1,4 +1,4 @@
-//! Row 19, and the QinQ of row 11: tags in front of the packet.
+//! A19, and the QinQ of A11: tags in front of the packet.
 
 use enforcer_ebpf::Reason;
 
@@ -48,7 +48,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         more("a19_priority_tags::sixty", &[Q; 60])
             .host_only(SAME_PATH)
             .up_to_the_kernel("how many tags it takes off (6.1 to 6.18 all, 7.3 fewer)"),
-        // No VLAN devices in this kernel: nobody is there to take the frame in, or to be guarded.
+        // Without VLAN devices, no device takes the frame in, or needs a guard.
         behind("a11_qinq::real_ids", &[(DOT1AD, 5), (DOT1Q, 7)])
             .host_only(SAME_PATH)
             .refused_by_the_stack("a frame of a VLAN that has no device is for somebody else"),

@@ -1,4 +1,4 @@
-//! Rows 15 and 22: transports and destinations beside the plain ones.
+//! A15 and A22: other transports, and destinations beside unicast.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

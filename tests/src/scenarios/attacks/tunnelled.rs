@@ -1,5 +1,5 @@
-//! Rows 1, 2, 5, 7, 8, 11 and 13 to 16 with real WireGuard: what comes out of the tunnel, and
-//! what only pretends to.
+//! A1, A2, A5, A7, A8, A11 and A13 to A16 with real WireGuard: packets out of the tunnel, and
+//! packets that only pretend to be.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -21,7 +21,7 @@ use crate::scenarios::raw_packet::{Craft, Probe, send_probe};
 use super::reach::goes_on_talking;
 use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 
-/// The place of each of [`Member::usual`].
+/// Indices of the peers of [`Member::usual`].
 const COLLECTOR: usize = 0;
 const LAPTOP_PEER: usize = 1;
 const STRANGER_PEER: usize = 2;
@@ -54,7 +54,7 @@ fn asked_by<'lab>(
     }))
 }
 
-/// The same with raw packets, which the peer's device encrypts as they are.
+/// The same with raw packets, which the peer's device encrypts unchanged.
 fn probed_by<'lab>(
     lab: &'lab Lab,
     peer: usize,
@@ -86,7 +86,7 @@ fn probed_at<'lab>(
     }))
 }
 
-/// Row 5, and the last part of row 14: eth0 instead of the tunnel.
+/// A5, and the last part of A14: eth0 instead of the tunnel.
 fn around_the_tunnel() -> Vec<Attack> {
     let weak_host = |name, service: String, via: String| {
         Attack::new(name, Port("tcp", 8200), move |lab| {
@@ -101,7 +101,7 @@ fn around_the_tunnel() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
     };
-    // The answers to a forged inner source go into the tunnel, to the peer who owns the address.
+    // The answers to a forged inner source go into the tunnel, to the owner of the address.
     let forged = |name, destination: Ipv4Addr| {
         let port = Port("udp", 9100);
         Attack::new(name, port, move |lab| {
@@ -135,7 +135,7 @@ fn around_the_tunnel() -> Vec<Attack> {
     ]
 }
 
-/// Row 14: who comes out of the tunnel.
+/// A14: other peers of the tunnel.
 fn other_peers() -> Vec<Attack> {
     let another = |name, peer, transport: Transport, to: IpAddr| {
         let port = Port(transport.protocol().name(), 9100);
@@ -197,7 +197,7 @@ fn other_peers() -> Vec<Attack> {
     ]
 }
 
-/// The other rows, inside the tunnel, where packets begin with their IP header.
+/// A1, A2, A7 and A11 inside the tunnel, where packets begin with their IP header.
 fn inside() -> Vec<Attack> {
     let statsd = Port("udp", 8125);
     let grafana = Port("tcp", 3000);
@@ -297,7 +297,7 @@ fn inside() -> Vec<Attack> {
     ]
 }
 
-/// Rows 8, 13, 15 and 16: the service's socket, and who else is on the interface.
+/// A8, A13, A15 and A16: the service's socket, and foreign programs on the interface.
 fn at_sockets() -> Vec<Attack> {
     const ELASTIC: Port<'static> = Port("tcp", 9200);
     const SCTP: Port<'static> = Port("sctp", 3868);
@@ -315,7 +315,7 @@ fn at_sockets() -> Vec<Attack> {
             Transport::Tcp,
             "[::]:9200",
         ),
-        // A source that WireGuard lets the laptop have, and a dual-stack socket takes for the
+        // A source that WireGuard lets the laptop have, and that a dual-stack socket takes for the
         // collector's.
         Attack::new(
             "a08_wireguard::a_v4_mapped_source",

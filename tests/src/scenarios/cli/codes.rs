@@ -1,4 +1,4 @@
-//! Exit codes, and what a command does when there is nothing, or already something, to do.
+//! Exit codes, and commands with nothing left, or already something, to do.
 
 use std::os::unix::fs::PermissionsExt;
 

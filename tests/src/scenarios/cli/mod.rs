@@ -30,7 +30,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// The service that most trials here ask.
+/// The service that most scenarios here ask.
 const ELASTICSEARCH: Port<'static> = Port("tcp", 9200);
 
 /// Asks a port of the host from the LAN.

@@ -1,4 +1,4 @@
-//! Reload, bad registries, audit: how a policy changes, and how it does not.
+//! Reload, bad registries, audit: changes of a policy, and commands that must change nothing.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
@@ -139,7 +139,7 @@ fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
         "what": "now reachable for collector",
     }]);
     ensure!(said == line, "{said}");
-    // What people would mind is said as well, and refused only when it is done.
+    // Changes that would cut sessions are reported too, and refused only without `--dry-run`.
     rig.enforcer
         .registry(&REGISTRY.replace("public = true", ""))?;
     let minded = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
@@ -174,7 +174,7 @@ fn fragment(rig: &Rig<'_>) -> Result<()> {
     unanswered(from_lan(rig, 15_000, Patience::Brief)?)
 }
 
-/// What is wrong, and the line that says so (0: anywhere).
+/// A mistake, and the line that the message names (0: any line).
 pub(super) const BAD: [(&str, &str, u64); 12] = [
     ("port 0", "[services.a]\nports = [0]\n", 2),
     (

@@ -1,4 +1,4 @@
-//! What the reading commands say, field by field.
+//! The output of the reading commands, field by field.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};

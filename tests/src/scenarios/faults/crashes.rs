@@ -1,4 +1,4 @@
-//! What an adversary who wants one packet through during a crash would wait for.
+//! Moments during a crash that an adversary with a single packet would wait for.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -27,9 +27,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// What attaches the socket guard fails, as on a kernel that does not let it in: the wire guards
-/// hold all the same, it is said, and the next `reload` makes it whole. A socket guard that is there is
-/// not given up for that.
+/// Attaching the socket guard fails, as on a kernel that does not permit the attachment: the wire
+/// guards hold all the same, the command says so, and the next `reload` repairs. An existing socket
+/// guard is not given up for that.
 fn without_socket(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
@@ -42,7 +42,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
         }
         finish(up, "")
     };
-    // The socket guard is the first link that is made.
+    // The socket guard is the first link to be made.
     let first = |arguments: &[&str], layout: &str| -> Result<_> {
         for number in 1..MOST {
             let said = up(arguments, layout, number)?;
@@ -72,7 +72,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     world.expect_one_of(&[Policy::New])?;
     rig.enforcer.reload()?;
     world.expect_whole(Policy::New)?;
-    // New maps want a new socket guard; where that fails the old one stays.
+    // New maps want a new socket guard; where that fails the old guard stays.
     let mut number = 1;
     let refused = loop {
         let said = up(&["up"], "3", number)?;
@@ -88,14 +88,15 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     };
     ensure!(refused.code == Some(1), "expected a failure: {refused}");
     world.expect_whole(Policy::New)?;
-    // Alone it was to stand, and there is nothing.
+    // Asked for alone, the socket guard fails, and nothing is left.
     world.set_up(Policy::Off)?;
     let refused = first(&["up", "--guards", "socket"], "")?;
     ensure!(refused.code == Some(1), "expected a failure: {refused}");
     world.expect_whole(Policy::Off)
 }
 
-/// A reload takes a guard off. As long as the old policy is in force, that wants it, it is there.
+/// A reload takes a guard off, which is there while the old policy, which wants the guard, is in
+/// force.
 fn last_guard(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
@@ -131,8 +132,8 @@ fn last_guard(rig: &Rig<'_>) -> Result<()> {
     bail!("`reload` has no end")
 }
 
-/// Killed while its maps were made, an `up` leaves some that do not say whose they are; and a `down`
-/// some of which others are gone.
+/// Killed while making its maps, an `up` leaves some without an owner's name; and a killed `down`
+/// leaves some of an incomplete set.
 fn unowned(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let cases = ["STATE", "EPOCH", "PORTS"].map(|gone| [(gone, "up"), (gone, "down")]);
@@ -161,8 +162,9 @@ fn unowned(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Cut short after the wire guards were taken over, an `up` to another layout leaves them with maps
-/// that the old build's `reload` does not fill: it must not say that its policy is in force.
+/// Interrupted after taking the wire guards over, an `up` to another layout leaves them with maps
+/// that the old build's `reload` does not fill: the reload must not claim that its policy is in
+/// force.
 fn passed_by(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;

@@ -1,5 +1,5 @@
-//! Every call of every command that changes something fails once, and once it is the last of its
-//! process: the policy is the old one or the new one, never open, and the next command repairs it.
+//! Every call of every changing command fails once, and once is the last of its process: the policy
+//! is the old one or the new one, never open, and the next command repairs.
 
 mod calls;
 mod crashes;
@@ -17,10 +17,10 @@ use crate::lab::command::{Daemon, finish};
 use crate::scenario::{Rig, Scenario};
 pub(super) use world::{Policy, World, faulty};
 
-/// More than any command has.
+/// More calls than any command makes.
 const MOST: usize = 2000;
 
-/// What the shipped binary is asked, on every kernel: each has calls of its own.
+/// Scenarios of the shipped binary, on every kernel: each kernel has calls of its own.
 pub(super) fn as_shipped() -> Vec<Scenario> {
     vec![Scenario::new(
         "faults::every_command_makes_few_bpf_calls",
@@ -71,15 +71,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// A command, and where it begins.
+/// A command, and its starting point.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     command: &'static str,
-    /// What is in force before; the registry file says [`Policy::New`].
+    /// The policy in force before; the registry file says [`Policy::New`].
     base: Policy,
-    /// The layout of what is in force before, if it is not today's.
+    /// The layout of the policy in force before, if not today's.
     layout: Option<&'static str>,
-    /// What may be in force afterwards.
+    /// The policies that may be in force afterwards.
     fine: &'static [Policy],
 }
 
@@ -139,8 +139,8 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// One fault. Returns the call that it struck, and the base is in force again; or `None` if there
-/// were not so many and the command went through.
+/// Injects a fault. Returns the failed call, with the base in force again; or `None` if the command
+/// made fewer calls and succeeded.
 fn attempt(
     world: &World<'_>,
     faulty: &Enforcer<'_>,
@@ -171,7 +171,7 @@ fn attempt(
         );
         return Ok(None);
     };
-    // `up` and `reload` can do without some of their calls; whoever opens a host needs each.
+    // `up` and `reload` can do without some of their calls; opening a host needs each.
     ensure!(
         case.command != "down" || !succeeded,
         "`down` made nothing of the failure of {number} ({call}):\n{said}"
@@ -191,7 +191,7 @@ fn settle(
 ) -> Result<()> {
     let policy = world.expect_one_of(case.fine)?;
     if world.snapshot()? == *before {
-        // As if it had never been called.
+        // As if the command had never run.
         ensure!(
             policy == case.base,
             "nothing changed, but {policy:?} is in force"
@@ -199,7 +199,7 @@ fn settle(
         return Ok(());
     }
     if policy == Policy::New && world.expect_whole(policy).is_ok() {
-        // Nothing is to be repaired.
+        // There is nothing to repair.
         return match case.layout {
             None => world.change_to(case.base),
             Some(_) => case.set_base(world, faulty),
@@ -217,7 +217,7 @@ fn settle(
     }
 }
 
-/// Starts `run` and waits until it is READY or has ended; returns whether it was, and what it said.
+/// Starts `run` and waits until READY or the end; returns whether READY came, and the output.
 fn start(world: &World<'_>, mut command: Command) -> Result<(bool, String)> {
     let path = world.rig.lab.scratch().join("notify-faults");
     let _ = std::fs::remove_file(&path);
@@ -246,15 +246,16 @@ fn start(world: &World<'_>, mut command: Command) -> Result<(bool, String)> {
             bail!("`run` neither ended nor said READY");
         }
     };
-    // A life that was not struck down ends here: the guards outlive it.
+    // A life without a fault ends here: the guards outlive the process.
     drop(run);
     Ok((ready, std::fs::read_to_string(&log)?))
 }
 
-/// A `reload --confirm` beside a living `run`: what is in force without a trial is the old policy.
+/// A `reload --confirm` beside a living `run`: the policy in force, but for the pending one, is the
+/// old policy.
 fn pending(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
-    // Another file: an edit of its own registry would be for `run` to apply.
+    // Another file: an edit of the watched registry would be for `run` to apply.
     let file = rig.lab.scratch().join("candidate.toml");
     let candidate = Enforcer::at(faulty(rig)?.binary(), rig.lab, file)?;
     candidate.registry(&Policy::New.registry())?;

@@ -70,7 +70,7 @@ impl Hub for Kernel<'_> {
     }
 
     fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()> {
-        // WireGuard moves a prefix to the peer that was given it last; here no two want the same.
+        // WireGuard moves a prefix to its latest owner; here no two peers want the same.
         self.give(Who::Laptop, laptop)?;
         self.give(Who::Stranger, stranger)
     }
@@ -87,7 +87,7 @@ impl Hub for Kernel<'_> {
             &self.0.endpoint(Who::Laptop as usize),
         ])?;
         self.give(Who::Laptop, prefixes)?;
-        // Its device believes in the session that was forgotten.
+        // The laptop's device believes in the forgotten session.
         self.0.greet()
     }
 

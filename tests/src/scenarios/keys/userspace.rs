@@ -1,12 +1,13 @@
-//! A userspace WireGuard: wireguard-go over tun devices, and sockets that only look like one.
+//! A userspace WireGuard: wireguard-go over tun devices, and sockets that only look like a
+//! daemon's.
 //!
 //! ```text
 //!   lan  wga 10.10.0.5  (laptop)   ┐ UDP                      ┌ wg0 10.10.0.2  host
 //!        wgb 10.10.0.99 (stranger) ┴ eth0 ───────────── eth0 ─┘
 //! ```
 //!
-//! The sockets' folder is one for the whole machine. Here, every program that looks for it gets a
-//! mount namespace of its own, in which a scratch folder of the lab stands at /run.
+//! The sockets' folder is the same for the whole machine. Here, every program that looks for the
+//! folder gets its own mount namespace, in which a scratch folder of the lab stands at /run.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -76,7 +77,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// What stands at /run for the programs of a trial.
+/// The folder that stands at /run for the programs of a scenario.
 struct Run(PathBuf);
 
 impl Run {
@@ -92,13 +93,13 @@ impl Run {
         self.0.join("wireguard").join(format!("{device}.sock"))
     }
 
-    /// Puts it there for one program.
+    /// Mounts the folder there for a single program.
     fn guide(&self, command: &mut Command) {
         let Ok(folder) = CString::new(self.0.as_os_str().as_bytes()) else {
             return;
         };
         let hide = move || {
-            // SAFETY: only the mount namespace is left behind, in a child that has one thread.
+            // SAFETY: only the mount namespace is left behind, in a child with a single thread.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
             let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
             mount_change(c"/", slave)?;
@@ -230,7 +231,7 @@ impl Hub for Userspace<'_> {
 
     fn come_back(&self, prefixes: &[&str]) -> Result<()> {
         self.run.set("wg0", &peer(&LAPTOP, prefixes))?;
-        // Its device believes in the session that was forgotten.
+        // The laptop's device believes in the forgotten session.
         let forget = format!("public_key={}\nremove=true\n", HUB.public);
         self.run.set("wga", &forget)?;
         self.run.set("wga", &to_the_hub())
@@ -241,7 +242,7 @@ impl Hub for Userspace<'_> {
     }
 }
 
-/// A socket that says what it is told to, or nothing, whoever asks.
+/// A socket that gives a prepared answer, or none, to every client.
 pub(in crate::scenarios) struct Pretender<'lab> {
     lab: &'lab Lab,
     run: Run,
@@ -269,7 +270,7 @@ impl<'lab> Pretender<'lab> {
         let said = Arc::clone(&answer);
         let run = Run::new(lab)?;
         let listener = UnixListener::bind(run.socket("wg0"))?;
-        // It ends with this process: it holds nothing but the socket.
+        // The thread ends with this process, and holds nothing but the socket.
         std::thread::spawn(move || {
             let mut held = Vec::new();
             for stream in listener.incoming() {
@@ -336,7 +337,7 @@ impl Hub for Pretender<'_> {
     }
 }
 
-/// The sockets are names in a folder: beside an interface that is no tun they are somebody else's.
+/// The sockets are names in a folder: a socket beside an interface that is no tun is foreign.
 fn wants_tun(rig: &Rig<'_>) -> Result<()> {
     let answer = peer(&LAPTOP, &["10.10.0.0/24"]).replace("replace_allowed_ips=true\n", "");
     let hub = Pretender::new(rig.lab, Some(answer + "errno=0\n\n"))?;

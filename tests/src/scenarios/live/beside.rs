@@ -1,4 +1,4 @@
-//! `run` beside other commands, which take from it what it has, or keep what it wants.
+//! `run` beside other commands, which replace its pins or its turns.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,18 +44,18 @@ fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// The pins that `up` puts in the place of `run`'s hold what it needed itself.
+/// The pins that `up` puts in place of `run`'s hold the programs that `up` needed itself.
 fn programs(rig: &Rig<'_>) -> Result<()> {
     let inode = || -> Result<u64> { Ok(fs::metadata(rig.lab.pin_dir())?.ino()) };
     let _run = rig.enforcer.run(&[])?;
-    // The lab's interfaces all have the same hook and Ethernet headers: they need one program.
+    // The lab's interfaces all have the same hook and Ethernet headers: they need a single program.
     let took = within(SETTLE, "more programs than are needed", || {
         Ok(ready(rig)?.len() > 1)
     })?;
-    // Whoever pins holds the writers' lock: once another one had it, all are there.
+    // Pinning holds the writers' lock: once another command had the lock, all pins are there.
     rig.enforcer.reload()?;
     let (at_first, old) = (ready(rig)?, inode()?);
-    // Which the kernel takes is its own affair, but for those whose hooks it has.
+    // The kernel's choice does not matter, but for the hooks that the kernel lacks.
     let hooks = match Feature::Tcx.is_here() {
         true => &["xdp", "tcx"][..],
         false => &["xdp"],
@@ -83,8 +83,8 @@ fn programs(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An interface that refuses the hook that it is to have keeps the guard that it got while it was
-/// down: an `up` must not take it off with the old set.
+/// An interface that refuses its designated hook keeps the guard that was attached while the
+/// interface was down: an `up` must not take that guard off with the old set.
 fn early(rig: &Rig<'_>) -> Result<()> {
     let rule = format!("[interfaces.{NEAR}]\nside = \"outside\"\nhook = \"xdp-native\"\n");
     rig.enforcer.registry(&format!("{REGISTRY}{rule}"))?;
@@ -102,7 +102,7 @@ fn early(rig: &Rig<'_>) -> Result<()> {
     ensure!(pin() && programs()?? == 1, "it went when {NEAR} came up");
     rig.enforcer.expect(&["up"], 3)?;
     ensure!(pin() && programs()?? == 1, "it went with the old set");
-    // The control: it is no more than a stand-in.
+    // The control: that guard is no more than a stand-in.
     drop(_other);
     rig.enforcer.reload()?;
     ensure!(
@@ -112,7 +112,8 @@ fn early(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Root can undo anything; what looks like an accident is mended when `run` looks next.
+/// Root can undo anything; damage that looks like an accident is repaired at the next look of
+/// `run`.
 fn taken_off(rig: &Rig<'_>) -> Result<()> {
     let has = || -> Result<bool> {
         let (_, status) = rig.enforcer.status()?;
@@ -129,13 +130,13 @@ fn taken_off(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `run` waits for its turn to read the drops, and whoever has it gives nothing back: a pager that
-/// is stopped, say. That is no reason to wait with the end.
+/// `run` waits for its turn to read the drops, and the holder of the turn never gives it back: a
+/// stopped pager, say. That is no reason to delay the end.
 fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let alone = Follower::start(rig, "alone")?;
     alone.process.signal(Signal::STOP)?;
-    // Under a bad registry `run` keeps the pins that are there, and so the one who has the turn.
+    // Under a bad registry `run` keeps the existing pins, and so the holder of the turn.
     rig.enforcer
         .registry("[services.elasticsearch]\nports = [0]\n")?;
     let mut run = rig.enforcer.run(&[])?;
@@ -145,7 +146,7 @@ fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     })?;
     rig.enforcer.registry(REGISTRY)?;
     rig.enforcer.reload()?;
-    // It has seen the follower by then as well.
+    // `run` has seen the follower by then as well.
     look_again(rig.lab)?;
     let start = Instant::now();
     run.signal(Signal::TERM)?;
@@ -162,8 +163,8 @@ fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How many are connected with the socket of `run`: proc(5) has a line with its name for each, and
-/// one for who listens.
+/// Number of connections to the socket of `run`: proc(5) has a line with the socket's name for
+/// each, and another for the listener.
 fn followers(rig: &Rig<'_>) -> Result<usize> {
     let sockets = rig
         .lab

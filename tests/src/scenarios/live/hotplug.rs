@@ -1,7 +1,7 @@
-//! What passes through a hot-plugged interface before its wire guard is on.
+//! Packets that pass a hot-plugged interface before its wire guard is on.
 //!
-//! To the host's own sockets nothing: the socket guard judges there. What a DNAT rule sends on to a
-//! container meets the wire guard alone.
+//! No packet reaches the host's own sockets: the socket guard judges there. Packets that a DNAT
+//! rule sends on to a container meet the wire guard alone.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ use super::plug::{NEAR, Plug, look_again};
 use super::traffic::{Barrage, Eye, PORTS};
 use super::{figure, spread, within};
 
-/// Interfaces in a trial.
+/// Interfaces in a scenario.
 const TRIES: usize = 20;
-/// What the udev rule waits at least for a guard that never comes: 20 times 0.05 s, less some.
+/// Shortest wait of the udev rule for a guard that never comes: 20 times 0.05 s, less some.
 const IN_VAIN: Duration = Duration::from_millis(900);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -40,7 +40,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 /// A container that a DNAT rule publishes on the host's port 9200, unguarded.
 fn container(lab: &Lab) -> Result<Server> {
     lab.publish_like_netavark(9200, 9200)?;
-    // A SYN-ACK that nobody answers would be repeated, and seen when the guard is on.
+    // A SYN-ACK without an answer would be repeated, and seen once the guard is on.
     lab.ct.sysctl("net/ipv4/tcp_synack_retries", "0")?;
     let container = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:9200", "container")?;
     // The control: the rule sends a SYN from a fresh interface on to the container.
@@ -94,7 +94,7 @@ fn window(rig: &Rig<'_>) -> Result<()> {
         let start = plug.up()?;
         within(SETTLE, "a wire guard", || plug.is_guarded())?;
         took.push(start.elapsed());
-        // What was accepted until then may be on its way to the eye still.
+        // A SYN-ACK from before may still be on its way to the watcher.
         std::thread::sleep(Duration::from_millis(100));
         let until_then = eye.seen();
         passed.push(until_then - before);
@@ -128,7 +128,7 @@ fn rule(lab: &Lab, index: u32) -> Result<Command> {
     let start = rules.split_once("PROGRAM==\"/bin/sh -c '");
     let script = start.and_then(|(_, rest)| rest.split_once("'\""));
     let (script, _) = script.context("no PROGRAM in the rules")?;
-    // As udev(7) does it.
+    // As udev(7) does.
     let script = script
         .replace("/sys/fs/bpf/enforcer", &lab.pin_dir().to_string_lossy())
         .replace("$env{IFINDEX}", &index.to_string())
@@ -138,8 +138,8 @@ fn rule(lab: &Lab, index: u32) -> Result<Command> {
     Ok(command)
 }
 
-/// An interface that nobody brings up before the rule has let it pass: guarded from its first
-/// packet. The operator's word stands for the device that a NIC has behind it.
+/// An interface that stays down until the rule has let it pass is guarded from the first packet.
+/// The operator's word stands for the device that a NIC has behind it.
 fn no_window(rig: &Rig<'_>) -> Result<()> {
     let lab = rig.lab;
     let outside = format!("{REGISTRY}\n[interfaces.{NEAR}]\nside = \"outside\"\n");
@@ -150,7 +150,7 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         finish(rule(lab, index)?, "")?.ok()?;
         Ok(start.elapsed())
     };
-    // Nothing is pinned: nobody is held back.
+    // Nothing is pinned: no interface is held back.
     let without = waited(u32::MAX)?;
     let _run = rig.enforcer.run(&[])?;
     let in_vain = waited(u32::MAX)?;
@@ -183,7 +183,7 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         within(SETTLE, "the end of the early one", || Ok(!early()))?;
         attack.go_on_for(100)?;
         attack.stop()?;
-        // One that goes down again keeps what it has.
+        // An interface that goes down again keeps its guard.
         lab.host.ip(&format!("link set {NEAR} down"))?;
         look_again(lab)?;
         ensure!(plug.is_guarded()?, "the guard went with IFF_UP");

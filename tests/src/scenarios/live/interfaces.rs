@@ -25,10 +25,10 @@ use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
 use super::traffic::{Barrage, Eye, PORTS};
 use super::{figure, spread, within};
 
-/// How soon an interface that comes up has its wire guard (issue 4, item 1).
+/// Longest time until an interface that comes up has its wire guard.
 pub(super) const PROMISED: Duration = Duration::from_millis(200);
 
-/// Interfaces that come while a daemon of WireGuard's says nothing.
+/// Interfaces that come while a WireGuard daemon stays silent.
 const BESIDE_SILENCE: usize = 9;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -103,8 +103,8 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         "too few of the SYNs came to any guard:\n{counters}"
     );
     let late = took.iter().filter(|took| **took > PROMISED).count();
-    // A guest's processor may be emulated, at a tenth of the speed, and this machine does other
-    // things as well.
+    // A guest's processor may be emulated, at a tenth of the speed, and this machine has other work
+    // as well.
     ensure!(
         late * 20 <= tries || is_guest(),
         "{late} of {tries} interfaces had their guard later than {PROMISED:?}: {}",
@@ -141,7 +141,7 @@ fn beside_silence(rig: &Rig<'_>) -> Result<()> {
         median <= PROMISED,
         "{PROMISED:?} are promised, but interfaces had their guards after {spread}"
     );
-    // The control: it is silent, and its peer waits.
+    // The control: the daemon is silent, and its peer waits.
     laptop(rig, &hub, 0, "waiting: wg0 cannot be asked for its keys")
 }
 
@@ -151,8 +151,8 @@ fn exists(lab: &Lab, index: u32) -> bool {
         .any(|name| lab.host.ifindex(name).is_ok_and(|known| known == index))
 }
 
-/// A container engine may take an interface from the host: what guarded it here must not judge
-/// packets there.
+/// A container engine may take an interface from the host: the old guard must not judge packets
+/// there.
 fn moves_away(rig: &Rig<'_>) -> Result<()> {
     const NEW_HOME: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 1);
     let (lab, elsewhere) = (rig.lab, &rig.lab.ct2);
@@ -179,7 +179,7 @@ fn moves_away(rig: &Rig<'_>) -> Result<()> {
         ensure!(programs(elsewhere)? == 0, "a program went along");
         let ask = Ask::new(Transport::Tcp, &format!("{NEW_HOME}:9200"));
         answered(ask.ask(&lab.lan, Patience::Long)?).context("in its new namespace")?;
-        // And home again: it gets a guard of its own.
+        // Home again, the interface gets its own guard.
         elsewhere.ip(&format!("link set {NEAR} netns {}", lab.host.path()))?;
     }
     plug.up()?;
@@ -188,7 +188,7 @@ fn moves_away(rig: &Rig<'_>) -> Result<()> {
         .map(drop)
 }
 
-/// How many programs sit on the near end, at the hook that a guard has there.
+/// Number of programs on the near end, at the hook of a guard there.
 fn programs(namespace: &Netns) -> Result<u32> {
     if Feature::Tcx.is_here() {
         let index = namespace.ifindex(NEAR)?;
@@ -200,7 +200,7 @@ fn programs(namespace: &Netns) -> Result<u32> {
     Ok(u32::from(links[0].get("xdp").is_some()))
 }
 
-/// Another device under the old name: the peer is let in again, and nobody else at any time.
+/// Another device under the old name: the peer is let in again, and no other source at any time.
 fn remade(rig: &Rig<'_>) -> Result<()> {
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")?;
     let ask = |from: Ipv4Addr, patience| {

@@ -1,4 +1,4 @@
-//! A thousand policies, one after another, under a flood and beside requests that are allowed.
+//! A thousand policies in turns, under a flood and beside allowed requests.
 
 use std::time::{Duration, Instant};
 
@@ -128,7 +128,7 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
     Ok(())
 }
 
-/// One request after another; TCP would repeat a SYN that was dropped, so the drops are counted.
+/// Request after request; TCP would repeat a dropped SYN, so the drops are counted.
 fn requests(namespace: &Netns, from: &str, to: &str) -> Result<Requests> {
     let namespace = namespace.share()?;
     let ask = Ask::new(Transport::Tcp, to).from(from);
@@ -138,8 +138,8 @@ fn requests(namespace: &Netns, from: &str, to: &str) -> Result<Requests> {
     }))
 }
 
-/// Puts one policy in the place of the other: nine times of ten by command, else by the file
-/// alone. Returns how often it was the file alone.
+/// Replaces one policy with the other: nine times of ten by command, else by the file alone.
+/// Returns the number of switches by the file alone.
 fn switch(rig: &Rig<'_>, switches: usize) -> Result<usize> {
     let policies = [other(), REGISTRY.to_owned()];
     let mut by_edits = 0;
@@ -163,7 +163,8 @@ fn switch(rig: &Rig<'_>, switches: usize) -> Result<usize> {
     Ok(by_edits)
 }
 
-/// As an editor does it: whoever reads meanwhile reads the old one or the new one.
+/// Replaces the file by rename, as an editor does: a reader meanwhile reads the old text or the
+/// new.
 fn replace(rig: &Rig<'_>, text: &str) -> Result<()> {
     let path = rig.enforcer.config_path()?;
     let new = path.with_extension("new");
@@ -171,7 +172,7 @@ fn replace(rig: &Rig<'_>, text: &str) -> Result<()> {
     std::fs::rename(&new, path).context("failed to replace the registry")
 }
 
-/// What both guards have dropped at these ports.
+/// Drops of both guards at these ports.
 fn drops_at(counters: &Counters, ports: &[u16]) -> u64 {
     let at = |port: Option<u16>| port.is_some_and(|port| ports.contains(&port));
     let rows = counters.0.iter().filter(|row| at(row.port));

@@ -1,4 +1,4 @@
-//! `ip_local_reserved_ports`, which others write as well.
+//! `ip_local_reserved_ports`, which other programs write as well.
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,7 +13,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![Scenario::new("live::reserved_ports_are_put_back", put_back)]
 }
 
-/// systemd-sysctl writes what its files say, whenever it is started, and knows nothing of ours.
+/// systemd-sysctl writes the values of its files at every start, and knows nothing of the
+/// enforcer's.
 fn put_back(rig: &Rig<'_>) -> Result<()> {
     let host = &rig.lab.host;
     let read = || host.read_sysctl(RESERVED);
@@ -45,7 +46,7 @@ fn put_back(rig: &Rig<'_>) -> Result<()> {
         );
         ensure!(!has("5003")?, "what they took back stays: {}", read()?);
     }
-    // Another policy: its ports too, and those of the last one no more.
+    // Another policy: its ports are added, and the last policy's removed.
     host.sysctl(RESERVED, "6000-6010")?;
     let other = REGISTRY.replace("ports = [9200]", "ports = [9201]");
     rig.enforcer.registry(&other)?;
