@@ -12,7 +12,7 @@ struct Listed {
 enum Status {
     /// Known, and not held yet.
     Open,
-    /// Held, as scenarios show whose names begin with these prefixes.
+    /// Held, as shown by scenarios with names of these prefixes.
     Built(Vec<String>),
 }
 
@@ -26,8 +26,8 @@ pub(crate) fn attack_of(scenario: &str) -> Option<u8> {
     })
 }
 
-/// The attacks of a Markdown text: table rows that begin like `| A5 |`. A row that is neither built
-/// nor open is an error.
+/// The attacks of a Markdown text: table rows that begin like `| A5 |`. A row is either built or
+/// open; anything else is an error.
 fn parse(text: &str) -> Result<Vec<Listed>, String> {
     let mut listed = Vec::new();
     for line in text.lines() {

@@ -10,7 +10,7 @@ use crate::lab::{Enforcer, Guards, Lab, Outcome, Patience};
 use crate::scenarios::attack::{Attack, Attempt, Legitimate};
 use crate::scenarios::{attacks, legitimate};
 
-/// The registry that the enforcer embeds, for machines that have their own in /etc.
+/// The registry embedded in the enforcer, for machines with another in /etc.
 const DEFAULT_REGISTRY: &str = include_str!("../../enforcer/src/registry/default.toml");
 
 /// Runs the demo; an error if an outcome is not as promised.
@@ -127,7 +127,7 @@ fn at_once(attempts: &mut [Attempt<'_>], patience: Patience) -> Result<Vec<Outco
     })
 }
 
-/// Runs the enforcer and shows its own words.
+/// Runs the enforcer and shows the output.
 fn shown(enforcer: &Enforcer<'_>, arguments: &[&str]) -> Result<()> {
     println!("$ enforcer {}", arguments.join(" "));
     let finished = enforcer.expect(arguments, 0)?;

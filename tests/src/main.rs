@@ -35,7 +35,7 @@ enum Command {
     Guest(Guest),
     /// Measure the guards against an empty program.
     Bench(bench::Args),
-    /// Run the scenarios of a whole system, in its guest.
+    /// Run the scenarios of a whole system, in a guest.
     #[command(subcommand)]
     System(system::Command),
     /// Show attacks succeed without the enforcer and fail with it.
@@ -52,7 +52,7 @@ struct Run {
 
 #[derive(Args)]
 struct Guest {
-    /// Run the Nth part of M, into which the scenarios are dealt out one by one.
+    /// Run the Nth part of M, of scenarios dealt out in turn.
     #[arg(long, value_name = "N/M", default_value = "1/1")]
     part: Part,
     #[command(flatten)]
@@ -61,7 +61,7 @@ struct Guest {
 
 #[derive(Args)]
 struct Binary {
-    /// The enforcer under test; the one beside this program if absent.
+    /// The enforcer under test; the binary beside this program if absent.
     #[arg(long, value_name = "PATH")]
     enforcer: Option<PathBuf>,
 }
@@ -86,7 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(conclude(Machine::Host, run.harness, &enforcer, all)?.exit_code())
         }
         Command::Controls(arguments) => {
-            // Controls ask no enforcer, so there need not be one.
+            // Controls ask no enforcer, so there need not be any.
             let none = Path::new("/nonexistent");
             Ok(conclude(Machine::Host, arguments, none, scenarios::controls())?.exit_code())
         }

@@ -16,9 +16,9 @@ pub mod host_only {
     pub const LOADER: &str = "no kernel decides this, and an emulated processor takes minutes";
     /// Variants that differ from their siblings in bytes alone.
     pub const SAME_PATH: &str = "a sibling takes the same path through parser and stack";
-    /// Variants that guests send through the WireGuard of their own kernel.
+    /// Variants sent by guests through their kernel's WireGuard.
     pub const TUNNELLED: &str = "guests send the same through their kernel's WireGuard";
-    /// Attacks on a hook that the policy forces.
+    /// Attacks on a hook forced by the policy.
     pub const SAME_HOOK: &str = "a hook shows a packet in the same way on every kernel that has it";
     /// Scenarios with a single guard, beside the same with both.
     pub const BOTH_GUARDS: &str = "the sibling with both guards covers each guard";
@@ -26,7 +26,7 @@ pub mod host_only {
     pub const AUDIT: &str = "guests audit one attack for each feature that the host may lack";
 }
 
-/// Everything that the body of a scenario works with: a fresh lab, and an enforcer that is down.
+/// Tools of a scenario's body: a fresh lab, and an enforcer that is not up yet.
 #[derive(Debug)]
 pub struct Rig<'lab> {
     /// The lab.
@@ -53,7 +53,7 @@ enum Body {
 }
 
 impl Scenario {
-    /// A scenario in a lab of its own, which goes away with everything that the scenario made.
+    /// A scenario in a fresh lab, which is removed with everything made there.
     pub fn new(
         name: impl Into<String>,
         body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
@@ -61,7 +61,7 @@ impl Scenario {
         Self::with(name.into(), Body::InLab(Box::new(body)))
     }
 
-    /// A scenario without a lab, whose body makes everything by itself.
+    /// A scenario without a lab.
     pub fn plain(
         name: impl Into<String>,
         body: impl FnOnce() -> Result<()> + Send + 'static,
@@ -103,7 +103,7 @@ impl Scenario {
         self.host_only_if(Some(why))
     }
 
-    /// The host alone runs this scenario if there is a reason for that.
+    /// The host alone runs this scenario, if there is a reason.
     pub fn host_only_if(mut self, why: Option<&'static str>) -> Self {
         self.host_only = self.host_only.or(why);
         self
@@ -204,7 +204,7 @@ impl Turn {
     }
 }
 
-/// The error of a scenario that finds out on the way that this kernel has nothing to try.
+/// The error of a scenario that finds nothing to try on this kernel.
 #[derive(Debug)]
 pub struct LeftOut(pub String);
 

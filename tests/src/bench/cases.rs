@@ -1,4 +1,4 @@
-//! The cases of the benchmark, each with the case that is its base.
+//! The cases of the benchmark, each with its base.
 
 use anyhow::{Context, Result};
 use enforcer::kernel::workbench::Workbench;
@@ -132,7 +132,7 @@ impl Case {
         self
     }
 
-    /// A packet from a peer, to the service that allows the peer.
+    /// A packet from an allowed peer, to the peer's service.
     const fn peer(mut self, size: Size) -> Self {
         self = self.stranger(size).passes();
         self.source = PEER;

@@ -16,17 +16,17 @@ pub(super) const LOCAL_PORT: u16 = 9200;
 pub(super) const PEER_PORT: u16 = 9090;
 /// A peer, in every policy with peers.
 pub(super) const PEER: &str = "10.200.0.1";
-/// An address that is a peer in no policy.
+/// An address outside all policies.
 pub(super) const STRANGER: &str = "10.1.0.1";
-/// A port that no policy registers.
+/// A port outside all policies.
 pub(super) const UNREGISTERED_PORT: u16 = 22;
 
 /// A registry by its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
-    /// One port.
+    /// A single port.
     OnePort,
-    /// As many ports as a registry may have, each in its own service.
+    /// As many ports as a registry may have, each in a service.
     AllPorts,
     /// A service with a peer of a single address.
     OnePrefix,
@@ -82,7 +82,7 @@ impl Size {
 }
 
 /// As many prefixes as a registry may have, in equal shares of these lengths. The asking peer is in
-/// a prefix of the first length: the shortest, which is looked up last.
+/// a prefix of the first length: the shortest, looked up last.
 fn all_of(lengths: &[u8]) -> Vec<(Ipv4Addr, u8)> {
     let mut prefixes = Vec::with_capacity(MAX_PREFIXES);
     for (index, &length) in
@@ -91,7 +91,7 @@ fn all_of(lengths: &[u8]) -> Vec<(Ipv4Addr, u8)> {
         if prefixes.len() == MAX_PREFIXES {
             break;
         }
-        // Each length has its own block, so that no prefix lies in another.
+        // Each length has a separate block, so no prefix lies in another.
         let block = if length == lengths[0] {
             200
         } else {

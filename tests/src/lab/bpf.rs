@@ -1,4 +1,4 @@
-//! Foreign eBPF programs: two instructions that return a number.
+//! Foreign eBPF programs: two instructions to return a number.
 //!
 //! The bpf system call loads them by hand, so the lab needs no compiler and shares no code with the
 //! loader under test.
@@ -71,14 +71,14 @@ impl Hook {
     }
 }
 
-/// A program that stays attached while this value lives.
+/// A program attached for the life of this value.
 #[derive(Debug)]
 pub struct Foreign {
     _link: OwnedFd,
 }
 
 impl Foreign {
-    /// Attaches a program that returns `number` to an interface of a namespace.
+    /// Attaches a program with the return value `number` to an interface of a namespace.
     pub fn on_interface(
         namespace: &Netns,
         interface: &str,
@@ -92,7 +92,7 @@ impl Foreign {
         Ok(Self { _link: link })
     }
 
-    /// Attaches a cgroup_skb/ingress program that returns `number`.
+    /// Attaches a cgroup_skb/ingress program with the return value `number`.
     pub fn on_cgroup(cgroup: &Path, number: i32) -> Result<Self> {
         let directory = File::open(cgroup).context("failed to open the cgroup")?;
         let target = u32::try_from(directory.as_raw_fd())?;
@@ -148,7 +148,7 @@ pub(super) fn info<const N: usize>(object: &OwnedFd) -> io::Result<[u32; N]> {
     Ok(head)
 }
 
-/// Whether programs of a hook may call a helper that takes nothing but their context.
+/// Whether programs of a hook may call a helper with their context as the only argument.
 pub(super) fn may_call(hook: Hook, helper: i32) -> bool {
     let call = Instruction {
         code: 0x85,
@@ -209,7 +209,7 @@ struct Instruction {
     immediate: i32,
 }
 
-/// The part of `union bpf_attr` that BPF_PROG_LOAD reads.
+/// The part of `union bpf_attr` for BPF_PROG_LOAD.
 #[derive(Default)]
 #[repr(C)]
 struct Load {
@@ -227,7 +227,7 @@ struct Load {
     attach_type: u32,
 }
 
-/// The part of `union bpf_attr` that BPF_LINK_CREATE reads.
+/// The part of `union bpf_attr` for BPF_LINK_CREATE.
 #[derive(Default)]
 #[repr(C)]
 struct Link {
@@ -240,7 +240,7 @@ struct Link {
     expected_revision: u64,
 }
 
-/// The part of `union bpf_attr` that BPF_OBJ_GET reads.
+/// The part of `union bpf_attr` for BPF_OBJ_GET.
 #[derive(Default)]
 #[repr(C)]
 struct Pinned {
@@ -249,7 +249,7 @@ struct Pinned {
     flags: u32,
 }
 
-/// The part of `union bpf_attr` that BPF_OBJ_GET_INFO_BY_FD reads and writes.
+/// The part of `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD, read and written.
 #[repr(C)]
 struct Info {
     object: u32,
@@ -257,7 +257,7 @@ struct Info {
     info: u64,
 }
 
-/// The part of `union bpf_attr` that BPF_PROG_QUERY reads and writes.
+/// The part of `union bpf_attr` for BPF_PROG_QUERY, read and written.
 #[derive(Default)]
 #[repr(C)]
 struct Query {

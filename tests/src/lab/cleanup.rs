@@ -1,9 +1,9 @@
-//! Objects that the lab makes outside its namespaces, and their removal on every way out.
+//! Objects of the lab outside its namespaces, and their removal on every way out.
 //!
 //! Three kinds of object outlive a namespace: child processes, directories (pins on bpffs, cgroups,
 //! scratch files) and the bpffs mount. The first two are noted here before they are made, and the
 //! mount bears our name. Normal ends and panics drop the owners; SIGINT and SIGTERM end in
-//! [`exit_on_signal`]; after a SIGKILL the next start sweeps every object that names a dead
+//! [`exit_on_signal`]; after a SIGKILL the next start sweeps every object named after a dead
 //! process.
 
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ fn noted() -> MutexGuard<'static, Noted> {
     NOTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory tree that is removed when this value is dropped.
+/// A directory tree, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
@@ -76,7 +76,7 @@ fn remove_tree(path: &Path) {
     }
 }
 
-/// Starts a child and notes it in one step, so that no signal falls in between.
+/// Starts a child and notes the process in a single step, without room for a signal in between.
 pub(super) fn spawn_registered(command: &mut Command) -> io::Result<Child> {
     let mut noted = noted();
     let child = command.spawn()?;
@@ -88,7 +88,7 @@ pub(super) fn forget_child(id: u32) {
     noted().children.remove(&id);
 }
 
-/// The source that marks a bpffs of ours in the mount table, also for the run after a SIGKILL.
+/// The source by which the mount table shows a bpffs of ours, also to the run after a SIGKILL.
 const MOUNT_SOURCE: &str = "enforcer-lab";
 
 /// Mounts bpffs where the machine has none.
@@ -117,10 +117,10 @@ pub fn stale_sockets() -> Vec<String> {
     stale.map(|path| path.display().to_string()).collect()
 }
 
-/// Held, shared, by every run that is under way; a lock on a directory leaves no file behind.
+/// Held, shared, by every run under way; a lock on a directory leaves no file behind.
 static UNDER_WAY: OnceLock<fs::File> = OnceLock::new();
 
-/// Tells other runs that this run may need the bpffs at any moment.
+/// Tells other runs to leave the bpffs mounted for this run.
 pub fn announce() -> Result<()> {
     let directory = fs::File::open(std::env::temp_dir()).context("failed to open /tmp")?;
     directory.lock_shared().context("failed to lock /tmp")?;
@@ -162,7 +162,7 @@ fn bpffs_source() -> Result<Option<String>> {
     }))
 }
 
-/// Removes objects of earlier runs whose process is gone.
+/// Removes objects of earlier, dead processes.
 pub fn sweep() {
     for parent in swept_directories() {
         for path in lab_entries(&parent, |owner| !Path::new("/proc").join(owner).exists()) {
@@ -171,7 +171,7 @@ pub fn sweep() {
     }
 }
 
-/// Objects that this process has made outside its namespaces and not removed.
+/// Objects of this process outside its namespaces, not removed yet.
 pub fn leftovers() -> Vec<String> {
     let own = std::process::id().to_string();
     let mut found: Vec<String> = swept_directories()
@@ -194,8 +194,8 @@ pub fn others_at_work() -> bool {
     another_lab || foreign_pins()
 }
 
-/// Whether bpffs holds anything but labs and the two iterators (`maps.debug`, `progs.debug`) that
-/// the kernel itself pins.
+/// Whether bpffs holds anything but labs and the kernel's own two iterators (`maps.debug`,
+/// `progs.debug`).
 fn foreign_pins() -> bool {
     fs::read_dir(BPFFS).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
@@ -264,14 +264,14 @@ pub fn exit_on_signal() -> Result<()> {
         })?;
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let handler: extern "C" fn(libc::c_int) = on_signal;
-        // SAFETY: the handler only writes one byte to a pipe.
+        // SAFETY: the handler only writes a byte to a pipe.
         unsafe { libc::signal(signal, handler as *const () as libc::sighandler_t) };
     }
     Ok(())
 }
 
 fn clean_up_and_exit() -> ! {
-    // Held to the end, so that no running scenario can make another object.
+    // Held to the end, so no running scenario can make another object.
     let noted = noted();
     for &id in &noted.children {
         if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {

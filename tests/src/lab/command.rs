@@ -1,4 +1,4 @@
-//! Programs that run inside a namespace, bounded in time, and end with the lab.
+//! Programs inside a namespace, bounded in time, gone with the lab.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -25,7 +25,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 pub struct Finished {
     /// The command line, for messages.
     pub line: String,
-    /// The exit code, `None` if a signal ended it.
+    /// The exit code, `None` after a signal.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -34,18 +34,17 @@ pub struct Finished {
 }
 
 impl Netns {
-    /// A command that will run in this namespace, and that dies with the thread that starts the
-    /// child.
+    /// A command for this namespace, which dies with the starting thread.
     ///
     /// Only the *network* namespace is entered: `ip netns exec` would also hide bpffs and cgroup2.
-    /// Start the command from the scenario's own thread, never inside [`Netns::run`], whose thread
-    /// is short-lived.
+    /// Start the command from the scenario's own thread, never inside [`Netns::run`] with its
+    /// short-lived thread.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let namespace = std::os::fd::AsFd::as_fd(self).as_raw_fd();
         let into_namespace = move || {
-            // SAFETY: the descriptor belongs to a `Netns` that outlives the spawn, and fork copied
-            // the number.
+            // SAFETY: the descriptor belongs to a `Netns` with a life beyond the spawn, and fork
+            // copied the number.
             let namespace = unsafe { BorrowedFd::borrow_raw(namespace) };
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             enter(namespace)
@@ -55,7 +54,7 @@ impl Netns {
         command
     }
 
-    /// Runs `ip -batch`, one command per line.
+    /// Runs `ip -batch`, with a command on each line.
     pub fn ip(&self, batch: &str) -> Result<()> {
         let mut command = self.command("ip");
         command.args(["-batch", "-"]);
@@ -112,11 +111,11 @@ impl std::fmt::Display for Finished {
 pub enum PrivateMount {
     /// A fresh /sys, as `ip netns exec` makes it: no bpffs, no cgroup2.
     Sysfs,
-    /// A bpffs that no other process sees, and that ends with the command.
+    /// A private bpffs, gone at the end of the command.
     Bpffs,
 }
 
-/// Gives a command a mount namespace of its own.
+/// Gives a command a private mount namespace.
 pub fn in_private_mounts(command: &mut Command, private: PrivateMount) {
     let hide = move || {
         // SAFETY: only the mount namespace is left behind, in a child with a single thread.
@@ -134,7 +133,7 @@ pub fn in_private_mounts(command: &mut Command, private: PrivateMount) {
     unsafe { command.pre_exec(hide) };
 }
 
-/// Runs a command to its end, with `input` as its standard input.
+/// Runs a command to the end, with `input` as standard input.
 pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
     let line = line_of(&command);
     command
@@ -157,7 +156,7 @@ pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         let stdout = scope.spawn(move || read_all(stdout));
         let stderr = scope.spawn(move || read_all(stderr));
-        // On the limit the child is killed, which ends the readers too.
+        // On the limit the child is killed, and the readers end too.
         let status = child.wait(COMMAND_LIMIT)?;
         Ok(Finished {
             line: line.clone(),
@@ -168,11 +167,11 @@ pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
     })
 }
 
-/// A child process that is killed and reaped on drop.
+/// A child process, killed and reaped on drop.
 #[derive(Debug)]
 pub struct Daemon {
     line: String,
-    /// The process, with the pipes that the caller asked for.
+    /// The process, with the caller's choice of pipes.
     pub inner: Child,
 }
 

@@ -19,7 +19,7 @@ impl std::fmt::Display for Port<'_> {
 pub struct Counters(pub Vec<Counter>);
 
 impl Counters {
-    /// Number of packets that a guard counted for a reason and port.
+    /// Number of packets counted by a guard for a reason and port.
     ///
     /// Drops of packets without a registered port are counted without a port, and count here too.
     pub fn count(&self, guard: Guard, reason: Reason, port: Port<'_>) -> u64 {

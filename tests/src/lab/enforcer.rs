@@ -1,4 +1,4 @@
-//! The enforcer, driven from outside: its command line in, its JSON and exit codes out.
+//! The enforcer, driven from outside: command line in, JSON and exit codes out.
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixDatagram;
@@ -121,7 +121,7 @@ impl<'lab> Enforcer<'lab> {
         Ok(enforcer)
     }
 
-    /// An enforcer with its own default registry.
+    /// An enforcer with the default registry.
     pub fn with_default_registry(binary: &Path, lab: &'lab Lab) -> Self {
         Self {
             binary: binary.to_path_buf(),
@@ -169,12 +169,12 @@ impl<'lab> Enforcer<'lab> {
         Ok(command)
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to the end.
     pub fn call(&self, arguments: &[&str]) -> Result<Finished> {
         finish(self.command(arguments)?, "")
     }
 
-    /// Runs a command and insists on its exit code.
+    /// Runs a command and insists on the exit code.
     pub fn expect(&self, arguments: &[&str], code: i32) -> Result<Finished> {
         let finished = self.call(arguments)?;
         ensure!(
@@ -184,7 +184,7 @@ impl<'lab> Enforcer<'lab> {
         Ok(finished)
     }
 
-    /// Runs `up --guards …`, and insists that exactly these guards hold.
+    /// Runs `up --guards …`, and insists on exactly these guards.
     pub fn up(&self, guards: Guards) -> Result<()> {
         self.expect(&["up", "--guards", guards.name()], guards.exit_code())?;
         let (_, status) = self.status()?;
@@ -227,7 +227,7 @@ impl<'lab> Enforcer<'lab> {
         self.expect(&["reload"], 0).map(drop)
     }
 
-    /// `status --json`, with its exit code.
+    /// `status --json`, with the exit code.
     pub fn status(&self) -> Result<(Option<i32>, Status)> {
         let finished = self.call(&["status", "--json"])?;
         let status = json(&finished)?;
@@ -246,7 +246,7 @@ impl<'lab> Enforcer<'lab> {
         json(&finished)
     }
 
-    /// `check --json`, with its exit code.
+    /// `check --json`, with the exit code.
     pub fn check(&self) -> Result<(Option<i32>, Checked)> {
         let finished = self.call(&["check", "--json"])?;
         let checked = json(&finished)?;

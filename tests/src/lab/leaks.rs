@@ -1,4 +1,4 @@
-//! Objects that a run must not leave behind.
+//! Detection of objects that a run leaves behind.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Before {
         })
     }
 
-    /// Every object that is there and was not before; gives the kernel a moment to let go.
+    /// Every object that was made since, after a moment for the kernel to let go.
     pub fn leaked(&self) -> Result<Vec<String>> {
         cleanup::release_bpffs()?;
         let mut found = Ok(Vec::new());
@@ -148,7 +148,7 @@ fn mounts() -> Result<Vec<String>> {
         .collect())
 }
 
-/// Number of namespaces that this process holds, and of named namespaces.
+/// Number of namespaces held by this process, and of named namespaces.
 fn namespaces() -> Result<usize> {
     let held = std::fs::read_dir("/proc/self/fd")
         .context("failed to list descriptors")?

@@ -1,7 +1,7 @@
 //! Network namespaces that exist only as descriptors of this process.
 //!
 //! No name under `/run/netns` is made: when the process dies, by whatever signal, the kernel
-//! removes its namespaces with their interfaces, routes and rules.
+//! removes the namespaces with their interfaces, routes and rules.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-/// A network namespace that lives as long as this value.
+/// A network namespace, alive as long as this value.
 #[derive(Debug)]
 pub struct Netns {
     name: &'static str,
@@ -21,9 +21,9 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes a namespace with nothing but a loopback interface that is down.
+    /// Makes a namespace with nothing but a loopback interface, which is down.
     pub fn new(name: &'static str) -> Result<Self> {
-        // unshare moves a single thread, so a thread that ends right after suffices.
+        // unshare moves a single thread, so a short-lived thread suffices.
         let fd = thread::scope(|scope| scope.spawn(unshared).join())
             .map_err(|_| anyhow::anyhow!("the thread that makes namespaces panicked"))?
             .with_context(|| format!("failed to make network namespace `{name}`"))?;
@@ -52,7 +52,7 @@ impl Netns {
         })
     }
 
-    /// The inode that tells namespaces apart.
+    /// The inode, different for each namespace.
     pub fn inode(&self) -> Result<u64> {
         let stat = rustix::fs::fstat(&self.fd).context("failed to stat a namespace")?;
         Ok(stat.st_ino)
@@ -63,7 +63,7 @@ impl Netns {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
     }
 
-    /// Runs `work` in the namespace, on a thread of its own; sockets made there stay there.
+    /// Runs `work` in the namespace, on a separate thread; sockets made there stay there.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let outcome = thread::scope(|scope| {
             scope
@@ -76,7 +76,7 @@ impl Netns {
         }
     }
 
-    /// Writes a setting, named as sysctl names it with slashes (`net/ipv4/ip_forward`).
+    /// Writes a setting, named as by sysctl with slashes (`net/ipv4/ip_forward`).
     pub fn sysctl(&self, setting: &str, value: &str) -> Result<()> {
         let path = Path::new("/proc/sys").join(setting);
         self.run(|| std::fs::write(&path, value))?
@@ -125,8 +125,8 @@ pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn unshared() -> io::Result<OwnedFd> {
-    // SAFETY: only the network namespace is left behind; no descriptor table or memory that other
-    // threads rely on is unshared.
+    // SAFETY: only the network namespace is left behind; no descriptor table or memory of other
+    // threads is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
     Ok(File::open("/proc/thread-self/ns/net")?.into())
 }
@@ -137,9 +137,9 @@ fn bring_up(interface: &str) -> io::Result<Instant> {
         rustix::net::SocketType::DGRAM,
         None,
     )?;
-    // SAFETY: ifreq is plain integers, for which zeroes are valid.
+    // SAFETY: ifreq is plain integers, and zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays the NUL that ends the name.
+    // The last byte stays NUL, the end of the name.
     let room = request.ifr_name.len() - 1;
     for (to, from) in request.ifr_name[..room].iter_mut().zip(interface.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
@@ -148,7 +148,7 @@ fn bring_up(interface: &str) -> io::Result<Instant> {
         libc::c_short::try_from(libc::IFF_UP).map_err(io::Error::other)?;
     let before = Instant::now();
     let request = &raw const request;
-    // SAFETY: SIOCSIFFLAGS reads the request, which outlives the call.
+    // SAFETY: SIOCSIFFLAGS reads the request, alive until after the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, request) };
     if done < 0 {
         return Err(io::Error::last_os_error());

@@ -1,4 +1,4 @@
-//! Redis, the only service in the lab that others wrote.
+//! Redis, the only service in the lab from outside the project.
 
 use std::io::Write;
 use std::path::Path;
@@ -78,7 +78,7 @@ fn join_before_exec(command: &mut std::process::Command, cgroup: &Path) -> Resul
         // 0 stands for the writing process.
         (&procs).write_all(b"0")
     };
-    // SAFETY: between fork and exec the closure makes one write call and allocates nothing.
+    // SAFETY: between fork and exec the closure makes a single write call and allocates nothing.
     unsafe { command.pre_exec(join) };
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The JSON that the enforcer promises to scripts, field by field.
+//! The JSON promised to scripts, field by field.
 //!
-//! Unknown and missing fields are errors: a shape that drifts from the contract fails every
-//! scenario that reads the report.
+//! Unknown and missing fields are errors: a drift from the contract fails every scenario that reads
+//! the report.
 
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// A line of `events --json`. All but `time` and `merged` are null in the line that ends a flood.
+/// A line of `events --json`. All but `time` and `merged` are null in the last line of a flood.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -60,7 +60,7 @@ pub struct Status {
     pub rolled_back: bool,
 }
 
-/// A pending policy, which is rolled back unless confirmed.
+/// A pending policy, rolled back unless confirmed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -68,7 +68,7 @@ pub struct Pending {
     pub seconds_left: u64,
 }
 
-/// One attached guard.
+/// An attached guard.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -122,7 +122,7 @@ pub struct Explanation {
     pub live: Option<Live>,
 }
 
-/// A line of the registry that decided.
+/// A deciding line of the registry.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -153,7 +153,7 @@ pub struct Checked {
     pub warnings: Vec<Finding>,
 }
 
-/// One error or warning about a registry.
+/// An error or warning about a registry.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]

@@ -9,22 +9,22 @@ use super::cleanup;
 use super::kernel::Feature;
 use super::leaks::Before;
 
-/// Programs of other packages that the lab runs everywhere.
+/// Programs of other packages, needed by the lab everywhere.
 const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
 
-/// The machine under the scenarios, which decides on the WireGuard at hand.
+/// The machine under the scenarios, and so the WireGuard at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// Any host: wireguard-go, and the kernel's own where available.
     Host,
-    /// A guest, whose kernel has WireGuard.
+    /// A guest, with WireGuard in the kernel.
     Guest,
 }
 
 /// Set before the first scenario.
 static MACHINE: OnceLock<Machine> = OnceLock::new();
 
-/// Whether this is a guest, whose only processor may be emulated.
+/// Whether this is a guest, perhaps with a single, emulated processor.
 pub fn is_guest() -> bool {
     MACHINE.get() == Some(&Machine::Guest)
 }

@@ -1,4 +1,4 @@
-//! The lab: a guarded host and everything that may want to reach it.
+//! The lab: a guarded host and everything that may want to reach the host.
 //!
 //! ```text
 //!   lan 192.168.77.2 ──────── eth0 192.168.77.1 ┐
@@ -8,9 +8,9 @@
 //!        fd00:10::5, ::99          fd00:10::2   ┘
 //! ```
 //!
-//! The ghost is an address that no stack owns: the host has a permanent neighbour entry for the
-//! ghost, so answers to raw frames arrive at the neighbour, whose kernel ignores them. wg0 is a
-//! veth end with a familiar name; [`super::WireGuard`] puts a real device in its place.
+//! The ghost is an address without a stack: the host has a permanent neighbour entry for the ghost,
+//! so answers to raw frames arrive at the neighbour, whose kernel ignores them. wg0 is a veth end
+//! with a familiar name; [`super::WireGuard`] puts a real device in its place.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -55,12 +55,12 @@ pub const CT2: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 3);
 
 /// The MAC address of the host's eth0.
 pub const HOST_MAC: Mac = [2, 0, 0, 0, 0x77, 1];
-/// The MAC address of the host's wg0, as long as it is a veth end.
+/// The MAC address of the host's wg0, as long as wg0 is a veth end.
 pub const HOST_WG_MAC: Mac = [2, 0, 0, 0, 0x10, 2];
 /// The MAC address of the neighbour's eth0, and of the ghost.
 pub const LAN_MAC: Mac = [2, 0, 0, 0, 0x77, 2];
 
-/// Five namespaces, wired up, and the places outside them that a scenario may use.
+/// Five namespaces, wired up, and a scenario's places outside them.
 #[derive(Debug)]
 pub struct Lab {
     /// The guarded host.
@@ -99,7 +99,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The pin directory, which the enforcer itself makes and removes.
+    /// The pin directory, made and removed by the enforcer itself.
     pub fn pin_dir(&self) -> PathBuf {
         self.pins.path().join("pins")
     }

@@ -1,4 +1,4 @@
-//! Packet sockets: raw frames out of an interface, and the answers that come back.
+//! Packet sockets: raw frames out of an interface, and the answers.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::command::timespec;
 use super::frames::{IPV4, IPV6};
 use super::netns::Netns;
 
-/// An `AF_PACKET` socket on one interface.
+/// An `AF_PACKET` socket on an interface.
 #[derive(Debug)]
 pub struct Wire {
     socket: OwnedFd,
@@ -43,7 +43,7 @@ impl Wire {
         Self::open_any(namespace, interface, false)
     }
 
-    /// Opens an interface that carries IP packets without a link-layer header, such as WireGuard's.
+    /// Opens an interface for IP packets without a link-layer header, such as WireGuard's.
     ///
     /// Callers send and see Ethernet frames all the same: the header stays behind.
     pub fn open_ip(namespace: &Netns, interface: &str) -> Result<Self> {
@@ -58,12 +58,13 @@ impl Wire {
         Ok(Self { socket, bare })
     }
 
-    /// Sends one frame.
+    /// Sends a frame.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         self.send_in_tries(frame).map(drop)
     }
 
-    /// Sends a frame and returns the number of tries: a device that drops a frame reports an error.
+    /// Sends a frame and returns the number of tries: a device reports an error for a dropped
+    /// frame.
     pub fn send_in_tries(&self, frame: &[u8]) -> Result<u64> {
         let frame = if self.bare { &frame[ETHERNET..] } else { frame };
         let mut tries = 1;
@@ -179,7 +180,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
-    // SAFETY: sockaddr_ll is plain integers, for which zeroes are valid.
+    // SAFETY: sockaddr_ll is plain integers, and zeroes are valid.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
@@ -187,7 +188,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         .to_be();
     address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
     let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: the address is a whole sockaddr_ll, and its length is given.
+    // SAFETY: the address is a whole sockaddr_ll, with the length given.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if bound == 0 {
         Ok(socket)

@@ -29,14 +29,14 @@ pub const LAPTOP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 7);
 /// A port without a listener (RFC 863).
 const DISCARD: u16 = 9;
 
-/// A peer that is to be made.
+/// A peer to be made.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// The lab's name for the peer.
     pub name: &'static str,
     /// The inner addresses.
     pub addresses: Vec<std::net::IpAddr>,
-    /// The sources that the hub accepts from the peer; prefixes in the notation of `wg`.
+    /// The peer's sources accepted by the hub; prefixes in the notation of `wg`.
     pub allowed_ips: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Member {
         self
     }
 
-    /// The three of the picture: the collector that the lab's registry allows, and two others.
+    /// The three of the picture: the collector, allowed by the lab's registry, and two others.
     pub fn usual() -> [Self; 3] {
         [
             Self::new("collector", PEER, PEER6),
@@ -132,7 +132,7 @@ impl<'lab> WireGuard<'lab> {
         self.greet()
     }
 
-    /// Sends something to each peer, so that hub and peer shake hands at once.
+    /// Sends something to each peer, for a handshake at once.
     pub fn greet(&self) -> Result<()> {
         for peer in &self.peers {
             for address in &peer.member.addresses {
@@ -151,7 +151,7 @@ impl<'lab> WireGuard<'lab> {
         Ok(())
     }
 
-    /// The endpoint of a peer's device, for a peer that the hub has forgotten.
+    /// The endpoint of a peer's device, for a peer forgotten by the hub.
     pub fn endpoint(&self, peer: usize) -> String {
         format!("{LAN}:{}", self.peers[peer].port)
     }
@@ -187,7 +187,7 @@ impl<'lab> WireGuard<'lab> {
         namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
         namespace.sysctl("net/ipv4/conf/default/rp_filter", "0")?;
         lan.ip("link add wgnew type wireguard")?;
-        // Everything may come from the hub, so that the hub's own guards are all that is tested.
+        // Everything may come from the hub, so nothing but the hub's own guards is tested.
         let hub = format!(
             "[Peer]\nPublicKey = {}\nAllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = {HOST_LAN}:{LISTEN_PORT}\n",
             self.keys.public

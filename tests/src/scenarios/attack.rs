@@ -1,4 +1,4 @@
-//! Attacks and legitimate traffic, as data that the scenarios and the demo share.
+//! Attacks and legitimate traffic, as data shared by the scenarios and the demo.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use enforcer_ebpf::{Guard, Reason};
 
 use crate::lab::{Feature, Guards, Lab, Outcome, Patience, Port};
 
-/// A repeatable attempt, which owns its services and programs.
+/// A repeatable attempt, with its services and programs.
 pub type Attempt<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
 
 /// Makes the services and settings that an attempt needs, in a lab.
@@ -39,11 +39,11 @@ pub struct Attack {
     pub wire: Option<Reason>,
     /// The socket guard's drop reason, if the socket guard can hold the attack.
     pub socket: Option<Reason>,
-    /// Features of the kernel without which this traffic cannot exist.
+    /// Features that the kernel must have for this traffic to exist.
     pub needs: Vec<Feature>,
-    /// A feature of the kernel without which there is no wire guard.
+    /// A feature that the kernel must have for the wire guard to exist.
     pub wire_needs: Option<Feature>,
-    /// An interface that no kernel can guard, so that `up` is degraded.
+    /// An interface that no kernel can guard: `up` is degraded.
     pub uncovered: Option<&'static str>,
     /// The reason why guests do not run the attack.
     pub host_only: Option<&'static str>,
@@ -166,7 +166,7 @@ pub struct Legitimate {
     pub title: Option<&'static str>,
     /// Guards that count the passing traffic, with reason and port.
     pub counted: Vec<(Guard, Reason, Port<'static>)>,
-    /// Features of the kernel without which this traffic cannot exist.
+    /// Features that the kernel must have for this traffic to exist.
     pub needs: Vec<Feature>,
     /// The reason why guests do not run the traffic.
     pub host_only: Option<&'static str>,
@@ -175,7 +175,7 @@ pub struct Legitimate {
 }
 
 impl Legitimate {
-    /// Traffic that is answered with and without the enforcer.
+    /// Traffic answered with and without the enforcer.
     pub fn new(
         name: impl Into<String>,
         stage: impl for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync + 'static,

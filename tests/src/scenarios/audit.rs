@@ -1,6 +1,6 @@
 //! Audit mode never drops: every attack comes out as if no guard were there, and each guard that
-//! would have held the attack has counted the packets. A12 and A21, whose attacks are no single
-//! packet, have scenarios of their own.
+//! would have held the attack has counted the packets. A12 and A21, which are no single packet,
+//! have separate scenarios.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -80,7 +80,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
         "audit mode changed what becomes of it: it was {control}, and is {outcome}"
     );
     for guard in counting(attack, control.reached()) {
-        // Packets that pass the wire guard must be counted again where they arrive.
+        // Packets past the wire guard must be counted again where they arrive.
         if let Some((guard, reason)) = attack.counted_by(alone(guard)) {
             rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
         }
@@ -128,7 +128,7 @@ fn crash(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.expect(&[command], 0)?;
         let whole = start.elapsed();
         for percent in [10, 40, 70, 95] {
-            // Another policy each time, so that each reload switches.
+            // Another policy each time, so each reload switches.
             let extra = format!("\n[services.extra]\nports = [{}]\n", 15_000 + percent);
             rig.enforcer
                 .registry(&audited(&format!("{REGISTRY}{extra}")))?;
@@ -150,7 +150,7 @@ fn crash(rig: &Rig<'_>) -> Result<()> {
     expect_no_real_drop(rig)
 }
 
-/// A21, whose attack needs peers by key: a stranger in the laptop's prefix is let in.
+/// A21, whose attack takes peers by key: a stranger in the laptop's prefix is let in.
 fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let port = Port("tcp", 9100);
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")?;

@@ -41,7 +41,7 @@ fn with_sshd_at(port: u16, allow: &str) -> String {
     format!("{REGISTRY}\n[services.sshd]\nports = [{port}]\nallow = [{allow}]\n")
 }
 
-/// A connection from the LAN, and the variable by which sshd would tell its programs.
+/// A connection from the LAN, and the variable of sshd for the session's programs.
 struct Session {
     server: Server,
     conversation: Conversation,
@@ -82,7 +82,7 @@ impl Session {
     }
 }
 
-/// A command that is typed in a session.
+/// A command typed in a session.
 fn in_session(rig: &Rig<'_>, variable: &str, arguments: &[&str]) -> Result<Finished> {
     let mut command = rig.enforcer.command(arguments)?;
     command.env("SSH_CONNECTION", variable);
@@ -125,7 +125,7 @@ fn reload(rig: &Rig<'_>) -> Result<()> {
     in_session(rig, &elsewhere, &["reload", "--dry-run"])?.ok()?;
     in_session(rig, &session.variable, &["reload", "--force"])?.ok()?;
     ensure!(session.is_cut()?, "the refusal was for nothing");
-    // A session that is cut already is no reason to refuse.
+    // A session already cut is no reason to refuse.
     in_session(rig, &session.variable, &["reload"])?
         .ok()
         .map(drop)
@@ -252,7 +252,7 @@ fn edit(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `systemctl reload` has no session to its name, whoever typed the command.
+/// `systemctl reload` belongs to no session, whoever typed the command.
 fn by_systemd(rig: &Rig<'_>) -> Result<()> {
     const SSH: u16 = 22;
     let mut session = Session::open_at(rig, SSH)?;
@@ -272,7 +272,7 @@ fn by_systemd(rig: &Rig<'_>) -> Result<()> {
     let refused = reload("$$")?;
     expect_refused(&refused, &["an SSH session", "sshd", "--confirm 60s"])?;
     ensure!(session.lives()?, "a refusal cut the session");
-    // The control: a process that systemd did not start itself has a session.
+    // The control: a process not started by systemd itself has a session.
     reload("1")?.ok()?;
     ensure!(session.is_cut()?, "the refusal was for nothing");
     Ok(())

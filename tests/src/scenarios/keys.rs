@@ -22,27 +22,27 @@ use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
 use crate::scenario::host_only::{COMMAND_LINE, TUNNELLED};
 use crate::scenario::{Rig, Scenario, all_host_only};
 
-/// The service that the laptop may reach.
+/// The laptop's service.
 const METRICS: Port<'static> = Port("tcp", 9100);
-/// A key that no device of the lab has: RFC 7748, section 6.1, Bob's.
+/// A key of no device in the lab: RFC 7748, section 6.1, Bob's.
 const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
 /// The asking peer of the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// A peer whose key the registry knows.
+    /// A peer with a key in the registry.
     Laptop,
-    /// A peer whose key WireGuard alone knows.
+    /// A peer with a key in WireGuard alone.
     Stranger,
 }
 
-/// The lab's wg0 as a WireGuard device, and two peers of it.
+/// The lab's wg0 as a WireGuard device, with two peers.
 pub(super) trait Hub {
     /// The laptop's public key, in base64.
     fn laptop(&self) -> &str;
     /// Asks the metrics, from an address of the tunnel.
     fn ask(&self, who: Who, from: Ipv4Addr, patience: Patience) -> Result<Outcome>;
-    /// Sets the sources that each peer may use from now on.
+    /// Sets the sources that each peer may use.
     fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()>;
     /// Forgets the laptop's key.
     fn forget_laptop(&self) -> Result<()>;
@@ -161,7 +161,7 @@ fn follow(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     call(rig, hub, &["up", "--static-peers"], 0)?;
     answered(asks(Patience::Long)?).context("the laptop at home")?;
 
-    // The address becomes the stranger's; the policy is as old as its last command, and says so.
+    // The address becomes the stranger's; the policy is as old as the last command, and says so.
     hub.allow(&[], &["10.10.0.5/32", "10.10.0.99/32"])?;
     answered(poses(Patience::Long)?).context("the stranger at that address, before the reload")?;
     let stale = call(rig, hub, &["status"], 3)?;

@@ -15,7 +15,7 @@ use super::raw_packet::{Probe, send_probe};
 use super::runner::{answered, expect_no_drops, unanswered};
 use crate::scenario::{Rig, Scenario};
 
-/// The host on the VLAN, and its neighbour there.
+/// The host's address on the VLAN, and the neighbour's.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 1);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 2);
 const SENSOR: Port<'static> = Port("udp", 8125);
@@ -73,7 +73,7 @@ fn hooks(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The parent must let pass the packets that its VLAN device allows, and no others may profit.
+/// The parent must let pass the packets that the VLAN device allows, and no others may profit.
 fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
     on_a_vlan(rig.lab)?;
     let statsd = "[services.statsd]\nports = [8125]\nprotocol = \"udp\"\n";
@@ -105,8 +105,8 @@ fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
         answered(sensor()?).with_context(|| format!("the sensor, with {guards:?}"))?;
         expect_no_drops(rig)?;
         let sees_tags = Feature::Tcx.is_here();
-        // XDP sees no tag that the driver took off: there the parent passes the packets that its
-        // VLAN device would pass, and the forger meets the socket guard.
+        // XDP sees no tag that the driver took off: there the parent passes the packets of the VLAN
+        // device, and the forger meets the socket guard.
         if guards != Guards::Wire || sees_tags {
             let before = server.received();
             unanswered(untagged(Patience::Brief)?)

@@ -1,7 +1,7 @@
 //! The scenarios: attacks that must fail, traffic that must go on, and the command line's promises.
 //!
-//! Guests run the scenarios whose outcome depends on their kernel. A guest without hardware
-//! virtualisation is ten times slower than its host, and there are several, so every scenario there
+//! Guests run the scenarios whose outcome depends on the kernel. A guest without hardware
+//! virtualisation is ten times slower than the host, and there are several, so every scenario there
 //! has to earn its seconds. Two things need no second kernel: the command line's output, and the
 //! guards' reading of headers, which is the same code under every verifier and is tried frame by
 //! frame on the host. Of variants that differ in such bytes alone, the telling ones stand for the
@@ -76,7 +76,7 @@ pub fn for_guests() -> Vec<Scenario> {
     });
     let mut scenarios = vec![features];
     for attack in attacks::all() {
-        // A kernel that may lack a guard leaves out a whole scenario, and never a silent part of one.
+        // A kernel that may lack a guard leaves out a whole scenario, and never a silent part.
         if attack.wire_needs.is_some() {
             scenarios.extend(runner::attack_scenarios(&attack));
         } else {
@@ -97,7 +97,7 @@ pub fn with_failpoints() -> Vec<Scenario> {
     scenarios
 }
 
-/// The controls by themselves, for a machine on which no enforcer was ever built.
+/// The controls by themselves, for a machine without any built enforcer.
 pub fn controls() -> Vec<Scenario> {
     let attacks = attacks::all();
     let traffic = legitimate::all();
@@ -134,7 +134,7 @@ mod tests {
     fn every_attack_keeps_its_scenarios_in_guests() {
         let attacks = |scenarios: Vec<Scenario>| -> BTreeSet<u8> {
             let mut names = names(&scenarios);
-            // Audit mode holds nothing, so its scenarios do not stand for an attack.
+            // Audit mode holds nothing, so scenarios of audit mode do not stand for an attack.
             names.retain(|name| !name.starts_with("audit::"));
             names.iter().filter_map(|name| attack_of(name)).collect()
         };

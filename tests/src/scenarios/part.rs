@@ -1,8 +1,8 @@
-//! Parts of a run, for several guests with one kernel.
+//! Parts of a run, for several guests with the same kernel.
 
 use std::str::FromStr;
 
-/// A part of the scenarios, for one of the guests that share a kernel's.
+/// A part of the scenarios, for one of several guests with the same kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Index of the part, from 0.

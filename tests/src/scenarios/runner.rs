@@ -31,7 +31,7 @@ pub fn attack_scenarios(attack: &Attack) -> Vec<Scenario> {
         .collect()
 }
 
-/// The control of an attack by itself, which needs no enforcer.
+/// The control of an attack by itself, without an enforcer.
 pub fn attack_control(attack: &Attack) -> Scenario {
     let attack = attack.clone();
     let name = format!("control::{}", attack.name);
@@ -84,7 +84,8 @@ fn hold_with<'a>(
             && !control.reached()
             && !guards.include(Guard::Wire)
         {
-            // Nothing is left for the socket guard to hold, which must not look like its merit.
+            // Nothing is left for the socket guard to hold, which must not look like the guard's
+            // merit.
             return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
         }
         hold_once(attack, guards, &mut attempt, rig)?;
@@ -202,7 +203,7 @@ pub fn unanswered(outcome: Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Insists that no guard dropped anything so far.
+/// Insists that no guard has dropped a packet so far.
 pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
     let counters = rig.enforcer.counters()?;
     for guard in Guard::ALL {
@@ -214,7 +215,7 @@ pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Insists that `down` has left nothing, also of interrupted set-ups.
+/// Insists that `down` has left no pins, also of interrupted set-ups.
 pub fn expect_nothing_pinned(rig: &Rig<'_>) -> Result<()> {
     let pins = rig.lab.pin_dir();
     let around = pins.parent().context("the pin directory has no parent")?;

@@ -12,7 +12,7 @@ use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Port, Server, Transpor
 use super::runner::{answered, unanswered};
 use crate::scenario::{Rig, Scenario};
 
-/// The service that the collector may reach.
+/// The collector's service.
 const METRICS: Port<'static> = Port("tcp", 9100);
 
 pub(super) fn scenarios() -> Vec<Scenario> {

@@ -15,16 +15,16 @@ use crate::lab::command::eventually;
 /// Longest wait for the network to come up, and for the neighbour to be heard.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Dropped packets that prove the neighbour's attack: a few rounds of all ports.
+/// Enough dropped packets to prove the neighbour's attack: a few rounds of all ports.
 const ENOUGH: u64 = 200;
 
-/// Time for which a boot stays open to the neighbour once the network is up.
+/// Time of a boot's exposure to the neighbour once the network is up.
 const OPEN: Duration = Duration::from_secs(8);
 
 /// The network manager of the guest.
 const MANAGER: &str = "systemd-networkd.service";
 
-/// Lists the addresses that the LAN could reach.
+/// Lists the addresses within reach of the LAN.
 const ADDRESSES: [&str; 8] = [
     "ip", "-brief", "-4", "address", "show", "up", "scope", "global",
 ];
@@ -64,7 +64,7 @@ pub(super) fn controls() -> Vec<SystemScenario> {
     ]
 }
 
-/// A boot with the enforcer masked, whose network manager waits for the enforcer.
+/// A boot with the enforcer masked, and a network manager that waits for the enforcer.
 pub(super) fn shut() -> Vec<SystemScenario> {
     vec![SystemScenario {
         name: "a09_boot::required::no_policy_no_network",
@@ -173,7 +173,7 @@ fn wire_guard(host: &Host) -> Result<()> {
         .context("the wire guard dropped nothing")
 }
 
-/// The interface at whose other end the neighbour is.
+/// The interface with the neighbour at the other end.
 fn nic() -> Result<String> {
     let address = mac(GUEST_MAC);
     for entry in fs::read_dir("/sys/class/net")? {

@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 use super::host::Host;
 use crate::lab::Outcome;
 
-/// The image that is made here: busybox and a page.
+/// The image made here: busybox and a page.
 pub(super) const IMAGE: &str = "localhost/web:latest";
 
-/// The user with rootless containers; the image of the guest has it.
+/// The user with rootless containers, part of the guest's image.
 const USER: &str = "app";
 const HOME: &str = "/home/app";
 const RUNTIME: &str = "XDG_RUNTIME_DIR=/run/user/1000";
 
-/// Quadlets in the style of a host that publishes on 127.0.0.1, with a network of its own and on
-/// ct-net; Vault and Grafana have the accident of another address.
+/// Quadlets in the style of a host with services published on 127.0.0.1, on their own networks and
+/// on ct-net; Vault and Grafana have the accident of another address.
 const QUADLETS: [(&str, &str); 5] = [
     (
         "redis.container",
@@ -113,7 +113,7 @@ impl<'a> Container<'a> {
         Ok(Self { host, name })
     }
 
-    /// The container's address on its network.
+    /// The container's address on the network.
     pub(super) fn address(&self) -> Result<String> {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         self.host
@@ -139,7 +139,7 @@ impl Drop for Container<'_> {
     }
 }
 
-/// The outcome of a client that prints its input.
+/// The outcome of a client, from the printed input.
 pub(super) fn outcome(heard: &str) -> Outcome {
     if heard.is_empty() {
         Outcome::Silent

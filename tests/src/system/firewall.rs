@@ -15,7 +15,7 @@ use crate::lab::{Guards, Patience, Port, Server, Transport};
 const ELASTIC: Port<'static> = Port("tcp", 9200);
 /// The port of a rootful container, published by netavark.
 const INFLUX: Port<'static> = Port("tcp", 8087);
-/// Each guard alone and both together, and the guard that counts.
+/// Each guard alone and both together, with the counting guard.
 const SETS: [(Guards, Guard); 3] = [
     (Guards::Wire, Guard::Wire),
     (Guards::Socket, Guard::Socket),
@@ -71,8 +71,8 @@ fn nft_flush(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Two ports: a host's own port that no zone opens, shut while firewalld runs and open while it
-/// restarts; and a rootful container's, which netavark publishes anew after a reload.
+/// Two ports: a host's own port without an open zone, shut while firewalld runs and open during a
+/// restart; and a rootful container's, published anew by netavark after a reload.
 fn firewalld(host: &Host) -> Result<()> {
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
     let _container = Container::start(host, "influxdb3", &["-p", "8087:80"], "80")?;
@@ -87,7 +87,7 @@ fn firewalld(host: &Host) -> Result<()> {
         }
         for (guards, guard) in SETS {
             host.guards_on(guards)?;
-            // Packets that go on to a container are for the wire guard, the same in both sets.
+            // Packets for a container meet the wire guard alone, the same in both sets.
             let ports: &[_] = match guards {
                 Guards::Both => &[ELASTIC, INFLUX],
                 Guards::Wire | Guards::Socket => &[ELASTIC],
@@ -112,7 +112,7 @@ fn while_firewalld_goes(host: &Host, ports: &[Port<'static>]) -> Result<Vec<Tall
     floods.into_iter().map(Flood::stop).collect()
 }
 
-/// Runs `work` with firewalld in its default zone.
+/// Runs `work` with firewalld in the default zone.
 pub(super) fn with_firewalld(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()> {
     start(host)?;
     let done = work();

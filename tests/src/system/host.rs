@@ -1,4 +1,4 @@
-//! The guest as a host: its enforcer, its services, and a neighbour on its LAN.
+//! The guest as a host: enforcer, services, and a neighbour on the LAN.
 //!
 //! ```text
 //!   lan 192.168.77.2 ──── lan0 192.168.77.1 │ the guest's own namespace
@@ -18,7 +18,7 @@ use crate::lab::topology::{GHOST, HOST_LAN, HOST_MAC, LAN, LAN_MAC};
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Port};
 
-/// The request that containers and their pages answer.
+/// The request answered by containers and their pages.
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
 /// Time limit of a program: Podman and firewalld are large, and the guest is slow.
@@ -34,7 +34,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The guest as it booted.
+    /// The guest after the boot.
     pub(super) fn new(enforcer: &Path) -> Result<Self> {
         Ok(Self {
             enforcer: enforcer.to_owned(),
@@ -43,7 +43,7 @@ impl Host {
         })
     }
 
-    /// Makes a LAN with a neighbour that routes every address through the guest.
+    /// Makes a LAN with a neighbour, whose routes to every address lead through the guest.
     ///
     /// The default route makes pasta take the addresses of this interface for its containers.
     pub(super) fn wire_up(&self) -> Result<()> {
@@ -81,7 +81,7 @@ impl Host {
         Ask::command(to, REQUEST).ask(&self.own, Patience::Long)
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to the end.
     pub(super) fn call(&self, words: &[&str]) -> Result<Finished> {
         let mut command = Command::new("timeout");
         command.arg(LIMIT).args(words).env("NO_COLOR", "1");
@@ -162,7 +162,7 @@ impl Host {
         Ok(Counters(serde_json::from_str(&text)?))
     }
 
-    /// Drops that both guards have counted so far.
+    /// Drops counted by both guards so far.
     pub(super) fn drops(&self) -> Result<u64> {
         let counters = self.counters()?;
         let count = |guard| counters.total(guard, Verdict::Drop);
@@ -205,12 +205,11 @@ impl Host {
     }
 }
 
-/// An attack that a scenario repeats, without the enforcer and with it.
+/// An attack, repeated by a scenario without the enforcer and under guard.
 pub(super) struct Attack<'a> {
     /// The registered port under attack.
     pub(super) port: Port<'a>,
-    /// The sets of guards that must hold the attack, each with the guard and the reason of the
-    /// count.
+    /// The sets of guards that must hold the attack, each with the counting guard and the reason.
     pub(super) held: &'a [(Guards, Guard, Reason)],
     /// Sets of guards that do not hold the attack: today's truth, and no wish.
     pub(super) open: &'a [Guards],
@@ -241,8 +240,8 @@ impl Attack<'_> {
     }
 }
 
-/// Traffic that must be answered without the enforcer, with both guards and without a drop, and
-/// without it again.
+/// Insists on answers without the enforcer, with both guards and without a drop, and without the
+/// enforcer again.
 pub(super) fn goes_on(host: &Host, mut attempt: impl FnMut() -> Result<Outcome>) -> Result<()> {
     host.guards_off()?;
     reached(&attempt()?).context("before the enforcer was up")?;
@@ -266,7 +265,7 @@ pub(super) fn unreached(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// A MAC address as `ip` and sysfs write it.
+/// A MAC address in the notation of `ip` and sysfs.
 pub(super) fn mac(address: [u8; 6]) -> String {
     address.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -16,9 +16,9 @@ use crate::scenarios::raw_packet::{Probe, send_probe};
 /// The forwarder of a host's port to a container, and the port.
 type Published = (&'static str, Port<'static>);
 
-/// Redis, which has a network of its own.
+/// Redis, on a separate network.
 const PASTA: Published = ("pasta", Port("tcp", 6379));
-/// Mattermost, which is on ct-net.
+/// Mattermost, on ct-net.
 const ROOTLESSPORT: Published = ("rootlessport", Port("tcp", 8065));
 
 pub(super) fn scenarios() -> Vec<SystemScenario> {

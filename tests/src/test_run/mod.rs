@@ -8,8 +8,8 @@
 //! table, policies, buffers                    the trials
 //! ```
 //!
-//! The socket guard is not here: a test run has no socket with a port. Live sockets prove that
-//! guard.
+//! The socket guard is not here: a test run has no socket with a port. Live sockets prove the
+//! socket guard.
 
 mod buffers;
 mod named;
@@ -27,7 +27,7 @@ use anyhow::Result;
 use crate::scenario::Scenario;
 use crate::scenario::host_only::SAME_PATH;
 
-/// Every scenario. Each loads the guards anew, in a network namespace of its own.
+/// Every scenario. Each loads the guards anew, in a separate network namespace.
 pub fn scenarios() -> Vec<Scenario> {
     [
         table::scenarios(),

@@ -17,21 +17,21 @@ pub(crate) enum On {
     Eth0,
     /// An interface with peers.
     Wg0,
-    /// An interface with a peer, whose ifindex leads to the same place in the map as that of wg0.
+    /// An interface with a peer, whose ifindex leads to wg0's place in the map.
     Wg1,
     /// An interface on which every address is a peer.
     Any0,
-    /// An interface that forwards.
+    /// A forwarding interface.
     Fwd0,
-    /// A VLAN parent whose device is wg0.
+    /// The VLAN parent of wg0.
     Par0,
     /// An interface with macvlan children.
     Mac0,
 }
 
-/// The subnet to which the rig forwards, on an interface that does.
+/// The subnet of forwarded packets, on a forwarding interface.
 pub(super) const FORWARDED_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 51, 100, 0), 24);
-/// The IPv6 subnet to which the rig forwards.
+/// The IPv6 subnet of forwarded packets.
 pub(super) const FORWARDED_V6: (Ipv6Addr, u8) =
     (Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0), 64);
 /// An address of the rig itself.

@@ -34,8 +34,7 @@ pub(super) struct Rig<'a> {
     pub(super) runs: u64,
 }
 
-/// Loads these programs over a policy in a namespace of their own and runs `work`, whose report is
-/// printed.
+/// Loads these programs over a policy in a fresh namespace and runs `work`, then prints the report.
 pub(super) fn with_rig(
     registry: &str,
     programs: &[(Hook, Link)],
@@ -67,7 +66,7 @@ pub(super) fn with_rig(
 
 /// The object with its maps, before any program is loaded.
 pub(crate) fn unattached() -> Result<Workbench> {
-    // Far from the numbers of labs, which name directories in the same folder.
+    // Far from the numbers of labs, for directories in the same folder.
     static NUMBER: AtomicU32 = AtomicU32::new(1_000_000);
     let options = Options {
         netns_cookie: 0,
@@ -90,7 +89,7 @@ impl Rig<'_> {
         Ok(generation)
     }
 
-    /// Writes the generation alone, which names the bank that decides from then on.
+    /// Writes the generation alone: the named bank decides from then on.
     pub(super) fn set_generation(&mut self, generation: u32, world: World) -> Result<()> {
         let map = self.bench.object().map_mut("STATE").context("no STATE")?;
         let mut state: Array<_, [u32; 6]> = Array::try_from(map)?;

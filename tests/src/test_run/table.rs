@@ -1,4 +1,4 @@
-//! Frames through every wire guard: the table, all cuts of its packets, and random frames.
+//! Frames through every wire guard: the table, all cuts of the packets, and random frames.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::Link;
@@ -38,8 +38,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// Each packet on its own interface, for which the table gives the reason, and on every other
-/// interface.
+/// Each packet on the interface for which the table gives the reason, and on every other interface.
 fn table(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     for row in named() {
         for frame in forms(&row) {

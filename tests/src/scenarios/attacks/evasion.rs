@@ -35,7 +35,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     attacks
 }
 
-/// A listener on the host's LAN addresses, and frames at it.
+/// A listener on the host's LAN addresses, and frames to its port.
 fn raw(
     name: &'static str,
     port: Port<'static>,
@@ -99,7 +99,7 @@ fn fragments() -> Vec<Attack> {
     ]
 }
 
-/// Fragments that say different things about the same bytes (RFC 3128, RFC 5722).
+/// Fragments with different contents for the same bytes (RFC 3128, RFC 5722).
 fn overlaps() -> Vec<Attack> {
     let ipv4 = raw("a11_overlapping_fragments::ipv4", UDP, || {
         let probe = Probe::v4(UDP);

@@ -1,4 +1,4 @@
-//! A10 and A20, and the QinQ of A11, on devices that stand on other devices.
+//! A10 and A20, and the QinQ of A11, on devices on top of other devices.
 
 use std::net::Ipv4Addr;
 
@@ -37,7 +37,7 @@ fn asked(lab: &Lab) -> Result<Attempt<'_>> {
 }
 
 fn vlans() -> Vec<Attack> {
-    // Both stacks tag in metadata here: on a veth a tag never is among the bytes of its own accord.
+    // Both stacks tag in metadata here: on a veth a tag never is among the bytes by itself.
     let accelerated = Attack::new("a10_vlan::a_tag_that_the_driver_took_off", PORT, |lab| {
         lab.host.ip(&format!(
             "link add link eth0 name eth0.5 type vlan id 5
@@ -99,7 +99,7 @@ fn vlans() -> Vec<Attack> {
     .collect()
 }
 
-/// A second wire to the neighbour, whose end at the host is for some master.
+/// A second wire to the neighbour, with the host's end for some master.
 fn second_wire(lab: &Lab) -> Result<()> {
     lab.host.ip(&format!(
         "link add nic1 type veth peer name nic1 netns {}",
@@ -124,7 +124,7 @@ fn masters() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Bond),
-        // No hook sees a packet on the VRF itself; its members are guarded, and `status` says so.
+        // No hook sees a packet on the VRF itself; the members are guarded, and `status` says so.
         Attack::new("a10_vrf", PORT, |lab| {
             second_wire(lab)?;
             lab.host.sysctl("net/ipv4/tcp_l3mdev_accept", "1")?;
@@ -141,7 +141,7 @@ fn masters() -> Vec<Attack> {
         .leaves_uncovered("vrf0")
         .needs(Feature::Vrf),
         Attack::new("a10_macvlan_child_of_the_host", PORT, |lab| {
-            // Only the child answers for its address.
+            // Only the child answers for this address.
             lab.host.sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
             lab.host.ip(&format!(
                 "link add child0 link eth0 type macvlan mode bridge

@@ -272,8 +272,7 @@ fn peers() -> Vec<Attack> {
         )
         .host_only(TUNNELLED)
         .held_by_both(UntrustedInterface),
-        // podman0 is an inside interface and has no wire guard: its containers meet the socket
-        // guard.
+        // podman0 is an inside interface without a wire guard: containers meet the socket guard.
         Attack::new(
             "a14_peers::a_container_at_the_hosts_socket",
             Port("tcp", 8087),
@@ -333,8 +332,8 @@ pub(super) fn goes_on_talking<'lab>(
         let _kept = &keep;
         let before = server.received();
         sent += open.say_more()?;
-        // Bytes that the last guard dropped come first, and TCP may wait as long for the next try
-        // as for all tries so far.
+        // Bytes dropped by the last guard come first, and TCP may wait as long for the next try as
+        // for all tries so far.
         let limit = match patience {
             Patience::Brief => patience.limit(),
             Patience::Long => Duration::from_secs(60),

@@ -89,7 +89,7 @@ fn beside_tcp() -> Vec<Attack> {
 }
 
 fn datagrams() -> Vec<Attack> {
-    // A group that the service has joined, or a broadcast address.
+    // A multicast group of the service, or a broadcast address.
     let to_many = |name, destination: IpAddr| {
         Attack::new(name, STATSD, move |lab| {
             let eth0 = lab.host.ifindex("eth0")?;

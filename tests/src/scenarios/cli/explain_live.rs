@@ -91,7 +91,7 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
         format!("{REGISTRY}\n{}", rules.concat())
     };
     for hook in ["xdp-generic", "xdp-native"] {
-        // A guard that holds keeps its hook, where no other of its kind can stand beside.
+        // A guard in place keeps its hook, where no second guard of the kind can stand beside.
         rig.enforcer.down()?;
         rig.enforcer.registry(&forced(hook))?;
         rig.enforcer.up(Guards::Both)?;
@@ -108,7 +108,7 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.up(Guards::Both)?;
         expect_agreement(rig, hook).context("without Ethernet headers")?;
     }
-    // Audit mode: a drop that passes, counted as a drop.
+    // Audit mode: a passing packet, counted as a drop.
     rig.enforcer
         .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
     rig.enforcer.reload()?;
@@ -132,7 +132,7 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The folder in which `explain --live` pins for a moment.
+/// The folder of the short-lived pins of `explain --live`.
 fn scratch(rig: &Rig<'_>) -> PathBuf {
     rig.lab.pin_dir().with_file_name("pins_enforcer_scratch")
 }
@@ -150,7 +150,7 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
     unanswered(from_lan(rig, 9200, Patience::Brief)?)?;
     rig.enforcer
         .expect_counted(Guard::Wire, Reason::UntrustedInterface, ELASTICSEARCH, 1)?;
-    // The neighbour may still repeat packets: ports that only `explain` uses.
+    // The neighbour may still repeat packets: ports used by `explain` alone.
     let quiet = |rig: &Rig<'_>| -> Result<Vec<_>> {
         let mut rows = rig.enforcer.counters()?.0;
         rows.retain(|row| row.port != Some(ELASTICSEARCH.1));
@@ -173,7 +173,7 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
     }
     let after = quiet(rig)?;
     ensure!(before == after, "{before:?} -> {after:?}");
-    // The diagnostics are a constant of the object, whose instructions are the same without them.
+    // The diagnostics are a constant of the object; the instructions are the same without them.
     rig.enforcer.expect(&["up", "--bpf-log"], 0)?;
     let seen = explained(rig, "eth0 192.168.77.2 6379 --live")?;
     ensure!(

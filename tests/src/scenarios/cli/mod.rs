@@ -1,4 +1,4 @@
-//! The command line as scripts see it: exit codes, JSON, refusals.
+//! The command line, as seen by scripts: exit codes, JSON, refusals.
 
 mod codes;
 mod explain;
@@ -23,14 +23,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(explain::scenarios());
     scenarios.extend(explain_live::scenarios());
     let mut scenarios = all_host_only(scenarios, COMMAND_LINE);
-    // Some of the policy and the views are for guests too, so each scenario there has its own mark.
+    // Some of the policy and the views are for guests too, so each scenario there has a mark.
     scenarios.extend(policy::scenarios());
     scenarios.extend(all_host_only(refusals::scenarios(), COMMAND_LINE));
     scenarios.extend(views::scenarios());
     scenarios
 }
 
-/// The service that most scenarios here ask.
+/// The service asked by most scenarios here.
 const ELASTICSEARCH: Port<'static> = Port("tcp", 9200);
 
 /// Asks a port of the host from the LAN.
@@ -38,7 +38,7 @@ fn from_lan(rig: &Rig<'_>, port: u16, patience: Patience) -> Result<Outcome> {
     Ask::new(Transport::Tcp, &format!("{HOST_LAN}:{port}")).ask(&rig.lab.lan, patience)
 }
 
-/// Serves a port on every address of the host, and shows that the LAN reaches it.
+/// Serves a port on every address of the host, and shows an answer to the LAN.
 fn serve(rig: &Rig<'_>, port: u16) -> Result<Server> {
     let address = format!("0.0.0.0:{port}");
     let server = Server::start(&rig.lab.host, Transport::Tcp, &address, "service")?;

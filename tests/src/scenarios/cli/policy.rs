@@ -174,7 +174,7 @@ fn fragment(rig: &Rig<'_>) -> Result<()> {
     unanswered(from_lan(rig, 15_000, Patience::Brief)?)
 }
 
-/// A mistake, and the line that the message names (0: any line).
+/// A mistake, and the line named by the message (0: any line).
 pub(super) const BAD: [(&str, &str, u64); 12] = [
     ("port 0", "[services.a]\nports = [0]\n", 2),
     (
@@ -228,7 +228,7 @@ fn bad_registry(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.registry(text)?;
         refuse(rig, &["reload"], line).with_context(|| format!("a registry with {what}"))?;
     }
-    // A file that vanishes changes nothing either.
+    // A vanished file changes nothing either.
     std::fs::remove_file(rig.enforcer.config_path()?)?;
     refuse(rig, &["reload"], 0).context("a registry that is gone")?;
     let (_, after) = rig.enforcer.status()?;

@@ -1,4 +1,4 @@
-//! Situations in which the enforcer must refuse to act, and say why.
+//! Situations in which the enforcer must refuse to act, with a reason.
 
 use anyhow::{Context, Result, ensure};
 
@@ -48,7 +48,7 @@ fn another_namespace(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn private_mounts(rig: &Rig<'_>, private: PrivateMount) -> Result<()> {
-    // The name is free in a bpffs of its own, and in the machine's bpffs would be swept.
+    // The name is free in a private bpffs, and in the machine's bpffs would be swept.
     let pins = format!("{}/enforcer-lab-private", cleanup::BPFFS);
     let mut command = rig.lab.host.command(rig.enforcer.binary());
     command.args(["--pin-dir", &pins, "up", "--config"]);
@@ -63,7 +63,7 @@ fn private_mounts(rig: &Rig<'_>, private: PrivateMount) -> Result<()> {
 }
 
 fn unprivileged(rig: &Rig<'_>) -> Result<()> {
-    // The built binary may lie in a folder that other users cannot read.
+    // The built binary may lie in a folder closed to other users.
     let copy = rig.lab.scratch().join("enforcer");
     std::fs::copy(rig.enforcer.binary(), &copy).context("failed to copy the enforcer")?;
     let as_nobody = |arguments: &[&str]| {
@@ -92,7 +92,7 @@ fn unprivileged(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn foreign_pins(rig: &Rig<'_>) -> Result<()> {
-    // A foreign directory, with an entry that no enforcer made.
+    // A foreign directory, with a foreign entry.
     let theirs = rig.lab.pin_dir().join("theirs");
     std::fs::create_dir_all(&theirs)?;
     let finished = rig.enforcer.call(&["up"])?;

@@ -27,9 +27,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Attaching the socket guard fails, as on a kernel that does not permit the attachment: the wire
-/// guards hold all the same, the command says so, and the next `reload` repairs. An existing socket
-/// guard is not given up for that.
+/// Attaching the socket guard fails, as on a kernel that refuses the attachment: the wire guards
+/// hold all the same, the command says so, and the next `reload` repairs. An existing socket guard
+/// is not given up for the sake of another.
 fn without_socket(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
@@ -72,7 +72,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     world.expect_one_of(&[Policy::New])?;
     rig.enforcer.reload()?;
     world.expect_whole(Policy::New)?;
-    // New maps want a new socket guard; where that fails the old guard stays.
+    // New maps want a new socket guard; after a failure the old guard stays.
     let mut number = 1;
     let refused = loop {
         let said = up(&["up"], "3", number)?;
@@ -95,8 +95,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     world.expect_whole(Policy::Off)
 }
 
-/// A reload takes a guard off, which is there while the old policy, which wants the guard, is in
-/// force.
+/// A reload takes a guard off only once the old policy, which wants the guard, is out of force.
 fn last_guard(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
@@ -132,7 +131,7 @@ fn last_guard(rig: &Rig<'_>) -> Result<()> {
     bail!("`reload` has no end")
 }
 
-/// Killed while making its maps, an `up` leaves some without an owner's name; and a killed `down`
+/// Killed while making maps, an `up` leaves some without an owner's name; and a killed `down`
 /// leaves some of an incomplete set.
 fn unowned(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
@@ -149,7 +148,7 @@ fn unowned(rig: &Rig<'_>) -> Result<()> {
             }
         }
         rig.lab.host.sysctl(world::RESERVED, world::ADMINS)?;
-        // The kernel lets go of an unpinned link in its own time.
+        // The kernel releases an unpinned link after a moment.
         eventually(SETTLE, || {
             (world.policy().ok()? == Policy::Off).then_some(())
         })

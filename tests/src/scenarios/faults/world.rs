@@ -1,4 +1,4 @@
-//! Two registries that differ, services behind both, and ways to tell which policy is in force.
+//! Two registries that differ, services behind both, and ways to tell the policy in force.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ use super::super::raw_packet::Probe;
 use super::super::runner::expect_nothing_pinned;
 use crate::scenario::Rig;
 
-/// 20 ports: 17 for no peer, one for the peer, two public.
+/// 20 ports: 17 for no peer, a single port for the peer, two public.
 const OLD: &str = r#"
 [services.common]
 ports = ["9200-9215"]
@@ -44,7 +44,7 @@ const UNREGISTERED: u16 = 7777;
 /// The administrator's reserved ports from before the enforcer.
 pub(super) const ADMINS: &str = "5000";
 pub(super) const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
-/// Longest wait for an answer on its way.
+/// Longest wait for an answer under way.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The policy in force, as a neighbour finds out.
@@ -54,9 +54,9 @@ pub(in crate::scenarios) enum Policy {
     Off,
     /// The registry [`OLD`].
     Old,
-    /// The registry [`OLD`] with one port replaced.
+    /// The registry [`OLD`] with a port replaced.
     New,
-    /// Both at the same time: a port that either forbids is forbidden.
+    /// Both at the same time: a port forbidden by either is forbidden.
     Both,
     /// The built-in registry.
     Embedded,
@@ -128,7 +128,7 @@ impl<'a> World<'a> {
         self.expect_whole(policy)
     }
 
-    /// Puts another policy in force over a whole one: a `reload` is faster than an `up`.
+    /// Puts another policy in force over a whole set: a `reload` is faster than an `up`.
     pub(super) fn change_to(&self, policy: Policy) -> Result<()> {
         if policy == Policy::Off {
             return self.set_up(policy);
@@ -166,7 +166,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Insists that a policy is in force with all its guards, and that nothing else is left.
+    /// Insists on a policy in force with all its guards, and on nothing else left.
     pub(in crate::scenarios) fn expect_whole(&self, policy: Policy) -> Result<()> {
         let seen = self.policy()?;
         ensure!(

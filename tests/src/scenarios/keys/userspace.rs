@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The sockets' folder is the same for the whole machine. Here, every program that looks for the
-//! folder gets its own mount namespace, in which a scratch folder of the lab stands at /run.
+//! folder gets a private mount namespace, with a scratch folder of the lab at /run.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ use super::unanswered;
 use super::{Hub, METRICS, Rig, Who, answered, call, follow, hole, laptop, metrics, registry};
 use crate::scenario::Scenario;
 
-/// A key pair that guards nothing: both in the hex digits of the protocol.
+/// A throw-away key pair: both in the hex digits of the protocol.
 struct Keys {
     private: &'static str,
     public: &'static str,
@@ -49,7 +49,7 @@ const LAPTOP: Keys = Keys {
     private: "985b30969543efbf8bf4027da60732a3e025388d7848081bd4892724dad13845",
     public: "0032313b5f781399a547a296060e0a3b2c88f70e0f438c6f5c2c3776e0549f6c",
 };
-/// [`LAPTOP`]'s public key, as registries write it.
+/// The public key of [`LAPTOP`], as written in registries.
 const LAPTOP_BASE64: &str = "ADIxO194E5mlR6KWBg4KOyyI9w4PQ4xvXCw3duBUn2w=";
 const OTHER: Keys = Keys {
     private: "105f50fbbb5c39f446d5cedf7f1ea71d888348df193e0dbfe60ce483135f854e",
@@ -77,7 +77,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// The folder that stands at /run for the programs of a scenario.
+/// The folder at /run for the programs of a scenario.
 struct Run(PathBuf);
 
 impl Run {
@@ -110,7 +110,7 @@ impl Run {
         unsafe { command.pre_exec(hide) };
     }
 
-    /// Starts wireguard-go for a device of a namespace, and configures it.
+    /// Starts and configures wireguard-go for a device of a namespace.
     fn device(&self, namespace: &Netns, name: &str, settings: &str) -> Result<Daemon> {
         let mut command = namespace.command("wireguard-go");
         command
@@ -180,7 +180,7 @@ impl<'lab> Userspace<'lab> {
     }
 }
 
-/// The hub, as its peers know it.
+/// The hub, as a peer in the peers' configuration.
 fn to_the_hub() -> String {
     format!(
         "public_key={}\nendpoint={HOST_LAN}:51820\nallowed_ip={HOST_WG}/32\n",
@@ -258,7 +258,7 @@ impl<'lab> Pretender<'lab> {
         Ok(hub)
     }
 
-    /// A device whose daemon never answers.
+    /// A device with a silent daemon.
     pub(in crate::scenarios) fn silent(lab: &'lab Lab) -> Result<Self> {
         let hub = Self::new(lab, None)?;
         hub.make_tun()?;
@@ -337,7 +337,7 @@ impl Hub for Pretender<'_> {
     }
 }
 
-/// The sockets are names in a folder: a socket beside an interface that is no tun is foreign.
+/// The sockets are names in a folder: a socket beside an interface other than a tun is foreign.
 fn wants_tun(rig: &Rig<'_>) -> Result<()> {
     let answer = peer(&LAPTOP, &["10.10.0.0/24"]).replace("replace_allowed_ips=true\n", "");
     let hub = Pretender::new(rig.lab, Some(answer + "errno=0\n\n"))?;
@@ -349,13 +349,13 @@ fn wants_tun(rig: &Rig<'_>) -> Result<()> {
     unanswered(hub.ask(Who::Laptop, PEER, Patience::Brief)?)?;
     rig.enforcer
         .expect_counted(Guard::Wire, Reason::UntrustedInterface, METRICS, 1)?;
-    // The control: the same socket beside a tun device of that name is believed.
+    // The control: the same socket beside a tun device of the same name is believed.
     hub.make_tun()?;
     call(rig, &hub, &["reload"], 0)?;
     laptop(rig, &hub, 0, "active")
 }
 
-/// A daemon that never answers: its peers wait, and everything else is in force.
+/// A silent daemon: the device's peers wait, and everything else is in force.
 fn silent(rig: &Rig<'_>) -> Result<()> {
     let hub = Pretender::silent(rig.lab)?;
     rig.enforcer.registry(&registry(LAPTOP_BASE64))?;

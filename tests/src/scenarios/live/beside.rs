@@ -1,4 +1,4 @@
-//! `run` beside other commands, which replace its pins or its turns.
+//! `run` beside other commands that replace its pins or take its turns.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Programs of wire guards that are pinned.
+/// Programs of pinned wire guards.
 fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(rig.lab.pin_dir()).context("no pins")? {
@@ -44,7 +44,7 @@ fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// The pins that `up` puts in place of `run`'s hold the programs that `up` needed itself.
+/// The pins with which `up` replaces those of `run` hold only the programs that `up` needed itself.
 fn programs(rig: &Rig<'_>) -> Result<()> {
     let inode = || -> Result<u64> { Ok(fs::metadata(rig.lab.pin_dir())?.ino()) };
     let _run = rig.enforcer.run(&[])?;
@@ -55,7 +55,7 @@ fn programs(rig: &Rig<'_>) -> Result<()> {
     // Pinning holds the writers' lock: once another command had the lock, all pins are there.
     rig.enforcer.reload()?;
     let (at_first, old) = (ready(rig)?, inode()?);
-    // The kernel's choice does not matter, but for the hooks that the kernel lacks.
+    // The kernel's choice does not matter, but for missing hooks.
     let hooks = match Feature::Tcx.is_here() {
         true => &["xdp", "tcx"][..],
         false => &["xdp"],
@@ -83,8 +83,8 @@ fn programs(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An interface that refuses its designated hook keeps the guard that was attached while the
-/// interface was down: an `up` must not take that guard off with the old set.
+/// An interface that refuses its designated hook keeps the guard attached while the interface was
+/// down: an `up` must not take that guard off with the old set.
 fn early(rig: &Rig<'_>) -> Result<()> {
     let rule = format!("[interfaces.{NEAR}]\nside = \"outside\"\nhook = \"xdp-native\"\n");
     rig.enforcer.registry(&format!("{REGISTRY}{rule}"))?;
@@ -102,7 +102,7 @@ fn early(rig: &Rig<'_>) -> Result<()> {
     ensure!(pin() && programs()?? == 1, "it went when {NEAR} came up");
     rig.enforcer.expect(&["up"], 3)?;
     ensure!(pin() && programs()?? == 1, "it went with the old set");
-    // The control: that guard is no more than a stand-in.
+    // The control: the guard is no more than a stand-in.
     drop(_other);
     rig.enforcer.reload()?;
     ensure!(
@@ -112,8 +112,7 @@ fn early(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Root can undo anything; damage that looks like an accident is repaired at the next look of
-/// `run`.
+/// Root can undo anything; an apparent accident is repaired at the next look of `run`.
 fn taken_off(rig: &Rig<'_>) -> Result<()> {
     let has = || -> Result<bool> {
         let (_, status) = rig.enforcer.status()?;
@@ -130,8 +129,8 @@ fn taken_off(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `run` waits for its turn to read the drops, and the holder of the turn never gives it back: a
-/// stopped pager, say. That is no reason to delay the end.
+/// `run` waits for its turn to read the drops, which a stopped pager, say, never gives back. The
+/// wait is no reason to delay the end.
 fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let alone = Follower::start(rig, "alone")?;

@@ -29,10 +29,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// The port that tells an edit from another.
+/// The port of the first edit; each edit has another port.
 const FIRST: u16 = 15_000;
 
-/// The registry, with a service on its own port.
+/// The registry, with a service on `port`.
 fn marked(port: u16) -> String {
     format!("{REGISTRY}\n{}", mark(port))
 }
@@ -50,7 +50,7 @@ fn expect_mark(rig: &Rig<'_>, port: u16, there: bool) -> Result<std::time::Durat
     .with_context(|| format!("`run` said\n{}", rig.enforcer.run_log()))
 }
 
-/// Runs `body` with a registry in its own folder, so that nothing but edits happens there.
+/// Runs `body` with a registry in a separate folder, where nothing but edits happens.
 fn in_a_folder(rig: &Rig<'_>, body: fn(&Rig<'_>, &Path) -> Result<()>) -> Result<()> {
     let folder = rig.lab.scratch().join("etc");
     fs::create_dir(&folder)?;
@@ -97,7 +97,7 @@ fn good(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     fs::write(&file, marked(FIRST + 7))?;
     took.push(expect_mark(rig, FIRST + 7, true).context("with a backup")?);
 
-    // Fragments: the folder comes, with a first file, a second, a changed one; and they go.
+    // Fragments: the folder comes, then a first file, a second, a changed file; and they go.
     fs::create_dir(&fragments)?;
     let one = fragments.join("one.toml");
     fs::write(&one, mark(FIRST + 20))?;
@@ -156,7 +156,7 @@ fn bad(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     fs::remove_file(&fragment)?;
     expect_mark(rig, FIRST, true)?;
 
-    // Vanished: the policy stays, and the file that comes instead is taken.
+    // Vanished: the policy stays, and a new file is taken.
     let (_, now) = rig.enforcer.status()?;
     let refusals = || {
         rig.enforcer
@@ -262,7 +262,7 @@ fn foreign(rig: &Rig<'_>, folder: &Path) -> Result<()> {
         said(usual) && !said(usual + 1) && service_of(rig, FIRST + 2)?.is_none(),
         "the first file is followed still:\n{log}"
     );
-    // The tried file is moved into place: from there on that is the file.
+    // The tried file is moved into place, and is the file from there on.
     fs::rename(&other, folder.join("enforcer.toml")).context("failed to move it into place")?;
     within(SETTLE, "the first file is followed again", || {
         rig.enforcer.registry(&marked(FIRST + 3))?;

@@ -1,7 +1,7 @@
-//! Packets that pass a hot-plugged interface before its wire guard is on.
+//! Packets through a hot-plugged interface before the wire guard is on.
 //!
-//! No packet reaches the host's own sockets: the socket guard judges there. Packets that a DNAT
-//! rule sends on to a container meet the wire guard alone.
+//! No packet reaches the host's own sockets: the socket guard judges there. Packets sent on to a
+//! container by a DNAT rule meet the wire guard alone.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A container that a DNAT rule publishes on the host's port 9200, unguarded.
+/// A container published on the host's port 9200 by a DNAT rule, unguarded.
 fn container(lab: &Lab) -> Result<Server> {
     lab.publish_like_netavark(9200, 9200)?;
     // A SYN-ACK without an answer would be repeated, and seen once the guard is on.
@@ -63,7 +63,7 @@ fn eye(lab: &Lab) -> Result<Wire> {
     Wire::open(&lab.lan, "eth0")
 }
 
-/// SYNs from the far end, from its first moment on.
+/// SYNs from the far end, from the first moment on.
 fn attack(plug: &Plug<'_>, number: usize) -> Result<Barrage> {
     let mut ports = PORTS.skip(number * 300).take(300).cycle();
     Ok(Barrage::start(
@@ -80,7 +80,7 @@ fn attack(plug: &Plug<'_>, number: usize) -> Result<Barrage> {
     ))
 }
 
-/// Measures the window, and insists that it closes.
+/// Measures the window, and insists that the window closes.
 fn window(rig: &Rig<'_>) -> Result<()> {
     let lab = rig.lab;
     let _container = container(lab)?;
@@ -138,8 +138,8 @@ fn rule(lab: &Lab, index: u32) -> Result<Command> {
     Ok(command)
 }
 
-/// An interface that stays down until the rule has let it pass is guarded from the first packet.
-/// The operator's word stands for the device that a NIC has behind it.
+/// An interface that stays down until the rule has ended is guarded from the first packet. The
+/// operator's word stands for the device behind a NIC.
 fn no_window(rig: &Rig<'_>) -> Result<()> {
     let lab = rig.lab;
     let outside = format!("{REGISTRY}\n[interfaces.{NEAR}]\nside = \"outside\"\n");

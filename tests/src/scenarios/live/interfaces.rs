@@ -141,7 +141,7 @@ fn beside_silence(rig: &Rig<'_>) -> Result<()> {
         median <= PROMISED,
         "{PROMISED:?} are promised, but interfaces had their guards after {spread}"
     );
-    // The control: the daemon is silent, and its peer waits.
+    // The control: the daemon is silent, and the peer waits.
     laptop(rig, &hub, 0, "waiting: wg0 cannot be asked for its keys")
 }
 
@@ -179,7 +179,7 @@ fn moves_away(rig: &Rig<'_>) -> Result<()> {
         ensure!(programs(elsewhere)? == 0, "a program went along");
         let ask = Ask::new(Transport::Tcp, &format!("{NEW_HOME}:9200"));
         answered(ask.ask(&lab.lan, Patience::Long)?).context("in its new namespace")?;
-        // Home again, the interface gets its own guard.
+        // Home again, the interface gets a guard.
         elsewhere.ip(&format!("link set {NEAR} netns {}", lab.host.path()))?;
     }
     plug.up()?;

@@ -14,10 +14,10 @@ use crate::scenarios::runner::{answered, unanswered};
 use super::plug::{FAR, NEAR, Plug, is_guarded, look_again};
 use super::within;
 
-/// The host at the plug, and its neighbour there.
+/// The host's address at the plug, and the neighbour's.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 1);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 2);
-/// The host and its neighbour on a VLAN.
+/// The host's and the neighbour's address on a VLAN.
 const HOST_ON_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 98, 1);
 const NEIGHBOUR_ON_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 98, 2);
 
@@ -79,7 +79,7 @@ fn ask(rig: &Rig<'_>, host: Ipv4Addr, port: u16, patience: Patience) -> Result<O
     Ask::new(Transport::Tcp, &format!("{host}:{port}")).ask(&rig.lab.lan, patience)
 }
 
-/// Packets that the wire guards dropped, and packets that came past them.
+/// Packets dropped by the wire guards, and packets past them.
 fn drops(rig: &Rig<'_>) -> Result<(u64, u64)> {
     let counters = rig.enforcer.counters()?;
     let drops = |guard| counters.total(guard, Verdict::Drop);
@@ -197,7 +197,7 @@ fn moved_back(rig: &Rig<'_>, member: &Plug<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// A member is guarded while its master is not.
+/// A member is guarded while the master is not.
 fn unguarded(rig: &Rig<'_>) -> Result<()> {
     let _services = Services::start(rig)?;
     let host = &rig.lab.host;
@@ -260,8 +260,7 @@ fn bond(rig: &Rig<'_>) -> Result<()> {
     held_on_the_wire(rig, HOST).context("off the bond")
 }
 
-/// A VLAN device has its own guard, and the parent keeps a guard that lets the device's frames
-/// through.
+/// A VLAN device has a guard, and the parent keeps a guard that lets the device's frames through.
 fn vlan(rig: &Rig<'_>) -> Result<()> {
     let _services = Services::start(rig)?;
     rig.enforcer.registry(&registry(""))?;

@@ -1,8 +1,8 @@
 //! One generation at a time: no stream of packets shows half of one policy and half of another.
 //!
-//! Two services are open in turns: under one policy the first, under the other the second. So the
-//! fate of every packet to either service tells which policy was in force. A stream of packets that
-//! a processor handles in order must show one change for each switch, and no more: were the two
+//! Two services are open in turns: under the first policy the first, under the second the second.
+//! So the fate of every packet to either service tells the policy in force. A stream of packets
+//! that a processor handles in order must show a change for each switch, and no more: were the two
 //! services ever open together, or closed together, packets to them in turns would tell of a change
 //! each.
 
@@ -33,7 +33,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![Scenario::new("live::mixed_generations", |rig| mixed(rig, 200)).host_only(LOADER)]
 }
 
-/// A policy in which one of the services is open, or none.
+/// A policy in which a single service is open, or none.
 fn policy(open: Option<usize>) -> String {
     let service = |index: usize, name: &str| {
         let public = if open == Some(index) {
@@ -157,7 +157,7 @@ impl Stream {
         self.policies().zip(next).filter(|(a, b)| a != b).count()
     }
 
-    /// The packets around the first changes that are too near to another, for a message.
+    /// The packets around the first changes that follow each other too closely, for a message.
     fn around_changes(&self) -> String {
         let policies: Vec<usize> = self.policies().collect();
         let changes: Vec<usize> = (1..policies.len())
@@ -178,7 +178,7 @@ impl Stream {
     }
 }
 
-/// Two streams, each from its own processor.
+/// Two streams, each from a separate processor.
 struct Streams {
     stop: AtomicBool,
     sent: [AtomicU64; 2],
@@ -268,7 +268,7 @@ fn on_processor(number: usize) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &set).context("failed to stay on a processor")
 }
 
-/// A service that records the packets that arrive.
+/// A service that records its packets.
 struct Ear {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Result<Vec<(usize, u64)>>>,

@@ -57,7 +57,7 @@ impl<'lab> Plug<'lab> {
         Wire::open(&self.lab.lan, FAR)
     }
 
-    /// Whether the near end has its wire guard: the link is pinned last of all.
+    /// Whether the near end has a wire guard: the link is pinned last of all.
     pub(super) fn is_guarded(&self) -> Result<bool> {
         is_guarded(self.lab, self.index)
     }
@@ -85,7 +85,7 @@ impl Drop for Plug<'_> {
     }
 }
 
-/// The pins of wire guards, each with the index of its interface.
+/// The pins of wire guards, each with the interface's index.
 pub(super) fn wire_pins(lab: &Lab) -> Result<Vec<(u32, PathBuf)>> {
     let pins = lab.pin_dir();
     let entries = std::fs::read_dir(&pins).with_context(|| format!("no pins in {pins:?}"))?;
@@ -106,9 +106,9 @@ pub(super) fn is_guarded(lab: &Lab, index: u32) -> Result<bool> {
     Ok(wire_pins(lab)?.iter().any(|(pinned, _)| *pinned == index))
 }
 
-/// Makes `run` look at the host, and waits for the end of that look: a later interface gets its
-/// guard by a later look, which takes guards off last of all. The following look shows that the
-/// first is over.
+/// Makes `run` look at the host, and waits for the end of that look: a later interface gets a guard
+/// by a later look, which takes guards off last of all. The following look shows that the first is
+/// over.
 pub(in crate::scenarios) fn look_again(lab: &Lab) -> Result<()> {
     lab.host.ip("link add later0 type veth peer name later1
          link set later0 up

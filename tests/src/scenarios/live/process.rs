@@ -18,8 +18,8 @@ pub(super) fn resident(daemon: &Daemon) -> Result<u64> {
     )
 }
 
-/// The part of the resident memory that is the process's own, in KiB: not the pages of its file,
-/// which the kernel brings in and takes away at will.
+/// The process's own part of the resident memory, in KiB: not the pages of the file, which the
+/// kernel brings in and takes away at will.
 pub(super) fn anonymous(daemon: &Daemon) -> Result<u64> {
     field(
         Path::new(&format!("/proc/{}/status", daemon.id())),
@@ -41,7 +41,7 @@ pub(super) fn descriptors(daemon: &Daemon) -> Result<usize> {
     Ok(fs::read_dir(&folder).context(folder)?.count())
 }
 
-/// Number of times that the threads have gone to sleep by themselves, and so were woken up.
+/// Number of times the threads have gone to sleep by themselves, and so were woken up.
 pub(super) fn sleeps(daemon: &Daemon) -> Result<u64> {
     let tasks = format!("/proc/{}/task", daemon.id());
     let tasks = fs::read_dir(&tasks).context(tasks)?;

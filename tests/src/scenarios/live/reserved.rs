@@ -1,4 +1,4 @@
-//! `ip_local_reserved_ports`, which other programs write as well.
+//! `ip_local_reserved_ports`, written by other programs as well.
 
 use anyhow::{Context, Result, ensure};
 
@@ -46,7 +46,7 @@ fn put_back(rig: &Rig<'_>) -> Result<()> {
         );
         ensure!(!has("5003")?, "what they took back stays: {}", read()?);
     }
-    // Another policy: its ports are added, and the last policy's removed.
+    // Another policy: the ports are added, and the last policy's removed.
     host.sysctl(RESERVED, "6000-6010")?;
     let other = REGISTRY.replace("ports = [9200]", "ports = [9201]");
     rig.enforcer.registry(&other)?;

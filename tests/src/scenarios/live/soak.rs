@@ -1,5 +1,5 @@
-//! A day in a few minutes: ten thousand interfaces that come and leave, a thousand changes of a
-//! peer's addresses. At the end `run` and the maps hold as much as at the beginning.
+//! A day in a few minutes: ten thousand interfaces come and leave, a peer's addresses change a
+//! thousand times. At the end `run` and the maps hold as much as at the beginning.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,12 +57,12 @@ impl Holdings {
 }
 
 fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
-    // wireguard-go itself gives up after missing one of so many events.
+    // wireguard-go itself gives up after missing an event among so many.
     let hub = Pretender::hub(rig.lab)?;
     at_home(&hub)?;
     rig.enforcer.registry(&registry(hub.laptop()))?;
     let run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
-    // A first round, so that lasting allocations are there before the day begins.
+    // A first round, for lasting allocations before the day begins.
     let mut change = 0;
     come_and_leave(rig, 0, || {
         change += 1;
@@ -150,7 +150,7 @@ fn come_and_leave(
     host.ip("link del group 77")
 }
 
-/// Most of the batches leave when their guards are on, some in the middle of that.
+/// Most of the batches leave when their guards are on, some in the middle of the attaching.
 fn waits_for_guards(batch: usize) -> bool {
     !batch.is_multiple_of(4)
 }

@@ -1,4 +1,4 @@
-//! Threads that send throughout a scenario, and threads that watch.
+//! Sending and watching threads of a scenario.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Runs `work` again and again, which returns its amount.
+    /// Runs `work` again and again, and adds up the returned amounts.
     fn start(mut work: impl FnMut() -> Result<u64> + Send + 'static) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
@@ -73,8 +73,8 @@ impl Drop for Worker {
 pub(super) struct Barrage(Worker);
 
 impl Barrage {
-    /// Sends the frames that `frame` makes, with a pause after each `burst`. Retries while the
-    /// interface takes none.
+    /// Sends the frames of `frame`, with a pause after each `burst`. Retries while the interface
+    /// takes none.
     pub(super) fn start(
         wire: Wire,
         burst: u64,
@@ -86,7 +86,7 @@ impl Barrage {
             for _ in 0..burst {
                 sent += u64::from(wire.try_send(&frame())?);
             }
-            // The pace: a flood that overruns the backlog would be lost before any guard.
+            // The pace: a flood over the backlog's limit would be lost before any guard.
             thread::sleep(pause);
             Ok(sent)
         }))

@@ -10,7 +10,7 @@ use super::packet::Extension::{self, Authentication, Fragment, Options};
 use super::packet::{Packet, UDP_LITE};
 use crate::lab::frames::{DOT1AD, DOT1Q, number::*};
 
-/// A packet, its arriving interface, and the reason why it passes or is dropped.
+/// A packet, the arriving interface, and the reason for the verdict.
 pub(super) struct Named {
     pub(super) name: &'static str,
     pub(super) on: On,

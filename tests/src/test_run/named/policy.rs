@@ -1,4 +1,4 @@
-//! The packets for which the policy makes the difference: source, port and interface.
+//! Packets of different fate under the policy: by source, port and interface.
 
 use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 
