@@ -147,7 +147,7 @@ impl SystemRun<'_> {
             .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
             .transpose()?;
         let socket = neighbour.as_ref().map(|(_, neighbour)| neighbour.socket());
-        let mut words = vec![attack.map_or("trials", BootKind::command)];
+        let mut words = vec![attack.map_or("scenarios", BootKind::command)];
         words.extend(["--color", "never"]);
         words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
         words.extend(filter);

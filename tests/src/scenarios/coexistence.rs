@@ -1,11 +1,9 @@
-//! What else lives on the host: forwarding, other people's rules and programs, the port range.
+//! Neighbours of the enforcer on the host: forwarding, foreign rules and programs, the port range.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::bpf::{CGROUP_DENY, Foreign, Hook, TCX_DROP, XDP_DROP};
 use crate::lab::command::eventually;
@@ -15,30 +13,23 @@ use crate::lab::topology::{CT, HOST_LAN, LAN};
 use crate::lab::{Ask, Conversation, Feature, Guards, Netns, Patience, Port, Server, Transport};
 
 use super::attacks;
-use super::runner::{Rig, answered, expect_no_drops, hold, trial, trial_with, unanswered};
+use super::runner::{answered, expect_no_drops, hold, unanswered};
+use crate::scenario::host_only::{COMMAND_LINE, SAME_HOOK};
+use crate::scenario::{Rig, Scenario};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial(
-            "goes_on::forwarding_where_forward_is_true",
-            binary,
-            forwarding,
-        ),
-        trial(
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("goes_on::forwarding_where_forward_is_true", forwarding),
+        Scenario::new(
             "goes_on::a_veth_end_that_was_guarded_for_a_moment",
-            binary,
             moved_veth,
         ),
-        trial("goes_on::2000_connections_of_the_host", binary, outgoing),
-        trial("goes_on::the_admins_reserved_ports", binary, reserved_ports),
-        trial("goes_on::other_peoples_nftables_rules", binary, nftables),
-        trial(
-            "goes_on::other_peoples_cgroup_programs",
-            binary,
-            foreign_cgroup,
-        ),
+        Scenario::new("goes_on::2000_connections_of_the_host", outgoing).host_only(COMMAND_LINE),
+        Scenario::new("goes_on::the_admins_reserved_ports", reserved_ports).host_only(COMMAND_LINE),
+        Scenario::new("goes_on::other_peoples_nftables_rules", nftables),
+        Scenario::new("goes_on::other_peoples_cgroup_programs", foreign_cgroup),
     ];
     for (name, hook, number) in [
         ("native_xdp", Hook::XdpNative, XDP_DROP),
@@ -46,42 +37,41 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
         ("tcx", Hook::Tcx, TCX_DROP),
     ] {
         let name = format!("goes_on::other_peoples_programs::{name}");
-        let needs: &[Feature] = if hook == Hook::Tcx {
-            &[Feature::Tcx]
-        } else {
-            &[]
-        };
-        trials.push(trial_with(name, needs, binary, move |rig| {
-            foreign_program(rig, hook, number)
-        }));
+        let needs = (hook == Hook::Tcx).then_some(Feature::Tcx);
+        scenarios.push(
+            Scenario::new(name, move |rig| foreign_program(rig, hook, number)).needs_all(needs),
+        );
     }
-    trials.extend(forced_hooks(binary));
-    trials
+    scenarios.extend(forced_hooks());
+    scenarios
 }
 
-/// The attacks that depend on how a hook shows a packet, on each hook that tcx is preferred to.
-fn forced_hooks(binary: &Path) -> Vec<Trial> {
+/// The attack on a forced hook that guests try too: the driver may take these tags off.
+const TELLING_MOST: &str = "a19_priority_tags::four_mixed";
+
+/// The attacks that depend on how a hook shows a packet, on each hook behind tcx in preference.
+fn forced_hooks() -> Vec<Scenario> {
     let telling = [
-        "row_01_route_localnet::udp",
-        "row_06_accidental_publish::redis_on_0.0.0.0",
-        "row_11_ipv4_options::forty_bytes_of_no_operation",
-        "row_11_ipv4_fragments::tiny",
-        "row_11_ipv6_chains::eight",
-        "row_11_ipv6_chains::nine",
-        "row_19_priority_tags::one_802.1q",
-        "row_19_priority_tags::one_802.1ad",
-        "row_19_priority_tags::four_mixed",
-        "row_19_priority_tags::five_802.1q",
-        "row_22_datagrams::broadcast",
+        "a01_route_localnet::udp",
+        "a06_accidental_publish::redis_on_0.0.0.0",
+        "a11_ipv4_options::forty_bytes_of_no_operation",
+        "a11_ipv4_fragments::tiny",
+        "a11_ipv6_chains::eight",
+        "a11_ipv6_chains::nine",
+        "a19_priority_tags::one_802.1q",
+        "a19_priority_tags::one_802.1ad",
+        TELLING_MOST,
+        "a19_priority_tags::five_802.1q",
+        "a22_datagrams::broadcast",
     ];
     let force = |rig: &Rig<'_>, hook: &str| {
         let forced = format!("{REGISTRY}\n[interfaces.eth0]\nhook = \"{hook}\"\n");
         rig.enforcer.registry(&forced)
     };
-    let mut trials = Vec::new();
+    let mut scenarios = Vec::new();
     for hook in ["xdp-native", "xdp-generic"] {
         let name = format!("hook::{hook}::is_what_status_shows");
-        trials.push(trial(name, binary, move |rig| {
+        scenarios.push(Scenario::new(name, move |rig| {
             force(rig, hook)?;
             rig.enforcer.up(Guards::Wire)?;
             let (_, status) = rig.enforcer.status()?;
@@ -98,14 +88,16 @@ fn forced_hooks(binary: &Path) -> Vec<Trial> {
         for attack in attacks::all() {
             if telling.contains(&attack.name) {
                 let name = format!("hook::{hook}::{}", attack.name);
-                trials.push(trial(name, binary, move |rig| {
+                let is_for_guests = hook == "xdp-native" && attack.name == TELLING_MOST;
+                let scenario = Scenario::new(name, move |rig| {
                     force(rig, hook)?;
                     hold(&attack, Guards::Wire, rig)
-                }));
+                });
+                scenarios.push(scenario.host_only_if((!is_for_guests).then_some(SAME_HOOK)));
             }
         }
     }
-    trials
+    scenarios
 }
 
 fn forwarding(rig: &Rig<'_>) -> Result<()> {
@@ -159,7 +151,7 @@ fn moved_veth(rig: &Rig<'_>) -> Result<()> {
         .host
         .ip(&format!("link set inner9 netns {}", container.path()))?;
     container.ip("addr add 10.88.0.9/24 dev inner9\nlink set inner9 up")?;
-    // Nobody watches interfaces yet: the next command finds the link astray and takes it off.
+    // Without a `run`, the next command finds the link astray and takes the guard off.
     rig.enforcer.reload()?;
     let _server = Server::start(&container, Transport::Tcp, "0.0.0.0:9200", "container")?;
     let ask = Ask::new(Transport::Tcp, "10.88.0.9:9200");
@@ -168,7 +160,8 @@ fn moved_veth(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn outgoing(rig: &Rig<'_>) -> Result<()> {
-    // Ten ports, one of them registered. The kernel tries those of the lower end's parity first.
+    // Ten ports, one of them registered. The kernel tries the ports of the lower end's parity
+    // first.
     rig.lab
         .host
         .sysctl("net/ipv4/ip_local_port_range", "9196 9205")?;
@@ -201,7 +194,7 @@ fn outgoing(rig: &Rig<'_>) -> Result<()> {
 
 fn reserved_ports(rig: &Rig<'_>) -> Result<()> {
     let host = &rig.lab.host;
-    // 9200 is the admin's own wish too: it is not ours to take back.
+    // 9200 is also on the admin's own list, and so not the enforcer's to take back.
     let admins = "5000,6000-6010,9200";
     host.sysctl(RESERVED, admins)?;
     rig.enforcer.up(Guards::Both)?;
@@ -221,7 +214,7 @@ fn reserved_ports(rig: &Rig<'_>) -> Result<()> {
         "expected `{admins}` to be restored, but saw `{restored}`"
     );
 
-    // What the admin adds while the guards are up stays.
+    // Ports that the admin adds while the guards are up stay.
     rig.enforcer.up(Guards::Both)?;
     let with_more = format!("{},7000", host.read_sysctl(RESERVED)?);
     host.sysctl(RESERVED, &with_more)?;
@@ -262,7 +255,7 @@ fn nftables(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let allowed = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:8443"));
     answered(allowed.ask(&rig.lab.lan, Patience::Long)?)?;
-    // The enforcer lets this one pass; the firewall's own word stands.
+    // The enforcer lets this packet pass; the firewall's own rule stands.
     let denied = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:8080"));
     unanswered(denied.ask(&rig.lab.lan, Patience::Brief)?)?;
     rig.enforcer
@@ -299,7 +292,7 @@ fn foreign_program(rig: &Rig<'_>, hook: Hook, number: i32) -> Result<()> {
     let service = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
     let foreign = Foreign::on_interface(&rig.lab.host, "eth0", hook, number)?;
     unanswered(door.ask(&rig.lab.lan, Patience::Brief)?).context("before `up`")?;
-    // Their program has the interface's one place for XDP; beside it there is only tcx.
+    // The foreign program has the interface's only place for XDP; beside XDP there is only tcx.
     let guard = if Feature::Tcx.is_here() {
         rig.enforcer.up(Guards::Both)?;
         Guard::Wire

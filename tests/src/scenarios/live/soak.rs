@@ -1,18 +1,18 @@
-//! A day in a few minutes: ten thousand interfaces that come and leave, a thousand changes of a
-//! peer's addresses. What `run` and the maps hold at the end is what they held at the beginning.
+//! A day in a few minutes: ten thousand interfaces come and leave, a peer's addresses change a
+//! thousand times. At the end `run` and the maps hold as much as at the beginning.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::Daemon;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::entries::entries;
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub, Pretender, registry};
-use crate::scenarios::runner::{Rig, trial};
 
 use super::plug::{is_guarded, wire_pins};
 use super::process::{MOST_RESIDENT, anonymous, descriptors, most_resident, resident};
@@ -20,18 +20,16 @@ use super::{figure, within};
 
 /// Interfaces that come and leave together.
 const BATCH: usize = 50;
-/// In how many steps a batch comes; keys change between them.
+/// Steps in which a batch comes; keys change between them.
 const STEPS: usize = 5;
-/// How much more memory of its own it may have at the end, in KiB: what an allocator keeps.
+/// Tolerated growth of the process's own memory, in KiB: reserves of an allocator.
 const TOLERATED: u64 = 512;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial("live::a_day_compressed", binary, |rig| {
-        day(rig, 10_000, 1_000)
-    })]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("live::a_day_compressed", |rig| day(rig, 10_000, 1_000)).host_only(LOADER)]
 }
 
-/// What must not grow.
+/// Quantities that must not grow.
 #[derive(Debug, PartialEq, Eq)]
 struct Holdings {
     /// Entries of each map.
@@ -59,19 +57,19 @@ impl Holdings {
 }
 
 fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
-    // wireguard-go itself gives up when it misses one of so many events.
+    // wireguard-go itself gives up after missing an event among so many.
     let hub = Pretender::hub(rig.lab)?;
     at_home(&hub)?;
     rig.enforcer.registry(&registry(hub.laptop()))?;
     let run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
-    // Once round, so that what is kept for later is there before the day begins.
+    // A first round, for lasting allocations before the day begins.
     let mut change = 0;
     come_and_leave(rig, 0, || {
         change += 1;
         away(&hub, change)
     })?;
     settle(rig, &hub, &run)?;
-    // Programs that are loaded before they are needed take tens of megabytes for a moment.
+    // Preloaded programs take tens of megabytes for a moment.
     within(SETTLE * 5, "little memory", || {
         Ok(resident(&run)? < MOST_RESIDENT)
     })?;
@@ -131,7 +129,7 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Half of a batch are the near ends of veth pairs, half the far ones: all in this namespace.
+/// Half of a batch are the near ends of veth pairs, half the far ends: all in this namespace.
 fn come_and_leave(
     rig: &Rig<'_>,
     batch: usize,
@@ -152,7 +150,7 @@ fn come_and_leave(
     host.ip("link del group 77")
 }
 
-/// Most of the batches leave when their guards are on, some in the middle of that.
+/// Most of the batches leave when their guards are on, some in the middle of the attaching.
 fn waits_for_guards(batch: usize) -> bool {
     !batch.is_multiple_of(4)
 }
@@ -170,7 +168,7 @@ fn away(hub: &dyn Hub, change: usize) -> Result<()> {
     hub.allow(&many, &["10.10.0.99/32"])
 }
 
-/// As it was at first, and both banks filled since.
+/// The first state again, with both banks filled since.
 fn settle(rig: &Rig<'_>, hub: &dyn Hub, run: &Daemon) -> Result<()> {
     at_home(hub)?;
     within(
@@ -193,7 +191,7 @@ fn settle(rig: &Rig<'_>, hub: &dyn Hub, run: &Daemon) -> Result<()> {
             bail!("{finished}");
         }
     }
-    // What the last change has stirred up.
+    // Time for the consequences of the last change.
     std::thread::sleep(Duration::from_secs(3));
     ensure!(
         resident(run)? > 0 && run_lives(run),

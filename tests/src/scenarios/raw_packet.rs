@@ -1,4 +1,4 @@
-//! Attacks with raw frames: one shot, one fresh source port, one answer to look for.
+//! Attacks with raw frames: a probe with a fresh source port, and the answer to that port.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,33 +11,33 @@ use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6, HOST_MAC, LAN_MAC
 use crate::lab::wire::{Sign, Wire, sign};
 use crate::lab::{Lab, Outcome, Patience, Port};
 
-use super::attack::Strike;
+use super::attack::Attempt;
 
-/// One packet's worth of attack, before it is cut up, tagged or wrapped.
+/// An attacking packet before fragmentation, tags and encapsulation.
 #[derive(Clone, Copy, Debug)]
-pub struct Shot {
-    /// The addresses.
+pub struct Probe {
+    /// Source and destination address.
     pub ends: Ends,
-    /// The transport's number.
+    /// The number of the transport protocol.
     pub protocol: u8,
-    /// A source port that no other shot has.
+    /// A source port that no other probe has.
     pub source: u16,
-    /// The port that it is after.
+    /// The port under attack.
     pub port: u16,
 }
 
-impl Shot {
-    /// From the ghost on the LAN to the host, over IPv4.
+impl Probe {
+    /// A probe from the ghost on the LAN to the host, over IPv4.
     pub fn v4(port: Port<'_>) -> Self {
         Self::between(Ends::V4(GHOST, HOST_LAN), port)
     }
 
-    /// From the ghost on the LAN to the host, over IPv6.
+    /// A probe from the ghost on the LAN to the host, over IPv6.
     pub fn v6(port: Port<'_>) -> Self {
         Self::between(Ends::V6(GHOST6, HOST_LAN6), port)
     }
 
-    /// Between any two addresses.
+    /// A probe between any two addresses.
     pub fn between(ends: Ends, port: Port<'_>) -> Self {
         static SOURCE: AtomicU16 = AtomicU16::new(0);
         let protocol = match port.0 {
@@ -53,7 +53,7 @@ impl Shot {
         }
     }
 
-    /// The same, but after another port.
+    /// The same probe of another port.
     pub fn at(self, port: u16) -> Self {
         Self { port, ..self }
     }
@@ -82,7 +82,7 @@ impl Shot {
         self.framed_to(HOST_MAC, packet)
     }
 
-    /// The same, to another MAC address.
+    /// An IP packet of the caller's making, in a frame to another MAC address.
     pub fn framed_to(self, mac: Mac, packet: &[u8]) -> Vec<u8> {
         frames::ethernet(mac, LAN_MAC, &[], self.ends.ethertype(), packet)
     }
@@ -99,65 +99,65 @@ impl Shot {
     }
 }
 
-/// A way to take a shot: which frames go out.
-pub trait Craft: Fn() -> (Shot, Vec<Vec<u8>>) + Send {}
-impl<F: Fn() -> (Shot, Vec<Vec<u8>>) + Send> Craft for F {}
+/// Makes a probe and its frames.
+pub trait Craft: Fn() -> (Probe, Vec<Vec<u8>>) + Send {}
+impl<F: Fn() -> (Probe, Vec<Vec<u8>>) + Send> Craft for F {}
 
-/// Shoots from the LAN neighbour and looks for the answer there.
+/// Probes from the LAN neighbour and looks for the answer there.
 pub fn from_lan<'lab>(
     lab: &'lab Lab,
     keep: impl Send + 'lab,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let wire = Wire::open(&lab.lan, "eth0")?;
     Ok(Box::new(move |patience| {
         let _services = &keep;
-        shoot(&wire, &wire, patience, &craft)
+        send_probe(&wire, &wire, patience, &craft)
     }))
 }
 
-/// Shoots from the LAN neighbour under the address of the trusted peer, where the answers go.
+/// Probes from the LAN neighbour under the address of the trusted peer, where the answers go.
 pub fn from_lan_as_peer<'lab>(
     lab: &'lab Lab,
     keep: impl Send + 'lab,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let wire = Wire::open(&lab.lan, "eth0")?;
     let answers = Wire::open(&lab.peer, "wg0")?;
     Ok(Box::new(move |patience| {
         let _services = &keep;
-        shoot(&wire, &answers, patience, &craft)
+        send_probe(&wire, &answers, patience, &craft)
     }))
 }
 
-/// Shoots from the far end of the trusted link, and looks for the answer there.
+/// Probes from the far end of the trusted link, and looks for the answer there.
 pub fn from_peer<'lab>(
     lab: &'lab Lab,
     keep: impl Send + 'lab,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let wire = Wire::open(&lab.peer, "wg0")?;
     Ok(Box::new(move |patience| {
         let _services = &keep;
-        shoot(&wire, &wire, patience, &craft)
+        send_probe(&wire, &wire, patience, &craft)
     }))
 }
 
 /// Sends and listens, again and again if the patience is long.
-pub fn shoot(
+pub fn send_probe(
     wire: &Wire,
     answers: &Wire,
     patience: Patience,
-    craft: &impl Fn() -> (Shot, Vec<Vec<u8>>),
+    craft: &impl Fn() -> (Probe, Vec<Vec<u8>>),
 ) -> Result<Outcome> {
     let end = Instant::now() + patience.limit();
     loop {
-        let (shot, frames) = craft();
+        let (probe, frames) = craft();
         for frame in &frames {
             wire.send(frame)?;
         }
         let deadline = end.min(Instant::now() + Duration::from_millis(500));
-        match answers.expect(deadline, |frame| sign(frame, shot.port, shot.source))? {
+        match answers.expect(deadline, |frame| sign(frame, probe.port, probe.source))? {
             Some(Sign::SynAck) => return Ok(Outcome::Answered("a SYN-ACK".into())),
             Some(Sign::Datagram) => return Ok(Outcome::Answered("a datagram".into())),
             Some(Sign::Rejection) => return Ok(Outcome::Refused),
@@ -167,7 +167,7 @@ pub fn shoot(
     }
 }
 
-/// The Ethernet address that stands for a multicast or broadcast address.
+/// The Ethernet address of a multicast or broadcast address.
 pub fn group_mac(group: IpAddr) -> Mac {
     match group {
         IpAddr::V4(group) if group.is_multicast() => {

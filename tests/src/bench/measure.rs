@@ -1,4 +1,4 @@
-//! One turn of one case on the clock.
+//! A single measurement of a case.
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::Program;
@@ -7,20 +7,20 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::test_run::run::Arrival;
 
-/// Runs of the shortest turn, in which all that is measured is the way in and out. With one run
-/// alone the kernel takes another way: it does not prepare a direct call to the program.
+/// Runs of the shortest measurement, which takes setup and teardown alone. With a single run the
+/// kernel takes another path, without a direct call to the program.
 pub(super) const SETUP_RUNS: u32 = 2;
 
-/// What one turn took, in nanoseconds for each run.
+/// Result of a measurement, in nanoseconds for each run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// By the processor time of this thread, without the way in and out: in fractions.
+    /// By the processor time of this thread, without setup and teardown: in fractions.
     pub(super) fine: f64,
     /// By the kernel's own measure: in whole nanoseconds, rounded down.
     pub(super) kernel: f64,
 }
 
-/// Keeps the calling thread where it is: processors differ, and caches are their own.
+/// Pins the calling thread to its processor: processors differ, and have caches of their own.
 pub(super) fn stay_on_this_cpu() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(sched_getcpu());
@@ -53,7 +53,7 @@ pub(super) fn sample(
     })
 }
 
-/// The processor time of the calling thread, in nanoseconds: what other processes take from it does
+/// The processor time of the calling thread, in nanoseconds: time that other processes take does
 /// not count.
 fn processor_time() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
