@@ -1,4 +1,4 @@
-//! A `[services.…]` table.
+//! The `[services.…]` tables.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ const PORTS_EXAMPLE: &str = "`ports = [9200]` or `ports = [\"9000-9001\"]`";
 const ALLOW_EXAMPLE: &str = "`allow = [\"collector\"]`, with the names of peers";
 const PROTOCOL_EXAMPLE: &str = "`protocol = \"tcp\"` or `protocol = [\"tcp\", \"udp\"]`";
 
-/// The modes, as `mode` names them.
+/// The values of `mode`.
 pub(super) const MODES: [Mode; 2] = [Mode::Enforce, Mode::Audit];
 
-/// A service as it is written.
+/// A service as read from a file, without invalid parts.
 #[derive(Debug)]
 pub(super) struct ServiceDraft {
     pub(super) name: String,
