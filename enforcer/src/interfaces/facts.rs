@@ -1,47 +1,48 @@
-//! What the kernel says of its interfaces.
+//! The kernel's facts about interfaces.
 
 use std::collections::BTreeSet;
 
-/// An interface, as one RTM_NEWLINK message describes it (rtnetlink(7)).
+/// An interface, from one RTM_NEWLINK message (rtnetlink(7)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its ifindex, which a rename does not change.
+    /// The ifindex, which survives a rename.
     pub index: u32,
-    /// Its name; bytes that are not UTF-8 are replaced. Alternative names are not looked at.
+    /// The name, with bytes outside UTF-8 replaced. Alternative names are ignored.
     pub name: String,
     /// IFLA_INFO_KIND: "veth", "bridge", "tun" (taps too) and so on. A NIC has none.
     pub kind: Option<String>,
     /// The link type, ARPHRD_* of linux/if_arp.h.
     pub link_type: u16,
-    /// Administratively up (IFF_UP), whether or not it has a carrier.
+    /// Whether the interface is administratively up (IFF_UP), with or without carrier.
     pub up: bool,
-    /// IFF_LOOPBACK.
+    /// Whether the interface is a loopback interface (IFF_LOOPBACK).
     pub loopback: bool,
-    /// A tunnel with one unicast remote: IFF_POINTOPOINT without IFF_BROADCAST, which is what
-    /// `ip_tunnel_changelink` (net/ipv4/ip_tunnel.c) keeps true for the life of a GRE tunnel.
+    /// Whether the interface is a tunnel with one unicast remote: IFF_POINTOPOINT without
+    /// IFF_BROADCAST, kept up to date for a GRE tunnel by `ip_tunnel_changelink`
+    /// (net/ipv4/ip_tunnel.c).
     pub point_to_point: bool,
-    /// The link-layer address, where it is one of six bytes.
+    /// The link-layer address, if six bytes long.
     pub mac: Option<[u8; 6]>,
-    /// It also receives unicast frames for other MACs: `dev->uc` in the kernel has an address that
-    /// is not its own. Macvlan and macvtap devices enter theirs there (`macvlan_open`), and stay
-    /// there when they are moved into a container's namespace, where this one cannot see them.
+    /// Whether the interface also receives unicast frames for other MACs: the kernel's `dev->uc`
+    /// has another address. Macvlan and macvtap devices add their MACs (`macvlan_open`), also from
+    /// a container's namespace, where this namespace cannot see them.
     pub other_macs: bool,
-    /// The ifindex of its master (IFLA_MASTER): bridge, bond, VRF and so on.
+    /// The ifindex of the master (IFLA_MASTER): bridge, bond, VRF and so on.
     pub master: Option<u32>,
-    /// The ifindex of the interface below (IFLA_LINK), if that is in this namespace: of a VLAN or
-    /// macvlan device its parent, of a veth its other end.
+    /// The ifindex of the interface below (IFLA_LINK), if in this namespace: the parent of a VLAN
+    /// or macvlan device, the other end of a veth.
     pub parent: Option<u32>,
-    /// A VLAN device that leaves the tag in its frames (`ip link … type vlan reorder_hdr off`).
+    /// Whether a VLAN device leaves the tag in frames (`ip link … type vlan reorder_hdr off`).
     pub keeps_tag: bool,
-    /// A device on some bus is behind it (IFLA_PARENT_DEV_NAME): it is a real NIC, or a virtual
-    /// machine's.
+    /// Whether the interface has a device on a bus (IFLA_PARENT_DEV_NAME), as real NICs and NICs of
+    /// virtual machines have.
     pub has_device: bool,
-    /// The XDP program that is attached, whoever attached it.
+    /// The attached XDP program, of enforcer or any other owner.
     pub xdp: Option<XdpAttached>,
 }
 
 impl Interface {
-    /// Whether it is of this IFLA_INFO_KIND.
+    /// Returns whether the interface is of this IFLA_INFO_KIND.
     pub fn is_kind(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
     }
@@ -50,9 +51,9 @@ impl Interface {
 /// An XDP program on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpAttached {
-    /// Its id; `None` where several are attached in different modes.
+    /// The program's id; `None` for several programs in different modes.
     pub prog_id: Option<u32>,
-    /// Where it runs.
+    /// The place where the program runs.
     pub mode: XdpMode,
 }
 
@@ -65,18 +66,18 @@ pub enum XdpMode {
     Generic,
     /// In the NIC.
     Hardware,
-    /// In more than one of them, or in one that is not known here.
+    /// In several of these places, or in an unknown place.
     Several,
 }
 
-/// What a plan has to know about the host beside its interfaces.
+/// The facts about the host, beside the interfaces, for a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Netfilter's IP hooks run on the members of bridges (br_netfilter): one of
-    /// `net.bridge.bridge-nf-call-iptables` and `bridge-nf-call-ip6tables` is not 0.
+    /// Whether netfilter's IP hooks run on the members of bridges (br_netfilter):
+    /// `net.bridge.bridge-nf-call-iptables` or `bridge-nf-call-ip6tables` is not 0.
     pub bridge_nf_call: bool,
-    /// tcx is to be had: Linux 6.6 or newer.
+    /// Whether the kernel has tcx: Linux 6.6 or newer.
     pub tcx: bool,
-    /// The ids of XDP programs that are ours, and no reason to keep away from their interface.
+    /// The ids of enforcer's own XDP programs, beside which the XDP hooks stay available.
     pub own_programs: BTreeSet<u32>,
 }

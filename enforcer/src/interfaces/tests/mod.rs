@@ -1,4 +1,4 @@
-//! The plan over tables of hosts, the parser over bytes, and the list over a live kernel.
+//! The plan over tables of hosts, the parser over bytes, and the list from a live kernel.
 
 mod framing;
 mod hooks;
