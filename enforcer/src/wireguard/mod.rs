@@ -1,18 +1,18 @@
-//! What WireGuard devices say of their peers: which keys they have, and the AllowedIPs of each.
+//! The peers of WireGuard devices: their public keys and AllowedIPs.
 //!
 //! ```text
-//! netlink    the kernel's devices: generic netlink      message   reads its answers
-//! uapi       a userspace device: its socket beside a tun interface
+//! netlink    the kernel's devices: generic netlink      message   parsing of the replies
+//! uapi       userspace devices: a socket beside a tun interface
 //! ```
 //!
-//! [`ask`] looks once, in the network namespace of the calling thread, and keeps nothing: whoever
-//! watches WireGuard calls it again and compares.
+//! [`ask`] queries a device once, in the network namespace of the calling thread, and keeps no
+//! state: callers that watch WireGuard ask again and compare.
 //!
-//! The reader of the kernel's answers is our own, on the attributes of netlink-packet-core, which
-//! rtnetlink brings. The crates genetlink 0.3 and netlink-packet-wireguard 0.5 would add 13 packages
-//! to the 40 of rtnetlink; the latter panics on some bytes where it ought to refuse, and the former
-//! drops a message that it cannot read. What is missing from a list of AllowedIPs may be a hole in
-//! the prefix of a key that is granted something: here, a list is whole or it is an error.
+//! The parser of the kernel's replies is part of this crate, on top of netlink-packet-core, a
+//! dependency of rtnetlink. The crates genetlink 0.3 and netlink-packet-wireguard 0.5 would add 13
+//! packages to the 40 of rtnetlink; netlink-packet-wireguard panics on some malformed bytes, and
+//! genetlink drops messages that fail to parse. An AllowedIP missing from a list may be a hole in
+//! the prefix of a granted key: here, a list is complete or an error.
 
 mod message;
 mod netlink;
@@ -28,7 +28,7 @@ use ipnet::IpNet;
 
 use crate::{interfaces::Interface, registry::PublicKey};
 
-/// Which addresses a device lets each of its keys use: cryptokey routing.
+/// The addresses that a device lets each key use: cryptokey routing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedIps {
     keys: BTreeSet<PublicKey>,
@@ -36,7 +36,7 @@ pub struct AllowedIps {
 }
 
 impl AllowedIps {
-    /// Adds a key, which need not have any AllowedIPs.
+    /// Adds a key, with or without AllowedIPs.
     pub fn insert(&mut self, key: PublicKey) {
         self.keys.insert(key);
     }
@@ -44,8 +44,8 @@ impl AllowedIps {
     /// Adds a prefix of a key.
     ///
     /// # Errors
-    /// It is another key's. WireGuard moves a prefix from one to the other, so that there is only
-    /// ever one: who says two does not say which of them may use the addresses.
+    /// The prefix belongs to another key. WireGuard moves a prefix from key to key, so a prefix
+    /// never has two keys; a list with two is ambiguous.
     pub fn allow(&mut self, key: PublicKey, prefix: IpNet) -> Result<()> {
         self.keys.insert(key);
         let prefix = prefix.trunc();
@@ -57,44 +57,44 @@ impl AllowedIps {
         Ok(())
     }
 
-    /// Whether the device has the key.
+    /// Returns whether the device has the key.
     pub fn has(&self, key: &PublicKey) -> bool {
         self.keys.contains(key)
     }
 
-    /// Every prefix and its key.
+    /// Returns every prefix with the owning key.
     pub fn iter(&self) -> impl Iterator<Item = (IpNet, PublicKey)> {
         self.owners.iter().map(|(prefix, key)| (*prefix, *key))
     }
 
-    /// The number of prefixes of all keys.
+    /// Returns the number of prefixes of all keys.
     pub fn len(&self) -> usize {
         self.owners.len()
     }
 
-    /// Whether no key has any.
+    /// Returns whether no key has any prefix.
     pub fn is_empty(&self) -> bool {
         self.owners.is_empty()
     }
 }
 
-/// What became of the question for the AllowedIPs of an interface.
+/// The answer to a query for the AllowedIPs of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is a WireGuard device.
+    /// The interface is a WireGuard device with these AllowedIPs.
     Device(AllowedIps),
-    /// It is not, whatever its name: it has no keys.
+    /// The interface is no WireGuard device, whatever the name.
     NotWireGuard,
-    /// It is one, and why it cannot be told what it allows.
+    /// The interface is a WireGuard device, but the query failed for this reason.
     Unknown(String),
 }
 
-/// Asks the device behind an interface of this network namespace. It needs CAP_NET_ADMIN.
+/// Queries the device behind an interface of this network namespace. Needs CAP_NET_ADMIN.
 pub async fn ask(interface: &Interface) -> Answer {
     let answer = if interface.is_kind("wireguard") {
         netlink::ask(interface.index).await
     } else if let Some(socket) = uapi::socket_of(interface) {
-        uapi::ask(&socket, uapi::LIMIT).await
+        uapi::ask(&socket, uapi::TIMEOUT).await
     } else {
         return Answer::NotWireGuard;
     };
@@ -104,12 +104,12 @@ pub async fn ask(interface: &Interface) -> Answer {
     }
 }
 
-/// Whether [`ask`] need not wait for a process: the kernel answers at once.
+/// Returns whether [`ask`] gets an answer at once, from the kernel and not from a process.
 pub fn answers_at_once(interface: &Interface) -> bool {
     interface.is_kind("wireguard") || uapi::socket_of(interface).is_none()
 }
 
-/// Whether [`ask`] would find a WireGuard device behind an interface.
+/// Returns whether [`ask`] would find a WireGuard device behind an interface.
 pub fn is_device(interface: &Interface) -> bool {
     interface.is_kind("wireguard") || uapi::socket_of(interface).is_some()
 }
