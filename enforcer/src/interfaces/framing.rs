@@ -42,21 +42,8 @@ pub(super) const ARPHRD_NONE: u16 = 0xfffe;
 
 /// Returns the framing of an interface's packets.
 pub(super) fn framing(interface: &Interface) -> Framing {
-    let name = &interface.name;
-    let kind = interface.kind.as_deref();
-    match (interface.link_type, kind) {
-        // vrf_ip_rcv changes skb->dev within IP's receive path, behind both hooks. On the VRF
-        // itself hooks see only packets from this host to this host (vrf_local_xmit).
-        (ARPHRD_ETHER, Some("vrf")) => Framing::Unreadable(format!(
-            "a VRF takes its members' packets over behind every hook: its members are guarded \
-             instead; if that is enough, say so with `side = \"inside\"` in [interfaces.{name}]"
-        )),
-        // vlan_do_receive puts the tag back into the bytes before the VLAN device's hooks.
-        (ARPHRD_ETHER, Some("vlan")) if interface.keeps_tag => Framing::Unreadable(format!(
-            "with `reorder_hdr off` its frames show their VLAN tag, and a guard passes tagged \
-             frames on: run `ip link set dev {name} type vlan reorder_hdr on`"
-        )),
-        (ARPHRD_ETHER, _) => Framing::Readable(Link::Ethernet),
+    match (interface.link_type, interface.kind.as_deref()) {
+        (ARPHRD_ETHER, _) => ethernet_framing(interface),
 
         // These drivers call skb_reset_mac_header at the inner IP header: tun_get_user,
         // wg_reset_packet, vxlan_rcv (GPE), geneve_rx (inner_proto_inherit), __ipgre_rcv (GRE
@@ -109,6 +96,25 @@ pub(super) fn framing(interface: &Interface) -> Framing {
             describe(link_type),
             kind.map(|kind| format!(" and kind {kind}")).unwrap_or_default(),
         )),
+    }
+}
+
+/// Returns the framing of an interface with the link type of Ethernet.
+fn ethernet_framing(interface: &Interface) -> Framing {
+    let name = &interface.name;
+    match interface.kind.as_deref() {
+        // vrf_ip_rcv changes skb->dev within IP's receive path, behind both hooks. On the VRF
+        // itself hooks see only packets from this host to this host (vrf_local_xmit).
+        Some("vrf") => Framing::Unreadable(format!(
+            "a VRF takes its members' packets over behind every hook: its members are guarded \
+             instead; if that is enough, say so with `side = \"inside\"` in [interfaces.{name}]"
+        )),
+        // vlan_do_receive puts the tag back into the bytes before the VLAN device's hooks.
+        Some("vlan") if interface.keeps_tag => Framing::Unreadable(format!(
+            "with `reorder_hdr off` its frames show their VLAN tag, and a guard passes tagged \
+             frames on: run `ip link set dev {name} type vlan reorder_hdr on`"
+        )),
+        _ => Framing::Readable(Link::Ethernet),
     }
 }
 

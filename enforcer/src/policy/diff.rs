@@ -12,7 +12,8 @@ use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{interfaces::InterfaceOptions, policy::PolicyTables, registry::HookChoice};
+use super::tables::PolicyTables;
+use crate::{interfaces::InterfaceOptions, registry::HookChoice};
 
 /// The longest list of prefixes; further prefixes are only counted.
 const MAX_LISTED: usize = 8;

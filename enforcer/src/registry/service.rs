@@ -74,15 +74,11 @@ pub(super) fn read(
     let allow = table
         .get("allow")
         .map_or_else(Vec::new, |value| allow(reader, value));
-    if public && !allow.is_empty() {
-        let span = table.get_key_value("allow").map(|(key, _)| key.span());
-        reader.error(
-            span.unwrap_or(key.span()),
-            Fault::new(
-                format!("{owner} is public and has `allow`"),
-                "remove `public = true` if only these peers may reach it, or `allow` if anyone may",
-            ),
-        );
+    if public
+        && !allow.is_empty()
+        && let Some((key, _)) = table.get_key_value("allow")
+    {
+        reader.error(key.span(), public_and_allow(&owner));
     }
     ServiceDraft {
         name: name.to_owned(),
@@ -98,6 +94,13 @@ pub(super) fn read(
         allow_at: reader.place_of(table, "allow"),
         at: reader.place(key.span()),
     }
+}
+
+fn public_and_allow(owner: &str) -> Fault {
+    Fault::new(
+        format!("{owner} is public and has `allow`"),
+        "remove `public = true` if only these peers may reach it, or `allow` if anyone may",
+    )
 }
 
 fn ranges(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PortRange> {
