@@ -11,10 +11,14 @@ use super::draft::{Draft, Role};
 use super::model::Registry;
 use super::read::Reader;
 use super::source::{SourceFile, Span};
-use super::{EMBEDDED, merge, syntax};
+use super::{merge, syntax};
 
 /// The registry's path unless `--config` names another.
 pub const DEFAULT_PATH: &str = "/etc/enforcer/enforcer.toml";
+
+/// The text of `default.toml`, the registry that applies where the host has none. Packages and
+/// operators may start from a copy.
+pub const EMBEDDED: &str = include_str!("default.toml");
 
 /// The file name of the embedded registry in diagnostics.
 const EMBEDDED_NAME: &str = "<embedded registry>";

@@ -38,7 +38,9 @@ mod syntax;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use files::{DEFAULT_PATH, Loaded, MissingFile, Origin, Provenance, Rejected, Source, load};
+pub use files::{
+    DEFAULT_PATH, EMBEDDED, Loaded, MissingFile, Origin, Provenance, Rejected, Source, load,
+};
 pub use lints::lint;
 pub use model::{
     HookChoice, Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PREFIXES,
@@ -46,7 +48,3 @@ pub use model::{
 };
 pub use public_key::PublicKey;
 pub use source::{SourceFile, Span};
-
-/// The text of `default.toml`, the registry that applies where the host has none. Packages and
-/// operators may start from a copy.
-pub const EMBEDDED: &str = include_str!("default.toml");

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::AllowedIps;
+use super::allowed_ips::AllowedIps;
 use crate::{interfaces::Interface, registry::PublicKey};
 
 /// The directory of the sockets of userspace implementations, as in `wg`.
