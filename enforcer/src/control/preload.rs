@@ -31,7 +31,7 @@ pub fn preload(instance: &Instance) -> Result<Preloaded> {
     let Some(state) = instance.maps()?.map(|maps| maps.state()) else {
         return Ok(Preloaded::OtherPins);
     };
-    let mut programs = Programs::of(&instance.pins, Options::of(state));
+    let mut programs = Programs::of(instance.pins(), Options::of(state));
     let loaded = programs.load_all_wire()?;
     let prepared = {
         let _lock = instance.lock()?;

@@ -1,9 +1,9 @@
 //! The interfaces of this network namespace: which of them are outside, and how each is guarded.
 //!
 //! ```text
-//! netlink    asks the kernel        message   reads its answers
-//! facts      what it said: Interface, Host
-//! link       what a packet begins with, by the type of the interface
+//! list       every interface, and the host's settings
+//! facts      Interface (from `netlink`), Host
+//! framing    what a packet begins with, by the type of the interface
 //! plan       the decision: which wire guards, by which hooks, and what stays uncovered
 //! ```
 //!
@@ -11,16 +11,13 @@
 //! carries out the difference.
 
 mod facts;
-mod link;
-mod message;
-mod netlink;
+mod framing;
+mod list;
 mod plan;
 
 #[cfg(test)]
 mod tests;
 
 pub use facts::{Host, Interface, XdpAttached, XdpMode};
-pub(crate) use message::{each_attribute, text};
-pub(crate) use netlink::Socket;
-pub use netlink::{host, list, settings};
-pub use plan::{Hook, Plan, Rule, Uncovered, WireGuard, plan};
+pub use list::{host, list};
+pub use plan::{Hook, InterfaceOptions, Plan, Uncovered, WireGuard, plan};

@@ -6,8 +6,8 @@ use std::fmt;
 use enforcer_ebpf::Link;
 
 use super::facts::{Host, Interface};
-use super::link::{ARPHRD_ETHER, Reading, reading};
-use crate::registry::{HookChoice, InterfaceRule, Registry, Side};
+use super::framing::{ARPHRD_ETHER, Framing, framing};
+use crate::registry::{HookChoice, InterfaceTable, Registry, Side};
 
 /// The wire guards that a host should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl fmt::Display for Hook {
 
 /// What the operator says about one interface; the default says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
+pub struct InterfaceOptions {
     /// The side that it is on, whatever the facts.
     pub side: Option<Side>,
     /// Packets that only pass through are left alone.
@@ -107,60 +107,64 @@ pub struct Rule {
     pub hook: HookChoice,
 }
 
-impl Rule {
-    /// The rule of a registry for the interface of this name.
+impl InterfaceOptions {
+    /// The options that a registry has for the interface of this name.
     pub fn of(registry: &Registry, interface: &str) -> Self {
         registry
-            .interface_rule(interface)
+            .interface_table(interface)
             .map(Self::from)
             .unwrap_or_default()
     }
 }
 
-impl From<&InterfaceRule> for Rule {
-    fn from(rule: &InterfaceRule) -> Self {
+impl From<&InterfaceTable> for InterfaceOptions {
+    fn from(table: &InterfaceTable) -> Self {
         Self {
-            side: rule.side,
-            forward: rule.forward,
-            hook: rule.hook,
+            side: table.side,
+            forward: table.forward,
+            hook: table.hook,
         }
     }
 }
 
 /// Says which wire guards the host should have.
 ///
-/// `rules` answers with the operator's rule for a name. Interfaces that are down are not missing a
-/// guard.
-pub fn plan(interfaces: &[Interface], rules: impl Fn(&str) -> Rule, host: &Host) -> Plan {
+/// `options_of` returns the operator's options for a name. Interfaces that are down are not missing
+/// a guard.
+pub fn plan(
+    interfaces: &[Interface],
+    options_of: impl Fn(&str) -> InterfaceOptions,
+    host: &Host,
+) -> Plan {
     let planner = Planner {
         interfaces,
-        rules: &rules,
+        options_of: &options_of,
         host,
     };
     let mut order: Vec<&Interface> = interfaces.iter().collect();
     order.sort_by_key(|interface| interface.index);
     let mut plan = Plan::default();
     for interface in order {
-        let rule = rules(&interface.name);
+        let options = options_of(&interface.name);
         if interface.loopback {
             continue;
         }
         match planner.place(interface) {
             Placement::Inside => continue,
             Placement::Member => {
-                plan.members.extend(planner.member(interface, rule));
+                plan.members.extend(planner.member(interface, options));
                 continue;
             }
             Placement::Outside => {}
         }
         if !interface.up {
-            plan.early.extend(planner.early(interface, rule));
+            plan.early.extend(planner.early(interface, options));
             continue;
         }
-        let guard = match reading(interface) {
-            Reading::Packets(link) => planner.guard(interface, link, rule),
-            Reading::NeverIp => continue,
-            Reading::Unreadable(why) => Err(why),
+        let guard = match framing(interface) {
+            Framing::Readable(link) => planner.guard(interface, link, options),
+            Framing::NeverIp => continue,
+            Framing::Unreadable(why) => Err(why),
         };
         match guard {
             Ok(guard) => plan.guards.push(guard),
@@ -191,14 +195,14 @@ enum Placement {
 
 struct Planner<'a, R> {
     interfaces: &'a [Interface],
-    rules: &'a R,
+    options_of: &'a R,
     host: &'a Host,
 }
 
-impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
+impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
     /// The place of an interface: the operator's word, else what the facts say.
     fn place(&self, interface: &Interface) -> Placement {
-        match (self.rules)(&interface.name).side {
+        match (self.options_of)(&interface.name).side {
             Some(Side::Inside) => return Placement::Inside,
             Some(Side::Outside) => return Placement::Outside,
             None => {}
@@ -211,7 +215,7 @@ impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
         let Some(master) = self.master(interface) else {
             return Placement::Outside;
         };
-        if is_rx_master(master) && (self.rules)(&master.name).side == Some(Side::Inside) {
+        if is_rx_master(master) && (self.options_of)(&master.name).side == Some(Side::Inside) {
             return Placement::Inside;
         }
         let master_is_guarded_instead = match master.kind.as_deref() {
@@ -234,32 +238,37 @@ impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
     }
 
     /// The guard of a member, for as long as its master has none.
-    fn member(&self, interface: &Interface, rule: Rule) -> Option<WireGuard> {
-        let Reading::Packets(link) = reading(interface) else {
+    fn member(&self, interface: &Interface, options: InterfaceOptions) -> Option<WireGuard> {
+        let Framing::Readable(link) = framing(interface) else {
             return None;
         };
         let is_up = interface.up;
-        self.guard(interface, link, rule).ok().filter(|_| is_up)
+        self.guard(interface, link, options).ok().filter(|_| is_up)
     }
 
     /// The guard of an interface that is down, if it is to have one already.
-    fn early(&self, interface: &Interface, rule: Rule) -> Option<WireGuard> {
+    fn early(&self, interface: &Interface, options: InterfaceOptions) -> Option<WireGuard> {
         let is_nic =
             interface.has_device && interface.kind.is_none() && interface.link_type == ARPHRD_ETHER;
-        if !self.host.tcx || !(is_nic || rule.side == Some(Side::Outside)) {
+        if !self.host.tcx || !(is_nic || options.side == Some(Side::Outside)) {
             return None;
         }
-        let Reading::Packets(link) = reading(interface) else {
+        let Framing::Readable(link) = framing(interface) else {
             return None;
         };
-        let guard = self.guard(interface, link, rule).ok()?;
+        let guard = self.guard(interface, link, options).ok()?;
         Some(WireGuard {
             hooks: vec![Hook::Tcx],
             ..guard
         })
     }
 
-    fn guard(&self, interface: &Interface, link: Link, rule: Rule) -> Result<WireGuard, String> {
+    fn guard(
+        &self,
+        interface: &Interface,
+        link: Link,
+        options: InterfaceOptions,
+    ) -> Result<WireGuard, String> {
         let vlan_children = self.vlan_children(interface);
         let has_macvlan_children = self.has_macvlan_children(interface);
         let is_parent = has_macvlan_children || !vlan_children.is_empty();
@@ -267,11 +276,11 @@ impl<'a, R: Fn(&str) -> Rule> Planner<'a, R> {
             ifindex: interface.index,
             name: interface.name.clone(),
             link,
-            hooks: self.hooks(interface, rule.hook, is_parent)?,
+            hooks: self.hooks(interface, options.hook, is_parent)?,
             vlan_children,
             has_macvlan_children,
             mac: interface.mac,
-            forward: rule.forward,
+            forward: options.forward,
             master: interface.master,
         })
     }

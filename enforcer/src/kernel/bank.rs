@@ -20,8 +20,8 @@ use enforcer_ebpf::{
 
 use super::maps::{Maps, field, text};
 use crate::{
-    interfaces,
-    policy::{InterfaceRow, PeerRow, PolicyTables, Rule, ServiceRow},
+    interfaces::InterfaceOptions,
+    policy::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
     registry::{HookChoice, Provenance, Side},
 };
 
@@ -55,8 +55,8 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
         maps.peers.set(base + number, entry);
     }
     let base = (bank * MAX_RULES) as usize;
-    for (number, rule) in tables.rules.iter().enumerate() {
-        maps.rules.set(base + number, rule_entry(rule)?);
+    for (number, row) in tables.interface_options.iter().enumerate() {
+        maps.rules.set(base + number, rule_entry(row)?);
     }
     write_interfaces(maps, bank, tables)?;
     write_prefixes(maps, bank, tables)?;
@@ -72,7 +72,7 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
             },
             services: count(tables.services.len())?,
             peers: count(tables.peers.len())?,
-            rules: count(tables.rules.len())?,
+            rules: count(tables.interface_options.len())?,
         },
     );
     Ok(())
@@ -129,10 +129,10 @@ fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &PolicyTables) -> I
         ifindex,
         carries: row.carries,
         flags: flag(row.forward, InterfaceEntry::FORWARD)
-            | flag(row.children_of.is_some(), InterfaceEntry::CHILDREN)
+            | flag(row.macvlan_parent_mac.is_some(), InterfaceEntry::CHILDREN)
             | flag(row.vlan_parent, InterfaceEntry::VLAN_PARENT)
             | flag(!row.carries.is_empty(), InterfaceEntry::CARRIES),
-        mac: row.children_of.unwrap_or_default(),
+        mac: row.macvlan_parent_mac.unwrap_or_default(),
         ..InterfaceEntry::EMPTY
     };
     let mut lengths: BTreeMap<Family, Vec<u8>> = BTreeMap::new();
@@ -196,21 +196,21 @@ pub(super) fn provenance(entry: &OriginEntry) -> Provenance {
     }
 }
 
-fn rule_entry(rule: &Rule) -> Result<RuleEntry> {
+fn rule_entry(row: &OptionsRow) -> Result<RuleEntry> {
     Ok(RuleEntry {
-        pattern: field(rule.pattern.as_bytes())?,
-        side: match rule.said.side {
+        pattern: field(row.pattern.as_bytes())?,
+        side: match row.options.side {
             None => 0,
             Some(Side::Inside) => 1,
             Some(Side::Outside) => 2,
         },
-        hook: match rule.said.hook {
+        hook: match row.options.hook {
             HookChoice::Auto => 0,
             HookChoice::XdpNative => 1,
             HookChoice::XdpGeneric => 2,
             HookChoice::Tcx => 3,
         },
-        forward: u8::from(rule.said.forward),
+        forward: u8::from(row.options.forward),
         zero: 0,
     })
 }
@@ -260,7 +260,9 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
     }
     let base = (bank * MAX_RULES) as usize;
     for number in 0..whole.rules as usize {
-        tables.rules.push(rule(&maps.rules.get(base + number))?);
+        tables
+            .interface_options
+            .push(options_row(&maps.rules.get(base + number))?);
     }
     for place in interface_places(bank) {
         let entry = maps.interfaces.get(place);
@@ -269,7 +271,7 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
             let row = InterfaceRow {
                 carries: entry.carries,
                 forward: is(InterfaceEntry::FORWARD),
-                children_of: is(InterfaceEntry::CHILDREN).then_some(entry.mac),
+                macvlan_parent_mac: is(InterfaceEntry::CHILDREN).then_some(entry.mac),
                 vlan_parent: is(InterfaceEntry::VLAN_PARENT),
             };
             tables.interfaces.insert(entry.ifindex, row);
@@ -288,23 +290,23 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
     Ok(tables)
 }
 
-fn rule(entry: &RuleEntry) -> Result<Rule> {
+fn options_row(entry: &RuleEntry) -> Result<OptionsRow> {
     let pattern = text(&entry.pattern);
-    let said = interfaces::Rule {
+    let options = InterfaceOptions {
         side: match entry.side {
             0 => None,
             1 => Some(Side::Inside),
             2 => Some(Side::Outside),
-            other => bail!("the rule for {pattern} has the unknown side {other}"),
+            other => bail!("the options for {pattern} have the unknown side {other}"),
         },
         hook: match entry.hook {
             0 => HookChoice::Auto,
             1 => HookChoice::XdpNative,
             2 => HookChoice::XdpGeneric,
             3 => HookChoice::Tcx,
-            other => bail!("the rule for {pattern} has the unknown hook {other}"),
+            other => bail!("the options for {pattern} have the unknown hook {other}"),
         },
         forward: entry.forward != 0,
     };
-    Ok(Rule { pattern, said })
+    Ok(OptionsRow { pattern, options })
 }

@@ -1,4 +1,4 @@
-//! Which lines of the registry decided: for `explain`.
+//! Registry lines behind a decision, for `explain`.
 
 use enforcer_ebpf::{Decision, Reason, Verdict};
 use serde::Serialize;
@@ -6,35 +6,34 @@ use serde::Serialize;
 use super::PacketSpec;
 use crate::registry::{Registry, Service, Span};
 
-/// A line of the registry that had a say, and what stands there.
+/// A registry line that contributed to a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Citation {
-    /// The file, as it was named.
+    /// The path of the file, as the operator gave the path.
     pub file: String,
-    /// The line, from 1.
+    /// The line number, from 1.
     pub line: usize,
-    /// What it is, such as "allow of grafana".
+    /// The entry on the line, such as "allow of grafana".
     pub what: String,
 }
 
-/// The lines of a registry that led to a decision under it, the one that decided first.
+/// Returns the registry lines that led to a decision, the deciding line first.
 ///
-/// None where no line had a say: whatever comes through lo passes, a loopback address on the wire
-/// is dropped, and a port that is not registered is nobody's business. `peer` is the one that is
-/// let in.
+/// The list is empty where no line contributed: every packet on lo passes, a loopback address on
+/// the wire is dropped, and an unregistered port is open. `peer` is the name of the granting peer.
 pub fn cite(
     registry: &Registry,
-    description: &PacketSpec,
+    spec: &PacketSpec,
     interface: &str,
     decision: &Decision,
     peer: Option<&str>,
 ) -> Vec<Citation> {
     let mut cited = Cited::default();
-    let service = service_of(registry, description);
+    let service = service_of(registry, spec);
     match (decision.reason, service) {
         (Reason::Forwarded, _) => {
-            let rule = registry.interface_rule(interface);
-            let at = rule.and_then(|rule| rule.forward_at.as_ref());
+            let table = registry.interface_table(interface);
+            let at = table.and_then(|table| table.forward_at.as_ref());
             cited.add(at, || format!("forward of {interface}"));
         }
         (Reason::Public, Some(service)) => {
@@ -52,8 +51,8 @@ pub fn cite(
             }
         }
         (Reason::UnknownPeer | Reason::UntrustedInterface, Some(service)) => {
-            cited.add(port_of(service, description.port), || {
-                format!("port {} of {}", description.port, service.name)
+            cited.add(port_of(service, spec.port), || {
+                format!("port {} of {}", spec.port, service.name)
             });
             cited.add(service.allow_at.as_ref(), || {
                 format!("allow of {}", service.name)
@@ -63,7 +62,7 @@ pub fn cite(
     }
     if decision.audited && decision.verdict() == Verdict::Drop {
         match service.and_then(|service| Some((service, service.mode_at.as_ref()?))) {
-            // Rule 2 knows no service: its mode is the global one.
+            // Rule 2 comes before the service lookup, so the global mode holds.
             Some((service, at)) if decision.reason != Reason::LoopbackAddress => {
                 cited.add(Some(at), || format!("mode of {}", service.name));
             }
@@ -73,13 +72,13 @@ pub fn cite(
     cited.0
 }
 
-fn service_of<'a>(registry: &'a Registry, description: &PacketSpec) -> Option<&'a Service> {
-    let port = (description.protocol, description.port);
+fn service_of<'a>(registry: &'a Registry, spec: &PacketSpec) -> Option<&'a Service> {
+    let port = (spec.protocol, spec.port);
     let mut services = registry.services().iter();
     services.find(|service| service.ports.contains(&port))
 }
 
-/// Where a port of a service is written.
+/// Returns the span of the range that holds a port of a service.
 fn port_of(service: &Service, port: u16) -> Option<&Span> {
     let mut ranges = service.ranges.iter();
     let range = ranges.find(|range| (range.first..=range.last).contains(&port))?;
@@ -90,7 +89,7 @@ fn port_of(service: &Service, port: u16) -> Option<&Span> {
 struct Cited(Vec<Citation>);
 
 impl Cited {
-    /// Adds a place, where there is one.
+    /// Adds a citation if the entry has a span.
     fn add(&mut self, at: Option<&Span>, what: impl FnOnce() -> String) {
         if let Some(at) = at {
             self.0.push(Citation {
@@ -167,7 +166,7 @@ forward = true
         }
     }
 
-    /// What is cited of a packet, as `line what`; every line is of the one file.
+    /// Returns the citations for a packet as `line entry`, and checks that all name one file.
     fn cited(packet: &Packet) -> Vec<String> {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         file.write_all(REGISTRY.as_bytes()).unwrap();
@@ -178,7 +177,7 @@ forward = true
             name: name.to_owned(),
             mac: None,
             merged: Vec::new(),
-            has_children: false,
+            has_macvlan_children: false,
             allowed_ips: None,
         });
         let tables = compile(&registry, &attachments, &Slots::new()).unwrap();
@@ -188,7 +187,7 @@ forward = true
             _ => 11,
         };
         let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap().into();
-        let description = PacketSpec {
+        let spec = PacketSpec {
             guard: Guard::Wire,
             ifindex,
             loopback: ifindex == 1,
@@ -198,13 +197,13 @@ forward = true
             port: packet.port,
             forwarded: packet.forwarded,
         };
-        let decision = tables.judge(&description);
+        let decision = tables.judge(&spec);
         let peer = match decision.reason {
-            Reason::Peer => tables.granting_peer(&description),
+            Reason::Peer => tables.granting_peer(&spec),
             _ => None,
         };
         let name = peer.map(|peer| peer.name.as_str());
-        let found = cite(&registry, &description, packet.interface, &decision, name);
+        let found = cite(&registry, &spec, packet.interface, &decision, name);
         let is_ours = |citation: &Citation| citation.file == file.path().display().to_string();
         assert!(found.iter().all(is_ours));
         found

@@ -1,4 +1,4 @@
-//! From a registry, and the interfaces of this host, to the tables of one policy.
+//! Compiles a registry and the interfaces of this host to the tables of one policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,42 +11,43 @@ use ipnet::IpNet;
 
 use super::{
     prefixes::{KeyPrefixes, longest_matches},
-    tables::{InterfaceRow, PeerRow, PolicyTables, Rule, ServiceRow},
+    tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
 };
 use crate::{
-    interfaces,
+    interfaces::InterfaceOptions,
     registry::{Identity, MAX_PREFIXES, Provenance, PublicKey, Registry},
     wireguard::AllowedIps,
 };
 
-/// An interface, as the policy needs to know it.
+/// The facts about an interface that the compiler needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyInterface {
     /// The ifindex.
     pub ifindex: u32,
     /// The name.
     pub name: String,
-    /// The MAC address, if it has one.
+    /// The MAC address, if the interface has one.
     pub mac: Option<[u8; 6]>,
-    /// The interfaces whose packets its wire guard cannot tell from its own, by ifindex: VLAN
-    /// devices, whose tag XDP does not see, and the master of a guarded member.
+    /// The ifindexes of interfaces whose packets the wire guard cannot tell from packets for this
+    /// interface: VLAN devices, since XDP sees no tag, and the master of a guarded member.
     pub merged: Vec<u32>,
-    /// Macvlan or macvtap devices sit on it.
-    pub has_children: bool,
-    /// What WireGuard says, where peers are known by their keys and it is a WireGuard device.
+    /// Whether the interface has macvlan or macvtap children.
+    pub has_macvlan_children: bool,
+    /// The AllowedIPs, for a WireGuard device on which the registry has peers by key.
     pub allowed_ips: Option<AllowedIps>,
 }
 
-/// Slots by port, as they are in use.
+/// The counter slot of each registered port.
 pub type Slots = BTreeMap<(Protocol, u16), u16>;
 
-/// Compiles a registry. Ports keep the slots that `taken` gives them; others get free ones.
+/// Compiles a registry. Ports in `taken` keep their slots; all other ports get free slots.
 ///
-/// Where the AllowedIPs of WireGuard devices are more than the maps hold, whole devices are left
-/// out, the largest first: their peers by key wait. A part of a device would lack holes.
+/// Where the AllowedIPs of WireGuard devices exceed the maps' limits, whole devices are left out,
+/// the largest first, and their peers by key stay inactive. A partly loaded device would lack
+/// holes.
 ///
 /// # Errors
-/// A limit of the maps, named.
+/// The registry exceeds a limit of the maps.
 pub fn compile(
     registry: &Registry,
     interfaces: &[PolicyInterface],
@@ -73,7 +74,7 @@ pub fn compile(
     }
 }
 
-/// What does not depend on interfaces.
+/// Compiles the tables that do not depend on interfaces.
 fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
     let peer_numbers: BTreeMap<&str, u16> = (0u16..)
         .zip(registry.peers())
@@ -96,7 +97,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
         mode: registry.mode(),
         services,
         peers: Vec::new(),
-        rules: rules(registry)?,
+        interface_options: interface_options(registry)?,
         ports: ports(registry, taken)?,
         interfaces: BTreeMap::new(),
         provenance: Provenance::default(),
@@ -104,7 +105,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
     })
 }
 
-/// Whose the AllowedIPs of a device are, `None` where WireGuard was not asked.
+/// Returns the peers at each AllowedIP of a device, `None` where the AllowedIPs are unknown.
 fn key_prefixes(registry: &Registry, interface: &PolicyInterface) -> Option<KeyPrefixes> {
     let mut peers: BTreeMap<PublicKey, PeerSet> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
@@ -120,7 +121,8 @@ fn key_prefixes(registry: &Registry, interface: &PolicyInterface) -> Option<KeyP
     Some(allowed.map(|(prefix, key)| (prefix, known(key))).collect())
 }
 
-/// Adds the peers and the interfaces; `devices` are the WireGuard devices that are resolved.
+/// Adds the peers and the interfaces; `devices` holds the key prefixes of the loaded WireGuard
+/// devices, by ifindex.
 fn with_interfaces(
     mut tables: PolicyTables,
     registry: &Registry,
@@ -160,21 +162,21 @@ fn with_interfaces(
         });
     }
     for interface in interfaces {
-        let forward = tables.rule(&interface.name).forward;
+        let forward = tables.options_of(&interface.name).forward;
         let own = addresses
             .get(&interface.ifindex)
             .map_or(&[][..], Vec::as_slice);
         let own_keys: Vec<_> = devices.get(&interface.ifindex).into_iter().collect();
         let row = InterfaceRow {
             forward,
-            children_of: interface.mac.filter(|_| interface.has_children),
+            macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
             vlan_parent: !interface.merged.is_empty(),
             ..InterfaceRow::default()
         };
         let prefixes = longest_matches(own, &own_keys);
         add_interface(&mut tables, interface.ifindex, row.clone(), prefixes);
         if row.vlan_parent {
-            // What any of them would pass: the union of them and itself.
+            // The wire view passes the union of all that these interfaces would pass.
             let merged = || {
                 interfaces
                     .iter()
@@ -186,7 +188,7 @@ fn with_interfaces(
                 all.extend(addresses.get(&other.ifindex).into_iter().flatten());
                 all_keys.extend(devices.get(&other.ifindex));
             }
-            let forward = forward || merged().any(|d| tables.rule(&d.name).forward);
+            let forward = forward || merged().any(|d| tables.options_of(&d.name).forward);
             let view = InterfaceRow {
                 forward,
                 vlan_parent: false,
@@ -199,7 +201,8 @@ fn with_interfaces(
     tables
 }
 
-/// The registry keeps peers by address within the first limit; keys may go beyond it.
+/// Checks the number of prefixes. A valid registry keeps peers by address within the first limit;
+/// peers by key may exceed either.
 fn check_limits(tables: &PolicyTables) -> Result<()> {
     let owners = tables.prefixes.keys();
     let own = owners.filter(|(owner, ..)| owner & WIRE_VIEW == 0).count();
@@ -216,7 +219,7 @@ fn check_limits(tables: &PolicyTables) -> Result<()> {
     Ok(())
 }
 
-/// Adds what there is to say about an interface, if there is anything.
+/// Adds an interface's prefixes, and a row unless the row equals the default.
 fn add_interface(
     tables: &mut PolicyTables,
     ifindex: u32,
@@ -233,7 +236,7 @@ fn add_interface(
     }
 }
 
-fn rules(registry: &Registry) -> Result<Vec<Rule>> {
+fn interface_options(registry: &Registry) -> Result<Vec<OptionsRow>> {
     let count = registry.interfaces().len();
     ensure!(
         count <= MAX_RULES as usize,
@@ -242,9 +245,9 @@ fn rules(registry: &Registry) -> Result<Vec<Rule>> {
     Ok(registry
         .interfaces()
         .iter()
-        .map(|rule| Rule {
-            pattern: rule.pattern.clone(),
-            said: interfaces::Rule::from(rule),
+        .map(|table| OptionsRow {
+            pattern: table.pattern.clone(),
+            options: InterfaceOptions::from(table),
         })
         .collect())
 }
@@ -258,7 +261,7 @@ fn ports(registry: &Registry, taken: &Slots) -> Result<BTreeMap<(Protocol, u16),
         for &(protocol, port) in &service.ports {
             let slot = match taken.get(&(protocol, port)) {
                 Some(slot) => *slot,
-                // Twice the ports that a registry may have: there is always one.
+                // The map has twice as many slots as a registry may have ports.
                 None => free.next().context("no slot is free")?,
             };
             let binding = Binding {

@@ -1,4 +1,4 @@
-//! What lies between two policies, in words.
+//! The changes between two policies, in words.
 
 #[cfg(test)]
 mod tests;
@@ -12,30 +12,30 @@ use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{interfaces, policy::PolicyTables, registry::HookChoice};
+use crate::{interfaces::InterfaceOptions, policy::PolicyTables, registry::HookChoice};
 
-/// How many prefixes of a peer are listed one by one.
-const LISTED: usize = 8;
+/// The number of a peer's prefixes listed one by one.
+const MAX_LISTED: usize = 8;
 
-/// One thing that would change.
+/// One change between two policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// `+` where something becomes reachable or registered, `-` where it ends, `~` else; `!` for
-    /// what wants `--force`.
+    /// `+` for a new registration or reachability, `-` for the end of one, `!` for a change that
+    /// needs `--force`, `~` for any other change.
     pub sign: char,
-    /// The service that changes, if the change is a service's.
+    /// The changed service, if any.
     pub service: Option<String>,
-    /// The protocol of the port that changes.
+    /// The protocol of the changed port.
     pub protocol: Option<&'static str>,
-    /// The port that changes.
+    /// The changed port.
     pub port: Option<u16>,
     /// The change in words.
     pub what: String,
 }
 
 impl Change {
-    /// One that is no port's.
-    pub const fn of_the_whole(sign: char, what: String) -> Self {
+    /// Returns a change that concerns no service and no port.
+    pub const fn global(sign: char, what: String) -> Self {
         Self {
             sign,
             service: None,
@@ -45,7 +45,7 @@ impl Change {
         }
     }
 
-    /// The line that people read.
+    /// Returns the change as one line for people.
     pub fn line(&self) -> String {
         let subject = match (&self.service, self.port, self.protocol) {
             (Some(service), Some(port), Some(protocol)) => format!("{service} {port}/{protocol}: "),
@@ -56,79 +56,77 @@ impl Change {
     }
 }
 
-/// Everything that would change from one policy to the next.
+/// Returns the changes from one policy to the next.
 pub fn changes(now: &PolicyTables, next: &PolicyTables) -> Vec<Change> {
     let mut changes = Vec::new();
     if now.mode != next.mode {
         let what = format!("the global mode is {} and becomes {}", now.mode, next.mode);
-        changes.push(Change::of_the_whole('~', what));
+        changes.push(Change::global('~', what));
     }
-    rules(now, next, &mut changes);
+    interface_options(now, next, &mut changes);
     peers(now, next, &mut changes);
     let renamed = renamed(now, next);
     for (was, is) in &renamed {
         changes.push(Change {
             service: Some((*is).to_owned()),
-            ..Change::of_the_whole('~', format!("was called {was}"))
+            ..Change::global('~', format!("was called {was}"))
         });
     }
     ports(now, next, &renamed, &mut changes);
     changes
 }
 
-/// What the registry says about interfaces.
-fn rules(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
-    let said = |tables: &PolicyTables| -> BTreeMap<String, interfaces::Rule> {
-        let rules = tables.rules.iter();
-        rules
-            .map(|rule| (rule.pattern.clone(), rule.said))
-            .collect()
+/// Adds the changes of interface options.
+fn interface_options(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
+    let by_pattern = |tables: &PolicyTables| -> BTreeMap<String, InterfaceOptions> {
+        let rows = tables.interface_options.iter();
+        rows.map(|row| (row.pattern.clone(), row.options)).collect()
     };
-    let (was, will) = (said(now), said(next));
+    let (was, will) = (by_pattern(now), by_pattern(next));
     for pattern in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
         let (sign, what) = match (was.get(pattern), will.get(pattern)) {
-            (None, Some(will)) => ('+', words(will)),
-            (Some(was), None) => ('-', format!("no longer {}", words(was))),
+            (None, Some(will)) => ('+', toml_of(will)),
+            (Some(was), None) => ('-', format!("no longer {}", toml_of(was))),
             (Some(was), Some(will)) if was != will => {
-                ('~', format!("{} becomes {}", words(was), words(will)))
+                ('~', format!("{} becomes {}", toml_of(was), toml_of(will)))
             }
             _ => continue,
         };
-        changes.push(Change::of_the_whole(
+        changes.push(Change::global(
             sign,
             format!("interfaces.{pattern}: {what}"),
         ));
     }
 }
 
-/// A rule for interfaces as the registry writes it.
-fn words(rule: &interfaces::Rule) -> String {
-    let side = rule.side.map(|side| format!("side = \"{side}\""));
-    let forward = rule.forward.then(|| "forward = true".to_owned());
-    let hook = (rule.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", rule.hook));
-    let said: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
-    match said.is_empty() {
+/// Returns interface options in the registry's syntax.
+fn toml_of(options: &InterfaceOptions) -> String {
+    let side = options.side.map(|side| format!("side = \"{side}\""));
+    let forward = options.forward.then(|| "forward = true".to_owned());
+    let hook = (options.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", options.hook));
+    let lines: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
+    match lines.is_empty() {
         true => "nothing said".to_owned(),
-        false => said.join(", "),
+        false => lines.join(", "),
     }
 }
 
-/// A peer, as far as both policies can be compared.
+/// The source of a peer's packets, for comparison between policies.
 #[derive(PartialEq, Eq)]
-struct Source<'a> {
+struct PeerSource<'a> {
     interface: &'a str,
     key: Option<[u8; 32]>,
     active: bool,
     prefixes: BTreeSet<IpNet>,
 }
 
-fn sources(tables: &PolicyTables) -> BTreeMap<&str, Source<'_>> {
+fn sources(tables: &PolicyTables) -> BTreeMap<&str, PeerSource<'_>> {
     let mut prefixes: BTreeMap<u16, BTreeSet<IpNet>> = BTreeMap::new();
     for ((ifindex, network, length), peers) in &tables.prefixes {
         if ifindex & WIRE_VIEW != 0 {
             continue;
         }
-        // What a wider prefix gives already is not this one's own.
+        // A prefix also carries the peers of wider prefixes, which are not new here.
         let wider = match length.checked_sub(1) {
             Some(shorter) => tables.peers_within(*ifindex, network, shorter),
             None => enforcer_ebpf::PeerSet::EMPTY,
@@ -142,7 +140,7 @@ fn sources(tables: &PolicyTables) -> BTreeMap<&str, Source<'_>> {
     (0u16..)
         .zip(&tables.peers)
         .map(|(number, peer)| {
-            let source = Source {
+            let source = PeerSource {
                 interface: &peer.interface,
                 key: peer.key,
                 active: peer.active,
@@ -161,19 +159,19 @@ fn peers(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
     let (was, will) = (sources(now), sources(next));
     for name in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
         let mut push = |sign, what: String| {
-            changes.push(Change::of_the_whole(sign, format!("peer {name}: {what}")));
+            changes.push(Change::global(sign, format!("peer {name}: {what}")));
         };
         match (was.get(name), will.get(name)) {
-            (None, Some(will)) => push('+', format!("new, {}", whence(will))),
+            (None, Some(will)) => push('+', format!("new, {}", described(will))),
             (Some(_), None) => push('-', "gone".to_owned()),
-            (Some(was), Some(will)) if was != will => was.compare(will, &mut push),
-            _ => {}
+            (Some(was), Some(will)) => was.compare(will, &mut push),
+            (None, None) => {}
         }
     }
 }
 
-/// Where a peer comes from.
-fn whence(source: &Source<'_>) -> String {
+/// Returns a new peer's interface and prefixes in words.
+fn described(source: &PeerSource<'_>) -> String {
     let interface = source.interface;
     match (source.active, source.key) {
         (true, _) => format!("on {interface} from {}", list(&source.prefixes)),
@@ -182,7 +180,7 @@ fn whence(source: &Source<'_>) -> String {
     }
 }
 
-impl Source<'_> {
+impl PeerSource<'_> {
     fn compare(&self, will: &Self, push: &mut impl FnMut(char, String)) {
         if self.interface != will.interface {
             let (was, will) = (self.interface, will.interface);
@@ -224,7 +222,11 @@ fn list(prefixes: &BTreeSet<IpNet>) -> String {
     if prefixes.is_empty() {
         return "no address of its own".to_owned();
     }
-    let first: Vec<String> = prefixes.iter().take(LISTED).map(IpNet::to_string).collect();
+    let first: Vec<String> = prefixes
+        .iter()
+        .take(MAX_LISTED)
+        .map(IpNet::to_string)
+        .collect();
     match prefixes.len() - first.len() {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
@@ -243,7 +245,7 @@ fn ports_by_service(tables: &PolicyTables) -> BTreeMap<&str, Ports> {
     services
 }
 
-/// The services that have another name and the same ports: the old name, and the new one.
+/// Returns the old and the new name of each renamed service: another name with the same ports.
 fn renamed<'a>(now: &'a PolicyTables, next: &'a PolicyTables) -> Vec<(&'a str, &'a str)> {
     let (was, will) = (ports_by_service(now), ports_by_service(next));
     let gone = was.iter().filter(|(name, _)| !will.contains_key(*name));
@@ -283,8 +285,8 @@ fn ports(
             (None, Some(will)) => push('+', format!("now registered, {}", will.words())),
             (Some(_), None) => push('-', "no longer registered: open to all".to_owned()),
             (Some(was), Some(will)) => {
-                let is_said = renamed.contains(&(&was.service, &will.service));
-                if was.service != will.service && !is_said {
+                let is_rename = renamed.contains(&(&was.service, &will.service));
+                if was.service != will.service && !is_rename {
                     push('~', format!("was {}'s", was.service));
                 }
                 was.compare(&will, &mut push);
@@ -294,7 +296,7 @@ fn ports(
     }
 }
 
-/// Who may reach a port.
+/// The sources that may reach a port.
 #[derive(PartialEq, Eq)]
 struct Reach {
     service: String,

@@ -1,9 +1,18 @@
-//! Policies: what a registry means on this host.
+//! Policies: a registry compiled for the interfaces of this host.
+//!
+//! ```text
+//! compile    a registry and the host's interfaces to PolicyTables
+//! tables     the tables, and the decision over them
+//! prefixes   longest-match prefixes of peers by address and by WireGuard key
+//! cite       the registry lines behind a decision
+//! diff       the changes between two policies
+//! frame      a described packet as bytes
+//! ```
 
 mod cite;
 mod compile;
 mod diff;
-mod packet;
+mod frame;
 mod prefixes;
 mod tables;
 
@@ -13,5 +22,5 @@ mod tests;
 pub use cite::{Citation, cite};
 pub use compile::{PolicyInterface, Slots, compile};
 pub use diff::{Change, changes};
-pub use packet::Frame;
-pub use tables::{InterfaceRow, PacketSpec, PeerRow, PolicyTables, Rule, ServiceRow};
+pub use frame::Frame;
+pub use tables::{InterfaceRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow};

@@ -1,33 +1,33 @@
-//! Which peers are at which addresses of an interface.
+//! Longest-match prefixes: the peers at each address of an interface.
 
 use enforcer_ebpf::PeerSet;
 use ipnet::IpNet;
 
-/// The AllowedIPs of one WireGuard device, each with the peers that are known by its key: none for
-/// a key that the registry does not name, which makes the prefix a hole in a wider one. Each prefix
-/// stands there once.
+/// The AllowedIPs of one WireGuard device, each prefix once, with the peers known by the prefix's
+/// key. A key that no peer of the registry has gives an empty set: the prefix is a hole in a wider
+/// prefix.
 pub(super) type KeyPrefixes = Vec<(IpNet, PeerSet)>;
 
-/// A prefix as it is said to be somebody's.
+/// The peers that a source assigns to a prefix.
 enum Claim {
-    /// A peer by address.
+    /// The registry's `addresses` of one peer, by peer number.
     Address(u16),
-    /// Those of a key of the device of this number.
+    /// An AllowedIP of the device at this index, with the peers known by the key.
     Key(usize, PeerSet),
 }
 
-/// A prefix, and what holds at the addresses whose longest match it is.
-struct Found {
+/// A prefix, and the peers at the addresses with this prefix as longest match.
+struct Node {
     prefix: IpNet,
-    /// The narrowest of those found that holds it.
-    around: Option<usize>,
-    /// A peer by address is at every address of its prefixes: those of the wider ones are here too.
+    /// The index of the narrowest node that contains this prefix.
+    parent: Option<usize>,
+    /// The peers by address, with all peers of wider prefixes.
     by_address: PeerSet,
-    /// By device: of keys, those of the longest match alone.
+    /// The peers by key of each device: a longer AllowedIP replaces the peers of a shorter.
     by_key: Vec<PeerSet>,
 }
 
-impl Found {
+impl Node {
     fn peers(&self) -> PeerSet {
         self.by_key
             .iter()
@@ -35,10 +35,11 @@ impl Found {
     }
 }
 
-/// The peers at the longest match, for each prefix that changes what the one around it says.
+/// Returns the peers at the longest match, for each prefix whose peers differ from the peers of
+/// the next wider prefix.
 ///
-/// Several devices where the packets of one cannot be told from those of another: what any of them
-/// says holds then.
+/// Several devices are given where a guard cannot tell their packets apart; the result is the
+/// union of the devices' peers.
 pub(super) fn longest_matches(
     addresses: &[(IpNet, u16)],
     devices: &[&KeyPrefixes],
@@ -52,42 +53,42 @@ pub(super) fn longest_matches(
             .map(move |(prefix, peers)| (*prefix, Claim::Key(device, *peers)))
     });
     let mut claims: Vec<(IpNet, Claim)> = by_address.chain(by_key).collect();
-    // By network and then by length: each prefix comes after all that contain it.
+    // By network and then by length: each prefix comes after every prefix that contains this one.
     claims.sort_by_key(|(prefix, _)| (prefix.network(), prefix.prefix_len()));
-    let mut found: Vec<Found> = Vec::with_capacity(claims.len());
-    // Those that hold the last one found, the narrowest last.
-    let mut around: Vec<usize> = Vec::new();
+    let mut nodes: Vec<Node> = Vec::with_capacity(claims.len());
+    // The nodes that contain the last prefix, the narrowest last.
+    let mut enclosing: Vec<usize> = Vec::new();
     for (prefix, claim) in claims {
-        if found.last().is_none_or(|last| last.prefix != prefix) {
-            while around
+        if nodes.last().is_none_or(|last| last.prefix != prefix) {
+            while enclosing
                 .last()
-                .is_some_and(|&i| !found[i].prefix.contains(&prefix))
+                .is_some_and(|&i| !nodes[i].prefix.contains(&prefix))
             {
-                around.pop();
+                enclosing.pop();
             }
-            let wider = around.last().copied();
-            let inherited = wider.map(|i| (found[i].by_address, found[i].by_key.clone()));
+            let parent = enclosing.last().copied();
+            let inherited = parent.map(|i| (nodes[i].by_address, nodes[i].by_key.clone()));
             let (by_address, by_key) =
                 inherited.unwrap_or_else(|| (PeerSet::EMPTY, vec![PeerSet::EMPTY; devices.len()]));
-            around.push(found.len());
-            found.push(Found {
+            enclosing.push(nodes.len());
+            nodes.push(Node {
                 prefix,
-                around: wider,
+                parent,
                 by_address,
                 by_key,
             });
         }
-        if let Some(last) = found.last_mut() {
+        if let Some(last) = nodes.last_mut() {
             match claim {
                 Claim::Address(peer) => last.by_address.insert(peer),
                 Claim::Key(device, peers) => last.by_key[device] = peers,
             }
         }
     }
-    found
+    let parents_peers = |node: &Node| node.parent.map_or(PeerSet::EMPTY, |i| nodes[i].peers());
+    nodes
         .iter()
-        .map(|it| (it, it.around.map_or(PeerSet::EMPTY, |i| found[i].peers())))
-        .filter(|(it, around)| it.peers() != *around)
-        .map(|(it, _)| (it.prefix, it.peers()))
+        .filter(|node| node.peers() != parents_peers(node))
+        .map(|node| (node.prefix, node.peers()))
         .collect()
 }

@@ -1,43 +1,43 @@
-//! A policy as plain tables: what a registry becomes on this host, and what the maps' bank holds.
+//! A policy as plain tables, the contents of one bank of the maps.
 //!
-//! The same tables are compiled from a registry, written to the maps, read back from them by every
-//! command, and judged by the same decision as the kernel's.
+//! The compiler makes the tables from a registry, the loader writes them to the maps, commands read
+//! them back, and [`PolicyTables::judge`] runs the kernel's decision over them.
 
 use std::collections::BTreeMap;
 
 use enforcer_ebpf::{
-    Address, Decision, Guard, Interface, Kind, Mode, NO_PORT, Packet, PeerSet, Policy, Protocol,
+    Address, Decision, Guard, Interface, Kind, Mode, NO_SLOT, Packet, PeerSet, Policy, Protocol,
     Service, Transport, decide,
     layout::{Binding, WIRE_VIEW},
 };
 
-use crate::{interfaces, registry::Provenance};
+use crate::{interfaces::InterfaceOptions, registry::Provenance};
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyTables {
     /// The global mode.
     pub mode: Mode,
-    /// The services; a service's number is its place.
+    /// The services, by service number.
     pub services: Vec<ServiceRow>,
-    /// The peers; a peer's number is its place.
+    /// The peers, by peer number.
     pub peers: Vec<PeerRow>,
-    /// The registry's interface rules, nearest first for each name.
-    pub rules: Vec<Rule>,
+    /// The options of the registry's `[interfaces]` tables, by pattern.
+    pub interface_options: Vec<OptionsRow>,
     /// The registered ports.
     pub ports: BTreeMap<(Protocol, u16), Binding>,
-    /// What there is to say about interfaces, by ifindex, with [`WIRE_VIEW`] for wire views.
+    /// The interfaces with a policy of their own, by ifindex, with [`WIRE_VIEW`] for wire views.
     pub interfaces: BTreeMap<u32, InterfaceRow>,
-    /// The registry that it was made from.
+    /// The registry behind the policy.
     pub provenance: Provenance,
-    /// The peers at each prefix's own addresses, by ifindex as above, network and length.
+    /// The peers at each longest match, by ifindex as above, network and prefix length.
     pub prefixes: BTreeMap<(u32, Address, u8), PeerSet>,
 }
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceRow {
-    /// Its name.
+    /// The service's name.
     pub name: String,
     /// The peers that may reach it.
     pub allow: PeerSet,
@@ -46,50 +46,50 @@ pub struct ServiceRow {
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRow {
-    /// Its name.
+    /// The peer's name.
     pub name: String,
-    /// The interface through which it comes.
+    /// The interface on which the peer's packets arrive.
     pub interface: String,
-    /// Its WireGuard public key, if it is known by that.
+    /// The WireGuard public key, for a peer by key.
     pub key: Option<[u8; 32]>,
-    /// Whether its addresses are loaded for an interface that exists.
+    /// Whether the peer's addresses are loaded for an existing interface.
     pub active: bool,
 }
 
-/// What the registry says about interfaces of a name.
+/// An `[interfaces]` table of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The name, or the start of names followed by `*`.
+pub struct OptionsRow {
+    /// An interface name, or the start of names followed by `*`.
     pub pattern: String,
-    /// What it says.
-    pub said: interfaces::Rule,
+    /// The options for interfaces that match the pattern.
+    pub options: InterfaceOptions,
 }
 
-/// What there is to say about an interface.
+/// The policy of one interface; the default is the policy of an interface without a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceRow {
-    /// The peers that it carries.
+    /// The peers whose packets arrive on the interface.
     pub carries: PeerSet,
-    /// It forwards.
+    /// Whether forwarded packets are left alone.
     pub forward: bool,
-    /// Its MAC address, where macvlan or macvtap devices sit on it.
-    pub children_of: Option<[u8; 6]>,
-    /// Its wire guard does not see VLAN tags and looks itself up with [`WIRE_VIEW`].
+    /// The interface's MAC address, if the interface has macvlan or macvtap children.
+    pub macvlan_parent_mac: Option<[u8; 6]>,
+    /// Whether the wire guard sees no VLAN tags and looks the interface up with [`WIRE_VIEW`].
     pub vlan_parent: bool,
 }
 
-/// A packet that somebody describes, and the interface that it arrives on.
+/// A described packet and the receiving interface.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketSpec {
-    /// The guard that judges.
+    /// The judging guard.
     pub guard: Guard,
-    /// The ifindex.
+    /// The ifindex of the receiving interface.
     pub ifindex: u32,
-    /// Whether the interface is the loopback interface.
+    /// Whether that interface is the loopback interface.
     pub loopback: bool,
     /// The source address.
     pub source: Address,
-    /// The destination address, if it matters.
+    /// The destination address, if given; only a loopback destination changes the decision.
     pub destination: Option<Address>,
     /// The protocol.
     pub protocol: Protocol,
@@ -100,69 +100,69 @@ pub struct PacketSpec {
 }
 
 impl PolicyTables {
-    /// Judges a described packet, by the decision that the guards run.
-    pub fn judge(&self, description: &PacketSpec) -> Decision {
+    /// Returns the decision on a described packet, computed by the guards' own code.
+    pub fn judge(&self, spec: &PacketSpec) -> Decision {
         let loops = |address: &Address| address.is_loopback();
         let packet = Packet {
-            loopback: loops(&description.source)
-                || description.destination.as_ref().is_some_and(loops),
-            header: 0,
-            transport: Transport::new(description.protocol, description.port),
+            loopback: loops(&spec.source) || spec.destination.as_ref().is_some_and(loops),
+            ip_offset: 0,
+            transport: Transport::new(spec.protocol, spec.port),
         };
         let view = View {
             tables: self,
-            ifindex: self.view(description),
-            source: description.source,
-            forwarded: description.forwarded,
+            ifindex: self.view(spec),
+            source: spec.source,
+            forwarded: spec.forwarded,
         };
-        decide(&view, description.guard, description.loopback, &packet)
+        decide(&view, spec.guard, spec.loopback, &packet)
     }
 
-    /// Whether wire guards look the interface up under another index.
-    fn view(&self, description: &PacketSpec) -> u32 {
-        match self.interfaces.get(&description.ifindex) {
-            Some(row) if row.vlan_parent && description.guard == Guard::Wire => {
-                description.ifindex | WIRE_VIEW
-            }
-            _ => description.ifindex,
+    /// Returns the key for the interface's row and prefixes, which wire guards of VLAN parents mark
+    /// with [`WIRE_VIEW`].
+    fn view(&self, spec: &PacketSpec) -> u32 {
+        match self.interfaces.get(&spec.ifindex) {
+            Some(row) if row.vlan_parent && spec.guard == Guard::Wire => spec.ifindex | WIRE_VIEW,
+            _ => spec.ifindex,
         }
     }
 
-    /// The name of the service that a port belongs to.
+    /// Returns the name of the service of a port.
     pub fn service_of(&self, protocol: Protocol, port: u16) -> Option<&str> {
         let binding = self.ports.get(&(protocol, port))?;
         let row = self.services.get(usize::from(binding.service))?;
         Some(&row.name)
     }
 
-    /// The first peer, by number, that makes the service reachable for the described packet.
-    pub fn granting_peer(&self, description: &PacketSpec) -> Option<&PeerRow> {
-        let binding = self.ports.get(&(description.protocol, description.port))?;
+    /// Returns the first peer, by number, that makes the service reachable for a described packet.
+    pub fn granting_peer(&self, spec: &PacketSpec) -> Option<&PeerRow> {
+        let binding = self.ports.get(&(spec.protocol, spec.port))?;
         let allow = self.services.get(usize::from(binding.service))?.allow;
-        let here = self.peers_at(self.view(description), &description.source);
+        let here = self.peers_at(self.view(spec), &spec.source);
         let number = here.iter().find(|peer| allow.contains(*peer))?;
         self.peers.get(usize::from(number))
     }
 
-    /// The rule for an interface: an exact name beats a pattern, a longer pattern a shorter.
-    pub fn rule(&self, interface: &str) -> interfaces::Rule {
-        self.rules
+    /// Returns the options for an interface: an exact name beats a pattern, a longer pattern a
+    /// shorter.
+    pub fn options_of(&self, interface: &str) -> InterfaceOptions {
+        self.interface_options
             .iter()
-            .filter(|rule| match rule.pattern.strip_suffix('*') {
+            .filter(|row| match row.pattern.strip_suffix('*') {
                 Some(start) => interface.starts_with(start),
-                None => interface == rule.pattern,
+                None => interface == row.pattern,
             })
-            .max_by_key(|rule| (!rule.pattern.ends_with('*'), rule.pattern.len()))
-            .map(|rule| rule.said)
+            .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
+            .map(|row| row.options)
             .unwrap_or_default()
     }
 
-    /// The peers at the longest prefix that holds an address.
+    /// Returns the peers at the longest prefix that contains an address.
     fn peers_at(&self, ifindex: u32, source: &Address) -> PeerSet {
         self.peers_within(ifindex, source, source.family().bits())
     }
 
-    /// The peers at the longest prefix that holds a network, of those of at most this length.
+    /// Returns the peers at the longest prefix that contains a network and has at most the given
+    /// length.
     pub(crate) fn peers_within(&self, ifindex: u32, source: &Address, longest: u8) -> PeerSet {
         (0..=longest)
             .rev()
@@ -175,7 +175,7 @@ impl PolicyTables {
     }
 }
 
-/// The tables as one packet meets them.
+/// The tables as seen by one packet.
 struct View<'a> {
     tables: &'a PolicyTables,
     ifindex: u32,
@@ -197,7 +197,7 @@ impl Policy for View<'_> {
 
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
         let binding = self.tables.ports.get(&(protocol, port))?;
-        debug_assert_ne!(binding.slot, NO_PORT);
+        debug_assert_ne!(binding.slot, NO_SLOT);
         Some(Service {
             slot: binding.slot,
             number: binding.service,

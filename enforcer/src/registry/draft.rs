@@ -5,7 +5,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::Fault;
 use super::interface;
-use super::model::InterfaceRule;
+use super::model::InterfaceTable;
 use super::peer::{self, PeerDraft};
 use super::read::{Reader, Shape};
 use super::service::{self, MODES, ServiceDraft};
@@ -29,7 +29,7 @@ pub(super) struct Draft {
     pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) peers: Vec<PeerDraft>,
-    pub(super) interfaces: Vec<InterfaceRule>,
+    pub(super) interfaces: Vec<InterfaceTable>,
 }
 
 impl Draft {

@@ -75,7 +75,7 @@ pub struct Provenance {
 pub struct Loaded {
     /// The registry.
     pub registry: Registry,
-    /// What the operator should know about its text; see [`super::warn`] for more.
+    /// What the operator should know about its text; see [`super::lint`] for more.
     pub warnings: Vec<Diagnostic>,
     /// What it was made from.
     pub origin: Origin,

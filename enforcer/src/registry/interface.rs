@@ -4,7 +4,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable};
 
 use super::diagnostic::Fault;
-use super::model::{HookChoice, InterfaceRule, Side};
+use super::model::{HookChoice, InterfaceTable, Side};
 use super::name;
 use super::read::{Reader, Shape};
 use super::suggest::quoted;
@@ -13,7 +13,7 @@ pub(super) fn read(
     reader: &mut Reader<'_>,
     key: &Spanned<DeString<'_>>,
     table: &DeTable<'_>,
-) -> InterfaceRule {
+) -> InterfaceTable {
     let pattern = key.get_ref().as_ref();
     let owner = format!("interface {}", quoted(pattern));
     reader.noted(key.span(), name::check_pattern(pattern));
@@ -33,7 +33,7 @@ pub(super) fn read(
             keys: &["side", "forward", "hook"],
         },
     );
-    InterfaceRule {
+    InterfaceTable {
         pattern: pattern.to_owned(),
         side: table
             .get("side")

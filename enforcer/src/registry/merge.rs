@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::claims;
 use super::diagnostic::{Diagnostic, Fault, Report, Severity};
 use super::draft::Draft;
 use super::model::{
-    Identity, InterfaceRule, MAX_PEERS, MAX_PREFIXES, MAX_RULES, Peer, Registry, Service,
+    Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PREFIXES, Peer, Registry,
+    Service,
 };
 use super::peer::PeerDraft;
+use super::port_conflicts;
 use super::service::ServiceDraft;
 use super::source::Span;
 use super::suggest::{did_you_mean, grouped, listed, quoted};
@@ -38,7 +39,7 @@ pub(super) fn check(draft: &Draft, complete: bool, report: &mut Report) {
         .services
         .iter()
         .filter(|service| names.insert(service.name.as_str()));
-    claims::check(first_of_each, report);
+    port_conflicts::check(first_of_each, report);
     if complete {
         unknown_peers(draft, report);
     }
@@ -94,15 +95,15 @@ fn unknown_peers(draft: &Draft, report: &mut Report) {
     }
 }
 
-fn limits(peers: &[PeerDraft], interfaces: &[InterfaceRule], report: &mut Report) {
-    if let Some(rule) = interfaces.get(MAX_RULES) {
+fn limits(peers: &[PeerDraft], interfaces: &[InterfaceTable], report: &mut Report) {
+    if let Some(rule) = interfaces.get(MAX_INTERFACE_TABLES) {
         report.error(
             &rule.at,
             Fault::new(
                 format!("{} interface rules are defined", grouped(interfaces.len())),
                 format!(
                     "the limit is {} rules; a name that ends in `*` is a rule for many interfaces",
-                    grouped(MAX_RULES)
+                    grouped(MAX_INTERFACE_TABLES)
                 ),
             ),
         );

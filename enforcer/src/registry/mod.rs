@@ -10,41 +10,41 @@
 //! draft      one file, key by key           service, peer, interface: one table each
 //! merge      what only shows when all files are seen: duplicates, clashes, limits
 //! model      the result
-//! warn       what is allowed, but needs facts about this host to be judged
+//! lints      what is allowed, but needs facts about this host to be judged
 //! ```
 
-mod claims;
 mod diagnostic;
 mod draft;
 mod duplicate;
 mod files;
 mod interface;
-mod key;
+mod lints;
 mod merge;
 mod model;
 mod name;
 mod peer;
 mod port;
+mod port_conflicts;
 mod prefix;
+mod public_key;
 mod read;
 mod service;
 mod source;
 mod suggest;
 mod syntax;
-mod warn;
 
 #[cfg(test)]
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use files::{DEFAULT_PATH, Loaded, MissingFile, Origin, Provenance, Rejected, Source, load};
-pub use key::PublicKey;
+pub use lints::lint;
 pub use model::{
-    HookChoice, Identity, InterfaceRule, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, MAX_RULES, Peer,
-    PortRange, Registry, Service, Side,
+    HookChoice, Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PREFIXES,
+    Peer, PortRange, Registry, Service, Side,
 };
+pub use public_key::PublicKey;
 pub use source::{SourceFile, Span};
-pub use warn::warn;
 
 /// The registry that applies where there is none: the text of `default.toml`, for packages and for
 /// an operator who wants to start from it.

@@ -6,7 +6,7 @@ use std::fmt;
 use enforcer_ebpf::{Mode, Protocol};
 use ipnet::IpNet;
 
-use super::key::PublicKey;
+use super::public_key::PublicKey;
 use super::source::Span;
 
 /// The most registered ports, (protocol, port) pairs, that a registry may have.
@@ -16,7 +16,7 @@ pub const MAX_PREFIXES: usize = 10_000;
 /// The most peers that a registry may have.
 pub const MAX_PEERS: usize = 256;
 /// The most interface rules that a registry may have.
-pub const MAX_RULES: usize = 256;
+pub const MAX_INTERFACE_TABLES: usize = 256;
 
 /// A registry that keeps every rule of the design. Only [`super::load`] makes one, and nothing
 /// changes one.
@@ -26,7 +26,7 @@ pub struct Registry {
     pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<Service>,
     pub(super) peers: Vec<Peer>,
-    pub(super) interfaces: Vec<InterfaceRule>,
+    pub(super) interfaces: Vec<InterfaceTable>,
 }
 
 impl Registry {
@@ -51,7 +51,7 @@ impl Registry {
     }
 
     /// The interface rules, by pattern.
-    pub fn interfaces(&self) -> &[InterfaceRule] {
+    pub fn interfaces(&self) -> &[InterfaceTable] {
         &self.interfaces
     }
 
@@ -88,7 +88,7 @@ impl Registry {
 
     /// The rule for an interface: an exact name beats a pattern, a longer pattern a shorter. The
     /// one rule holds as a whole; what it leaves out is not looked for in a shorter pattern.
-    pub fn interface_rule(&self, interface: &str) -> Option<&InterfaceRule> {
+    pub fn interface_table(&self, interface: &str) -> Option<&InterfaceTable> {
         self.interfaces
             .iter()
             .filter(|rule| rule.matches(interface))
@@ -240,7 +240,7 @@ impl fmt::Display for HookChoice {
 
 /// What the operator says about the interfaces of a name.
 #[derive(Clone, Debug)]
-pub struct InterfaceRule {
+pub struct InterfaceTable {
     /// An interface's name, or the start of names followed by `*`.
     pub pattern: String,
     /// The side, where the operator overrides what the loader finds.
@@ -255,9 +255,9 @@ pub struct InterfaceRule {
     pub at: Span,
 }
 
-impl InterfaceRule {
+impl InterfaceTable {
     /// Whether the rule is about this interface. Another rule may be more so: see
-    /// [`Registry::interface_rule`].
+    /// [`Registry::interface_table`].
     pub fn matches(&self, interface: &str) -> bool {
         match self.pattern.strip_suffix('*') {
             Some(prefix) => interface.starts_with(prefix),

@@ -7,8 +7,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::Fault;
-use super::key::PublicKey;
 use super::model::Identity;
+use super::public_key::PublicKey;
 use super::read::{Reader, Shape};
 use super::source::Span;
 use super::suggest::quoted;

@@ -8,11 +8,11 @@
 //! [`ask`] looks once, in the network namespace of the calling thread, and keeps nothing: whoever
 //! watches WireGuard calls it again and compares.
 //!
-//! The reader of the kernel's answers is our own, on the attributes of netlink-packet-core, which
-//! rtnetlink brings. The crates genetlink 0.3 and netlink-packet-wireguard 0.5 would add 13 packages
-//! to the 40 of rtnetlink; the latter panics on some bytes where it ought to refuse, and the former
-//! drops a message that it cannot read. What is missing from a list of AllowedIPs may be a hole in
-//! the prefix of a key that is granted something: here, a list is whole or it is an error.
+//! The parser of the kernel's answers is the project's own, on the attributes of `crate::netlink`.
+//! The crate netlink-packet-wireguard 0.5 panics on some bytes where a refusal is due, and
+//! genetlink 0.3 drops a message that cannot be parsed. A prefix missing from a list of AllowedIPs
+//! may be a hole in the prefix of a key that is granted something: here, a list is whole, or an
+//! error.
 
 mod message;
 mod netlink;

@@ -1,16 +1,14 @@
-//! Peers by WireGuard key: row 21, and what becomes of AllowedIPs that change.
+//! Peers by WireGuard key: A21, and changes of AllowedIPs.
 
 mod kernel;
 mod moves;
 mod userspace;
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{Finished, finish};
 use crate::lab::enforcer::REGISTRY;
@@ -20,49 +18,51 @@ use crate::lab::{Ask, Guards, Outcome, Patience, Port, Server, Transport};
 pub(super) use kernel::Kernel;
 pub(super) use userspace::{Pretender, Userspace};
 
-use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
+use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
+use crate::scenario::host_only::{COMMAND_LINE, TUNNELLED};
+use crate::scenario::{Rig, Scenario, all_host_only};
 
-/// What the laptop may reach.
+/// The laptop's service.
 const METRICS: Port<'static> = Port("tcp", 9100);
-/// A key that no device of the lab has: RFC 7748, section 6.1, Bob's.
+/// A key of no device in the lab: RFC 7748, section 6.1, Bob's.
 const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
-/// Who asks through the tunnel.
+/// The asking peer of the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// The registry knows its key.
+    /// A peer with a key in the registry.
     Laptop,
-    /// WireGuard does, the registry does not.
+    /// A peer with a key in WireGuard alone.
     Stranger,
 }
 
-/// The lab's wg0 as a WireGuard device, and two peers of it.
+/// The lab's wg0 as a WireGuard device, with two peers.
 pub(super) trait Hub {
     /// The laptop's public key, in base64.
     fn laptop(&self) -> &str;
     /// Asks the metrics, from an address of the tunnel.
     fn ask(&self, who: Who, from: Ipv4Addr, patience: Patience) -> Result<Outcome>;
-    /// What each of them may use as a source from now on.
+    /// Sets the sources that each peer may use.
     fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()>;
     /// Forgets the laptop's key.
     fn forget_laptop(&self) -> Result<()>;
-    /// What the stranger alone may use.
+    /// Sets the sources that the stranger alone may use.
     fn allow_stranger(&self, prefixes: &[&str]) -> Result<()>;
-    /// The laptop's key again, after it was forgotten: wherever its device is.
+    /// Adds the laptop's key again after `forget_laptop`, with the endpoint of the laptop's device.
     fn come_back(&self, prefixes: &[&str]) -> Result<()>;
-    /// Prepares a command of the enforcer, so that it finds this WireGuard.
+    /// Prepares a command of the enforcer to find this WireGuard.
     fn guide(&self, _: &mut Command) {}
 }
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("keys::up_wants_static_peers", binary, refused),
-        trial("keys::a_name_is_no_wireguard_device", binary, name_alone),
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("keys::up_wants_static_peers", refused).host_only(COMMAND_LINE),
+        Scenario::new("keys::a_name_is_no_wireguard_device", name_alone).host_only(COMMAND_LINE),
     ];
-    trials.extend(kernel::trials(binary));
-    trials.extend(userspace::trials(binary));
-    trials.extend(moves::trials(binary));
-    trials
+    scenarios.extend(kernel::scenarios());
+    scenarios.extend(all_host_only(userspace::scenarios(), TUNNELLED));
+    scenarios.extend(moves::scenarios());
+    scenarios
 }
 
 /// The lab's registry with the laptop in the place of the collector.
@@ -74,7 +74,7 @@ pub(super) fn registry(key: &str) -> String {
     services.replace("[\"collector\"]", "[\"laptop\"]") + &by_key
 }
 
-/// Runs the enforcer where it finds the hub's WireGuard.
+/// Runs the enforcer where the hub's WireGuard can be found.
 fn call(rig: &Rig<'_>, hub: &dyn Hub, arguments: &[&str], code: i32) -> Result<Finished> {
     let mut command = rig.enforcer.command(arguments)?;
     hub.guide(&mut command);
@@ -90,7 +90,7 @@ fn ended(finished: Finished, code: i32) -> Result<Finished> {
     Ok(finished)
 }
 
-/// What `status` says of the laptop in words, with the exit code that it must have.
+/// Insists on the words of `status` about the laptop, and on the exit code.
 pub(super) fn laptop(rig: &Rig<'_>, hub: &dyn Hub, code: i32, words: &str) -> Result<()> {
     says(&call(rig, hub, &["status"], code)?, words)
 }
@@ -110,7 +110,7 @@ fn metrics(rig: &Rig<'_>) -> Result<Server> {
     Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")
 }
 
-/// Row 21: the laptop's prefix is wider than the stranger's, which lies in it.
+/// A21: the laptop's prefix is wider than the stranger's, which lies inside.
 fn hole(rig: &Rig<'_>, hub: &dyn Hub, guards: Guards) -> Result<()> {
     let _server = metrics(rig)?;
     hub.allow(&["10.10.0.0/24", "fd00:10::/64"], &["10.10.0.99/32"])?;
@@ -150,7 +150,7 @@ fn hole(rig: &Rig<'_>, hub: &dyn Hub, guards: Guards) -> Result<()> {
     answered(stranger(Patience::Long)?).context("the stranger, unguarded again")
 }
 
-/// AllowedIPs that move, go and come back: each reload takes them as they are.
+/// AllowedIPs that move, go and come back: each reload reads their present state.
 fn follow(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let _server = metrics(rig)?;
     let at_home = || hub.allow(&["10.10.0.5/32"], &["10.10.0.99/32"]);
@@ -161,7 +161,7 @@ fn follow(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     call(rig, hub, &["up", "--static-peers"], 0)?;
     answered(asks(Patience::Long)?).context("the laptop at home")?;
 
-    // The address becomes the stranger's; the policy is as old as its last command, and says so.
+    // The address becomes the stranger's; the policy is as old as the last command, and says so.
     hub.allow(&[], &["10.10.0.5/32", "10.10.0.99/32"])?;
     answered(poses(Patience::Long)?).context("the stranger at that address, before the reload")?;
     let stale = call(rig, hub, &["status"], 3)?;
@@ -198,7 +198,7 @@ fn follow(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     laptop(rig, hub, 0, "waiting: wg0 has no peer with its key")
 }
 
-/// `up` leaves nobody behind to follow keys: it wants to be told that this is known.
+/// `up` leaves no process behind to follow keys, so the operator has to acknowledge static peers.
 fn refused(rig: &Rig<'_>) -> Result<()> {
     let refuse = || -> Result<()> {
         let finished = rig.enforcer.expect(&["up"], 2)?;
@@ -214,7 +214,7 @@ fn refused(rig: &Rig<'_>) -> Result<()> {
     refuse()?;
     expect_state(rig, 4, "off")?;
     expect_nothing_pinned(rig)?;
-    // Nor does it touch what is pinned.
+    // The refused `up` does not touch the pins either.
     rig.enforcer.registry(REGISTRY)?;
     ended(rig.enforcer.call(&["up"])?, 0)?;
     let (_, before) = rig.enforcer.status()?;
@@ -228,7 +228,7 @@ fn refused(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A veth end called wg0 has no keys, whoever the registry expects there.
+/// A veth end called wg0 has no keys, whatever the registry expects there.
 fn name_alone(rig: &Rig<'_>) -> Result<()> {
     let _server = metrics(rig)?;
     let ask = |patience| Ask::new(Transport::Tcp, "10.10.0.2:9100").ask(&rig.lab.peer, patience);

@@ -1,10 +1,9 @@
-//! The policy follows the host, for as long as `run` lives.
+//! The policy follows the host while `run` lives.
 //!
-//! What the issue sets a time for is polled until then. Figures are printed: what was measured on
-//! this machine, at this moment, beside whatever else it did.
+//! Promises with a time limit are polled until the limit. Printed figures are measurements of this
+//! machine at this moment, under whatever other load.
 
 mod beside;
-mod day;
 mod edits;
 mod hotplug;
 mod interfaces;
@@ -15,38 +14,37 @@ mod process;
 mod reloads;
 mod reserved;
 mod sleep;
+mod soak;
 mod traffic;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::eventually;
 use crate::lab::session::is_guest;
 
-use super::runner::Rig;
+use crate::scenario::{Rig, Scenario};
 
 pub(super) use plug::look_again;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = interfaces::trials(binary);
-    trials.extend(masters::trials(binary));
-    trials.extend(hotplug::trials(binary));
-    trials.extend(edits::trials(binary));
-    trials.extend(beside::trials(binary));
-    trials.extend(reserved::trials(binary));
-    trials.extend(reloads::trials(binary));
-    trials.extend(mixed::trials(binary));
-    trials.extend(sleep::trials(binary));
-    trials.extend(day::trials(binary));
-    trials
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = interfaces::scenarios();
+    scenarios.extend(masters::scenarios());
+    scenarios.extend(hotplug::scenarios());
+    scenarios.extend(edits::scenarios());
+    scenarios.extend(beside::scenarios());
+    scenarios.extend(reserved::scenarios());
+    scenarios.extend(reloads::scenarios());
+    scenarios.extend(mixed::scenarios());
+    scenarios.extend(sleep::scenarios());
+    scenarios.extend(soak::scenarios());
+    scenarios
 }
 
-/// Prints a figure of a trial.
-fn figure(trial: &str, text: &str) {
-    println!("live::{trial}: {text}");
+/// Prints a figure of a scenario.
+fn figure(scenario: &str, text: &str) {
+    println!("live::{scenario}: {text}");
 }
 
 /// Median and worst of some durations, in words.
@@ -60,8 +58,8 @@ fn spread(mut took: Vec<Duration>) -> String {
     )
 }
 
-/// Waits for something within a time, and says how long it took. In a guest the time is longer: it
-/// is no promise, but what is waited for before something is said to have failed.
+/// Waits for a condition within a limit, and returns the duration. In a guest the limit is longer:
+/// there, the limit is no promise, but the wait before a failure.
 fn within(
     limit: Duration,
     what: &str,
@@ -85,7 +83,7 @@ fn within(
     Ok(start.elapsed())
 }
 
-/// The service that a packet to a TCP port of the host belongs to under the policy in force.
+/// The service of a packet to a TCP port of the host, under the policy in force.
 fn service_of(rig: &Rig<'_>, port: u16) -> Result<Option<String>> {
     let port = port.to_string();
     let packet = [
@@ -99,7 +97,7 @@ fn service_of(rig: &Rig<'_>, port: u16) -> Result<Option<String>> {
     Ok(rig.enforcer.explain(&packet)?.service)
 }
 
-/// Insists that the policy in force is of one generation.
+/// Insists on the generation of the policy in force.
 fn expect_generation(rig: &Rig<'_>, generation: u64) -> Result<()> {
     let (_, status) = rig.enforcer.status()?;
     ensure!(

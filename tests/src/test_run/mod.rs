@@ -8,7 +8,8 @@
 //! table, policies, buffers                    the trials
 //! ```
 //!
-//! The socket guard is not here: a test run has no socket with a port. Live sockets prove it.
+//! The socket guard is not here: a test run has no socket with a port. Live sockets prove the
+//! socket guard.
 
 mod buffers;
 mod named;
@@ -22,22 +23,22 @@ mod table;
 pub(crate) mod world;
 
 use anyhow::Result;
-use libtest_mimic::{Failed, Trial};
 
-/// Every trial. Each loads the guards anew, in a network namespace of its own.
-pub fn trials() -> Vec<Trial> {
-    [table::trials(), policies::trials(), buffers::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+use crate::scenario::Scenario;
+use crate::scenario::host_only::SAME_PATH;
+
+/// Every scenario. Each loads the guards anew, in a separate network namespace.
+pub fn scenarios() -> Vec<Scenario> {
+    [
+        table::scenarios(),
+        policies::scenarios(),
+        buffers::scenarios(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn trial(name: &str, body: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(format!("test_run::{name}"), move || {
-        // The innermost cause first: what was expected and seen, then of which packet.
-        body().map_err(|error| {
-            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-            Failed::from(causes.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        })
-    })
+fn scenario(name: &str, body: impl FnOnce() -> Result<()> + Send + 'static) -> Scenario {
+    Scenario::plain(format!("test_run::{name}"), body).host_only(SAME_PATH)
 }

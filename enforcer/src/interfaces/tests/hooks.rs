@@ -92,7 +92,7 @@ fn the_hooks_names_are_those_of_the_json() {
 
 #[test]
 fn a_guard_knows_its_interfaces_mac() {
-    use super::super::{Host, Interface, Rule, plan};
+    use super::super::{Host, Interface, InterfaceOptions, plan};
     let mac = Some([2, 0, 0, 0, 0, 1]);
     let eth0 = Interface {
         index: 2,
@@ -102,7 +102,7 @@ fn a_guard_knows_its_interfaces_mac() {
         mac,
         ..Interface::default()
     };
-    let plan = plan(&[eth0], |_| Rule::default(), &Host::default());
+    let plan = plan(&[eth0], |_| InterfaceOptions::default(), &Host::default());
     assert_eq!(plan.guards[0].mac, mac);
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use super::super::{Host, Interface, Rule, host, list, plan};
+use super::super::{Host, Interface, InterfaceOptions, host, list, plan};
 
 /// Runs `test` on a thread of its own in a network namespace of its own, which ends with it.
 fn in_new_namespace(test: impl FnOnce() + Send + 'static) {
@@ -256,7 +256,7 @@ fn root_a_plan_for_a_container_host() {
         must("tuntap add tun0 mode tun");
         must("link set tun0 up");
         let all = listed();
-        let plan = plan(&all, |_| Rule::default(), &host(true).unwrap());
+        let plan = plan(&all, |_| InterfaceOptions::default(), &host(true).unwrap());
         let names: Vec<&str> = plan.guards.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names, ["eth0", "tun0"]);
         assert_eq!(plan.uncovered, []);

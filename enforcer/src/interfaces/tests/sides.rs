@@ -152,7 +152,7 @@ fn a_rule_is_found_by_the_name_of_today() {
 
 #[test]
 fn the_order_is_that_of_the_ifindexes() {
-    use super::super::{Host, Interface, Rule, plan};
+    use super::super::{Host, Interface, InterfaceOptions, plan};
     let interface = |index: u32, link_type: u16| Interface {
         index,
         name: format!("if{index}"),
@@ -172,7 +172,7 @@ fn the_order_is_that_of_the_ifindexes() {
         interface(2, 32),
         interface(3, 1),
     ];
-    let plan = plan(&all, |_| Rule::default(), &Host::default());
+    let plan = plan(&all, |_| InterfaceOptions::default(), &Host::default());
     let guards: Vec<u32> = plan.guards.iter().map(|guard| guard.ifindex).collect();
     let uncovered: Vec<u32> = plan.uncovered.iter().map(|it| it.index).collect();
     assert_eq!((guards, uncovered), (vec![3, 5, 9], vec![2, 8]));

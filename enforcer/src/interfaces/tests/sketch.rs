@@ -6,7 +6,7 @@ use std::io::Write as _;
 use enforcer_ebpf::Link;
 
 use super::super::facts::{Host, Interface, XdpAttached, XdpMode};
-use super::super::plan::{Hook, Plan, Rule, plan};
+use super::super::plan::{Hook, InterfaceOptions, Plan, plan};
 use crate::registry::{self, Registry, Source};
 
 /// Checks every row of a table, and shows all that are wrong. A row is
@@ -32,7 +32,7 @@ pub(super) fn planned(line: &str, rules: &str, on: &str) -> Plan {
     let registry = registry(rules);
     plan(
         &interfaces(line),
-        |name| Rule::of(&registry, name),
+        |name| InterfaceOptions::of(&registry, name),
         &host(on),
     )
 }

@@ -1,15 +1,21 @@
-//! Two registries, and the lines that tell them apart.
+//! Pairs of registries and the changes between them.
 
 use std::io::Write as _;
 
 use super::*;
 use crate::{
     policy::{PolicyInterface, Slots, compile},
-    registry::{self, Source},
+    registry::{self, PublicKey, Source},
+    wireguard::AllowedIps,
 };
 
-/// The tables of a registry on a host with eth0 and wg0.
+/// Returns the tables of a registry on a host with eth0 and wg0.
 fn tables(text: &str) -> PolicyTables {
+    tables_on(text, &[(2, "eth0"), (3, "wg0")], None)
+}
+
+/// Returns the tables of a registry on a host with these interfaces and AllowedIPs of wg0.
+fn tables_on(text: &str, names: &[(u32, &str)], allowed: Option<&AllowedIps>) -> PolicyTables {
     let mut file = tempfile::Builder::new()
         .suffix(".toml")
         .tempfile()
@@ -17,23 +23,26 @@ fn tables(text: &str) -> PolicyTables {
     file.write_all(text.as_bytes()).expect("to write it");
     let source = Source::Named(file.path().to_owned());
     let loaded = registry::load(&source).unwrap_or_else(|rejected| panic!("{rejected}"));
-    let interfaces: Vec<PolicyInterface> = [(2, "eth0"), (3, "wg0")]
-        .into_iter()
-        .map(|(ifindex, name)| PolicyInterface {
+    let interfaces: Vec<PolicyInterface> = names
+        .iter()
+        .map(|&(ifindex, name)| PolicyInterface {
             ifindex,
             name: name.to_owned(),
             mac: None,
             merged: Vec::new(),
-            has_children: false,
-            allowed_ips: None,
+            has_macvlan_children: false,
+            allowed_ips: allowed.filter(|_| name == "wg0").cloned(),
         })
         .collect();
     compile(&loaded.registry, &interfaces, &Slots::new()).expect("a policy")
 }
 
 fn lines(now: &str, next: &str) -> Vec<String> {
-    let changes = changes(&tables(now), &tables(next));
-    changes.iter().map(Change::line).collect()
+    lines_between(&tables(now), &tables(next))
+}
+
+fn lines_between(now: &PolicyTables, next: &PolicyTables) -> Vec<String> {
+    changes(now, next).iter().map(Change::line).collect()
 }
 
 const GRAFANA: &str = "[services.grafana]\nports = [3000]\n";
@@ -41,7 +50,10 @@ const COLLECTOR: &str = "[peers.collector]\ninterface = \"wg0\"\naddresses = [\"
 
 #[test]
 fn the_same_is_no_change() {
-    let text = format!("{GRAFANA}allow = [\"collector\"]\n{COLLECTOR}");
+    let text = format!(
+        "mode = \"audit\"\n{GRAFANA}allow = [\"collector\"]\n{COLLECTOR}\
+         [interfaces.eth0]\nside = \"inside\"\n"
+    );
     assert!(lines(&text, &text).is_empty());
 }
 
@@ -88,7 +100,7 @@ fn a_service_gets_another_name() {
         lines(GRAFANA, &renamed),
         ["~ dashboards: was called grafana"]
     );
-    // A port that changes hands is another matter.
+    // A port that moves to another service is no rename.
     let both = "[services.grafana]\nports = [3000, 3001]\n";
     let split = "[services.grafana]\nports = [3000]\n[services.gitea]\nports = [3001]\n";
     assert_eq!(lines(both, split), ["~ gitea 3001/tcp: was grafana's"]);
@@ -125,7 +137,7 @@ fn peers_move() {
     assert_eq!(lines(&with(COLLECTOR), GRAFANA), ["- peer collector: gone"]);
     let wide = "[peers.office]\ninterface = \"wg0\"\naddresses = [\"10.0.0.0/8\"]\n";
     let both = format!("{GRAFANA}{COLLECTOR}{wide}");
-    // What another peer's prefix lies in is not its own.
+    // The narrower prefix of another peer is not listed for the wider peer.
     assert_eq!(
         lines(&with(COLLECTOR), &both),
         ["+ peer office: new, on wg0 from 10.0.0.0/8"]
@@ -133,7 +145,7 @@ fn peers_move() {
 }
 
 #[test]
-fn rules_and_the_mode_change() {
+fn interface_options_and_the_mode_change() {
     let inside = format!("{GRAFANA}[interfaces.eth0]\nside = \"inside\"\n");
     let other = format!("{GRAFANA}[interfaces.eth0]\nforward = true\nhook = \"tcx\"\n");
     assert_eq!(
@@ -153,6 +165,122 @@ fn rules_and_the_mode_change() {
         [
             "~ the global mode is enforce and becomes audit",
             "~ grafana 3000/tcp: the mode is enforce and becomes audit"
+        ]
+    );
+}
+
+/// A registry with the peer `laptop` by key on wg0.
+fn laptop(key: u8) -> String {
+    let key = PublicKey::from([key; 32]);
+    format!("{GRAFANA}[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{key}\"\n")
+}
+
+/// The tables of a registry on a host with wg0 and AllowedIPs for these keys.
+fn with_keys(text: &str, allowed: &[(u8, &str)]) -> PolicyTables {
+    let mut device = AllowedIps::default();
+    for (key, prefix) in allowed {
+        let key = PublicKey::from([*key; 32]);
+        device.allow(key, prefix.parse().unwrap()).unwrap();
+    }
+    tables_on(text, &[(3, "wg0")], Some(&device))
+}
+
+#[test]
+fn keys_come_and_go() {
+    let none = with_keys(GRAFANA, &[]);
+    let waits = with_keys(&laptop(1), &[]);
+    let there = with_keys(&laptop(1), &[(1, "10.0.0.5/32")]);
+    assert_eq!(
+        lines_between(&none, &there),
+        ["+ peer laptop: new, on wg0 from 10.0.0.5/32"]
+    );
+    assert_eq!(
+        lines_between(&none, &waits),
+        ["+ peer laptop: new, on wg0; its key grants nothing: it waits"]
+    );
+    assert_eq!(
+        lines_between(&waits, &there),
+        ["+ peer laptop: its key is there, with 10.0.0.5/32"]
+    );
+    assert_eq!(
+        lines_between(&there, &waits),
+        ["- peer laptop: its key grants nothing: it waits"]
+    );
+    assert!(lines_between(&waits, &waits).is_empty());
+    assert!(lines_between(&there, &there).is_empty());
+}
+
+#[test]
+fn a_peer_gets_another_identity() {
+    let allowed = [(1, "10.0.0.5/32"), (2, "10.0.0.5/32")];
+    let [one, two] =
+        [1, 2].map(|key| with_keys(&laptop(key), &allowed[usize::from(key) - 1..][..1]));
+    assert_eq!(
+        lines_between(&one, &two),
+        ["~ peer laptop: another public key"]
+    );
+    let text =
+        format!("{GRAFANA}[peers.laptop]\ninterface = \"wg0\"\naddresses = [\"10.0.0.5\"]\n");
+    let by_address = with_keys(&text, &[]);
+    assert_eq!(
+        lines_between(&one, &by_address),
+        ["~ peer laptop: known by addresses, and was by its key"]
+    );
+    assert_eq!(
+        lines_between(&by_address, &one),
+        ["~ peer laptop: known by its key, and was by addresses"]
+    );
+}
+
+#[test]
+fn an_interface_comes_and_goes() {
+    let text = format!("{GRAFANA}{COLLECTOR}");
+    let (here, gone) = (tables(&text), tables_on(&text, &[(2, "eth0")], None));
+    assert_eq!(
+        lines_between(&gone, &here),
+        ["+ peer collector: its interface is there, with 10.10.0.5/32"]
+    );
+    assert_eq!(
+        lines_between(&here, &gone),
+        ["- peer collector: there is no interface wg0: it waits"]
+    );
+    let without = tables_on(GRAFANA, &[(2, "eth0")], None);
+    assert_eq!(
+        lines_between(&without, &gone),
+        ["+ peer collector: new, on wg0, which is not there: it waits"]
+    );
+}
+
+#[test]
+fn long_lists_of_prefixes_are_cut() {
+    let peer = |count: u8| {
+        let addresses: Vec<String> = (1..=count).map(|n| format!("\"10.0.0.{n}\"")).collect();
+        let addresses = addresses.join(", ");
+        format!("{GRAFANA}[peers.p]\ninterface = \"wg0\"\naddresses = [{addresses}]\n")
+    };
+    let first = "10.0.0.1/32, 10.0.0.2/32, 10.0.0.3/32, 10.0.0.4/32, \
+                 10.0.0.5/32, 10.0.0.6/32, 10.0.0.7/32, 10.0.0.8/32";
+    assert_eq!(
+        lines(GRAFANA, &peer(8)),
+        [format!("+ peer p: new, on wg0 from {first}")]
+    );
+    assert_eq!(
+        lines(GRAFANA, &peer(11)),
+        [format!("+ peer p: new, on wg0 from {first} and 3 more")]
+    );
+}
+
+#[test]
+fn a_wider_peer_around_does_not_hide_a_move() {
+    let wide = "[peers.wide]\ninterface = \"wg0\"\naddresses = [\"any\"]\n";
+    let text = format!("{}{wide}", laptop(1));
+    let now = with_keys(&text, &[(1, "10.0.0.5/32")]);
+    let next = with_keys(&text, &[(1, "10.0.0.6/32")]);
+    assert_eq!(
+        lines_between(&now, &next),
+        [
+            "+ peer laptop: now also from 10.0.0.6/32",
+            "- peer laptop: no longer from 10.0.0.5/32"
         ]
     );
 }

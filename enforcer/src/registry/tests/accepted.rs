@@ -2,7 +2,7 @@
 
 use enforcer_ebpf::{Mode, Protocol};
 
-use super::super::{HookChoice, Identity, Origin, Side, Source, load, warn};
+use super::super::{HookChoice, Identity, Origin, Side, Source, lint, load};
 use super::{accepts, summary};
 
 const DESIGN: &str = r#"
@@ -86,17 +86,17 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
         ["hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="]
     );
 
-    let eth1 = registry.interface_rule("eth1").unwrap();
+    let eth1 = registry.interface_table("eth1").unwrap();
     assert_eq!(
         (eth1.side, eth1.forward, eth1.hook),
         (Some(Side::Outside), true, HookChoice::Tcx)
     );
-    let podman = registry.interface_rule("podman0").unwrap();
+    let podman = registry.interface_table("podman0").unwrap();
     assert_eq!(
         (podman.side, podman.forward, podman.hook),
         (None, false, HookChoice::Auto)
     );
-    assert!(registry.interface_rule("eth10").is_none());
+    assert!(registry.interface_table("eth10").is_none());
 }
 
 #[test]
@@ -138,7 +138,7 @@ ports = [1]
 "#,
     )
     .registry;
-    let pattern = |name| registry.interface_rule(name).unwrap().pattern.as_str();
+    let pattern = |name| registry.interface_table(name).unwrap().pattern.as_str();
     assert_eq!(pattern("eth1"), "eth1");
     assert_eq!(pattern("eth10"), "eth1*");
     assert_eq!(pattern("eth"), "eth*");
@@ -240,7 +240,7 @@ fn the_embedded_registry_is_the_port_table() {
     let loaded = load(&Source::Embedded).unwrap();
     assert_eq!(loaded.origin, Origin::Embedded);
     assert!(loaded.warnings.is_empty());
-    assert!(warn(&loaded.registry, &(32768..=60999), |_| Some(false)).is_empty());
+    assert!(lint(&loaded.registry, &(32768..=60999), |_| Some(false)).is_empty());
     assert_eq!(loaded.registry.mode(), Mode::Enforce);
     let table: Vec<_> = loaded
         .registry

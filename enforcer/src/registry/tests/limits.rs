@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::{MAX_PEERS, MAX_PORTS, MAX_PREFIXES, MAX_RULES};
+use super::super::{MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PREFIXES};
 use super::{accepts, load_text, rejects, summary};
 
 #[test]
@@ -99,10 +99,10 @@ fn interface_rules_are_limited() {
         }
         text
     };
-    let most = accepts(&rules(MAX_RULES));
-    assert_eq!(most.registry.interfaces().len(), MAX_RULES);
+    let most = accepts(&rules(MAX_INTERFACE_TABLES));
+    assert_eq!(most.registry.interfaces().len(), MAX_INTERFACE_TABLES);
     rejects(
-        &rules(MAX_RULES + 1),
+        &rules(MAX_INTERFACE_TABLES + 1),
         &[
             "515:13 257 interface rules are defined -- the limit is 256 rules; a name that ends in \
              `*` is a rule for many interfaces",

@@ -3,13 +3,13 @@
 mod accepted;
 mod files;
 mod limits;
+mod lints;
 mod mutations;
 mod peers;
 mod rendering;
 mod services;
 mod syntax;
 mod tables;
-mod warnings;
 
 use super::files::load_texts;
 use super::{Diagnostic, Loaded, Rejected};

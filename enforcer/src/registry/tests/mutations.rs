@@ -8,8 +8,8 @@ use proptest::test_runner::Config;
 
 use super::super::files::load_texts;
 use super::super::{
-    Diagnostic, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Registry, Rejected, load,
-    render, warn,
+    Diagnostic, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Registry, Rejected, lint,
+    load, render,
 };
 
 const GOOD: &str = include_str!("good.toml");
@@ -128,7 +128,7 @@ fn check(result: &Result<Loaded, Rejected>) {
         Ok(loaded) => {
             check_registry(&loaded.registry);
             check_diagnostics(&loaded.warnings);
-            check_diagnostics(&warn(&loaded.registry, &(1..=65535), |_| Some(false)));
+            check_diagnostics(&lint(&loaded.registry, &(1..=65535), |_| Some(false)));
         }
         Err(rejected) => {
             assert!(!rejected.errors.is_empty());

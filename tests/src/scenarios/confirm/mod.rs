@@ -1,14 +1,12 @@
-//! `reload --confirm`: what nobody confirms is taken back, whoever is killed meanwhile.
+//! `reload --confirm`: an unconfirmed policy is rolled back, whichever process is killed meanwhile.
 
 mod killed;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{Finished, eventually, finish};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
@@ -17,45 +15,35 @@ use crate::lab::topology::HOST_LAN;
 use crate::lab::{Ask, Guards, Outcome, Patience, Server, Transport};
 
 use super::lifecycle::{Flood, PORT, flooded_service};
-use super::runner::{Rig, answered, expect_state, trial, unanswered};
+use super::runner::{answered, expect_state, unanswered};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario, all_host_only};
 
-/// The shortest trial that there is.
+/// The shortest time for a confirmation.
 const SHORT: Duration = Duration::from_secs(5);
-/// A port that only the policy on trial knows.
+/// A port that only the pending policy knows.
 const ADDED: u16 = 15_000;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("confirm::keeps_what_was_armed", binary, keep),
-        trial("confirm::silence_takes_it_back", binary, silence),
-        trial(
-            "confirm::wants_somebody_who_would_take_it_back",
-            binary,
-            nobody,
-        ),
-        trial("confirm::nothing_changes_meanwhile", binary, meanwhile),
-        trial("confirm::up_and_down_end_it", binary, ends),
-        trial(
-            "confirm::the_guards_of_the_old_policy_stay_on",
-            binary,
-            guards_stay,
-        ),
-        trial(
-            "confirm::the_fallback_comes_back_too",
-            binary,
-            fallback_comes_back,
-        ),
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("confirm::keeps_what_was_armed", keep),
+        Scenario::new("confirm::silence_takes_it_back", silence),
+        Scenario::new("confirm::wants_somebody_who_would_take_it_back", nobody),
+        Scenario::new("confirm::nothing_changes_meanwhile", meanwhile),
+        Scenario::new("confirm::up_and_down_end_it", ends),
+        Scenario::new("confirm::the_guards_of_the_old_policy_stay_on", guards_stay),
+        Scenario::new("confirm::the_fallback_comes_back_too", fallback_comes_back),
     ];
-    trials.extend(killed::trials(binary));
-    trials
+    scenarios.extend(killed::scenarios());
+    all_host_only(scenarios, COMMAND_LINE)
 }
 
-/// The registry of the trials, and a service more.
+/// The registry of the scenarios, and a service more.
 fn candidate() -> String {
     format!("{REGISTRY}\n[services.added]\nports = [{ADDED}]\n")
 }
 
-/// `reload --confirm`, of a file of its own: the registry that is watched stays as it is.
+/// `reload --confirm`, of a separate file: the registry that `run` watches stays unchanged.
 fn try_out_command(rig: &Rig<'_>, text: &str, time: &str) -> Result<Command> {
     let path = rig.lab.scratch().join("candidate.toml");
     std::fs::write(&path, text)?;
@@ -107,7 +95,7 @@ fn expect_armed(rig: &Rig<'_>, most: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the port that only the policy on trial forbids is open again.
+/// Waits until the port that only the pending policy forbids is open again.
 fn expect_open_again(rig: &Rig<'_>) -> Result<()> {
     let opens = || at(rig, ADDED, Patience::Brief).is_ok_and(|it| it.reached());
     eventually(SETTLE, || opens().then_some(()))
@@ -136,7 +124,7 @@ fn keep(rig: &Rig<'_>) -> Result<()> {
         "a confirmed policy is on trial"
     );
     let before = status(rig)?;
-    // The time that it would have had, and some more.
+    // The time for the confirmation, and some more.
     while Instant::now() < end + SHORT / 5 {
         unanswered(at(rig, ADDED, Patience::Brief)?).context("after the confirmation")?;
     }
@@ -171,7 +159,7 @@ fn silence(rig: &Rig<'_>) -> Result<()> {
             let now = counted()?;
             ensure!(now >= last, "counters went from {last} to {now}");
             last = now;
-            // Whoever asks for the status takes back what is overdue, so nobody asks.
+            // A `status` would roll an overdue policy back, so no command asks.
             if at(rig, ADDED, Patience::Brief)?.reached() {
                 break;
             }
@@ -199,7 +187,7 @@ fn silence(rig: &Rig<'_>) -> Result<()> {
         "{} connections were accepted",
         service.accepted()
     );
-    // A reload is the operator's next word.
+    // A reload supersedes the pending policy.
     rig.enforcer.reload()?;
     ensure!(!status(rig)?.rolled_back, "the old news stays");
     expect_state(rig, 0, "enforcing")

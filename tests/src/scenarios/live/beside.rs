@@ -1,51 +1,38 @@
-//! `run` beside other commands, which take from it what it has, or keep what it wants.
+//! `run` beside other commands that replace its pins or take its turns.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::bpf::{Foreign, Hook, XDP_PASS, programs_on};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Feature, Guards};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::events::Follower;
-use crate::scenarios::runner::{Rig, trial, trial_with};
 
 use super::plug::{NEAR, Plug, look_again};
 use super::{figure, within};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
-            "live::programs_are_ready_after_another_up",
-            binary,
-            programs,
-        ),
-        trial_with(
-            "live::an_early_guard_outlives_another_up",
-            &[Feature::Tcx],
-            binary,
-            early,
-        ),
-        trial(
+        Scenario::new("live::programs_are_ready_after_another_up", programs).host_only(LOADER),
+        Scenario::new("live::an_early_guard_outlives_another_up", early).needs(Feature::Tcx),
+        Scenario::new(
             "live::a_socket_guard_that_was_taken_off_comes_back",
-            binary,
             taken_off,
-        ),
-        trial(
-            "live::ends_at_once_while_events_reads_alone",
-            binary,
-            ends_at_once,
-        ),
+        )
+        .host_only(LOADER),
+        Scenario::new("live::ends_at_once_while_events_reads_alone", ends_at_once)
+            .host_only(LOADER),
     ]
 }
 
-/// Programs of wire guards that are pinned.
+/// Programs of pinned wire guards.
 fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(rig.lab.pin_dir()).context("no pins")? {
@@ -57,18 +44,18 @@ fn ready(rig: &Rig<'_>) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// The pins that `up` puts in the place of `run`'s hold what it needed itself.
+/// The pins with which `up` replaces those of `run` hold only the programs that `up` needed itself.
 fn programs(rig: &Rig<'_>) -> Result<()> {
     let inode = || -> Result<u64> { Ok(fs::metadata(rig.lab.pin_dir())?.ino()) };
     let _run = rig.enforcer.run(&[])?;
-    // The lab's interfaces all have the same hook and Ethernet headers: they need one program.
+    // The lab's interfaces all have the same hook and Ethernet headers: they need a single program.
     let took = within(SETTLE, "more programs than are needed", || {
         Ok(ready(rig)?.len() > 1)
     })?;
-    // Whoever pins holds the writers' lock: once another one had it, all are there.
+    // Pinning holds the writers' lock: once another command had the lock, all pins are there.
     rig.enforcer.reload()?;
     let (at_first, old) = (ready(rig)?, inode()?);
-    // Which the kernel takes is its own affair, but for those whose hooks it has.
+    // The kernel's choice does not matter, but for missing hooks.
     let hooks = match Feature::Tcx.is_here() {
         true => &["xdp", "tcx"][..],
         false => &["xdp"],
@@ -96,8 +83,8 @@ fn programs(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An interface that refuses the hook that it is to have keeps the guard that it got while it was
-/// down: an `up` must not take it off with the old set.
+/// An interface that refuses its designated hook keeps the guard attached while the interface was
+/// down: an `up` must not take that guard off with the old set.
 fn early(rig: &Rig<'_>) -> Result<()> {
     let rule = format!("[interfaces.{NEAR}]\nside = \"outside\"\nhook = \"xdp-native\"\n");
     rig.enforcer.registry(&format!("{REGISTRY}{rule}"))?;
@@ -115,7 +102,7 @@ fn early(rig: &Rig<'_>) -> Result<()> {
     ensure!(pin() && programs()?? == 1, "it went when {NEAR} came up");
     rig.enforcer.expect(&["up"], 3)?;
     ensure!(pin() && programs()?? == 1, "it went with the old set");
-    // The control: it is no more than a stand-in.
+    // The control: the guard is no more than a stand-in.
     drop(_other);
     rig.enforcer.reload()?;
     ensure!(
@@ -125,7 +112,7 @@ fn early(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Root can undo anything; what looks like an accident is mended when `run` looks next.
+/// Root can undo anything; an apparent accident is repaired at the next look of `run`.
 fn taken_off(rig: &Rig<'_>) -> Result<()> {
     let has = || -> Result<bool> {
         let (_, status) = rig.enforcer.status()?;
@@ -142,13 +129,13 @@ fn taken_off(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `run` waits for its turn to read the drops, and whoever has it gives nothing back: a pager that
-/// is stopped, say. That is no reason to wait with the end.
+/// `run` waits for its turn to read the drops, which a stopped pager, say, never gives back. The
+/// wait is no reason to delay the end.
 fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let alone = Follower::start(rig, "alone")?;
     alone.process.signal(Signal::STOP)?;
-    // Under a bad registry `run` keeps the pins that are there, and so the one who has the turn.
+    // Under a bad registry `run` keeps the existing pins, and so the holder of the turn.
     rig.enforcer
         .registry("[services.elasticsearch]\nports = [0]\n")?;
     let mut run = rig.enforcer.run(&[])?;
@@ -158,7 +145,7 @@ fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     })?;
     rig.enforcer.registry(REGISTRY)?;
     rig.enforcer.reload()?;
-    // It has seen the follower by then as well.
+    // `run` has seen the follower by then as well.
     look_again(rig.lab)?;
     let start = Instant::now();
     run.signal(Signal::TERM)?;
@@ -175,8 +162,8 @@ fn ends_at_once(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How many are connected with the socket of `run`: proc(5) has a line with its name for each, and
-/// one for who listens.
+/// Number of connections to the socket of `run`: proc(5) has a line with the socket's name for
+/// each, and another for the listener.
 fn followers(rig: &Rig<'_>) -> Result<usize> {
     let sockets = rig
         .lab

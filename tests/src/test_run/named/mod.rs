@@ -1,5 +1,5 @@
-//! A fixed table of packets, each with what the design says of it: the third opinion, for the day
-//! when the kernel's build and the host's share a mistake.
+//! A fixed table of packets, each with the design's verdict: the third opinion, for the day when
+//! the kernel's build and the host's share a mistake.
 
 mod policy;
 
@@ -10,7 +10,7 @@ use super::packet::Extension::{self, Authentication, Fragment, Options};
 use super::packet::{Packet, UDP_LITE};
 use crate::lab::frames::{DOT1AD, DOT1Q, number::*};
 
-/// A packet, where it arrives, and why it passes or is dropped.
+/// A packet, the arriving interface, and the reason for the verdict.
 pub(super) struct Named {
     pub(super) name: &'static str,
     pub(super) on: On,

@@ -1,4 +1,4 @@
-//! The rows in which the policy makes the difference: who asks, for what, and where.
+//! Packets of different fate under the policy: by source, port and interface.
 
 use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 

@@ -198,7 +198,7 @@ impl SystemRun<'_> {
 
 /// Returns the arguments of `enforcer-tests system` in a guest.
 fn guest_command(attack: Option<BootKind>, filter: Option<&str>) -> String {
-    let mut words = vec![attack.map_or("trials", BootKind::command)];
+    let mut words = vec![attack.map_or("scenarios", BootKind::command)];
     words.extend(["--color", "never"]);
     words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
     words.extend(filter);

@@ -1,0 +1,226 @@
+//! Peers by key: which of them wait, and which grants WireGuard contradicts.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enforcer_ebpf::{Address, PeerSet};
+
+use crate::{
+    host::{HostSnapshot, interfaces_with_keys},
+    interfaces::Interface,
+    note::{Note, NoteKind},
+    policy::{PeerRow, PolicyTables},
+    registry::{MAX_PREFIXES, PublicKey, Registry},
+    wireguard::{AllowedIps, Answer},
+};
+
+/// Why a peer by key grants nothing under a policy, by what WireGuard says now; `number` is the
+/// peer's.
+pub(crate) fn why_waiting(
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
+    number: u16,
+    peer: &PeerRow,
+    key: [u8; 32],
+) -> Option<String> {
+    let name = &peer.interface;
+    let Some(interface) = snapshot.by_name(name) else {
+        return Some(format!("there is no interface {name}"));
+    };
+    let row = tables.interfaces.get(&interface.index);
+    if row.is_some_and(|row| row.carries.contains(number)) {
+        return None;
+    }
+    let key = PublicKey::from(key);
+    Some(match snapshot.wireguard(interface.index) {
+        Some(Answer::NotWireGuard) | None => format!("{name} is no WireGuard device"),
+        Some(Answer::Unknown(why)) => format!("{name} cannot be asked for its keys: {why}"),
+        Some(Answer::Device(allowed)) if !allowed.has(&key) => {
+            format!("{name} has no peer with its key")
+        }
+        Some(Answer::Device(allowed)) if allowed.iter().all(|(_, owner)| owner != key) => {
+            format!("its key has no AllowedIPs on {name}")
+        }
+        Some(Answer::Device(allowed)) if is_too_large(allowed, tables) => {
+            format!(
+                "the {} AllowedIPs of {name} did not fit: all peers may have {MAX_PREFIXES} \
+                 prefixes",
+                allowed.len()
+            )
+        }
+        Some(Answer::Device(_)) => {
+            format!("{name} has its key since the last reload: `enforcer reload`")
+        }
+    })
+}
+
+/// The peers by key that wait, each with its reason.
+pub(crate) fn all_waiting(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Note> {
+    let why = |(number, peer): (u16, &PeerRow)| {
+        let why = why_waiting(tables, snapshot, number, peer, peer.key?)?;
+        let text = format!("peer {} waits: {why}", peer.name);
+        Some(Note::new(NoteKind::PeerWaiting, text).on(&peer.interface))
+    };
+    (0u16..).zip(&tables.peers).filter_map(why).collect()
+}
+
+/// The note of peers by key that no `run` follows.
+pub(crate) fn unfollowed(registry: &Registry) -> Option<Note> {
+    let has_keys = !interfaces_with_keys(registry).is_empty();
+    has_keys.then(|| {
+        Note::new(
+            NoteKind::PeersNotFollowed,
+            "peers by key have the AllowedIPs of this moment, and no living `enforcer run` follows \
+             WireGuard: after a change of keys or AllowedIPs, run `enforcer reload`",
+        )
+    })
+}
+
+/// The interfaces on which a policy knows peers by key.
+pub(crate) fn interfaces_by_key(tables: &PolicyTables) -> BTreeSet<&str> {
+    let peers = tables.peers.iter().filter(|peer| peer.key.is_some());
+    peers.map(|peer| peer.interface.as_str()).collect()
+}
+
+/// The peers at one prefix of one interface: ifindex, network, length.
+pub(crate) type Grant = ((u32, Address, u8), PeerSet);
+
+/// The grants to keys that WireGuard does not confirm, each with the peers that remain.
+///
+/// A key keeps its grant at a prefix only if the prefix and everything within it that the policy
+/// does not list apart are its own by cryptokey routing: the longest prefix of AllowedIPs is the
+/// identity. A grant that is confirmed for a part of its prefix alone is taken away as a whole. A
+/// device that cannot be asked confirms what it granted before.
+pub(crate) fn revoked(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Grant> {
+    let none = AllowedIps::default();
+    let mut revoked = Vec::new();
+    for ((ifindex, network, length), peers) in &tables.prefixes {
+        let Some(interface) = snapshot.by_index(*ifindex) else {
+            continue;
+        };
+        let allowed = match snapshot.wireguard(*ifindex) {
+            Some(Answer::Device(allowed)) => allowed,
+            Some(Answer::NotWireGuard) => &none,
+            Some(Answer::Unknown(_)) | None => continue,
+        };
+        let at = (*network, *length);
+        let mut left = *peers;
+        for (key, of_key) in by_key(tables, &interface.name) {
+            if of_key.intersects(&left) && !owns(&key, at, allowed, *ifindex, tables) {
+                left = without(&left, &of_key);
+            }
+        }
+        if left != *peers {
+            revoked.push(((*ifindex, *network, *length), left));
+        }
+    }
+    revoked
+}
+
+/// The peers of a set that are not in another.
+fn without(set: &PeerSet, other: &PeerSet) -> PeerSet {
+    let mut left = PeerSet::EMPTY;
+    let peers = set.iter().filter(|peer| !other.contains(*peer));
+    peers.for_each(|peer| left.insert(peer));
+    left
+}
+
+/// Whether a key owns a prefix, and all of it that the policy does not list apart.
+fn owns(
+    key: &PublicKey,
+    at: (Address, u8),
+    allowed: &AllowedIps,
+    ifindex: u32,
+    tables: &PolicyTables,
+) -> bool {
+    let is_within = |network: &Address, length: u8, outer: (Address, u8)| {
+        length >= outer.1 && network.network(outer.1) == outer.0
+    };
+    let mut owner: Option<(u8, PublicKey)> = None;
+    for (prefix, other) in allowed.iter() {
+        let (network, length) = (Address::from(prefix.network()), prefix.prefix_len());
+        if is_within(&at.0, at.1, (network, length)) {
+            if owner.is_none_or(|(longest, _)| length >= longest) {
+                owner = Some((length, other));
+            }
+        } else if other != *key && is_within(&network, length, at) {
+            // A part of the prefix is another key's: fine if the policy lists a prefix between.
+            let is_apart = (at.1 + 1..=length).any(|longer| {
+                let place = (ifindex, network.network(longer), longer);
+                tables.prefixes.contains_key(&place)
+            });
+            if !is_apart {
+                return false;
+            }
+        }
+    }
+    owner.is_some_and(|(_, owner)| owner == *key)
+}
+
+/// Whether AllowedIPs that are not in the tables are left out because they do not fit, as far as
+/// can be told: those that change nothing take no entry.
+fn is_too_large(allowed: &AllowedIps, tables: &PolicyTables) -> bool {
+    allowed.len() + tables.prefixes.len() > MAX_PREFIXES
+}
+
+/// The interfaces on which the policy in force grants to keys what WireGuard does not say now, or
+/// the other way round. A device that cannot be asked is none of them, nor one that does not fit.
+///
+/// A watcher reloads where this finds any.
+pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Vec<&'a str> {
+    let none = AllowedIps::default();
+    let differs = |interface: &&Interface| {
+        let (name, ifindex) = (interface.name.as_str(), interface.index);
+        let allowed = match snapshot.wireguard(ifindex) {
+            Some(Answer::Device(allowed)) => allowed,
+            Some(Answer::NotWireGuard) => &none,
+            Some(Answer::Unknown(_)) | None => return false,
+        };
+        let by_key = by_key(tables, name);
+        let everyone = by_key.values().fold(PeerSet::EMPTY, |a, b| a.union(b));
+        let carries = tables.interfaces.get(&ifindex).map(|row| row.carries);
+        if is_too_large(allowed, tables) && !carries.is_some_and(|it| it.intersects(&everyone)) {
+            return false;
+        }
+        let now: BTreeMap<(Address, u8), PeerSet> = allowed
+            .iter()
+            .map(|(prefix, key)| {
+                let place = (Address::from(prefix.network()), prefix.prefix_len());
+                (place, by_key.get(&key).copied().unwrap_or(PeerSet::EMPTY))
+            })
+            .collect();
+        let first = Address::v4([0; 4]);
+        let mut in_force = tables
+            .prefixes
+            .range((ifindex, first, 0)..(ifindex + 1, first, 0))
+            .map(|((_, network, length), _)| (*network, *length));
+        // Both only change at prefixes of their own: what agrees at all of these, agrees.
+        let agrees = |(network, length): (Address, u8)| {
+            let granted = tables.peers_within(ifindex, &network, length);
+            let said = (0..=length)
+                .rev()
+                .find_map(|length| now.get(&(network.network(length), length)));
+            let said = said.unwrap_or(&PeerSet::EMPTY);
+            everyone
+                .iter()
+                .all(|peer| granted.contains(peer) == said.contains(peer))
+        };
+        !in_force.all(agrees) || !now.keys().copied().all(agrees)
+    };
+    let stale = snapshot.iter().filter(differs);
+    stale.map(|interface| interface.name.as_str()).collect()
+}
+
+/// The peers of an interface that are known by each key.
+fn by_key(tables: &PolicyTables, interface: &str) -> BTreeMap<PublicKey, PeerSet> {
+    let mut by_key = BTreeMap::new();
+    for (number, peer) in (0u16..).zip(&tables.peers) {
+        if let Some(key) = peer.key.filter(|_| peer.interface == interface) {
+            let peers = by_key.entry(PublicKey::from(key)).or_insert(PeerSet::EMPTY);
+            peers.insert(number);
+        }
+    }
+    by_key
+}

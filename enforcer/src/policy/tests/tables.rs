@@ -1,0 +1,197 @@
+//! Interface options, wire views and the maps' limits.
+
+use std::net::IpAddr;
+
+use enforcer_ebpf::{
+    Guard, Protocol,
+    layout::{MAX_PREFIXES, PREFIX_ENTRIES, WIRE_VIEW},
+};
+use ipnet::IpNet;
+
+use super::super::{PacketSpec, PolicyInterface, PolicyTables, Slots, compile};
+use super::{attachment, key, registry};
+use crate::{
+    registry::{HookChoice, Registry, Side},
+    wireguard::AllowedIps,
+};
+
+const SERVICE: &str = "[services.a]\nports = [1]\n";
+
+#[test]
+fn an_exact_name_beats_a_pattern_and_a_longer_pattern_a_shorter() {
+    let registry = registry(&format!(
+        "{SERVICE}[interfaces.\"*\"]\nhook = \"xdp-generic\"\n\
+         [interfaces.\"eth*\"]\nside = \"outside\"\n\
+         [interfaces.\"eth1*\"]\nside = \"inside\"\n\
+         [interfaces.eth1]\nforward = true\n\
+         [interfaces.z]\nhook = \"tcx\"\n"
+    ));
+    let tables = compile(&registry, &[], &Slots::new()).unwrap();
+    let options = |name| {
+        let options = tables.options_of(name);
+        (options.side, options.forward, options.hook)
+    };
+    assert_eq!(options("eth1"), (None, true, HookChoice::Auto));
+    assert_eq!(
+        options("eth10"),
+        (Some(Side::Inside), false, HookChoice::Auto)
+    );
+    assert_eq!(
+        options("eth0"),
+        (Some(Side::Outside), false, HookChoice::Auto)
+    );
+    assert_eq!(options("zz"), (None, false, HookChoice::XdpGeneric));
+    assert_eq!(options("z"), (None, false, HookChoice::Tcx));
+}
+
+/// `collector` on wg0 may reach port 1.
+fn collector() -> Registry {
+    registry(&format!(
+        "{SERVICE}allow = [\"collector\"]\n\
+         [peers.collector]\ninterface = \"wg0\"\naddresses = [\"10.0.0.5\"]\n"
+    ))
+}
+
+/// wg0, and eth0 with a wire guard that cannot tell the packets of wg0 apart.
+fn wg0_below_eth0() -> [PolicyInterface; 2] {
+    let parent = PolicyInterface {
+        merged: vec![5],
+        ..attachment(7, "eth0", None)
+    };
+    [attachment(5, "wg0", None), parent]
+}
+
+fn drops(tables: &PolicyTables, guard: Guard, ifindex: u32) -> bool {
+    let spec = PacketSpec {
+        guard,
+        ifindex,
+        loopback: false,
+        source: "10.0.0.5".parse::<IpAddr>().unwrap().into(),
+        destination: None,
+        protocol: Protocol::Tcp,
+        port: 1,
+        forwarded: false,
+    };
+    let peer = tables.granting_peer(&spec).map(|peer| peer.name.as_str());
+    let drops = tables.judge(&spec).drops();
+    assert_eq!(peer, (!drops).then_some("collector"));
+    drops
+}
+
+#[test]
+fn only_a_vlan_parents_wire_guard_uses_the_wire_view() {
+    let tables = compile(&collector(), &wg0_below_eth0(), &Slots::new()).unwrap();
+    assert!(!drops(&tables, Guard::Wire, 5));
+    assert!(!drops(&tables, Guard::Socket, 5));
+    assert!(!drops(&tables, Guard::Wire, 7), "the view has wg0's peers");
+    assert!(drops(&tables, Guard::Socket, 7), "eth0 has no peer");
+    let (parent, view) = (&tables.interfaces[&7], &tables.interfaces[&(7 | WIRE_VIEW)]);
+    assert!(parent.vlan_parent && parent.carries.is_empty());
+    assert!(!view.vlan_parent && !view.carries.is_empty());
+
+    // Without children, eth0 has no view, and no row at all.
+    let apart = wg0_below_eth0().map(|interface| PolicyInterface {
+        merged: Vec::new(),
+        ..interface
+    });
+    let tables = compile(&collector(), &apart, &Slots::new()).unwrap();
+    assert!(drops(&tables, Guard::Wire, 7));
+    assert!(tables.interfaces.keys().eq(&[5]));
+}
+
+#[test]
+fn a_wire_view_forwards_where_one_of_its_interfaces_does() {
+    for (forwarding, parent, view) in [
+        ("wg0", false, true),
+        ("eth0", true, true),
+        ("eth1", false, false),
+    ] {
+        let registry = registry(&format!(
+            "{SERVICE}[interfaces.{forwarding}]\nforward = true\n"
+        ));
+        let mut interfaces = wg0_below_eth0().to_vec();
+        interfaces.push(attachment(8, "eth1", None));
+        let tables = compile(&registry, &interfaces, &Slots::new()).unwrap();
+        let forwards = |ifindex| {
+            let row = tables.interfaces.get(&ifindex);
+            row.is_some_and(|row| row.forward)
+        };
+        assert_eq!(forwards(7), parent, "{forwarding}");
+        assert_eq!(forwards(7 | WIRE_VIEW), view, "{forwarding}");
+        assert_eq!(forwards(8), forwarding == "eth1");
+    }
+}
+
+#[test]
+fn the_mac_is_kept_for_macvlan_parents_alone() {
+    let mac = Some([2, 0, 0, 0, 0, 1]);
+    let interfaces = [(5, true), (6, false)].map(|(ifindex, has_macvlan_children)| {
+        let name = format!("eth{ifindex}");
+        PolicyInterface {
+            mac,
+            has_macvlan_children,
+            ..attachment(ifindex, &name, None)
+        }
+    });
+    let tables = compile(&registry(SERVICE), &interfaces, &Slots::new()).unwrap();
+    assert_eq!(tables.interfaces[&5].macvlan_parent_mac, mac);
+    assert!(!tables.interfaces.contains_key(&6));
+}
+
+#[test]
+fn ports_keep_their_slots_and_new_ones_get_free_slots() {
+    let registry = registry("[services.a]\nports = [1, 2, 3]\n");
+    let taken = Slots::from([
+        ((Protocol::Tcp, 2), 1),
+        ((Protocol::Tcp, 9), 2),
+        ((Protocol::Udp, 1), 4),
+    ]);
+    let tables = compile(&registry, &[], &taken).unwrap();
+    let slots: Vec<u16> = tables.ports.values().map(|binding| binding.slot).collect();
+    assert_eq!(slots, [3, 1, 5]);
+}
+
+/// wg0 with one peer by key and this many AllowedIPs, and VLAN parents that merge with wg0.
+fn views_of(prefixes: u32, parents: u32) -> PolicyTables {
+    let registry = registry(&format!(
+        "{SERVICE}allow = [\"laptop\"]\n\
+         [peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{}\"\n",
+        key(1)
+    ));
+    let mut allowed = AllowedIps::default();
+    for n in 0..prefixes {
+        let address = IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        allowed.allow(key(1), IpNet::from(address)).unwrap();
+    }
+    let wg0 = PolicyInterface {
+        allowed_ips: Some(allowed),
+        ..attachment(5, "wg0", None)
+    };
+    let parents = (0..parents).map(|n| PolicyInterface {
+        merged: vec![5],
+        ..attachment(10 + n, &format!("eth{n}"), None)
+    });
+    let interfaces: Vec<_> = std::iter::once(wg0).chain(parents).collect();
+    compile(&registry, &interfaces, &Slots::new()).unwrap()
+}
+
+#[test]
+fn wire_views_count_towards_the_limit_of_a_bank() {
+    let most = PREFIX_ENTRIES / 2;
+    let each = most / 4;
+    assert!(each as usize <= MAX_PREFIXES);
+    let tables = views_of(each, 3);
+    assert_eq!(tables.prefixes.len(), most as usize);
+    assert!(tables.peers[0].active);
+
+    let tables = views_of(each + 1, 3);
+    assert!(tables.prefixes.is_empty(), "wg0 is left out as a whole");
+    assert!(!tables.peers[0].active);
+}
+
+#[test]
+fn a_device_may_have_as_many_prefixes_as_a_registry() {
+    let most = u32::try_from(MAX_PREFIXES).unwrap();
+    assert!(views_of(most, 0).peers[0].active);
+    assert!(!views_of(most + 1, 0).peers[0].active);
+}
