@@ -49,7 +49,7 @@ pub(crate) struct Args {
 }
 
 /// A file of the installation.
-pub(crate) struct Installed {
+pub(crate) struct InstalledFile {
     /// Path on the installed system.
     pub(crate) path: PathBuf,
     /// Bytes of the file.
@@ -87,13 +87,13 @@ pub(crate) fn files(
     workspace: &Workspace,
     prefix: &Path,
     require: &[String],
-) -> Result<Vec<Installed>> {
+) -> Result<Vec<InstalledFile>> {
     let read = |path: PathBuf| {
         fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
     };
     let program = read(workspace.release_binary("enforcer"))?;
     let registry = read(workspace.path(DEFAULT_REGISTRY))?;
-    let file = |path: PathBuf, content: Vec<u8>, mode| Installed {
+    let file = |path: PathBuf, content: Vec<u8>, mode| InstalledFile {
         path,
         content,
         mode,

@@ -24,7 +24,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut sum = Summary::default();
     let mut broken = false;
     if !args.lab {
-        broken |= part(
+        broken |= run_part(
             &mut sum,
             "unit and property tests",
             filter.is_some(),
@@ -35,9 +35,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         bail!("interrupted");
     }
     // A compile error would only be repeated by the lab.
-    let hopeless = broken && sum.passed == 0;
-    if !args.unit && !hopeless {
-        part(&mut sum, "lab", filter.is_some(), || lab(workspace, filter));
+    let is_compile_error = broken && sum.passed == 0;
+    if !args.unit && !is_compile_error {
+        run_part(&mut sum, "lab", filter.is_some(), || lab(workspace, filter));
     }
 
     println!("\n{sum}");
@@ -53,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 ///
 /// A broken part counts as one failure: the part cannot run, runs no test though not `filtered`, or
 /// fails without naming a test.
-fn part(
+fn run_part(
     sum: &mut Summary,
     name: &str,
     filtered: bool,

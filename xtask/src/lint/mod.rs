@@ -3,7 +3,7 @@
 mod prose;
 mod sizes;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{process, setup, workspace::Workspace};
 
@@ -34,6 +34,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut docs = workspace.cargo(["doc", "--workspace", "--no-deps"]);
     process::run(docs.env("RUSTDOCFLAGS", "-D warnings"))?;
 
-    sizes::check(workspace)?;
-    prose::check(workspace)
+    // Both print their figures, whichever fails.
+    let (sizes, prose) = (sizes::check(workspace), prose::check(workspace));
+    match (sizes, prose) {
+        (Err(sizes), Err(prose)) => bail!("{sizes}\nerror: {prose}"),
+        (sizes, prose) => sizes.and(prose),
+    }
 }

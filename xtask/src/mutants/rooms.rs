@@ -23,9 +23,7 @@ const PURE_ROOMS: [PureRooms; 2] = [
         source: "enforcer/src/",
         tests: &["--lib"],
         modules: &[
-            "enforcer/src/control/reconcile",
-            "enforcer/src/control/pending",
-            "enforcer/src/control/lockout",
+            "enforcer/src/decisions",
             "enforcer/src/daemon/reconciler",
             "enforcer/src/policy",
         ],

@@ -74,18 +74,7 @@ impl<'a> Tool<'a> {
                 results.display()
             ),
         }
-        let read = |name: &str| {
-            let path = results.join(name);
-            fs::read_to_string(&path)
-                .map(|text| lines(&text))
-                .with_context(|| format!("failed to read {}", path.display()))
-        };
-        let score = Score {
-            killed: read("caught.txt")?,
-            survived: read("missed.txt")?,
-            unviable: read("unviable.txt")?,
-            timeout: read("timeout.txt")?,
-        };
+        let score = read(&results)?;
         if score.total() != expected {
             bail!(
                 "cargo-mutants tested {} of {expected} mutants of {package}: see {}",
@@ -130,6 +119,22 @@ fn exclude(dir: &Path, results: &Path, others: &[&str]) -> Result<()> {
         fs::write(results.join("previously_caught.txt"), others.join("\n"))
     };
     prepare().with_context(|| format!("failed to prepare {}", results.display()))
+}
+
+/// Reads the fates of the tested mutants from the results' folder.
+fn read(results: &Path) -> Result<Score> {
+    let read = |name: &str| {
+        let path = results.join(name);
+        fs::read_to_string(&path)
+            .map(|text| lines(&text))
+            .with_context(|| format!("failed to read {}", path.display()))
+    };
+    Ok(Score {
+        killed: read("caught.txt")?,
+        survived: read("missed.txt")?,
+        unviable: read("unviable.txt")?,
+        timeout: read("timeout.txt")?,
+    })
 }
 
 fn lines(text: &str) -> Vec<String> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{process, workspace::find_program};
 
 /// Name in messages of a setup.
-pub(crate) const WHAT: &str = "core's source";
+pub(crate) const LABEL: &str = "core's source";
 
 /// Debian packages of the standard library's source: of the ordinary compiler, and of the newer
 /// compiler for browsers.
@@ -66,7 +66,7 @@ fn from_debian(release: &str, lock: &CacheLock<'_>) -> Result<PathBuf> {
         )
     })?;
 
-    let step = Step::start(WHAT, &format!("{package} from {}", suite.name()));
+    let step = Step::start(LABEL, &format!("{package} from {}", suite.name()));
     for archive in suite.download(std::slice::from_ref(&package), &dir)? {
         unpack(&archive, &dir.join("unpacked"))?;
     }
@@ -119,7 +119,7 @@ fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
     let mirrors = Mirrors::find(dir)?;
     let mut looked = Vec::new();
     for name in SUITES {
-        let step = Step::start(WHAT, &format!("searching Debian's {name} for {release}"));
+        let step = Step::start(LABEL, &format!("searching Debian's {name} for {release}"));
         match Suite::fetch(&mirrors, name, dir) {
             Ok(suite) => {
                 step.done();
@@ -142,7 +142,7 @@ fn from_rustup(release: &str) -> Result<()> {
         );
     }
     let name = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| release.to_owned());
-    let step = Step::start(WHAT, &format!("rustup's component rust-src for {name}"));
+    let step = Step::start(LABEL, &format!("rustup's component rust-src for {name}"));
     process::capture(Command::new("rustup").args([
         "component",
         "add",

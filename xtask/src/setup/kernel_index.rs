@@ -2,7 +2,7 @@
 
 /// Package that depends on the newest kernel of a suite, in the flavour for virtual machines:
 /// small, with every network module. Its kernels are signed; unsigned kernels have another name.
-pub(crate) const META: &str = "linux-image-cloud-amd64";
+pub(crate) const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Kernel offered by a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Returns the newest kernel in apt-cache's output about [`META`].
+    /// Returns the newest kernel in apt-cache's output about [`META_PACKAGE`].
     pub(crate) fn parse(index: &str) -> Option<Self> {
         let of = |paragraph: &str| {
             let release = dependencies(paragraph)
@@ -56,7 +56,7 @@ impl Candidate {
 
     /// Returns the numbers of the version without the suffix of a backport (`~bpo13+1`): a backport
     /// is as new as the original.
-    fn age(&self) -> Vec<u64> {
+    fn version_numbers(&self) -> Vec<u64> {
         let (version, _backport) = self.version.split_once('~').unwrap_or((&self.version, ""));
         version
             .split(|character: char| !character.is_ascii_digit())
@@ -71,7 +71,7 @@ pub(crate) fn newest<T>(
     candidate: impl Fn(&T) -> &Candidate,
 ) -> Option<T> {
     items.reduce(|best, item| {
-        if candidate(&item).age() > candidate(&best).age() {
+        if candidate(&item).version_numbers() > candidate(&best).version_numbers() {
             item
         } else {
             best

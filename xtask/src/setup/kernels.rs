@@ -12,7 +12,7 @@ use super::{
     apt,
     apt_suite::{Mirrors, Suite},
     cache::{Cache, CacheLock},
-    kernel_index::{Candidate, META, newest},
+    kernel_index::{Candidate, META_PACKAGE, newest},
     step::Step,
 };
 use crate::{process, workspace::find_program};
@@ -54,7 +54,7 @@ impl KernelLine {
     }
 
     /// Name of the line in messages of a setup.
-    pub(crate) fn what(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         format!("kernel {}", self.name)
     }
 }
@@ -132,7 +132,7 @@ pub(crate) fn provide(
     if !apt::is_debian() {
         let names: Vec<_> = lines.iter().map(|line| line.suites.join(" or ")).collect();
         bail!(
-            "the kernels come from Debian's package {META} ({}): run on a Debian machine, with apt",
+            "the kernels come from Debian's package {META_PACKAGE} ({}): run on a Debian machine, with apt",
             names.join("; ")
         );
     }
@@ -159,12 +159,12 @@ fn fetch(
 ) -> Result<()> {
     let (candidate, suite) = find_newest(line, mirrors, dir)?;
     if cached.is_some_and(|cached| cached.version == candidate.version) {
-        eprintln!("  {:<14} {} is the newest", line.what(), candidate.version);
+        eprintln!("  {:<14} {} is the newest", line.label(), candidate.version);
         return Ok(());
     }
     let index = suite.describe(&candidate.image()).unwrap_or_default();
     let how = format!("{} from {}", candidate.version, suite.name());
-    let step = Step::start(&line.what(), &how);
+    let step = Step::start(&line.label(), &how);
     let dir = lock.temporary(&line.folder())?;
     let unpacked = dir.join("unpacked");
     for archive in suite.download(&candidate.packages(&index), &dir)? {
@@ -192,7 +192,7 @@ fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Cand
     let mut why = Vec::new();
     for &name in line.suites {
         let how = format!("searching Debian's {name}");
-        let step = Step::start(&line.what(), &how);
+        let step = Step::start(&line.label(), &how);
         let suite = match Suite::fetch(mirrors, name, dir) {
             Ok(suite) => suite,
             Err(error) => {
@@ -201,10 +201,14 @@ fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Cand
             }
         };
         step.done();
-        match suite.describe(META).as_deref().and_then(Candidate::parse) {
+        match suite
+            .describe(META_PACKAGE)
+            .as_deref()
+            .and_then(Candidate::parse)
+        {
             Some(candidate) if line.has(&candidate.release) => found.push((candidate, suite)),
             Some(candidate) => why.push(format!("{name}: has {}", candidate.release)),
-            None => why.push(format!("{name}: has no {META}")),
+            None => why.push(format!("{name}: has no {META_PACKAGE}")),
         }
     }
     newest(found.into_iter(), |(candidate, _)| candidate).with_context(|| why.join("; "))

@@ -104,12 +104,12 @@ fn lab_programs(cache: &Cache) -> Result<()> {
 }
 
 fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Result<Tools> {
-    if let Ok(tools) = present(cache) {
+    if let Ok(tools) = ready_tools(cache) {
         return Ok(tools);
     }
     let lock = cache.lock()?;
     // The previous holder of the lock may have provided the tools.
-    if let Ok(tools) = present(cache) {
+    if let Ok(tools) = ready_tools(cache) {
         return Ok(tools);
     }
     let core_source = core_source::provide(toolchain, &lock)?;
@@ -129,7 +129,7 @@ fn ebpf_tools(workspace: &Workspace, toolchain: &Toolchain, cache: &Cache) -> Re
 }
 
 /// Returns the tools if all are present, start, and have the release of this tree.
-fn present(cache: &Cache) -> Result<Tools, String> {
+fn ready_tools(cache: &Cache) -> Result<Tools, String> {
     let tools = Tools::read(cache.dir())?;
     if tools.linker != linker::path(cache) {
         return Err(format!("{} is of another release", tools.linker.display()));
@@ -155,8 +155,8 @@ fn report(cache: &Cache) -> Result<usize> {
     let source = core_source::find(cache)?;
     let complete = linker.is_some() && source.is_some();
     line("bpf-linker", linker, "built from crates.io");
-    line(core_source::WHAT, source, "Debian's or rustup's rust-src");
-    if let (true, Err(why)) = (complete, present(cache)) {
+    line(core_source::LABEL, source, "Debian's or rustup's rust-src");
+    if let (true, Err(why)) = (complete, ready_tools(cache)) {
         line(FILE_NAME, None, &why);
     }
     for program in programs::LAB.iter().chain(&programs::VM) {
@@ -166,7 +166,7 @@ fn report(cache: &Cache) -> Result<usize> {
     for kernel in &LINES {
         let found = Kernel::find(cache, kernel).map(|kernel| kernel.dir);
         let otherwise = format!("Debian's kernel in {}", kernel.suites.join(" or "));
-        line(&kernel.what(), found, &otherwise);
+        line(&kernel.label(), found, &otherwise);
     }
     Ok(missing)
 }

@@ -12,8 +12,8 @@ pub(crate) struct Step {
 
 impl Step {
     /// Starts a line with the thing to provide, and the way.
-    pub(crate) fn start(what: &str, how: &str) -> Self {
-        eprint!("  {what:<14} {how} …");
+    pub(crate) fn start(label: &str, action: &str) -> Self {
+        eprint!("  {label:<14} {action} …");
         // A failure to show progress is no reason to stop.
         std::io::stderr().flush().ok();
         Self {

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use super::{
     initramfs::{self, Initramfs, command},
     machine::{
-        console::{ENDED, is_closing, judge, tail},
+        console::{ENDED_PREFIX, is_closing, judge, tail},
         qemu::{Accelerator, Machine},
         supervise::{Limits, Transcript, supervise},
     },
@@ -176,7 +176,7 @@ impl Guest<'_> {
         let mut ended = false;
         let mut show = |line: &str| {
             // Output of the power-off is of interest only in a failure.
-            ended |= line.starts_with(ENDED);
+            ended |= line.starts_with(ENDED_PREFIX);
             if ended || line.is_empty() {
                 return;
             }

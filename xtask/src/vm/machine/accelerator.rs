@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::{
     qemu::{Accelerator, Machine},
-    supervise::{End, Limits, UP, supervise},
+    supervise::{End, Limits, UP_PREFIX, supervise},
 };
 use crate::{
     interrupt::{self, Deferred},
@@ -76,7 +76,11 @@ fn kvm_failure(kernel: &Path) -> Result<Option<String>> {
     if interrupt::seen() {
         bail!("interrupted");
     }
-    if transcript.lines.iter().any(|line| line.starts_with(UP)) {
+    if transcript
+        .lines
+        .iter()
+        .any(|line| line.starts_with(UP_PREFIX))
+    {
         return Ok(None);
     }
     Ok(Some(match (transcript.end, transcript.lines.last()) {

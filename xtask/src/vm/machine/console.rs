@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::supervise::{End, Transcript, UP};
+use super::supervise::{End, Transcript, UP_PREFIX};
 use crate::summary::Summary;
 
 /// Prefix of the line with the command's exit code, written by xtask/files/guest-init.
-pub(crate) const ENDED: &str = "guest: ended with ";
+pub(crate) const ENDED_PREFIX: &str = "guest: ended with ";
 
 /// Last lines of a failed guest to show.
 const TAIL: usize = 20;
@@ -39,10 +39,13 @@ pub(crate) fn judge(transcript: &Transcript, head: &str) -> Result<Summary, Stri
         }
         End::Interrupted => return Err("the guest was interrupted".to_owned()),
     }
-    if !lines.iter().any(|line| line.starts_with(UP)) {
+    if !lines.iter().any(|line| line.starts_with(UP_PREFIX)) {
         return Err("the guest ended before its kernel had started the first program".to_owned());
     }
-    let Some(code) = lines.iter().find_map(|line| line.strip_prefix(ENDED)) else {
+    let Some(code) = lines
+        .iter()
+        .find_map(|line| line.strip_prefix(ENDED_PREFIX))
+    else {
         return Err("the guest ended before its tests did".to_owned());
     };
     let Some(summary) = closing(lines, head) else {

@@ -13,10 +13,10 @@ use anyhow::{Context as _, Result};
 use crate::{interrupt, process};
 
 /// Prefix of the line written by xtask/files/guest-init once the guest is set up.
-pub(crate) const UP: &str = "guest: up ";
+pub(crate) const UP_PREFIX: &str = "guest: up ";
 
 /// Interval between checks of the limits and Ctrl-C during silence.
-const TICK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Time limits of a guest.
 #[derive(Clone, Copy, Debug)]
@@ -99,12 +99,12 @@ fn follow(
     transcript: &mut Transcript,
     show: &mut dyn FnMut(&str),
 ) -> Option<End> {
-    let mut heard = start;
+    let mut last_output = start;
     loop {
-        match lines.recv_timeout(TICK) {
+        match lines.recv_timeout(POLL_INTERVAL) {
             Ok(line) => {
-                heard = Instant::now();
-                if line.starts_with(UP) {
+                last_output = Instant::now();
+                if line.starts_with(UP_PREFIX) {
                     transcript.up.get_or_insert(start.elapsed());
                 }
                 show(&line);
@@ -116,7 +116,7 @@ fn follow(
         if interrupt::seen() {
             return Some(End::Interrupted);
         }
-        if heard.elapsed() >= limits.silence {
+        if last_output.elapsed() >= limits.silence {
             return Some(End::Silent(limits.silence));
         }
         if start.elapsed() >= limits.total {

@@ -46,7 +46,7 @@ const PACKAGES: [&str; 19] = [
 ];
 
 /// Files without a reader in a guest.
-const LEFT_OUT: [&str; 3] = [
+const EXCLUDED_PATHS: [&str; 3] = [
     "/usr/share/doc/*",
     "/usr/share/locale/*",
     "/usr/share/man/*",
@@ -130,7 +130,7 @@ pub(super) fn provide(cache: &Cache) -> Result<Disk> {
 
 /// Returns all settings that decide the content of the disk.
 fn recipe() -> String {
-    format!("{SUITE}\n{PACKAGES:?}\n{LEFT_OUT:?}\n{HOOKS:?}\n{SIZE}\n")
+    format!("{SUITE}\n{PACKAGES:?}\n{EXCLUDED_PATHS:?}\n{HOOKS:?}\n{SIZE}\n")
 }
 
 fn make(lock: &CacheLock<'_>) -> Result<()> {
@@ -147,7 +147,7 @@ fn make(lock: &CacheLock<'_>) -> Result<()> {
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
         // A frozen mirror has lists past their date, with valid signatures.
         .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
-        .args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
+        .args(EXCLUDED_PATHS.map(|path| format!("--dpkgopt=path-exclude={path}")))
         .args(HOOKS.map(|hook| format!("--customize-hook={hook}")))
         .arg(format!("--include={}", PACKAGES.join(",")))
         .arg(SUITE)

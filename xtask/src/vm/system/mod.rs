@@ -10,7 +10,7 @@ mod neighbour;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use self::{
     boot::Boot,
@@ -21,9 +21,9 @@ use super::{
     initramfs::command,
     machine::{
         accelerator::AccelChoice,
-        console::{ENDED, judge, tail},
+        console::{ENDED_PREFIX, judge, tail},
         qemu::Accelerator,
-        supervise::{Limits, UP, supervise},
+        supervise::{Limits, UP_PREFIX, supervise},
     },
     pool,
 };
@@ -136,6 +136,7 @@ impl SystemRun<'_> {
             })
     }
 
+    /// Boots a guest to its end and returns the results of its console and of its neighbour.
     fn boot(
         &self,
         attack: Option<BootKind>,
@@ -147,49 +148,17 @@ impl SystemRun<'_> {
             .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
             .transpose()?;
         let socket = neighbour.as_ref().map(|(_, neighbour)| neighbour.socket());
-        let mut words = vec![attack.map_or("scenarios", BootKind::command)];
-        words.extend(["--color", "never"]);
-        words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
-        words.extend(filter);
         let boot = Boot {
-            command: command::quote(&words).trim_end().to_owned(),
+            command: guest_command(attack, filter),
             listening: attack.is_some(),
             masked: matches!(attack, Some(BootKind::Unguarded | BootKind::Withheld)),
             require: attack == Some(BootKind::Withheld),
             neighbour: socket.as_deref(),
         };
-        let initramfs = boot.initramfs(self.workspace, self.lab, self.disk)?;
-        let mut qemu = boot.qemu(self.accelerator, self.disk, &initramfs)?;
-        let mut is_up = false;
-        let mut show = |line: &str| {
-            let line = line.trim_start_matches(|c: char| c.is_control());
-            is_up |= line.starts_with(UP);
-            if is_up && !line.is_empty() && !line.starts_with(ENDED) {
-                say(line);
-            }
-            is_up &= !line.starts_with(ENDED);
-        };
-        let transcript = supervise(&mut qemu, LIMITS, &mut show)?;
-        say(&format!(
-            "ended after {:.0} s",
-            transcript.took.as_secs_f32()
-        ));
-        let head = format!("system {} kernel {}", self.disk.debian, self.disk.release);
-        let mut sum = match judge(&transcript, &head) {
-            Ok(sum) => sum,
-            Err(why) => {
-                for line in tail(&transcript.lines) {
-                    eprintln!("    {line}");
-                }
-                bail!("{why}");
-            }
-        };
+        let mut sum = self.console(&boot, say)?;
         if let Some((kind, neighbour)) = neighbour {
             let tally = neighbour.tally()?;
-            say(&format!(
-                "the neighbour sent {} SYNs and received {} frames, {} SYN-ACKs, {} bytes of services",
-                tally.syns, tally.frames, tally.syn_acks, tally.bytes
-            ));
+            say(&tally.to_string());
             match tally.fault(kind) {
                 None => sum.passed += 1,
                 Some(why) => {
@@ -200,4 +169,38 @@ impl SystemRun<'_> {
         }
         Ok(sum)
     }
+
+    /// Runs the machine of a boot to its end, and returns the results on the console.
+    fn console(&self, boot: &Boot<'_>, say: &dyn Fn(&str)) -> Result<Summary> {
+        let initramfs = boot.initramfs(self.workspace, self.lab, self.disk)?;
+        let mut qemu = boot.qemu(self.accelerator, self.disk, &initramfs)?;
+        let mut is_up = false;
+        let mut show = |line: &str| {
+            let line = line.trim_start_matches(|c: char| c.is_control());
+            is_up |= line.starts_with(UP_PREFIX);
+            if is_up && !line.is_empty() && !line.starts_with(ENDED_PREFIX) {
+                say(line);
+            }
+            is_up &= !line.starts_with(ENDED_PREFIX);
+        };
+        let transcript = supervise(&mut qemu, LIMITS, &mut show)?;
+        let seconds = transcript.took.as_secs_f32();
+        say(&format!("ended after {seconds:.0} s"));
+        let head = format!("system {} kernel {}", self.disk.debian, self.disk.release);
+        judge(&transcript, &head).map_err(|why| {
+            for line in tail(&transcript.lines) {
+                eprintln!("    {line}");
+            }
+            anyhow!("{why}")
+        })
+    }
+}
+
+/// Returns the arguments of `enforcer-tests system` in a guest.
+fn guest_command(attack: Option<BootKind>, filter: Option<&str>) -> String {
+    let mut words = vec![attack.map_or("scenarios", BootKind::command)];
+    words.extend(["--color", "never"]);
+    words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
+    words.extend(filter);
+    command::quote(&words).trim_end().to_owned()
 }

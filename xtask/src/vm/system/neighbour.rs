@@ -1,6 +1,7 @@
 //! The process at the other end of a guest's wire: `enforcer-tests system neighbour`.
 
 use std::{
+    fmt,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -51,7 +52,7 @@ impl BootKind {
     }
 
     /// Returns the number of SYNs that proves a neighbour at work during the whole boot.
-    fn enough(self) -> u64 {
+    fn min_syns(self) -> u64 {
         match self {
             Self::Guarded | Self::Unguarded => 1000,
             // This guest's NIC stays down: the wire takes the buffers of QEMU and of the socket,
@@ -136,7 +137,7 @@ impl Tally {
     pub(super) fn fault(self, boot: BootKind) -> Option<&'static str> {
         let reached = self.syn_acks > 0 || self.bytes > 0;
         match boot {
-            _ if self.syns < boot.enough() => {
+            _ if self.syns < boot.min_syns() => {
                 Some("the neighbour sent too few SYNs to prove anything")
             }
             BootKind::Guarded | BootKind::Unguarded if self.frames == 0 => {
@@ -150,6 +151,16 @@ impl Tally {
             }
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the neighbour sent {} SYNs and received {} frames, {} SYN-ACKs, {} bytes of services",
+            self.syns, self.frames, self.syn_acks, self.bytes
+        )
     }
 }
 
