@@ -108,9 +108,9 @@ fn reload(rig: &Rig<'_>) -> Result<()> {
     in_session(rig, &session.variable, &["up"])?.ok()?;
     let before = rig.enforcer.status()?.1.generation;
     rig.enforcer.registry(&with_sshd(""))?;
-    let dry = in_session(rig, &session.variable, &["reload", "--dry-run"])?.ok()?;
+    let dry = in_session(rig, &session.variable, &["reload", "--dry-run"])?;
     ensure!(
-        dry.contains("! ") && dry.contains("--force"),
+        dry.code == Some(5) && dry.stdout.contains("! ") && dry.stdout.contains("--force"),
         "a dry run should say that it wants --force:\n{dry}"
     );
     let refused = in_session(rig, &session.variable, &["reload"])?;
@@ -122,7 +122,11 @@ fn reload(rig: &Rig<'_>) -> Result<()> {
     ensure!(session.lives()?, "a refusal cut the session");
     // The control: the session is in the way.
     let elsewhere = format!("{LAN} 50000 {HOST_LAN} 22");
-    in_session(rig, &elsewhere, &["reload", "--dry-run"])?.ok()?;
+    let dry = in_session(rig, &elsewhere, &["reload", "--dry-run"])?;
+    ensure!(
+        dry.code == Some(5) && !dry.stdout.contains("! "),
+        "a dry run from elsewhere: {dry}"
+    );
     in_session(rig, &session.variable, &["reload", "--force"])?.ok()?;
     ensure!(session.is_cut()?, "the refusal was for nothing");
     // A session already cut is no reason to refuse.

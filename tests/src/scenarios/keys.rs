@@ -3,6 +3,7 @@
 mod hub;
 mod kernel;
 mod moves;
+mod revoked;
 mod userspace;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +30,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(kernel::scenarios());
     scenarios.extend(all_host_only(userspace::scenarios(), TUNNELLED));
     scenarios.extend(moves::scenarios());
+    scenarios.extend(revoked::scenarios());
     scenarios
 }
 

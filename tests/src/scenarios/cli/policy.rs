@@ -102,7 +102,7 @@ fn dry_run(rig: &Rig<'_>) -> Result<()> {
     let (_, before) = rig.enforcer.status()?;
     rig.enforcer
         .registry(&format!("{REGISTRY}\n[services.added]\nports = [15000]\n"))?;
-    let said = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    let said = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     ensure!(
         said.stdout.contains("added") || said.stderr.contains("added"),
         "a dry run should name what would change: {said}"
@@ -124,12 +124,12 @@ fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
     let granted = REGISTRY.replace(grafana, &format!("{grafana}allow = [\"collector\"]\n"));
     ensure!(granted != REGISTRY, "the registry is another");
     rig.enforcer.registry(&granted)?;
-    let human = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    let human = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     ensure!(
         human.stdout == "+ grafana 3000/tcp: now reachable for collector\n",
         "{human}"
     );
-    let said = rig.enforcer.expect(&["reload", "--dry-run", "--json"], 0)?;
+    let said = rig.enforcer.expect(&["reload", "--dry-run", "--json"], 5)?;
     let said: serde_json::Value = serde_json::from_str(&said.stdout)?;
     let line = serde_json::json!([{
         "sign": "+",
@@ -142,7 +142,7 @@ fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
     // Changes that would cut sessions are reported too, and refused only without `--dry-run`.
     rig.enforcer
         .registry(&REGISTRY.replace("public = true", ""))?;
-    let minded = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    let minded = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     ensure!(
         minded.stdout.contains("! ") && minded.stdout.contains("--force"),
         "{minded}"

@@ -165,7 +165,7 @@ fn meanwhile(rig: &Rig<'_>) -> Result<()> {
         refused.code == Some(1),
         "a second policy became pending: {refused}"
     );
-    rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     let after = status(rig)?;
     ensure!(
         after.generation == before.generation && after.confirm.is_some(),

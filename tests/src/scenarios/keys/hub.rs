@@ -161,7 +161,7 @@ pub(super) fn follow(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
         stale.stdout.contains("the keys of wg0"),
         "`status` should say that AllowedIPs have changed: {stale}"
     );
-    let dry = call(rig, hub, &["reload", "--dry-run"], 0)?;
+    let dry = call(rig, hub, &["reload", "--dry-run"], 5)?;
     ensure!(
         dry.stdout.contains("- peer laptop") && dry.stdout.contains("~ the keys of wg0"),
         "`reload --dry-run` should say it too: {dry}"

@@ -167,7 +167,7 @@ fn overlap(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
 
 /// Waits until the policy in force judges these sources as wanted, in the time that is promised for
 /// all of them.
-fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
+pub(super) fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
     let start = Instant::now();
     for (source, passes) in wanted {
         let left = PROMISED.saturating_sub(start.elapsed());
@@ -189,7 +189,7 @@ fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
 }
 
 /// The decision of the policy in force about a source at the metrics.
-fn would_pass(rig: &Rig<'_>, source: Ipv4Addr) -> Result<bool> {
+pub(super) fn would_pass(rig: &Rig<'_>, source: Ipv4Addr) -> Result<bool> {
     let source = source.to_string();
     let packet = ["--interface", "wg0", "--port", "9100", "--source", &source];
     Ok(rig.enforcer.explain(&packet)?.verdict == "pass")

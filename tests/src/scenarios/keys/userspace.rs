@@ -84,7 +84,7 @@ impl Run {
     fn new(lab: &Lab) -> Result<Self> {
         let run = Self(lab.scratch().join("run"));
         std::fs::create_dir_all(run.0.join("wireguard"))?;
-        // MissingFile from the barest of guests.
+        // Absent from the barest of guests.
         std::fs::create_dir_all("/var/run")?;
         Ok(run)
     }

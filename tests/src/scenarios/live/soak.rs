@@ -69,7 +69,7 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
         away(&hub, change)
     })?;
     settle(rig, &hub, &run)?;
-    // Preloaded programs take tens of megabytes for a moment.
+    // Programs that are loaded ahead take tens of megabytes for a moment.
     within(SETTLE * 5, "little memory", || {
         Ok(resident(&run)? < MOST_RESIDENT)
     })?;
