@@ -1,8 +1,7 @@
-//! The pending policy: accepting it, and rolling it back.
+//! The pending policy: confirmation and rollback.
 //!
-//! Whoever first sees that the deadline has passed rolls the policy back: `run`, which waits for the
-//! deadline; a timer of systemd; and every command that writes or asks for the status. The
-//! writers' lock leaves the rollback to one of them.
+//! The first process to see the deadline pass rolls the policy back: `run`, a timer of systemd, a
+//! writing command, or `status`. The writers' lock makes the rollback happen once.
 
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::{
 /// A rollback.
 #[derive(Clone, Debug)]
 pub struct RolledBack {
-    /// The generation of the policy before the pending policy, which is in force again.
+    /// The generation of the policy before the pending policy, in force again.
     pub generation: u32,
     /// Notes for the operator, beside the rollback itself.
     notes: Vec<Note>,
@@ -59,7 +58,7 @@ pub enum Confirmed {
     NothingPinned,
 }
 
-/// The policy that awaits confirmation, if one does. Two maps are opened for the answer.
+/// The policy that awaits confirmation, if any. The answer takes two maps.
 ///
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
@@ -78,8 +77,8 @@ fn state(instance: &Instance) -> Result<PendingState, Error> {
     Ok(reader.pending())
 }
 
-/// Rolls the pending policy back if its deadline has passed. Two maps are opened for the answer
-/// that none has.
+/// Rolls the pending policy back if its deadline has passed. A look before the
+/// deadline opens two maps.
 ///
 /// # Errors
 /// The pins cannot be read or written; the pending policy may be in force still.
@@ -94,20 +93,20 @@ pub async fn roll_back_if_due(instance: &Instance) -> Result<Option<RolledBack>,
     }
 }
 
-/// Waits for the deadline of the pending policy, and rolls it back then: for a timer, which may be
+/// Waits for the deadline of the pending policy, and rolls it back then: for a timer, possibly
 /// early.
 ///
 /// # Errors
 /// As for [`roll_back_if_due`].
 pub async fn roll_back_when_due(instance: &Instance) -> Result<Option<RolledBack>, Error> {
     while let Some(pending) = pending(instance)?.filter(|pending| !pending.left.is_zero()) {
-        // A host that was suspended has less time left than a sleep takes.
+        // After a suspension of the host, less time is left than the sleep takes.
         tokio::time::sleep(pending.left.min(Duration::from_secs(1))).await;
     }
     roll_back_if_due(instance).await
 }
 
-/// Carries out the rollback that is due, under the writers' lock: every writer's first act.
+/// Carries out a due rollback, under the writers' lock: every writer's first act.
 ///
 /// # Errors
 /// As for [`roll_back_if_due`].
@@ -117,7 +116,7 @@ pub(super) async fn settle(
 ) -> Result<Option<RolledBack>, Error> {
     match maps.pending().due() {
         Rollback::None => return Ok(None),
-        // The policy first: the rest may take its time, and fail.
+        // The policy first: the rest may take time, and fail.
         Rollback::Whole => drop(maps.roll_back()?),
         Rollback::Rest => {}
     }
@@ -134,7 +133,7 @@ pub(super) async fn settle(
     }))
 }
 
-/// Gives the policy in force exactly the guards and the reserved ports that it wants.
+/// Gives the policy in force exactly its guards and its reserved ports.
 ///
 /// Hooks stay as they are, because the policy was compiled for them.
 async fn guards_as_in_force(instance: &Instance, maps: &mut Maps) -> Result<Vec<Note>> {

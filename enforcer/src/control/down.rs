@@ -49,8 +49,7 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
     let mut notes = Vec::new();
     let left = "the guards are off, but something is left: run `enforcer down` again";
     match reserved {
-        // Only the pins tell which ports were added, so the pins stay until the ports are given
-        // back.
+        // The pins alone tell the added ports, so the pins stay until the ports are given back.
         Some(ours) => reserve::release(&ours).context(left)?,
         None => notes.push(Note::new(
             NoteKind::ReservedPorts,

@@ -15,9 +15,10 @@ pub enum Error {
     LockOut(LockOut),
     /// A policy awaits confirmation, so no other change is made.
     Pending(PendingPolicy),
-    /// The registry was pending and was rolled back; `run` does not put it in force by itself.
+    /// The registry was pending and was rolled back; `run` does not put the registry in force
+    /// again.
     AlreadyRolledBack,
-    /// Nobody would roll the pending policy back, for this reason.
+    /// A pending policy would never be rolled back, for this reason.
     NoRollback(String),
     /// An earlier command was interrupted and left guards beside the pins.
     Interrupted,
@@ -25,7 +26,7 @@ pub enum Error {
     OtherNamespace {
         /// The pin directory.
         pins: PathBuf,
-        /// The cookie of the namespace that the pins guard.
+        /// The cookie of the guarded namespace.
         theirs: u64,
         /// The cookie of the namespace of this process.
         ours: u64,

@@ -23,7 +23,7 @@ use crate::{
     note::{Note, NoteKind},
 };
 
-/// Finds the wire guards of a directory, which need not exist.
+/// Finds the wire guards of a directory, none if the directory is missing.
 ///
 /// # Errors
 /// The pins cannot be read.
@@ -40,7 +40,7 @@ pub(crate) fn find_attached(pins: &PinDir, snapshot: &HostSnapshot) -> Result<At
             attached.stale.push((ifindex, hook));
             continue;
         };
-        // A process that ended between an exchange's two steps leaves two guards.
+        // An exchange interrupted between its two steps leaves two guards.
         if let Some(other) = attached.guards.insert(ifindex, hook) {
             attached.stale.push((ifindex, other));
         }
@@ -52,7 +52,7 @@ pub(crate) fn find_attached(pins: &PinDir, snapshot: &HostSnapshot) -> Result<At
     Ok(attached)
 }
 
-/// Finds the early guards of the pins in force and of the set that is reconciled.
+/// Finds the early guards of the pins in force and of the reconciled set.
 fn find_early(in_force: &PinDir, here: &PinDir) -> Result<EarlyGuards> {
     let mut early = EarlyGuards::default();
     if in_force.exists()? {
@@ -67,11 +67,11 @@ fn find_early(in_force: &PinDir, here: &PinDir) -> Result<EarlyGuards> {
     Ok(early)
 }
 
-/// Brings the guards of a set of pins to a plan. The guards of `in_force`, which is the same set or
-/// the set before, are kept or taken over.
+/// Brings the guards of a set of pins to a plan. The guards of `in_force`, the same set or the
+/// set before, are kept or taken over.
 ///
 /// # Errors
-/// The pins cannot be read or changed. An interface that refuses every hook is a note.
+/// The pins cannot be read or changed. An interface without a usable hook is a note.
 pub(crate) fn reconcile(
     programs: &mut Programs<'_>,
     in_force: &PinDir,
@@ -140,7 +140,7 @@ fn detach(pin: &Path) -> Result<()> {
     bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
 }
 
-/// Detaches the guards that the policy in force does not want.
+/// Detaches the guards without a use for the policy in force.
 ///
 /// # Errors
 /// A pin cannot be removed; its guard stays attached.
@@ -164,7 +164,7 @@ pub(crate) fn reconcile_in_place(
     let pins = instance.pins();
     let attached = find_attached(pins, snapshot)?;
     let plan = guard_plan(snapshot, state.flags, options, &attached);
-    // An interface that came since may want a program that no interface wanted before.
+    // A new interface may be the first to want a program.
     let mut programs = Programs::of(pins, Options::of(state));
     let mut report = reconcile(&mut programs, pins, &attached, &plan, hooks)?;
     report.notes.extend(restore_socket_guard(instance, state)?);
@@ -181,7 +181,7 @@ fn restore_socket_guard(instance: &Instance, state: State) -> Result<Option<Note
         return Ok(None);
     }
     let program = instance.pins().program(SOCKET_PROGRAM);
-    // A kernel that refused the program may take it from another `up` alone.
+    // The kernel refused the program, so only another `up` can load the program.
     if !program.exists() {
         return Ok(None);
     }
@@ -205,8 +205,8 @@ fn restore_socket_guard(instance: &Instance, state: State) -> Result<Option<Note
     }))
 }
 
-/// Puts the programs of a set behind its own links again, which another set took over in vain. The
-/// two sets have maps of their own, and the pinned set must be the one that judges.
+/// Puts the programs of a set behind its own links again, after another set failed to take the
+/// links over. Each set has maps of its own, and the pinned set must judge.
 ///
 /// # Errors
 /// The pins cannot be read, or the kernel's refusal; the other set's program stays then.

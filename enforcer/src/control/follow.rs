@@ -1,4 +1,4 @@
-//! `run` follows the host: the same registry, on interfaces and WireGuard devices that changed.
+//! `run` follows the host: the same registry on changed interfaces and WireGuard devices.
 
 use anyhow::Result;
 
@@ -37,22 +37,22 @@ impl Look {
 pub enum Followed {
     /// The policy in force fits the host.
     Unchanged,
-    /// Another generation is in force, for the host as it is.
+    /// Another generation is in force, for the present host.
     Switched(u32),
-    /// The generation is not the one that the caller knows: another command was at work.
+    /// The generation is unknown to the caller: another command was at work.
     Foreign,
     /// Nothing is pinned.
     Gone,
 }
 
-/// Brings guards and policy up to the host: interfaces that came, left or changed, AllowedIPs,
+/// Brings guards and policy up to the host: new, removed and changed interfaces, AllowedIPs,
 /// reserved ports. `loaded` is the registry in force, under `generation`.
 ///
 /// Without the registry, and while a policy awaits confirmation, only guards follow, and grants to
-/// keys that WireGuard does not confirm are taken away; new grants wait.
+/// keys are taken away without WireGuard's confirmation; new grants wait.
 ///
-/// An interface that comes up does not wait for a process: a userspace device that answered before
-/// is not asked again, and `keys` has its answer.
+/// A new interface does not wait for a process: `keys` has the last answers of userspace devices,
+/// and no device is asked twice.
 ///
 /// # Errors
 /// As for [`super::reload()`].
@@ -101,9 +101,9 @@ pub async fn follow(
     })
 }
 
-/// Gives new interfaces their guards, detaches no guard of an interface that exists, and takes away
-/// grants that WireGuard does not confirm, from the policy in force and from the policy that a
-/// rollback would restore.
+/// Gives new interfaces their guards, detaches no guard of an existing interface, and takes away
+/// grants without WireGuard's confirmation, from the policy in force and from the policy before a
+/// pending policy.
 async fn follow_without_registry(
     instance: &Instance,
     maps: &mut Maps,

@@ -1,4 +1,4 @@
-//! The pin directory that a command acts on, for the network namespace of the process.
+//! The pin directory of a command, for the network namespace of the process.
 
 use std::{
     os::unix::net::UnixStream,
@@ -26,7 +26,7 @@ pub const RUNTIME: &str = "/run/enforcer";
 #[derive(Clone, Debug)]
 pub struct Instance {
     pins: PinDir,
-    /// The cgroup2 root, if `--cgroup` names one.
+    /// The cgroup2 root of `--cgroup`.
     cgroup: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ impl Instance {
         &self.pins
     }
 
-    /// The cgroup2 root that `--cgroup` names.
+    /// The cgroup2 root of `--cgroup`.
     pub(crate) fn cgroup(&self) -> Option<&Path> {
         self.cgroup.as_deref()
     }
@@ -92,7 +92,7 @@ impl Instance {
         Ok(self.maps()?.map_or(0, |maps| maps.state().generation))
     }
 
-    /// The registry that the policy in force was made from.
+    /// The registry behind the policy in force.
     ///
     /// # Errors
     /// The pins cannot be read, or are another namespace's.
@@ -148,8 +148,8 @@ impl Instance {
     /// Opens the maps for a change in place; `None` if nothing is pinned.
     ///
     /// # Errors
-    /// As for [`Self::maps`]; or an interrupted command left guards beside the pins, which may judge
-    /// by maps of their own that a change in place would not reach.
+    /// As for [`Self::maps`]; or an interrupted command left guards beside the pins, with maps out
+    /// of reach for a change in place.
     pub(super) fn maps_to_change(&self) -> Result<Option<Maps>, Error> {
         let maps = self.maps()?;
         match maps {
@@ -161,7 +161,7 @@ impl Instance {
     /// The pinned maps, if a new set of pins can use them; else the reason why not.
     ///
     /// # Errors
-    /// The maps guard another namespace, or nobody can tell which.
+    /// The maps guard another or an unknown namespace.
     pub(super) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
         if !self.pins.exists()? {
             return Ok(Adoptable::Nothing);
@@ -169,7 +169,7 @@ impl Instance {
         let why = match Maps::open(&self.pins) {
             Ok(maps) => {
                 self.check_namespace(&maps)?;
-                // An `up` that was interrupted may have left maps without a policy.
+                // An interrupted `up` may have left maps without a policy.
                 return Ok(match maps.state().generation {
                     0 => Adoptable::Nothing,
                     _ => Adoptable::Maps(Box::new(maps)),
@@ -183,12 +183,12 @@ impl Instance {
         Ok(Adoptable::OtherLayout(why.to_string()))
     }
 
-    /// Ends what an interrupted command left beside the pins.
+    /// Ends the work of an interrupted command, found beside the pins.
     ///
     /// Without pins, an `up` from nothing or a `down` was interrupted: the rest takes the place of
-    /// the pins, so that its guards hold until the caller replaces or removes them. Beside pins, the
-    /// rest has no use, because the pins have guards of their own. The rest of a `down` that had
-    /// begun to remove maps has no guards.
+    /// the pins, so that its guards hold until the caller acts. Beside pins, the
+    /// rest has no use, because the pins have guards of their own. The rest of a `down` without all
+    /// maps has no guards.
     ///
     /// # Errors
     /// The rest is another network namespace's, or the kernel's refusal.
@@ -226,8 +226,8 @@ impl Instance {
     /// The owner of pins of any layout.
     ///
     /// # Errors
-    /// The pins are another network namespace's, nobody can tell whose, or the directory holds
-    /// something else than an enforcer's pins.
+    /// The pins are another or an unknown network namespace's, or the directory holds other files
+    /// than an enforcer's pins.
     pub(super) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
         pins.check()?;
         match maps::pinned_netns_cookie(pins) {
@@ -263,16 +263,16 @@ pub(super) enum Adoptable {
     OtherLayout(String),
 }
 
-/// The owner of pins that are not another network namespace's.
+/// The owner of pins in reach of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The network namespace of this process.
     Us,
-    /// Nobody yet: the pins hold no guard.
+    /// None yet: the pins hold no guard.
     Nobody,
 }
 
-/// Refuses pins that guard another network namespace than this process's.
+/// Refuses the pins of another network namespace.
 pub(super) fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<(), Error> {
     let ours = sys::netns_cookie()?;
     if cookie == ours {

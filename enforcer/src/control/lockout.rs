@@ -16,8 +16,8 @@ use crate::{
     policy::Slots,
 };
 
-/// Refuses a change that would cut operators off, unless there is consent. Returns notes of what
-/// was consented to. The caller holds the writers' lock and has changed nothing.
+/// Refuses a change that would cut operators off, unless there is consent. Returns notes of
+/// the dangers. The caller holds the writers' lock and has changed nothing.
 ///
 /// # Errors
 /// [`Error::LockOut`]; or the check failed.
@@ -51,7 +51,7 @@ pub(crate) async fn dangers(
     }
     let services = recipe.loaded.registry.services();
     let has_public = services.iter().any(|service| service.public);
-    // Reading and compiling policies takes time that most changes need not spend.
+    // Most changes can do without reading and compiling policies.
     if arrivals.is_empty() && (has_public || maps.is_none()) {
         return Ok(Vec::new());
     }
@@ -75,7 +75,7 @@ pub(crate) async fn dangers(
     Ok(lockout::dangers(&arrivals, before.as_ref(), &after))
 }
 
-/// The sessions that a change must not cut: the session that a command was typed in; and every
+/// The sessions to be spared by a change: the session of the command; and every
 /// connection to port 22 if the change is `run`'s or comes through systemd.
 fn sessions_at_risk(author: Author, is_pinned: bool) -> Result<Vec<Session>> {
     let mut all: Vec<Session> = sessions::own().into_iter().collect();
@@ -86,8 +86,8 @@ fn sessions_at_risk(author: Author, is_pinned: bool) -> Result<Vec<Session>> {
     Ok(all)
 }
 
-/// The interface that a session's packets arrive on, by the routes; `None` for a session that is
-/// another network namespace's.
+/// The arrival of a session's packets, by the routes; `None` for a session of another network
+/// namespace.
 async fn arrival(session: Session, snapshot: &HostSnapshot) -> Result<Option<Arrival>> {
     let scope = session.scope.as_deref();
     let ifindex = match scope.and_then(|name| snapshot.by_name(name)) {

@@ -1,14 +1,14 @@
 //! The writers: put a policy in force, change it, follow the host, confirm, roll back, take off.
 //!
 //! ```text
-//! instance   the pin directory that a command acts on, its lock, its owner
+//! instance   the pin directory, its lock, its owner
 //! up         a new set of pins, built beside the pins in force and put in their place
 //! reload     another registry in the same pins
-//! follow     the same registry on a host that changed
+//! follow     the same registry on a changed host
 //! confirm    the pending policy: accept, roll back; rollback_timer sees to the deadline
 //! down       take everything off: the only way to open
 //! executor   carries out the steps of decisions::reconcile
-//! lockout    gathers what the lock-out check needs
+//! lockout    gathers the facts for the lock-out check
 //! ```
 //!
 //! Decisions are in `decisions`; the writers gather facts, take the lock and carry decisions out.
@@ -49,15 +49,15 @@ pub use preload::{Preloaded, preload};
 pub use reload::{Reloaded, Replaced, Terms, reload, replace};
 pub use up::{UpOptions, up};
 
-/// Makes sure that there is a folder for pins, as `up` and `run` do: there is a bpffs.
+/// Makes sure of a bpffs for the pins, as `up` and `run` do.
 ///
 /// # Errors
-/// It cannot be mounted, or is not one.
+/// The mount fails, or the parent is another file system.
 pub fn make_parent(instance: &Instance) -> Result<()> {
     mounts::ensure_bpffs(instance.pins().parent())
 }
 
-/// Fails with the names of what is missing, if this process may not load and attach programs.
+/// Fails with the names of the capabilities missing to load and attach programs.
 ///
 /// # Errors
 /// A capability is missing.
@@ -73,7 +73,7 @@ pub fn check_privileges() -> Result<()> {
     )
 }
 
-/// What the registry's warnings need to know of this host.
+/// The warnings of a registry on this host.
 ///
 /// # Errors
 /// The range of ephemeral ports cannot be read.

@@ -47,7 +47,7 @@ pub struct Terms {
 pub enum Replaced {
     /// The registry is in force.
     By(Reloaded),
-    /// The generation is not the one that the caller knows.
+    /// The generation is unknown to the caller.
     Foreign,
     /// Nothing is pinned.
     Gone,
@@ -55,8 +55,8 @@ pub enum Replaced {
 
 /// Puts a registry in force; `None` if nothing is pinned.
 ///
-/// The reload also looks at interfaces and WireGuard: a new interface gets its guard, and a peer
-/// by key its AllowedIPs of this moment.
+/// The reload also looks at interfaces and WireGuard: a new interface gets a guard, and a peer
+/// by key the AllowedIPs of this moment.
 ///
 /// # Errors
 /// The old policy is in force then, unless the message says otherwise.
@@ -71,8 +71,8 @@ pub async fn reload(
     })
 }
 
-/// As [`reload`], provided that the policy in force is still of this generation: a caller who read
-/// the registry under another generation may have read it too early.
+/// As [`reload`], provided that the policy in force is still of this generation: a registry
+/// that was read under another generation may be older than the policy in force.
 ///
 /// # Errors
 /// As for [`reload`].
@@ -110,8 +110,7 @@ async fn replace_any(
         ends_pending: false,
         is_last_pending: maps.was_last_pending(&loaded.provenance),
     })?;
-    // Under the lock: a program that another command has just attached must not look like a
-    // stranger's.
+    // Under the lock: another command's new program must not look like a stranger's.
     let snapshot = &snapshot_for(&loaded.registry).await?;
     let recipe = Recipe {
         loaded,
@@ -157,7 +156,7 @@ fn switch(
         }
         None => maps.switch_to(&tables)?,
     };
-    // A good registry ends the time of the embedded one.
+    // A good registry ends the time of the embedded registry.
     let embedded = match loaded.origin {
         Origin::Embedded => State::EMBEDDED,
         Origin::Files(_) => 0,
@@ -176,7 +175,7 @@ fn switch(
     Ok(generation)
 }
 
-/// The note of a pending policy that equals the policy in force.
+/// The note of a pending policy equal to the policy in force.
 fn pending_unchanged(maps: &Maps, tables: &PolicyTables) -> Result<Option<Note>> {
     let in_force = PolicyTables {
         provenance: tables.provenance.clone(),
@@ -192,7 +191,7 @@ fn pending_unchanged(maps: &Maps, tables: &PolicyTables) -> Result<Option<Note>>
     }))
 }
 
-/// Attaches the guards that a recipe wants, and compiles its policy for them.
+/// Attaches the guards of a recipe, and compiles the policy for these guards.
 pub(super) fn attach_and_compile(
     instance: &Instance,
     maps: &mut Maps,
@@ -215,7 +214,7 @@ pub(super) fn attach_and_compile(
     Ok((report, candidate.tables))
 }
 
-/// Keeps the guards that only the policy before wants, until the pending policy is confirmed.
+/// Keeps the guards of the policy before, until the pending policy is confirmed.
 fn keep_for_rollback(report: &mut AttachReport, snapshot: &HostSnapshot) {
     for ifindex in report.keep_detached() {
         let Some(interface) = snapshot.by_index(ifindex) else {

@@ -1,4 +1,4 @@
-//! The processes that roll a pending policy back: a living `run`, and a timer of systemd.
+//! The processes behind a rollback: a living `run`, and a timer of systemd.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -8,11 +8,10 @@ use tokio::process::Command;
 use super::{Error, Instance};
 use crate::procfs::Process;
 
-/// The time that systemd may take to start a timer.
+/// The longest wait for systemd to start a timer.
 const SYSTEMD_LIMIT: Duration = Duration::from_secs(20);
 
-/// Makes sure that a policy which is about to await confirmation for `time` will be rolled back.
-/// Returns by what, in words.
+/// Makes sure of a rollback after `time`. Returns the process behind the rollback, in words.
 ///
 /// # Errors
 /// [`Error::NoRollback`].
@@ -38,7 +37,7 @@ fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir() && is_ours().unwrap_or(false)
 }
 
-/// Starts a timer that rolls the pending policy back, also after the end of this process.
+/// Starts a timer for the rollback, independent of this process.
 async fn start_timer(instance: &Instance, time: Duration) -> Result<()> {
     let output = tokio::time::timeout(SYSTEMD_LIMIT, timer(instance, time)?.output())
         .await

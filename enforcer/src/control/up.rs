@@ -42,7 +42,7 @@ pub struct UpOptions {
     pub socket: bool,
     /// Let the programs' own diagnostics through.
     pub log: bool,
-    /// The registry is the embedded one, because the real one is bad.
+    /// The registry is the embedded one, because the registry in the files is bad.
     pub fallback: bool,
     /// Peers by key are resolved by `up` and by each reload, and no `run` follows them.
     pub static_peers: bool,
@@ -95,8 +95,7 @@ pub async fn up(
     mounts::ensure_bpffs(parent)?;
     let cgroup = mounts::cgroup_root(instance.cgroup())?;
     let _lock = instance.lock()?;
-    // Under the lock: a program that another command has just attached must not look like a
-    // stranger's.
+    // Under the lock: another command's new program must not look like a stranger's.
     let snapshot = snapshot_for(&loaded.registry).await?;
     instance.recover()?;
     let mut notes: Vec<Note> = parent_writable(parent)?.into_iter().collect();
@@ -139,14 +138,13 @@ pub async fn up(
     Ok(notes)
 }
 
-/// The note of a parent directory that other users may write to.
+/// The note of a parent directory with write permission for other users.
 fn parent_writable(parent: &Path) -> Result<Option<Note>> {
     let text = mounts::open_to_others(parent)?;
     Ok(text.map(|text| Note::new(NoteKind::ParentWritable, text)))
 }
 
-/// Rolls back a pending policy whose deadline has passed, and refuses a change that a pending
-/// policy does not admit.
+/// Rolls a pending policy back after its deadline, and refuses a change against a pending policy.
 async fn settle_pending(
     instance: &Instance,
     mut maps: Maps,
@@ -166,7 +164,7 @@ async fn settle_pending(
     Ok(maps)
 }
 
-/// The notes of guards that `--guards` removes. The operator's word stands, and the other layer
+/// The notes of guards removed by `--guards`. The operator's word stands, and the other layer
 /// holds all the while, unlike with a `down` in between.
 fn removed_guards(
     instance: &Instance,
@@ -187,7 +185,7 @@ fn removed_guards(
     Ok(notes)
 }
 
-/// A set of pins that is being made.
+/// A set of pins in the making.
 struct NewPins<'a> {
     staging: &'a PinDir,
     instance: &'a Instance,
@@ -196,7 +194,7 @@ struct NewPins<'a> {
     recipe: Recipe<'a>,
 }
 
-/// A set of pins that was made.
+/// A finished set of pins.
 struct Built {
     maps: Maps,
     tables: PolicyTables,
@@ -204,7 +202,7 @@ struct Built {
 }
 
 impl NewPins<'_> {
-    /// Builds the set, puts it in the place of the pins in force, and removes those.
+    /// Builds the set, exchanges it with the pins in force, and removes the old pins.
     fn put_in_force(&self, adopt: bool) -> Result<Vec<Note>> {
         let replace = |built| {
             let pins = self.instance.pins();
@@ -226,8 +224,8 @@ impl NewPins<'_> {
             }),
             built => built,
         };
-        // After an exchange the old set; after a failure the set that was built in vain, whose
-        // links have their old pins still.
+        // After an exchange the old set; after a failure the new set, whose links are
+        // also pinned in the old set.
         let removed = self.staging.remove();
         let mut built = built?;
         built
@@ -259,7 +257,7 @@ impl NewPins<'_> {
         let flags = self.recipe.flags;
         let mut maps = Maps::open(self.staging)?;
         if !adopt {
-            // The policy first: a guard must never meet maps without one.
+            // The policy first: a guard must never meet maps without a policy.
             if let Some(old) = Reserved::of(self.instance.pins())? {
                 maps.reserved.remember(&old.ports());
             }
@@ -287,7 +285,7 @@ impl NewPins<'_> {
         // Last, if the maps are those in force: a failure before this line has changed no policy.
         // A second time, if the maps are new and an interface took another hook than expected.
         if adopt || tables != maps.tables()? {
-            // The bank that is filled next holds the policy before a pending one.
+            // The idle bank holds the policy before a pending policy.
             maps.end_pending(false);
             maps.switch_to(&tables)?;
         }
@@ -299,7 +297,7 @@ impl NewPins<'_> {
         })
     }
 
-    /// The policy for the guards that are attached.
+    /// The policy for the attached guards.
     fn candidate(
         &self,
         maps: &Maps,
@@ -332,7 +330,7 @@ impl NewPins<'_> {
     /// more than no guards do, and `status` reports degraded.
     ///
     /// # Errors
-    /// An older set has a socket guard, which is not given up; or wire guards are not wanted.
+    /// The old set has a socket guard, not to be given up; or no wire guards are wanted.
     fn or_without<T>(&self, result: Result<T>, notes: &mut Vec<Note>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
@@ -347,7 +345,7 @@ impl NewPins<'_> {
         }
     }
 
-    /// Undoes what was done to the guards in place.
+    /// Gives the guards in place their own programs again.
     fn give_back(&self) -> Result<()> {
         let everything = Recipe {
             flags: crate::decisions::candidate::EVERY_GUARD,

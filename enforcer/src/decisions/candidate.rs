@@ -1,4 +1,4 @@
-//! One recipe for a policy: `up`, `reload`, the dry run, `explain` and the lock-out check start
+//! The recipe for a policy: `up`, `reload`, the dry run, `explain` and the lock-out check start
 //! from the same [`Candidate`].
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use crate::{
     wireguard::Answer,
 };
 
-/// The flags of a policy that wants every guard.
+/// The flags of a policy with every guard.
 pub(crate) const EVERY_GUARD: u32 = State::WANT_WIRE | State::WANT_SOCKET;
 
-/// A registry and a host: what a policy is made from.
+/// A registry and a host: the ingredients of a policy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe<'a> {
     /// The registry.
@@ -29,17 +29,17 @@ pub(crate) struct Recipe<'a> {
     pub(crate) flags: u32,
 }
 
-/// A policy that may be put in force.
+/// A policy not yet in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    /// The hooks of the wire guards that the tables are compiled for, by ifindex.
+    /// The hooks of the wire guards behind the tables, by ifindex.
     pub(crate) hooks: BTreeMap<u32, Hook>,
-    /// The policy, with its provenance.
+    /// The policy, with provenance.
     pub(crate) tables: PolicyTables,
 }
 
 impl Recipe<'_> {
-    /// The wire guards that the registry wants on this host.
+    /// The registry's wire guards on this host.
     pub(crate) fn guard_plan(&self, attached: &AttachedGuards) -> GuardPlan {
         let registry = &self.loaded.registry;
         let options = |name: &str| InterfaceOptions::of(registry, name);
@@ -48,7 +48,7 @@ impl Recipe<'_> {
 }
 
 impl Candidate {
-    /// The policy for the guards that would be attached: a guard stays on a hook of the plan, and
+    /// The policy for the expected guards: a guard stays on a hook of the plan, and
     /// a new guard gets the plan's first hook.
     ///
     /// # Errors
@@ -87,8 +87,7 @@ impl Candidate {
     }
 }
 
-/// The wire guards that should be attached under a policy's flags and its options for interfaces,
-/// and the guards that may stay.
+/// The wanted and the tolerated wire guards under a policy's flags and options for interfaces.
 pub(crate) fn guard_plan(
     snapshot: &HostSnapshot,
     flags: u32,
@@ -132,7 +131,7 @@ fn policy_interfaces(
     interfaces.map(describe).collect()
 }
 
-/// The interfaces whose packets a wire guard cannot tell from its own, by ifindex.
+/// The interfaces with packets indistinguishable from the guard's own, by ifindex.
 fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
     match (guard.master, hook) {
         (Some(master), _) => [&[master], guard.vlan_children.as_slice()].concat(),

@@ -15,10 +15,10 @@ use crate::{
     policy::{PacketSpec, PolicyTables},
 };
 
-/// The author of a change, who decides which sessions the change must not cut.
+/// The author of a change. The author decides on the sessions to be spared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Author {
-    /// An operator typed a command: the SSH session of that command. For `systemctl reload`, every
+    /// An operator typed a command: the SSH session of the command. For `systemctl reload`, every
     /// connection to port 22.
     #[default]
     Command,
@@ -26,18 +26,18 @@ pub enum Author {
     Run,
 }
 
-/// The consent to a change that cuts an operator off.
+/// The consent to cutting an operator off.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Consent {
     /// The author of the change.
     pub author: Author,
     /// `--force`: the change may cut operators off.
     pub force: bool,
-    /// `--confirm`: the change may, because it is rolled back unless it is confirmed.
+    /// `--confirm`: the change may, because of the rollback without a confirmation.
     pub is_pending: bool,
 }
 
-/// A policy and the guards that judge by it.
+/// A policy and its guards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuardedPolicy<'a> {
     /// The policy.
@@ -48,7 +48,7 @@ pub(crate) struct GuardedPolicy<'a> {
     pub(crate) socket: bool,
 }
 
-/// A session and the interface that its packets arrive on.
+/// A session and the arriving interface of its packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
     /// The session.
@@ -61,8 +61,8 @@ pub(crate) struct Arrival {
     pub(crate) loopback: bool,
 }
 
-/// A way in which a change would cut operators off. Displayed, it is the end of a sentence that
-/// begins with "this".
+/// A way in which a change would cut operators off. The displayed text ends a sentence that begins
+/// with "this".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Danger {
     /// The change cuts an SSH session.
@@ -73,9 +73,9 @@ pub enum Danger {
         client: IpAddr,
         /// The port of the session on this host.
         port: u16,
-        /// The interface that the session's packets arrive on.
+        /// The arriving interface.
         interface: String,
-        /// The service that owns the port.
+        /// The service of the port.
         service: Option<String>,
         /// The reason of the drop.
         reason: Reason,
@@ -114,7 +114,7 @@ impl fmt::Display for Danger {
     }
 }
 
-/// The refusal of a change that would cut operators off.
+/// The refusal of a change with dangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockOut {
     /// The dangers; at least one.
@@ -143,18 +143,18 @@ impl fmt::Display for LockOut {
 
 impl std::error::Error for LockOut {}
 
-/// The answer to a change that was checked.
+/// The result of the check.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// The change may be made; with notes of what was consented to.
+    /// The change may be made; with notes of the dangers.
     Allowed(Vec<Note>),
     /// The change may not be made.
     Refused(LockOut),
-    /// The check failed, so that nobody knows whether the change may be made.
+    /// The check failed.
     Unknown(anyhow::Error),
 }
 
-/// Decides by the dangers that were found and the consent that was given.
+/// Decides by the dangers and the consent.
 pub(crate) fn decide(dangers: Result<Vec<Danger>>, consent: Consent, is_pinned: bool) -> Verdict {
     let because = match consent {
         Consent { force: true, .. } => "--force was given",
@@ -189,7 +189,7 @@ pub(crate) fn decide(dangers: Result<Vec<Danger>>, consent: Consent, is_pinned: 
     })
 }
 
-/// The dangers of a change, from the policy before, if there was one, to the policy after.
+/// The dangers of a change, from the policy before, if any, to the policy after.
 pub(crate) fn dangers(
     arrivals: &[Arrival],
     before: Option<&GuardedPolicy<'_>>,
@@ -210,7 +210,7 @@ pub(crate) fn dangers(
     dangers
 }
 
-/// The danger that a change cuts a session which the policy before let pass.
+/// The danger to a session, if the policy before let the session pass.
 fn cuts(
     arrival: &Arrival,
     before: Option<&GuardedPolicy<'_>>,
@@ -232,7 +232,7 @@ fn cuts(
     })
 }
 
-/// The decision that drops the packets of a session: the wire guard's, else the socket guard's.
+/// The dropping decision on a session's packets: the wire guard's, else the socket guard's.
 fn drop_of(arrival: &Arrival, policy: &GuardedPolicy<'_>) -> Option<Decision> {
     let session = &arrival.session;
     let judge = |guard| {

@@ -1,12 +1,12 @@
 //! The decisions of the loader, as pure functions over plain data.
 //!
 //! ```text
-//! attached    the guards that a pin directory holds, as found on the host
-//! candidate   one recipe for a policy: registry and host in, guards and tables out
+//! attached    the guards of a pin directory, as found on the host
+//! candidate   the recipe for a policy: registry and host in, guards and tables out
 //! reconcile   from the attached guards to the wanted guards: a list of steps
 //! pending     the pending policy: confirm, roll back, refuse
 //! lockout     whether a change would cut off an operator
-//! peers       which peers by key wait, and which grants WireGuard contradicts
+//! peers       peers by key: waiting peers, stale and revoked grants
 //! ```
 //!
 //! Nothing here reads a map, a file or a clock. `control` carries the decisions out.

@@ -1,4 +1,4 @@
-//! Peers by key: which of them wait, and which grants WireGuard contradicts.
+//! Peers by key: waiting peers, stale grants and revoked grants.
 
 #[cfg(test)]
 mod tests;
@@ -16,8 +16,8 @@ use crate::{
     wireguard::{AllowedIps, Answer},
 };
 
-/// Why a peer by key grants nothing under a policy, by what WireGuard says now; `number` is the
-/// peer's.
+/// The reason why a peer by key waits under a policy, by the answers of WireGuard. `number` is the
+/// peer's number.
 pub(crate) fn why_waiting(
     tables: &PolicyTables,
     snapshot: &HostSnapshot,
@@ -56,7 +56,7 @@ pub(crate) fn why_waiting(
     })
 }
 
-/// The peers by key that wait, each with its reason.
+/// The waiting peers by key, each with the reason.
 pub(crate) fn all_waiting(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Note> {
     let why = |(number, peer): (u16, &PeerRow)| {
         let why = why_waiting(tables, snapshot, number, peer, peer.key?)?;
@@ -66,7 +66,7 @@ pub(crate) fn all_waiting(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec
     (0u16..).zip(&tables.peers).filter_map(why).collect()
 }
 
-/// The note of peers by key that no `run` follows.
+/// The note of peers by key without a living `run`.
 pub(crate) fn unfollowed(registry: &Registry) -> Option<Note> {
     let has_keys = !interfaces_with_keys(registry).is_empty();
     has_keys.then(|| {
@@ -87,12 +87,12 @@ pub(crate) fn interfaces_by_key(tables: &PolicyTables) -> BTreeSet<&str> {
 /// The peers at one prefix of one interface: ifindex, network, length.
 pub(crate) type Grant = ((u32, Address, u8), PeerSet);
 
-/// The grants to keys that WireGuard does not confirm, each with the peers that remain.
+/// The grants to keys without WireGuard's confirmation, each with the remaining peers.
 ///
-/// A key keeps its grant at a prefix only if the prefix and everything within it that the policy
-/// does not list apart are its own by cryptokey routing: the longest prefix of AllowedIPs is the
-/// identity. A grant that is confirmed for a part of its prefix alone is taken away as a whole. A
-/// device that cannot be asked confirms what it granted before.
+/// A key keeps a grant at a prefix only if cryptokey routing (the longest prefix of AllowedIPs is
+/// the identity) gives the key the whole prefix, but for prefixes within that the policy lists
+/// apart. A key with a part of the prefix loses the grant as a whole. A device without an answer
+/// confirms all grants.
 pub(crate) fn revoked(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Grant> {
     let none = AllowedIps::default();
     let mut revoked = Vec::new();
@@ -119,7 +119,7 @@ pub(crate) fn revoked(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Gra
     revoked
 }
 
-/// The peers of a set that are not in another.
+/// The peers of a set outside another set.
 fn without(set: &PeerSet, other: &PeerSet) -> PeerSet {
     let mut left = PeerSet::EMPTY;
     let peers = set.iter().filter(|peer| !other.contains(*peer));
@@ -127,7 +127,7 @@ fn without(set: &PeerSet, other: &PeerSet) -> PeerSet {
     left
 }
 
-/// Whether a key owns a prefix, and all of it that the policy does not list apart.
+/// Whether a key owns a prefix, but for parts listed apart in the policy.
 fn owns(
     key: &PublicKey,
     at: (Address, u8),
@@ -159,14 +159,14 @@ fn owns(
     owner.is_some_and(|(_, owner)| owner == *key)
 }
 
-/// Whether AllowedIPs that are not in the tables are left out because they do not fit, as far as
-/// can be told: those that change nothing take no entry.
+/// Whether AllowedIPs are probably missing in the tables for lack of room: AllowedIPs without
+/// effect take no entry.
 fn is_too_large(allowed: &AllowedIps, tables: &PolicyTables) -> bool {
     allowed.len() + tables.prefixes.len() > MAX_PREFIXES
 }
 
-/// The interfaces on which the policy in force grants to keys what WireGuard does not say now, or
-/// the other way round. A device that cannot be asked is none of them, nor one that does not fit.
+/// The interfaces with a difference between the policy's grants to keys and WireGuard's answers.
+/// Devices without an answer, and devices without room in the maps, count as equal.
 ///
 /// A watcher reloads where this finds any.
 pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Vec<&'a str> {
@@ -196,7 +196,7 @@ pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Ve
             .prefixes
             .range((ifindex, first, 0)..(ifindex + 1, first, 0))
             .map(|((_, network, length), _)| (*network, *length));
-        // Both only change at prefixes of their own: what agrees at all of these, agrees.
+        // Grants change only at listed prefixes: agreement at all of these is agreement everywhere.
         let agrees = |(network, length): (Address, u8)| {
             let granted = tables.peers_within(ifindex, &network, length);
             let said = (0..=length)
@@ -213,7 +213,7 @@ pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Ve
     stale.map(|interface| interface.name.as_str()).collect()
 }
 
-/// The peers of an interface that are known by each key.
+/// The peers of an interface, by key.
 fn by_key(tables: &PolicyTables, interface: &str) -> BTreeMap<PublicKey, PeerSet> {
     let mut by_key = BTreeMap::new();
     for (number, peer) in (0u16..).zip(&tables.peers) {

@@ -15,7 +15,7 @@ use super::lockout::Author;
 /// A policy that awaits confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingPolicy {
-    /// The generation of the policy, which is in force.
+    /// The generation of the policy in force.
     pub generation: u32,
     /// The time until the policy is rolled back; zero once the deadline has passed.
     pub left: Duration,
@@ -31,7 +31,7 @@ impl PendingPolicy {
 /// The state of the last pending policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PendingState {
-    /// No policy awaits confirmation: none ever did, or the last one was confirmed.
+    /// No policy awaits confirmation: there was none, or the last policy was confirmed.
     None,
     /// The policy in force awaits confirmation.
     Awaiting(PendingPolicy),
@@ -42,14 +42,14 @@ pub(crate) enum PendingState {
     RolledBack,
 }
 
-/// The part of a rollback that is still to be done.
+/// The outstanding part of a rollback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rollback {
     /// Nothing.
     None,
-    /// The whole: switch to the policy before, then restore what belongs to that policy.
+    /// The whole: switch to the policy before, then restore its guards, flags and reserved ports.
     Whole,
-    /// The rest, after a process that ended right behind the switch.
+    /// The rest, after an interruption right behind the switch.
     Rest,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Change {
     pub(crate) author: Author,
     /// The change ends a pending policy: `up` by an operator does, `reload` does not.
     pub(crate) ends_pending: bool,
-    /// The registry is the one that was pending last.
+    /// The registry is the last pending policy's.
     pub(crate) is_last_pending: bool,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Change {
 pub(crate) enum Refusal {
     /// A policy awaits confirmation.
     Awaiting(PendingPolicy),
-    /// `run` may not put a registry in force by itself that was rolled back.
+    /// `run` may not put a rolled-back registry in force by itself.
     AlreadyRolledBack,
 }
 
@@ -99,12 +99,12 @@ impl PendingState {
                 Self::RollingBack
             }
             PendingConfirm::ROLLED_BACK => Self::RolledBack,
-            // A record whose generation never came: its reload was interrupted.
+            // The reload behind the record was interrupted before its switch.
             _ => Self::None,
         }
     }
 
-    /// The policy that awaits confirmation, if one does.
+    /// The policy that awaits confirmation, if any.
     pub(crate) const fn awaiting(self) -> Option<PendingPolicy> {
         match self {
             Self::Awaiting(pending) => Some(pending),
@@ -112,7 +112,7 @@ impl PendingState {
         }
     }
 
-    /// The rollback that is due: every writer carries it out before its own work.
+    /// The due rollback: every writer's first act.
     pub(crate) const fn due(self) -> Rollback {
         match self {
             Self::Awaiting(pending) if pending.left.is_zero() => Rollback::Whole,
@@ -138,7 +138,7 @@ impl PendingState {
         }
     }
 
-    /// The answer to `confirm`, after every rollback that was due.
+    /// The answer to `confirm`, after every due rollback.
     pub(crate) const fn confirm(self) -> Confirmation {
         match self {
             Self::Awaiting(pending) => Confirmation::Accept(pending.generation),

@@ -1,7 +1,7 @@
 //! From the attached guards to the wanted guards.
 //!
-//! [`Reconcile::steps`] lists what to do, phase by phase; [`AttachReport::record`] takes the
-//! outcome of each step. An interface never loses its guard before the next guard holds.
+//! [`Reconcile::steps`] lists the steps, phase by phase; [`AttachReport::record`] takes the
+//! outcome of each step. No interface loses a guard before the next guard holds.
 
 #[cfg(test)]
 mod tests;
@@ -14,17 +14,17 @@ use crate::{
     note::{Note, NoteKind},
 };
 
-/// The wire guards that should be attached, and the guards that may stay.
+/// The wanted and the tolerated wire guards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GuardPlan {
-    /// The guards that should be attached.
+    /// The wanted guards.
     pub(crate) wanted: Plan,
-    /// The same plan as if no interface were down: an interface that is down may come up before
-    /// the next look, so a guard on it may stay.
+    /// The same plan as if no interface were down: an interface may come up before the next
+    /// look, so its guard may stay.
     pub(crate) tolerated: Plan,
 }
 
-/// The set of pins that is reconciled.
+/// The reconciled set of pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PinSet {
     /// The pins in force: guards stay where they are.
@@ -36,22 +36,22 @@ pub(crate) enum PinSet {
 /// The treatment of a guard on another hook than the plan's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookPolicy {
-    /// A guard on the plan's hook takes its place.
+    /// A guard on the plan's hook replaces the guard.
     AsPlanned,
-    /// The guard stays, because a policy that was compiled for its hook is or will be in force.
+    /// The guard stays for a policy compiled for its hook, in force or to be restored.
     Keep,
 }
 
-/// The facts and wishes that steps follow from.
+/// The facts and wishes behind the steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reconcile<'a> {
     /// The guards of the pins in force.
     pub(crate) attached: &'a AttachedGuards,
     /// The early guards.
     pub(crate) early: &'a EarlyGuards,
-    /// The guards that should be attached.
+    /// The wanted guards.
     pub(crate) plan: &'a GuardPlan,
-    /// The set of pins that is reconciled.
+    /// The reconciled set of pins.
     pub(crate) set: PinSet,
     /// The treatment of guards on other hooks.
     pub(crate) hooks: HookPolicy,
@@ -68,13 +68,13 @@ pub(crate) enum Kept {
     Tolerated,
 }
 
-/// One thing to do to one interface.
+/// A step for an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// Remove the pin of a link that guards nothing here. The pin's name may be needed by a new
-    /// interface of the same ifindex.
+    /// Remove the pin of a link without effect. A new interface of the same ifindex may need the
+    /// pin's name.
     Unpin { ifindex: u32, hook: Hook },
-    /// Leave an attached guard where it is.
+    /// Leave an attached guard in place.
     Keep {
         guard: &'a WireGuard,
         hook: Hook,
@@ -86,16 +86,16 @@ pub(crate) enum Step<'a> {
         hook: Hook,
         why: Kept,
     },
-    /// Attach a guard, by the first hook that takes it.
+    /// Attach a guard by the first hook to accept.
     Attach { guard: &'a WireGuard },
     /// Attach a guard by a hook of the plan, beside a guard on the hook `from`.
     Exchange { guard: &'a WireGuard, from: Hook },
     /// Detach a guard once the new policy is in force: the old policy may want the guard.
     DetachLater { ifindex: u32, hook: Hook },
-    /// Attach an early guard to an interface that is still down. A refusal is no loss: the
-    /// interface gets its guard when it comes up.
+    /// Attach an early guard to an interface not up yet. A refusal is no loss: the interface gets a
+    /// guard when coming up.
     AttachEarly { guard: &'a WireGuard },
-    /// Detach an early guard whose interface has another guard, or is gone.
+    /// Detach an early guard: the interface has another guard, or has left.
     DetachEarly { ifindex: u32 },
 }
 
@@ -113,15 +113,15 @@ pub(crate) enum Outcome {
 /// The phases of a reconciliation. The steps of a phase depend on the outcomes before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Pins that guard nothing.
+    /// Pins without effect.
     Stale,
     /// The plan's guards.
     Planned,
-    /// Members whose master got no guard.
+    /// Members of masters without a guard.
     StandIns,
-    /// Attached guards that the plan does not want.
+    /// Attached guards outside the plan.
     Leftovers,
-    /// Interfaces that are still down.
+    /// Interfaces not up yet.
     Early,
 }
 
@@ -139,11 +139,11 @@ impl Phase {
 /// The guards after a reconciliation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AttachReport {
-    /// The hooks of the guards that hold, by ifindex.
+    /// The hooks of the guards, by ifindex.
     pub(crate) guards: BTreeMap<u32, Hook>,
     /// The guards to detach once the new policy is in force.
     pub(crate) detach_later: Vec<(u32, Hook)>,
-    /// The facts that an operator should know.
+    /// Notes for the operator.
     pub(crate) notes: Vec<Note>,
 }
 
@@ -175,7 +175,7 @@ impl<'a> Reconcile<'a> {
         }
     }
 
-    /// The members whose master has no guard.
+    /// The members of masters without a guard.
     fn stand_ins(&self, report: &AttachReport) -> impl Iterator<Item = &'a WireGuard> {
         let lacks_master = |guard: &&WireGuard| {
             let master = guard.master.as_ref();
@@ -184,7 +184,7 @@ impl<'a> Reconcile<'a> {
         self.plan.wanted.members.iter().filter(lacks_master)
     }
 
-    /// The step for an interface that the plan wants guarded.
+    /// The step for an interface of the plan.
     fn settle(&self, guard: &'a WireGuard) -> Step<'a> {
         let Some(&hook) = self.attached.guards.get(&guard.ifindex) else {
             return Step::Attach { guard };
@@ -230,8 +230,8 @@ impl<'a> Reconcile<'a> {
         left.filter_map(step).collect()
     }
 
-    /// Early guards for interfaces that are still down. A guard whose interface came up and got no
-    /// other guard stays.
+    /// Early guards for interfaces not up yet. An early guard stays if its interface came up
+    /// without another guard.
     fn early(&self, report: &AttachReport) -> Vec<Step<'a>> {
         let plan = &self.plan.wanted;
         let is_covered = |ifindex: &u32| report.guards.contains_key(ifindex);
@@ -249,7 +249,8 @@ impl<'a> Reconcile<'a> {
         let mut steps: Vec<Step<'a>> = gone
             .map(|(&ifindex, _)| Step::DetachEarly { ifindex })
             .collect();
-        // An interface whose only guard in the old set is an early guard needs one in the new set.
+        // An interface with nothing but an early guard in the old set needs the same in the new
+        // set.
         let had_early = |guard: &&WireGuard| self.early.in_force.contains(&guard.ifindex);
         let stand_ins = plan.guards.iter().filter(had_early);
         let missing = plan
@@ -263,7 +264,7 @@ impl<'a> Reconcile<'a> {
 }
 
 impl AttachReport {
-    /// Takes the outcome of a step. Returns the step that follows from a refusal, if any does.
+    /// Takes the outcome of a step. Returns the step after a refusal, if any.
     pub(crate) fn record<'a>(
         &mut self,
         step: Step<'a>,
@@ -320,7 +321,7 @@ impl AttachReport {
         None
     }
 
-    /// Keeps the guards that were to be detached later, for a policy that may come back. Returns
+    /// Keeps the guards to be detached later, for a rollback. Returns
     /// their ifindexes.
     pub(crate) fn keep_detached(&mut self) -> Vec<u32> {
         let kept = std::mem::take(&mut self.detach_later);
