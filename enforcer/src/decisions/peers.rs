@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::{Address, PeerSet};
+use enforcer_ebpf::{Address, PeerSet, layout::WIRE_VIEW};
 
 use crate::{
     host::{HostSnapshot, interfaces_with_keys},
@@ -29,8 +29,9 @@ pub(crate) fn why_waiting(
     let Some(interface) = snapshot.by_name(name) else {
         return Some(format!("there is no interface {name}"));
     };
-    let row = tables.interfaces.get(&interface.index);
-    if row.is_some_and(|row| row.carries.contains(number)) {
+    // A revoked grant leaves a prefix without the peer.
+    let mut grants = tables.prefixes.iter();
+    if grants.any(|((ifindex, ..), peers)| *ifindex == interface.index && peers.contains(number)) {
         return None;
     }
     let key = PublicKey::from(key);
@@ -94,24 +95,17 @@ pub(crate) type Grant = ((u32, Address, u8), PeerSet);
 /// apart. A key with a part of the prefix loses the grant as a whole. A device without an answer
 /// confirms all grants.
 pub(crate) fn revoked(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Grant> {
-    let none = AllowedIps::default();
     let mut revoked = Vec::new();
     for ((ifindex, network, length), peers) in &tables.prefixes {
-        let Some(interface) = snapshot.by_index(*ifindex) else {
-            continue;
+        let mut left = PeerSet::EMPTY;
+        let is_confirmed = |number: &u16| match tables.peers.get(usize::from(*number)) {
+            Some(peer) => confirms(tables, snapshot, *ifindex, (*network, *length), peer),
+            None => true,
         };
-        let allowed = match snapshot.wireguard(*ifindex) {
-            Some(Answer::Device(allowed)) => allowed,
-            Some(Answer::NotWireGuard) => &none,
-            Some(Answer::Unknown(_)) | None => continue,
-        };
-        let at = (*network, *length);
-        let mut left = *peers;
-        for (key, of_key) in by_key(tables, &interface.name) {
-            if of_key.intersects(&left) && !owns(&key, at, allowed, *ifindex, tables) {
-                left = without(&left, &of_key);
-            }
-        }
+        peers
+            .iter()
+            .filter(is_confirmed)
+            .for_each(|number| left.insert(number));
         if left != *peers {
             revoked.push(((*ifindex, *network, *length), left));
         }
@@ -119,12 +113,28 @@ pub(crate) fn revoked(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Gra
     revoked
 }
 
-/// The peers of a set outside another set.
-fn without(set: &PeerSet, other: &PeerSet) -> PeerSet {
-    let mut left = PeerSet::EMPTY;
-    let peers = set.iter().filter(|peer| !other.contains(*peer));
-    peers.for_each(|peer| left.insert(peer));
-    left
+/// Whether WireGuard confirms the grant of a peer at a prefix. A peer by address needs no
+/// confirmation.
+fn confirms(
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
+    ifindex: u32,
+    at: (Address, u8),
+    peer: &PeerRow,
+) -> bool {
+    let Some(key) = peer.key else {
+        return true;
+    };
+    // An interface that was made anew has another ifindex, and its old one may be reused.
+    let is_here = |interface: &&Interface| interface.index == ifindex || ifindex & WIRE_VIEW != 0;
+    let Some(interface) = snapshot.by_name(&peer.interface).filter(is_here) else {
+        return false;
+    };
+    match snapshot.wireguard(interface.index) {
+        Some(Answer::Device(allowed)) => owns(&PublicKey::from(key), at, allowed, ifindex, tables),
+        Some(Answer::NotWireGuard) => false,
+        Some(Answer::Unknown(_)) | None => true,
+    }
 }
 
 /// Whether a key owns a prefix, but for parts listed apart in the policy.

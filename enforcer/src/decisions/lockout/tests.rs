@@ -85,7 +85,7 @@ fn a_session_is_cut_by_a_guard_that_drops_its_port() {
     for guards in ["w", "s", "ws"] {
         assert_eq!(
             found(None, (SSH, guards), &session),
-            [cut.clone()],
+            std::slice::from_ref(&cut),
             "{guards}"
         );
     }

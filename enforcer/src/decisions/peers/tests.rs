@@ -116,6 +116,13 @@ fn it_is_said_why_a_peer_waits() {
     let there = tables(&[("10.0.0.0/8", &[0])]);
     let now = snapshot(device(&[(1, "10.0.0.0/8")]));
     assert_eq!(why_waiting(&there, &now, 0, &there.peers[0], [1; 32]), None);
+    let mut revoked = there.clone();
+    revoked
+        .prefixes
+        .values_mut()
+        .for_each(|peers| *peers = set(&[]));
+    let why = why_waiting(&revoked, &now, 0, &there.peers[0], [1; 32]);
+    assert!(why.is_some(), "a revoked grant is none");
 }
 
 /// The grants that are taken away, as `prefix peers`.
@@ -143,6 +150,25 @@ fn a_key_that_is_taken_away_loses_its_grants_and_no_other_peer_does() {
     assert_eq!(taken(&in_force, device(&[(2, "10.0.0.0/8")])), all, "moved");
     assert_eq!(taken(&in_force, Answer::NotWireGuard), all);
     assert_eq!(taken(&in_force, Answer::Unknown("silent".to_owned())), none);
+    // The interface has left, or was made anew with another ifindex.
+    let elsewhere = |index| {
+        let interface = Interface {
+            index,
+            name: "wg0".to_owned(),
+            ..Interface::default()
+        };
+        HostSnapshot::of(vec![(interface, device(&[(1, "10.0.0.0/8")]))])
+    };
+    assert_eq!(revoked(&in_force, &elsewhere(5)), []);
+    assert_eq!(revoked(&in_force, &elsewhere(6)).len(), 2);
+    assert_eq!(revoked(&in_force, &HostSnapshot::of(vec![])).len(), 2);
+    // A view shows the grants of another interface.
+    let mut view = PolicyTables::default();
+    view.peers.clone_from(&in_force.peers);
+    let place = (7 | WIRE_VIEW, Address::v4([10, 0, 0, 0]), 8);
+    view.prefixes.insert(place, set(&[0, 1]));
+    assert_eq!(revoked(&view, &elsewhere(5)), []);
+    assert_eq!(revoked(&view, &snapshot(device(&[]))), [(place, set(&[1]))]);
     // The key keeps a part: the wide grant goes as a whole, the narrow grant stays.
     let part = device(&[(1, "10.1.0.0/16")]);
     assert_eq!(taken(&in_force, part), ["10.0.0.0/8 []"]);
