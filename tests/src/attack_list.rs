@@ -1,5 +1,7 @@
 //! The test that `docs/attacks.md` and the scenarios agree.
 
+use crate::scenarios::attack::attack_of;
+
 /// An attack of the list.
 #[derive(Debug, PartialEq, Eq)]
 struct Listed {
@@ -14,16 +16,6 @@ enum Status {
     Open,
     /// Held, as shown by scenarios with names of these prefixes.
     Built(Vec<String>),
-}
-
-/// The number of the attack in a scenario's name: `aNN_` at the beginning of a part.
-pub(crate) fn attack_of(scenario: &str) -> Option<u8> {
-    scenario.split("::").find_map(|part| {
-        let number = part.strip_prefix('a')?.get(..2)?;
-        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
-        let named = is_number && part.get(3..)?.starts_with('_');
-        named.then(|| number.parse().ok())?
-    })
 }
 
 /// The attacks of a Markdown text: table rows that begin like `| A5 |`. A row is either built or
@@ -134,25 +126,6 @@ mod tests {
         names.extend(system::names().map(str::to_owned));
         let differences = differences(&list, &names);
         assert!(differences.is_empty(), "{}", differences.join("\n"));
-    }
-
-    #[test]
-    fn a_name_says_its_attack() {
-        assert_eq!(attack_of("a05_weak_host_model::ipv4"), Some(5));
-        assert_eq!(attack_of("goes_on::a17_another_namespace::tcp"), Some(17));
-        assert_eq!(
-            attack_of("hook::xdp-native::a22_datagrams::broadcast"),
-            Some(22)
-        );
-        for none in [
-            "goes_on::a_container_at_a_public_port",
-            "a5_",
-            "a055_x",
-            "a05",
-            "run::a",
-        ] {
-            assert_eq!(attack_of(none), None, "{none}");
-        }
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! What the kernel says of its interfaces.
+//! The kernel's facts about interfaces.
 
 use std::collections::BTreeSet;
 
 pub use crate::netlink::link::{Interface, XdpAttached, XdpMode};
 
-/// What a plan has to know about the host beside its interfaces.
+/// The facts about the host, beside the interfaces, for a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Netfilter's IP hooks run on the members of bridges (br_netfilter): one of
-    /// `net.bridge.bridge-nf-call-iptables` and `bridge-nf-call-ip6tables` is not 0.
+    /// Whether netfilter's IP hooks run on the members of bridges (br_netfilter):
+    /// `net.bridge.bridge-nf-call-iptables` or `bridge-nf-call-ip6tables` is not 0.
     pub bridge_nf_call: bool,
-    /// tcx is to be had: Linux 6.6 or newer.
+    /// Whether the kernel has tcx: Linux 6.6 or newer.
     pub tcx: bool,
-    /// The ids of XDP programs that are ours, and no reason to keep away from their interface.
+    /// The ids of enforcer's own XDP programs, beside which the XDP hooks stay available.
     pub own_programs: BTreeSet<u32>,
 }

@@ -1,25 +1,25 @@
-//! What a wire guard finds at the first byte of a packet, by the type of its interface.
+//! Framing: the header at the first byte of a packet, by the type of the interface.
 //!
-//! Both hooks show a packet from its MAC header on: generic XDP by `skb_mac_header`
-//! (`bpf_prog_run_generic_xdp`, net/core/dev.c), tcx by `mac_len`, which is the distance from the
-//! MAC header to the network header (`__netif_receive_skb_core`, `tcx_run`). So on an interface
-//! without a link-layer header it depends on the driver whether that place is the inner IP header,
-//! an outer one, or what is left of the carrier's. A guard that starts at the wrong byte takes
-//! everything for something other than IP, and passes it: what is not known to be right is
-//! uncovered. The places named below were read in Linux 6.1 and 6.12.
+//! Both hooks show a packet from the MAC header on: generic XDP by `skb_mac_header`
+//! (`bpf_prog_run_generic_xdp`, net/core/dev.c), tcx by `mac_len`, the distance from the MAC header
+//! to the network header (`__netif_receive_skb_core`, `tcx_run`). On an interface without a
+//! link-layer header the driver decides whether a packet begins with the inner IP header, an outer
+//! header, or a remnant of the carrier's header. A guard that starts at the wrong byte takes every
+//! packet for something other than IP, and passes all. So an interface with unknown framing is
+//! uncovered. The kernel functions named below were read in Linux 6.1 and 6.12.
 
 use enforcer_ebpf::Link;
 
 use super::facts::Interface;
 
-/// What a guard could read on an interface.
+/// The framing of an interface's packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// Packets that begin like this.
+    /// Every packet begins with this link layer.
     Readable(Link),
-    /// Nothing that IP would ever see.
+    /// The interface never delivers packets to IP.
     NeverIp,
-    /// Packets, but a guard would not understand them; why.
+    /// A guard could not parse the packets, for this reason.
     Unreadable(String),
 }
 
@@ -40,25 +40,12 @@ pub(super) const ARPHRD_NETLINK: u16 = 824;
 pub(super) const ARPHRD_VSOCKMON: u16 = 826;
 pub(super) const ARPHRD_NONE: u16 = 0xfffe;
 
-/// Says what a guard could read on an interface.
+/// Returns the framing of an interface's packets.
 pub(super) fn framing(interface: &Interface) -> Framing {
-    let name = &interface.name;
-    let kind = interface.kind.as_deref();
-    match (interface.link_type, kind) {
-        // vrf_ip_rcv changes skb->dev within IP's own receive path, behind both hooks. On the VRF
-        // itself they see only what this host sends to itself through it (vrf_local_xmit).
-        (ARPHRD_ETHER, Some("vrf")) => Framing::Unreadable(format!(
-            "a VRF takes its members' packets over behind every hook: its members are guarded \
-             instead; if that is enough, say so with `side = \"inside\"` in [interfaces.{name}]"
-        )),
-        // vlan_do_receive puts the tag back into the bytes before the device's own hooks.
-        (ARPHRD_ETHER, Some("vlan")) if interface.keeps_tag => Framing::Unreadable(format!(
-            "with `reorder_hdr off` its frames show their VLAN tag, and a guard passes tagged \
-             frames on: run `ip link set dev {name} type vlan reorder_hdr on`"
-        )),
-        (ARPHRD_ETHER, _) => Framing::Readable(Link::Ethernet),
+    match (interface.link_type, interface.kind.as_deref()) {
+        (ARPHRD_ETHER, _) => ethernet_framing(interface),
 
-        // They all call skb_reset_mac_header at the inner IP header: tun_get_user,
+        // These drivers call skb_reset_mac_header at the inner IP header: tun_get_user,
         // wg_reset_packet, vxlan_rcv (GPE), geneve_rx (inner_proto_inherit), __ipgre_rcv (GRE
         // with `external`), bareudp_udp_encap_recv, gtp_rx. Without a kind: USB modems in raw-ip
         // mode (qmi_wwan_rx_fixup, hso).
@@ -76,7 +63,7 @@ pub(super) fn framing(interface: &Interface) -> Framing {
         | (ARPHRD_TUNNEL6, Some("ip6tnl"))
         | (ARPHRD_IP6GRE, Some("ip6gre")) => Framing::Readable(Link::Ip),
 
-        // __ipgre_rcv: with ipgre_header_ops, which ipgre_tunnel_init gives to tunnels without one
+        // __ipgre_rcv: with ipgre_header_ops, set by ipgre_tunnel_init for tunnels without a
         // unicast remote, the MAC header is the outer IP header.
         (ARPHRD_IPGRE, Some("gre")) if interface.point_to_point => Framing::Readable(Link::Ip),
         (ARPHRD_IPGRE, Some("gre")) => Framing::Unreadable(
@@ -112,7 +99,26 @@ pub(super) fn framing(interface: &Interface) -> Framing {
     }
 }
 
-/// A link type in words, where it is one that a host may really have.
+/// Returns the framing of an interface with the link type of Ethernet.
+fn ethernet_framing(interface: &Interface) -> Framing {
+    let name = &interface.name;
+    match interface.kind.as_deref() {
+        // vrf_ip_rcv changes skb->dev within IP's receive path, behind both hooks. On the VRF
+        // itself hooks see only packets from this host to this host (vrf_local_xmit).
+        Some("vrf") => Framing::Unreadable(format!(
+            "a VRF takes its members' packets over behind every hook: its members are guarded \
+             instead; if that is enough, say so with `side = \"inside\"` in [interfaces.{name}]"
+        )),
+        // vlan_do_receive puts the tag back into the bytes before the VLAN device's hooks.
+        Some("vlan") if interface.keeps_tag => Framing::Unreadable(format!(
+            "with `reorder_hdr off` its frames show their VLAN tag, and a guard passes tagged \
+             frames on: run `ip link set dev {name} type vlan reorder_hdr on`"
+        )),
+        _ => Framing::Readable(Link::Ethernet),
+    }
+}
+
+/// Returns a link type in words if hosts are known to have the type.
 fn describe(link_type: u16) -> String {
     let words = match link_type {
         24 => "IEEE 1394",

@@ -1,14 +1,14 @@
-//! The interfaces of this network namespace: which of them are outside, and how each is guarded.
+//! The interfaces of this network namespace, and the plan of wire guards for them.
 //!
 //! ```text
 //! list       every interface, and the host's settings
 //! facts      Interface (from `netlink`), Host
-//! framing    what a packet begins with, by the type of the interface
-//! plan       the decision: which wire guards, by which hooks, and what stays uncovered
+//! framing    the first header of a packet, by the type of the interface
+//! plan       the decision: wire guards, their hooks, and uncovered interfaces
 //! ```
 //!
-//! [`plan()`] is a pure function: whoever watches the interfaces calls it again with new facts and
-//! carries out the difference.
+//! [`plan()`] is a pure function: on new facts the caller computes a new plan and carries out the
+//! difference.
 
 mod facts;
 mod framing;

@@ -1,4 +1,4 @@
-//! Which interfaces are outside, and how each of them is to be guarded.
+//! The plan: the outside interfaces, and a wire guard for each.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,66 +9,68 @@ use super::facts::{Host, Interface};
 use super::framing::{ARPHRD_ETHER, Framing, framing};
 use crate::registry::{HookChoice, InterfaceTable, Registry, Side};
 
-/// The wire guards that a host should have.
+/// The wire guards for a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// One for each outside interface that is up and can be guarded, by ifindex.
+    /// The guards of outside interfaces that are up, by ifindex.
     pub guards: Vec<WireGuard>,
-    /// The outside interfaces that are up and cannot be guarded, by ifindex.
+    /// The outside interfaces that are up and cannot have a guard, by ifindex.
     pub uncovered: Vec<Uncovered>,
-    /// Guards for outside interfaces that are still down, and are no container's on their way
-    /// through this namespace: NICs, and those that the operator names as outside.
+    /// The guards of outside interfaces that are still down, for NICs and for interfaces named as
+    /// outside by the operator. Other interfaces that are down may be a container's, on the way
+    /// through this namespace.
     ///
-    /// On tcx alone, beside which the interface can get any other hook when it comes up: a driver
-    /// with an XDP program may refuse the MTU that it is given before that.
+    /// Early guards use tcx alone, beside which the interface can get any other hook on coming up:
+    /// a driver with an XDP program may refuse an MTU that is set before.
     pub early: Vec<WireGuard>,
-    /// Members that are up and whose master has a guard in their stead: they are guarded where the
-    /// master takes none.
+    /// The guards of members that are up and have a guarded master; used where the master's guard
+    /// cannot be attached.
     pub members: Vec<WireGuard>,
 }
 
-/// A wire guard to be attached.
+/// A wire guard to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireGuard {
     /// The interface's ifindex.
     pub ifindex: u32,
     /// The interface's name.
     pub name: String,
-    /// What its packets begin with, and so the program's entry point.
+    /// The link layer of the interface's packets, which selects the program's entry point.
     pub link: Link,
-    /// The hooks to try, in this order, until one takes the program; at least one.
+    /// The hooks to try, in order, until an attachment succeeds; at least one.
     pub hooks: Vec<Hook>,
-    /// The VLAN devices whose frames come through it: those on it, and those on its masters.
+    /// The VLAN devices with frames through this interface: devices on the interface and devices
+    /// on the masters.
     ///
-    /// Under XDP, which sees no tag that the driver took off, the guard must pass what any of them
-    /// would pass. tcx sees the tag.
+    /// XDP does not see a tag stripped by the driver, so under XDP the guard must pass every packet
+    /// that any of these devices would pass. tcx sees the tag.
     pub vlan_children: Vec<u32>,
-    /// Macvlan or macvtap devices sit on it, here or in another namespace: unicast frames for
-    /// another MAC than [`Self::mac`] are theirs.
+    /// Whether the interface has macvlan or macvtap children, here or in another namespace: unicast
+    /// frames for another MAC than [`Self::mac`] belong to the children.
     pub has_macvlan_children: bool,
-    /// The interface's MAC, where it has one.
+    /// The interface's MAC, if any.
     pub mac: Option<[u8; 6]>,
     /// `forward = true`.
     pub forward: bool,
-    /// The ifindex of the guarded master on which the same packets are judged again.
+    /// The ifindex of the guarded master, where the same packets are judged again.
     ///
-    /// What the master would pass, and under every hook what its VLAN devices would, this guard
-    /// must pass too: peers are known by the master's name, not by its members'.
+    /// This guard must pass every packet that the master would pass, and under every hook every
+    /// packet that the master's VLAN devices would pass: peers name the master, not the members.
     pub master: Option<u32>,
 }
 
-/// An outside interface that is up and has no wire guard.
+/// An outside interface that is up and cannot have a wire guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncovered {
     /// The interface's name.
     pub name: String,
     /// The interface's ifindex.
     pub index: u32,
-    /// Why, and what would help.
+    /// The reason and a remedy.
     pub why: String,
 }
 
-/// Where a wire guard can be attached.
+/// A hook for a wire guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
     /// XDP in the driver.
@@ -80,7 +82,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// The name that the command line and the JSON use.
+    /// Returns the name used by the command line and the JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::XdpNative => "xdp-native",
@@ -96,19 +98,19 @@ impl fmt::Display for Hook {
     }
 }
 
-/// What the operator says about one interface; the default says nothing.
+/// The operator's options for one interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceOptions {
-    /// The side that it is on, whatever the facts.
+    /// The side of the host, overriding the facts.
     pub side: Option<Side>,
-    /// Packets that only pass through are left alone.
+    /// Whether forwarded packets are left alone.
     pub forward: bool,
     /// The hook to use.
     pub hook: HookChoice,
 }
 
 impl InterfaceOptions {
-    /// The options that a registry has for the interface of this name.
+    /// Returns a registry's options for the interface of this name.
     pub fn of(registry: &Registry, interface: &str) -> Self {
         registry
             .interface_table(interface)
@@ -127,10 +129,10 @@ impl From<&InterfaceTable> for InterfaceOptions {
     }
 }
 
-/// Says which wire guards the host should have.
+/// Returns the wire guards for a host.
 ///
-/// `options_of` returns the operator's options for a name. Interfaces that are down are not missing
-/// a guard.
+/// `options_of` returns the operator's options for an interface name. Interfaces that are down are
+/// never reported as uncovered.
 pub fn plan(
     interfaces: &[Interface],
     options_of: impl Fn(&str) -> InterfaceOptions,
@@ -149,7 +151,7 @@ pub fn plan(
         if interface.loopback {
             continue;
         }
-        match planner.place(interface) {
+        match planner.placement(interface) {
             Placement::Inside => continue,
             Placement::Member => {
                 plan.members.extend(planner.member(interface, options));
@@ -184,12 +186,12 @@ pub fn plan(
     plan
 }
 
-/// Where an interface stands.
+/// The placement of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
     Outside,
     Inside,
-    /// Its master is guarded in its stead.
+    /// The master is guarded instead.
     Member,
 }
 
@@ -200,15 +202,15 @@ struct Planner<'a, R> {
 }
 
 impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
-    /// The place of an interface: the operator's word, else what the facts say.
-    fn place(&self, interface: &Interface) -> Placement {
+    /// Returns the placement of an interface: the operator's choice, else from the facts.
+    fn placement(&self, interface: &Interface) -> Placement {
         match (self.options_of)(&interface.name).side {
             Some(Side::Inside) => return Placement::Inside,
             Some(Side::Outside) => return Placement::Outside,
             None => {}
         }
-        // Between the host and its own containers and guests. One without members receives
-        // nothing; it is looked at again when it gets one.
+        // A bridge with only containers and guests as members is inside. A bridge without members
+        // receives no packets; a new member changes the facts and so the plan.
         if interface.is_kind("bridge") && self.members(interface).all(is_guest_port) {
             return Placement::Inside;
         }
@@ -220,14 +222,13 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         }
         let master_is_guarded_instead = match master.kind.as_deref() {
             // DNAT in PREROUTING runs on the member while bridge-nf-call-* is on, before the
-            // bridge's own hooks (br_nf_pre_routing). A bridge that is down passes nothing up: its
-            // ports are disabled (br_stp_disable_bridge).
+            // bridge's hooks (br_nf_pre_routing). A bridge that is down delivers no packets, since
+            // all ports are disabled (br_stp_disable_bridge).
             Some("bridge") => !self.host.bridge_nf_call || is_guest_port(interface),
-            // A bond or team that is down still gets its members' packets (bond_handle_frame,
-            // team_handle_frame), and IP takes them there: its members must stand in.
+            // A bond or team that is down still gets the members' packets (bond_handle_frame,
+            // team_handle_frame), and IP takes the packets there: the members need guards.
             Some("bond" | "team") => master.up,
-            // A VRF's members keep their packets until IP has them. Of other masters nothing is
-            // known.
+            // A VRF's members keep packets until IP has them. Other masters are unknown.
             _ => false,
         };
         if master_is_guarded_instead {
@@ -237,7 +238,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         }
     }
 
-    /// The guard of a member, for as long as its master has none.
+    /// Returns the guard of a member that is up.
     fn member(&self, interface: &Interface, options: InterfaceOptions) -> Option<WireGuard> {
         let Framing::Readable(link) = framing(interface) else {
             return None;
@@ -246,7 +247,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         self.guard(interface, link, options).ok().filter(|_| is_up)
     }
 
-    /// The guard of an interface that is down, if it is to have one already.
+    /// Returns the early guard of an interface that is down, if any.
     fn early(&self, interface: &Interface, options: InterfaceOptions) -> Option<WireGuard> {
         let is_nic =
             interface.has_device && interface.kind.is_none() && interface.link_type == ARPHRD_ETHER;
@@ -285,7 +286,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         })
     }
 
-    /// The hooks to try, or why there is none.
+    /// Returns the hooks to try, or the reason for having none.
     fn hooks(
         &self,
         interface: &Interface,
@@ -300,7 +301,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
             HookChoice::Tcx if tcx => return Ok(vec![Hook::Tcx]),
             HookChoice::Tcx => {
                 return Err(format!(
-                    "`hook = \"tcx\"` needs Linux 6.6: leave `hook` out of the rule for {}, or \
+                    "`hook = \"tcx\"` needs Linux 6.6: leave `hook` out of [interfaces] for {}, or \
                      update the kernel",
                     interface.name
                 ));
@@ -326,7 +327,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
             .collect())
     }
 
-    /// The XDP program that is attached and not ours, in words for a message.
+    /// Returns words for an attached XDP program of another owner.
     fn foreign_program(&self, interface: &Interface) -> Option<String> {
         match interface.xdp?.prog_id {
             Some(id) if self.host.own_programs.contains(&id) => None,
@@ -372,7 +373,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
 
     fn has_macvlan_children(&self, interface: &Interface) -> bool {
         // An interface has one rx_handler: a bridge's member has no macvlan devices, and frames
-        // for another MAC go to the bridge, and through it perhaps to a DNAT rule.
+        // for another MAC go to the bridge, and from there perhaps to DNAT.
         if self.master(interface).is_some_and(is_rx_master) {
             return false;
         }
@@ -384,12 +385,12 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
     }
 }
 
-/// Whether a bridge's member leads to a container or a guest: a veth, or a tap.
+/// Returns whether a bridge's member leads to a container or a guest: a veth, or a tap.
 fn is_guest_port(interface: &Interface) -> bool {
     interface.is_kind("veth") || (interface.is_kind("tun") && interface.link_type == ARPHRD_ETHER)
 }
 
-/// Whether a master takes its members' packets by an rx_handler: all but VRFs do.
+/// Returns whether a master takes the members' packets by an rx_handler: all but VRFs do.
 fn is_rx_master(master: &Interface) -> bool {
     !master.is_kind("vrf")
 }

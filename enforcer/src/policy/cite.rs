@@ -3,7 +3,7 @@
 use enforcer_ebpf::{Decision, Reason, Verdict};
 use serde::Serialize;
 
-use super::PacketSpec;
+use super::tables::PacketSpec;
 use crate::registry::{Registry, Service, Span};
 
 /// A registry line that contributed to a decision.

@@ -129,15 +129,51 @@ fn with_interfaces(
     interfaces: &[PolicyInterface],
     devices: &BTreeMap<u32, KeyPrefixes>,
 ) -> PolicyTables {
-    let index_of = |name: &str| {
-        interfaces
-            .iter()
-            .find(|i| i.name == name)
-            .map(|i| i.ifindex)
+    let addresses = add_peers(&mut tables, registry, interfaces, devices);
+    let prefixes_of = |all: &[&PolicyInterface]| {
+        let by_address = all.iter().filter_map(|i| addresses.get(&i.ifindex));
+        let by_address: Vec<_> = by_address.flatten().copied().collect();
+        let by_key: Vec<_> = all.iter().filter_map(|i| devices.get(&i.ifindex)).collect();
+        longest_matches(&by_address, &by_key)
     };
+    for interface in interfaces {
+        let row = InterfaceRow {
+            forward: tables.options_of(&interface.name).forward,
+            macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
+            vlan_parent: !interface.merged.is_empty(),
+            ..InterfaceRow::default()
+        };
+        let prefixes = prefixes_of(&[interface]);
+        add_interface(&mut tables, interface.ifindex, row.clone(), prefixes);
+        if row.vlan_parent {
+            // The wire view passes the union of all that these interfaces would pass.
+            let mut all = vec![interface];
+            let merged = |other: &&PolicyInterface| interface.merged.contains(&other.ifindex);
+            all.extend(interfaces.iter().filter(merged));
+            let view = InterfaceRow {
+                forward: all.iter().any(|i| tables.options_of(&i.name).forward),
+                vlan_parent: false,
+                ..row
+            };
+            let view_index = interface.ifindex | WIRE_VIEW;
+            add_interface(&mut tables, view_index, view, prefixes_of(&all));
+        }
+    }
+    tables
+}
+
+/// Adds the peers and returns the prefixes of peers by address, each with the peer's number, by
+/// ifindex.
+fn add_peers(
+    tables: &mut PolicyTables,
+    registry: &Registry,
+    interfaces: &[PolicyInterface],
+    devices: &BTreeMap<u32, KeyPrefixes>,
+) -> BTreeMap<u32, Vec<(IpNet, u16)>> {
     let mut addresses: BTreeMap<u32, Vec<(IpNet, u16)>> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
-        let ifindex = index_of(&peer.interface);
+        let interface = interfaces.iter().find(|i| i.name == peer.interface);
+        let ifindex = interface.map(|interface| interface.ifindex);
         let (key, active) = match &peer.identity {
             Identity::Key(key) => {
                 let prefixes = ifindex.and_then(|ifindex| devices.get(&ifindex));
@@ -161,44 +197,7 @@ fn with_interfaces(
             active,
         });
     }
-    for interface in interfaces {
-        let forward = tables.options_of(&interface.name).forward;
-        let own = addresses
-            .get(&interface.ifindex)
-            .map_or(&[][..], Vec::as_slice);
-        let own_keys: Vec<_> = devices.get(&interface.ifindex).into_iter().collect();
-        let row = InterfaceRow {
-            forward,
-            macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
-            vlan_parent: !interface.merged.is_empty(),
-            ..InterfaceRow::default()
-        };
-        let prefixes = longest_matches(own, &own_keys);
-        add_interface(&mut tables, interface.ifindex, row.clone(), prefixes);
-        if row.vlan_parent {
-            // The wire view passes the union of all that these interfaces would pass.
-            let merged = || {
-                interfaces
-                    .iter()
-                    .filter(|i| interface.merged.contains(&i.ifindex))
-            };
-            let mut all = own.to_vec();
-            let mut all_keys = own_keys;
-            for other in merged() {
-                all.extend(addresses.get(&other.ifindex).into_iter().flatten());
-                all_keys.extend(devices.get(&other.ifindex));
-            }
-            let forward = forward || merged().any(|d| tables.options_of(&d.name).forward);
-            let view = InterfaceRow {
-                forward,
-                vlan_parent: false,
-                ..row
-            };
-            let prefixes = longest_matches(&all, &all_keys);
-            add_interface(&mut tables, interface.ifindex | WIRE_VIEW, view, prefixes);
-        }
-    }
-    tables
+    addresses
 }
 
 /// Checks the number of prefixes. A valid registry keeps peers by address within the first limit;

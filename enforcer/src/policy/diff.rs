@@ -12,16 +12,17 @@ use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{interfaces::InterfaceOptions, policy::PolicyTables, registry::HookChoice};
+use super::tables::PolicyTables;
+use crate::{interfaces::InterfaceOptions, registry::HookChoice};
 
-/// The number of a peer's prefixes listed one by one.
+/// The longest list of prefixes; further prefixes are only counted.
 const MAX_LISTED: usize = 8;
 
 /// One change between two policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// `+` for a new registration or reachability, `-` for the end of one, `!` for a change that
-    /// needs `--force`, `~` for any other change.
+    /// `+` for a new registration or access, `-` for a removed one, `!` for a change under
+    /// `--force` alone, `~` for any other change.
     pub sign: char,
     /// The changed service, if any.
     pub service: Option<String>,
@@ -34,7 +35,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Returns a change that concerns no service and no port.
+    /// Returns a change of no particular service.
     pub const fn global(sign: char, what: String) -> Self {
         Self {
             sign,
@@ -45,7 +46,7 @@ impl Change {
         }
     }
 
-    /// Returns the change as one line for people.
+    /// Returns the change as a line for people.
     pub fn line(&self) -> String {
         let subject = match (&self.service, self.port, self.protocol) {
             (Some(service), Some(port), Some(protocol)) => format!("{service} {port}/{protocol}: "),
@@ -56,7 +57,7 @@ impl Change {
     }
 }
 
-/// Returns the changes from one policy to the next.
+/// Returns the changes from a policy to the next.
 pub fn changes(now: &PolicyTables, next: &PolicyTables) -> Vec<Change> {
     let mut changes = Vec::new();
     if now.mode != next.mode {
@@ -106,7 +107,7 @@ fn toml_of(options: &InterfaceOptions) -> String {
     let hook = (options.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", options.hook));
     let lines: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
     match lines.is_empty() {
-        true => "nothing said".to_owned(),
+        true => "no options".to_owned(),
         false => lines.join(", "),
     }
 }

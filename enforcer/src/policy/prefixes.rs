@@ -3,16 +3,15 @@
 use enforcer_ebpf::PeerSet;
 use ipnet::IpNet;
 
-/// The AllowedIPs of one WireGuard device, each prefix once, with the peers known by the prefix's
-/// key. A key that no peer of the registry has gives an empty set: the prefix is a hole in a wider
-/// prefix.
+/// The distinct AllowedIPs of a WireGuard device, each with the peers known by the prefix's key.
+/// The set is empty for a key of no peer: the prefix is a hole in a wider prefix.
 pub(super) type KeyPrefixes = Vec<(IpNet, PeerSet)>;
 
-/// The peers that a source assigns to a prefix.
+/// A source's peers for a prefix.
 enum Claim {
-    /// The registry's `addresses` of one peer, by peer number.
+    /// The registry lists the prefix in the `addresses` of the peer with this number.
     Address(u16),
-    /// An AllowedIP of the device at this index, with the peers known by the key.
+    /// The prefix is an AllowedIP of the device at this index, with the peers known by the key.
     Key(usize, PeerSet),
 }
 
@@ -53,7 +52,7 @@ pub(super) fn longest_matches(
             .map(move |(prefix, peers)| (*prefix, Claim::Key(device, *peers)))
     });
     let mut claims: Vec<(IpNet, Claim)> = by_address.chain(by_key).collect();
-    // By network and then by length: each prefix comes after every prefix that contains this one.
+    // By network and then by length: a wider prefix comes before the prefixes inside.
     claims.sort_by_key(|(prefix, _)| (prefix.network(), prefix.prefix_len()));
     let mut nodes: Vec<Node> = Vec::with_capacity(claims.len());
     // The nodes that contain the last prefix, the narrowest last.

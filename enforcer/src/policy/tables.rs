@@ -1,4 +1,4 @@
-//! A policy as plain tables, the contents of one bank of the maps.
+//! A policy as plain tables, the contents of a bank of the maps.
 //!
 //! The compiler makes the tables from a registry, the loader writes them to the maps, commands read
 //! them back, and [`PolicyTables::judge`] runs the kernel's decision over them.
@@ -39,7 +39,7 @@ pub struct PolicyTables {
 pub struct ServiceRow {
     /// The service's name.
     pub name: String,
-    /// The peers that may reach it.
+    /// The allowed peers.
     pub allow: PeerSet,
 }
 

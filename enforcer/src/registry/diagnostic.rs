@@ -1,4 +1,4 @@
-//! What is wrong, where, and what would be right.
+//! Diagnostics: an error or a warning, a source span and a fix.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,11 +16,11 @@ use super::source::{SourceFile, Span};
 pub enum Severity {
     /// The registry is rejected.
     Error,
-    /// The registry is applied; the operator should know.
+    /// The registry is applied, and the operator is told.
     Warning,
 }
 
-/// What is wrong and what would be right, before it has a place.
+/// A message and a proposed fix, before a span is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) message: String,
@@ -36,19 +36,19 @@ impl Fault {
     }
 }
 
-/// One error or warning about a registry, with its place.
+/// One error or warning about a registry, with a source span.
 ///
-/// Serialized, it is exactly the object of `check --json`: `file`, `line`, `column`, `message`,
-/// `help` (null where there is none). What concerns a whole file has line 1, column 1.
+/// The serialized form is the object of `check --json`: `file`, `line`, `column`, `message`,
+/// `help` (null if absent). A diagnostic about a whole file has line 1, column 1.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     severity: Severity,
     place: Span,
-    /// False for what concerns a file as a whole: no line of it is to blame.
+    /// False for a diagnostic about a whole file: no line is at fault.
     shows_line: bool,
     message: String,
     help: Option<String>,
-    /// A second place that belongs to the story, and what it is.
+    /// A second span and a label, such as the first of two definitions.
     related: Option<(Span, String)>,
 }
 
@@ -77,38 +77,38 @@ impl Diagnostic {
         self
     }
 
-    /// Whether this rejects the registry.
+    /// Returns the severity: an error rejects the registry.
     pub fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// The path of the file, as it is shown.
+    /// Returns the path of the file as displayed.
     pub fn file(&self) -> &str {
         self.place.file()
     }
 
-    /// The number of the line, from 1.
+    /// Returns the line number, from 1.
     pub fn line(&self) -> usize {
         self.place.line()
     }
 
-    /// The number of the character in the line, from 1.
+    /// Returns the number of the character in the line, from 1.
     pub fn column(&self) -> usize {
         self.place.column()
     }
 
-    /// What is wrong.
+    /// Returns the message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What would be right.
+    /// Returns the proposed fix.
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
-    /// The diagnostic as rustc would show it: the message, the line with the place underlined, and
-    /// the help. Without a newline at the end; with ANSI colours when `styled`.
+    /// Returns the diagnostic in rustc's layout: the message, the line with the span underlined,
+    /// and the help, without a final newline; with ANSI colours when `styled`.
     pub fn render(&self, styled: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -135,8 +135,8 @@ impl Diagnostic {
     }
 }
 
-/// One line is all the renderer gets: a diagnostic never spans two, and a large file would be
-/// searched again for each.
+/// Returns the span's line as a snippet. The renderer gets one line alone: no diagnostic spans two,
+/// and the renderer would search a large file again for each diagnostic.
 fn snippet<'a>(
     place: &'a Span,
     kind: AnnotationKind,
@@ -155,14 +155,14 @@ fn snippet<'a>(
         .annotation(kind.span(from..to).label(label))
 }
 
-/// A text that may quote a file or its name, where the renderer trusts what it is given: in a help
-/// and, in 0.12, in a path.
+/// Returns a text made safe for the parts of a message that the renderer does not sanitize: a help
+/// and, in annotate-snippets 0.12, a path. Both may quote a file or a file name.
 fn safe(text: &str) -> String {
     normalize_untrusted_str(&tamed(text))
 }
 
-/// The text without the control characters of ISO 6429's second set (U+0080 to U+009F), which the
-/// renderer lets through and some terminals obey. It replaces the first set itself.
+/// Returns the text without the control characters of ISO 6429's second set (U+0080 to U+009F),
+/// which the renderer lets through and some terminals obey. The renderer replaces the first set.
 fn tamed(text: &str) -> Cow<'_, str> {
     let second_set = |c: char| matches!(c, '\u{80}'..='\u{9f}');
     if text.contains(second_set) {
@@ -184,7 +184,7 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// The diagnostics as they are printed to an operator, one block each, an empty line between.
+/// Returns the diagnostics as printed to an operator, one block each, separated by empty lines.
 pub fn render<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, styled: bool) -> String {
     let blocks: Vec<String> = diagnostics
         .into_iter()
@@ -193,7 +193,7 @@ pub fn render<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, styled:
     blocks.join("\n\n")
 }
 
-/// Everything that was found, while it is being looked for.
+/// The collected diagnostics of one load.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) errors: Vec<Diagnostic>,

@@ -1,4 +1,4 @@
-//! One file of the registry, read key by key but not yet seen together with the others.
+//! Drafts: the registry's files read key by key, before checks across files.
 
 use enforcer_ebpf::Mode;
 use toml::de::DeTable;
@@ -11,21 +11,21 @@ use super::read::{Reader, Shape};
 use super::service::{self, MODES, ServiceDraft};
 use super::source::Span;
 
-/// What a file may hold.
+/// The role of a file, which decides the allowed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role<'a> {
-    /// The registry's own file: everything.
+    /// The main file: all keys.
     Main,
-    /// A fragment, of the main file that is named: services and peers.
+    /// A fragment of the named main file: services and peers.
     Fragment(&'a str),
 }
 
-/// What the files say, in the order of reading. Parts that are wrong are left out; an error was
-/// reported for each.
+/// The contents of the files, in reading order. Invalid parts are left out, with an error reported
+/// for each.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) mode: Option<Mode>,
-    /// Where the mode is written.
+    /// The span of the mode.
     pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) peers: Vec<PeerDraft>,
@@ -33,7 +33,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds what one file says.
+    /// Adds the contents of one file.
     pub(super) fn read(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>, role: Role<'_>) {
         reader.refuse_unknown_keys(
             table,

@@ -1,12 +1,11 @@
-//! Where a key that TOML refuses as a duplicate was first written: its error names only the second
-//! place.
+//! The first definition of a duplicate key: the parser's error names only the second.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-/// The span of the first definition of the key whose second one is at `duplicate`, if it is found:
-/// keys inside inline tables are not.
+/// Returns the span of the first definition of the key defined again at `duplicate`; `None` for
+/// keys inside inline tables.
 pub(super) fn first_definition(text: &str, duplicate: Range<usize>) -> Option<Range<usize>> {
     let line = line_start(text, duplicate.start);
     let before = text.get(..line)?;
@@ -22,13 +21,13 @@ pub(super) fn first_definition(text: &str, duplicate: Range<usize>) -> Option<Ra
     find(table.get_ref(), &path)
 }
 
-/// The offset of the line of a table header that an offset stands in, if it does.
+/// Returns the offset of the line around an offset, if the line is a table header.
 pub(super) fn header_at(text: &str, offset: usize) -> Option<usize> {
     let line = line_start(text, offset);
     is_header(&text[line..]).then_some(line)
 }
 
-/// The offset of the line of the nearest table header above an offset.
+/// Returns the offset of the nearest table header above an offset.
 pub(super) fn header_above(text: &str, offset: usize) -> Option<usize> {
     let mut start = line_start(text, offset);
     for line in text[..start].split_inclusive('\n').rev() {
@@ -48,14 +47,14 @@ fn line_start(text: &str, offset: usize) -> usize {
     text[..offset].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
-/// The keys of the header that a text begins with.
+/// Returns the keys of the header at the start of a text.
 fn header_path(text: &str) -> Option<Vec<String>> {
     let line = text.lines().next()?.trim_start().trim_start_matches('[');
     let (keys, _) = line.rsplit_once(']')?;
     key_path(keys.trim_end_matches(']'))
 }
 
-/// The keys of a dotted key.
+/// Returns the keys of a dotted key.
 fn key_path(keys: &str) -> Option<Vec<String>> {
     let document = format!("{keys} = 0");
     let document = DeTable::parse(&document).ok()?;
@@ -85,7 +84,7 @@ fn find(mut table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
 mod tests {
     use super::*;
 
-    /// The line (from 1) of the first definition of the last `key` in the text.
+    /// Returns the line (from 1) of the first definition of the last `key` in the text.
     fn first_line(text: &str, key: &str) -> Option<usize> {
         let start = text.rfind(key).unwrap();
         let first = first_definition(text, start..start + key.len())?;
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_not_found_nothing_is_said() {
+    fn other_first_definitions_are_not_found() {
         assert_eq!(first_line("a = { x = 1, x = 2 }\n", "x"), None);
         assert_eq!(first_line("[[a]]\nx = 1\n[[a]]\nx = 1\nx = 2\n", "x"), None);
         assert_eq!(first_line("x", "x"), None);

@@ -1,4 +1,4 @@
-//! Which files make a registry, and reading them.
+//! The files of a registry: their names, their order and reading them.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,89 +11,93 @@ use super::draft::{Draft, Role};
 use super::model::Registry;
 use super::read::Reader;
 use super::source::{SourceFile, Span};
-use super::{EMBEDDED, merge, syntax};
+use super::{merge, syntax};
 
-/// Where the registry is unless `--config` names another place.
+/// The registry's path unless `--config` names another.
 pub const DEFAULT_PATH: &str = "/etc/enforcer/enforcer.toml";
 
-/// The name under which diagnostics would show the embedded registry.
+/// The text of `default.toml`, the registry that applies where the host has none. Packages and
+/// operators may start from a copy.
+pub const EMBEDDED: &str = include_str!("default.toml");
+
+/// The file name of the embedded registry in diagnostics.
 const EMBEDDED_NAME: &str = "<embedded registry>";
-/// The largest file that is read, in bytes: 10,000 prefixes, one on each line, with a comment of
-/// a thousand characters.
+/// The size limit of a file, in bytes: room for 10,000 prefixes, one on each line, each with a
+/// comment of a thousand characters.
 const MAX_FILE: u64 = 16 << 20;
 const EMPTY_HELP: &str = "add a table such as `[services.redis]` with `ports = [6379]`; to stop enforcing, run `enforcer down`";
 
-/// Where to look for a registry.
+/// The place of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The default place, where the file may be absent.
+    /// The default path, where the file may be absent.
     Default {
         /// The registry's path, in production [`DEFAULT_PATH`].
         path: PathBuf,
-        /// What it means that it is.
+        /// The meaning of an absent file.
         absent: MissingFile,
     },
-    /// A file that `--config` names: it must be there.
+    /// A file named by `--config`, which must exist.
     Named(PathBuf),
-    /// The embedded registry, whatever the files say: for `run` at boot with a bad registry.
+    /// The embedded registry, whatever files exist: for `run` at boot with a bad registry.
     Embedded,
 }
 
-/// What it means that the file at the default place is absent.
+/// The meaning of an absent file at the default path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingFile {
-    /// Its fragments stand alone; where there are none either, the embedded registry applies.
+    /// The fragments stand alone; without fragments the embedded registry applies.
     Embedded,
-    /// Its fragments stand alone, and there must be some.
+    /// The fragments stand alone, and at least one must exist.
     Fragments,
-    /// It was there when the policy in force was made: what it said must not be forgotten.
+    /// An error: the policy in force was made from the file, and must not lose the file's entries.
     Vanished,
 }
 
-/// What a registry was made from.
+/// The origin of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The embedded registry.
     Embedded,
-    /// These files, in the order of reading.
+    /// These files, in reading order.
     Files(Vec<PathBuf>),
 }
 
-/// Where a registry can be read again, and whether it is still the same then.
+/// The data to find a registry again and to tell whether the files changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
     /// The main file, absolute; `None` for the embedded registry.
     pub path: Option<PathBuf>,
-    /// A digest of the names and texts of all its files.
+    /// A digest of the names and texts of all files.
     pub digest: u64,
-    /// The main file was there, and not its fragments alone.
+    /// Whether the main file existed, beside any fragments.
     pub has_main: bool,
 }
 
-/// A good registry.
+/// A valid registry, with warnings and origin.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The registry.
     pub registry: Registry,
-    /// What the operator should know about its text; see [`super::lint`] for more.
+    /// The warnings about the text; [`super::lint`] adds warnings about the host.
     pub warnings: Vec<Diagnostic>,
-    /// What it was made from.
+    /// The origin, for messages.
     pub origin: Origin,
-    /// The same, for who has to find it again.
+    /// The origin, to read the registry again later.
     pub provenance: Provenance,
 }
 
-/// A bad registry, and everything that is wrong with it.
+/// A rejected registry.
 #[derive(Clone, Debug)]
 pub struct Rejected {
-    /// Why it is rejected, in the order of the files: at least one.
+    /// The errors, in file order; at least one.
     pub errors: Vec<Diagnostic>,
-    /// What would only be warned of.
+    /// The warnings.
     pub warnings: Vec<Diagnostic>,
 }
 
 impl fmt::Display for Rejected {
-    /// Every error, as an operator reads it, without colours.
+    /// Writes every error, rendered without colours.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&render(&self.errors, false))
     }
@@ -101,7 +105,10 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
-/// Reads a registry and its fragments, and answers with all of it or with all that is wrong.
+/// Reads a registry and any fragments.
+///
+/// # Errors
+/// Every error in the files, and files that cannot be read.
 pub fn load(source: &Source) -> Result<Loaded, Rejected> {
     let mut loader = Loader {
         main: match source {
@@ -118,7 +125,7 @@ pub fn load(source: &Source) -> Result<Loaded, Rejected> {
     loader.finish(origin)
 }
 
-/// A registry from texts: the main file, then fragments.
+/// Reads a registry from texts: the main file, then fragments.
 #[cfg(test)]
 pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Rejected> {
     let mut loader = Loader::default();
@@ -134,21 +141,21 @@ pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Rejected> {
 struct Loader {
     report: Report,
     draft: Draft,
-    /// How many files were looked at, which orders their diagnostics.
+    /// The number of files seen, which orders diagnostics.
     files: usize,
-    /// A file could not be read or parsed: what seems to be missing may be in it.
+    /// Whether a file could not be read or parsed: an undefined name may be defined there.
     incomplete: bool,
-    /// The first file that was parsed, to name when the whole is wrong.
+    /// The first parsed file, for errors about the registry as a whole.
     first: Option<Arc<SourceFile>>,
     /// The main file, absolute.
     main: Option<PathBuf>,
-    /// It is there, or has to be.
+    /// Whether the main file exists, or must exist.
     has_main: bool,
     digest: Digest,
 }
 
 /// FNV-1a with 64 bits (RFC 9923): the same in every build, unlike the standard library's
-/// hashers. It tells an edited file from one that is not, and is no defence against anybody.
+/// hashers. The digest detects edits and is no defence against forgery.
 struct Digest(u64);
 
 impl Default for Digest {
@@ -159,7 +166,7 @@ impl Default for Digest {
 
 impl Digest {
     fn add(&mut self, text: &str) {
-        // A byte that no UTF-8 holds ends each text.
+        // A byte that never occurs in UTF-8 ends each text.
         for &byte in text.as_bytes().iter().chain(&[0xff]) {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
@@ -176,7 +183,7 @@ impl Loader {
         let origin = self.read_files(path, false);
         let none = matches!(&origin, Origin::Files(files) if files.is_empty());
         match absent {
-            // Whatever is wrong with the place is said already.
+            // Errors about the path are reported already.
             _ if self.has_main || !self.report.errors.is_empty() => {}
             MissingFile::Embedded if none => return self.read_embedded(),
             MissingFile::Fragments if none => self.refuse_absence(
@@ -197,7 +204,7 @@ impl Loader {
 
     fn read_files(&mut self, path: &Path, required: bool) -> Origin {
         let mut files = Vec::new();
-        // A link to nothing is not an absent file: somebody meant one to be there.
+        // A dangling link is not an absent file: the operator meant a file to exist.
         let absent =
             matches!(fs::symlink_metadata(path), Err(e) if e.kind() == ErrorKind::NotFound);
         if required || !absent {
@@ -213,8 +220,8 @@ impl Loader {
         Origin::Files(files)
     }
 
-    /// The fragments of a registry, sorted by name. As in a shell, `*` does not stand for a leading
-    /// dot, which keeps editors' lock files out.
+    /// Returns the fragments of a registry, sorted by name. As in a shell, `*` does not match a
+    /// leading dot, which keeps editors' lock files out.
     fn fragments(&mut self, path: &Path) -> Vec<PathBuf> {
         if path.extension().is_none_or(|extension| extension != "toml") {
             return Vec::new();
@@ -254,12 +261,12 @@ impl Loader {
     }
 
     fn parse(&mut self, name: String, text: String, role: Role<'_>) {
-        // Some editors put one there. It is no part of the text, and would count as a column.
+        // Some editors write a byte order mark, which would count as a column.
         let text = match text.strip_prefix('\u{feff}') {
             Some(text) => text.to_owned(),
             None => text,
         };
-        // Its last part: the same file may be named from another folder.
+        // The last component alone: the same file may be named by another path.
         self.digest.add(name.rsplit('/').next().unwrap_or(&name));
         self.digest.add(&text);
         let file = self.file(name, text);
@@ -292,7 +299,7 @@ impl Loader {
             .next()
             .map_or(0, |chunk| chunk.valid().len());
         let byte = bytes.get(start).copied().unwrap_or_default();
-        // Up to the first bad byte the replaced text is the text itself.
+        // Up to the first bad byte, the lossy text equals the bytes.
         let file = self.file(name, String::from_utf8_lossy(bytes).into_owned());
         let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
         self.report.push(Diagnostic::new(
@@ -311,7 +318,7 @@ impl Loader {
 
     fn finish(mut self, origin: Origin) -> Result<Loaded, Rejected> {
         merge::check(&self.draft, !self.incomplete, &mut self.report);
-        // Another error may be the reason that nothing was found, and rejects the registry as well.
+        // An earlier error may be the cause, and rejects the registry anyway.
         if self.draft.services.is_empty()
             && self.report.errors.is_empty()
             && let Some(file) = &self.first
@@ -337,7 +344,7 @@ impl Loader {
     }
 }
 
-/// The bytes of a file; pipes are welcome (`--config <(…)`), endless ones are not.
+/// Returns the bytes of a file or a pipe (`--config <(…)`) up to the size limit.
 fn read_limited(path: &Path) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     File::open(path)

@@ -1,4 +1,4 @@
-//! An `[interfaces.…]` table.
+//! The `[interfaces.…]` tables.
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable};
@@ -21,7 +21,7 @@ pub(super) fn read(
         reader.warning(
             key.span(),
             Fault::new(
-                "a rule for `lo` has no effect",
+                "the table `[interfaces.lo]` has no effect",
                 "remove it: lo is never guarded, everything on it passes",
             ),
         );

@@ -1,4 +1,4 @@
-//! What a registry may say, but with care, on the host that it is for.
+//! Lints: warnings about a valid registry that need facts about this host.
 
 use std::ops::RangeInclusive;
 
@@ -8,8 +8,8 @@ use super::diagnostic::{Diagnostic, Fault, Report};
 use super::model::{Identity, Peer, PortRange, Registry, Service};
 use super::suggest::quoted;
 
-/// UDP ports from which a host's own clients send: the replies come to the same port.
-/// Names: the IANA service name and port number registry.
+/// UDP ports from which clients on the host send; the replies come to the same ports. Names are
+/// from the IANA service name and port number registry.
 const CLIENT_PORTS: [(u16, &str); 9] = [
     (53, "DNS"),
     (67, "DHCP server and relay"),
@@ -22,18 +22,18 @@ const CLIENT_PORTS: [(u16, &str); 9] = [
     (5355, "LLMNR"),
 ];
 
-/// What is worth a warning about a good registry on this host, in the order of its files.
+/// Returns warnings about a valid registry on this host, in file order.
 ///
 /// `ephemeral` is `/proc/sys/net/ipv4/ip_local_port_range`, which TCP, UDP and SCTP share.
-/// `is_wireguard` tells whether an interface is a WireGuard device, `None` when that is not known:
-/// of those nothing is said.
+/// `is_wireguard` returns whether an interface is a WireGuard device, or `None` if unknown; unknown
+/// interfaces cause no warning.
 pub fn lint(
     registry: &Registry,
     ephemeral: &RangeInclusive<u16>,
     is_wireguard: impl Fn(&str) -> Option<bool>,
 ) -> Vec<Diagnostic> {
     let mut report = Report::default();
-    // Of a public service no reply is dropped either.
+    // A public service drops nothing, so no reply either.
     for service in registry.services().iter().filter(|service| !service.public) {
         for range in &service.ranges {
             warn_of_ephemeral_ports(service, range, ephemeral, &mut report);

@@ -1,4 +1,4 @@
-//! What only shows when all files are seen together.
+//! Checks across files, and the final registry.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,8 +14,8 @@ use super::service::ServiceDraft;
 use super::source::Span;
 use super::suggest::{did_you_mean, grouped, listed, quoted};
 
-/// Checks what the files say together. `complete` tells that every file could be parsed: what is
-/// missing otherwise may stand in the part that could not be read.
+/// Checks the files together. `complete` tells that every file could be parsed: an unreadable file
+/// may define a missing peer.
 pub(super) fn check(draft: &Draft, complete: bool, report: &mut Report) {
     duplicates(
         "service",
@@ -33,7 +33,7 @@ pub(super) fn check(draft: &Draft, complete: bool, report: &mut Report) {
             .map(|peer| (peer.name.as_str(), &peer.at)),
         report,
     );
-    // Two definitions of one service mostly are copies: their ports are not worth a second error.
+    // Two definitions of a service are mostly copies: a second error for the ports is noise.
     let mut names = BTreeSet::new();
     let first_of_each = draft
         .services
@@ -72,7 +72,7 @@ fn duplicates<'a>(
 }
 
 fn unknown_peers(draft: &Draft, report: &mut Report) {
-    // Also the peers that are wrong: they are defined, and their own errors are enough.
+    // Invalid peers count as defined: their own errors are enough.
     let known: BTreeSet<&str> = draft.peers.iter().map(|peer| peer.name.as_str()).collect();
     for (name, at) in draft.services.iter().flat_map(|service| &service.allow) {
         if known.contains(name.as_str()) {
@@ -96,13 +96,16 @@ fn unknown_peers(draft: &Draft, report: &mut Report) {
 }
 
 fn limits(peers: &[PeerDraft], interfaces: &[InterfaceTable], report: &mut Report) {
-    if let Some(rule) = interfaces.get(MAX_INTERFACE_TABLES) {
+    if let Some(table) = interfaces.get(MAX_INTERFACE_TABLES) {
         report.error(
-            &rule.at,
+            &table.at,
             Fault::new(
-                format!("{} interface rules are defined", grouped(interfaces.len())),
                 format!(
-                    "the limit is {} rules; a name that ends in `*` is a rule for many interfaces",
+                    "{} `[interfaces]` tables are defined",
+                    grouped(interfaces.len())
+                ),
+                format!(
+                    "the limit is {} tables; a name that ends in `*` is for many interfaces",
                     grouped(MAX_INTERFACE_TABLES)
                 ),
             ),
@@ -140,7 +143,7 @@ fn limits(peers: &[PeerDraft], interfaces: &[InterfaceTable], report: &mut Repor
     }
 }
 
-/// One key under two names is no contradiction, but mostly a copy that was not finished.
+/// Warns of one key under two names: no contradiction, but mostly an unfinished copy.
 fn shared_keys(peers: &[PeerDraft], report: &mut Report) {
     let mut first = HashMap::new();
     for peer in peers {
@@ -169,7 +172,7 @@ fn shared_keys(peers: &[PeerDraft], report: &mut Report) {
     }
 }
 
-/// The registry, from a draft without errors.
+/// Returns the registry of a draft without errors.
 pub(super) fn finish(draft: Draft) -> Registry {
     let mut services: Vec<Service> = draft.services.into_iter().map(service).collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
@@ -216,7 +219,7 @@ fn service(draft: ServiceDraft) -> Service {
 }
 
 fn peer(draft: PeerDraft) -> Option<Peer> {
-    // Both are there, or an error was reported and nobody asks for the registry.
+    // A draft without errors has both.
     Some(Peer {
         name: draft.name,
         interface: draft.interface?,

@@ -1,16 +1,17 @@
-//! The registry: which ports are services, and who may reach them.
+//! The registry: the operator's list of services, their ports and their allowed peers.
 //!
-//! A registry is one TOML file and its fragments. [`load`] reads them and answers with a validated
-//! [`Registry`], or with everything that is wrong with it, each [`Diagnostic`] with its place.
-//! Nothing in between gets out of this module: who holds a `Registry` holds a good one.
+//! A registry is one TOML file and any fragments. [`load`] reads the files and returns a validated
+//! [`Registry`], or every error, each a [`Diagnostic`] with a source span. No other code makes a
+//! `Registry`, so every `Registry` is valid.
 //!
 //! ```text
-//! files      which files are read, in which order
-//! syntax     TOML errors, in the words of the registry
-//! draft      one file, key by key           service, peer, interface: one table each
-//! merge      what only shows when all files are seen: duplicates, clashes, limits
-//! model      the result
-//! lints      what is allowed, but needs facts about this host to be judged
+//! files            the files to read, and their order
+//! syntax           TOML errors, in the words of the registry
+//! draft            one parsed file                 service, peer, interface: one table each
+//! merge            checks across files: duplicates, clashes, limits
+//! port_conflicts   ports of two services
+//! model            the validated registry
+//! lints            warnings that need facts about this host
 //! ```
 
 mod diagnostic;
@@ -37,7 +38,9 @@ mod syntax;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity, render};
-pub use files::{DEFAULT_PATH, Loaded, MissingFile, Origin, Provenance, Rejected, Source, load};
+pub use files::{
+    DEFAULT_PATH, EMBEDDED, Loaded, MissingFile, Origin, Provenance, Rejected, Source, load,
+};
 pub use lints::lint;
 pub use model::{
     HookChoice, Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PREFIXES,
@@ -45,7 +48,3 @@ pub use model::{
 };
 pub use public_key::PublicKey;
 pub use source::{SourceFile, Span};
-
-/// The registry that applies where there is none: the text of `default.toml`, for packages and for
-/// an operator who wants to start from it.
-pub const EMBEDDED: &str = include_str!("default.toml");

@@ -9,17 +9,16 @@ use ipnet::IpNet;
 use super::public_key::PublicKey;
 use super::source::Span;
 
-/// The most registered ports, (protocol, port) pairs, that a registry may have.
+/// The limit of registered ports: (protocol, port) pairs.
 pub const MAX_PORTS: usize = 4_096;
-/// The most address prefixes that all peers together may have.
+/// The limit of address prefixes of all peers together.
 pub const MAX_PREFIXES: usize = 10_000;
-/// The most peers that a registry may have.
+/// The limit of peers.
 pub const MAX_PEERS: usize = 256;
-/// The most interface rules that a registry may have.
+/// The limit of `[interfaces]` tables.
 pub const MAX_INTERFACE_TABLES: usize = 256;
 
-/// A registry that keeps every rule of the design. Only [`super::load`] makes one, and nothing
-/// changes one.
+/// A valid registry. [`super::load`] alone makes registries, and no code changes them.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(super) mode: Mode,
@@ -30,32 +29,32 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The global mode, for services without one of their own.
+    /// Returns the global mode, for services without a mode of their own.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Where the global mode is written, if it is.
+    /// Returns the span of the global mode, if the files set one.
     pub fn mode_at(&self) -> Option<&Span> {
         self.mode_at.as_ref()
     }
 
-    /// The services, by name. There is at least one.
+    /// Returns the services, by name; at least one.
     pub fn services(&self) -> &[Service] {
         &self.services
     }
 
-    /// The peers, by name.
+    /// Returns the peers, by name.
     pub fn peers(&self) -> &[Peer] {
         &self.peers
     }
 
-    /// The interface rules, by pattern.
+    /// Returns the `[interfaces]` tables, by pattern.
     pub fn interfaces(&self) -> &[InterfaceTable] {
         &self.interfaces
     }
 
-    /// The service of this name.
+    /// Returns the service of this name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         let index = self
             .services
@@ -63,7 +62,7 @@ impl Registry {
         self.services.get(index.ok()?)
     }
 
-    /// The peer of this name.
+    /// Returns the peer of this name.
     pub fn peer(&self, name: &str) -> Option<&Peer> {
         let index = self
             .peers
@@ -71,12 +70,12 @@ impl Registry {
         self.peers.get(index.ok()?)
     }
 
-    /// The mode that holds for a service: its own, else the global one.
+    /// Returns the effective mode of a service: the service's own, else the global mode.
     pub fn mode_of(&self, service: &Service) -> Mode {
         service.mode.unwrap_or(self.mode)
     }
 
-    /// Every registered port with its service, by protocol and port within each service.
+    /// Returns every registered port and the service, by protocol and port within each service.
     pub fn registered_ports(&self) -> impl Iterator<Item = (Protocol, u16, &Service)> {
         self.services.iter().flat_map(|service| {
             service
@@ -86,61 +85,62 @@ impl Registry {
         })
     }
 
-    /// The rule for an interface: an exact name beats a pattern, a longer pattern a shorter. The
-    /// one rule holds as a whole; what it leaves out is not looked for in a shorter pattern.
+    /// Returns the table for an interface: an exact name beats a pattern, a longer pattern a
+    /// shorter. The table applies as a whole: keys that the table leaves out have their defaults,
+    /// whatever a shorter pattern sets.
     pub fn interface_table(&self, interface: &str) -> Option<&InterfaceTable> {
         self.interfaces
             .iter()
-            .filter(|rule| rule.matches(interface))
-            .max_by_key(|rule| rule.precedence())
+            .filter(|table| table.matches(interface))
+            .max_by_key(|table| table.precedence())
     }
 }
 
-/// A named entry of the registry.
+/// A service: ports under one name.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// The name.
     pub name: String,
-    /// The registered ports: those of [`Self::ranges`], for each protocol. At least one.
+    /// The registered ports: every port of [`Self::ranges`] for each protocol; at least one.
     pub ports: BTreeSet<(Protocol, u16)>,
-    /// The protocols, at least one.
+    /// The protocols; at least one.
     pub protocols: BTreeSet<Protocol>,
-    /// The ports as they were written, for messages.
+    /// The ports as written in the file, for messages.
     pub ranges: Vec<PortRange>,
-    /// The service's own mode, if it has one.
+    /// The service's own mode, if set.
     pub mode: Option<Mode>,
-    /// Where that is written.
+    /// The span of the key `mode`.
     pub mode_at: Option<Span>,
-    /// Whether anyone may reach it.
+    /// Whether anyone may reach the service.
     pub public: bool,
-    /// Where that is written, whatever it says.
+    /// The span of the key `public`, whatever the value.
     pub public_at: Option<Span>,
-    /// The names of the peers that may reach it, each of them defined; empty when `public`.
+    /// The names of the allowed peers, all of them defined; empty when `public`.
     pub allow: Vec<String>,
-    /// Where that list begins.
+    /// The span of the key `allow`.
     pub allow_at: Option<Span>,
-    /// Where each item of that list stands.
+    /// The span of each item of `allow`.
     pub(super) allowed_at: Vec<Span>,
-    /// Where it is defined.
+    /// The span of the service's name.
     pub at: Span,
 }
 
 impl Service {
-    /// Where a peer is named as one that may reach it.
+    /// Returns the span of a peer's name in `allow`.
     pub fn allowed_at(&self, peer: &str) -> Option<&Span> {
         let index = self.allow.iter().position(|name| name == peer)?;
         self.allowed_at.get(index)
     }
 }
 
-/// One entry of a service's `ports`.
+/// One item of a service's `ports`.
 #[derive(Clone, Debug)]
 pub struct PortRange {
     /// The first port, not 0.
     pub first: u16,
     /// The last port, not below the first.
     pub last: u16,
-    /// Where it is written.
+    /// The span of the item.
     pub at: Span,
 }
 
@@ -154,20 +154,20 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// A named trusted source.
+/// A peer: a trusted source under one name.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The name.
     pub name: String,
-    /// The interface through which it comes; never lo.
+    /// The interface on which the peer's packets arrive; never lo.
     pub interface: String,
-    /// What it is known by there.
+    /// The property that identifies the peer on that interface.
     pub identity: Identity,
-    /// Where it is defined.
+    /// The span of the peer's name.
     pub at: Span,
 }
 
-/// What a peer is known by.
+/// The property that identifies a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// A WireGuard public key, whose AllowedIPs are the peer's addresses.
@@ -177,19 +177,19 @@ pub enum Identity {
     Addresses(Vec<IpNet>),
 }
 
-/// Which side of the host an interface is on.
+/// The side of the host that an interface faces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Between the host and its own containers: no wire guard.
+    /// Between the host and containers on this host: no wire guard.
     Inside,
-    /// Where a wire guard belongs.
+    /// Towards other hosts: the interface gets a wire guard.
     Outside,
 }
 
 impl Side {
     pub(super) const ALL: [Self; 2] = [Self::Inside, Self::Outside];
 
-    /// The name that the registry uses.
+    /// Returns the name used by the registry.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inside => "inside",
@@ -204,7 +204,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// The hook that an operator wants for a wire guard.
+/// The operator's choice of a hook for a wire guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HookChoice {
     /// The loader chooses.
@@ -214,14 +214,14 @@ pub enum HookChoice {
     XdpNative,
     /// XDP in the stack, after the driver.
     XdpGeneric,
-    /// The tc ingress hook of Linux 6.6.
+    /// tcx, the tc ingress hook of Linux 6.6.
     Tcx,
 }
 
 impl HookChoice {
     pub(super) const ALL: [Self; 4] = [Self::Auto, Self::XdpNative, Self::XdpGeneric, Self::Tcx];
 
-    /// The name that the registry uses.
+    /// Returns the name used by the registry.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -238,25 +238,25 @@ impl fmt::Display for HookChoice {
     }
 }
 
-/// What the operator says about the interfaces of a name.
+/// An `[interfaces]` table: options for the interfaces that match a pattern.
 #[derive(Clone, Debug)]
 pub struct InterfaceTable {
-    /// An interface's name, or the start of names followed by `*`.
+    /// An interface name, or the start of names followed by `*`.
     pub pattern: String,
-    /// The side, where the operator overrides what the loader finds.
+    /// The side, where the operator overrides the loader's choice.
     pub side: Option<Side>,
-    /// Whether packets that are only passing through are left alone.
+    /// Whether forwarded packets are left alone.
     pub forward: bool,
-    /// Where that is written, whatever it says.
+    /// The span of the key `forward`, whatever the value.
     pub forward_at: Option<Span>,
-    /// The hook that is to be used.
+    /// The hook to use.
     pub hook: HookChoice,
-    /// Where it is written.
+    /// The span of the table's name.
     pub at: Span,
 }
 
 impl InterfaceTable {
-    /// Whether the rule is about this interface. Another rule may be more so: see
+    /// Returns whether the pattern matches an interface. Another table may take precedence: see
     /// [`Registry::interface_table`].
     pub fn matches(&self, interface: &str) -> bool {
         match self.pattern.strip_suffix('*') {

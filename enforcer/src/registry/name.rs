@@ -8,7 +8,7 @@ const MAX_NAME: usize = 32;
 /// The longest name of an interface, in bytes: IFNAMSIZ less the NUL (linux/if.h).
 const MAX_INTERFACE: usize = 15;
 
-/// `[a-z0-9][a-z0-9-]{0,31}`. `what` is "service" or "peer".
+/// Checks a name against `[a-z0-9][a-z0-9-]{0,31}`. `what` is "service" or "peer".
 pub(super) fn check(what: &str, name: &str) -> Result<(), Fault> {
     if is_name(name) {
         return Ok(());
@@ -36,7 +36,7 @@ fn is_name(name: &str) -> bool {
     letter(first) && name.len() <= MAX_NAME && name.bytes().all(|byte| letter(byte) || byte == b'-')
 }
 
-/// The name that someone with capitals, dots or underscores probably wanted.
+/// Returns a valid name near one with capitals, dots or underscores.
 fn tidied(name: &str) -> String {
     let tidy: String = name
         .chars()
@@ -49,7 +49,7 @@ fn tidied(name: &str) -> String {
     tidy.trim_matches('-').to_owned()
 }
 
-/// The one name of an interface, as the kernel would accept it (`dev_valid_name`).
+/// Checks the name of one interface, by the kernel's `dev_valid_name`.
 pub(super) fn check_interface(name: &str) -> Result<(), Fault> {
     check_interface_part(name, name)?;
     if name.is_empty() || name == "." || name == ".." {
@@ -58,7 +58,7 @@ pub(super) fn check_interface(name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The name of an interface, or the start of one followed by `*`.
+/// Checks the name of an interface, or the start of one followed by `*`.
 pub(super) fn check_pattern(pattern: &str) -> Result<(), Fault> {
     match pattern.strip_suffix('*') {
         Some(prefix) => check_interface_part(prefix, pattern),
@@ -73,9 +73,9 @@ fn check_interface_part(part: &str, whole: &str) -> Result<(), Fault> {
             "`*` stands at the end of the name of an `[interfaces]` table, and nowhere else",
         ));
     }
-    // The kernel takes control characters and the spaces of Unicode; nobody means them.
+    // The kernel takes control characters and Unicode spaces, but they are always mistakes.
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | ':');
-    // It goes byte by byte, and its isspace() counts 0xa0, as in Latin-1.
+    // The kernel compares bytes, and the kernel's isspace() includes 0xa0, as in Latin-1.
     let latin_space = part.bytes().any(|byte| byte == 0xa0);
     if part.len() > MAX_INTERFACE || part.contains(forbidden) || latin_space {
         return Err(invalid_interface(whole));

@@ -1,4 +1,4 @@
-//! A `[peers.…]` table.
+//! The `[peers.…]` tables.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ const INTERFACE_EXAMPLE: &str = "`interface = \"wg0\"`";
 const KEY_EXAMPLE: &str = "`public-key = \"…\"`, with the key that `wg show` prints";
 const ADDRESSES_EXAMPLE: &str = "`addresses = [\"10.10.0.0/28\"]` or `addresses = [\"any\"]`";
 
-/// A peer as it is written.
+/// A peer as read from a file; invalid parts are `None`.
 #[derive(Debug)]
 pub(super) struct PeerDraft {
     pub(super) name: String,

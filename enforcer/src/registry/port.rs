@@ -1,4 +1,4 @@
-//! Ports and ranges of ports, as a service lists them.
+//! Ports and port ranges in a service's `ports`.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +10,7 @@ use super::suggest::quoted;
 const LIMITS: &str = "a port is a number from 1 to 65535";
 const RANGE: &str = "a range is written as \"9000-9001\"";
 
-/// A port as a number.
+/// Reads a port written as a number.
 pub(super) fn from_integer(integer: &DeInteger<'_>) -> Result<u16, Fault> {
     match u16::from_str_radix(integer.as_str(), integer.radix()) {
         Ok(0) => Err(zero()),
@@ -21,7 +21,7 @@ pub(super) fn from_integer(integer: &DeInteger<'_>) -> Result<u16, Fault> {
     }
 }
 
-/// A range as a text: "9000-9001".
+/// Reads a range written as a text: "9000-9001".
 pub(super) fn from_text(text: &str) -> Result<RangeInclusive<u16>, Fault> {
     let Some((first, last)) = text.split_once('-') else {
         return Err(match number(text.trim()) {
@@ -60,7 +60,7 @@ pub(super) fn from_text(text: &str) -> Result<RangeInclusive<u16>, Fault> {
     Ok(range)
 }
 
-/// A decimal number without sign and leading zeros, as TOML's own are.
+/// Returns the text of a decimal number without sign and leading zeros, as in TOML.
 fn number(text: &str) -> Option<&str> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     (digits && (text == "0" || !text.starts_with('0'))).then_some(text)

@@ -1,4 +1,4 @@
-//! Which service has which port: each (protocol, port) belongs to one.
+//! Port conflicts: services must not share a (protocol, port) pair.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,21 @@ use super::model::{MAX_PORTS, PortRange};
 use super::service::ServiceDraft;
 use super::suggest::{grouped, quoted};
 
+/// A range of ports, claimed by a service.
 #[derive(Clone, Copy)]
 struct Claim<'a> {
     service: &'a ServiceDraft,
     range: &'a PortRange,
 }
 
-/// An earlier claim that a range overlaps, and for which protocols.
+/// An earlier claim that overlaps a range, and the protocols of the overlap.
 struct Overlap<'a> {
     earlier: Claim<'a>,
     protocols: Vec<&'static str>,
 }
 
-/// Notes ports that two services claim, ranges of one service that overlap, and too many ports.
-/// The services come in the order of reading, so that the later of two is to blame.
+/// Reports ports of two services, overlapping ranges within a service, and too many ports. Services
+/// come in reading order, so that the report is at the later of two.
 pub(super) fn check<'a>(services: impl IntoIterator<Item = &'a ServiceDraft>, report: &mut Report) {
     let mut claims = BTreeMap::new();
     for service in services {
@@ -39,8 +40,7 @@ pub(super) fn check<'a>(services: impl IntoIterator<Item = &'a ServiceDraft>, re
     }
 }
 
-/// Registers a range, and finds what it overlaps: one overlap for each earlier range, not for each
-/// of a thousand ports.
+/// Registers a range and returns at most one overlap for each earlier range.
 fn register<'a>(
     claims: &mut BTreeMap<(Protocol, u16), Claim<'a>>,
     claim: Claim<'a>,
@@ -58,7 +58,7 @@ fn register<'a>(
                 .iter_mut()
                 .find(|overlap| std::ptr::eq(overlap.earlier.range, earlier.range));
             match known {
-                // Ranges inside it are met in between: an overlap may be met more than once.
+                // A range inside the earlier range interrupts the overlap, which then recurs.
                 Some(overlap) if overlap.protocols.last() == Some(&protocol.name()) => {}
                 Some(overlap) => overlap.protocols.push(protocol.name()),
                 None => overlaps.push(Overlap {
@@ -73,7 +73,7 @@ fn register<'a>(
 
 fn diagnostic(overlap: &Overlap<'_>, claim: Claim<'_>) -> Diagnostic {
     let Overlap { earlier, protocols } = overlap;
-    let common = common(earlier.range, claim.range);
+    let common = common_ports(earlier.range, claim.range);
     let at = &earlier.range.at;
     let (severity, fault) = if std::ptr::eq(earlier.service, claim.service) {
         let fault = Fault::new(
@@ -96,8 +96,8 @@ fn diagnostic(overlap: &Overlap<'_>, claim: Claim<'_>) -> Diagnostic {
         .related(at.clone(), "first registered here")
 }
 
-/// "port 9200 is", "ports 9000-9001 are": what two overlapping ranges share.
-fn common(a: &PortRange, b: &PortRange) -> String {
+/// Returns the ports common to two ranges as "port 9200 is" or "ports 9000-9001 are".
+fn common_ports(a: &PortRange, b: &PortRange) -> String {
     let shared = PortRange {
         first: a.first.max(b.first),
         last: a.last.min(b.last),

@@ -1,4 +1,4 @@
-//! Address prefixes, as a peer lists them.
+//! Address prefixes in a peer's `addresses`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use super::suggest::quoted;
 
 const HELP: &str = "write a prefix such as \"10.10.0.0/28\" or \"fd00:10::/64\", or one address";
 
-/// All addresses of both families: what `any` stands for.
+/// Returns all addresses of both families, the meaning of `any`.
 pub(super) fn any() -> [IpNet; 2] {
     // A length of 0 fits every family.
     [
@@ -18,9 +18,9 @@ pub(super) fn any() -> [IpNet; 2] {
     ]
 }
 
-/// A prefix without host bits, or one address, as WireGuard's AllowedIPs take it.
+/// Parses a prefix without host bits, or a single address, as in WireGuard's AllowedIPs.
 ///
-/// The address is read by the standard library: it refuses leading zeros, which some tools take for
+/// The standard library parses the address and refuses leading zeros, which some tools take for
 /// octal.
 pub(super) fn parse(text: &str) -> Result<IpNet, Fault> {
     let invalid = || Fault::new(format!("invalid address prefix {}", quoted(text)), HELP);
@@ -60,7 +60,7 @@ fn prefix_length(digits: &str) -> Option<u8> {
     (plain && canonical).then(|| digits.parse().ok()).flatten()
 }
 
-/// Prefixes that no packet of a peer can match: written down, they are a mistake.
+/// Refuses prefixes that no packet of a peer can match.
 fn refuse_what_never_matches(net: IpNet) -> Result<(), Fault> {
     if let IpNet::V6(v6) = net
         && v6.prefix_len() >= 96
@@ -87,7 +87,7 @@ fn refuse_what_never_matches(net: IpNet) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Why a prefix, although it is allowed, is probably not what was meant.
+/// Returns a warning for a valid prefix that is probably a mistake.
 pub(super) fn doubt(net: IpNet) -> Option<Fault> {
     let single = net.prefix_len() == net.max_prefix_len();
     if single && net.addr().is_unspecified() {
@@ -130,7 +130,7 @@ mod tests {
             ("10.10.0.5", "10.10.0.5/32"),
             ("fd00:10::5", "fd00:10::5/128"),
             ("FD00:10::/64", "fd00:10::/64"),
-            // Wider than the special ranges: they match more than what never arrives.
+            // Wider than the special ranges: they also match addresses that do arrive.
             ("0.0.0.0/1", "0.0.0.0/1"),
             ("::/64", "::/64"),
             ("::ffff:0:0/80", ""),

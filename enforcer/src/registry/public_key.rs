@@ -5,21 +5,21 @@ use std::fmt;
 use super::diagnostic::Fault;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// The length of 32 bytes in base64: 43 digits and one `=`.
+/// The length of the base64 text of 32 bytes: 43 digits and one `=`.
 const TEXT_LEN: usize = 44;
 const HELP: &str = "`wg show INTERFACE peers` lists the public keys of an interface's peers";
 
-/// A WireGuard public key: a point of Curve25519, in its 32 bytes.
+/// A WireGuard public key: the 32 bytes of a Curve25519 point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// The bytes, as netlink's `WGPEER_A_PUBLIC_KEY` carries them.
+    /// Returns the bytes in the order of netlink's `WGPEER_A_PUBLIC_KEY`.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Takes the one base64 text (RFC 4648, section 4) of each key, as `wg` does.
+    /// Parses the canonical base64 text (RFC 4648, section 4) of a key, as `wg` does.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let invalid = |why: &str| Fault::new(format!("invalid public key: {why}"), HELP);
         let count = text.chars().count();
@@ -38,8 +38,8 @@ impl PublicKey {
     }
 }
 
-/// Decodes 43 digits to 32 bytes. `None` also when the last digit has bits beyond the last byte:
-/// two texts would be one key, and a text comparison elsewhere would miss it.
+/// Decodes 43 digits to 32 bytes. Returns `None` also if the last digit has bits beyond the last
+/// byte: two texts would denote one key, which a text comparison elsewhere would miss.
 fn decode(digits: &[u8]) -> Option<[u8; 32]> {
     let mut key = [0; 32];
     let mut bytes = key.iter_mut();
@@ -114,7 +114,7 @@ mod tests {
             good[..43].to_owned(),
             format!("{good}="),
             format!("{good} "),
-            // The last digit has bits that no byte holds: non-canonical.
+            // The last digit has bits beyond the last byte: non-canonical.
             good.replace("mo=", "mp="),
             // 31 bytes, and 33.
             good.replace("mo=", "m=="),

@@ -1,6 +1,6 @@
-//! Typed reading of a parsed TOML table, value by value, collecting what is wrong.
+//! Typed reading of a parsed TOML table, value by value, with all errors collected.
 //!
-//! Not serde: a derived deserializer ends at the first error and forgets where the keys are.
+//! A derived serde deserializer would stop at the first error and lose the spans of keys.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::diagnostic::{Fault, Report};
 use super::source::{SourceFile, Span};
 use super::suggest::{did_you_mean, listed, quoted, shown};
 
-/// The keys that a table may have, and its name for messages ("service `redis`").
+/// The allowed keys of a table, and the table's name for messages ("service `redis`").
 pub(super) struct Shape<'a> {
     pub(super) owner: &'a str,
     pub(super) keys: &'a [&'a str],
 }
 
-/// Reads one file.
+/// A reader of one file.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Arc<SourceFile>,
     pub(super) report: &'a mut Report,
@@ -29,7 +29,7 @@ impl Reader<'_> {
         Span::new(self.file, span)
     }
 
-    /// Where a key of a table stands, if it is there.
+    /// Returns the span of a key, if the table has the key.
     pub(super) fn place_of(&self, table: &DeTable<'_>, key: &str) -> Option<Span> {
         let (key, _) = table.get_key_value(key)?;
         Some(self.place(key.span()))
@@ -43,12 +43,12 @@ impl Reader<'_> {
         self.report.warning(&self.place(span), fault);
     }
 
-    /// The value, or nothing and a note of what is wrong with it.
+    /// Returns the value, or reports the fault at a span.
     pub(super) fn noted<T>(&mut self, span: Range<usize>, value: Result<T, Fault>) -> Option<T> {
         value.map_err(|fault| self.error(span, fault)).ok()
     }
 
-    /// Notes the keys that the table should not have.
+    /// Reports the table's unknown keys.
     pub(super) fn refuse_unknown_keys(&mut self, table: &DeTable<'_>, shape: &Shape<'_>) {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
@@ -93,7 +93,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The entries of a table of named tables: `[services.redis]`, `[peers.office]`.
+    /// Returns the entries of a table of named tables: `[services.redis]`, `[peers.office]`.
     pub(super) fn named_tables<'t, 'i>(
         &mut self,
         kind: &str,
@@ -111,7 +111,7 @@ impl Reader<'_> {
                 Some((key, self.table(&field, value)?))
             })
             .collect();
-        // The order of the file, in which one of two is the first.
+        // In file order, so that the first of two definitions comes first.
         entries.sort_by_key(|(key, _)| key.span().start);
         entries
     }
@@ -151,7 +151,7 @@ impl Reader<'_> {
         boolean
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub(super) fn choice<T: Copy>(
         &mut self,
         field: &str,
@@ -178,7 +178,7 @@ impl Reader<'_> {
         found
     }
 
-    /// Notes that the subject ("`ports`", "an item of `ports`") is not what it should be.
+    /// Reports that the subject ("`ports`", "an item of `ports`") has the wrong type.
     pub(super) fn wrong_type(
         &mut self,
         subject: &str,
@@ -215,7 +215,7 @@ fn unknown_key_help(name: &str, value: &DeValue<'_>, shape: &Shape<'_>) -> Strin
         return format!("the keys of {} are {keys}", shape.owner);
     };
     let name = shown(name);
-    // A table where none belongs: a forgotten `services.`, or a dot in a name without quotes.
+    // A misplaced table: a forgotten `services.`, or a dot in a name without quotes.
     if shape.keys.contains(&"services") && table.contains_key("ports") {
         return format!("a service is written as `[services.{name}]`");
     }

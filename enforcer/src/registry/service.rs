@@ -1,4 +1,4 @@
-//! A `[services.…]` table.
+//! The `[services.…]` tables.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ const PORTS_EXAMPLE: &str = "`ports = [9200]` or `ports = [\"9000-9001\"]`";
 const ALLOW_EXAMPLE: &str = "`allow = [\"collector\"]`, with the names of peers";
 const PROTOCOL_EXAMPLE: &str = "`protocol = \"tcp\"` or `protocol = [\"tcp\", \"udp\"]`";
 
-/// The modes, as `mode` names them.
+/// The values of `mode`.
 pub(super) const MODES: [Mode; 2] = [Mode::Enforce, Mode::Audit];
 
-/// A service as it is written.
+/// A service as read from a file, without invalid parts.
 #[derive(Debug)]
 pub(super) struct ServiceDraft {
     pub(super) name: String,
@@ -74,15 +74,11 @@ pub(super) fn read(
     let allow = table
         .get("allow")
         .map_or_else(Vec::new, |value| allow(reader, value));
-    if public && !allow.is_empty() {
-        let span = table.get_key_value("allow").map(|(key, _)| key.span());
-        reader.error(
-            span.unwrap_or(key.span()),
-            Fault::new(
-                format!("{owner} is public and has `allow`"),
-                "remove `public = true` if only these peers may reach it, or `allow` if anyone may",
-            ),
-        );
+    if public
+        && !allow.is_empty()
+        && let Some((key, _)) = table.get_key_value("allow")
+    {
+        reader.error(key.span(), public_and_allow(&owner));
     }
     ServiceDraft {
         name: name.to_owned(),
@@ -98,6 +94,13 @@ pub(super) fn read(
         allow_at: reader.place_of(table, "allow"),
         at: reader.place(key.span()),
     }
+}
+
+fn public_and_allow(owner: &str) -> Fault {
+    Fault::new(
+        format!("{owner} is public and has `allow`"),
+        "remove `public = true` if only these peers may reach it, or `allow` if anyone may",
+    )
 }
 
 fn ranges(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PortRange> {

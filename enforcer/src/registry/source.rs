@@ -1,18 +1,18 @@
-//! The text of a registry file, and places in it.
+//! Source files of the registry and spans in them.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// One file of the registry, as it was read.
+/// One file of the registry.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Position in the order of reading, which is the order of diagnostics too.
+    /// Position in reading order, which also orders diagnostics.
     order: usize,
     name: String,
     text: String,
-    /// Byte offset of the start of each line; the first is 0, so it is never empty.
+    /// Byte offset of the start of each line; never empty, since the first line starts at 0.
     line_starts: Vec<usize>,
 }
 
@@ -29,17 +29,17 @@ impl SourceFile {
         })
     }
 
-    /// The path of the file, as it is shown.
+    /// Returns the path of the file as displayed.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The index (from 0) of the line that holds a byte offset.
+    /// Returns the index (from 0) of the line around a byte offset.
     fn line_index(&self, offset: usize) -> usize {
         self.line_starts
             .partition_point(|&start| start <= offset)
@@ -54,7 +54,7 @@ impl SourceFile {
     }
 }
 
-/// A span of text in a registry file: where something is written, or wrong.
+/// A span of text in a registry file.
 #[derive(Clone)]
 pub struct Span {
     file: Arc<SourceFile>,
@@ -63,16 +63,16 @@ pub struct Span {
 }
 
 impl Span {
-    /// Spans come from the parser; one that is not inside the text is moved there, since a bad
+    /// Makes a span from a range of the parser. A range outside the text is moved inside: a bad
     /// underline must never cost the message.
     pub(super) fn new(file: &Arc<SourceFile>, span: Range<usize>) -> Self {
         let text = &file.text;
         let mut start = text.floor_char_boundary(span.start.min(text.len()));
-        // The end of a file is shown at the end of its last line, not on an empty line below it.
+        // The end of a file is shown at the end of the last line, not on an empty line below.
         if start == text.len() {
             start = text.trim_end_matches(['\n', '\r']).len();
         }
-        // The parser takes the `\r` of a line's end for the last character of the line.
+        // The parser counts the `\r` of a line ending as the line's last character.
         if text[start..].starts_with('\n') && text[..start].ends_with('\r') {
             start -= 1;
         }
@@ -83,23 +83,23 @@ impl Span {
         }
     }
 
-    /// The path of the file, as it is shown.
+    /// Returns the path of the file as displayed.
     pub fn file(&self) -> &str {
         self.file.name()
     }
 
-    /// The number of the line, from 1.
+    /// Returns the line number, from 1.
     pub fn line(&self) -> usize {
         self.file.line_index(self.span.start) + 1
     }
 
-    /// The number of the character in the line, from 1.
+    /// Returns the number of the character in the line, from 1.
     pub fn column(&self) -> usize {
         let start = self.file.line_start(self.line() - 1);
         self.file.text[start..self.span.start].chars().count() + 1
     }
 
-    /// The line without its end.
+    /// Returns the line without the line ending.
     pub fn line_text(&self) -> &str {
         let start = self.file.line_start(self.line() - 1);
         let end = self.file.line_start(self.line());
@@ -108,7 +108,7 @@ impl Span {
         line.strip_suffix('\r').unwrap_or(line)
     }
 
-    /// The bytes of [`Self::line_text`] to underline: the span, as far as it lies on its first line.
+    /// Returns the bytes of [`Self::line_text`] to underline: the span's part on the first line.
     pub(super) fn underline(&self) -> Range<usize> {
         let start = self.file.line_start(self.line() - 1);
         let width = self.line_text().len();
@@ -116,12 +116,12 @@ impl Span {
         from..(self.span.end - start).clamp(from, width)
     }
 
-    /// The text of the span.
+    /// Returns the text of the span.
     pub(super) fn text(&self) -> &str {
         &self.file.text[self.span.clone()]
     }
 
-    /// The order in which an operator reads: file by file, from top to bottom.
+    /// Compares by reading order: file by file, from top to bottom.
     pub(super) fn reading_order(&self, other: &Self) -> Ordering {
         (self.file.order, self.span.start).cmp(&(other.file.order, other.span.start))
     }
@@ -135,7 +135,7 @@ impl fmt::Display for Span {
 
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the text of the file, which a derived form would print with every place.
+        // A derived form would print the text of the file with every span.
         fmt::Display::fmt(self, f)
     }
 }

@@ -1,17 +1,17 @@
-//! Words for an operator: did you mean, lists, quotes.
+//! Text helpers for messages: suggestions, lists, quotes and numbers.
 
-/// How much of a text from the file is repeated in a message, in characters.
+/// The longest quote from a file in a message, in characters.
 const QUOTE_CHARS: usize = 48;
 
-/// The candidate that was probably meant, if one is near enough.
+/// Returns the nearest candidate within the tolerance.
 ///
-/// Case, and `_` for `-`, do not count as a difference: they are the most common slips.
+/// Case, and `_` for `-`, do not count as differences: they are the most common slips.
 pub(super) fn nearest<'a>(
     given: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let given = folded(given);
-    // A third of the word may be wrong, as rustc has it.
+    // A third of the word may differ, as in rustc.
     let tolerance = (given.chars().count() / 3).max(1);
     candidates
         .into_iter()
@@ -22,7 +22,7 @@ pub(super) fn nearest<'a>(
 }
 
 fn folded(word: &str) -> String {
-    // A long word is like none of ours, and the distance costs the product of the lengths.
+    // A long word resembles no candidate, and the distance costs the product of the lengths.
     word.chars()
         .take(QUOTE_CHARS)
         .map(|c| match c {
@@ -32,7 +32,7 @@ fn folded(word: &str) -> String {
         .collect()
 }
 
-/// "did you mean …?" where something is near, else the sentence that the caller has.
+/// Returns "did you mean …?" if a candidate is near, else the caller's sentence.
 pub(super) fn did_you_mean<'a>(
     given: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -44,7 +44,7 @@ pub(super) fn did_you_mean<'a>(
     }
 }
 
-/// "`a`, `b` and `c`".
+/// Returns "`a`, `b` and `c`".
 pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, joint: &str) -> String {
     let words: Vec<String> = words.into_iter().map(quoted).collect();
     match words.split_last() {
@@ -54,12 +54,12 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, joint: &str) 
     }
 }
 
-/// A text of the file in backticks.
+/// Returns a text from a file in backticks, made safe by [`shown`].
 pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", shown(text))
 }
 
-/// A text of the file: cut when long, with nothing that a terminal would obey.
+/// Returns a text from a file: cut when long, control characters escaped.
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for (index, c) in text.chars().enumerate() {
@@ -75,7 +75,7 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
-/// A number with its thousands apart: 10,000.
+/// Returns a number with thousands separators: 10,000.
 pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();

@@ -1,4 +1,4 @@
-//! TOML's own errors, in the words of an operator.
+//! TOML syntax errors, in the words of an operator.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::read::Reader;
 use super::source::{SourceFile, Span};
 use super::suggest::{quoted, shown};
 
-/// How many syntax errors of one file are told apart. A file that has more is no registry.
+/// The most syntax errors reported for one file. A file with more is no registry.
 const MAX_ERRORS: usize = 20;
-/// How many are looked at, since each may cost a pass over the file.
+/// The most syntax errors examined, since each may cost a pass over the file.
 const MAX_EXAMINED: usize = 200;
 
-/// Parses the text of a file; `None` if it is not TOML, with the errors reported.
+/// Parses the text of a file. Reports syntax errors and returns `None` if there are any.
 pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -26,24 +26,24 @@ pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTabl
     None
 }
 
-/// The parser recovers and goes on, which finds several mistakes at once, and invents some: one
-/// error for each line is told.
+/// Reports one error for each line: the parser recovers after an error, which finds several
+/// mistakes at once but also invents some.
 fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
     errors.sort_by_key(|error| span(error).start);
     if let Some(open) = unclosed_array(text, &errors) {
-        // Whatever follows was read as if it stood inside the array.
+        // The parser read the rest of the file as part of the array.
         errors.retain(|error| span(error).start < open);
         let fault = Fault::new("this list is not closed", "write `]` after its last item");
         reader.error(open..open + 1, fault);
     }
     errors.truncate(MAX_EXAMINED);
     let mut line = 0;
-    let mut told = 0;
+    let mut reported = 0;
     let mut doubled_header = None;
     for error in &errors {
         let span = span(error);
         if is_duplicate(error) {
-            // The keys of a table that is written twice are duplicates because it is one.
+            // In a table defined twice every key may be a duplicate: the header's error is enough.
             if let Some(header) = duplicate::header_at(text, span.start) {
                 doubled_header = Some(header);
             } else if doubled_header.is_some()
@@ -57,8 +57,8 @@ fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
             continue;
         }
         line = place.line();
-        told += 1;
-        if told > MAX_ERRORS {
+        reported += 1;
+        if reported > MAX_ERRORS {
             let help = "correct the first ones, and check the file again";
             reader.error(span, Fault::new("there are more syntax errors", help));
             return;
@@ -93,7 +93,7 @@ fn is_duplicate(error: &Error) -> bool {
     error.message() == "duplicate key"
 }
 
-/// The `[` of an array that runs on into what follows it.
+/// Returns the offset of the `[` of an unclosed array.
 fn unclosed_array(text: &str, sorted: &[Error]) -> Option<usize> {
     let end = sorted
         .iter()
@@ -109,7 +109,7 @@ fn unclosed_array(text: &str, sorted: &[Error]) -> Option<usize> {
     })
 }
 
-/// The parser's message says what it met, then what it expected.
+/// Rewrites the parser's message, which names the unexpected and then the expected.
 fn explain(error: &Error, text: &str) -> Fault {
     let (what, expected) = match error.message().split_once(", expected ") {
         Some((what, "nothing")) => (what, None),
@@ -126,7 +126,7 @@ fn explain(error: &Error, text: &str) -> Fault {
         "string values must be quoted" | "invalid date" => {
             return Fault::new(
                 format!("syntax error: {} is not a value", quoted(text)),
-                what_value_was_meant(text),
+                value_suggestion(text),
             );
         }
         "invalid basic string" | "invalid literal string" if text.trim().is_empty() => {
@@ -147,8 +147,8 @@ fn explain(error: &Error, text: &str) -> Fault {
     Fault::new(format!("syntax error: {what}"), help)
 }
 
-/// The value that someone who wrote this without quotes or commas probably wanted.
-fn what_value_was_meant(text: &str) -> String {
+/// Returns the probable meaning of a value written without quotes or commas.
+fn value_suggestion(text: &str) -> String {
     let text = text.trim();
     let words: Vec<&str> = text.split_whitespace().collect();
     let numbers = words.iter().all(|word| word.parse::<u32>().is_ok());

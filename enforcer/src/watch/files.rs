@@ -14,24 +14,24 @@ use tokio::time::{Instant, timeout_at};
 
 use super::paths::Inotify;
 
-/// How long the files must be left alone before they are read: an editor's save is several steps.
+/// Debounce: the quiet time before the files are read, since an editor saves in several steps.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long that is waited for at most, where somebody never stops writing.
+/// The longest debounce, for a file under constant change.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A registry's main file and its fragments.
 ///
-/// Folders are watched, not files: editors put a new file in the old one's place. Where a folder
-/// is not there, the nearest one above it is watched until it comes; where the path goes through
-/// links, so are the folders that hold them, and those that they lead to.
+/// Watches are on directories, not on files: editors replace files. For a missing directory the
+/// nearest existing ancestor is watched; for a path through symbolic links, also the directories of
+/// the links and of their targets.
 pub struct Files {
     main: PathBuf,
     inotify: Inotify,
-    /// Something changed, and nobody was told yet.
+    /// A change that no caller was told of yet.
     pending: Option<Pending>,
 }
 
-/// When the files were touched.
+/// The times of the first and the last change.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     first: Instant,
@@ -47,7 +47,7 @@ impl Pending {
         }
     }
 
-    /// Until when they are waited for, if nothing more happens.
+    /// Returns the end of the debounce, if no further change follows.
     fn end(self) -> Instant {
         (self.last + QUIET).min(self.first + PATIENCE)
     }
@@ -68,23 +68,23 @@ impl Files {
         })
     }
 
-    /// The main file.
+    /// Returns the path of the main file.
     pub fn main(&self) -> &Path {
         &self.main
     }
 
-    /// Whether something changed that nobody was told of yet.
+    /// Returns whether a change is pending.
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Has the files taken for changed.
+    /// Marks the files as changed.
     pub fn touch(&mut self) {
         self.pending.get_or_insert_with(Pending::now);
     }
 
-    /// Waits until a file may have changed, and then until they are left alone. Cancelling it loses
-    /// nothing, however often that happens.
+    /// Waits until a file may have changed, and then for the debounce. Cancel safe: a cancelled
+    /// wait loses no change.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -103,8 +103,8 @@ impl Files {
                 break;
             }
         }
-        // A folder may have come, gone or been replaced. Before the files are read: what changes
-        // after that is seen.
+        // A directory may have come, gone or been replaced. The watches are renewed before the
+        // caller reads the files, so that no later change is missed.
         self.inotify = renewed(&self.main)?;
         self.pending = None;
         Ok(())
@@ -117,14 +117,14 @@ fn renewed(main: &Path) -> Result<Inotify> {
     for folder in folders_of(main) {
         watched += usize::from(inotify.add(&folder, FLAGS).is_ok());
     }
-    // Not even the root of the file system: there is a reason, and it is not a missing folder.
+    // A missing directory cannot be the reason if even the root has no watch: report the error.
     if watched == 0 {
         inotify.add(Path::new("/"), FLAGS)?;
     }
     Ok(inotify)
 }
 
-/// What happens to a file that counts: written to its end, put in place, taken away.
+/// The inotify events that count: a file completely written, put in place or removed.
 const FLAGS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::CREATE)
     .union(WatchFlags::MOVED_TO)
@@ -134,14 +134,14 @@ const FLAGS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ATTRIB);
 
-/// The folders in which something must change before a registry can be another one.
+/// Returns every directory in which a change can change the registry.
 fn folders_of(main: &Path) -> BTreeSet<PathBuf> {
     let fragments = main.with_extension("d");
     let mut folders = BTreeSet::new();
     for path in [main, &fragments.join("any")] {
         way_to(path, &mut folders);
     }
-    // Of a fragment that is a file of the folder, that says all.
+    // The directory's watch covers fragments that are regular files.
     let entries = fs::read_dir(&fragments).into_iter().flatten().flatten();
     for entry in entries {
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
@@ -151,8 +151,8 @@ fn folders_of(main: &Path) -> BTreeSet<PathBuf> {
     folders
 }
 
-/// Adds the folder that a path leads to, and those of all links on the way there; where the way
-/// ends early, the last folder that is there.
+/// Adds the directory of a path's target, and the directories of all links on the way; for a path
+/// that does not exist, the last existing directory.
 fn way_to(path: &Path, folders: &mut BTreeSet<PathBuf>) {
     /// linux/namei.h: MAXSYMLINKS.
     const MOST: usize = 40;
@@ -181,11 +181,11 @@ fn way_to(path: &Path, folders: &mut BTreeSet<PathBuf>) {
             _ => here = next,
         }
     }
-    // The path of a folder.
+    // The path names a directory.
     folders.insert(here);
 }
 
-/// The names of a path, the last one first.
+/// Returns the components of a path, the last first.
 fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -201,7 +201,8 @@ mod tests {
 
     use super::*;
 
-    /// The folders that matter for `enforcer/main.toml` in a new folder, as seen from there.
+    /// Returns the watched directories for `etc/enforcer/main.toml` in a new directory, relative to
+    /// the latter.
     fn watched(make: impl Fn(&Path)) -> Vec<String> {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();

@@ -1,4 +1,4 @@
-//! Interfaces that come, go or change, and a module that changes what bridges do.
+//! Changes of interfaces, and the load of br_netfilter, which changes the path through bridges.
 
 use anyhow::{Context as _, Result};
 
@@ -8,14 +8,14 @@ use crate::netlink::{Protocol, Socket};
 const RTMGRP_LINK: u32 = 1;
 /// The kernel's own group of uevents, as a mask; udev's is 2 (systemd, src/libsystemd/sd-device).
 const UEVENT_KERNEL: u32 = 1;
-/// How a message begins that says that br_netfilter is loaded (lib/kobject_uevent.c).
+/// The start of the message about the load of br_netfilter (lib/kobject_uevent.c).
 const BR_NETFILTER: &[u8] = b"add@/module/br_netfilter\0";
 
-/// The notices of rtnetlink, in the network namespace of the thread that opened them.
+/// Notifications of rtnetlink, for the network namespace of the opening thread.
 pub struct Links(Socket);
 
 impl Links {
-    /// Listens from now on.
+    /// Starts to listen.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -26,23 +26,23 @@ impl Links {
         ))
     }
 
-    /// Waits for a change, and takes all that came with it.
+    /// Waits for a change, and drains all queued notifications.
     ///
     /// # Errors
-    /// The kernel's refusal. A buffer that overran is a change.
+    /// The kernel's refusal. An overrun buffer counts as a change.
     pub async fn changed(&mut self) -> Result<()> {
         let what = "failed to wait for changes of interfaces";
         self.0.wait_for(|_| true).await.context(what)
     }
 }
 
-/// The kernel's word that br_netfilter is loaded, with which a bridge's members need guards. Its
-/// settings, which say so as well, are not there before, and a loaded module is no change of an
+/// Notifications of the load of br_netfilter, after which a bridge's members need guards. The
+/// module's sysctls do not exist before, so no watch can be set on them, and the load changes no
 /// interface.
 pub struct Modules(Socket);
 
 impl Modules {
-    /// Listens from now on.
+    /// Starts to listen.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -51,10 +51,10 @@ impl Modules {
         Ok(Self(socket.context("failed to listen for modules")?))
     }
 
-    /// Waits until it is loaded.
+    /// Waits for the load of the module.
     ///
     /// # Errors
-    /// The kernel's refusal. A buffer that overran may have lost it.
+    /// The kernel's refusal. An overrun buffer counts as the event, which may be lost.
     pub async fn changed(&mut self) -> Result<()> {
         let waited = self.0.wait_for(|text| text.starts_with(BR_NETFILTER)).await;
         waited.context("failed to wait for modules")

@@ -1,4 +1,4 @@
-//! What makes `run` look again: each watcher sleeps until something has changed.
+//! Watchers for `run`: each sleeps until a change that needs a new reconciliation.
 //!
 //! ```text
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
@@ -6,8 +6,8 @@
 //! paths       pins, locks and sysctls                    inotify
 //! ```
 //!
-//! None of them says what changed: whoever is woken looks at the whole, so that an event that was
-//! lost, merged or misread costs nothing.
+//! No watcher reports details: `run` reconciles the whole state on every event, so a lost or merged
+//! event costs nothing.
 
 mod files;
 mod links;

@@ -1,4 +1,4 @@
-//! Single paths under inotify(7): the pins, and sysctls that others may write.
+//! Single paths under inotify(7): the pins, and sysctls with other writers.
 
 use std::{
     mem::MaybeUninit,
@@ -19,11 +19,11 @@ use crate::{
     procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
 };
 
-/// An inotify instance that only says that something happened.
+/// An inotify instance that reports events without details.
 pub(super) struct Inotify(AsyncFd<OwnedFd>);
 
 impl Inotify {
-    /// One without any watch.
+    /// Makes an instance without watches.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -33,17 +33,17 @@ impl Inotify {
         Ok(Self(async_fd::readable(made).context(what)?))
     }
 
-    /// Watches a path; a watch that is there already gets these flags.
+    /// Watches a path; an existing watch gets these flags.
     ///
     /// # Errors
-    /// The kernel's refusal, of a path that is not there as well.
+    /// The kernel's refusal, also for a missing path.
     pub(super) fn add(&self, path: &Path, flags: WatchFlags) -> Result<()> {
         inotify::add_watch(self.0.get_ref(), path, flags)
             .map(drop)
             .with_context(|| format!("failed to watch {}", path.display()))
     }
 
-    /// Waits for an event, and takes all that came with it.
+    /// Waits for an event, and drains the queue.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -51,7 +51,7 @@ impl Inotify {
         self.changed_where(|_| true).await
     }
 
-    /// Waits for an event that `counts`, and takes all that came with it.
+    /// Waits for an event that `counts`, and drains the queue.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -61,40 +61,40 @@ impl Inotify {
             let mut ready = ready.context("failed to wait for inotify")?;
             let before = self.drain(&counts);
             ready.clear_ready();
-            // What came in between is read now; what comes later wakes us again.
+            // An event between the two calls is read now; a later event wakes this task again.
             if before | self.drain(&counts) {
                 return Ok(());
             }
         }
     }
 
-    /// Takes all events, and says whether one of them counts.
+    /// Drains the queue and returns whether any event counts.
     fn drain(&self, counts: impl Fn(&Event<'_>) -> bool) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
         let mut any = false;
         while let Ok(event) = reader.next() {
-            // A queue that overran may have lost one that counts.
+            // An overrun queue may have lost an event that counts.
             any |= event.events().contains(ReadFlags::QUEUE_OVERFLOW) || counts(&event);
         }
         any
     }
 }
 
-/// The pins: whether they are there, and whether a command was at work on them.
+/// A watch on the pins, for removal and for the end of a command's work on them.
 pub struct Pins {
     inotify: Inotify,
 }
 
 impl Pins {
-    /// Watches the folder in which a pin directory is.
+    /// Watches the parent of a pin directory.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn watch(pin_dir: &Path) -> Result<Self> {
         let inotify = Inotify::new()?;
-        // Whoever writes holds a lock on this folder: the end of each turn closes it. A `down`
-        // renames and removes what is in it.
+        // A writer holds a lock on this directory, and closes the directory at the end. `down`
+        // renames and removes entries.
         let changes = WatchFlags::CLOSE_NOWRITE
             | WatchFlags::DELETE
             | WatchFlags::MOVED_FROM
@@ -103,12 +103,12 @@ impl Pins {
         Ok(Self { inotify })
     }
 
-    /// Waits until some command may have changed the pins.
+    /// Waits until a command may have changed the pins.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub async fn changed(&self) -> Result<()> {
-        // Who only reads closes the pin directory too, which is in the folder.
+        // Readers close the pin directory, an entry with a name; writers also close the parent.
         let counts = |event: &Event<'_>| {
             event.file_name().is_none() || !event.events().contains(ReadFlags::CLOSE_NOWRITE)
         };
@@ -116,18 +116,18 @@ impl Pins {
     }
 }
 
-/// The sysctls that the policy depends on, and that others write too.
+/// A watch on sysctls that affect the policy and have other writers.
 pub struct Settings {
     inotify: Inotify,
-    /// Each with a descriptor of what is watched: the kernel forgets the inode of a sysctl that
-    /// nobody holds, and makes another one, without the watch, when it is next looked up
-    /// (proc_sys_lookup in fs/proc/proc_sysctl.c).
+    /// Each path with an open descriptor: the kernel drops the inode of a sysctl without users, and
+    /// the next lookup makes another inode without the watch (proc_sys_lookup in
+    /// fs/proc/proc_sysctl.c).
     paths: Vec<(PathBuf, Option<OwnedFd>)>,
 }
 
 impl Settings {
-    /// Watches those that there are; a write to one by way of this mount of /proc, or of one for
-    /// the same PID namespace, is seen.
+    /// Watches the existing sysctls. Writes through this mount of /proc, or another mount for the
+    /// same PID namespace, are seen.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -141,16 +141,16 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Watches what has come since: br_netfilter brings its settings when it is loaded.
+    /// Renews the watches, for new sysctls: br_netfilter adds some when loaded.
     pub fn again(&mut self) {
         for (path, held) in &mut self.paths {
-            // What is not there cannot be written.
+            // A missing sysctl cannot be written.
             *held = open(&*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
             self.inotify.add(path, WatchFlags::MODIFY).ok();
         }
     }
 
-    /// Waits until one of them was written.
+    /// Waits for a write to any of the sysctls.
     ///
     /// # Errors
     /// The kernel's refusal.

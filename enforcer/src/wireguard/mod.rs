@@ -1,12 +1,13 @@
-//! What WireGuard devices say of their peers: which keys they have, and the AllowedIPs of each.
+//! The peers of WireGuard devices: their public keys and AllowedIPs.
 //!
 //! ```text
-//! netlink    the kernel's devices: generic netlink      message   reads its answers
-//! uapi       a userspace device: its socket beside a tun interface
+//! netlink       the kernel's devices: generic netlink      message   parsing of the replies
+//! uapi          userspace devices: a socket beside a tun interface
+//! allowed_ips   the result
 //! ```
 //!
-//! [`ask`] looks once, in the network namespace of the calling thread, and keeps nothing: whoever
-//! watches WireGuard calls it again and compares.
+//! [`ask`] queries a device once, in the network namespace of the calling thread, and keeps no
+//! state: callers that watch WireGuard ask again and compare.
 //!
 //! The parser of the kernel's answers is the project's own, on the attributes of `crate::netlink`.
 //! The crate netlink-packet-wireguard 0.5 panics on some bytes where a refusal is due, and
@@ -14,6 +15,7 @@
 //! may be a hole in the prefix of a key that is granted something: here, a list is whole, or an
 //! error.
 
+mod allowed_ips;
 mod message;
 mod netlink;
 mod uapi;
@@ -21,80 +23,27 @@ mod uapi;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub use allowed_ips::AllowedIps;
 
-use anyhow::{Result, ensure};
-use ipnet::IpNet;
+use crate::interfaces::Interface;
 
-use crate::{interfaces::Interface, registry::PublicKey};
-
-/// Which addresses a device lets each of its keys use: cryptokey routing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowedIps {
-    keys: BTreeSet<PublicKey>,
-    owners: BTreeMap<IpNet, PublicKey>,
-}
-
-impl AllowedIps {
-    /// Adds a key, which need not have any AllowedIPs.
-    pub fn insert(&mut self, key: PublicKey) {
-        self.keys.insert(key);
-    }
-
-    /// Adds a prefix of a key.
-    ///
-    /// # Errors
-    /// It is another key's. WireGuard moves a prefix from one to the other, so that there is only
-    /// ever one: who says two does not say which of them may use the addresses.
-    pub fn allow(&mut self, key: PublicKey, prefix: IpNet) -> Result<()> {
-        self.keys.insert(key);
-        let prefix = prefix.trunc();
-        let owner = *self.owners.entry(prefix).or_insert(key);
-        ensure!(
-            owner == key,
-            "{prefix} is said to be an AllowedIP of two keys, {owner} and {key}"
-        );
-        Ok(())
-    }
-
-    /// Whether the device has the key.
-    pub fn has(&self, key: &PublicKey) -> bool {
-        self.keys.contains(key)
-    }
-
-    /// Every prefix and its key.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, PublicKey)> {
-        self.owners.iter().map(|(prefix, key)| (*prefix, *key))
-    }
-
-    /// The number of prefixes of all keys.
-    pub fn len(&self) -> usize {
-        self.owners.len()
-    }
-
-    /// Whether no key has any.
-    pub fn is_empty(&self) -> bool {
-        self.owners.is_empty()
-    }
-}
-
-/// What became of the question for the AllowedIPs of an interface.
+/// The answer to a query for the AllowedIPs of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is a WireGuard device.
+    /// The interface is a WireGuard device with these AllowedIPs.
     Device(AllowedIps),
-    /// It is not, whatever its name: it has no keys.
+    /// The interface is no WireGuard device, whatever the name.
     NotWireGuard,
-    /// It is one, and why it cannot be told what it allows.
+    /// The interface is a WireGuard device, but the query failed for this reason.
     Unknown(String),
 }
 
-/// Asks the device behind an interface of this network namespace. It needs CAP_NET_ADMIN.
+/// Queries the device behind an interface of this network namespace. Needs CAP_NET_ADMIN.
 pub async fn ask(interface: &Interface) -> Answer {
     let answer = if interface.is_kind("wireguard") {
         netlink::ask(interface.index).await
     } else if let Some(socket) = uapi::socket_of(interface) {
-        uapi::ask(&socket, uapi::LIMIT).await
+        uapi::ask(&socket, uapi::TIMEOUT).await
     } else {
         return Answer::NotWireGuard;
     };
@@ -104,12 +53,12 @@ pub async fn ask(interface: &Interface) -> Answer {
     }
 }
 
-/// Whether [`ask`] need not wait for a process: the kernel answers at once.
+/// Returns whether [`ask`] gets an answer at once, from the kernel and not from a process.
 pub fn answers_at_once(interface: &Interface) -> bool {
     interface.is_kind("wireguard") || uapi::socket_of(interface).is_none()
 }
 
-/// Whether [`ask`] would find a WireGuard device behind an interface.
+/// Returns whether [`ask`] would find a WireGuard device behind an interface.
 pub fn is_device(interface: &Interface) -> bool {
     interface.is_kind("wireguard") || uapi::socket_of(interface).is_some()
 }

@@ -1,10 +1,10 @@
-//! Asking a userspace WireGuard (wireguard-go, boringtun) over its socket: the cross-platform
-//! userspace protocol, <https://www.wireguard.com/xplatform/>.
+//! Queries to a userspace WireGuard (wireguard-go, boringtun) over a Unix socket, by the
+//! cross-platform userspace protocol, <https://www.wireguard.com/xplatform/>.
 //!
-//! The socket is a name in the file system, and a daemon may outlive its interface, serve another
-//! network namespace, or be no WireGuard at all. So an interface of that name must be here and be
-//! a tun device; the time is limited, and so is the length of the answer. Like `wg`, we trust who
-//! may write to the folder of the sockets, which is root.
+//! The socket is a name in the file system, and a daemon may outlive the interface, serve another
+//! network namespace, or be no WireGuard at all. So an interface of the same name must exist here
+//! and be a tun device, and the duration and length of an answer are limited. As in `wg`, write
+//! access to the directory of the sockets, which root has, is trusted.
 
 use std::{
     net::IpAddr,
@@ -21,34 +21,34 @@ use tokio::{
     time::timeout,
 };
 
-use super::AllowedIps;
+use super::allowed_ips::AllowedIps;
 use crate::{interfaces::Interface, registry::PublicKey};
 
-/// Where userspace implementations have their sockets, and where `wg` looks for them.
-const FOLDER: &str = "/var/run/wireguard";
-/// For the whole conversation.
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
-/// In bytes; a peer takes some 300.
-const MOST: u64 = 64 << 20;
-/// linux/if_arp.h: no link-layer header, as a tun device has and a tap device has not.
+/// The directory of the sockets of userspace implementations, as in `wg`.
+const SOCKET_DIR: &str = "/var/run/wireguard";
+/// The time limit of a query.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer, in bytes; a peer takes some 300.
+const MAX_ANSWER: u64 = 64 << 20;
+/// linux/if_arp.h: no link-layer header, the link type of tun devices but not of tap devices.
 const ARPHRD_NONE: u16 = 0xfffe;
 
-/// The socket of the userspace device behind an interface, if it can have one.
+/// Returns the socket of the userspace device behind an interface, if there is one.
 pub(super) fn socket_of(interface: &Interface) -> Option<PathBuf> {
     if !interface.is_kind("tun") || interface.link_type != ARPHRD_NONE {
         return None;
     }
-    let path = Path::new(FOLDER).join(format!("{}.sock", interface.name));
+    let path = Path::new(SOCKET_DIR).join(format!("{}.sock", interface.name));
     let is_socket = |path: &Path| path.metadata().is_ok_and(|it| it.file_type().is_socket());
     is_socket(&path).then_some(path)
 }
 
-/// Asks the daemon behind a socket.
+/// Queries the daemon behind a socket.
 ///
 /// # Errors
-/// Nobody listens, the answer does not come in time, is too long, or cannot be read.
+/// No daemon listens, or the answer is late, too long or malformed.
 pub(super) async fn ask(socket: &Path, limit: Duration) -> Result<AllowedIps> {
-    let answer = timeout(limit, converse(socket)).await;
+    let answer = timeout(limit, exchange(socket)).await;
     let text = answer
         .with_context(|| format!("no answer within {limit:?}"))
         .flatten()
@@ -56,15 +56,15 @@ pub(super) async fn ask(socket: &Path, limit: Duration) -> Result<AllowedIps> {
     parse(&text).with_context(|| format!("{} gave no answer that can be read", socket.display()))
 }
 
-async fn converse(socket: &Path) -> Result<String> {
+async fn exchange(socket: &Path) -> Result<String> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(b"get=1\n\n").await?;
     let mut answer = Vec::new();
-    let mut limited = stream.take(MOST);
+    let mut limited = stream.take(MAX_ANSWER);
     while !answer.ends_with(b"\n\n") {
         if limited.read_buf(&mut answer).await? == 0 {
             match limited.limit() {
-                0 => bail!("the answer is longer than {MOST} bytes"),
+                0 => bail!("the answer is longer than {MAX_ANSWER} bytes"),
                 _ => bail!("the answer is cut short"),
             }
         }
@@ -72,11 +72,11 @@ async fn converse(socket: &Path) -> Result<String> {
     String::from_utf8(answer).context("the answer is no text")
 }
 
-/// Reads the answer to `get=1`: a line for each key and value, a peer from its `public_key` on,
+/// Parses the answer to `get=1`: a line for each key and value, a peer from `public_key` on,
 /// `errno` at the end, and an empty line.
 ///
 /// # Errors
-/// It is cut short, says an error, or holds what the protocol does not.
+/// The answer is cut short, reports an error, or violates the protocol.
 pub(super) fn parse(text: &str) -> Result<AllowedIps> {
     let mut allowed = AllowedIps::default();
     let mut peer = None;
@@ -85,7 +85,7 @@ pub(super) fn parse(text: &str) -> Result<AllowedIps> {
         .context("the answer does not end in an empty line")?;
     let mut errno = None;
     for line in body.split('\n') {
-        // Never the line itself: it may be the device's private key.
+        // Errors never quote the line, which may be the device's private key.
         let (key, value) = line.split_once('=').context("a line has no `=`")?;
         ensure!(errno.is_none(), "something follows `errno`");
         match key {

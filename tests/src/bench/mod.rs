@@ -6,6 +6,7 @@
 //! medians, and ratios are medians of the ratios within a round. The empty program is measured
 //! twice: the distance of that ratio from 1 tells how far to trust the others.
 
+mod args;
 mod cases;
 mod measure;
 mod policies;
@@ -15,23 +16,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
+pub use args::Args;
+
 use crate::test_run::network;
 use cases::{CASES, Prepared};
 use measure::Sample;
-
-/// Arguments of `bench`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// How often each case has its turn
-    #[arg(long, default_value_t = 31, value_name = "NUMBER")]
-    rounds: usize,
-    /// How often a program runs in one turn
-    #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER")]
-    repeat: u32,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    json: bool,
-}
 
 /// Measures and prints. A ratio out of bounds is reported, and is no error.
 ///

@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::Args;
+use super::args::Args;
 use super::cases::CASES;
 use super::measure::Sample;
 

@@ -107,7 +107,7 @@ impl Feature {
             .collect();
         ensure!(
             missing.is_empty(),
-            "every kernel of ours has these, but this one lacks {}: its trials would be left out",
+            "every kernel of ours has these, but this one lacks {}: its scenarios would be left out",
             missing.join(", ")
         );
         Ok(())
@@ -137,6 +137,18 @@ impl Feature {
                 })
                 .unwrap_or(false),
             Self::CookieAtSockets => bpf::may_call(Hook::Cgroup, NETNS_COOKIE),
+        }
+    }
+}
+
+impl Transport {
+    /// The feature that such sockets need, if any.
+    pub fn needs(self) -> Option<Feature> {
+        match self {
+            Self::Tcp | Self::Udp => None,
+            Self::Mptcp => Some(Feature::Mptcp),
+            Self::UdpLite => Some(Feature::UdpLite),
+            Self::Sctp => Some(Feature::Sctp),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::netns::Netns;
 
 /// State of the machine before anything was made.
 #[derive(Debug)]
-pub struct Before {
+pub struct MachineState {
     mounts: Vec<String>,
     namespaces: usize,
     cgroup: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Before {
     reserved_ports: String,
 }
 
-impl Before {
+impl MachineState {
     /// Takes stock of the machine.
     pub fn look() -> Result<Self> {
         let cgroup = cleanup::cgroup2_root();

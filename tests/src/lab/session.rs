@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cleanup;
 use super::kernel::Feature;
-use super::leaks::Before;
+use super::leaks::MachineState;
 
 /// Programs of other packages, needed by the lab everywhere.
 const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
@@ -79,7 +79,7 @@ pub fn leaving_no_trace<T>(work: impl FnOnce() -> T) -> Result<T> {
     cleanup::exit_on_signal()?;
     cleanup::announce()?;
     cleanup::sweep();
-    let before = Before::look()?;
+    let before = MachineState::look()?;
     let done = work();
     let leaks = before.leaked().context("failed to look for leaks")?;
     ensure!(

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::kernel::Feature;
 use enforcer_ebpf::Protocol;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
@@ -35,16 +34,6 @@ impl Transport {
             Self::Tcp | Self::Mptcp => Protocol::Tcp,
             Self::Udp | Self::UdpLite => Protocol::Udp,
             Self::Sctp => Protocol::Sctp,
-        }
-    }
-
-    /// The feature that such sockets need, if any.
-    pub fn needs(self) -> Option<Feature> {
-        match self {
-            Self::Tcp | Self::Udp => None,
-            Self::Mptcp => Some(Feature::Mptcp),
-            Self::UdpLite => Some(Feature::UdpLite),
-            Self::Sctp => Some(Feature::Sctp),
         }
     }
 

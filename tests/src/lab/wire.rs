@@ -28,7 +28,7 @@ const ETHERNET: usize = 14;
 
 /// An answer from a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
+pub enum Reply {
     /// A listener accepted our SYN.
     SynAck,
     /// A datagram from the service.
@@ -132,27 +132,27 @@ impl Wire {
 }
 
 /// The meaning of a frame to our `port`, if the frame comes from the service's port `from`.
-pub fn sign(frame: &[u8], from: u16, port: u16) -> Option<Sign> {
+pub fn reply_in(frame: &[u8], from: u16, port: u16) -> Option<Reply> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     match packet.transport? {
         TransportSlice::Tcp(tcp) => {
             let ours = tcp.source_port() == from && tcp.destination_port() == port;
             match (ours, tcp.rst(), tcp.syn() && tcp.ack()) {
-                (true, true, _) => Some(Sign::Rejection),
-                (true, false, true) => Some(Sign::SynAck),
+                (true, true, _) => Some(Reply::Rejection),
+                (true, false, true) => Some(Reply::SynAck),
                 _ => None,
             }
         }
         TransportSlice::Udp(udp) => {
             let ours = udp.source_port() == from && udp.destination_port() == port;
-            ours.then_some(Sign::Datagram)
+            ours.then_some(Reply::Datagram)
         }
         // An error quotes the rejected packet: IP header, then both ports.
         TransportSlice::Icmpv4(icmp) => {
-            quotes(icmp.payload(), port, from).then_some(Sign::Rejection)
+            quotes(icmp.payload(), port, from).then_some(Reply::Rejection)
         }
         TransportSlice::Icmpv6(icmp) => {
-            quotes(icmp.payload(), port, from).then_some(Sign::Rejection)
+            quotes(icmp.payload(), port, from).then_some(Reply::Rejection)
         }
         _ => None,
     }

@@ -15,7 +15,7 @@ pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send
 
 /// Outcome of the traffic without the enforcer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alone {
+pub enum Control {
     /// The traffic reaches the service.
     Reached,
     /// Every kernel itself refuses the traffic, for this reason; the guard must do no worse.
@@ -34,7 +34,7 @@ pub struct Attack {
     /// The registered port under attack.
     pub port: Port<'static>,
     /// The control.
-    pub alone: Alone,
+    pub control: Control,
     /// The wire guard's drop reason, if the wire guard can hold the attack.
     pub wire: Option<Reason>,
     /// The socket guard's drop reason, if the socket guard can hold the attack.
@@ -62,7 +62,7 @@ impl Attack {
             name,
             title: None,
             port,
-            alone: Alone::Reached,
+            control: Control::Reached,
             wire: None,
             socket: None,
             needs: Vec::new(),
@@ -92,7 +92,7 @@ impl Attack {
 
     /// The stack refuses the attack anyway.
     pub fn refused_by_the_stack(mut self, why: &'static str) -> Self {
-        self.alone = Alone::RefusedByTheStack(why);
+        self.control = Control::RefusedByTheStack(why);
         self
     }
 
@@ -121,7 +121,7 @@ impl Attack {
 
     /// Kernels differ, and the guards must hold the attack on all of them.
     pub fn up_to_the_kernel(mut self, what: &'static str) -> Self {
-        self.alone = Alone::UpToTheKernel(what);
+        self.control = Control::UpToTheKernel(what);
         self
     }
 
@@ -217,5 +217,39 @@ impl Legitimate {
     pub fn shown_as(mut self, title: &'static str) -> Self {
         self.title = Some(title);
         self
+    }
+}
+
+/// The number of the attack in a scenario's name: `aNN_` at the beginning of a part.
+pub fn attack_of(scenario: &str) -> Option<u8> {
+    scenario.split("::").find_map(|part| {
+        let number = part.strip_prefix('a')?.get(..2)?;
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        let named = is_number && part.get(3..)?.starts_with('_');
+        named.then(|| number.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_its_attack() {
+        assert_eq!(attack_of("a05_weak_host_model::ipv4"), Some(5));
+        assert_eq!(attack_of("goes_on::a17_another_namespace::tcp"), Some(17));
+        assert_eq!(
+            attack_of("hook::xdp-native::a22_datagrams::broadcast"),
+            Some(22)
+        );
+        for none in [
+            "goes_on::a_container_at_a_public_port",
+            "a5_",
+            "a055_x",
+            "a05",
+            "run::a",
+        ] {
+            assert_eq!(attack_of(none), None, "{none}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::lab::enforcer::REGISTRY;
 use crate::lab::topology::{HOST_LAN, STRANGER};
 use crate::lab::{Ask, Feature, Guards, Patience, Port, Server, Transport};
 
-use super::attack::{Alone, Attack};
+use super::attack::{Attack, Control};
 use super::attacks;
 use super::keys::{self, Hub, Kernel, Userspace, Who};
 use super::runner::{answered, expect_state, unanswered, up_against};
@@ -59,14 +59,14 @@ fn audited(registry: &str) -> String {
 /// Tries an attack under the global mode and both guards, in a single lab.
 fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
-    let patience = match attack.alone {
-        Alone::RefusedByTheStack(_) => Patience::Brief,
+    let patience = match attack.control {
+        Control::RefusedByTheStack(_) => Patience::Brief,
         // A kernel that delivers the packet must deliver again.
-        Alone::Reached | Alone::UpToTheKernel(_) => Patience::Long,
+        Control::Reached | Control::UpToTheKernel(_) => Patience::Long,
     };
     let control = attempt(patience)?;
     attack
-        .alone
+        .control
         .expect(&control)
         .context("before the enforcer was up")?;
     rig.enforcer.registry(&audited(REGISTRY))?;
@@ -91,7 +91,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
 
 /// The guards on the path of an attack that no guard ends.
 fn counting(attack: &Attack, reached: bool) -> impl Iterator<Item = Guard> {
-    let ends_in_the_stack = matches!(attack.alone, Alone::UpToTheKernel(_)) && !reached;
+    let ends_in_the_stack = matches!(attack.control, Control::UpToTheKernel(_)) && !reached;
     let meets = move |guard: &Guard| *guard == Guard::Wire || !ends_in_the_stack;
     Guard::ALL.into_iter().filter(meets)
 }

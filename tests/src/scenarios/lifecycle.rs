@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, Lab};
-use crate::lab::wire::{Sign, Wire, sign};
+use crate::lab::wire::{Reply, Wire, reply_in};
 use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
 use super::raw_packet::{Probe, send_probe};
@@ -117,7 +117,7 @@ impl Flood {
             let accepted = |frame: &[u8]| {
                 let port = u16::from_be_bytes([*frame.get(36)?, *frame.get(37)?]);
                 let ours = FLOOD_PORTS.contains(&port);
-                (ours && sign(frame, PORT.1, port) == Some(Sign::SynAck)).then_some(())
+                (ours && reply_in(frame, PORT.1, port) == Some(Reply::SynAck)).then_some(())
             };
             if wire.expect(deadline, accepted)?.is_some() {
                 self.accepted.fetch_add(1, Ordering::SeqCst);

@@ -112,7 +112,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::attack_list::attack_of;
+    use attack::attack_of;
 
     fn names(scenarios: &[Scenario]) -> Vec<String> {
         let names = scenarios.iter().map(|scenario| scenario.name().to_owned());

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::lab::frames::{self, Ends, Mac, number};
 use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6, HOST_MAC, LAN_MAC};
-use crate::lab::wire::{Sign, Wire, sign};
+use crate::lab::wire::{Reply, Wire, reply_in};
 use crate::lab::{Lab, Outcome, Patience, Port};
 
 use super::attack::Attempt;
@@ -157,10 +157,10 @@ pub fn send_probe(
             wire.send(frame)?;
         }
         let deadline = end.min(Instant::now() + Duration::from_millis(500));
-        match answers.expect(deadline, |frame| sign(frame, probe.port, probe.source))? {
-            Some(Sign::SynAck) => return Ok(Outcome::Answered("a SYN-ACK".into())),
-            Some(Sign::Datagram) => return Ok(Outcome::Answered("a datagram".into())),
-            Some(Sign::Rejection) => return Ok(Outcome::Refused),
+        match answers.expect(deadline, |frame| reply_in(frame, probe.port, probe.source))? {
+            Some(Reply::SynAck) => return Ok(Outcome::Answered("a SYN-ACK".into())),
+            Some(Reply::Datagram) => return Ok(Outcome::Answered("a datagram".into())),
+            Some(Reply::Rejection) => return Ok(Outcome::Refused),
             None if Instant::now() >= end => return Ok(Outcome::Silent),
             None => {}
         }

@@ -9,7 +9,7 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::{Guards, Lab, Outcome, Patience};
 use crate::scenario::{LeftOut, Rig, Scenario};
 
-use super::attack::{Alone, Attack, Attempt, Legitimate};
+use super::attack::{Attack, Attempt, Control, Legitimate};
 
 /// A scenario for each set of guards that must hold the attack.
 pub fn attack_scenarios(attack: &Attack) -> Vec<Scenario> {
@@ -38,8 +38,8 @@ pub fn attack_control(attack: &Attack) -> Scenario {
     let needs = attack.needs.clone();
     Scenario::plain(name, move || {
         let lab = Lab::new()?;
-        let outcome = (attack.stage)(&lab)?(attack.alone.patience())?;
-        attack.alone.expect(&outcome)
+        let outcome = (attack.stage)(&lab)?(attack.control.patience())?;
+        attack.control.expect(&outcome)
     })
     .needs_all(needs)
 }
@@ -73,14 +73,14 @@ fn hold_with<'a>(
     rig: &Rig<'_>,
 ) -> Result<()> {
     let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
-    let alone = attack.alone.patience();
-    let control = attempt(alone)?;
+    let patience = attack.control.patience();
+    let control = attempt(patience)?;
     attack
-        .alone
+        .control
         .expect(&control)
         .context("before the enforcer was up")?;
     for &guards in sets {
-        if let Alone::UpToTheKernel(what) = attack.alone
+        if let Control::UpToTheKernel(what) = attack.control
             && !control.reached()
             && !guards.include(Guard::Wire)
         {
@@ -90,8 +90,8 @@ fn hold_with<'a>(
         }
         hold_once(attack, guards, &mut attempt, rig)?;
         attack
-            .alone
-            .expect(&attempt(alone)?)
+            .control
+            .expect(&attempt(patience)?)
             .with_context(|| format!("after {guards:?} was taken down"))?;
     }
     Ok(())
@@ -126,7 +126,7 @@ pub(super) fn up_against(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Resu
     }
 }
 
-impl Alone {
+impl Control {
     /// The patience of the control.
     pub fn patience(self) -> Patience {
         match self {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
-use super::SystemScenario;
 use super::host::{Host, mac, reached};
 use super::listener::PORTS;
 use super::neighbour::GUEST_MAC;
+use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
 
 /// Longest wait for the network to come up, and for the neighbour to be heard.

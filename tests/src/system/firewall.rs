@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::SystemScenario;
 use super::containers::Container;
 use super::flood::{Flood, Tally, to_host};
 use super::host::{Host, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 

@@ -13,6 +13,7 @@ mod listener;
 mod neighbour;
 mod rootful;
 mod rootless;
+mod scenario;
 mod service;
 
 use std::path::{Path, PathBuf};
@@ -24,10 +25,7 @@ use clap::Subcommand;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use self::host::Host;
-
-/// The file that marks a guest, written by `cargo xtask vm --system`; the content is the guest's
-/// name in the closing line.
-const MARK: &str = "/etc/enforcer-guest";
+use self::scenario::{SystemScenario, guest};
 
 /// Commands of a guest, and of the neighbour outside.
 #[derive(Subcommand)]
@@ -96,22 +94,6 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         boot::shut(),
     ];
     lists.into_iter().flatten().map(|scenario| scenario.name)
-}
-
-/// A test case on the guest's own host.
-struct SystemScenario {
-    name: &'static str,
-    body: fn(&Host) -> Result<()>,
-}
-
-/// The guest's name.
-///
-/// # Errors
-/// This is no guest.
-fn guest() -> Result<String> {
-    let name = std::fs::read_to_string(MARK)
-        .with_context(|| format!("no {MARK}: this runs in a guest of cargo xtask vm --system"))?;
-    Ok(name.trim().to_owned())
 }
 
 fn conclude(run: &Run, scenarios: Vec<SystemScenario>, wired: bool) -> Result<ExitCode> {

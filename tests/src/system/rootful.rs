@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::SystemScenario;
 use super::containers::Container;
 use super::firewall::with_firewalld;
 use super::host::{Attack, Host, goes_on, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN, LAN};
 use crate::lab::{Guards, Patience, Port, Server, Transport};

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::SystemScenario;
 use super::containers::{IMAGE, as_user, outcome};
 use super::host::{Attack, Host, goes_on, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::{Guards, Patience, Port};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};
 
-use super::SystemScenario;
 use super::flood::{Flood, to_host};
 use super::host::{Host, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 
@@ -157,7 +157,7 @@ fn unconfirmed(host: &Host) -> Result<()> {
         host.enforcer(&words)?.ok().map(drop)
     };
     try_out("10s")?;
-    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?).context("on trial")?;
+    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?).context("under the pending policy")?;
     let is_open = || {
         let outcome = host.ask_from_lan(ADDED, Patience::Brief).ok()?;
         outcome.reached().then_some(())

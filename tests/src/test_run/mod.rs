@@ -5,7 +5,7 @@
 //! network    interfaces and routes            random   as many as one likes
 //! world      the policy, and the host's opinion of a frame
 //! run        one run of one program           rig      both sides, compared
-//! table, policies, buffers                    the trials
+//! table, policies, buffers                    the scenarios
 //! ```
 //!
 //! The socket guard is not here: a test run has no socket with a port. Live sockets prove the
@@ -22,10 +22,7 @@ pub(crate) mod run;
 mod table;
 pub(crate) mod world;
 
-use anyhow::Result;
-
 use crate::scenario::Scenario;
-use crate::scenario::host_only::SAME_PATH;
 
 /// Every scenario. Each loads the guards anew, in a separate network namespace.
 pub fn scenarios() -> Vec<Scenario> {
@@ -37,8 +34,4 @@ pub fn scenarios() -> Vec<Scenario> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-fn scenario(name: &str, body: impl FnOnce() -> Result<()> + Send + 'static) -> Scenario {
-    Scenario::plain(format!("test_run::{name}"), body).host_only(SAME_PATH)
 }

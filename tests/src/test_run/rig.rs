@@ -17,6 +17,8 @@ use super::run::{Arrival, Hook, passes};
 use super::world::{Expected, World};
 use crate::lab::Netns;
 use crate::lab::cleanup::{self, Directory};
+use crate::scenario::Scenario;
+use crate::scenario::host_only::SAME_PATH;
 
 /// Counts by slot and cell, without zeros.
 type Counts = BTreeMap<(u16, usize), (u64, u64)>;
@@ -32,6 +34,11 @@ pub(super) struct Rig<'a> {
     counted: Counts,
     /// Number of compared runs.
     pub(super) runs: u64,
+}
+
+/// A scenario of the rig.
+pub(super) fn scenario(name: &str, body: impl FnOnce() -> Result<()> + Send + 'static) -> Scenario {
+    Scenario::plain(format!("test_run::{name}"), body).host_only(SAME_PATH)
 }
 
 /// Loads these programs over a policy in a fresh namespace and runs `work`, then prints the report.

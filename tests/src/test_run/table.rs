@@ -7,9 +7,8 @@ use super::named::{Named, named};
 use super::network::On;
 use super::packet::Frame;
 use super::random::Rng;
-use super::rig::{Rig, with_rig};
+use super::rig::{Rig, scenario, with_rig};
 use super::run::{Arrival, Hook};
-use super::scenario;
 use super::world::REGISTRY;
 use crate::scenario::Scenario;
 

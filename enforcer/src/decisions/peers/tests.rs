@@ -117,3 +117,49 @@ fn it_is_said_why_a_peer_waits() {
     let now = snapshot(device(&[(1, "10.0.0.0/8")]));
     assert_eq!(why_waiting(&there, &now, 0, &there.peers[0], [1; 32]), None);
 }
+
+/// The grants that are taken away, as `prefix peers`.
+fn taken(in_force: &PolicyTables, answer: Answer) -> Vec<String> {
+    let revoked = revoked(in_force, &snapshot(answer));
+    let show = |((_, network, length), peers): &Grant| {
+        let left: Vec<u16> = peers.iter().collect();
+        format!("{}/{length} {left:?}", std::net::IpAddr::from(*network))
+    };
+    revoked.iter().map(show).collect()
+}
+
+#[test]
+fn a_key_that_is_taken_away_loses_its_grants_and_no_other_peer_does() {
+    let in_force = tables(&[("10.0.0.0/8", &[0]), ("10.1.0.0/16", &[0, 1])]);
+    let none: [&str; 0] = [];
+    // Confirmed, wholly or by a wider prefix.
+    assert_eq!(taken(&in_force, device(&[(1, "10.0.0.0/8")])), none);
+    assert_eq!(taken(&in_force, device(&[(1, "0.0.0.0/0")])), none);
+    // New AllowedIPs of the key are no grant before the next policy.
+    let more = device(&[(1, "10.0.0.0/8"), (1, "192.0.2.0/24")]);
+    assert_eq!(taken(&in_force, more), none);
+    let all = ["10.0.0.0/8 []", "10.1.0.0/16 [1]"];
+    assert_eq!(taken(&in_force, device(&[])), all);
+    assert_eq!(taken(&in_force, device(&[(2, "10.0.0.0/8")])), all, "moved");
+    assert_eq!(taken(&in_force, Answer::NotWireGuard), all);
+    assert_eq!(taken(&in_force, Answer::Unknown("silent".to_owned())), none);
+    // The key keeps a part: the wide grant goes as a whole, the narrow grant stays.
+    let part = device(&[(1, "10.1.0.0/16")]);
+    assert_eq!(taken(&in_force, part), ["10.0.0.0/8 []"]);
+}
+
+#[test]
+fn a_new_hole_takes_the_prefix_around_it_away() {
+    let in_force = tables(&[("10.0.0.0/8", &[0]), ("10.1.0.0/16", &[1])]);
+    let owner = (1, "10.0.0.0/8");
+    let none: [&str; 0] = [];
+    // A hole that the policy lists apart, or that lies within such a prefix.
+    assert_eq!(taken(&in_force, device(&[owner, (2, "10.1.0.0/16")])), none);
+    assert_eq!(taken(&in_force, device(&[owner, (2, "10.1.2.0/24")])), none);
+    // A hole elsewhere, and a hole around the prefix.
+    let hole = device(&[owner, (2, "10.2.0.0/16")]);
+    assert_eq!(taken(&in_force, hole), ["10.0.0.0/8 []"]);
+    assert_eq!(taken(&in_force, device(&[owner, (2, "0.0.0.0/0")])), none);
+    let same = device(&[owner, (2, "fd00::/8")]);
+    assert_eq!(taken(&in_force, same), none, "of the other family");
+}

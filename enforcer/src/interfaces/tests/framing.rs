@@ -1,4 +1,4 @@
-//! What packets begin with, by the type of the interface.
+//! Framing, by the type of the interface.
 
 use super::sketch::check;
 

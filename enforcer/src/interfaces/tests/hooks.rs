@@ -1,4 +1,4 @@
-//! Which hooks an interface gets.
+//! The choice of hooks.
 
 use super::super::Hook;
 use super::sketch::{check, planned};
@@ -108,7 +108,7 @@ fn a_guard_knows_its_interfaces_mac() {
 
 #[test]
 fn the_reason_says_what_would_help() {
-    for (interfaces, rules, words) in [
+    for (interfaces, options, words) in [
         ("eth0=xdp7", "", "another XDP program (id 7) is attached"),
         ("eth0=xdp", "", "another XDP program is attached"),
         (
@@ -119,7 +119,7 @@ fn the_reason_says_what_would_help() {
         (
             "eth0",
             "eth0.hook=tcx",
-            "leave `hook` out of the rule for eth0",
+            "leave `hook` out of [interfaces] for eth0",
         ),
         ("vrf0:vrf", "", "`side = \"inside\"` in [interfaces.vrf0]"),
         (
@@ -137,7 +137,7 @@ fn the_reason_says_what_would_help() {
             "link type 999 (linux/if_arp.h) and kind new begin",
         ),
     ] {
-        let plan = planned(interfaces, rules, "");
+        let plan = planned(interfaces, options, "");
         let [uncovered] = plan.uncovered.as_slice() else {
             panic!("{interfaces}: {plan:?}");
         };

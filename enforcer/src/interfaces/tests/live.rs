@@ -1,5 +1,5 @@
-//! The list against this kernel, each in a new network namespace. These need root: their names
-//! begin with `root_`.
+//! The list from this kernel, each test in a new network namespace. These tests need root: their
+//! names begin with `root_`.
 
 use std::process::{Child, Command, Output};
 use std::thread;
@@ -8,7 +8,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::super::{Host, Interface, InterfaceOptions, host, list, plan};
 
-/// Runs `test` on a thread of its own in a network namespace of its own, which ends with it.
+/// Runs a test on a new thread in a new network namespace, which ends with the thread.
 fn in_new_namespace(test: impl FnOnce() + Send + 'static) {
     let runs = thread::spawn(|| {
         // SAFETY: file descriptors are not unshared.
@@ -40,7 +40,8 @@ fn run(program: &str, arguments: &str) {
     assert!(output.status.success(), "{program} {arguments}: {error}");
 }
 
-/// Whether this kernel has the kind of device that the command makes; any other failure counts.
+/// Runs a command that makes a device; returns false if the kernel lacks the kind of device. Any
+/// other failure panics.
 #[track_caller]
 fn possible(arguments: &str) -> bool {
     let output = output("ip", arguments);
@@ -69,12 +70,12 @@ fn named<'a>(all: &'a [Interface], name: &str) -> &'a Interface {
         .unwrap_or_else(|| panic!("no {name} in {all:#?}"))
 }
 
-/// A process that ends with the test, however that ends.
+/// A process that ends with the test, even on a panic.
 struct Ending(Child);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended before.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -93,7 +94,7 @@ fn root_the_list_says_what_ip_link_made() {
         let all = listed();
         let indexes: Vec<u32> = all.iter().map(|it| it.index).collect();
         assert!(indexes.is_sorted(), "{indexes:?}");
-        // This kernel may add tunnels of its own to every namespace.
+        // This kernel may add tunnels to every namespace.
         let lo = named(&all, "lo");
         assert_eq!(
             (lo.index, lo.loopback, lo.up, lo.link_type),
@@ -160,7 +161,7 @@ fn root_what_lives_in_another_namespace_shows_here() {
         let own = "fdb add 02:00:00:00:00:01 dev veth0 self permanent";
         run("bridge", own);
         assert!(!named(&listed(), "veth0").other_macs, "its own MAC");
-        // The child goes up in a namespace of its own, which lives as long as its process.
+        // The child goes up in another namespace, which lives as long as the process.
         let mut sleeper = Command::new("unshare")
             .args([
                 "--net",

@@ -1,4 +1,4 @@
-//! Which interfaces are outside.
+//! The choice of outside interfaces.
 
 use super::sketch::check;
 
@@ -134,17 +134,17 @@ fn the_operators_word_on_the_side_wins() {
 }
 
 #[test]
-fn a_rule_is_found_by_the_name_of_today() {
+fn options_are_found_by_the_current_name() {
     check(
         "
         lan0 lan1 wan0 | lan*.side=inside                                         | tcx | wan0/eth native,tcx,generic
         # An exact name beats a pattern, a longer pattern a shorter.
         lan0 lan1      | lan*.side=inside lan1.side=outside                       | tcx | lan1/eth native,tcx,generic
         lan0 lan1      | *.side=outside l*.side=inside lan1*.side=outside         | tcx | lan1/eth native,tcx,generic
-        # One rule holds as a whole.
+        # A table applies as a whole.
         lan0           | lan*.forward=true lan0.hook=tcx                          | tcx | lan0/eth tcx
         lan0           | lan0.forward=true                                        | tcx | lan0/eth native,tcx,generic forward
-        # Renamed: the rule for the name before is not meant.
+        # Renamed: the table for the old name does not apply.
         eth0           | lan0.side=inside                                         | tcx | eth0/eth native,tcx,generic
         ",
     );

@@ -1,4 +1,4 @@
-//! Hosts, registries and plans as one line of text each.
+//! Hosts, registries and plans as lines of text.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,27 +9,27 @@ use super::super::facts::{Host, Interface, XdpAttached, XdpMode};
 use super::super::plan::{Hook, InterfaceOptions, Plan, plan};
 use crate::registry::{self, Registry, Source};
 
-/// Checks every row of a table, and shows all that are wrong. A row is
-/// `interfaces | rules | host | plan`, all but the first may be empty; `#` begins a comment.
+/// Checks every line of a table and shows all mismatches. A line is
+/// `interfaces | options | host | plan`; cells but the first may be empty; `#` begins a comment.
 #[track_caller]
 pub(super) fn check(table: &str) {
     let mut wrong = String::new();
-    let rows = table.lines().map(str::trim);
-    for row in rows.filter(|row| !row.is_empty() && !row.starts_with("# ")) {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let &[interfaces, rules, host, expected] = cells.as_slice() else {
-            panic!("not four cells: {row}");
+    let lines = table.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let &[interfaces, options, host, expected] = cells.as_slice() else {
+            panic!("not four cells: {line}");
         };
-        let got = render(&planned(interfaces, rules, host), interfaces);
+        let got = render(&planned(interfaces, options, host), interfaces);
         if got != expected {
-            write!(wrong, "\n{row}\n  got: {got}\n").unwrap();
+            write!(wrong, "\n{line}\n  got: {got}\n").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-pub(super) fn planned(line: &str, rules: &str, on: &str) -> Plan {
-    let registry = registry(rules);
+pub(super) fn planned(line: &str, options: &str, on: &str) -> Plan {
+    let registry = registry(options);
     plan(
         &interfaces(line),
         |name| InterfaceOptions::of(&registry, name),
@@ -37,7 +37,7 @@ pub(super) fn planned(line: &str, rules: &str, on: &str) -> Plan {
     )
 }
 
-/// `tcx`, `nf` for bridge-nf-call, `own=7` for a program of ours.
+/// Parses the facts about a host: `tcx`, `nf` for bridge-nf-call, `own=7` for an own program.
 fn host(words: &str) -> Host {
     let mut host = Host::default();
     for word in words.split_whitespace() {
@@ -53,11 +53,11 @@ fn host(words: &str) -> Host {
     host
 }
 
-/// `eth*.hook=tcx lan.side=inside`, read by the registry itself.
-fn registry(rules: &str) -> Registry {
+/// Makes a registry from options such as `eth*.hook=tcx lan.side=inside`.
+fn registry(options: &str) -> Registry {
     let mut text = String::from("[services.s]\nports = [9200]\n");
-    for rule in rules.split_whitespace() {
-        let (pattern, setting) = rule.rsplit_once('.').unwrap();
+    for option in options.split_whitespace() {
+        let (pattern, setting) = option.rsplit_once('.').unwrap();
         let (key, value) = setting.split_once('=').unwrap();
         let quote = if key == "forward" { "" } else { "\"" };
         writeln!(
@@ -73,8 +73,9 @@ fn registry(rules: &str) -> Registry {
         .registry
 }
 
-/// `name[:kind][#type][@parent][>master][=flag,…]`, with ifindexes from 1 on by position. Flags:
-/// `down`, `p2p`, `macs`, `tagged`, `device`, `xdp7` for a program of that id, `xdp` for several.
+/// Parses interfaces, each `name[:kind][#type][@parent][>master][=flag,…]`, with ifindexes by
+/// position, from 1. Flags: `down`, `p2p`, `macs`, `tagged`, `device`, `xdp7` for the program with id 7,
+/// `xdp` for several programs.
 fn interfaces(line: &str) -> Vec<Interface> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let name = |word: &str| {
@@ -136,7 +137,8 @@ fn short(hook: Hook) -> &'static str {
     name.strip_prefix("xdp-").unwrap_or(name)
 }
 
-/// `name/link hook,hook`, more where there is more to say, and `name?` for what is uncovered.
+/// Renders a plan: `name/link hook,hook` and any other properties for a guard, `name?` for an
+/// uncovered interface.
 fn render(plan: &Plan, line: &str) -> String {
     let all = interfaces(line);
     let name = |index: u32| {

@@ -156,6 +156,8 @@ fn interface_options_and_the_mode_change() {
         lines(&inside, &other),
         ["~ interfaces.eth0: side = \"inside\" becomes forward = true, hook = \"tcx\""]
     );
+    let empty = format!("{GRAFANA}[interfaces.eth0]\n");
+    assert_eq!(lines(GRAFANA, &empty), ["+ interfaces.eth0: no options"]);
     assert_eq!(
         lines(&inside, GRAFANA),
         ["- interfaces.eth0: no longer side = \"inside\""]
@@ -169,13 +171,14 @@ fn interface_options_and_the_mode_change() {
     );
 }
 
-/// A registry with the peer `laptop` by key on wg0.
+/// Returns a registry with the peer `laptop` by key on wg0.
 fn laptop(key: u8) -> String {
     let key = PublicKey::from([key; 32]);
     format!("{GRAFANA}[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{key}\"\n")
 }
 
-/// The tables of a registry on a host with wg0 and AllowedIPs for these keys.
+/// Returns the tables of a registry on a host with wg0 and these AllowedIPs, each with the byte
+/// that fills the key.
 fn with_keys(text: &str, allowed: &[(u8, &str)]) -> PolicyTables {
     let mut device = AllowedIps::default();
     for (key, prefix) in allowed {

@@ -86,7 +86,7 @@ fn one_prefix_may_be_a_keys_and_a_peers_by_address() {
 
 #[test]
 fn what_changes_nothing_takes_no_entry() {
-    // A hub with thousands of keys, one of which a peer has.
+    // A hub with thousands of keys, a single one known by a peer.
     let hub: KeyPrefixes = (0..20_000u32)
         .map(|n| {
             let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
@@ -105,7 +105,7 @@ fn what_changes_nothing_takes_no_entry() {
     assert_eq!(found(&[], &[&holes]).len(), 2);
 }
 
-/// Prefixes of few addresses, so that many of them overlap.
+/// Generates prefixes of few addresses, so that many overlap.
 fn prefix() -> impl Strategy<Value = IpNet> {
     let v4 = (0u32..16, 26u8..=32).prop_map(|(low, length)| {
         IpNet::new(IpAddr::from((0x0a00_0000 + low).to_be_bytes()), length).unwrap()

@@ -44,7 +44,7 @@ fn an_exact_name_beats_a_pattern_and_a_longer_pattern_a_shorter() {
     assert_eq!(options("z"), (None, false, HookChoice::Tcx));
 }
 
-/// `collector` on wg0 may reach port 1.
+/// Returns a registry with a peer `collector` on wg0, allowed to reach port 1.
 fn collector() -> Registry {
     registry(&format!(
         "{SERVICE}allow = [\"collector\"]\n\
@@ -52,7 +52,7 @@ fn collector() -> Registry {
     ))
 }
 
-/// wg0, and eth0 with a wire guard that cannot tell the packets of wg0 apart.
+/// Returns wg0, and eth0 with a wire guard unable to tell the packets of wg0 apart.
 fn wg0_below_eth0() -> [PolicyInterface; 2] {
     let parent = PolicyInterface {
         merged: vec![5],
@@ -151,7 +151,7 @@ fn ports_keep_their_slots_and_new_ones_get_free_slots() {
     assert_eq!(slots, [3, 1, 5]);
 }
 
-/// wg0 with one peer by key and this many AllowedIPs, and VLAN parents that merge with wg0.
+/// Compiles a host with a peer by key on wg0, this many AllowedIPs, and VLAN parents above wg0.
 fn views_of(prefixes: u32, parents: u32) -> PolicyTables {
     let registry = registry(&format!(
         "{SERVICE}allow = [\"laptop\"]\n\

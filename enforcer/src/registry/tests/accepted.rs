@@ -1,4 +1,4 @@
-//! Good registries, and the model that they make.
+//! Valid registries and their models.
 
 use enforcer_ebpf::{Mode, Protocol};
 
@@ -115,18 +115,18 @@ fn every_word_is_known() {
     assert_eq!(registry.mode(), Mode::Audit);
     let protocols = registry.registered_ports().map(|(protocol, _, _)| protocol);
     assert!(protocols.eq(Protocol::ALL));
-    let hooks = registry.interfaces().iter().map(|rule| rule.hook);
+    let hooks = registry.interfaces().iter().map(|table| table.hook);
     assert!(hooks.eq(HookChoice::ALL));
     assert!(
         registry
             .interfaces()
             .iter()
-            .all(|rule| rule.side == Some(Side::Inside))
+            .all(|table| table.side == Some(Side::Inside))
     );
 }
 
 #[test]
-fn the_nearest_interface_rule_wins() {
+fn the_nearest_interface_table_wins() {
     let registry = accepts(
         r#"
 [services.a]
@@ -230,7 +230,7 @@ side = "inside"
             "5:14 `0.0.0.0/32` is one address, which hosts do not send from -- for all addresses of the family write \"0.0.0.0/0\", for all of both \"any\"",
             "5:25 `ff02::1/128` is multicast, which is never a source address -- write the addresses that the peer sends from",
             "9:8 peer `r` has the same public key as peer `q`, at r.toml:6:8 -- if they are one peer, keep one of the names; else correct the key",
-            "15:13 a rule for `lo` has no effect -- remove it: lo is never guarded, everything on it passes",
+            "15:13 the table `[interfaces.lo]` has no effect -- remove it: lo is never guarded, everything on it passes",
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! Which files are read, and what becomes of those that cannot be.
+//! The choice of files, and unreadable files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use super::super::{Diagnostic, Loaded, MissingFile, Origin, Rejected, Source, lo
 const A: &str = "[services.a]\nports = [1]\n";
 const B: &str = "[services.b]\nports = [2]\n";
 
-/// A directory with `enforcer.toml`, `enforcer.d` and what a test puts there.
+/// A directory for `enforcer.toml`, `enforcer.d` and other files of a test.
 struct Etc(TempDir);
 
 impl Etc {
@@ -47,7 +47,7 @@ impl Etc {
         load(&Source::Named(self.path(name)))
     }
 
-    /// The errors with the directory's own name taken out.
+    /// Returns the errors without the path of the directory.
     fn shown(&self, diagnostics: &[Diagnostic]) -> Vec<String> {
         let directory = format!("{}/", self.0.path().display());
         diagnostics
@@ -64,7 +64,7 @@ impl Etc {
     fn rejects(&self, loaded: Result<Loaded, Rejected>, expected: &[&str]) {
         let rejected = loaded.expect_err("accepted");
         assert_eq!(self.shown(&rejected.errors), expected);
-        // Whatever was wrong can also be shown.
+        // Every error can also be rendered.
         assert!(render(&rejected.errors, true).contains("help"));
     }
 }
@@ -154,7 +154,7 @@ fn on_a_reload_absence_is_an_error() {
     );
 }
 
-/// What it registered must not be opened because its fragments are still there.
+/// Fragments alone must not replace a vanished main file: the file's ports would open.
 #[test]
 fn a_file_that_was_there_is_missed_beside_its_fragments() {
     let gone = ["enforcer.toml:1:1 this file is gone: the policy in force was made from it"];
@@ -198,7 +198,7 @@ fn a_name_in_two_files_names_both_places() {
     etc.rejects(
         etc.default().map_err(|mut rejected| {
             assert!(rejected.to_string().contains("- first defined here"));
-            // The path in the message is the test's own.
+            // The path in the message is the test's directory.
             rejected.errors.truncate(2);
             rejected
         }),

@@ -1,4 +1,4 @@
-//! The limits that the design names, met exactly and passed by one.
+//! The documented limits, reached exactly and then exceeded.
 
 use std::fmt::Write;
 
@@ -33,7 +33,7 @@ fn a_range_of_all_ports_in_many_services_is_told_in_a_few_errors() {
     }
     let errors = load_text(&text).unwrap_err().errors;
     let lines: Vec<_> = errors.iter().map(|error| error.line()).collect();
-    // The limit, passed by the first; then each of the others meets the first.
+    // The first range exceeds the limit; the others conflict with the first.
     assert_eq!(lines, [2, 4, 6, 8, 10]);
 }
 
@@ -91,21 +91,21 @@ fn a_file_full_of_errors_is_told_in_a_few() {
 }
 
 #[test]
-fn interface_rules_are_limited() {
-    let rules = |count: usize| {
+fn interface_tables_are_limited() {
+    let tables = |count: usize| {
         let mut text = "[services.a]\nports = [1]\n".to_owned();
         for index in 0..count {
             let _ = writeln!(text, "[interfaces.eth{index}]\nforward = true");
         }
         text
     };
-    let most = accepts(&rules(MAX_INTERFACE_TABLES));
+    let most = accepts(&tables(MAX_INTERFACE_TABLES));
     assert_eq!(most.registry.interfaces().len(), MAX_INTERFACE_TABLES);
     rejects(
-        &rules(MAX_INTERFACE_TABLES + 1),
+        &tables(MAX_INTERFACE_TABLES + 1),
         &[
-            "515:13 257 interface rules are defined -- the limit is 256 rules; a name that ends in \
-             `*` is a rule for many interfaces",
+            "515:13 257 `[interfaces]` tables are defined -- the limit is 256 tables; a name that ends \
+             in `*` is for many interfaces",
         ],
     );
 }

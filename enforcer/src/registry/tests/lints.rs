@@ -1,4 +1,4 @@
-//! What is warned of on a host.
+//! Warnings about a registry on a host.
 
 use std::ops::RangeInclusive;
 

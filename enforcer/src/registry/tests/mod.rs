@@ -1,4 +1,4 @@
-//! The registry as a whole: texts and files in, a model or diagnostics out.
+//! The registry as a whole: from texts and files to a model or diagnostics.
 
 mod accepted;
 mod files;
@@ -14,7 +14,7 @@ mod tables;
 use super::files::load_texts;
 use super::{Diagnostic, Loaded, Rejected};
 
-/// `line:column message -- help`
+/// Returns each diagnostic as `line:column message -- help`.
 fn summary(diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics
         .iter()
@@ -38,7 +38,7 @@ fn accepts(text: &str) -> Loaded {
         .unwrap_or_else(|rejected| panic!("rejected:\n{rejected}"))
 }
 
-/// The text is rejected with exactly these errors, and line ends of Windows do not move them.
+/// Checks that the text is rejected with exactly these errors, with either line ending.
 #[track_caller]
 fn rejects(text: &str, expected: &[&str]) {
     let text = text.trim_start_matches('\n');

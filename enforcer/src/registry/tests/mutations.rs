@@ -1,4 +1,4 @@
-//! A good registry, damaged in a thousand ways: never a panic, and what is accepted is good.
+//! A valid registry with random damage: no input causes a panic, and every accepted one is valid.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::super::{
 
 const GOOD: &str = include_str!("good.toml");
 
-/// Damage of the kinds that editors, disks and hands do.
+/// Damage of the kinds done by editors, disks and hands.
 #[derive(Clone, Debug)]
 enum Damage {
     Flip(Index, u8),
@@ -39,7 +39,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Text that means something in a registry, or that is hard to show.
+/// Fragments of text with a meaning in a registry, and text that is hard to render.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec![
@@ -168,7 +168,7 @@ fn check_diagnostics(diagnostics: &[Diagnostic]) {
     render(diagnostics, false);
 }
 
-/// What the design promises of a registry, said once more and apart from the code that checks it.
+/// Checks the documented promises of a registry, independently of the checking code.
 fn check_registry(registry: &Registry) {
     let name = |name: &str| {
         let bytes = name.as_bytes();
@@ -217,10 +217,10 @@ fn check_registry(registry: &Registry) {
         }
     }
     assert!(prefixes <= MAX_PREFIXES);
-    for rule in registry.interfaces() {
+    for table in registry.interfaces() {
         assert!(
-            interface(rule.pattern.strip_suffix('*').unwrap_or(&rule.pattern))
-                || rule.pattern.ends_with('*')
+            interface(table.pattern.strip_suffix('*').unwrap_or(&table.pattern))
+                || table.pattern.ends_with('*')
         );
     }
 }

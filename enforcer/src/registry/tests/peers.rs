@@ -1,4 +1,4 @@
-//! Peers that are rejected.
+//! Rejected peers.
 
 use super::rejects;
 

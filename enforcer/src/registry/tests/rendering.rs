@@ -1,4 +1,4 @@
-//! What an operator and a script get to see.
+//! Diagnostics as rendered for an operator and a script.
 
 use super::super::files::load_texts;
 use super::super::render;

@@ -1,4 +1,4 @@
-//! Services that are rejected.
+//! Rejected services.
 
 use super::rejects;
 

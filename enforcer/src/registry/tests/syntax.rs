@@ -1,4 +1,4 @@
-//! What is not TOML.
+//! Syntax errors.
 
 use super::rejects;
 

@@ -1,4 +1,4 @@
-//! What does not fit the shape of the registry: keys, tables, words.
+//! Unknown keys, tables and words.
 
 use super::rejects;
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use super::AllowedIps;
 
-/// The first byte of each key, and its prefixes.
+/// Returns the first byte of each key, with the key's prefixes.
 fn words(allowed: &AllowedIps) -> BTreeMap<u8, Vec<String>> {
     let mut words: BTreeMap<u8, Vec<String>> = allowed
-        .keys
-        .iter()
+        .keys()
         .map(|key| (key.as_bytes()[0], Vec::new()))
         .collect();
     for (prefix, key) in allowed.iter() {

@@ -1,4 +1,4 @@
-//! Answers as wireguard-go writes them, and what a socket may say instead.
+//! Answers in the format of wireguard-go, and malformed answers.
 
 use std::{
     io::{Read as _, Write as _},
@@ -84,7 +84,7 @@ fn only_a_tun_device_can_have_a_socket() {
     for other in [
         interface("veth", 1),
         interface("tun", 1),
-        // No daemon has a socket of that name.
+        // No daemon has a socket of this name.
         interface("tun", 0xfffe),
     ] {
         assert_eq!(uapi::socket_of(&other), None);
@@ -100,7 +100,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// A daemon that gives one answer, whatever is asked.
+/// Starts a daemon with a fixed answer.
 fn daemon(answer: Vec<u8>) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wg0.sock");
@@ -110,7 +110,7 @@ fn daemon(answer: Vec<u8>) -> (tempfile::TempDir, PathBuf) {
         let mut question = [0; 7];
         stream.read_exact(&mut question).unwrap();
         assert_eq!(&question, b"get=1\n\n");
-        // Whoever asked may have heard enough.
+        // The client may have closed the socket before the end.
         let _ = stream.write_all(&answer);
     });
     (folder, path)
@@ -120,7 +120,7 @@ fn daemon(answer: Vec<u8>) -> (tempfile::TempDir, PathBuf) {
 fn a_daemon_is_asked_and_understood() {
     let (_folder, path) = daemon(whole().into_bytes());
     assert_eq!(
-        run(uapi::ask(&path, uapi::LIMIT)).unwrap(),
+        run(uapi::ask(&path, uapi::TIMEOUT)).unwrap(),
         parse(&whole()).unwrap()
     );
 }
@@ -129,7 +129,7 @@ fn a_daemon_is_asked_and_understood() {
 fn a_daemon_that_hangs_up_is_an_error() {
     for answer in [&b""[..], b"errno=0\n", b"public_key=", b"\xff\xff\n\n"] {
         let (_folder, path) = daemon(answer.to_vec());
-        let error = run(uapi::ask(&path, uapi::LIMIT)).unwrap_err();
+        let error = run(uapi::ask(&path, uapi::TIMEOUT)).unwrap_err();
         assert!(format!("{error:#}").contains("wg0.sock"), "{error:#}");
     }
 }
@@ -139,11 +139,11 @@ fn a_socket_without_a_daemon_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wg0.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let error = run(uapi::ask(&path, uapi::LIMIT)).unwrap_err();
+    let error = run(uapi::ask(&path, uapi::TIMEOUT)).unwrap_err();
     assert!(format!("{error:#}").contains("refused"), "{error:#}");
 }
 
-/// It accepts and says nothing: the limit ends it.
+/// The daemon accepts and never answers, so the time limit ends the query.
 #[test]
 fn a_daemon_that_never_answers_is_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use enforcer_ebpf::{Guard, Reason};
 use crate::lab::{Enforcer, Guards, Lab, Patience};
 
 use super::super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::service::{ELASTICSEARCH, from_lan, serve};
 use crate::scenario::{Rig, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {

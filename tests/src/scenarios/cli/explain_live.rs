@@ -21,7 +21,7 @@ use super::super::faults::faulty;
 use super::super::raw_packet::Probe;
 use super::super::runner::{expect_nothing_pinned, unanswered};
 use super::explain::{NEIGHBOUR, explained};
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::service::{ELASTICSEARCH, from_lan, serve};
 use crate::scenario::{Rig, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {

@@ -7,7 +7,7 @@ use crate::lab::enforcer::REGISTRY;
 use crate::lab::{Guards, Patience, Port};
 
 use super::super::runner::{answered, expect_state, unanswered};
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::service::{ELASTICSEARCH, from_lan, serve};
 use crate::scenario::host_only::COMMAND_LINE;
 use crate::scenario::{Rig, Scenario};
 

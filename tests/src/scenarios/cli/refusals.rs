@@ -7,7 +7,7 @@ use crate::lab::command::{PrivateMount, finish, in_private_mounts};
 use crate::lab::{Guards, Patience};
 
 use super::super::runner::{expect_state, unanswered};
-use super::{from_lan, serve};
+use super::service::{from_lan, serve};
 use crate::scenario::{Rig, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {

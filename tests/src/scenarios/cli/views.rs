@@ -9,7 +9,7 @@ use crate::lab::{Guards, Patience};
 
 use super::super::runner::unanswered;
 use super::policy::BAD;
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::service::{ELASTICSEARCH, from_lan, serve};
 use crate::scenario::host_only::COMMAND_LINE;
 use crate::scenario::{Rig, Scenario};
 

@@ -11,7 +11,7 @@ use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 
 use super::super::runner::{answered, unanswered};
-use super::{
+use super::pending::{
     ADDED, SHORT, arm, at, candidate, expect_armed, expect_open_again, serve, status,
     try_out_command,
 };
@@ -71,9 +71,9 @@ fn new_run(rig: &Rig<'_>) -> Result<()> {
     expect_armed(rig, 20)?;
     ensure!(
         status(rig)?.generation == armed,
-        "a new `run` switched the policy on trial"
+        "a new `run` switched the pending policy"
     );
-    unanswered(at(rig, ADDED, Patience::Brief)?).context("on trial")?;
+    unanswered(at(rig, ADDED, Patience::Brief)?).context("under the pending policy")?;
     // No command asks for the status.
     let opens = || at(rig, ADDED, Patience::Brief).is_ok_and(|it| it.reached());
     eventually(Duration::from_secs(20) + SETTLE, || opens().then_some(()))
@@ -112,7 +112,7 @@ fn killed_reload(rig: &Rig<'_>) -> Result<()> {
         drop(victim);
         let end = Instant::now() + SHORT + SETTLE;
         while is_armed() {
-            ensure!(Instant::now() < end, "on trial for ever");
+            ensure!(Instant::now() < end, "the policy is pending for ever");
             std::thread::sleep(Duration::from_millis(100));
         }
         expect_open_again(rig).with_context(|| format!("killed at {percent:?} %"))?;

@@ -5,8 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::lab::command::{eventually, finish};
 use crate::lab::enforcer::SETTLE;
 
-use super::MOST;
-use super::world::{self, Policy, World, faulty};
+use super::world::{self, MOST, Policy, World, faulty};
 use crate::scenario::{Rig, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {

@@ -17,8 +17,7 @@ use crate::lab::command::{Daemon, finish};
 use crate::scenario::{Rig, Scenario};
 pub(super) use world::{Policy, World, faulty};
 
-/// More calls than any command makes.
-const MOST: usize = 2000;
+use world::MOST;
 
 /// Scenarios of the shipped binary, on every kernel: each kernel has calls of its own.
 pub(super) fn as_shipped() -> Vec<Scenario> {

@@ -12,12 +12,15 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::lab::bpf;
 use crate::lab::frames::{Ends, Mac};
 use crate::lab::topology::{HOST_LAN, HOST_MAC, HOST_WG, HOST_WG_MAC, LAN, PEER, STRANGER};
-use crate::lab::wire::{Sign, Wire, sign};
+use crate::lab::wire::{Reply, Wire, reply_in};
 use crate::lab::{Enforcer, Port, Server, Transport};
 
 use super::super::raw_packet::Probe;
 use super::super::runner::expect_nothing_pinned;
 use crate::scenario::Rig;
+
+/// More calls than any command makes.
+pub(super) const MOST: usize = 2000;
 
 /// 20 ports: 17 for no peer, a single port for the peer, two public.
 const OLD: &str = r#"
@@ -290,9 +293,9 @@ fn answers<const N: usize>(
         }
         let end = wire.expect(Instant::now() + ANSWER, |frame| {
             for (probe, answered) in probes.iter().zip(&mut answered) {
-                *answered |= sign(frame, probe.port, probe.source) == Some(Sign::SynAck);
+                *answered |= reply_in(frame, probe.port, probe.source) == Some(Reply::SynAck);
             }
-            (sign(frame, fence.port, fence.source) == Some(Sign::SynAck)).then_some(())
+            (reply_in(frame, fence.port, fence.source) == Some(Reply::SynAck)).then_some(())
         })?;
         Ok(end.is_some())
     };

@@ -9,7 +9,7 @@ use crate::lab::wireguard::Member;
 use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Transport, WireGuard};
 use crate::scenario::Scenario;
 
-use super::{Hub, Who, follow, hole};
+use super::hub::{Hub, Who, follow, hole};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let needs = [Feature::WireGuard];

@@ -1,19 +1,20 @@
 //! A key whose AllowedIPs change under a living `run`, without any reload.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use enforcer_ebpf::{Guard, Reason};
 
-use crate::lab::Feature;
+use super::hub::{Hub, METRICS, NOBODY, Who, laptop, metrics, registry};
+use super::kernel::Kernel;
+use super::userspace::Userspace;
 use crate::lab::command::{eventually, finish};
 use crate::lab::topology::{PEER, STRANGER};
-
-use super::{
-    Guard, Hub, Ipv4Addr, Kernel, METRICS, NOBODY, Patience, Reason, Rig, Userspace, Who, answered,
-    laptop, metrics, registry, unanswered,
-};
-use crate::scenario::Scenario;
+use crate::lab::{Feature, Patience};
 use crate::scenario::host_only::TUNNELLED;
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
 
 /// Longest time until a change of a key is in force.
 const PROMISED: Duration = Duration::from_secs(2);

@@ -31,9 +31,9 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::topology::{HOST_LAN, HOST_WG, Lab, PEER, STRANGER};
 use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Transport};
 
-use super::unanswered;
-use super::{Hub, METRICS, Rig, Who, answered, call, follow, hole, laptop, metrics, registry};
-use crate::scenario::Scenario;
+use super::hub::{Hub, METRICS, Who, call, follow, hole, laptop, metrics, registry};
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
 
 /// A throw-away key pair: both in the hex digits of the protocol.
 struct Keys {

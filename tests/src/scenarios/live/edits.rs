@@ -11,7 +11,7 @@ use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 
-use super::{expect_generation, figure, service_of, spread, within};
+use super::timing::{expect_generation, figure, service_of, spread, within};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let edit = |name, body: fn(&Rig<'_>, &Path) -> Result<()>| {

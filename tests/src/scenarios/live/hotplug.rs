@@ -20,8 +20,8 @@ use crate::scenarios::raw_packet::{Probe, send_probe};
 use crate::scenarios::runner::answered;
 
 use super::plug::{NEAR, Plug, look_again};
-use super::traffic::{Barrage, Eye, PORTS};
-use super::{figure, spread, within};
+use super::timing::{figure, spread, within};
+use super::traffic::{Barrage, PORTS, SynAckWatch};
 
 /// Interfaces in a scenario.
 const TRIES: usize = 20;
@@ -85,7 +85,7 @@ fn window(rig: &Rig<'_>) -> Result<()> {
     let lab = rig.lab;
     let _container = container(lab)?;
     let _run = rig.enforcer.run(&[])?;
-    let eye = Eye::on(eye(lab)?, &[PORT.1]);
+    let eye = SynAckWatch::on(eye(lab)?, &[PORT.1]);
     let (mut took, mut passed) = (Vec::new(), Vec::new());
     for number in 1..=TRIES {
         let before = eye.seen();
@@ -158,7 +158,7 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         in_vain >= IN_VAIN && without < IN_VAIN,
         "the rule waits {in_vain:?} for a guard, and {without:?} where nothing is pinned"
     );
-    let eye = Eye::on(eye(lab)?, &[PORT.1]);
+    let eye = SynAckWatch::on(eye(lab)?, &[PORT.1]);
     let mut took = Vec::new();
     for number in 1..=TRIES {
         let plug = Plug::new(lab)?;

@@ -22,8 +22,8 @@ use crate::scenarios::raw_packet::{Probe, send_probe};
 use crate::scenarios::runner::{answered, unanswered};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
-use super::traffic::{Barrage, Eye, PORTS};
-use super::{figure, spread, within};
+use super::timing::{figure, spread, within};
+use super::traffic::{Barrage, PORTS, SynAckWatch};
 
 /// Longest time until an interface that comes up has its wire guard.
 pub(super) const PROMISED: Duration = Duration::from_millis(200);
@@ -63,7 +63,7 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         .context("through a fresh interface, unguarded")?;
     }
     let _run = rig.enforcer.run(&[])?;
-    let eye = Eye::on(eye()?, &[PORT.1]);
+    let eye = SynAckWatch::on(eye()?, &[PORT.1]);
     let tries = if is_guest() { 10 } else { 100 };
     let (mut took, mut sent) = (Vec::new(), 0);
     for number in 1..=tries {

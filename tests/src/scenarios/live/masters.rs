@@ -12,7 +12,7 @@ use crate::scenario::{Rig, Scenario};
 use crate::scenarios::runner::{answered, unanswered};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, look_again};
-use super::within;
+use super::timing::within;
 
 /// The host's address at the plug, and the neighbour's.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 1);

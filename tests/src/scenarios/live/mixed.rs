@@ -22,7 +22,7 @@ use crate::lab::wire::Wire;
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 
-use super::{figure, within};
+use super::timing::{figure, within};
 
 /// The two services.
 const PORTS: [u16; 2] = [7001, 7002];
@@ -191,7 +191,10 @@ impl Streams {
             stop: AtomicBool::new(false),
             sent: [AtomicU64::new(0), AtomicU64::new(0)],
         };
-        let ears = [Ear::open(lab, PORTS[0])?, Ear::open(lab, PORTS[1])?];
+        let receivers = [
+            Receiver::open(lab, PORTS[0])?,
+            Receiver::open(lab, PORTS[1])?,
+        ];
         let sender = |number: usize| {
             let wire = Wire::open(&lab.lan, "eth0");
             let streams = &streams;
@@ -207,8 +210,10 @@ impl Streams {
             outcome
         });
         // Passed packets are in the sockets' buffers by now.
-        let heard: Vec<Vec<(usize, u64)>> =
-            ears.into_iter().map(Ear::close).collect::<Result<_>>()?;
+        let heard: Vec<Vec<(usize, u64)>> = receivers
+            .into_iter()
+            .map(Receiver::close)
+            .collect::<Result<_>>()?;
         outcome?;
         let mut made = streams.sent.map(|sent| {
             let sent = usize::try_from(sent.into_inner()).unwrap_or(0);
@@ -269,12 +274,12 @@ fn on_processor(number: usize) -> Result<()> {
 }
 
 /// A service that records its packets.
-struct Ear {
+struct Receiver {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Result<Vec<(usize, u64)>>>,
 }
 
-impl Ear {
+impl Receiver {
     fn open(lab: &Lab, port: u16) -> Result<Self> {
         let socket = lab.host.run(|| UdpSocket::bind(("0.0.0.0", port)))??;
         // Room for all packets that may come while this thread waits for its turn.

@@ -12,7 +12,7 @@ use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::wire::Wire;
 use crate::scenarios::raw_packet::Probe;
 
-use super::within;
+use super::timing::within;
 
 /// The MAC address of the near end.
 const NEAR_MAC: Mac = [2, 0, 0, 0, 0x99, 1];

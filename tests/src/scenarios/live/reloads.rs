@@ -15,8 +15,8 @@ use crate::scenarios::lifecycle::flooded_service;
 use crate::scenarios::raw_packet::Probe;
 use crate::scenarios::runner::answered;
 
-use super::traffic::{Barrage, Eye, PORTS, Requests};
-use super::{figure, within};
+use super::timing::{figure, within};
+use super::traffic::{Barrage, PORTS, Requests, SynAckWatch};
 
 /// Closed under both policies.
 static FORBIDDEN: [u16; 3] = [9200, 3000, 6379];
@@ -64,7 +64,7 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
     let accepted_before: usize = shut.iter().map(Server::accepted).sum();
 
     let _run = rig.enforcer.run(&[])?;
-    let eye = Eye::on(Wire::open(&rig.lab.lan, "eth0")?, &FORBIDDEN);
+    let eye = SynAckWatch::on(Wire::open(&rig.lab.lan, "eth0")?, &FORBIDDEN);
     let (mut ports, mut targets) = (PORTS.cycle(), FORBIDDEN.into_iter().cycle());
     let flood = Barrage::start(
         Wire::open(&rig.lab.lan, "eth0")?,

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::scenario::{Rig, Scenario};
 
-use super::{figure, within};
+use super::timing::{figure, within};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 

@@ -11,7 +11,7 @@ use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 
 use super::process::{MOST_RESIDENT, most_resident, resident, sleeps};
-use super::{figure, service_of, within};
+use super::timing::{figure, service_of, within};
 
 /// Duration of the quiet.
 const QUIET: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ use crate::scenarios::keys::{Hub, Pretender, registry};
 
 use super::plug::{is_guarded, wire_pins};
 use super::process::{MOST_RESIDENT, anonymous, descriptors, most_resident, resident};
-use super::{figure, within};
+use super::timing::{figure, within};
 
 /// Interfaces that come and leave together.
 const BATCH: usize = 50;

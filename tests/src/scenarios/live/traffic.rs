@@ -112,9 +112,9 @@ impl Barrage {
 
 /// A listener for every SYN-ACK to a barrage.
 #[derive(Debug)]
-pub(super) struct Eye(Worker);
+pub(super) struct SynAckWatch(Worker);
 
-impl Eye {
+impl SynAckWatch {
     /// Watches a wire for SYN-ACKs from these services to the ports of a barrage.
     pub(super) fn on(wire: Wire, services: &'static [u16]) -> Self {
         Self(Worker::start(move || {

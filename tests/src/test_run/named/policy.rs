@@ -2,7 +2,9 @@
 
 use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 
-use super::{BROADCAST, CHILD_MAC, HOP, Named, Q, TO_END, from, fwd, lan, row, to, v4, v6, wg};
+use super::builders::{
+    BROADCAST, CHILD_MAC, HOP, Named, Q, TO_END, from, fwd, lan, row, to, v4, v6, wg,
+};
 use crate::lab::frames::number::*;
 use crate::test_run::network::On::*;
 use crate::test_run::network::{LOCAL_V4, LOCAL_V6};

@@ -16,7 +16,7 @@ use crate::scenario::{Rig, Scenario};
 use crate::scenarios::events::Follower;
 
 use super::plug::{NEAR, Plug, look_again};
-use super::{figure, within};
+use super::timing::{figure, within};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
