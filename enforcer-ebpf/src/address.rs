@@ -309,6 +309,24 @@ mod tests {
     }
 
     #[test]
+    fn equal_members_of_two_words_do_not_cancel_out() {
+        let all = PeerSet([u64::MAX; MAX_PEERS / 64]);
+        assert!(all.intersects(&all) && !all.is_empty());
+        for words in [
+            [1, 1, 0, 0],
+            [1, 0, 1, 0],
+            [1, 0, 0, 1],
+            [0, 1, 1, 0],
+            [0, 0, 1, 1],
+        ] {
+            assert!(PeerSet(words).intersects(&all), "{words:?}");
+            assert!(!PeerSet(words).is_empty(), "{words:?}");
+        }
+        let halves = [[3, 1, 0, 0], [1, 3, 0, 0]].map(PeerSet);
+        assert_eq!(halves[0].union(&halves[1]), PeerSet([3, 3, 0, 0]));
+    }
+
+    #[test]
     fn sets_of_single_peers_intersect_and_unite_like_sets() {
         let single = |peer| {
             let mut set = PeerSet::EMPTY;

@@ -43,7 +43,7 @@ pub trait Policy {
     /// The peers of the arriving interface.
     fn carried(&self) -> PeerSet;
 
-    /// The peers of a service.
+    /// The allowed peers of a service.
     fn allowed(&self, service: Service) -> PeerSet;
 
     /// The peers with the packet's source address on the arriving interface.

@@ -78,7 +78,7 @@ fn verdict<const EVENTS: bool>(skb: &Skb, is_ours: impl Fn(*mut bpf_sock) -> boo
     DENY
 }
 
-/// Emits the event of a drop. Not inlined: the verifier walks a function once.
+/// Emits the event of a drop. Not inlined, so that the verifier walks this code once.
 #[inline(never)]
 fn emit_event(skb: &Skb, packet: u64, info: DropInfo) {
     emit(Guard::Socket, &Packet::from_bits(packet), info, |to| {

@@ -71,7 +71,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     !decision.drops()
 }
 
-/// Emits the event of a drop. Not inlined: the two stacks would not fit into a single frame.
+/// Emits the event of a drop. Not inlined, to keep the stack of the body small.
 #[inline(never)]
 fn emit_event<F: Frame>(frame: &F, packet: u64, info: DropInfo) {
     let packet = Packet::from_bits(packet);

@@ -50,6 +50,19 @@ fn the_maps_fit_their_budget() {
 }
 
 #[test]
+fn the_maps_have_room_for_the_largest_registry_in_both_banks() {
+    assert_eq!(SLOTS as usize, 1 + 2 * MAX_PORTS);
+    assert_eq!(SERVICE_ENTRIES, 2 * 4096);
+    assert_eq!(PEER_ENTRIES as usize, 2 * MAX_PEERS);
+    assert_eq!(RULE_ENTRIES, 2 * 256);
+    assert_eq!(INTERFACE_ENTRIES, 2 * 2 * 1024);
+    // Each bank, and a wire view of each prefix.
+    assert!(PREFIX_ENTRIES as usize >= 2 * 2 * MAX_PREFIXES);
+    // The kernel wants a power of two and whole pages, of 64 KiB on some machines.
+    assert!(EVENT_BYTES.is_power_of_two() && EVENT_BYTES >= 1 << 16);
+}
+
+#[test]
 fn a_binding_has_each_field_in_its_bits() {
     for (bits, binding) in [
         (

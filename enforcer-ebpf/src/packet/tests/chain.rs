@@ -44,6 +44,9 @@ fn ipv6_fragments_behind_the_first_have_no_port() {
     atomic[3] |= 6;
     assert_eq!(raw(&v6(FRAGMENT, &atomic)).transport, tcp(9200));
     assert_kind(&v6(FRAGMENT, &atomic[..11]), Kind::Malformed);
+    atomic[3] = 0;
+    assert_eq!(raw(&v6(FRAGMENT, &atomic)).transport, tcp(9200));
+    assert_kind(&v6(FRAGMENT, &atomic[..11]), Kind::Malformed);
 }
 
 /// A first fragment with some more headers and the ports, of which only `payload` bytes are payload
@@ -82,6 +85,10 @@ fn a_first_fragment_holds_the_whole_chain_in_its_payload() {
         Kind::HeaderChain,
     );
     assert_kind(&first_fragment(&[], ICMPV6, 8), Kind::OtherProtocol);
+    // The reserved bits of a first fragment have no meaning.
+    let mut reserved = first_fragment(&[], TCP, 11);
+    reserved[43] |= 6;
+    assert_kind(&reserved, Kind::HeaderChain);
     // Bytes cut off by the buffer, not by the length.
     let whole = first_fragment(&[], TCP, 12);
     assert_kind(&whole[..51], Kind::HeaderChain);
