@@ -3,10 +3,10 @@
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How often each case has its turn
+    /// How often each case has a turn
     #[arg(long, default_value_t = 31, value_name = "NUMBER")]
     pub(super) rounds: usize,
-    /// How often a program runs in one turn
+    /// How often a program runs in a turn
     #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER")]
     pub(super) repeat: u32,
     /// Print JSON instead of a table

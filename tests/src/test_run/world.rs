@@ -41,7 +41,7 @@ ports = [7200]
 protocol = ["tcp", "udp"]
 allow = ["wide"]
 
-[services.trial]
+[services.audited]
 ports = [9300]
 protocol = ["tcp", "udp"]
 mode = "audit"
