@@ -1,4 +1,4 @@
-//! IP addresses and sets of peers, as the decision compares them.
+//! IP addresses and sets of peers.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -84,9 +84,9 @@ impl Address {
         }
     }
 
-    /// The address with all but its first `length` bits cleared.
+    /// The address with all bits behind the first `length` cleared.
     ///
-    /// A length beyond the family's bits leaves the address as it is.
+    /// A length beyond the family's bits clears nothing.
     #[inline(always)]
     pub const fn network(&self, length: u8) -> Self {
         let unused = 128 - self.family.bits() as usize;
@@ -99,11 +99,11 @@ impl Address {
     }
 }
 
-/// What to keep of an address's two words for each prefix length of IPv6; for IPv4, whose 32 bits
-/// are the last ones, 96 places further. Behind length 128 nothing is cleared.
+/// Network masks of an address's two words, by IPv6 prefix length; an IPv4 length, whose 32 bits
+/// are the last ones, stands 96 places further. Behind length 128 the masks are full.
 ///
-/// A table, for the guards' verifier: arithmetic has a branch for each word and each end of it, and
-/// the verifier would walk them all for each prefix of an interface.
+/// A table, for the verifier's sake: arithmetic has a branch for each word and each of its ends,
+/// and the verifier would walk every branch for each prefix of an interface.
 static MASKS: [[u64; 2]; 96 + 256] = masks();
 
 #[expect(clippy::cast_possible_truncation, reason = "the low word is cut out")]
@@ -149,10 +149,10 @@ impl From<Address> for IpAddr {
     }
 }
 
-/// The most peers that a registry may name: the bits of a [`PeerSet`].
+/// The maximum number of peers in a registry: the bits of a [`PeerSet`].
 pub const MAX_PEERS: usize = 256;
 
-/// A set of peers, a bit for each; peers are numbered within one generation of the policy.
+/// A set of peers, a bit for each. Peer numbers hold within one generation of the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct PeerSet([u64; MAX_PEERS / 64]);
@@ -175,7 +175,7 @@ impl PeerSet {
 
     /// Whether the two sets share a member.
     #[inline(always)]
-    pub const fn meets(&self, other: &Self) -> bool {
+    pub const fn intersects(&self, other: &Self) -> bool {
         let (a, b) = (&self.0, &other.0);
         (a[0] & b[0]) | (a[1] & b[1]) | (a[2] & b[2]) | (a[3] & b[3]) != 0
     }
@@ -183,7 +183,7 @@ impl PeerSet {
     /// Whether there is no member.
     #[inline(always)]
     pub const fn is_empty(&self) -> bool {
-        !self.meets(self)
+        !self.intersects(self)
     }
 
     /// The members of either set.
@@ -233,6 +233,36 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_two_words_in_host_byte_order() {
+        let v4 = Address::v4([10, 1, 2, 3]);
+        assert_eq!(
+            (v4.family(), v4.high(), v4.low()),
+            (Family::V4, 0, 0x0a01_0203)
+        );
+        let v6 = address("fd00:1:2:3:4:5:6:7");
+        let words = (0xfd00_0001_0002_0003, 0x0004_0005_0006_0007);
+        assert_eq!((v6.family(), (v6.high(), v6.low())), (Family::V6, words));
+        assert_eq!(v6, Address::v6(words.0, words.1));
+        assert_eq!((Family::V4.bits(), Family::V6.bits()), (32, 128));
+    }
+
+    #[test]
+    fn an_address_survives_the_way_to_the_standard_library() {
+        for text in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "255.255.255.255",
+            "::",
+            "::ffff:10.1.2.3",
+            "fd00:1:2:3:4:5:6:7",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        ] {
+            let standard: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Address::from(standard)), standard);
+        }
+    }
+
+    #[test]
     fn a_mapped_address_is_not_its_ipv4_address() {
         assert_ne!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
     }
@@ -240,6 +270,10 @@ mod tests {
     #[test]
     fn network_clears_exactly_the_host_bits() {
         for (whole, length, network) in [
+            ("255.255.255.255", 33, "255.255.255.255"),
+            ("255.255.255.255", u8::MAX, "255.255.255.255"),
+            ("ffff::ffff", 129, "ffff::ffff"),
+            ("ffff::ffff", u8::MAX, "ffff::ffff"),
             ("255.255.255.255", 0, "0.0.0.0"),
             ("255.255.255.255", 1, "128.0.0.0"),
             ("10.1.2.3", 31, "10.1.2.2"),
@@ -266,10 +300,35 @@ mod tests {
             set.insert(peer);
         }
         assert!(set.iter().eq([0, 63, 64, 127, 128, 191, 192, 255]));
+        assert!(set.contains(64) && !set.contains(65) && !set.contains(256));
         let mut other = PeerSet::EMPTY;
         other.insert(254);
-        assert!(!set.meets(&other));
+        assert!(!set.intersects(&other));
         other.insert(255);
-        assert!(set.meets(&other));
+        assert!(set.intersects(&other));
+    }
+
+    #[test]
+    fn sets_of_single_peers_intersect_and_unite_like_sets() {
+        let single = |peer| {
+            let mut set = PeerSet::EMPTY;
+            set.insert(peer);
+            set
+        };
+        let numbers = [0, 1, 63, 64, 100, 128, 191, 192, 255];
+        for a in numbers {
+            assert!(!single(a).is_empty());
+            // A second insertion changes nothing.
+            let mut twice = single(a);
+            twice.insert(a);
+            assert_eq!(twice, single(a));
+            assert_eq!(single(a).union(&PeerSet::EMPTY), single(a));
+            assert_eq!(PeerSet::EMPTY.union(&single(a)), single(a));
+            for b in numbers {
+                assert_eq!(single(a).intersects(&single(b)), a == b);
+                let union = single(a).union(&single(b));
+                assert!((0..256).all(|peer| union.contains(peer) == (peer == a || peer == b)));
+            }
+        }
     }
 }

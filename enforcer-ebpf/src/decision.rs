@@ -1,4 +1,23 @@
-//! The decision table of the design, once: the guards, `explain` and the tests run these lines.
+//! The decision table: the guards, `explain` and the tests run these lines.
+//!
+//! The first matching rule decides.
+//!
+//! | rule | verdict | reason | condition |
+//! | --- | --- | --- | --- |
+//! | 1 | pass | `loopback` | the packet arrived on lo |
+//! | 2 | drop | `loopback-address` | wire guard: source or destination is a loopback address |
+//! | 3 | pass | `unregistered` | the port is not registered |
+//! | 4 | pass | `forwarded` | wire guard, `forward = true`: the FIB would forward the packet |
+//! | 5 | pass | `public` | the service is public |
+//! | 6 | pass | `peer` | the source is an allowed peer, on the peer's interface |
+//! | 7 | drop | `unknown-peer` | any other source, on an interface of such a peer |
+//! | 8 | drop | `untrusted-interface` | anything else |
+//!
+//! A packet without a port ends between rules 2 and 3, with the parser's reason: `malformed` and
+//! `header-chain` drop, `fragment`, `tagged` and `other-protocol` pass.
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
     address::PeerSet,
@@ -6,82 +25,80 @@ use crate::{
     words::{Guard, Mode, Protocol, Reason, Verdict},
 };
 
-/// What the decision asks of a policy: in the kernel the maps of the active bank answer, on the
-/// host plain tables.
+/// A policy, as [`decide`] queries it: the maps of the active bank in the kernel, plain tables on
+/// the host.
 ///
-/// Asked in the order of the table and no earlier than needed, so that a packet for an
-/// unregistered port costs one look-up.
+/// Queries come in the order of the table and no earlier than needed: a packet for an unregistered
+/// port costs a single look-up.
 pub trait Policy {
     /// The global mode.
     fn mode(&self) -> Mode;
 
-    /// The service that a port belongs to.
+    /// The service of a port, `None` for an unregistered one.
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service>;
 
-    /// What the registry says about the interface that the packet arrived on.
-    ///
-    /// An interface that the policy does not know carries no peer.
+    /// The registry's settings for the arriving interface. An unknown interface carries no peer.
     fn interface(&self) -> Interface;
 
-    /// The peers that the arriving interface carries.
+    /// The peers of the arriving interface.
     fn carried(&self) -> PeerSet;
 
-    /// The peers that a service allows.
+    /// The peers of a service.
     fn allowed(&self, service: Service) -> PeerSet;
 
-    /// The peers that may use the packet's source address on the arriving interface.
+    /// The peers with the packet's source address on the arriving interface.
     fn peers_of(&self, packet: &Packet) -> PeerSet;
 
-    /// Whether the FIB says that the packet would be forwarded rather than delivered here.
+    /// Whether the FIB would forward the packet instead of a delivery to this host.
     fn is_forwarded(&self, packet: &Packet) -> bool;
 }
 
-/// A registered port's service, as the decision needs it.
+/// The service of a registered port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The slot of the port, where its counters live.
+    /// The slot of the port, which holds the counters.
     pub slot: u16,
     /// The number of the service, within one generation.
     pub number: u16,
-    /// Anyone may reach it.
+    /// Whether anyone may reach the service.
     pub public: bool,
-    /// It allows peers; [`Policy::allowed`] says which.
+    /// Whether [`Policy::allowed`] has any peers.
     pub has_peers: bool,
-    /// The service's own mode, or the global one where it has none.
+    /// The service's own mode, else the global mode.
     pub mode: Mode,
 }
 
-/// An arriving interface, as the decision needs it.
+/// An arriving interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// `forward = true`: what is only passing through is not judged on the wire.
+    /// `forward = true`: the wire guard passes forwarded packets unjudged.
     pub forward: bool,
-    /// It carries peers; [`Policy::carried`] says which.
+    /// Whether [`Policy::carried`] has any peers.
     pub has_peers: bool,
 }
 
 /// A verdict with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Why.
+    /// The reason, which implies the verdict and the rule.
     pub reason: Reason,
-    /// A drop that the mode `audit` turns into a counted pass.
+    /// Whether the mode `audit` turns the drop into a counted pass.
     pub audited: bool,
-    /// The slot that counts it: of the registered port, or [`NO_PORT`].
+    /// The slot of the counters: the registered port's, or [`NO_SLOT`].
     pub slot: u16,
 }
 
-/// The slot of what is judged without a registered port.
-pub const NO_PORT: u16 = 0;
+/// The slot of packets without a registered port.
+pub const NO_SLOT: u16 = 0;
 
 impl Decision {
-    /// The verdict that is counted and reported.
+    /// The counted and reported verdict, before the mode applies.
     #[inline(always)]
     pub const fn verdict(&self) -> Verdict {
         self.reason.verdict()
     }
 
-    /// Whether the packet ends here: a drop, unless it is only audited.
+    /// Whether the packet ends here: an enforced drop, not an audited one.
     #[inline(always)]
     pub const fn drops(&self) -> bool {
         matches!(self.verdict(), Verdict::Drop) && !self.audited
@@ -91,7 +108,7 @@ impl Decision {
     #[inline(always)]
     pub const fn is_counted(&self) -> bool {
         match self.reason {
-            Reason::Loopback => self.slot != NO_PORT,
+            Reason::Loopback => self.slot != NO_SLOT,
             Reason::LoopbackAddress
             | Reason::Public
             | Reason::Peer
@@ -107,9 +124,8 @@ impl Decision {
         }
     }
 
-    /// The row of the design's decision table that gave the verdict, `None` for what the parser
-    /// decided before the table was reached.
-    pub const fn row(&self) -> Option<u8> {
+    /// The matching rule of the decision table, `None` where the parser found no port.
+    pub const fn rule(&self) -> Option<u8> {
         match self.reason {
             Reason::Loopback => Some(1),
             Reason::LoopbackAddress => Some(2),
@@ -146,76 +162,79 @@ impl Decision {
     }
 }
 
-/// Judges a packet that arrived on the interface that `policy` speaks for. First match wins.
+/// Judges a packet by the decision table: the first matching rule decides.
 ///
-/// The packet's addresses are the policy's to read: [`Policy::peers_of`].
+/// `policy` answers for the arriving interface, and reads the packet's addresses itself
+/// ([`Policy::peers_of`]).
 #[inline(always)]
 pub fn decide<P: Policy>(policy: &P, guard: Guard, on_loopback: bool, packet: &Packet) -> Decision {
     let transport = packet.transport;
-    // Row 1: the loopback interface, counted for registered ports.
+    // Rule 1: the loopback interface, counted for registered ports.
     if on_loopback {
         let service = match transport.protocol() {
             Ok(protocol) => policy.service(protocol, transport.port),
             Err(_) => None,
         };
-        return Decision::pass(Reason::Loopback, service.map_or(NO_PORT, |s| s.slot));
+        return Decision::pass(Reason::Loopback, service.map_or(NO_SLOT, |s| s.slot));
     }
     let on_wire = matches!(guard, Guard::Wire);
-    // Row 2: a loopback address on the wire, whatever the protocol and port.
+    // Rule 2: a loopback address on the wire, for any protocol and port.
     if on_wire && packet.loopback {
-        return Decision::drop(Reason::LoopbackAddress, NO_PORT, policy.mode());
+        return Decision::drop(Reason::LoopbackAddress, NO_SLOT, policy.mode());
     }
     let protocol = match transport.protocol() {
         Ok(protocol) => protocol,
         Err(reason) => return without_port(policy, reason),
     };
-    // Row 3: a port that nobody registered.
+    // Rule 3: a port without a service.
     let Some(service) = policy.service(protocol, transport.port) else {
-        return Decision::pass(Reason::Unregistered, NO_PORT);
+        return Decision::pass(Reason::Unregistered, NO_SLOT);
     };
     let slot = service.slot;
     let interface = policy.interface();
-    // Row 4: only passing through, where the registry says that this interface forwards.
+    // Rule 4: a forwarded packet, on an interface with `forward = true`.
     if on_wire && interface.forward && policy.is_forwarded(packet) {
         return Decision::pass(Reason::Forwarded, slot);
     }
-    // Row 5: a public service.
+    // Rule 5: a public service.
     if service.public {
         return Decision::pass(Reason::Public, slot);
     }
-    // Row 8: nobody may reach this service through this interface.
+    // Rule 8: the interface carries no peer of this service. Before rules 6 and 7, for its cost.
     let untrusted = Decision::drop(Reason::UntrustedInterface, slot, service.mode);
     if !service.has_peers || !interface.has_peers {
         return untrusted;
     }
     let allowed = policy.allowed(service);
-    if !allowed.meets(&policy.carried()) {
+    if !allowed.intersects(&policy.carried()) {
         return untrusted;
     }
-    // Row 6: a peer that the service allows; row 7: the interface carries some, this is none.
-    if allowed.meets(&policy.peers_of(packet)) {
+    // Rule 6: a peer of the service. Rule 7: any other source.
+    if allowed.intersects(&policy.peers_of(packet)) {
         Decision::pass(Reason::Peer, slot)
     } else {
         Decision::drop(Reason::UnknownPeer, slot, service.mode)
     }
 }
 
-/// What the parser could not bring to a port: a drop follows the global mode.
+/// The decision for a packet without a port: a drop follows the global mode.
 #[inline(always)]
 fn without_port<P: Policy>(policy: &P, reason: Reason) -> Decision {
     match reason.verdict() {
-        Verdict::Pass => Decision::pass(reason, NO_PORT),
-        Verdict::Drop => Decision::drop(reason, NO_PORT, policy.mode()),
+        Verdict::Pass => Decision::pass(reason, NO_SLOT),
+        Verdict::Drop => Decision::drop(reason, NO_SLOT, policy.mode()),
     }
 }
 
-/// A packet that the kernel matched to a socket, for the socket guard: protocol and port are the
-/// socket's own, so no header trick can lie about them, and row 2 is not for this guard.
+/// A packet that the kernel matched to a socket, for the socket guard.
+///
+/// Protocol and port are the socket's own: no header trick can forge them. Loopback addresses are
+/// left to the wire guard (rule 2).
 #[inline(always)]
 pub const fn at_socket(protocol: Protocol, port: u16) -> Packet {
     Packet {
         loopback: false,
-        header: 0,
+        ip_offset: 0,
         transport: Transport::new(protocol, port),
     }
 }

@@ -1,8 +1,8 @@
-//! The shape of the maps: what the loader writes, the guards read, and every command shows.
+//! The layout of the maps: keys and values, as the loader writes them and the guards read them.
 //!
-//! All integers are in the host's byte order: maps never leave the machine. Names are the map's
-//! names in the object and in the pin directory. A change of any shape here, or of what a value
-//! means, needs a new [`LAYOUT_VERSION`].
+//! All integers are in the host's byte order, as maps never leave the machine. Names such as
+//! `PORTS` are the names of maps in the object and in the pin directory. Any change of a layout or
+//! of a value's meaning needs a new [`LAYOUT_VERSION`].
 
 mod counters;
 mod event;
@@ -21,58 +21,58 @@ use crate::{
     words::Protocol,
 };
 
-/// The version of everything in this module. Objects of another layout are never reused.
+/// The version of this module's layouts. Pinned objects of another version are never reused.
 pub const LAYOUT_VERSION: u32 = 2;
 
-/// The copies of the policy; the active one is the generation's lowest bit.
+/// The number of banks, each a copy of the policy; the generation's lowest bit is the active bank.
 pub const BANKS: u32 = 2;
-/// The most (protocol, port) pairs that a registry may name.
+/// The maximum number of (protocol, port) pairs in a registry.
 pub const MAX_PORTS: usize = 4096;
-/// The most services: each has at least one port.
+/// The maximum number of services: a service has at least one port.
 pub const MAX_SERVICES: u32 = 4096;
-/// The most source prefixes that a registry may name.
+/// The maximum number of source prefixes in a registry.
 pub const MAX_PREFIXES: usize = 10_000;
-/// Slots: one for what has no port, and room to replace all ports in one reload without a slot
-/// of the old policy being used by the new one.
+/// Slots: one for packets without a registered port, and room to replace all ports in a reload
+/// without a slot in common between the old and the new policy.
 pub const SLOTS: u32 = 1 + 2 * 4096;
-/// Entries of the prefix table: both banks, and for each prefix a wire view on a VLAN parent.
+/// Entries of `PREFIXES`: both banks, and for each prefix a wire view on a VLAN parent.
 pub const PREFIX_ENTRIES: u32 = 65_536;
-/// The most interface rules that a registry may have.
+/// The maximum number of `[interfaces.*]` sections in a registry.
 pub const MAX_RULES: u32 = 256;
 /// Entries of `RULES`.
 pub const RULE_ENTRIES: u32 = BANKS * MAX_RULES;
-/// Interfaces whose bypassed wire guards are counted.
+/// Entries of `BYPASSED`: interfaces with a wire guard.
 pub const BYPASS_ENTRIES: u32 = 4096;
 
-/// The bank that a generation reads.
+/// The bank of a generation.
 #[inline(always)]
 pub const fn bank(generation: u32) -> u32 {
     generation % BANKS
 }
 
-/// The index of a port in the port table: 65,536 entries for each protocol.
+/// The index of a port in `PORTS`: 65,536 entries for each protocol.
 #[inline(always)]
 pub const fn port_index(protocol: Protocol, port: u16) -> u32 {
     ((protocol as u32) << 16) | port as u32
 }
 
-/// Entries of the port table.
+/// Entries of `PORTS`.
 pub const PORT_ENTRIES: u32 = 3 << 16;
 
-/// Where a port belongs under one bank, in the one word that the pass path looks at.
+/// The binding of a port to its slot and its service under a bank, in a single word.
 ///
-/// `slot` is [`crate::NO_PORT`] where the port is not registered, and all of the word 0 then.
+/// For an unregistered port `slot` is [`crate::NO_SLOT`], and the whole word is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Binding {
     /// The slot of the port, below [`SLOTS`].
     pub slot: u16,
     /// The number of the service under that bank, below [`MAX_SERVICES`].
     pub service: u16,
-    /// Anyone may reach the service.
+    /// Whether anyone may reach the service.
     pub public: bool,
-    /// The service's mode, or the global one where it has none, is `audit`.
+    /// Whether the service's mode, else the global mode, is `audit`.
     pub audit: bool,
-    /// The service allows peers.
+    /// Whether the service allows peers.
     pub has_peers: bool,
 }
 
@@ -83,7 +83,7 @@ impl Binding {
     const AUDIT: u32 = 1 << 27;
     const HAS_PEERS: u32 = 1 << 28;
 
-    /// The word of the port table.
+    /// The word in `PORTS`.
     pub const fn to_bits(self) -> u32 {
         (self.slot as u32)
             | (self.service as u32) << Self::SLOT_BITS
@@ -92,7 +92,7 @@ impl Binding {
             | if self.has_peers { Self::HAS_PEERS } else { 0 }
     }
 
-    /// The binding that a word of the port table stands for.
+    /// The binding of a word in `PORTS`.
     #[inline(always)]
     pub const fn from_bits(bits: u32) -> Self {
         Self {
@@ -107,15 +107,14 @@ impl Binding {
 
 /// `PORTS[port_index]`: the binding of a port under each bank, [`Binding::to_bits`].
 ///
-/// Both banks share the entry, so that a packet for a port that no bank knows needs this one
-/// look-up and nothing else.
+/// Both banks share the entry, so that a packet for a port unknown to both needs a single look-up.
 pub type PortEntry = [u32; BANKS as usize];
 
-/// `SERVICES[bank * MAX_SERVICES + service]`: read by the guards for services with peers only.
+/// `SERVICES[bank * MAX_SERVICES + service]`: the guards read entries of services with peers only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ServiceEntry {
-    /// The peers that may reach it.
+    /// The peers that may reach the service.
     pub allow: PeerSet,
     /// The name, ASCII, padded with zeros.
     pub name: [u8; NAME_LENGTH],
@@ -123,10 +122,10 @@ pub struct ServiceEntry {
 
 /// The longest name of a service or a peer, in bytes.
 pub const NAME_LENGTH: usize = 32;
-/// IFNAMSIZ (linux/if.h): an interface's name with its NUL.
+/// IFNAMSIZ (linux/if.h): an interface's name with the NUL.
 pub const INTERFACE_NAME_LENGTH: usize = 16;
 
-/// `PEERS[bank * MAX_PEERS + peer]`: for the commands; the guards never read it.
+/// `PEERS[bank * MAX_PEERS + peer]`: for the commands; the guards never read this map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PeerEntry {
@@ -141,23 +140,23 @@ pub struct PeerEntry {
 }
 
 impl PeerEntry {
-    /// The peer is known by its key, not by addresses.
+    /// The peer is identified by a WireGuard key, not by addresses.
     pub const BY_KEY: u32 = 1;
     /// The peer's addresses are loaded for an interface that exists.
     pub const ACTIVE: u32 = 2;
 }
 
-/// `BANK[bank]`: what the policy of a bank says as a whole.
+/// `BANK[bank]`: settings and sizes of a bank's policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct BankEntry {
     /// Bits of [`BankEntry::AUDIT`] and so on.
     pub flags: u32,
-    /// How many entries of `SERVICES` this bank uses.
+    /// The number of entries of `SERVICES` in use.
     pub services: u32,
-    /// How many entries of `PEERS` this bank uses.
+    /// The number of entries of `PEERS` in use.
     pub peers: u32,
-    /// How many entries of `RULES` this bank uses.
+    /// The number of entries of `RULES` in use.
     pub rules: u32,
 }
 
@@ -166,10 +165,10 @@ impl BankEntry {
     pub const AUDIT: u32 = 1;
 }
 
-/// A key of `PREFIXES`, whose value is the [`PeerSet`] that the longest match gives.
+/// A key of `PREFIXES`; the value is the [`PeerSet`] of the prefix.
 ///
-/// One exact look-up for each length in use on the interface: the cost does not grow with the
-/// number of prefixes, as that of an LPM trie does.
+/// The longest match takes an exact look-up for each length in use on the interface: unlike the
+/// cost of an LPM trie, this cost does not grow with the number of prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct PrefixKey {
@@ -184,7 +183,7 @@ pub struct PrefixKey {
 }
 
 impl PrefixKey {
-    /// The key of the network of `length` bits that `address` is in, on an interface under a bank.
+    /// The key of the prefix of `length` bits around `address`, on an interface under a bank.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a bank is 0 or 1")]
     pub const fn new(interface: InterfaceKey, address: &Address, length: u8) -> Self {
@@ -200,7 +199,7 @@ impl PrefixKey {
         }
     }
 
-    /// The interface and the bank that the prefix stands under.
+    /// The interface and the bank of the prefix.
     pub const fn interface(&self) -> InterfaceKey {
         InterfaceKey {
             ifindex: self.ifindex,
@@ -223,14 +222,14 @@ impl PrefixKey {
     }
 }
 
-/// `RULES[bank * MAX_RULES + rule]`: what the registry says about interfaces, for the commands;
-/// the guards never read it.
+/// `RULES[bank * MAX_RULES + index]`: the registry's `[interfaces.*]` sections, for the commands;
+/// the guards never read this map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleEntry {
-    /// The interface's name, or the start of names with a `*` behind it, padded with zeros.
+    /// The interface's name, or a prefix of names followed by `*`, padded with zeros.
     pub pattern: [u8; INTERFACE_NAME_LENGTH],
-    /// 0 unsaid, 1 inside, 2 outside.
+    /// 0 not set, 1 inside, 2 outside.
     pub side: u8,
     /// 0 auto, 1 native XDP, 2 generic XDP, 3 tcx.
     pub hook: u8,
@@ -240,11 +239,11 @@ pub struct RuleEntry {
     pub zero: u8,
 }
 
-/// `STATE[0]`: what the pin directory is, and the one word that a reload switches.
+/// `STATE[0]`: the identity of the pin directory, and the word that a reload switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct State {
-    /// [`LAYOUT_VERSION`] of the loader that made the directory.
+    /// [`LAYOUT_VERSION`] of the directory's creator.
     pub layout: u32,
     /// The generation in force; its lowest bit is the active bank. 0 before the first policy.
     pub generation: u32,
@@ -261,55 +260,55 @@ impl State {
     pub const WANT_WIRE: u32 = 1;
     /// The socket guard was asked for.
     pub const WANT_SOCKET: u32 = 2;
-    /// The registry was bad when `run` started, and the embedded default holds in its place.
+    /// The registry was bad when `run` started: the embedded default is in force.
     pub const FALLBACK: u32 = 8;
     /// The programs were loaded with their diagnostics.
     pub const LOG: u32 = 16;
-    /// The registry is the embedded one because there is no file.
+    /// The registry is the embedded one, as there is no file.
     pub const EMBEDDED: u32 = 32;
-    /// The operator said `--static-peers`: peers by key are resolved by commands alone.
+    /// The operator set `--static-peers`: only commands resolve peers by key.
     pub const STATIC_PEERS: u32 = 64;
 }
 
-/// The longest path of a registry file that is remembered, in bytes with its NUL: PATH_MAX.
+/// The size of a registry file's path in `ORIGIN`, in bytes with the NUL: PATH_MAX.
 pub const PATH_LENGTH: usize = 4096;
 
-/// `ORIGIN[bank]`: which registry a bank was made from, for the commands.
+/// `ORIGIN[bank]`: the registry behind a bank, for the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct OriginEntry {
-    /// A digest of the registry's files; 0 where there are none, or none that can be read again.
+    /// A digest of the registry's files; 0 without files, or without files to read again.
     pub digest: u64,
-    /// 1 where the main file was there, 0 where its fragments stood alone.
+    /// 1 with a main file, 0 with fragments alone.
     pub has_main: u64,
     /// The path of the main file, padded with zeros; empty for the embedded registry.
     pub path: [u8; PATH_LENGTH],
 }
 
-/// `TRIAL[0]`: a policy that holds only until a deadline, unless somebody confirms it.
+/// `TRIAL[0]`: the pending policy, in force until a deadline unless the operator confirms it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Trial {
-    /// [`Trial::NONE`], [`Trial::ARMED`] or [`Trial::ROLLED_BACK`].
+pub struct PendingConfirm {
+    /// [`PendingConfirm::NONE`], [`PendingConfirm::ARMED`] or [`PendingConfirm::ROLLED_BACK`].
     pub state: u32,
-    /// The generation on trial.
+    /// The generation of the pending policy.
     pub generation: u32,
-    /// When it is rolled back: nanoseconds of CLOCK_BOOTTIME, which runs while the host sleeps.
+    /// Time of the rollback: nanoseconds of CLOCK_BOOTTIME, which runs while the host sleeps.
     pub deadline: u64,
-    /// [`OriginEntry::digest`] of the registry on trial: `run` does not try it again by itself.
+    /// [`OriginEntry::digest`] of the pending registry: `run` never loads it again by itself.
     pub digest: u64,
-    /// [`State::flags`] as they were before, and will be again.
-    pub flags: u32,
+    /// [`State::flags`] before the pending policy, restored by a rollback.
+    pub previous_flags: u32,
     /// No padding.
     pub zero: u32,
 }
 
-impl Trial {
-    /// Nothing is on trial.
+impl PendingConfirm {
+    /// No policy is pending.
     pub const NONE: u32 = 0;
-    /// The generation in force is on trial; the idle bank holds the policy before it.
+    /// The generation in force awaits confirmation; the idle bank holds the policy before it.
     pub const ARMED: u32 = 1;
-    /// The last trial ended without a word, and the policy before it is in force again.
+    /// The last pending policy was rolled back: the policy before it is in force again.
     pub const ROLLED_BACK: u32 = 2;
 }
 

@@ -1,6 +1,6 @@
-//! The guards: the programs that the loader attaches, one entry point for each hook and link type.
+//! The guards: the programs that the loader attaches, an entry point for each hook and link type.
 //!
-//! On the host this is an empty program: cargo wants the binary to build there too.
+//! On the host the binary is an empty program, for cargo to build.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]

@@ -1,10 +1,12 @@
-//! From the bytes of a frame to what the decision asks of it.
+//! The parser: from the bytes of a frame to a [`Packet`] for the decision.
 //!
-//! One walk serves the wire guards, which read packet memory under the verifier's eyes, and the
-//! host, which reads a slice.
+//! The same code serves the wire guards, which read packet memory under the verifier's eyes, and
+//! the host, which reads a slice.
 
 mod chain;
 mod fields;
+#[cfg(test)]
+mod tests;
 
 use chain::{extension_headers, is_extension};
 pub use fields::{claimed_length, destination, source, source_port};
@@ -16,15 +18,16 @@ use crate::{
 
 /// Read access to a packet, by offset in bytes from its first byte.
 pub trait Bytes {
-    /// The `N` bytes at `offset`, `None` where the packet ends before.
+    /// The `N` bytes at `offset`, `None` where the packet ends earlier.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// The same offset, of which the verifier knows nothing any more but a bound.
+    /// The same offset as an unknown scalar below a bound.
     ///
-    /// It would walk all that follows once for each value that it can tell apart; this makes them
-    /// one, and a load takes a fraction of the time. On the host there is nobody to deceive.
+    /// The verifier walks the code behind an offset once for each value that it tells apart. An
+    /// unknown scalar is one value, and a load takes a fraction of the time. On the host the offset
+    /// stays as it is.
     #[inline(always)]
-    fn blurred(&self, offset: usize) -> usize {
+    fn unknown_offset(&self, offset: usize) -> usize {
         offset
     }
 }
@@ -35,7 +38,7 @@ impl Bytes for [u8] {
     }
 }
 
-/// What stands at the first byte of a packet, which only the interface's type can tell.
+/// The header at the first byte of a packet, known from the interface's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     /// An Ethernet header (IEEE 802.3).
@@ -44,32 +47,32 @@ pub enum Link {
     Ip,
 }
 
-/// A packet, as far as every decision needs to know it.
+/// A parsed packet: the facts for every decision.
 ///
-/// The addresses stay where they are until somebody asks: most packets are judged without them.
-/// Every field has a value in every case: the verifier wants each byte that a function returns to
-/// be written, and LLVM packs a `Result` with bits that are not.
+/// Addresses are read later, by [`source`] and [`destination`]: most packets are judged without
+/// them. Every field always has a value: the verifier wants each byte of a return value to be
+/// written, and LLVM packs a `Result` with bytes that are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Whether the source or the destination is a loopback address.
     pub loopback: bool,
-    /// The offset in bytes of the IP header, if it got that far: what [`source`] and
-    /// [`destination`] ask for. One byte, so that the verifier sees its bound.
-    pub header: u8,
-    /// What it carries.
+    /// The offset in bytes of the IP header, for [`source`] and [`destination`]; 0 where the parser
+    /// found none. One byte, so that the verifier sees the bound.
+    pub ip_offset: u8,
+    /// The transport protocol and the destination port.
     pub transport: Transport,
 }
 
-/// What a packet carries, and where that wants to go.
+/// The transport protocol of a packet, and the destination port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
-    /// The transport protocol, or why there is no port to judge by.
+    /// The transport protocol, or the reason for the lack of a port.
     pub kind: Kind,
-    /// The destination port, in host byte order; 0 where the kind is no protocol.
+    /// The destination port in host byte order; 0 where the kind is no protocol.
     pub port: u16,
 }
 
-/// The kinds of [`Transport`]: a protocol, or the reason for having none.
+/// The kinds of [`Transport`]: a protocol, or the reason for the lack of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -108,7 +111,7 @@ impl Transport {
         Self { kind, port: 0 }
     }
 
-    /// The protocol, or the reason for which there is none.
+    /// The protocol, or the reason for the lack of a port.
     ///
     /// # Errors
     /// `fragment`, `tagged`, `other-protocol`, `header-chain` or `malformed`.
@@ -128,26 +131,26 @@ impl Transport {
 }
 
 impl Packet {
-    /// What is not a packet with addresses.
+    /// The packet of a frame without a readable IP header.
     #[inline(always)]
     const fn none(kind: Kind) -> Self {
         Self {
             loopback: false,
-            header: 0,
+            ip_offset: 0,
             transport: Transport::none(kind),
         }
     }
 
-    /// All of it in one number, for [`Self::from_bits`].
+    /// All fields in one number, for [`Self::from_bits`].
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
         (self.transport.kind as u64)
-            | (self.header as u64) << 8
+            | (self.ip_offset as u64) << 8
             | (self.transport.port as u64) << 16
             | (self.loopback as u64) << 32
     }
 
-    /// The packet of [`Self::to_bits`]; a kind that there is not is malformed.
+    /// The packet of [`Self::to_bits`]; an unknown kind is `malformed`.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fields are cut out")]
     pub const fn from_bits(bits: u64) -> Self {
@@ -163,7 +166,7 @@ impl Packet {
         };
         Self {
             loopback: bits >> 32 & 1 != 0,
-            header: (bits >> 8) as u8,
+            ip_offset: (bits >> 8) as u8,
             transport: Transport {
                 kind,
                 port: (bits >> 16) as u16,
@@ -171,29 +174,29 @@ impl Packet {
         }
     }
 
-    /// The same frame, before which one more priority tag stood that is not in its bytes.
+    /// The same packet behind one more priority tag, which is not in the frame's bytes.
     #[must_use]
     #[inline(always)]
-    pub const fn behind_another_tag(self) -> Self {
-        // That makes one too many if the bytes showed as many as are looked through.
-        if self.header as usize == 14 + 4 * MAX_PRIORITY_TAGS {
+    pub const fn with_outer_tag(self) -> Self {
+        // One tag too many, if the bytes already hold the maximum.
+        if self.ip_offset as usize == 14 + 4 * MAX_PRIORITY_TAGS {
             return Self::none(Kind::HeaderChain);
         }
         self
     }
 
-    /// Whether the walk may have ended because the bytes did: who can see only the front of a
-    /// packet may try again with all of it.
+    /// Whether the parser may have run out of bytes: a reader of the linear part alone may parse
+    /// again from the whole buffer.
     #[inline(always)]
-    pub const fn is_short(&self) -> bool {
+    pub const fn may_be_truncated(&self) -> bool {
         matches!(self.transport.kind, Kind::HeaderChain | Kind::Malformed)
     }
 }
 
-/// How many IPv6 extension headers are walked; Linux itself has no limit.
+/// The maximum number of IPv6 extension headers; Linux itself has no limit.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
-/// How many priority tags (VLAN id 0) are looked through; Linux itself has no limit.
+/// The maximum number of priority tags (VLAN id 0); Linux itself has no limit.
 pub const MAX_PRIORITY_TAGS: usize = 4;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -203,7 +206,7 @@ const ETHERTYPE_VLAN: [u16; 2] = [0x8100, 0x88a8];
 /// The low 12 bits of a tag are the VLAN id; 0 marks a priority tag (IEEE 802.1Q, 9.6).
 const VLAN_ID: u16 = 0x0fff;
 
-/// Reads a packet up to its destination port.
+/// Parses a packet up to the destination port.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link) -> Packet {
     match link {
@@ -217,7 +220,7 @@ pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link) -> Packet {
     }
 }
 
-/// Looks through priority tags.
+/// Parses an Ethernet frame, through priority tags.
 #[inline(always)]
 fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
     let Some(ethertype) = bytes.read(12) else {
@@ -238,8 +241,8 @@ fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
         ethertype = u16::from_be_bytes([c, d]);
         offset += 4;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "it came as a byte")]
-    let offset = bytes.blurred(offset.into()) as u8;
+    #[expect(clippy::cast_possible_truncation, reason = "a byte on its way in")]
+    let offset = bytes.unknown_offset(offset.into()) as u8;
     match ethertype {
         ETHERTYPE_IPV4 => ipv4(bytes, offset),
         ETHERTYPE_IPV6 => ipv6(bytes, offset),
@@ -248,19 +251,19 @@ fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
     }
 }
 
-/// The version field of the IP header at offset `header`.
+/// The version field of the IP header at `ip_offset`.
 #[inline(always)]
-fn version<B: Bytes + ?Sized>(bytes: &B, header: usize) -> Option<u8> {
-    // Two bytes, of which the second is not looked at: a comparison of the very first byte with
-    // the packet's end teaches the verifier nothing (find_good_pkt_pointers in verifier.c).
-    let [first, _] = bytes.read(header)?;
+fn version<B: Bytes + ?Sized>(bytes: &B, ip_offset: usize) -> Option<u8> {
+    // Two bytes, of which the second is unused: from a comparison of the first byte alone with the
+    // packet's end the verifier learns nothing (find_good_pkt_pointers in verifier.c).
+    let [first, _] = bytes.read(ip_offset)?;
     Some(first >> 4)
 }
 
-/// RFC 791.
+/// Parses an IPv4 packet (RFC 791).
 #[inline(always)]
-fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
-    let offset = usize::from(header);
+fn ipv4<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
+    let offset = usize::from(ip_offset);
     let Some(fields) = bytes.read::<20>(offset) else {
         return Packet::none(Kind::Malformed);
     };
@@ -274,10 +277,10 @@ fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
     Packet {
         // 127.0.0.0/8 (RFC 1122, 3.2.1.3).
         loopback: s0 == 127 || d0 == 127,
-        header,
+        ip_offset,
         transport: if fragment_offset == 0 {
-            // The total length is not looked at: a first fragment that the stack accepts brings
-            // eight bytes of payload (ip_frag_queue in net/ipv4/ip_fragment.c), ports and all.
+            // Without the total length: a first fragment that the stack accepts brings eight bytes
+            // of payload (ip_frag_queue in net/ipv4/ip_fragment.c), ports included.
             transport(bytes, offset + header_length, protocol, Kind::Malformed)
         } else {
             Transport::none(Kind::Fragment)
@@ -285,10 +288,10 @@ fn ipv4<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
     }
 }
 
-/// RFC 8200.
+/// Parses an IPv6 packet (RFC 8200).
 #[inline(always)]
-fn ipv6<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
-    let offset = usize::from(header);
+fn ipv6<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
+    let offset = usize::from(ip_offset);
     let Some([v, _, _, _, _, _, next, _]) = bytes.read(offset) else {
         return Packet::none(Kind::Malformed);
     };
@@ -302,16 +305,16 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Packet {
     let destination = Address::v6(word(&addresses, 16), word(&addresses, 24));
     Packet {
         loopback: source.is_loopback() || destination.is_loopback(),
-        header,
+        ip_offset,
         transport: if is_extension(next) {
-            extension_headers(bytes, header, next)
+            extension_headers(bytes, ip_offset, next)
         } else {
             transport(bytes, offset + 40, next, Kind::Malformed)
         },
     }
 }
 
-/// The transport that starts at `offset`; `short` is the reason where its ports are missing.
+/// The transport at `offset`; `short` is the kind of a packet that ends before the ports.
 ///
 /// TCP (RFC 9293), UDP (RFC 768), UDP-Lite (RFC 3828) and SCTP (RFC 9260) all begin with the
 /// source port and the destination port, 16 bits each.
@@ -326,7 +329,7 @@ fn transport<B: Bytes + ?Sized>(bytes: &B, offset: usize, protocol: u8, short: K
     Transport::new(protocol, u16::from_be_bytes([high, low]))
 }
 
-/// The big-endian 64-bit word at `offset` of some bytes, which the caller knows to be there.
+/// The big-endian 64-bit word at `offset`, which must lie within the bytes.
 #[inline(always)]
 const fn word<const N: usize>(bytes: &[u8; N], offset: usize) -> u64 {
     u64::from_be_bytes([

@@ -1,11 +1,11 @@
-//! The words of the contract: what is judged, by whom, and what comes of it.
+//! The words of the contract: protocols, modes, guards, verdicts and reasons.
 //!
-//! The same enums serve the kernel programs, the counters, `explain` and the tests. None of them
-//! is ever read from a map as bytes: a map holds integers, and `from_*` doors turn them into words.
+//! The same enums serve the kernel programs, the counters, `explain` and the tests. No enum is ever
+//! read from a map as bytes: maps hold integers, and `from_*` functions turn integers into words.
 
 use core::fmt;
 
-/// A transport protocol that a service can be registered for.
+/// A transport protocol of registered ports.
 ///
 /// The discriminants index the port table; see [`crate::layout::port_index`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +13,7 @@ use core::fmt;
 pub enum Protocol {
     /// IP protocol 6; MPTCP subflows travel as TCP (RFC 8684).
     Tcp = 0,
-    /// IP protocol 17, and UDP-Lite (136, RFC 3828), which is judged as UDP.
+    /// IP protocol 17, and UDP-Lite (136, RFC 3828), judged as UDP.
     Udp = 1,
     /// IP protocol 132 (RFC 9260).
     Sctp = 2,
@@ -23,7 +23,7 @@ impl Protocol {
     /// Every protocol, in the order of the discriminants.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// The protocol of an IP protocol number, `None` for one without registered ports.
+    /// The protocol of an IP protocol number, `None` where no port can be registered.
     #[inline(always)]
     pub const fn from_ip_number(number: u8) -> Option<Self> {
         match number {
@@ -44,7 +44,7 @@ impl Protocol {
         }
     }
 
-    /// The name that the registry and the JSON use.
+    /// The name in the registry and in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -60,18 +60,18 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Whether a drop is carried out, or only counted.
+/// Whether drops are carried out or only counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Drops are carried out.
     #[default]
     Enforce,
-    /// The same verdicts are computed and counted, and every packet passes.
+    /// Verdicts are computed and counted as under `enforce`, and every packet passes.
     Audit,
 }
 
 impl Mode {
-    /// The name that the registry uses.
+    /// The name in the registry.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
@@ -86,7 +86,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// One of the two layers that judge packets.
+/// A layer that judges packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guard {
     /// XDP or tcx on one interface.
@@ -99,7 +99,7 @@ impl Guard {
     /// Both guards, wire first: the order in which a packet meets them.
     pub const ALL: [Self; 2] = [Self::Wire, Self::Socket];
 
-    /// The name that the command line and the JSON use.
+    /// The name on the command line and in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Wire => "wire",
@@ -114,17 +114,17 @@ impl fmt::Display for Guard {
     }
 }
 
-/// What becomes of a packet.
+/// The verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// The packet goes on, to whatever judges it next.
+    /// The packet goes on to the next program on its way.
     Pass,
     /// The packet ends here.
     Drop,
 }
 
 impl Verdict {
-    /// The name that the JSON uses.
+    /// The name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -139,33 +139,33 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The one reason for a verdict.
+/// The reason for a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Reason {
-    /// Row 1: arrived on the loopback interface.
+    /// Rule 1: the packet arrived on the loopback interface.
     Loopback = 0,
-    /// Row 2: a loopback address on the wire.
+    /// Rule 2: a loopback address on the wire.
     LoopbackAddress = 1,
-    /// Row 5: the service is public.
+    /// Rule 5: the service is public.
     Public = 2,
-    /// Row 6: a peer that the service allows.
+    /// Rule 6: a peer that the service allows.
     Peer = 3,
-    /// Row 7: the interface carries peers of the service, the source is none of them.
+    /// Rule 7: the interface carries peers of the service, but the source is no such peer.
     UnknownPeer = 4,
-    /// Row 8: nobody may reach the service through this interface.
+    /// Rule 8: the interface carries no peer of the service.
     UntrustedInterface = 5,
-    /// More headers than a guard reads, or a chain that does not end in the first fragment.
+    /// More headers than a guard reads, or a chain that goes on behind the first fragment.
     HeaderChain = 6,
-    /// The packet does not show the ports that it must have.
+    /// The packet ends before its ports, or has an invalid header.
     Malformed = 7,
-    /// Row 3: the port is not registered. Not counted.
+    /// Rule 3: the port is not registered. Not counted.
     Unregistered = 8,
-    /// Row 4: the packet only passes through this host. Not counted.
+    /// Rule 4: this host would forward the packet. Not counted.
     Forwarded = 9,
-    /// A later fragment; its first one was judged. Not counted.
+    /// A later fragment: the first fragment was judged. Not counted.
     Fragment = 10,
-    /// A VLAN frame, judged on its VLAN device; or one for a macvlan child. Not counted.
+    /// A VLAN frame, judged on the VLAN device, or a frame for a macvlan child. Not counted.
     Tagged = 11,
     /// Not TCP, UDP, UDP-Lite or SCTP over IP. Not counted.
     OtherProtocol = 12,
@@ -189,7 +189,7 @@ impl Reason {
         Self::OtherProtocol,
     ];
 
-    /// The verdict that this reason gives, before the mode is looked at.
+    /// The verdict of this reason, before the mode applies.
     #[inline(always)]
     pub const fn verdict(self) -> Verdict {
         match self {
@@ -209,7 +209,7 @@ impl Reason {
         }
     }
 
-    /// The name that the JSON uses.
+    /// The name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -232,5 +232,81 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_have_their_ip_numbers_and_codes() {
+        for number in 0..=u8::MAX {
+            let protocol = match number {
+                6 => Some(Protocol::Tcp),
+                17 | 136 => Some(Protocol::Udp),
+                132 => Some(Protocol::Sctp),
+                _ => None,
+            };
+            assert_eq!(Protocol::from_ip_number(number), protocol);
+        }
+        for code in 0..=u8::MAX {
+            let protocol = Protocol::ALL.get(usize::from(code)).copied();
+            assert_eq!(Protocol::from_code(code), protocol);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_registry_and_json() {
+        assert_eq!(Protocol::ALL.map(Protocol::name), ["tcp", "udp", "sctp"]);
+        assert_eq!(Guard::ALL.map(Guard::name), ["wire", "socket"]);
+        let modes = [Mode::Enforce, Mode::Audit];
+        assert_eq!(modes.map(Mode::name), ["enforce", "audit"]);
+        let verdicts = [Verdict::Pass, Verdict::Drop];
+        assert_eq!(verdicts.map(Verdict::name), ["pass", "drop"]);
+        let reasons = [
+            "loopback",
+            "loopback-address",
+            "public",
+            "peer",
+            "unknown-peer",
+            "untrusted-interface",
+            "header-chain",
+            "malformed",
+            "unregistered",
+            "forwarded",
+            "fragment",
+            "tagged",
+            "other-protocol",
+        ];
+        assert_eq!(Reason::ALL.map(Reason::name), reasons);
+    }
+
+    #[test]
+    fn words_are_displayed_as_their_names_and_padded() {
+        assert_eq!(format!("[{:5}]", Protocol::Udp), "[udp  ]");
+        assert_eq!(format!("[{:7}]", Guard::Wire), "[wire   ]");
+        assert_eq!(format!("[{:>6}]", Mode::Audit), "[ audit]");
+        assert_eq!(format!("[{:5}]", Verdict::Drop), "[drop ]");
+        assert_eq!(format!("[{:7}]", Reason::Public), "[public ]");
+    }
+
+    #[test]
+    fn five_reasons_drop() {
+        let drops: Vec<Reason> = Reason::ALL
+            .into_iter()
+            .filter(|reason| reason.verdict() == Verdict::Drop)
+            .collect();
+        let expected = [
+            Reason::LoopbackAddress,
+            Reason::UnknownPeer,
+            Reason::UntrustedInterface,
+            Reason::HeaderChain,
+            Reason::Malformed,
+        ];
+        assert_eq!(drops, expected);
+        // Maps and events hold the discriminants.
+        let codes: Vec<u8> = Reason::ALL.iter().map(|reason| *reason as u8).collect();
+        assert_eq!(codes, (0..13).collect::<Vec<u8>>());
     }
 }

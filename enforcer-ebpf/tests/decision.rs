@@ -1,6 +1,6 @@
-//! Parser and decision against a second implementation and against the design's promises.
+//! Parser and decision against a second implementation and against properties of the design.
 //!
-//! Run with `ENFORCER_CASES` for more cases than the usual 100,000.
+//! `ENFORCER_CASES` sets the number of cases (usually 100,000).
 #![expect(
     clippy::unwrap_used,
     reason = "clippy.toml allows it in tests, and means the functions alone"
@@ -8,7 +8,7 @@
 
 mod case;
 mod frames;
-mod promises;
+mod properties;
 mod reference;
 mod tables;
 
@@ -20,7 +20,7 @@ use frames::named::named;
 use reference::Reading;
 
 #[test]
-fn both_implementations_agree_and_every_row_is_reached() {
+fn both_implementations_agree_and_every_rule_is_reached() {
     let seen = RefCell::new(BTreeMap::<String, u32>::new());
     check(CASES, |case| {
         let bytes = &case.frame.bytes[..];
@@ -34,12 +34,16 @@ fn both_implementations_agree_and_every_row_is_reached() {
             packet_words(&packet),
             reading.outcome,
         )?;
-        same("row 2's condition", packet.loopback, reading.has_loopback())?;
+        same(
+            "rule 2's condition",
+            packet.loopback,
+            reading.has_loopback(),
+        )?;
         if let Some((from, to)) = reading.addresses {
-            same("source", source(bytes, packet.header), Some(from.into()))?;
+            same("source", source(bytes, packet.ip_offset), Some(from.into()))?;
             same(
                 "destination",
-                destination(bytes, packet.header),
+                destination(bytes, packet.ip_offset),
                 Some(to.into()),
             )?;
         }
@@ -69,8 +73,8 @@ fn both_implementations_agree_and_every_row_is_reached() {
         count(if is_lenient { "lenient" } else { "strict" }.to_owned());
         for (guard, answer) in answers {
             count(format!("{guard} {}", answer.reason));
-            if let Some(row) = answer.row {
-                count(format!("{guard} row {row}"));
+            if let Some(rule) = answer.rule {
+                count(format!("{guard} rule {rule}"));
             }
             if answer.audited {
                 count(format!("{guard} {} audited", answer.reason));
@@ -80,13 +84,13 @@ fn both_implementations_agree_and_every_row_is_reached() {
     });
     let seen = seen.into_inner();
     assert_covered(&seen);
-    // What the design leaves open is no way out for the rest.
+    // The lenient reading is for rare packets only.
     assert!(seen["lenient"] * 20 < seen["strict"], "{seen:#?}");
 }
 
-/// A test that cannot reach a row is a bug.
+/// Fails if the generator hardly or never reaches a rule, a reason or an ending of the parser.
 fn assert_covered(seen: &BTreeMap<String, u32>) {
-    // One in a thousand: 100 of the usual number of cases.
+    // A thousandth: 100 of the usual number of cases.
     let at_least = (seen["strict"] + seen["lenient"]) / 1000;
     let mut wanted: Vec<String> = reference::SENTENCES.map(str::to_owned).to_vec();
     for guard in Guard::ALL {
@@ -97,8 +101,8 @@ fn assert_covered(seen: &BTreeMap<String, u32>) {
                 wanted.push(format!("{guard} {reason} audited"));
             }
         }
-        let rows = (1..=8).filter(|row| guard == Guard::Wire || ![2, 4].contains(row));
-        wanted.extend(rows.map(|row| format!("{guard} row {row}")));
+        let rules = (1..=8).filter(|rule| guard == Guard::Wire || ![2, 4].contains(rule));
+        wanted.extend(rules.map(|rule| format!("{guard} rule {rule}")));
     }
     let missing: Vec<&String> = wanted
         .iter()
@@ -112,30 +116,30 @@ fn assert_covered(seen: &BTreeMap<String, u32>) {
 
 #[test]
 fn named_packets_are_read_as_the_design_says() {
-    for row in named() {
-        let packet = parse(&row.frame.bytes[..], row.frame.link);
+    for sample in named() {
+        let packet = parse(&sample.frame.bytes[..], sample.frame.link);
         assert_eq!(
             packet_words(&packet),
-            row.expected,
+            sample.expected,
             "{}: {}",
-            row.name,
-            row.frame.hex()
+            sample.name,
+            sample.frame.hex()
         );
         assert_eq!(
             packet.loopback,
-            row.loopback,
+            sample.loopback,
             "{}: {}",
-            row.name,
-            row.frame.hex()
+            sample.name,
+            sample.frame.hex()
         );
-        // So that the reference is right, too.
-        let reading = Reading::strict(&row.frame.bytes, row.frame.link);
+        // The reference must be right, too.
+        let reading = Reading::strict(&sample.frame.bytes, sample.frame.link);
         assert_eq!(
             reading.outcome,
-            row.expected,
+            sample.expected,
             "{}: {}",
-            row.name,
-            row.frame.hex()
+            sample.name,
+            sample.frame.hex()
         );
     }
 }

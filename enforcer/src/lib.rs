@@ -9,21 +9,32 @@
 //! control      the writers: up, reload, follow, confirm, down
 //! watch        watchers: interfaces, modules, registry files, pins, settings
 //! kernel       the pinned state, bpf(2), and the few OS calls
+//! decisions    pure functions: candidate, reconcile, pending policy, lock-out check
+//! host         the host at one moment: interfaces, WireGuard, sessions
 //! policy       what a registry means on a host: compile, diff, cite
 //! wireguard    the keys and AllowedIPs of WireGuard devices
 //! interfaces   which interfaces want a wire guard, and by which hooks
 //! registry     the registry's files: parse, merge, diagnose
+//! netlink      one small socket, and the questions that it asks
+//! procfs       every file of /proc that is read
 //! note         facts that an operator should know, as data
+//! failpoint    faults at each call, in builds for tests
 //! ```
 
+mod async_fd;
 pub mod commands;
 pub mod control;
 pub mod daemon;
+mod decisions;
+mod failpoint;
+pub mod host;
 pub mod inspect;
 pub mod interfaces;
 pub mod kernel;
+mod netlink;
 pub mod note;
 pub mod policy;
+mod procfs;
 pub mod registry;
 pub mod watch;
 pub mod wireguard;

@@ -80,6 +80,8 @@ pub enum NoteKind {
     InForce,
     /// Nothing is pinned.
     NothingPinned,
+    /// `--service` names no service of the policy in force.
+    UnknownService,
     /// `enforcer down` removed the guards.
     GuardsOff,
     /// An operation of `run` failed and will be tried again.
@@ -115,7 +117,8 @@ impl NoteKind {
             | Self::RolledBack
             | Self::EventsUnavailable
             | Self::PreloadFailed
-            | Self::ServiceManager => Level::Warning,
+            | Self::ServiceManager
+            | Self::UnknownService => Level::Warning,
             Self::GuardKept
             | Self::GuardsRemoved
             | Self::SocketGuardRestored

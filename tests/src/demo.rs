@@ -1,4 +1,4 @@
-//! The demo: a throwaway host, the same attacks without and with the enforcer, in one table.
+//! The demo: a throwaway host, the same attacks without and with the enforcer, in a table.
 
 use std::path::Path;
 use std::thread;
@@ -7,13 +7,13 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 
 use crate::lab::{Enforcer, Guards, Lab, Outcome, Patience};
-use crate::scenarios::attack::{Attack, Legitimate, Strike};
+use crate::scenarios::attack::{Attack, Attempt, Legitimate};
 use crate::scenarios::{attacks, legitimate};
 
-/// The registry that the enforcer embeds, for machines that have one of their own in /etc.
+/// The registry embedded in the enforcer, for machines with another in /etc.
 const DEFAULT_REGISTRY: &str = include_str!("../../enforcer/src/registry/default.toml");
 
-/// Runs the demo; an error if anything is not as promised.
+/// Runs the demo; an error if an outcome is not as promised.
 pub fn run(binary: &Path) -> Result<()> {
     println!(
         "A throwaway host: network namespaces of process {}, with real services in them.\n",
@@ -32,7 +32,7 @@ pub fn run(binary: &Path) -> Result<()> {
         .filter(|traffic| traffic.title.is_some())
         .filter(|traffic| traffic.needs.iter().all(|feature| feature.is_here()))
         .collect();
-    let mut strikes = attacks
+    let mut attempts = attacks
         .iter()
         .map(|attack| (attack.stage)(&lab).with_context(|| format!("staging {}", attack.name)))
         .collect::<Result<Vec<_>>>()?;
@@ -41,16 +41,13 @@ pub fn run(binary: &Path) -> Result<()> {
         .map(|traffic| (traffic.stage)(&lab).with_context(|| format!("staging {}", traffic.name)))
         .collect::<Result<Vec<_>>>()?;
 
-    let strikes_before = at_once(&mut strikes, Patience::Long)?;
+    let before = at_once(&mut attempts, Patience::Long)?;
     let visits_before = at_once(&mut visits, Patience::Long)?;
     shown(&enforcer, &["up"])?;
-    let strikes_after = at_once(&mut strikes, Patience::Brief)?;
+    let after = at_once(&mut attempts, Patience::Brief)?;
     let visits_after = at_once(&mut visits, Patience::Long)?;
 
-    println!(
-        "{}",
-        attack_table(&attacks, &strikes_before, &strikes_after)
-    );
+    println!("{}", attack_table(&attacks, &before, &after));
     println!("{}", traffic_table(&traffic, &visits_before, &visits_after));
     shown(&enforcer, &["status"])?;
     shown(&enforcer, &["counters"])?;
@@ -64,10 +61,7 @@ pub fn run(binary: &Path) -> Result<()> {
     ];
     shown(&enforcer, &[&["explain"][..], &packet].concat())?;
 
-    for (attack, (before, after)) in attacks
-        .iter()
-        .zip(strikes_before.iter().zip(&strikes_after))
-    {
+    for (attack, (before, after)) in attacks.iter().zip(before.iter().zip(&after)) {
         ensure!(
             before.reached(),
             "{}: without the enforcer, {before}",
@@ -115,17 +109,17 @@ fn with_the_default_registry<'lab>(binary: &Path, lab: &'lab Lab) -> Result<Enfo
     Ok(enforcer)
 }
 
-/// All attempts at the same time: each one waits, none depends on another.
-fn at_once(strikes: &mut [Strike<'_>], patience: Patience) -> Result<Vec<Outcome>> {
+/// Makes all attempts at the same time: each waits, none depends on another.
+fn at_once(attempts: &mut [Attempt<'_>], patience: Patience) -> Result<Vec<Outcome>> {
     thread::scope(|scope| {
-        let running: Vec<_> = strikes
+        let running: Vec<_> = attempts
             .iter_mut()
-            .map(|strike| scope.spawn(move || strike(patience)))
+            .map(|attempt| scope.spawn(move || attempt(patience)))
             .collect();
         running
             .into_iter()
-            .map(|strike| {
-                strike
+            .map(|attempt| {
+                attempt
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
@@ -133,7 +127,7 @@ fn at_once(strikes: &mut [Strike<'_>], patience: Patience) -> Result<Vec<Outcome
     })
 }
 
-/// Runs the enforcer and shows its own words.
+/// Runs the enforcer and shows the output.
 fn shown(enforcer: &Enforcer<'_>, arguments: &[&str]) -> Result<()> {
     println!("$ enforcer {}", arguments.join(" "));
     let finished = enforcer.expect(arguments, 0)?;

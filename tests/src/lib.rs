@@ -1,12 +1,15 @@
-//! The lab and the scenarios: what must be blocked, what must go on working, on a live kernel.
+//! The lab and the scenarios: forbidden and legitimate traffic on a live kernel.
 //!
-//! The lab, the scenarios and the demo treat the enforcer as a black box: a binary, its command
-//! line, its JSON and its exit codes, as the design states them. `test_run` and `bench` feed the
-//! real programs packets by BPF_PROG_TEST_RUN.
+//! The lab, the scenarios and the demo treat the enforcer as a black box: a binary with the command
+//! line, JSON and exit codes of the design. `test_run` and `bench` feed the real programs packets
+//! by BPF_PROG_TEST_RUN.
 
+#[cfg(test)]
+mod attack_list;
 pub mod bench;
 pub mod demo;
 pub mod lab;
+pub mod scenario;
 pub mod scenarios;
 pub mod system;
 pub mod test_run;

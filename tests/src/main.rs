@@ -1,14 +1,15 @@
 //! `enforcer-tests`: the scenarios against a built enforcer, and the demo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{Machine, find_enforcer, leaving_no_trace, require_machine};
-use enforcer_tests::scenarios::selection::Part;
+use enforcer_tests::scenario::Scenario;
+use enforcer_tests::scenarios::part::Part;
 use enforcer_tests::{bench, demo, scenarios, system, test_run};
-use libtest_mimic::Conclusion;
+use libtest_mimic::{Arguments, Conclusion};
 
 /// Runs the scenarios against a built enforcer, on the running kernel.
 #[derive(Parser)]
@@ -26,15 +27,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the trials (the default).
+    /// Run the scenarios (the default).
     Run(Run),
     /// Run the controls alone, without any enforcer.
-    Controls(libtest_mimic::Arguments),
-    /// Run the trials of a virtual machine's kernel, and close with `kernel RELEASE: N passed, N failed`.
+    Controls(Arguments),
+    /// Run the scenarios of a virtual machine's kernel, and close with `kernel RELEASE: N passed, N failed`.
     Guest(Guest),
     /// Measure the guards against an empty program.
     Bench(bench::Args),
-    /// Run the trials of a whole system, in its guest.
+    /// Run the scenarios of a whole system, in a guest.
     #[command(subcommand)]
     System(system::Command),
     /// Show attacks succeed without the enforcer and fail with it.
@@ -46,12 +47,12 @@ struct Run {
     #[command(flatten)]
     binary: Binary,
     #[command(flatten)]
-    trials: libtest_mimic::Arguments,
+    harness: Arguments,
 }
 
 #[derive(Args)]
 struct Guest {
-    /// Run the Nth part of M, into which the trials are dealt out one by one.
+    /// Run the Nth part of M, of scenarios dealt out in turn.
     #[arg(long, value_name = "N/M", default_value = "1/1")]
     part: Part,
     #[command(flatten)]
@@ -60,7 +61,7 @@ struct Guest {
 
 #[derive(Args)]
 struct Binary {
-    /// The enforcer under test; the one beside this program if absent.
+    /// The enforcer under test; the binary beside this program if absent.
     #[arg(long, value_name = "PATH")]
     enforcer: Option<PathBuf>,
 }
@@ -79,19 +80,21 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(run) => {
             let enforcer = find_enforcer(run.binary.enforcer)?;
-            let mut all = test_run::trials();
-            all.extend(scenarios::trials(&enforcer));
-            all.extend(scenarios::faulty_trials(&enforcer));
-            Ok(trials(Machine::Host, run.trials, all)?.exit_code())
+            let mut all = test_run::scenarios();
+            all.extend(scenarios::all());
+            all.extend(scenarios::with_failpoints());
+            Ok(conclude(Machine::Host, run.harness, &enforcer, all)?.exit_code())
         }
         Command::Controls(arguments) => {
-            Ok(trials(Machine::Host, arguments, scenarios::controls())?.exit_code())
+            // Controls ask no enforcer, so there need not be any.
+            let none = Path::new("/nonexistent");
+            Ok(conclude(Machine::Host, arguments, none, scenarios::controls())?.exit_code())
         }
         Command::Guest(Guest { part, run }) => {
             let enforcer = find_enforcer(run.binary.enforcer)?;
-            let list = run.trials.list;
-            let selected = part.of(scenarios::guest_trials(&enforcer));
-            let conclusion = trials(Machine::Guest, run.trials, selected)?;
+            let list = run.harness.list;
+            let selected = part.of(scenarios::for_guests());
+            let conclusion = conclude(Machine::Guest, run.harness, &enforcer, selected)?;
             if list {
                 return Ok(conclusion.exit_code());
             }
@@ -115,13 +118,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-fn trials(
+/// Runs, or lists, the scenarios against the enforcer at `enforcer`.
+fn conclude(
     machine: Machine,
-    mut arguments: libtest_mimic::Arguments,
-    trials: Vec<libtest_mimic::Trial>,
+    mut arguments: Arguments,
+    enforcer: &Path,
+    scenarios: Vec<Scenario>,
 ) -> Result<Conclusion> {
-    // Most of a trial is waiting for silence, yet loading programs is work for a whole core.
+    // Most of a scenario is waiting for silence, yet loading programs is work for a whole core.
     arguments.test_threads.get_or_insert(2);
+    let trials = scenarios
+        .into_iter()
+        .map(|scenario| scenario.into_trial(enforcer))
+        .collect();
     if arguments.list {
         return Ok(libtest_mimic::run(&arguments, trials));
     }

@@ -1,10 +1,10 @@
-//! `cargo xtask bench`
+//! `cargo xtask bench`: the cost of the guards for each packet.
 
 use anyhow::Result;
 
 use crate::{lab::Lab, workspace::Workspace};
 
-/// Builds all and measures the guards.
+/// Builds the lab and runs the benchmark.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     Lab::build(workspace)?.run(&["bench"])
 }

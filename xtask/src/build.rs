@@ -1,10 +1,10 @@
-//! `cargo xtask build`
+//! `cargo xtask build`: the enforcer with its kernel side.
 
 use anyhow::Result;
 
 use crate::{process, setup, workspace::Workspace};
 
-/// What `cargo xtask build` takes.
+/// Arguments of `cargo xtask build`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Build without optimisation, into target/debug
@@ -12,7 +12,7 @@ pub(crate) struct Args {
     debug: bool,
 }
 
-/// Builds the enforcer and says where it lies.
+/// Builds the enforcer and prints the path of the binary.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::provide_ebpf_tools(workspace)?;
     let mut cargo = workspace.cargo(["build", "--package", "enforcer"]);

@@ -1,4 +1,4 @@
-//! `cargo xtask install`
+//! `cargo xtask install`: the program, its unit, its udev rules, its manual and examples.
 
 use std::{
     fs::{self, Permissions},
@@ -13,16 +13,16 @@ use crate::{process, setup, workspace::Workspace};
 
 const UNIT: &str = include_str!("../files/enforcer.service");
 
-/// Holds NICs back until they are guarded.
-const RULES: &str = include_str!("../files/90-enforcer.rules");
+/// Delays the udev event of a NIC until the NIC is guarded.
+const UDEV_RULES: &str = include_str!("../files/90-enforcer.rules");
 
 /// Makes another unit wait for the policy.
-const REQUIRE: &str = include_str!("../files/require-enforcer.conf");
+const DROP_IN: &str = include_str!("../files/require-enforcer.conf");
 
-/// What stands for the folder of the program in the unit.
+/// Placeholder in the unit for the folder of the program.
 const BINDIR: &str = "@bindir@";
 
-/// `man enforcer` and `man enforcer.toml`.
+/// Pages of `man enforcer` and `man enforcer.toml`.
 const MANUAL: [(&str, &str); 2] = [
     ("man8/enforcer.8", include_str!("../../docs/man/enforcer.8")),
     (
@@ -31,44 +31,42 @@ const MANUAL: [(&str, &str); 2] = [
     ),
 ];
 
-/// The registry that applies where the administrator wrote none.
+/// Registry for hosts without a registry by the administrator.
 const DEFAULT_REGISTRY: &str = "enforcer/src/registry/default.toml";
 
-/// What `cargo xtask install` takes.
+/// Arguments of `cargo xtask install`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Write below this folder: the root of a package or an image
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// The installation's own folder, as the installed system sees it
+    /// Folder of the installation on the installed system
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
     prefix: PathBuf,
-    /// Let this unit, the network manager, start only where the policy is in force;
-    /// may be repeated
+    /// Start this unit, the network manager, only while the policy is in force; may be repeated
     #[arg(long, value_name = "UNIT")]
     require: Vec<String>,
 }
 
 /// A file of the installation.
-pub(crate) struct Installed {
-    /// Where the installed system sees it.
+pub(crate) struct InstalledFile {
+    /// Path on the installed system.
     pub(crate) path: PathBuf,
-    /// What it holds.
+    /// Bytes of the file.
     pub(crate) content: Vec<u8>,
-    /// Its permissions.
+    /// Permissions of the file.
     pub(crate) mode: u32,
 }
 
-/// Builds the enforcer and puts its files in place. /etc/enforcer stays the
-/// administrator's.
+/// Builds the enforcer and installs its files. /etc/enforcer stays the administrator's.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    // What the arguments say wrong, before the build.
+    // Wrong arguments fail before the build.
     units(&args.prefix, &args.require)?;
     setup::provide_ebpf_tools(workspace)?;
     process::run(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
     for file in files(workspace, &args.prefix, &args.require)? {
-        let path = below(&args.root, &file.path);
-        let state = if put(&path, &file.content, file.mode)? {
+        let path = under_root(&args.root, &file.path);
+        let state = if replace_file(&path, &file.content, file.mode)? {
             "written"
         } else {
             "unchanged"
@@ -84,18 +82,18 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What an installation below `prefix` consists of, the enforcer as it was built.
+/// Returns all files of an installation below `prefix`, with the enforcer as last built.
 pub(crate) fn files(
     workspace: &Workspace,
     prefix: &Path,
     require: &[String],
-) -> Result<Vec<Installed>> {
+) -> Result<Vec<InstalledFile>> {
     let read = |path: PathBuf| {
         fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
     };
     let program = read(workspace.release_binary("enforcer"))?;
     let registry = read(workspace.path(DEFAULT_REGISTRY))?;
-    let file = |path: PathBuf, content: Vec<u8>, mode| Installed {
+    let file = |path: PathBuf, content: Vec<u8>, mode| InstalledFile {
         path,
         content,
         mode,
@@ -108,7 +106,7 @@ pub(crate) fn files(
             .map(|(path, text)| file(path, text.into_bytes(), 0o644)),
     );
     let rules = rules_dir(prefix).join("90-enforcer.rules");
-    files.push(file(rules, RULES.into(), 0o644));
+    files.push(file(rules, UDEV_RULES.into(), 0o644));
     let example = prefix.join("share/doc/enforcer/enforcer.toml");
     files.push(file(example, registry, 0o644));
     files.extend(
@@ -117,16 +115,20 @@ pub(crate) fn files(
     Ok(files)
 }
 
-/// Our unit, the example of a drop-in, and that drop-in for each unit of `require`.
+/// Returns the enforcer's unit, the example of a drop-in, and that drop-in for each unit of
+/// `require`.
 fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     if !prefix.is_absolute() {
-        bail!("--prefix {} is not an absolute path", prefix.display());
+        bail!(
+            "--prefix {} is not an absolute path: begin with /",
+            prefix.display()
+        );
     }
     let (bindir, dir) = (prefix.join("bin"), unit_dir(prefix));
-    let drop_in = naming(REQUIRE, &bindir)?;
+    let drop_in = with_bindir(DROP_IN, &bindir)?;
     let example = prefix.join("share/doc/enforcer/require-enforcer.conf");
     let mut units = vec![
-        (dir.join("enforcer.service"), naming(UNIT, &bindir)?),
+        (dir.join("enforcer.service"), with_bindir(UNIT, &bindir)?),
         (example, drop_in.clone()),
     ];
     for unit in require {
@@ -140,18 +142,20 @@ fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     Ok(units)
 }
 
-/// The unit's text, naming the program where it will lie.
-fn naming(text: &str, bindir: &Path) -> Result<String> {
+/// Returns `text` with the placeholder replaced by the folder of the program.
+fn with_bindir(text: &str, bindir: &Path) -> Result<String> {
     let bindir = bindir.to_str().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if bindir.is_empty() || !bindir.chars().all(plain) {
-        bail!("--prefix may hold only letters, digits and any of / . _ - +, which a unit can name");
+        bail!(
+            "--prefix {bindir} cannot be named in a unit: use letters, digits and any of / . _ - +"
+        );
     }
     Ok(text.replace(BINDIR, bindir))
 }
 
-/// Where systemd looks for units that come with software below `prefix`; for any
-/// prefix but the two that it knows, only the administrator's folder is left.
+/// Returns the unit folder of software below `prefix`. systemd knows two prefixes; any other prefix
+/// gets the administrator's folder.
 fn unit_dir(prefix: &Path) -> PathBuf {
     if [Path::new("/usr"), Path::new("/usr/local")].contains(&prefix) {
         prefix.join("lib/systemd/system")
@@ -160,7 +164,7 @@ fn unit_dir(prefix: &Path) -> PathBuf {
     }
 }
 
-/// Where udev looks for rules that come with software below `prefix` (udev(7)).
+/// Returns udev's rules folder of software below `prefix` (udev(7)).
 fn rules_dir(prefix: &Path) -> PathBuf {
     if [Path::new("/usr"), Path::new("/usr/local")].contains(&prefix) {
         prefix.join("lib/udev/rules.d")
@@ -169,13 +173,13 @@ fn rules_dir(prefix: &Path) -> PathBuf {
     }
 }
 
-fn below(root: &Path, path: &Path) -> PathBuf {
+fn under_root(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Puts `content` at `path` in one step, so that a running program or a crash
-/// never meets half a file. Returns whether anything had to change.
-fn put(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
+/// Replaces the file at `path` in one step, so that neither a running program nor a crash meets
+/// half a file. Returns whether the file changed.
+fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     let same = fs::read(path).is_ok_and(|old| old == content)
         && fs::metadata(path).is_ok_and(|old| old.permissions().mode() & 0o7777 == mode);
     if same {
@@ -209,7 +213,7 @@ fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(content)?;
-    // The umask may have taken bits away.
+    // The umask may have cleared bits of the mode given to `open`.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }
@@ -220,15 +224,15 @@ mod tests {
 
     #[test]
     fn the_unit_names_the_installed_program() {
-        let unit = naming(UNIT, Path::new("/usr/local/bin")).unwrap();
+        let unit = with_bindir(UNIT, Path::new("/usr/local/bin")).unwrap();
         assert!(unit.contains("\nExecStart=/usr/local/bin/enforcer run\n"));
         assert!(!unit.contains("@bindir@"), "{unit}");
     }
 
     #[test]
     fn a_prefix_that_a_unit_would_read_otherwise_is_refused() {
-        naming(UNIT, Path::new("/opt/a b")).unwrap_err();
-        naming(UNIT, Path::new("/opt/%h")).unwrap_err();
+        with_bindir(UNIT, Path::new("/opt/a b")).unwrap_err();
+        with_bindir(UNIT, Path::new("/opt/%h")).unwrap_err();
     }
 
     #[test]
@@ -269,7 +273,10 @@ mod tests {
     fn a_second_time_changes_nothing() {
         let dir = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
         let file = dir.join("a/b");
-        let result = (put(&file, b"x", 0o644), put(&file, b"x", 0o644));
+        let result = (
+            replace_file(&file, b"x", 0o644),
+            replace_file(&file, b"x", 0o644),
+        );
         let entries = fs::read_dir(dir.join("a")).unwrap().count();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!((result.0.unwrap(), result.1.unwrap()), (true, false));

@@ -1,8 +1,8 @@
-//! Staying until a test program has cleaned up after itself.
+//! Signals left to a child process until the child has cleaned up.
 //!
-//! Ctrl-C reaches it and us at once. Were we gone first, it would write into a pipe
-//! that nobody reads while it takes its namespaces down, and the user would have a
-//! prompt before the machine is clean.
+//! Ctrl-C reaches the child and xtask at once. If xtask ended first, the child would write into a
+//! pipe without a reader while removing its namespaces, and the user would get a prompt before the
+//! machine is clean.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -10,10 +10,10 @@ use libc::{SIGINT, SIGTERM, c_int, sighandler_t};
 
 static SEEN: AtomicBool = AtomicBool::new(false);
 
-/// The process to pass a SIGTERM on to, or 0.
+/// Process that receives a forwarded SIGTERM, or 0.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
-/// While it lives, Ctrl-C and SIGTERM do not end us: they are left to the child.
+/// Guard against Ctrl-C and SIGTERM: during its life both are left to the child.
 pub(crate) struct Deferred;
 
 impl Deferred {
@@ -22,8 +22,8 @@ impl Deferred {
         Self::new(child.try_into().unwrap_or(0))
     }
 
-    /// Only notes signals: whoever holds this asks [`seen`] often, and ends what it
-    /// started.
+    /// Records signals without forwarding. The holder polls [`seen`] and ends every process that
+    /// the holder started.
     pub(crate) fn noted() -> Self {
         Self::new(0)
     }
@@ -32,8 +32,8 @@ impl Deferred {
         CHILD.store(child, Ordering::Relaxed);
         let handler = note as *const () as sighandler_t;
         for signal in [SIGINT, SIGTERM] {
-            // SAFETY: `note` has the signature of a handler, lives for ever, and
-            // only touches atomics and calls kill, which a handler may.
+            // SAFETY: `note` has the signature of a handler and is never unloaded; atomics and
+            // kill(2) are safe in a handler (signal-safety(7)).
             unsafe { libc::signal(signal, handler) };
         }
         Self
@@ -43,14 +43,15 @@ impl Deferred {
 impl Drop for Deferred {
     fn drop(&mut self) {
         for signal in [SIGINT, SIGTERM] {
-            // SAFETY: this puts the default back and involves no code of ours.
+            // SAFETY: SIG_DFL restores the default action; no function of this program is
+            // registered.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
         CHILD.store(0, Ordering::Relaxed);
     }
 }
 
-/// Whether one of these signals came.
+/// Returns whether SIGINT or SIGTERM has arrived.
 pub(crate) fn seen() -> bool {
     SEEN.load(Ordering::Relaxed)
 }
@@ -58,10 +59,10 @@ pub(crate) fn seen() -> bool {
 extern "C" fn note(signal: c_int) {
     SEEN.store(true, Ordering::Relaxed);
     let child = CHILD.load(Ordering::Relaxed);
-    // A terminal sends SIGINT to the child itself; kill sends SIGTERM to us alone.
+    // A terminal sends SIGINT to the child as well; kill(1) sends SIGTERM to xtask alone.
     if signal == SIGTERM && child > 0 {
-        // SAFETY: kill takes two numbers; the child is not waited for before
-        // `Deferred` goes, so its number is still its own.
+        // SAFETY: kill takes two numbers. `Deferred` ends before the child is reaped, so the number
+        // still belongs to the child.
         unsafe { libc::kill(child, signal) };
     }
 }

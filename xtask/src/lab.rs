@@ -13,25 +13,26 @@ use crate::{
     workspace::{Workspace, is_root, program_folders},
 };
 
-/// `enforcer-tests` and the enforcer that it runs against, both as released.
+/// Release builds of `enforcer-tests` and of the enforcer under test.
 pub(crate) struct Lab {
     program: PathBuf,
     enforcer: PathBuf,
-    /// Where the lab finds programs that PATH does not have.
+    /// Folder of the lab's programs outside PATH.
     programs: Option<PathBuf>,
 }
 
 impl Lab {
-    /// Provides what the lab needs and builds both programs.
+    /// Provides the lab's tools and builds both programs.
     pub(crate) fn build(workspace: &Workspace) -> Result<Self> {
         setup::provide_ebpf_tools(workspace)?;
         let programs = setup::provide_lab_programs()?;
         let packages = ["--package", "enforcer", "--package", "enforcer-tests"];
         process::run(workspace.cargo(["build", "--release"]).args(packages))?;
-        // By itself: cargo would give the feature to what is shipped as well.
-        let faulty = ["--features", "failpoints", "--bin", "enforcer-failpoints"];
+        // A build apart: in a common build, cargo would enable the feature in the shipped binary
+        // too.
+        let failpoints = ["--features", "failpoints", "--bin", "enforcer-failpoints"];
         let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer"]);
-        process::run(cargo.args(faulty))?;
+        process::run(cargo.args(failpoints))?;
         Ok(Self {
             program: workspace.release_binary("enforcer-tests"),
             enforcer: workspace.release_binary("enforcer"),
@@ -39,37 +40,38 @@ impl Lab {
         })
     }
 
-    /// Where the lab's program and the enforcer under test lie.
+    /// Returns the paths of the lab's program and of the enforcer under test.
     pub(crate) fn binaries(&self) -> [&Path; 2] {
         [&self.program, &self.enforcer]
     }
 
-    /// The folders that the lab's programs are looked up in.
+    /// Returns the folders in which the lab looks up programs.
     pub(crate) fn folders(&self) -> Vec<PathBuf> {
         let extra = self.programs.clone();
         program_folders().into_iter().chain(extra).collect()
     }
 
-    /// The path of the enforcer under test, as an argument.
+    /// Returns the path of the enforcer under test, as an argument.
     pub(crate) fn enforcer(&self) -> String {
         self.enforcer.display().to_string()
     }
 
-    /// Becomes the lab's program: the terminal and its Ctrl-C are the program's.
+    /// Replaces this process by the lab's program, for full control of the terminal and Ctrl-C.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<()> {
         Err(process::replace_with(&mut self.command(arguments)?))
     }
 
-    /// The lab's program with `arguments`; an error unless this is root, who alone
-    /// may make network namespaces and attach guards.
+    /// Returns the lab's program with `arguments`. Fails without root: network namespaces and
+    /// guards take root.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
         if !is_root() {
             bail!(
-                "the lab makes network namespaces and attaches guards, which takes root: run `{}`",
+                "the lab needs root for network namespaces and guards: run `{}`",
                 self.sudo_line(arguments)
             );
         }
-        let path = env::join_paths(self.folders()).context("failed to make the lab's PATH")?;
+        let path = env::join_paths(self.folders())
+            .context("failed to join the folders of the lab's PATH")?;
         let mut command = Command::new(&self.program);
         command.args(arguments).env("PATH", path);
         Ok(command)

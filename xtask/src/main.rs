@@ -1,4 +1,13 @@
 //! `cargo xtask`: sets up, builds, checks, tests, shows, measures and installs enforcer.
+//!
+//! Each floor imports lower floors only:
+//!
+//! - `cli`: the command line
+//! - `bench`, `build`, `demo`, `install`, `lint`, `mutants`, `test`, `vm`: a command each; `vm` has
+//!   the guests' machine and initramfs, and boots the files of `install`
+//! - `lab`: the lab's program, built
+//! - `setup`: tools, programs and kernels in a cache outside the tree
+//! - `interrupt`, `process`, `summary`, `tools_file`, `workspace`: no knowledge of enforcer
 
 mod bench;
 mod build;
@@ -8,6 +17,7 @@ mod install;
 mod interrupt;
 mod lab;
 mod lint;
+mod mutants;
 mod process;
 mod setup;
 mod summary;

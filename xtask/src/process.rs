@@ -1,4 +1,4 @@
-//! Running other programs, with errors that name the program and its reason.
+//! Child processes, with errors that name the program and the reason.
 
 use std::{
     ffi::OsStr,
@@ -7,43 +7,55 @@ use std::{
     iter,
     os::unix::process::CommandExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::interrupt::{self, Deferred};
 
-/// How many lines of a failed program's output are worth showing.
+/// Lines of a failed program's output in an error.
 const TAIL: usize = 15;
 
-/// Runs `command` on our own terminal; anything but success is an error.
+/// Runs `command` on the terminal of xtask; any exit status but success is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     if !status.success() {
-        bail!("`{}` failed ({status})", line(command));
+        bail!("`{}` failed ({status})", command_line(command));
     }
     Ok(())
 }
 
-/// Becomes `command`; returns only if that fails.
-pub(crate) fn replace_with(command: &mut Command) -> anyhow::Error {
-    let error = command.exec();
-    anyhow::Error::new(error).context(format!("failed to start `{}`", line(command)))
+/// Runs `command` on the terminal of xtask, with signals left to the child, and returns the exit
+/// status.
+pub(crate) fn run_to_end(command: &mut Command) -> Result<ExitStatus> {
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
+    let deferred = Deferred::to(child.id());
+    let status = child.wait();
+    drop(deferred);
+    status.with_context(|| format!("failed to wait for `{}`", command_line(command)))
 }
 
-/// Runs `command` and returns what it wrote to its standard output.
+/// Replaces this process by `command`; returns only on failure.
+pub(crate) fn replace_with(command: &mut Command) -> anyhow::Error {
+    let error = command.exec();
+    anyhow::Error::new(error).context(format!("failed to start `{}`", command_line(command)))
+}
+
+/// Runs `command` and returns its standard output.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     if !output.status.success() {
         bail!(
             "`{}` failed ({}):\n{}",
-            line(command),
+            command_line(command),
             output.status,
             tail(&String::from_utf8_lossy(&output.stderr))
         );
@@ -51,23 +63,23 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs `command` with all its output in the file `log`, whose end is the error.
+/// Runs `command` with all output in the file `log`; an error quotes the end of the log.
 pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
     let errors = file
         .try_clone()
-        .with_context(|| format!("failed to open {} twice", log.display()))?;
+        .with_context(|| format!("failed to duplicate the descriptor of {}", log.display()))?;
     let status = command
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(errors)
         .status()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     if !status.success() {
         let text = std::fs::read_to_string(log).unwrap_or_default();
         bail!(
             "`{}` failed ({status}); the end of {}:\n{}",
-            line(command),
+            command_line(command),
             log.display(),
             tail(&text)
         );
@@ -75,13 +87,13 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command`, shows its standard output as it comes, and returns it with
-/// whether the command succeeded.
-pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
+/// Runs `command`, shows its standard output at once, and returns that output with the command's
+/// success.
+pub(crate) fn tee(command: &mut Command) -> Result<(String, bool)> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start `{}`", line(command)))?;
+        .with_context(|| format!("failed to start `{}`", command_line(command)))?;
     let deferred = Deferred::to(child.id());
     let mut seen = Vec::new();
     if let Some(mut output) = child.stdout.take() {
@@ -89,24 +101,24 @@ pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
         loop {
             let length = output
                 .read(&mut chunk)
-                .with_context(|| format!("failed to read from `{}`", line(command)))?;
+                .with_context(|| format!("failed to read from `{}`", command_line(command)))?;
             let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else {
                 break;
             };
             seen.extend_from_slice(bytes);
-            // A test writes its name first and its result later: show both at once.
-            // If nobody reads them any more, the tests still end in good order.
+            // A test writes its name first and its result later: show both at once. Without a
+            // reader, the tests still end in good order.
             let mut out = std::io::stdout().lock();
             out.write_all(bytes).and_then(|()| out.flush()).ok();
         }
     }
-    // It is about to end; once waited for, its number may be another process's.
+    // The child is about to end; once reaped, its number may belong to another process.
     drop(deferred);
     let status = child
         .wait()
-        .with_context(|| format!("failed to wait for `{}`", line(command)))?;
+        .with_context(|| format!("failed to wait for `{}`", command_line(command)))?;
     if interrupt::seen() {
-        bail!("`{}` was interrupted", line(command));
+        bail!("`{}` was interrupted", command_line(command));
     }
     Ok((
         String::from_utf8_lossy(&seen).into_owned(),
@@ -114,8 +126,8 @@ pub(crate) fn run_watched(command: &mut Command) -> Result<(String, bool)> {
     ))
 }
 
-/// The command as one would type it, near enough.
-pub(crate) fn line(command: &Command) -> String {
+/// Returns the command roughly as typed in a shell.
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
     iter::once(name)
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn watched_output_is_returned() {
-        let (text, ok) = run_watched(Command::new("sh").args(["-c", "echo watched"])).unwrap();
+        let (text, ok) = tee(Command::new("sh").args(["-c", "echo watched"])).unwrap();
         assert_eq!((text.as_str(), ok), ("watched\n", true));
     }
 }

@@ -2,24 +2,23 @@
 
 use std::{fmt, ops::AddAssign};
 
-/// How many tests passed and failed.
+/// Counts of passed and failed tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Tests that passed.
+    /// Passed tests.
     pub(crate) passed: usize,
-    /// Tests, or whole test programs, that failed.
+    /// Failed tests, and failed test programs.
     pub(crate) failed: usize,
 }
 
 impl Summary {
-    /// That of a whole test program, or guest, that gave no results to be trusted.
+    /// Result of a test program, or guest, without trustworthy results.
     pub(crate) const FAILURE: Self = Self {
         passed: 0,
         failed: 1,
     };
 
-    /// Sums the lines `test result: ok. 12 passed; 0 failed; …` of libtest and of
-    /// what imitates it.
+    /// Sums the lines `test result: ok. 12 passed; 0 failed; …` of libtest and of its imitations.
     pub(crate) fn parse(output: &str) -> Self {
         output
             .lines()

@@ -1,8 +1,8 @@
-//! Where the eBPF tools are, and how cargo is told: what `cargo xtask setup` and
-//! `enforcer/build.rs` must agree on.
+//! Places of the eBPF tools and environment of their cargo, shared by `cargo xtask setup` and
+//! `enforcer/build.rs`.
 //!
-//! This file is a module of both (the build script takes it by `#[path]`), so it
-//! uses std only and holds nothing that one of them does not call.
+//! This file is a module of both (of the build script by `#[path]`). Hence the file uses std only
+//! and holds no item without a caller on either side.
 
 use std::{
     env,
@@ -11,26 +11,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The variables that decide where the cache is, first wins; a build that read
-/// the file depends on them.
+/// Variables that decide the place of the cache, first wins. A build that reads the file depends on
+/// these variables.
 pub(crate) const CACHE_VARIABLES: [&str; 3] = ["ENFORCER_TOOLS", "XDG_CACHE_HOME", "HOME"];
 
-/// The file in the cache that names the tools, as `key = value` lines.
+/// File in the cache that names the tools, as `key = value` lines.
 pub(crate) const FILE_NAME: &str = "ebpf-tools";
 
-/// The tools that turn `enforcer-ebpf` into a BPF object.
+/// Tools that turn `enforcer-ebpf` into a BPF object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tools {
-    /// The `bpf-linker` program.
+    /// Path of the `bpf-linker` program.
     pub(crate) linker: PathBuf,
-    /// The `library` folder of rustc's own source: BPF has no prebuilt `core`.
+    /// Path of the `library` folder of rustc's own source: BPF has no prebuilt `core`.
     pub(crate) core_source: PathBuf,
 }
 
 impl Tools {
-    /// Reads the file of the cache `dir` and checks that what it names is there.
+    /// Reads the file of the cache `dir` and checks that the named tools exist.
     ///
-    /// The error names what is missing, in a few words.
+    /// The error names the missing tool, in a few words.
     pub(crate) fn read(dir: &Path) -> Result<Self, String> {
         let file = dir.join(FILE_NAME);
         let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
@@ -50,14 +50,14 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Reads the two paths from the file's text; other keys are for people.
+    /// Parses both paths from the file's text; other keys are for people.
     fn parse(text: &str) -> Result<Self, String> {
         let value = |wanted: &str| {
             text.lines()
                 .filter_map(|line| line.split_once('='))
                 .find(|(key, _)| key.trim() == wanted)
                 .map(|(_, value)| PathBuf::from(value.trim()))
-                .ok_or_else(|| format!("it has no line `{wanted} = …`"))
+                .ok_or_else(|| format!("no line `{wanted} = …`"))
         };
         Ok(Self {
             linker: value("linker")?,
@@ -65,13 +65,13 @@ impl Tools {
         })
     }
 
-    /// What a cargo that builds for BPF must find in its environment.
+    /// Returns the environment of a cargo that builds for BPF.
     ///
-    /// `build_dir` is where intermediate files go: one folder for all profiles,
-    /// or release, dev and clippy would each build `core` again.
+    /// `build_dir` holds intermediate files: one folder for all profiles, since release, dev and
+    /// clippy would otherwise each build `core` again.
     pub(crate) fn environment(&self, build_dir: &Path) -> [(&'static str, OsString); 5] {
         [
-            // Stable Rust, with the unstable `-Z build-std` let through.
+            // Lets stable Rust accept the unstable `-Z build-std`.
             ("RUSTC_BOOTSTRAP", "1".into()),
             (
                 "__CARGO_TESTS_ONLY_SRC_ROOT",
@@ -87,10 +87,10 @@ impl Tools {
     }
 }
 
-/// The cache for the compiler `release`:
+/// Returns the cache folder for the compiler `release`:
 /// `${ENFORCER_TOOLS:-${XDG_CACHE_HOME:-~/.cache}/enforcer}/<release>`.
 ///
-/// It lies outside the tree, so that a fresh clone finds it filled.
+/// The cache lies outside the tree, so that a fresh clone finds the cache filled.
 pub(crate) fn cache_dir(release: &str) -> Result<PathBuf, String> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     let root = match CACHE_VARIABLES.map(set) {
@@ -101,12 +101,15 @@ pub(crate) fn cache_dir(release: &str) -> Result<PathBuf, String> {
     };
     // A build script and cargo run in different folders.
     if root.is_relative() {
-        return Err(format!("{} is not an absolute path", root.display()));
+        return Err(format!(
+            "{} is not an absolute path: set ENFORCER_TOOLS to one",
+            root.display()
+        ));
     }
     Ok(root.join(release))
 }
 
-/// The release in the output of `rustc -Vv`, such as `1.95.0`.
+/// Returns the release in the output of `rustc -Vv`, such as `1.95.0`.
 pub(crate) fn release(verbose_version: &str) -> Option<&str> {
     verbose_version
         .lines()

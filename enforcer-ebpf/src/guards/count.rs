@@ -24,8 +24,8 @@ pub(super) fn count(guard: Guard, decision: &Decision, bytes: u64) {
     if index >= CELLS {
         return;
     }
-    // SAFETY: the value is this CPU's own, and no program of ours interrupts another one here but
-    // for a softirq over a process context, whose lost increment would be a lost count, no more.
+    // SAFETY: the value is this CPU's own. Only a softirq over a process context can run a
+    // second guard in between, at the cost of an increment.
     let cells = unsafe { &mut *cells };
     cells[index].packets += 1;
     cells[index].bytes += bytes;

@@ -1,35 +1,36 @@
-//! Events: a drop tells the consumer of the ring buffer, as long as the epoch's budget lasts.
+//! Events: records of drops in the ring buffer, as long as the epoch's budget lasts.
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use enforcer_ebpf::{
     Guard, Packet,
-    layout::{EVENT_PACKET, EVENTS_PER_EPOCH, Event, EventHead},
+    layout::{EVENTS_PER_EPOCH, Event, EventHead},
 };
 
 use super::maps::{BUDGET, EPOCH, EVENTS};
 
-/// What an event has to know beside the packet: few bytes, for a function of its own.
+/// The facts of a drop beside the packet: eight bytes, which fit a register of a call.
 #[derive(Clone, Copy)]
-pub(super) struct Told {
-    /// The interface that the packet arrived on.
+pub(super) struct DropInfo {
+    /// The ifindex of the arriving interface.
     pub(super) ifindex: u32,
     /// The discriminant of the reason.
     pub(super) reason: u8,
     /// Whether the drop is only audited.
     pub(super) audited: bool,
-    /// Whether there is an IP header at the packet's offset.
-    pub(super) has_header: bool,
+    /// Whether an IP header stands at the packet's offset.
+    pub(super) has_ip_header: bool,
 }
 
-/// Whether the epoch's budget lets a drop make an event; if not, the drop is counted as silent.
+/// Takes one event from this CPU's budget of the epoch. Returns whether there was one; if not, the
+/// drop is counted as suppressed.
 ///
-/// Apart from [`tell`], so that a drop of a flood calls no function.
+/// Apart from [`emit`], so that a drop of a flood calls no function.
 #[inline(always)]
-pub(super) fn is_due() -> bool {
+pub(super) fn take_budget() -> bool {
     let Some(budget) = BUDGET.get_ptr_mut(0) else {
         return false;
     };
-    // SAFETY: the value is this CPU's own; a softirq over a process context may cost or give an
+    // SAFETY: the value is this CPU's own; a softirq over a process context may add or lose an
     // event, or mix two of them, no more.
     let budget = unsafe { &mut *budget };
     let epoch = EPOCH.get(0).map_or(0, |epoch| epoch[0]);
@@ -38,30 +39,37 @@ pub(super) fn is_due() -> bool {
         budget.left = EVENTS_PER_EPOCH;
     }
     if budget.left == 0 {
-        budget.silent += 1;
+        budget.suppressed += 1;
         return false;
     }
     budget.left -= 1;
     true
 }
 
-/// Makes an event of a drop for which one [is due](is_due). `copy` writes the packet from its IP
-/// header on, at most [`EVENT_PACKET`] bytes, and says how many.
+/// Emits the event of a drop that [has a budget](take_budget).
+///
+/// `copy` writes the packet from the IP header on, at most
+/// [`EVENT_PACKET`](enforcer_ebpf::layout::EVENT_PACKET) bytes, and returns their number.
 #[inline(always)]
-pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(*mut u8) -> u16) {
+pub(super) fn emit(
+    guard: Guard,
+    packet: &Packet,
+    info: DropInfo,
+    copy: impl FnOnce(*mut u8) -> u16,
+) {
     let Some(budget) = BUDGET.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: as in `is_due`.
+    // SAFETY: as in `take_budget`.
     let budget = unsafe { &mut *budget };
-    // SAFETY: the helper takes nothing and only answers.
+    // SAFETY: the helper has no arguments and no effects.
     let time = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     budget.event.head = EventHead {
         time,
-        silent: budget.silent,
-        ifindex: what.ifindex,
+        suppressed: budget.suppressed,
+        ifindex: info.ifindex,
         cpu,
         port: packet.transport.port,
         length: copy(budget.event.packet.as_mut_ptr()),
@@ -70,26 +78,11 @@ pub(super) fn tell(guard: Guard, packet: &Packet, what: Told, copy: impl FnOnce(
             Err(_) => EventHead::NO_PROTOCOL,
         },
         guard: guard as u8,
-        reason: what.reason,
-        audited: u8::from(what.audited),
+        reason: info.reason,
+        audited: u8::from(info.audited),
     };
     if EVENTS.output::<Event>(&budget.event, 0).is_err() {
-        // Nobody reads fast enough.
-        budget.silent += 1;
+        // The buffer is full: the consumer reads too slowly.
+        budget.suppressed += 1;
     }
-}
-
-/// How many bytes to copy of the `rest` of a packet: at least one and at most [`EVENT_PACKET`], by
-/// a mask that the verifier understands.
-#[inline(always)]
-pub(super) fn bounded(rest: u32) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "128")]
-    const MASK: u32 = EVENT_PACKET as u32 - 1;
-    const { assert!(EVENT_PACKET.is_power_of_two()) };
-    let last = if rest > MASK {
-        MASK
-    } else {
-        rest.wrapping_sub(1)
-    };
-    (last & MASK) + 1
 }

@@ -1,7 +1,7 @@
-//! The maps, as `layout` describes them. The loader reads and writes the same ones by name.
+//! The maps, as `layout` describes them. The loader reads and writes the same maps by name.
 //!
-//! Arrays can be mapped into the loader's memory (`BPF_F_MMAPABLE`, Linux 5.5): a policy of 4,096
-//! ports is then written without a system call for each.
+//! Arrays can be mapped into the loader's memory (`BPF_F_MMAPABLE`, Linux 5.5): writing a policy of
+//! 4,096 ports then takes no system call per port.
 
 use core::sync::atomic::AtomicU64;
 
@@ -15,8 +15,8 @@ use enforcer_ebpf::{
     layout::{
         BANKS, BYPASS_ENTRIES, BankEntry, Budget, Cells, EVENT_BYTES, Epoch, INTERFACE_ENTRIES,
         InterfaceEntry, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry,
-        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS,
-        ServiceEntry, State, Trial,
+        PendingConfirm, PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES,
+        SLOTS, ServiceEntry, State,
     },
 };
 
@@ -56,13 +56,13 @@ pub(super) static INTERFACES: Array<InterfaceEntry> =
 pub(super) static PREFIXES: HashMap<PrefixKey, PeerSet> =
     HashMap::with_max_entries(PREFIX_ENTRIES, 0);
 
-/// Drops of the socket guard, by ifindex; the loader makes an entry for each interface that has a
-/// wire guard, so that what is counted here came past one.
+/// Drops of the socket guard, by ifindex: packets that came past a wire guard, as the loader makes
+/// entries for the interfaces with a wire guard only.
 #[map]
 pub(super) static BYPASSED: PerCpuHashMap<u32, u64> =
     PerCpuHashMap::with_max_entries(BYPASS_ENTRIES, 0);
 
-/// Drops, for the one consumer.
+/// Events of drops, for the one consumer.
 #[map]
 pub(super) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_BYTES, 0);
 
@@ -72,15 +72,15 @@ pub(super) static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1,
 #[map]
 pub(super) static EPOCH: Array<Epoch> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// For the commands alone, as is the next one.
+/// For the commands alone.
 #[map]
 pub(super) static ORIGIN: Array<OriginEntry> = Array::with_max_entries(BANKS, BPF_F_MMAPABLE);
 
+/// For the commands alone.
 #[map]
-pub(super) static TRIAL: Array<Trial> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(super) static TRIAL: Array<PendingConfirm> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Zero, in memory that a program could write: the verifier takes what is read here for any
-/// number. See `Bytes::blurred`.
+/// Zero, in memory that a program could write: for the verifier, a read gives an unknown scalar.
 #[unsafe(no_mangle)]
 pub(super) static ZERO: AtomicU64 = AtomicU64::new(0);
 

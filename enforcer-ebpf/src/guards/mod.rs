@@ -1,4 +1,14 @@
-//! The kernel side: entry points over one body, and the maps behind the policy.
+//! The guards: BPF programs over two bodies, and the maps behind the policy.
+//!
+//! Floors, each of which uses only the ones below it:
+//!
+//! | floor | files |
+//! | --- | --- |
+//! | entry points | `xdp`, `tcx` (wire guards), `socket` (socket guard) |
+//! | body of the wire guards | `wire` |
+//! | parts of a judgement | `policy`, `fib`, `namespace`, `count`, `event` |
+//! | access to a packet | `frame` (trait of the wire hooks), `skb` (tcx and cgroup_skb) |
+//! | ground | `verifier` (scalars and bounds), `maps` |
 
 mod count;
 mod event;
@@ -7,8 +17,10 @@ mod frame;
 mod maps;
 mod namespace;
 mod policy;
+mod skb;
 mod socket;
 mod tcx;
+mod verifier;
 mod wire;
 mod xdp;
 
@@ -17,7 +29,7 @@ mod xdp;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// A program that panics does not exist: the verifier would have refused the call.
+/// Never runs: the verifier refuses a program that could panic.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -1,4 +1,4 @@
-//! Which network namespace a socket is in.
+//! The network namespace of a socket.
 
 use aya_ebpf::{
     bindings::bpf_sock,
@@ -6,28 +6,31 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 
-use super::maps::{NET_COOKIE_OFFSET, NETNS_COOKIE, SKC_NET_OFFSET};
+use super::{
+    maps::{NET_COOKIE_OFFSET, NETNS_COOKIE, SKC_NET_OFFSET},
+    skb::Skb,
+};
 
-/// Whether the context's socket is in the guarded namespace (Linux 6.15 and later: older kernels
+/// Whether the packet's socket is in the guarded namespace (Linux 6.15 and later: older kernels
 /// refuse the helper to cgroup_skb, at load).
 ///
-/// Of use at a socket only: for a packet without one the helper names the initial namespace, not
-/// that of the device (`__bpf_get_netns_cookie` in net/core/filter.c), so tcx cannot ask it.
+/// For a packet without a socket the helper names the initial namespace, not that of the device
+/// (`__bpf_get_netns_cookie` in net/core/filter.c), so tcx cannot use it.
 #[inline(always)]
-pub(super) fn is_ours(context: *mut c_void) -> bool {
+pub(super) fn is_ours(skb: Skb) -> bool {
     // SAFETY: the context is the hook's own.
-    let cookie = unsafe { bpf_get_netns_cookie(context) };
+    let cookie = unsafe { bpf_get_netns_cookie(skb.as_ptr()) };
     cookie == NETNS_COOKIE.load()
 }
 
 /// Whether a socket is in the guarded namespace, read from the kernel's own structures:
-/// `sk->skc_net.net->net_cookie`. For kernels that refuse the helper; any protocol, as every
+/// `sk->skc_net.net->net_cookie`. For kernels that refuse the helper; for any protocol, as every
 /// socket begins with a `struct sock_common`.
 ///
-/// The verifier lets nobody calculate with a socket's pointer, yet a loader with CAP_PERFMON may
-/// read kernel memory, to which this program's stack belongs: read from there, the pointer is a
-/// number (`ARG_ANYTHING` of bpf_probe_read_kernel takes any register, and `allow_ptr_leaks` in
-/// kernel/bpf/verifier.c lets a pointer be one).
+/// The verifier refuses arithmetic on a socket's pointer. A loader with CAP_PERFMON may read kernel
+/// memory, though, and the program's stack is kernel memory: read from there, the pointer is a
+/// scalar (`ARG_ANYTHING` of bpf_probe_read_kernel takes any register, and `allow_ptr_leaks` in
+/// kernel/bpf/verifier.c lets a register with a pointer pass).
 #[inline(always)]
 pub(super) fn is_ours_by_reading(socket: *mut bpf_sock) -> bool {
     let cookie = read_kernel((&raw const socket) as u64)

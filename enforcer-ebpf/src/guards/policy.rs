@@ -1,9 +1,9 @@
-//! The policy as the maps' active bank holds it.
+//! The policy of the active bank, as the maps hold it.
 
 use core::cell::Cell;
 
 use enforcer_ebpf::{
-    Address, Family, Interface, Mode, NO_PORT, Packet, PeerSet, Policy, Protocol, Service,
+    Address, Family, Interface, Mode, NO_SLOT, Packet, PeerSet, Policy, Protocol, Service,
     layout::{
         BankEntry, Binding, InterfaceEntry, InterfaceKey, MAX_SERVICES, PrefixKey, WIRE_VIEW, bank,
         port_index,
@@ -12,32 +12,36 @@ use enforcer_ebpf::{
 
 use super::maps::{BANK, INTERFACES, PORTS, PREFIXES, SERVICES, STATE};
 
-/// How a packet came to a guard.
+/// The ifindex of lo in every network namespace (include/net/net_namespace.h).
+pub(super) const LOOPBACK_IFINDEX: u32 = 1;
+
+/// The arrival of a packet at a guard.
 pub(super) trait Arrival {
     /// Whether the guard is a wire guard.
     const ON_WIRE: bool;
 
-    /// The ifindex of the interface that it arrived on.
+    /// The ifindex of the arriving interface.
     fn ifindex(&self) -> u32;
 
-    /// The packet's source address, `None` where there is none to be read.
+    /// The packet's source address, `None` where none can be read.
     fn source(&self, packet: &Packet) -> Option<Address>;
 
-    /// Whether the FIB says that the packet would be forwarded.
+    /// Whether the FIB would forward the packet.
     fn is_forwarded(&self, packet: &Packet) -> bool;
 }
 
-/// The active bank, for one packet: the generation is read once, when it is first needed, so that
-/// no packet sees half of one policy and half of the next.
-pub(super) struct Active<A> {
+/// The policy of the active bank, for one packet.
+///
+/// The generation is read once, at first need: no packet is judged by halves of two policies.
+pub(super) struct ActivePolicy<A> {
     arrival: A,
     bank: Cell<Option<u32>>,
-    /// What the bank says of the arriving interface, once that was asked. One pointer, which the
-    /// verifier can follow: for an interface without an entry it is that of a free place.
+    /// The bank's entry of the arriving interface, after the first look-up. A single pointer,
+    /// which the verifier can follow; an interface without an entry has a free place's.
     entry: Cell<Option<&'static InterfaceEntry>>,
 }
 
-impl<A: Arrival> Active<A> {
+impl<A: Arrival> ActivePolicy<A> {
     #[inline(always)]
     pub(super) const fn new(arrival: A) -> Self {
         Self {
@@ -57,8 +61,8 @@ impl<A: Arrival> Active<A> {
         bank
     }
 
-    /// What the active bank says of the arriving interface; `None`, or a free place, which has no
-    /// flags, peers and prefixes, if it says nothing.
+    /// The active bank's entry of the arriving interface. An interface without an entry gives
+    /// `None`, or a free place, which has no flags, peers and prefixes.
     #[inline(always)]
     pub(super) fn entry(&self) -> Option<&'static InterfaceEntry> {
         if let Some(entry) = self.entry.get() {
@@ -66,29 +70,29 @@ impl<A: Arrival> Active<A> {
         }
         let bank = self.bank();
         let ifindex = self.arrival.ifindex();
-        let mut entry = find(InterfaceKey { ifindex, bank });
+        let mut entry = find_entry(InterfaceKey { ifindex, bank });
         if A::ON_WIRE && entry.is_some_and(|e| e.flags & InterfaceEntry::VLAN_PARENT != 0) {
             let ifindex = ifindex | WIRE_VIEW;
-            entry = find(InterfaceKey { ifindex, bank });
+            entry = find_entry(InterfaceKey { ifindex, bank });
         }
         self.entry.set(entry);
         entry
     }
 }
 
-/// A bank's word of a port's entry, as it is now.
+/// The current word of a bank in a port's entry.
 #[inline(always)]
-fn word(entry: *const u32, bank: usize) -> u32 {
+fn bank_word(entry: *const u32, bank: usize) -> u32 {
     // SAFETY: an entry has a word for each bank, and a bank is 0 or 1.
     let word = unsafe { entry.add(bank & 1) };
     // SAFETY: a map's value outlives the program's run; the loader writes whole words.
     unsafe { word.read_volatile() }
 }
 
-/// The entry of a key, or the free place where the search for it ended: an active bank's stays free.
-/// A function of its own: the stack of a guard has no room for a second copy of its loop.
+/// The entry of a key, or the free place that ended the search: in an active bank free places stay
+/// free. Not inlined: the stack of a guard has no room for a second copy of the loop.
 #[inline(never)]
-fn find(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
+fn find_entry(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
     for place in key.places() {
         let entry = INTERFACES.get(place)?;
         if entry.ifindex == key.ifindex || entry.ifindex == InterfaceEntry::FREE {
@@ -98,7 +102,7 @@ fn find(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
     None
 }
 
-impl<A: Arrival> Policy for Active<A> {
+impl<A: Arrival> Policy for ActivePolicy<A> {
     #[inline(always)]
     fn mode(&self) -> Mode {
         match BANK.get(self.bank()) {
@@ -110,16 +114,16 @@ impl<A: Arrival> Policy for Active<A> {
     #[inline(always)]
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
         let words = PORTS.get_ptr(port_index(protocol, port))?.cast::<u32>();
-        // A port that no bank knows: the one look-up of the pass path. The active bank's word of a
-        // registered port is never 0, whatever becomes of the idle one's at this moment.
-        if word(words, 0) | word(words, 1) == 0 {
+        // A port unknown to both banks: the only look-up of the pass path. The active bank's word
+        // of a registered port is never 0, while the idle bank's may change at this moment.
+        if bank_word(words, 0) | bank_word(words, 1) == 0 {
             return None;
         }
-        // The generation first, and the word after it, again: what was read before may be the idle
-        // bank's from before it was filled, and the switch may have come in between.
+        // The generation first, then the word again: the word read above may be the idle bank's
+        // from before a reload filled that bank, with the switch in between.
         let bank = self.bank();
-        let binding = Binding::from_bits(word(words, bank as usize));
-        if binding.slot == NO_PORT {
+        let binding = Binding::from_bits(bank_word(words, bank as usize));
+        if binding.slot == NO_SLOT {
             return None;
         }
         Some(Service {
@@ -171,11 +175,11 @@ impl<A: Arrival> Policy for Active<A> {
     }
 }
 
-/// The peers at the longest prefix that holds `source`: one exact look-up for each length in use.
+/// The peers of the longest prefix around `source`: an exact look-up for each length in use.
 ///
-/// A function of its own, so that the verifier walks its loops once for each family and not once
-/// for each way that leads here. Map values cross its border as references: the verifier knows
-/// them, and a set of peers would not fit a register.
+/// Not inlined: the verifier walks the loops once for each family, not once for each path to here.
+/// Map values cross the call as references: the verifier knows references into maps, and a set of
+/// peers would not fit a register.
 #[inline(never)]
 fn longest_match(entry: &InterfaceEntry, bank: u32, source: &Address) -> Option<&'static PeerSet> {
     let interface = InterfaceKey {

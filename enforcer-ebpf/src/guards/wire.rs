@@ -1,4 +1,4 @@
-//! The wire guard's one body, under every hook and link type.
+//! The body of the wire guards, under every hook and link type.
 
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
@@ -7,64 +7,57 @@ use enforcer_ebpf::{
 
 use super::{
     count::count,
-    event::{Told, is_due, tell},
+    event::{DropInfo, emit, take_budget},
     fib,
-    frame::{Frame, blurred64},
-    policy::{Active, Arrival},
+    frame::Frame,
+    policy::{ActivePolicy, Arrival, LOOPBACK_IFINDEX},
+    verifier::unknown_scalar,
 };
 
-/// IFINDEX of lo in every network namespace (include/net/net_namespace.h: LOOPBACK_IFINDEX).
-pub(super) const LOOPBACK_IFINDEX: u32 = 1;
-
-/// linux/if_packet.h: a broadcast or multicast of this host's own, which the stack hands back to
-/// it (dev_loopback_xmit in net/core/dev.c) on the interface that it left by. It never was on a
-/// wire, and nothing that was can bear this type: row 1.
-pub(super) const PACKET_LOOPBACK: u32 = 5;
-
-/// Judges a frame, counts it, and says whether it goes on.
+/// Judges and counts a frame. Returns whether the frame passes.
 #[inline(always)]
 pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     if frame.is_looped_back() {
         return true;
     }
-    let tag = frame.tag_beside();
-    if tag.is_some_and(|id| id != 0) {
+    let vlan_id = frame.offloaded_vlan_id();
+    if vlan_id.is_some_and(|id| id != 0) {
         return true;
     }
-    // Not known to be one or the other, or the verifier would walk the parse for each.
-    let is_tagged = blurred64(tag.is_some().into()) & 1 != 0;
+    // Unknown, or the verifier would walk the parser for each of the two cases.
+    let is_tagged = unknown_scalar(vlan_id.is_some().into()) & 1 != 0;
     let mut packet = parse(frame, link);
-    if packet.is_short() {
+    if packet.may_be_truncated() {
         packet = frame.parse_whole(link);
     }
     if is_tagged {
-        packet = packet.behind_another_tag();
+        packet = packet.with_outer_tag();
     }
-    // Dozens of ways lead here, each of which the verifier remembers with the constants that it
-    // met. Of a number of which it knows nothing it walks what follows once.
-    let packet = Packet::from_bits(blurred64(packet.to_bits()));
-    // Read once: a context's field may not be reached through a pointer that LLVM moved there.
+    // Dozens of paths join here, each with constants of its own, and the verifier would walk the
+    // rest for each. With an unknown scalar the paths become a single state.
+    let packet = Packet::from_bits(unknown_scalar(packet.to_bits()));
+    // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
     let ifindex = frame.ifindex();
-    let policy = Active::new(OnWire { frame, ifindex });
+    let policy = ActivePolicy::new(OnWire { frame, ifindex });
     let on_loopback = ifindex == LOOPBACK_IFINDEX;
     let decision = decide(&policy, Guard::Wire, on_loopback, &packet);
-    // Asked last: most frames are for us, and most interfaces have no children.
-    if decision.verdict() == Verdict::Drop && is_childs(frame, &policy) {
+    // Last: most frames are for this host, and most interfaces have no children.
+    if decision.verdict() == Verdict::Drop && is_for_macvlan_child(frame, &policy) {
         return true;
     }
     if decision.is_counted() {
-        count(Guard::Wire, &decision, frame.length(packet.header));
+        count(Guard::Wire, &decision, frame.length(packet.ip_offset));
     }
-    if decision.verdict() == Verdict::Drop && is_due() {
-        // Nothing stands at offset 0 of an Ethernet frame but a MAC address.
-        let has_header = packet.header != 0 || matches!(link, Link::Ip);
-        let what = Told {
+    if decision.verdict() == Verdict::Drop && take_budget() {
+        // An Ethernet frame has a MAC address at offset 0, so 0 means no IP header.
+        let has_ip_header = packet.ip_offset != 0 || matches!(link, Link::Ip);
+        let info = DropInfo {
             ifindex,
             reason: decision.reason as u8,
             audited: decision.audited,
-            has_header,
+            has_ip_header,
         };
-        tell_of(frame, packet.to_bits(), what);
+        emit_event(frame, packet.to_bits(), info);
     }
     if decision.drops() {
         info!(
@@ -78,12 +71,12 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
     !decision.drops()
 }
 
-/// Makes an event of a drop. A function of its own, so that its stack is not the body's too.
+/// Emits the event of a drop. Not inlined: the two stacks would not fit into a single frame.
 #[inline(never)]
-fn tell_of<F: Frame>(frame: &F, packet: u64, what: Told) {
+fn emit_event<F: Frame>(frame: &F, packet: u64, info: DropInfo) {
     let packet = Packet::from_bits(packet);
-    tell(Guard::Wire, &packet, what, |bytes| match what.has_header {
-        true => frame.copy(packet.header, bytes),
+    emit(Guard::Wire, &packet, info, |to| match info.has_ip_header {
+        true => frame.copy(packet.ip_offset, to),
         false => 0,
     });
 }
@@ -91,9 +84,9 @@ fn tell_of<F: Frame>(frame: &F, packet: u64, what: Told) {
 /// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own
 /// namespace judges it.
 #[inline(always)]
-fn is_childs<F: Frame>(frame: &F, policy: &Active<OnWire<'_, F>>) -> bool {
+fn is_for_macvlan_child<F: Frame>(frame: &F, policy: &ActivePolicy<OnWire<'_, F>>) -> bool {
     policy.entry().is_some_and(|entry| {
-        entry.flags & InterfaceEntry::CHILDREN != 0 && frame.is_for_another(&entry.mac)
+        entry.flags & InterfaceEntry::CHILDREN != 0 && frame.is_for_other_host(&entry.mac)
     })
 }
 
@@ -112,7 +105,7 @@ impl<F: Frame> Arrival for OnWire<'_, F> {
 
     #[inline(always)]
     fn source(&self, packet: &Packet) -> Option<Address> {
-        source(self.frame, packet.header).or_else(|| self.frame.source_whole(packet.header))
+        source(self.frame, packet.ip_offset).or_else(|| self.frame.source_whole(packet.ip_offset))
     }
 
     #[inline(always)]

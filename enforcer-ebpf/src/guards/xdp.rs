@@ -1,4 +1,6 @@
-//! XDP entry points, and XDP's way to a frame.
+//! XDP entry points, and XDP's access to a frame.
+
+use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
@@ -10,8 +12,8 @@ use aya_ebpf::{
 use enforcer_ebpf::{Address, Bytes, Link, Packet, claimed_length, destination, parse, source};
 
 use super::{
-    event::bounded,
-    frame::{Frame, blurred, direct},
+    frame::Frame,
+    verifier::{bounded_length, packet_bytes, unknown_offset},
     wire::passes,
 };
 
@@ -27,7 +29,7 @@ fn wire_xdp_ip(ctx: XdpContext) -> u32 {
     verdict(&XdpFrame(ctx), Link::Ip)
 }
 
-/// A guard that guards nothing: what the benchmark measures the others against.
+/// An empty program: the baseline of the benchmark.
 #[xdp(frags)]
 fn empty_xdp(_: XdpContext) -> u32 {
     XDP_PASS
@@ -47,12 +49,12 @@ struct XdpFrame(XdpContext);
 impl Bytes for XdpFrame {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        direct(self.0.data(), self.0.data_end(), offset)
+        packet_bytes(self.0.data(), self.0.data_end(), offset)
     }
 
     #[inline(always)]
-    fn blurred(&self, offset: usize) -> usize {
-        blurred(offset)
+    fn unknown_offset(&self, offset: usize) -> usize {
+        unknown_offset(offset)
     }
 }
 
@@ -64,11 +66,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn length(&self, header: u8) -> u64 {
+    fn length(&self, ip_offset: u8) -> u64 {
         let linear = self.0.data_end() - self.0.data();
-        // The helper that knows all costs as much as the whole decision; it is needed only where
-        // the packet goes on behind the linear part.
-        match claimed_length(self, header) {
+        // The helper costs as much as the whole decision, and is needed only where the packet goes
+        // on behind the linear part.
+        match claimed_length(self, ip_offset) {
             Some(claimed) if claimed <= linear => linear as u64,
             // SAFETY: the context is the hook's own.
             _ => unsafe { bpf_xdp_get_buff_len(self.0.ctx) },
@@ -77,18 +79,18 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn is_looped_back(&self) -> bool {
-        // XDP in the driver never meets one; in the stack it cannot tell.
+        // Native XDP never meets such a frame, and generic XDP has no view of the packet type.
         false
     }
 
     #[inline(always)]
-    fn tag_beside(&self) -> Option<u16> {
-        // XDP has no view of a tag that the driver took off: see `layout::WIRE_VIEW`.
+    fn offloaded_vlan_id(&self) -> Option<u16> {
+        // XDP has no view of a tag that the driver took off: `layout::WIRE_VIEW`.
         None
     }
 
     #[inline(always)]
-    fn is_for_another(&self, mac: &[u8; 6]) -> bool {
+    fn is_for_other_host(&self, mac: &[u8; 6]) -> bool {
         // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
         self.read::<6>(0)
             .is_some_and(|destination| destination[0] & 1 == 0 && destination != *mac)
@@ -100,34 +102,34 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn source_whole(&self, header: u8) -> Option<Address> {
-        source(&Whole(&self.0), header)
+    fn source_whole(&self, ip_offset: u8) -> Option<Address> {
+        source(&Whole(&self.0), ip_offset)
     }
 
     #[inline(always)]
-    fn destination_whole(&self, header: u8) -> Option<Address> {
-        destination(&Whole(&self.0), header)
+    fn destination_whole(&self, ip_offset: u8) -> Option<Address> {
+        destination(&Whole(&self.0), ip_offset)
     }
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "no packet is that long")]
-    fn copy(&self, header: u8, to: *mut u8) -> u16 {
-        let offset = blurred(header.into()) as u32;
+    fn copy(&self, ip_offset: u8, to: *mut u8) -> u16 {
+        let offset = unknown_offset(ip_offset.into()) as u32;
         // SAFETY: the context is the hook's own.
         let whole = unsafe { bpf_xdp_get_buff_len(self.0.ctx) } as u32;
-        let length = bounded(whole.wrapping_sub(offset));
+        let length = bounded_length(whole.wrapping_sub(offset));
         // SAFETY: the context is the hook's own; the place has room for as many bytes.
         let code = unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, to.cast(), length) };
         if code == 0 { length as u16 } else { 0 }
     }
 
     #[inline(always)]
-    fn as_ptr(&self) -> *mut core::ffi::c_void {
+    fn as_ptr(&self) -> *mut c_void {
         EbpfContext::as_ptr(&self.0).cast()
     }
 }
 
-/// The whole buffer, fragments included, through a helper (Linux 5.18).
+/// Reads the whole buffer, fragments included, through a helper (Linux 5.18).
 struct Whole<'a>(&'a XdpContext);
 
 impl Bytes for Whole<'_> {
@@ -144,7 +146,7 @@ impl Bytes for Whole<'_> {
     }
 
     #[inline(always)]
-    fn blurred(&self, offset: usize) -> usize {
-        blurred(offset)
+    fn unknown_offset(&self, offset: usize) -> usize {
+        unknown_offset(offset)
     }
 }

@@ -1,15 +1,15 @@
-//! The cells of a slot: what is counted, and where.
+//! The cells of a slot, each a counter for a guard and a reason.
 
 use crate::{
-    decision::NO_PORT,
+    decision::NO_SLOT,
     words::{Guard, Reason, Verdict},
 };
 
-/// A counter: per CPU, never reset while its slot is taken.
+/// A counter: per CPU, never reset while the slot is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Count {
-    /// Packets as the hook sees them; after receive offload one may be many segments.
+    /// Packets as the hook sees them; after receive offload a packet may be many segments.
     pub packets: u64,
     /// Bytes as the hook sees them: with the link-layer header on the wire, without at a socket.
     pub bytes: u64,
@@ -20,13 +20,13 @@ const CELLS_OF_GUARD: usize = 7;
 /// Cells of a slot.
 pub const CELLS: usize = 2 * CELLS_OF_GUARD;
 
-/// `COUNTERS[slot]`, per CPU: a count for each guard, reason and whether it was audited.
+/// `COUNTERS[slot]`, per CPU: a count for each guard and reason, audited drops apart.
 pub type Cells = [Count; CELLS];
 
-/// What a cell of a slot counts.
+/// The key of a cell within a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// The guard that counts.
+    /// The guard.
     pub guard: Guard,
     /// The reason.
     pub reason: Reason,
@@ -35,9 +35,9 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The index of the cell in its slot, `None` for what is never counted.
+    /// The index of the cell in its slot, `None` for a reason that is never counted.
     ///
-    /// [`NO_PORT`] uses the same indices for the reasons that need no port.
+    /// The slot [`NO_SLOT`] uses the same indices for the reasons without a port.
     #[inline(always)]
     pub const fn index(self) -> Option<usize> {
         let audited = self.audited as usize;
@@ -62,9 +62,9 @@ impl Cell {
         })
     }
 
-    /// The cells that a slot has.
+    /// The cells of a slot.
     pub fn of_slot(slot: u16) -> impl Iterator<Item = Self> {
-        let reasons: &[Reason] = if slot == NO_PORT {
+        let reasons: &[Reason] = if slot == NO_SLOT {
             &[
                 Reason::LoopbackAddress,
                 Reason::HeaderChain,

@@ -1,9 +1,9 @@
-//! `INTERFACES`: what a bank says of an interface.
+//! `INTERFACES`: a bank's entries of interfaces.
 
 use super::BANKS;
 use crate::address::PeerSet;
 
-/// Under which interface and which bank something stands.
+/// An interface under a bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceKey {
     /// The ifindex, with [`WIRE_VIEW`] for the wire guard of a VLAN parent.
@@ -13,11 +13,11 @@ pub struct InterfaceKey {
 }
 
 impl InterfaceKey {
-    /// Where in `INTERFACES` the entry of this key may stand: in the first of these places that
-    /// holds it, and nowhere if a place before is [`InterfaceEntry::FREE`].
+    /// The indices in `INTERFACES` to probe for this key's entry, up to the entry or the first
+    /// [`InterfaceEntry::FREE`] place.
     ///
-    /// An array with a tag in each entry, probed a few times: the kernel inlines the look-up, and
-    /// a guard asks this for every packet of a registered port. Most interfaces need no entry.
+    /// An array with open addressing, as the kernel inlines the look-up of an array, and a guard
+    /// looks here for every packet of a registered port. Most interfaces need no entry.
     #[inline(always)]
     pub fn places(self) -> impl Iterator<Item = u32> {
         let region = self.bank + BANKS * (self.ifindex >> 31);
@@ -27,42 +27,44 @@ impl InterfaceKey {
     }
 }
 
-/// Places for entries of interfaces in each bank; behind those of all banks, as many for views, as
-/// that of an interface would often find the places of those with the next indexes taken.
+/// Places for interfaces in each bank; behind all banks as many follow for wire views, as a view
+/// next to its interface would often collide with interfaces of the next indices.
 pub const INTERFACE_SLOTS: u32 = 1024;
-/// How many places are looked at.
+/// The maximum number of probes.
 pub const INTERFACE_PROBES: u32 = 8;
 /// Entries of `INTERFACES`.
 pub const INTERFACE_ENTRIES: u32 = 2 * BANKS * INTERFACE_SLOTS;
 
-/// Marks the ifindex under which the wire guard of an XDP-guarded VLAN parent looks things up.
+/// The bit of a *wire view*: with this bit in the ifindex the wire guard of an XDP-guarded VLAN
+/// parent looks up its policy.
 ///
-/// XDP does not see a tag that the driver took off, so such a parent passes what any of its VLAN
-/// devices would pass; the socket guard, which knows the device, is not so lenient.
+/// XDP does not see a tag after the driver took the tag off, so the view of a parent passes all
+/// traffic that any of its VLAN devices would pass. The socket guard knows the device and is
+/// strict.
 pub const WIRE_VIEW: u32 = 1 << 31;
 
-/// The most prefix lengths of one family on one interface: all of them.
+/// The maximum number of IPv4 prefix lengths on an interface: all lengths.
 const V4_LENGTHS: usize = 33;
-/// As above; padded so that the entry is a multiple of eight bytes.
+/// As above for IPv6, padded: the size of the entry is a multiple of eight bytes.
 const V6_LENGTHS: usize = 131;
 
-/// `INTERFACES[InterfaceKey::place]`.
+/// `INTERFACES[…]`, at one of [`InterfaceKey::places`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct InterfaceEntry {
-    /// Whose entry it is: [`InterfaceKey::ifindex`], or [`InterfaceEntry::FREE`].
+    /// [`InterfaceKey::ifindex`], or [`InterfaceEntry::FREE`].
     pub ifindex: u32,
     /// No padding.
     pub zero: u32,
-    /// The peers that the interface carries.
+    /// The peers of the interface.
     pub carries: PeerSet,
     /// Bits of [`InterfaceEntry::FORWARD`] and so on.
     pub flags: u32,
     /// The interface's MAC address, for [`InterfaceEntry::CHILDREN`].
     pub mac: [u8; 6],
-    /// How many of `v4_lengths` count.
+    /// The number of lengths in `v4_lengths`.
     pub v4_count: u8,
-    /// How many of `v6_lengths` count.
+    /// The number of lengths in `v6_lengths`.
     pub v6_count: u8,
     /// The lengths of the IPv4 prefixes on this interface, longest first.
     pub v4_lengths: [u8; V4_LENGTHS],
@@ -73,14 +75,15 @@ pub struct InterfaceEntry {
 impl InterfaceEntry {
     /// `forward = true`.
     pub const FORWARD: u32 = 1;
-    /// Macvlan or macvtap devices sit on it: unicast frames for another MAC are theirs.
+    /// Macvlan or macvtap devices stand on the interface: unicast frames for another MAC address
+    /// are theirs.
     pub const CHILDREN: u32 = 2;
-    /// The wire guard looks itself up with [`WIRE_VIEW`].
+    /// The wire guard uses the entry with [`WIRE_VIEW`] instead.
     pub const VLAN_PARENT: u32 = 4;
     /// `carries` is not empty.
     pub const CARRIES: u32 = 8;
 
-    /// The ifindex of a place that no entry ever took: a search ends here.
+    /// The ifindex of a place without an entry: a search ends here.
     pub const FREE: u32 = 0;
 
     /// An interface without peers and flags.

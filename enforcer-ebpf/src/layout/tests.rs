@@ -1,12 +1,13 @@
 use super::*;
 use crate::{
-    decision::NO_PORT,
+    address::Family,
+    decision::NO_SLOT,
     words::{Guard, Reason},
 };
 
 #[test]
 fn every_counted_decision_has_a_cell_of_its_own() {
-    for slot in [NO_PORT, 1] {
+    for slot in [NO_SLOT, 1] {
         let mut seen = [false; CELLS];
         for cell in Cell::of_slot(slot) {
             let index = cell.index().expect("a listed cell is counted");
@@ -15,7 +16,7 @@ fn every_counted_decision_has_a_cell_of_its_own() {
         }
     }
     for reason in Reason::ALL {
-        let listed = [NO_PORT, 1]
+        let listed = [NO_SLOT, 1]
             .into_iter()
             .flat_map(Cell::of_slot)
             .any(|cell| cell.reason == reason);
@@ -35,8 +36,7 @@ fn keys_have_no_padding() {
     assert_eq!(size_of::<InterfaceEntry>(), 8 + 32 + 4 + 6 + 2 + 33 + 131);
 }
 
-/// What the maps cost on a machine, and so what an admin pays for the tool: kernel memory that
-/// is taken at `up`, whatever the registry says.
+/// The price of the tool on a machine: kernel memory, allocated at `up` for any registry.
 #[test]
 fn the_maps_fit_their_budget() {
     let per_cpu = SLOTS as usize * size_of::<Cells>();
@@ -47,6 +47,73 @@ fn the_maps_fit_their_budget() {
         + INTERFACE_ENTRIES as usize * size_of::<InterfaceEntry>()
         + RULE_ENTRIES as usize * size_of::<RuleEntry>();
     assert!(arrays <= 3 << 20, "{arrays} bytes of arrays");
+}
+
+#[test]
+fn a_binding_has_each_field_in_its_bits() {
+    for (bits, binding) in [
+        (
+            1,
+            Binding {
+                slot: 1,
+                ..Binding::default()
+            },
+        ),
+        (
+            0x2000,
+            Binding {
+                slot: 8192,
+                ..Binding::default()
+            },
+        ),
+        (
+            0x3fff,
+            Binding {
+                slot: 0x3fff,
+                ..Binding::default()
+            },
+        ),
+        (
+            1 << 14,
+            Binding {
+                service: 1,
+                ..Binding::default()
+            },
+        ),
+        (
+            0xfff << 14,
+            Binding {
+                service: 4095,
+                ..Binding::default()
+            },
+        ),
+        (
+            1 << 26,
+            Binding {
+                public: true,
+                ..Binding::default()
+            },
+        ),
+        (
+            1 << 27,
+            Binding {
+                audit: true,
+                ..Binding::default()
+            },
+        ),
+        (
+            1 << 28,
+            Binding {
+                has_peers: true,
+                ..Binding::default()
+            },
+        ),
+    ] {
+        assert_eq!(binding.to_bits(), bits, "{binding:?}");
+        assert_eq!(Binding::from_bits(bits), binding);
+    }
+    // The highest bits have no meaning.
+    assert_eq!(Binding::from_bits(7 << 29), Binding::default());
 }
 
 #[test]
@@ -77,4 +144,145 @@ fn a_thousand_interfaces_in_a_row_have_a_place_each_and_so_have_their_views() {
             taken[place as usize] = true;
         }
     }
+}
+
+#[test]
+fn a_generation_reads_the_bank_of_its_lowest_bit() {
+    assert_eq!([0, 1, 2, 3, u32::MAX].map(bank), [0, 1, 0, 1, 1]);
+}
+
+#[test]
+fn every_port_of_every_protocol_has_an_index_of_its_own() {
+    let all = Protocol::ALL
+        .into_iter()
+        .flat_map(|protocol| (0..=u16::MAX).map(move |port| port_index(protocol, port)));
+    assert!(all.eq(0..PORT_ENTRIES));
+}
+
+#[test]
+fn a_prefix_key_gives_back_its_parts() {
+    let interface = InterfaceKey {
+        ifindex: 7 | WIRE_VIEW,
+        bank: 1,
+    };
+    let v4 = Address::v4([10, 1, 2, 3]);
+    let key = PrefixKey::new(interface, &v4, 24);
+    assert_eq!(key.interface(), interface);
+    assert_eq!(key.prefix(), (Address::v4([10, 1, 2, 0]), 24));
+    assert_eq!(key, PrefixKey::new(interface, &v4.network(24), 24));
+    let v6 = Address::v6(0xfd00_0001_0002_0003, u64::MAX);
+    let key = PrefixKey::new(
+        InterfaceKey {
+            bank: 0,
+            ..interface
+        },
+        &v6,
+        65,
+    );
+    assert_eq!(key.interface().bank, 0);
+    assert_eq!(key.prefix(), (Address::v6(v6.high(), 1 << 63), 65));
+    // The same words in the other family are another key.
+    let mapped = Address::v6(0, v4.low());
+    assert_eq!(mapped.family(), Family::V6);
+    let [a, b] = [v4, mapped].map(|address| PrefixKey::new(interface, &address, 32));
+    assert_ne!(a, b);
+}
+
+#[test]
+fn an_interface_is_probed_from_its_home_in_its_own_region() {
+    let places = |ifindex, bank| -> Vec<u32> { InterfaceKey { ifindex, bank }.places().collect() };
+    assert_eq!(places(5, 0), (5..13).collect::<Vec<_>>());
+    assert_eq!(places(5, 1), (1029..1037).collect::<Vec<_>>());
+    assert_eq!(places(5 | WIRE_VIEW, 0), (2053..2061).collect::<Vec<_>>());
+    assert_eq!(places(5 | WIRE_VIEW, 1), (3077..3085).collect::<Vec<_>>());
+    // The first place of a region follows the last.
+    let around = [1022, 1023, 0, 1, 2, 3, 4, 5];
+    assert_eq!(places(1022, 0), around);
+    assert_eq!(places(3 * 1024 + 1022, 0), around);
+}
+
+#[test]
+fn an_event_turns_its_numbers_into_words() {
+    for guard in Guard::ALL {
+        for reason in Reason::ALL {
+            let head = EventHead {
+                guard: guard as u8,
+                reason: reason as u8,
+                ..EventHead::default()
+            };
+            assert_eq!((head.guard(), head.reason()), (Some(guard), Some(reason)));
+        }
+    }
+    for protocol in Protocol::ALL {
+        let head = EventHead {
+            protocol: protocol as u8,
+            ..EventHead::default()
+        };
+        assert_eq!(head.protocol(), Some(protocol));
+    }
+    let unknown = EventHead {
+        guard: 2,
+        reason: 13,
+        protocol: EventHead::NO_PROTOCOL,
+        ..EventHead::default()
+    };
+    assert_eq!((unknown.guard(), unknown.reason()), (None, None));
+    assert_eq!(unknown.protocol(), None);
+}
+
+#[test]
+fn an_event_shows_the_packet_up_to_its_length() {
+    let event = |length| {
+        let head = EventHead {
+            length,
+            ..EventHead::default()
+        };
+        Event {
+            head,
+            packet: std::array::from_fn(|i| u8::try_from(i).unwrap()),
+        }
+    };
+    assert!(event(0).packet().is_empty());
+    assert_eq!(event(3).packet(), [0, 1, 2]);
+    assert_eq!(event(128).packet().len(), EVENT_PACKET);
+    assert_eq!(event(u16::MAX).packet().len(), EVENT_PACKET);
+}
+
+#[test]
+fn an_audited_drop_and_the_guards_have_cells_of_their_own() {
+    let index = |guard, reason, audited| {
+        Cell {
+            guard,
+            reason,
+            audited,
+        }
+        .index()
+    };
+    for guard in Guard::ALL {
+        let first = if guard == Guard::Wire { 0 } else { CELLS / 2 };
+        for (cell, (reason, audited)) in (first..).zip([
+            (Reason::Loopback, false),
+            (Reason::Public, false),
+            (Reason::Peer, false),
+            (Reason::UnknownPeer, false),
+            (Reason::UnknownPeer, true),
+            (Reason::UntrustedInterface, false),
+            (Reason::UntrustedInterface, true),
+        ]) {
+            assert_eq!(index(guard, reason, audited), Some(cell));
+        }
+        for (cell, (reason, audited)) in (first..).zip([
+            (Reason::LoopbackAddress, false),
+            (Reason::LoopbackAddress, true),
+            (Reason::HeaderChain, false),
+            (Reason::HeaderChain, true),
+            (Reason::Malformed, false),
+            (Reason::Malformed, true),
+        ]) {
+            assert_eq!(index(guard, reason, audited), Some(cell));
+        }
+    }
+    // Five reasons with a port, two of them drops; three drops without a port.
+    assert_eq!(Cell::of_slot(1).count(), CELLS);
+    assert_eq!(Cell::of_slot(NO_SLOT).count(), 2 * 6);
 }

@@ -1,4 +1,4 @@
-//! IPv6 extension headers.
+//! The chain of IPv6 extension headers.
 
 use super::{Bytes, Kind, MAX_EXTENSION_HEADERS, Transport, transport};
 use crate::words::Protocol;
@@ -10,17 +10,22 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
-/// Walks the chain of extension headers behind the IPv6 header at offset `header`.
+/// Parses the extension headers and the transport behind the IPv6 header at `ip_offset`; `first` is
+/// the type of the first extension header.
 ///
-/// A function of its own in the kernel too: few packets have such a chain, and the verifier walks
-/// these lines once instead of once for each way that leads here.
+/// Not inlined in the kernel: few packets have such a chain, and the verifier walks this function
+/// once, not once for each path that leads here.
 #[cfg_attr(target_arch = "bpf", inline(never))]
-pub(super) fn extension_headers<B: Bytes + ?Sized>(bytes: &B, header: u8, first: u8) -> Transport {
-    let start = usize::from(header) + 40;
+pub(super) fn extension_headers<B: Bytes + ?Sized>(
+    bytes: &B,
+    ip_offset: u8,
+    first: u8,
+) -> Transport {
+    let start = usize::from(ip_offset) + 40;
     let mut next = first;
     let mut offset = start;
     let mut end = usize::MAX;
-    // What a chain is that ends too early.
+    // The kind of a chain that ends too early.
     let mut short = Kind::Malformed;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if !is_extension(next) {
@@ -39,22 +44,23 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(bytes: &B, header: u8, first:
                     return Transport::none(Kind::Fragment);
                 }
                 if offset_and_flags & 1 == 1 {
-                    // RFC 7112: the first fragment holds the whole chain. What lies behind its
-                    // payload is padding, and could show other ports than the next fragment brings.
+                    // RFC 7112: the first fragment holds the whole chain. The bytes behind its
+                    // payload are padding, and could show other ports than the next fragment
+                    // brings.
                     short = Kind::HeaderChain;
-                    let Some(payload) = payload_length(bytes, header) else {
+                    let Some(payload) = payload_length(bytes, ip_offset) else {
                         return Transport::none(short);
                     };
                     end = start + payload;
                 }
                 8
             }
-            // RFC 4302, 2.2: in words of four bytes, minus two.
+            // RFC 4302, 2.2: the length in words of four bytes, minus two.
             AUTHENTICATION => (usize::from(length) + 2) * 4,
             _ => (usize::from(length) + 1) * 8,
         };
         next = following;
-        offset = bytes.blurred(offset);
+        offset = bytes.unknown_offset(offset);
     }
     if is_extension(next) {
         return Transport::none(Kind::HeaderChain);
@@ -73,12 +79,12 @@ pub(super) const fn is_extension(next: u8) -> bool {
     )
 }
 
-/// The payload length of the IPv6 header at offset `header`: what follows it, in bytes.
+/// The payload length of the IPv6 header at `ip_offset`: the number of bytes behind that header.
 ///
-/// 0 in a fragment is none: a jumbogram has no Fragment header (RFC 2675, 3).
+/// A fragment with length 0 has no payload: a jumbogram has no Fragment header (RFC 2675, 3).
 #[inline(always)]
-fn payload_length<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<usize> {
+fn payload_length<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<usize> {
     bytes
-        .read(usize::from(header) + 4)
+        .read(usize::from(ip_offset) + 4)
         .map(|length| usize::from(u16::from_be_bytes(length)))
 }

@@ -1,31 +1,32 @@
-//! What else a parsed packet holds, for whoever asks: addresses, length, source port.
+//! Further fields of a parsed packet: addresses, length, source port.
 
 use super::{Bytes, version, word};
 use crate::{address::Address, words::Protocol};
 
-/// The source address of the IP header at offset `header`.
+/// The source address in the IP header at `ip_offset`.
 ///
-/// `None` for what is neither IPv4 nor IPv6, or ends before the address does.
+/// `None` where no IPv4 or IPv6 header stands there, or the bytes end within the address.
 #[inline(always)]
-pub fn source<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<Address> {
-    let header = usize::from(header);
-    match version(bytes, header)? {
-        4 => bytes.read(header + 12).map(Address::v4),
-        6 => bytes.read(header + 8).map(v6),
+pub fn source<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<Address> {
+    let ip_offset = usize::from(ip_offset);
+    match version(bytes, ip_offset)? {
+        4 => bytes.read(ip_offset + 12).map(Address::v4),
+        6 => bytes.read(ip_offset + 8).map(v6),
         _ => None,
     }
 }
 
-/// The length in bytes from the first byte to the end that the IP header at offset `header` claims.
+/// The length in bytes from the first byte to the end of the packet, by the claim of the IP header
+/// at `ip_offset`.
 ///
-/// `None` where it claims none: 0 stands in segments of over 64 KiB after receive offload ("BIG
+/// `None` without a claim: the field is 0 in segments of over 64 KiB after receive offload ("BIG
 /// TCP", Linux 6.3 for IPv4) and in jumbograms (RFC 2675).
 #[inline(always)]
-pub fn claimed_length<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<usize> {
-    let header = usize::from(header);
-    let (length, start) = match version(bytes, header)? {
-        4 => (bytes.read(header + 2)?, header),
-        6 => (bytes.read(header + 4)?, header + 40),
+pub fn claimed_length<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<usize> {
+    let ip_offset = usize::from(ip_offset);
+    let (length, start) = match version(bytes, ip_offset)? {
+        4 => (bytes.read(ip_offset + 2)?, ip_offset),
+        6 => (bytes.read(ip_offset + 4)?, ip_offset + 40),
         _ => return None,
     };
     match u16::from_be_bytes(length) {
@@ -34,13 +35,13 @@ pub fn claimed_length<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<usize>
     }
 }
 
-/// The destination address of the IP header at offset `header`, as [`source`].
+/// The destination address in the IP header at `ip_offset`, as [`source`].
 #[inline(always)]
-pub fn destination<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<Address> {
-    let header = usize::from(header);
-    match version(bytes, header)? {
-        4 => bytes.read(header + 16).map(Address::v4),
-        6 => bytes.read(header + 24).map(v6),
+pub fn destination<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<Address> {
+    let ip_offset = usize::from(ip_offset);
+    match version(bytes, ip_offset)? {
+        4 => bytes.read(ip_offset + 16).map(Address::v4),
+        6 => bytes.read(ip_offset + 24).map(v6),
         _ => None,
     }
 }
@@ -50,23 +51,23 @@ const fn v6(octets: [u8; 16]) -> Address {
     Address::v6(word(&octets, 0), word(&octets, 8))
 }
 
-/// The source port of the packet whose IP header is at offset `header`, for a person to read.
+/// The source port of the packet with the IP header at `ip_offset`, for display only.
 ///
-/// `None` behind IPv6 extension headers, in later fragments and where there is none.
-pub fn source_port<B: Bytes + ?Sized>(bytes: &B, header: u8) -> Option<u16> {
-    let header = usize::from(header);
-    let (offset, protocol) = match version(bytes, header)? {
+/// `None` behind IPv6 extension headers, in later fragments, and for protocols without ports.
+pub fn source_port<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<u16> {
+    let ip_offset = usize::from(ip_offset);
+    let (offset, protocol) = match version(bytes, ip_offset)? {
         4 => {
-            let [first, _] = bytes.read(header)?;
-            let [high, low, _, protocol] = bytes.read(header + 6)?;
+            let [first, _] = bytes.read(ip_offset)?;
+            let [high, low, _, protocol] = bytes.read(ip_offset + 6)?;
             if u16::from_be_bytes([high, low]) & 0x1fff != 0 {
                 return None;
             }
-            (header + usize::from(first & 0x0f) * 4, protocol)
+            (ip_offset + usize::from(first & 0x0f) * 4, protocol)
         }
         6 => {
-            let [next, _] = bytes.read(header + 6)?;
-            (header + 40, next)
+            let [next, _] = bytes.read(ip_offset + 6)?;
+            (ip_offset + 40, next)
         }
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! What is drawn for each property, and how a property is run.
+//! The cases of the property tests, and their runner.
 
 use enforcer_ebpf::{Decision, Guard, Packet, Protocol, Reason, at_socket, decide, parse};
 use proptest::{
@@ -14,14 +14,14 @@ use crate::{
 
 pub(crate) const CASES: u32 = 100_000;
 
-/// One packet and everything that its verdict depends on.
+/// A packet with all inputs of the verdict.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) frame: Frame,
     pub(crate) interface: u32,
     /// The FIB's answer.
     pub(crate) forwarded: bool,
-    /// The socket that the kernel found, whatever the packet says.
+    /// The socket of the kernel's choice, independent of the packet.
     pub(crate) socket: (Protocol, u16),
     pub(crate) registry: Registry,
 }
@@ -42,7 +42,7 @@ impl Case {
         parse(&self.frame.bytes[..], self.frame.link)
     }
 
-    /// What the socket guard sees: it starts at the IP header.
+    /// The packet from the IP header on, as the socket guard sees it.
     pub(crate) fn ip(&self) -> &[u8] {
         self.frame
             .bytes
@@ -70,7 +70,7 @@ impl Case {
         }
     }
 
-    /// The decision in the words of the reference.
+    /// The decision in the terms of the reference.
     pub(crate) fn answer(&self, decision: Decision) -> Answer {
         let port = self.tables(&self.registry, &[]).port_of(decision.slot);
         Answer {
@@ -78,14 +78,14 @@ impl Case {
             reason: decision.reason,
             audited: decision.audited,
             counted: decision.is_counted(),
-            row: decision.row(),
-            // A slot says nothing where it is not counted.
+            rule: decision.rule(),
+            // The slot of an uncounted decision has no meaning.
             port: port.filter(|_| decision.is_counted()),
         }
     }
 }
 
-/// Runs a property over many cases; a failure is shrunk and shown with its frame as hex.
+/// Runs a property over many cases; a failure is shrunk and shown with the frame as hex.
 #[track_caller]
 pub(crate) fn check(cases: u32, property: impl Fn(&Case) -> Result<(), TestCaseError>) {
     let cases = match std::env::var("ENFORCER_CASES") {
@@ -98,7 +98,7 @@ pub(crate) fn check(cases: u32, property: impl Fn(&Case) -> Result<(), TestCaseE
         max_shrink_iters: 20_000,
         ..Config::default()
     };
-    // Long enough for every choice of a registry and of the longest chain.
+    // Enough bytes for all choices of a registry and of the longest chain.
     let strategy = proptest::collection::vec(any::<u8>(), 224).prop_map(|bytes| Case::of(&bytes));
     match TestRunner::new(config).run(&strategy, |case| property(&case)) {
         Ok(()) => {}
@@ -125,7 +125,7 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
     })
 }
 
-/// What a packet carries, in the words of the reference.
+/// The outcome of the parser, in the terms of the reference.
 pub(crate) fn packet_words(packet: &Packet) -> Result<(Protocol, u16), Reason> {
     packet
         .transport

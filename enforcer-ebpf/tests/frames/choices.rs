@@ -1,7 +1,7 @@
-//! What the generators choose from.
+//! Choices of the generators.
 //!
-//! All choices are read from one string of bytes, which proptest makes and shrinks: 0 and the end
-//! of the string stand for the simplest choice everywhere.
+//! All choices are read from a string of bytes, which proptest makes and shrinks: 0 and the end of
+//! the string mean the simplest choice everywhere.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -15,7 +15,7 @@ pub(crate) const PORTS: [u16; 8] = [9200, 8125, 0xf023, 0xb81f, 9201, 1, 0xffff,
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
-/// The interfaces that registries may speak of; 9 is one that they never do.
+/// The interfaces of registries, and 9, which no registry names.
 const INTERFACES: [u32; 4] = [2, 3, 4, 9];
 
 const V4: [[u8; 4]; 12] = [
@@ -146,7 +146,7 @@ impl<'a> Choices<'a> {
         // A (protocol, port) pair belongs to one service at most.
         for protocol in PROTOCOLS {
             for port in PORTS {
-                // One port in three belongs to nobody.
+                // A third of the ports stays unregistered.
                 if let Some(owner) = self.below(6).checked_sub(2) {
                     services[owner].ports.push((protocol, port));
                 }
@@ -170,7 +170,7 @@ impl<'a> Choices<'a> {
     /// A service without ports yet.
     pub(crate) fn service(&mut self) -> Service {
         let public = self.chance(64);
-        // The registry rejects `public` with `allow`; the table has an answer all the same.
+        // A registry cannot have `public` with `allow`; the decision table has an answer anyway.
         let allowed = self.byte();
         Service {
             ports: Vec::new(),
@@ -242,7 +242,7 @@ impl<'a> Choices<'a> {
         };
         (0..count)
             .map(|_| match self.below(16) {
-                // The longest of their kinds.
+                // The longest headers of each kind.
                 _ if self.chance(4) => self.pick(&[
                     Extension::Auth(254),
                     Extension::Auth(253),
@@ -253,7 +253,7 @@ impl<'a> Choices<'a> {
                 3..=5 => Extension::Options(60, self.below(3)),
                 6..=8 => Extension::Options(43, self.below(2)),
                 9..=11 => Extension::Auth(self.below(5)),
-                // Few later ones, or few chains would get past their first fragment header.
+                // Few later fragments, or few chains would get past the first fragment header.
                 12 => Extension::Fragment(self.maybe_reserved(Fragment::WHOLE)),
                 13 | 14 => Extension::Fragment(Fragment::FIRST),
                 _ => Extension::Fragment(self.fragment()),
@@ -302,7 +302,7 @@ pub(crate) fn v6(text: &str) -> [u8; 16] {
     text.parse::<Ipv6Addr>().unwrap().octets()
 }
 
-/// The addresses of the registries' prefixes that are IPv4, as an IPv6 header would carry them.
+/// Whether an address is v4-mapped: an IPv4 address in an IPv6 header.
 pub(crate) fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }

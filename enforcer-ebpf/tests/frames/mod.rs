@@ -1,4 +1,4 @@
-//! Frames to judge: described, built by etherparse, damaged on purpose.
+//! Frames: described, built by etherparse, damaged on purpose.
 
 use enforcer_ebpf::Link;
 use etherparse::{
@@ -12,7 +12,7 @@ pub(crate) mod named;
 
 use choices::Choices;
 
-/// A packet before it is bytes.
+/// The description of a packet.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub(crate) link: Link,
@@ -45,8 +45,8 @@ pub(crate) struct Fragment {
     /// In units of 8 bytes.
     pub(crate) offset: u16,
     pub(crate) more: bool,
-    /// Sets the reserved bits: IPv4's "evil bit" and the three fields of IPv6's header. The stack
-    /// does not look at them.
+    /// Sets the reserved bits: IPv4's "evil bit" and the three fields of IPv6's header, all ignored
+    /// by the stack.
     pub(crate) reserved: bool,
 }
 
@@ -74,8 +74,8 @@ impl Fragment {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Extension {
-    /// Hop-by-hop options (0), routing (43) or destination options (60), with the 8-byte units
-    /// behind the first.
+    /// Hop-by-hop options (0), routing (43) or destination options (60), with the number of 8-byte
+    /// units behind the first.
     Options(u8, usize),
     /// AH, with the length of the integrity check value in 4-byte words.
     Auth(usize),
@@ -116,7 +116,7 @@ impl Extension {
     }
 }
 
-/// The bytes of a frame, and where its IP header starts.
+/// The bytes of a frame, and the offset of the IP header.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) link: Link,
@@ -229,8 +229,8 @@ impl Spec {
                 };
                 [&udp.to_bytes()[..], b"ping"].concat()
             }
-            // SCTP's common header: ports, tag, checksum; and of every other protocol as much,
-            // so that its bytes look like a port to who does not look at the protocol.
+            // SCTP's common header: ports, tag, checksum. Other protocols get the same bytes: a
+            // parser that ignores the protocol finds a port.
             _ => {
                 let mut bytes = source.to_be_bytes().to_vec();
                 bytes.extend_from_slice(&self.port.to_be_bytes());
@@ -242,7 +242,7 @@ impl Spec {
 }
 
 impl Frame {
-    /// A frame as a hostile neighbour would send it.
+    /// A frame of a hostile neighbour.
     pub(crate) fn arbitrary(choices: &mut Choices) -> Self {
         let mut frame = choices.spec().build();
         match choices.below(16) {
@@ -260,7 +260,7 @@ impl Frame {
             11 | 12 => frame.lie_about_the_length(choices),
             13 => {
                 frame.flip(choices);
-                // The version and the header length, which few flips hit.
+                // The version and the header length, a rare target of random flips.
                 let byte = choices.pick(&[
                     None,
                     None,
@@ -287,7 +287,8 @@ impl Frame {
         frame
     }
 
-    /// Cuts where the headers end, which a uniform length rarely hits, and may repair the length.
+    /// Cuts near the end of the headers, a rare target of uniform lengths, and may repair the
+    /// length.
     fn cut_near_the_end(&mut self, choices: &mut Choices) {
         let keep = self.bytes.len().saturating_sub(choices.below(28));
         self.bytes.truncate(keep);
@@ -296,14 +297,14 @@ impl Frame {
         }
     }
 
-    /// Claims a wrong length, and may pad so that the bytes behind it are there.
+    /// Claims a wrong length, and may pad the frame up to that length.
     fn lie_about_the_length(&mut self, choices: &mut Choices) {
         let real = self.bytes.len().saturating_sub(self.header);
         let claimed = match choices.below(7) {
             0 => 0,
             1 => choices.below(real + 1),
             2 => real + choices.below(200),
-            // Where sums no longer fit the field.
+            // Lengths whose sums overflow the field.
             3 => 65_535 - choices.below(60),
             4 => 40 + choices.below(17),
             _ => real.saturating_sub(choices.below(24)),
@@ -315,7 +316,7 @@ impl Frame {
         }
     }
 
-    /// Writes the length of the IP packet, header included, to where its version keeps it.
+    /// Writes the length of the IP packet, header included, to the field of the IP version.
     fn set_length(&mut self, length: usize) {
         let (field, length) = match self.bytes.get(self.header).map(|byte| byte >> 4) {
             Some(6) if length >= 40 => (4, length - 40),
@@ -341,7 +342,7 @@ impl Frame {
         }
     }
 
-    /// The first `length` bytes of it.
+    /// The first `length` bytes of the frame.
     pub(crate) fn cut(&self, length: usize) -> Self {
         Self {
             bytes: self.bytes[..length].to_vec(),
@@ -349,7 +350,7 @@ impl Frame {
         }
     }
 
-    /// The same with a length that is true: what the stack would not throw away for its length.
+    /// The same frame with the true length, which the stack accepts.
     pub(crate) fn repaired(&self) -> Self {
         let mut frame = self.clone();
         frame.set_length(self.bytes.len().saturating_sub(self.header));

@@ -1,5 +1,5 @@
-//! A fixed table of packets with what the design says of each, worked out by hand: the third
-//! opinion, for the day when both implementations share a mistake.
+//! Named packets with their expected outcome, worked out by hand from the design: a third opinion,
+//! for the day when both implementations share a mistake.
 
 use enforcer_ebpf::{Link, Protocol, Reason};
 
@@ -12,7 +12,7 @@ pub(crate) struct Named {
     pub(crate) loopback: bool,
 }
 
-/// The port that every named packet is for; in bytes 0x23f0.
+/// The destination port of all named packets; in bytes 0x23f0.
 pub(crate) const PORT: u16 = 9200;
 
 const HOP: Extension = Extension::Options(0, 0);
@@ -32,150 +32,150 @@ pub(crate) fn named() -> Vec<Named> {
     let udp = Ok((Protocol::Udp, PORT));
     let sctp = Ok((Protocol::Sctp, PORT));
     vec![
-        row("tcp over ipv4", v4(6, 0, Fragment::WHOLE), tcp),
-        row("udp over ipv4", v4(17, 0, Fragment::WHOLE), udp),
-        row("udp-lite over ipv4", v4(136, 0, Fragment::WHOLE), udp),
-        row("sctp over ipv4", v4(132, 0, Fragment::WHOLE), sctp),
-        row(
+        sample("tcp over ipv4", v4(6, 0, Fragment::WHOLE), tcp),
+        sample("udp over ipv4", v4(17, 0, Fragment::WHOLE), udp),
+        sample("udp-lite over ipv4", v4(136, 0, Fragment::WHOLE), udp),
+        sample("sctp over ipv4", v4(132, 0, Fragment::WHOLE), sctp),
+        sample(
             "icmp",
             v4(1, 0, Fragment::WHOLE),
             Err(Reason::OtherProtocol),
         ),
-        row(
+        sample(
             "gre",
             v4(47, 0, Fragment::WHOLE),
             Err(Reason::OtherProtocol),
         ),
-        row(
+        sample(
             "esp",
             v4(50, 0, Fragment::WHOLE),
             Err(Reason::OtherProtocol),
         ),
-        row("one word of options", v4(6, 1, Fragment::WHOLE), tcp),
-        row("all ten words of options", v4(17, 10, Fragment::WHOLE), udp),
-        row("first ipv4 fragment", v4(6, 0, Fragment::FIRST), tcp),
-        row(
+        sample("one word of options", v4(6, 1, Fragment::WHOLE), tcp),
+        sample("all ten words of options", v4(17, 10, Fragment::WHOLE), udp),
+        sample("first ipv4 fragment", v4(6, 0, Fragment::FIRST), tcp),
+        sample(
             "first ipv4 fragment, options",
             v4(17, 4, Fragment::FIRST),
             udp,
         ),
-        row(
+        sample(
             "later ipv4 fragment",
             v4(6, 0, Fragment::LATER),
             Err(Reason::Fragment),
         ),
-        row(
+        sample(
             "last ipv4 fragment, offset 1",
             v4(6, 0, Fragment::LAST),
             Err(Reason::Fragment),
         ),
-        row(
+        sample(
             "ipv4 fragment, all bits of the offset",
             v4(6, 0, Fragment::at(0x1fff, false)),
             Err(Reason::Fragment),
         ),
-        row(
+        sample(
             "ipv4 fragment, top bit of the offset",
             v4(6, 0, Fragment::at(0x1000, false)),
             Err(Reason::Fragment),
         ),
-        row("tcp over ipv6", v6s(6, &[]), tcp),
-        row("udp over ipv6", v6s(17, &[]), udp),
-        row("udp-lite over ipv6", v6s(136, &[]), udp),
-        row("sctp over ipv6", v6s(132, &[]), sctp),
-        row("icmpv6", v6s(58, &[]), Err(Reason::OtherProtocol)),
-        row(
+        sample("tcp over ipv6", v6s(6, &[]), tcp),
+        sample("udp over ipv6", v6s(17, &[]), udp),
+        sample("udp-lite over ipv6", v6s(136, &[]), udp),
+        sample("sctp over ipv6", v6s(132, &[]), sctp),
+        sample("icmpv6", v6s(58, &[]), Err(Reason::OtherProtocol)),
+        sample(
             "no next header",
             v6s(59, &[HOP]),
             Err(Reason::OtherProtocol),
         ),
-        row("mobility header", v6s(135, &[]), Err(Reason::OtherProtocol)),
-        row("hop-by-hop", v6s(6, &[HOP]), tcp),
-        row("routing header", v6s(6, &[ROUTING]), tcp),
-        row("destination options", v6s(17, &[DESTINATION]), udp),
-        row(
+        sample("mobility header", v6s(135, &[]), Err(Reason::OtherProtocol)),
+        sample("hop-by-hop", v6s(6, &[HOP]), tcp),
+        sample("routing header", v6s(6, &[ROUTING]), tcp),
+        sample("destination options", v6s(17, &[DESTINATION]), udp),
+        sample(
             "ah without a check value",
             v6s(6, &[Extension::Auth(0)]),
             tcp,
         ),
-        row("ah with 12 bytes", v6s(6, &[AUTH]), tcp),
-        row("the longest ah", v6s(6, &[Extension::Auth(254)]), tcp),
-        row(
+        sample("ah with 12 bytes", v6s(6, &[AUTH]), tcp),
+        sample("the longest ah", v6s(6, &[Extension::Auth(254)]), tcp),
+        sample(
             "8 times the longest options",
             v6s(6, &[Extension::Options(60, 255); 8]),
             tcp,
         ),
-        row("atomic fragment", v6s(6, &[ATOMIC]), tcp),
-        row(
+        sample("atomic fragment", v6s(6, &[ATOMIC]), tcp),
+        sample(
             "atomic fragment, reserved bits set",
             v6s(6, &[RESERVED]),
             tcp,
         ),
-        row(
+        sample(
             "evil bit",
             v4(6, 0, Fragment::WHOLE.with_reserved_bits()),
             tcp,
         ),
-        row("first ipv6 fragment", v6s(6, &[FIRST]), tcp),
-        row(
+        sample("first ipv6 fragment", v6s(6, &[FIRST]), tcp),
+        sample(
             "first ipv6 fragment behind options",
             v6s(17, &[HOP, DESTINATION, FIRST, AUTH]),
             udp,
         ),
-        row(
+        sample(
             "later ipv6 fragment",
             v6s(6, &[HOP, LATER]),
             Err(Reason::Fragment),
         ),
-        row(
+        sample(
             "first fragment of a later one",
             v6s(6, &[FIRST, LATER]),
             Err(Reason::Fragment),
         ),
-        row("atomic, then first fragment", v6s(6, &[ATOMIC, FIRST]), tcp),
-        row(
+        sample("atomic, then first fragment", v6s(6, &[ATOMIC, FIRST]), tcp),
+        sample(
             "one of each kind",
             v6s(6, &[HOP, DESTINATION, ROUTING, ATOMIC, AUTH]),
             tcp,
         ),
-        row("8 extension headers", v6s(6, &[HOP; 8]), tcp),
-        row(
+        sample("8 extension headers", v6s(6, &[HOP; 8]), tcp),
+        sample(
             "9 extension headers",
             v6s(6, &[HOP; 9]),
             Err(Reason::HeaderChain),
         ),
-        row(
+        sample(
             "9 extension headers before icmpv6",
             v6s(58, &[HOP; 9]),
             Err(Reason::HeaderChain),
         ),
-        row(
+        sample(
             "a later fragment as the 9th",
             v6s(6, &[HOP, HOP, HOP, HOP, HOP, HOP, HOP, HOP, LATER]),
             Err(Reason::HeaderChain),
         ),
-        row("one priority tag", tagged(&[Q]), tcp),
-        row("four priority tags", tagged(&[Q, AD, AD, Q]), tcp),
-        row(
+        sample("one priority tag", tagged(&[Q]), tcp),
+        sample("four priority tags", tagged(&[Q, AD, AD, Q]), tcp),
+        sample(
             "five priority tags",
             tagged(&[Q; 5]),
             Err(Reason::HeaderChain),
         ),
-        row("a vlan", tagged(&[(0x8100, 1)]), Err(Reason::Tagged)),
-        row(
+        sample("a vlan", tagged(&[(0x8100, 1)]), Err(Reason::Tagged)),
+        sample(
             "vlan 4095 of a provider",
             tagged(&[(0x88a8, 4095)]),
             Err(Reason::Tagged),
         ),
-        row(
+        sample(
             "a vlan behind priority tags",
             tagged(&[Q, Q, (0x8100, 256)]),
             Err(Reason::Tagged),
         ),
-        row("arp", plain(0x0806), Err(Reason::OtherProtocol)),
-        row("802.3 with llc", plain(0x0026), Err(Reason::OtherProtocol)),
-        row("raw tcp over ipv4", raw(v4(6, 0, Fragment::WHOLE)), tcp),
-        row("raw udp over ipv6", raw(v6s(17, &[HOP])), udp),
+        sample("arp", plain(0x0806), Err(Reason::OtherProtocol)),
+        sample("802.3 with llc", plain(0x0026), Err(Reason::OtherProtocol)),
+        sample("raw tcp over ipv4", raw(v4(6, 0, Fragment::WHOLE)), tcp),
+        sample("raw udp over ipv6", raw(v6s(17, &[HOP])), udp),
         loopback("from 127.0.0.1", [127, 0, 0, 1], [192, 168, 1, 2]),
         loopback("to 127.255.255.255", [192, 168, 1, 1], [127, 255, 255, 255]),
         loopback6("from ::1", "::1", "fd00:10::2"),
@@ -183,7 +183,7 @@ pub(crate) fn named() -> Vec<Named> {
     ]
 }
 
-fn row(name: &'static str, spec: Spec, expected: Result<(Protocol, u16), Reason>) -> Named {
+fn sample(name: &'static str, spec: Spec, expected: Result<(Protocol, u16), Reason>) -> Named {
     Named {
         name,
         frame: spec.build(),

@@ -1,8 +1,8 @@
-//! The second implementation: what the design's text says, done slowly and obviously.
+//! The second implementation: the text of the design, slow and obvious.
 //!
-//! It was written from the design and the RFCs, not from the crate. It peels headers off an owned
-//! vector, compares prefixes bit by bit and searches lists; it shares no line with the crate but
-//! the words ([`Reason`], [`Protocol`], [`Mode`], [`Verdict`]).
+//! The sources were the design and the RFCs, not the crate. The code peels headers off an owned
+//! vector, compares prefixes bit by bit and searches lists; the only lines shared with the crate
+//! are the words ([`Reason`], [`Protocol`], [`Mode`], [`Verdict`]).
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub(crate) use reading::{Reading, SENTENCES};
 /// The index of lo in every network namespace.
 pub(crate) const LO: u32 = 1;
 
-/// The reasons that the socket guard can give: the kernel found the socket, so there is a port.
+/// The reasons of the socket guard: at a socket there always is a port.
 pub(crate) const AT_SOCKETS: [Reason; 6] = [
     Reason::Loopback,
     Reason::Public,
@@ -55,16 +55,16 @@ pub(crate) struct Interface {
     pub(crate) forward: bool,
 }
 
-/// What the design promises for one packet.
+/// The design's answer for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) reason: Reason,
     pub(crate) audited: bool,
     pub(crate) counted: bool,
-    /// The row of the table, `None` where the packet shows no port to look up.
-    pub(crate) row: Option<u8>,
-    /// The registered port that the decision is charged to.
+    /// The rule of the decision table, `None` for a packet without a port.
+    pub(crate) rule: Option<u8>,
+    /// The registered port of the counters.
     pub(crate) port: Option<(Protocol, u16)>,
 }
 
@@ -104,7 +104,7 @@ impl Registry {
             .collect()
     }
 
-    /// The wire guard's answer; `fib` says whether the packet would be forwarded.
+    /// The wire guard's answer; `fib` returns whether the FIB would forward the packet.
     pub(crate) fn wire(&self, reading: &Reading, index: u32, fib: impl Fn() -> bool) -> Answer {
         let port = reading.outcome.ok();
         let registered = port.filter(|(protocol, port)| self.service(*protocol, *port).is_some());
@@ -123,7 +123,7 @@ impl Registry {
                 reason,
                 audited: false,
                 counted: false,
-                row: None,
+                rule: None,
                 port: None,
             },
             Ok((protocol, port)) => {
@@ -141,7 +141,7 @@ impl Registry {
         }
     }
 
-    /// The socket guard's answer: the port is the socket's own, only the source is read.
+    /// The socket guard's answer: the port is the socket's own, the source is the packet's.
     pub(crate) fn socket(&self, packet: &[u8], index: u32, port: (Protocol, u16)) -> Answer {
         let registered =
             Some(port).filter(|(protocol, port)| self.service(*protocol, *port).is_some());
@@ -154,7 +154,7 @@ impl Registry {
         self.table(port, source, index, &|| false)
     }
 
-    /// Rows 3 to 8.
+    /// Rules 3 to 8.
     fn table(
         &self,
         port: (Protocol, u16),
@@ -193,25 +193,25 @@ impl Registry {
 }
 
 impl Answer {
-    /// A pass is counted where it is charged to a registered port.
-    fn pass(reason: Reason, row: u8, port: Option<(Protocol, u16)>) -> Self {
+    /// A pass, counted if the port is registered.
+    fn pass(reason: Reason, rule: u8, port: Option<(Protocol, u16)>) -> Self {
         Self {
             verdict: Verdict::Pass,
             reason,
             audited: false,
             counted: port.is_some(),
-            row: Some(row),
+            rule: Some(rule),
             port,
         }
     }
 
-    fn drop(reason: Reason, row: Option<u8>, port: Option<(Protocol, u16)>, mode: Mode) -> Self {
+    fn drop(reason: Reason, rule: Option<u8>, port: Option<(Protocol, u16)>, mode: Mode) -> Self {
         Self {
             verdict: Verdict::Drop,
             reason,
             audited: mode == Mode::Audit,
             counted: true,
-            row,
+            rule,
             port,
         }
     }

@@ -6,7 +6,7 @@ use enforcer_ebpf::{Link, Packet, Protocol, Reason};
 
 use crate::case::packet_words;
 
-/// Every way in which reading a frame may end.
+/// All endings of the reader.
 pub(crate) const SENTENCES: [&str; 27] = [
     "raw: nothing",
     "raw: neither IPv4 nor IPv6",
@@ -37,30 +37,30 @@ pub(crate) const SENTENCES: [&str; 27] = [
     "udp-lite",
 ];
 
-/// What can be read from a frame.
+/// The reading of a frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) outcome: Result<(Protocol, u16), Reason>,
     /// Source and destination.
     pub(crate) addresses: Option<(IpAddr, IpAddr)>,
-    /// How many bytes of the frame it took.
+    /// The number of bytes read from the frame.
     pub(crate) consumed: usize,
-    /// Which sentence gave the outcome, for the coverage of the generator.
+    /// The ending of the reader, for the coverage of the generator.
     pub(crate) why: &'static str,
 }
 
 impl Reading {
-    /// What the design's sentences give, the strictest way.
+    /// The strict reading of the design's text.
     pub(crate) fn strict(frame: &[u8], link: Link) -> Self {
         Self::of(frame, link, false)
     }
 
-    /// What the design allows besides, where it speaks of "what the stack itself would throw away"
-    /// and where two of its sentences meet:
-    /// - one byte without a link header, whose version no stack would read, is `malformed`;
-    /// - a fifth tag is `header-chain` whatever it says, also where it is cut off or has an id;
-    /// - a header whose end is cut off still names what follows it. If that has ports, they are
-    ///   missed then; and a later fragment or what has no ports is nobody's business.
+    /// The lenient reading, where the text leaves two answers for packets that the stack itself
+    /// would throw away:
+    /// - a single byte without a link header is `malformed`, as no stack would read a version;
+    /// - a fifth tag is `header-chain` in any case, also if cut off or with an id;
+    /// - a header with its end cut off still names the next header. If the next header has ports,
+    ///   the ports are missing; later fragments and protocols without ports pass.
     pub(crate) fn lenient(frame: &[u8], link: Link) -> Self {
         Self::of(frame, link, true)
     }
@@ -84,12 +84,12 @@ impl Reading {
         }
     }
 
-    /// Whether the implementation says the same.
+    /// Whether the implementation agrees.
     pub(crate) fn fits(&self, packet: &Packet) -> bool {
         packet_words(packet) == self.outcome && packet.loopback == self.has_loopback()
     }
 
-    /// Row 2's condition.
+    /// The condition of rule 2.
     pub(crate) fn has_loopback(&self) -> bool {
         match self.addresses {
             Some((source, destination)) => is_loopback(source) || is_loopback(destination),
@@ -108,7 +108,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Takes the first `count` bytes off, all of them or none.
+    /// Takes off the first `count` bytes, all or none.
     fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         if count > self.rest.len() {
             return None;
@@ -118,7 +118,7 @@ impl Reader {
         Some(std::mem::replace(&mut self.rest, tail))
     }
 
-    /// Takes a header of `length` bytes off; a lenient reader is content with the first `needed`.
+    /// Takes off a header of `length` bytes; a lenient reader is content with the first `needed`.
     fn header(&mut self, length: usize, needed: usize) -> Option<Vec<u8>> {
         if self.lenient && length > self.rest.len() {
             return self.take(self.rest.len().max(needed));
@@ -133,7 +133,7 @@ impl Reader {
         if self.rest.is_empty() || (self.lenient && self.rest.len() == 1) {
             return Err((Reason::Malformed, "raw: nothing"));
         }
-        // "Separate entry points over one body": only here the bytes choose the family.
+        // Without an ethertype the bytes choose the family.
         match self.rest[0] / 16 {
             4 => self.ipv4(),
             6 => self.ipv6(),
@@ -208,7 +208,7 @@ impl Reader {
             return Err((Reason::Malformed, "ipv6: short"));
         };
         self.addresses = Some((address(&header[8..24]), address(&header[24..40])));
-        // Where the payload ends that the header speaks of; behind it may lie padding.
+        // The end of the payload by the header; padding may follow.
         let end = self.taken + number(&header[4..6]);
         let mut next = header[6];
         let mut walked = 0;
@@ -236,7 +236,7 @@ impl Reader {
                     return Err((Reason::Fragment, "ipv6: later fragment"));
                 }
                 if offset_and_more % 2 == 1 {
-                    // RFC 7112: the whole chain belongs into this fragment, not into its padding.
+                    // RFC 7112: the whole chain belongs into this fragment, not into the padding.
                     self.rest.truncate(end.saturating_sub(self.taken));
                     short = Reason::HeaderChain;
                     why = "ipv6: first fragment";
@@ -256,7 +256,7 @@ impl Reader {
             6 => Protocol::Tcp,
             17 => Protocol::Udp,
             132 => Protocol::Sctp,
-            // UDP-Lite is judged as UDP.
+            // UDP-Lite counts as UDP.
             136 => Protocol::Udp,
             _ => return Err((Reason::OtherProtocol, "ip: other protocol")),
         };

@@ -1,4 +1,4 @@
-//! The policy of the implementation under test: a registry as plain tables, for one packet.
+//! The policy for the implementation under test: a registry as plain tables.
 
 use enforcer_ebpf::{Address, Interface, Mode, Packet, PeerSet, Policy, Protocol, Service, source};
 
@@ -8,14 +8,14 @@ pub(crate) struct Tables<'a> {
     pub(crate) registry: &'a Registry,
     /// The index of the arriving interface.
     pub(crate) interface: u32,
-    /// The packet, as the guard sees it.
+    /// The packet, as the guard sees the bytes.
     pub(crate) bytes: &'a [u8],
     /// The FIB's answer.
     pub(crate) forwarded: bool,
 }
 
 impl Tables<'_> {
-    /// The port that a slot counts, from 1 on in the order of the registry.
+    /// The port of a slot, from 1 on in the order of the registry.
     pub(crate) fn port_of(&self, slot: u16) -> Option<(Protocol, u16)> {
         let mut ports = self
             .registry
@@ -85,7 +85,7 @@ impl Policy for Tables<'_> {
     }
 
     fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let Some(source) = source(self.bytes, packet.header) else {
+        let Some(source) = source(self.bytes, packet.ip_offset) else {
             return PeerSet::EMPTY;
         };
         self.peers(|peer| {

@@ -1,5 +1,5 @@
 //! `enforcer`, built so that a test can let each of its calls fail, or end it after each: see
-//! `kernel/failpoint.rs`.
+//! `failpoint.rs`.
 
 use std::process::ExitCode;
 

@@ -32,7 +32,7 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
         Err(rejected) => return Err(rejected.into()),
     };
     // A warning about interfaces is not worth a failure where they cannot be listed.
-    let snapshot = control::snapshot().await.ok();
+    let snapshot = crate::host::snapshot().await.ok();
     let mut warnings = loaded.warnings.clone();
     warnings.extend(control::host_warnings(&loaded.registry, snapshot.as_ref())?);
     if globals.json {

@@ -1,70 +1,100 @@
-//! `confirm`: keep what `reload --confirm` put in force.
+//! `confirm`: accept the pending policy.
 
 use anyhow::anyhow;
+use serde::Serialize;
 
-use super::{
-    Outcome,
-    failure::{NOT_ENFORCING, note},
-    output,
+use super::{Globals, Outcome, failure::NOT_ENFORCING, output};
+use crate::{
+    control::{self, Confirmed, Instance},
+    note::{Note, NoteKind},
 };
-use crate::control::{self, Confirmed, Instance, RolledBack};
 
-/// Keep what is on trial.
-pub(crate) async fn confirm(instance: &Instance) -> Outcome {
+/// The answer as JSON; the fields are the JSON of the design.
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    /// The generation that was confirmed; `null` if none was.
+    generation: Option<u32>,
+    notes: &'a [Note],
+}
+
+/// Accept the pending policy.
+pub(crate) async fn confirm(globals: &Globals, instance: &Instance) -> Outcome {
     control::check_privileges()?;
     match control::confirm(instance).await? {
         Confirmed::Kept(generation, notes) => {
-            notes.iter().for_each(|text| note(text));
-            output::print(&format!(
-                "confirmed: generation {generation} stays in force"
-            ))?;
+            show(globals, Some(generation), &notes)?;
+            if !globals.json {
+                output::print(&format!(
+                    "confirmed: generation {generation} stays in force"
+                ))?;
+            }
             Ok(0)
         }
-        Confirmed::TooLate(back) => {
-            if let Some(back) = back {
-                tell(&back);
-            }
+        Confirmed::TooLate(rolled_back) => {
+            let notes = rolled_back.map(control::RolledBack::into_notes);
+            show(globals, None, &notes.unwrap_or_default())?;
             Err(anyhow!(
-                "too late: the policy was taken back before it was confirmed, and the one before \
-                 it is in force. `enforcer reload --confirm SECONDS` tries the registry again"
+                "too late: the policy was rolled back before it was confirmed, and the policy \
+                 before it is in force. `enforcer reload --confirm SECONDS` puts the registry in \
+                 force again"
             )
             .into())
         }
-        Confirmed::NothingArmed => Err(anyhow!(
-            "nothing is waiting for a confirmation: `enforcer reload --confirm SECONDS` puts the \
-             registry in force on trial"
-        )
-        .into()),
+        Confirmed::NothingPending => {
+            show(globals, None, &[])?;
+            Err(anyhow!(
+                "no policy awaits confirmation: `enforcer reload --confirm SECONDS` puts the \
+                 registry in force until it is confirmed or rolled back"
+            )
+            .into())
+        }
         Confirmed::NothingPinned => {
-            note("nothing is pinned: `enforcer up` puts the registry in force");
+            show(globals, None, &[nothing_pinned()])?;
             Ok(NOT_ENFORCING)
         }
     }
 }
 
-/// Take back what is on trial once its time is over: what a timer of `reload --confirm` runs.
+fn show(globals: &Globals, generation: Option<u32>, notes: &[Note]) -> output::Printed {
+    if !globals.json {
+        output::notes(notes);
+        return Ok(());
+    }
+    output::print_json(&Json {
+        schema: 1,
+        generation,
+        notes,
+    })
+}
+
+/// The note of a command that finds nothing to change.
+pub(crate) fn nothing_pinned() -> Note {
+    Note::new(
+        NoteKind::NothingPinned,
+        "nothing is pinned: `enforcer up` puts the registry in force",
+    )
+}
+
+/// Roll the pending policy back once its deadline has passed: the command of the timer that
+/// `reload --confirm` starts.
 pub(crate) async fn roll_back(instance: &Instance) -> Outcome {
     control::check_privileges()?;
-    if let Some(back) = control::roll_back_when_due(instance).await? {
-        tell(&back);
+    if let Some(rolled_back) = control::roll_back_when_due(instance).await? {
+        output::notes(&rolled_back.into_notes());
     }
     Ok(0)
 }
 
-/// Takes back what is overdue, and says so; a command that only shows something goes on if that
-/// fails.
+/// Rolls the pending policy back if its deadline has passed. A command that only shows something
+/// goes on after a failure.
 pub(crate) async fn settle(instance: &Instance) {
     match control::roll_back_if_due(instance).await {
-        Ok(Some(back)) => tell(&back),
+        Ok(Some(rolled_back)) => output::notes(&rolled_back.into_notes()),
         Ok(None) => {}
-        Err(error) => note(&format!(
-            "a policy on trial cannot be taken back: {error:#}"
+        Err(error) => output::note(&Note::new(
+            NoteKind::RollbackFailed,
+            format!("the pending policy cannot be rolled back: {error:#}"),
         )),
     }
-}
-
-/// Tells the operator what was taken back.
-pub(crate) fn tell(back: &RolledBack) {
-    note(&back.words());
-    back.notes.iter().for_each(|text| note(text));
 }

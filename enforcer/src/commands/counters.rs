@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use enforcer_ebpf::{
-    NO_PORT, Protocol,
+    NO_SLOT, Protocol,
     layout::{Cell, Count},
 };
 use serde::Serialize;
 
 use super::{
     Globals, Outcome,
-    failure::{NOT_ENFORCING, note},
+    failure::NOT_ENFORCING,
     output::{self, table},
 };
-use crate::control::Instance;
+use crate::{
+    control::{self, Instance},
+    note::{Note, NoteKind},
+};
 
 /// Which counters to show.
 #[derive(Clone, Debug)]
@@ -66,14 +68,17 @@ fn show(globals: &Globals, instance: &Instance, wanted: &Wanted, again: bool) ->
         if globals.json && !again {
             output::print("[]")?;
         }
-        note("nothing is pinned: there is nothing to count (`enforcer up`)");
+        output::note(&Note::new(
+            NoteKind::NothingPinned,
+            "nothing is pinned: there is nothing to count (`enforcer up`)",
+        ));
         return Ok(NOT_ENFORCING);
     };
     match (globals.json, again) {
         // A stream is one object a line.
         (true, true) => {
             for row in &rows {
-                output::print(&serde_json::to_string(row).map_err(anyhow::Error::new)?)?;
+                output::print_json_line(row)?;
             }
         }
         (true, false) => output::print_json(&rows)?,
@@ -96,7 +101,7 @@ fn is_terminal() -> bool {
 }
 
 /// The rows that are wanted, `None` where nothing is pinned.
-fn rows(instance: &Instance, wanted: &Wanted) -> Result<Option<Vec<Row>>> {
+fn rows(instance: &Instance, wanted: &Wanted) -> Result<Option<Vec<Row>>, control::Error> {
     let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
@@ -105,10 +110,8 @@ fn rows(instance: &Instance, wanted: &Wanted) -> Result<Option<Vec<Row>>> {
         && !tables.services.iter().any(|service| service.name == *name)
     {
         let names = tables.services.iter().map(|service| service.name.as_str());
-        note(&format!(
-            "there is no service {name}; there are: {}",
-            join(names)
-        ));
+        let text = format!("there is no service {name}; there are: {}", join(names));
+        output::note(&Note::new(NoteKind::UnknownService, text));
     }
     let mut rows = Vec::new();
     for (&(protocol, port), binding) in &tables.ports {
@@ -128,7 +131,7 @@ fn rows(instance: &Instance, wanted: &Wanted) -> Result<Option<Vec<Row>>> {
         }
     }
     if wanted.service.is_none() && wanted.port.is_none() {
-        let counts = maps.counts(NO_PORT)?;
+        let counts = maps.counts(NO_SLOT)?;
         rows.extend(
             counts
                 .into_iter()

@@ -1,48 +1,51 @@
-//! `reload --dry-run`: what another registry would change, in words.
+//! `reload --dry-run`: the changes that another registry would make, in words.
 
 use super::{
     Globals, Outcome,
-    failure::{NOT_ENFORCING, note},
+    confirm::nothing_pinned,
+    failure::{DIFFERENT, NOT_ENFORCING},
     output, policy, source,
 };
 use crate::{
-    control::{self, Instance},
+    control::Instance,
+    host,
     inspect::{self, DryRun},
     policy::{Change, changes},
     registry::load,
 };
 
-/// Say what would change, and change nothing.
+/// Say what a reload would change, and change nothing. The exit code is 5 if anything would.
 pub(crate) async fn dry_run(globals: &Globals, instance: &Instance) -> Outcome {
-    let loaded = load(&source(globals, instance.absent()?))?;
-    let snapshot = control::snapshot_for(&loaded.registry).await?;
+    let loaded = load(&source(globals, instance.missing_file()?))?;
+    let snapshot = host::snapshot_for(&loaded.registry).await?;
     policy::warn(&loaded, &snapshot)?;
-    let Some(preview) = inspect::dry_run(instance, &loaded, &snapshot).await? else {
-        note("nothing is pinned: `enforcer up` puts the registry in force");
+    let Some(dry_run) = inspect::dry_run(instance, &loaded, &snapshot).await? else {
+        output::note(&nothing_pinned());
         return Ok(NOT_ENFORCING);
     };
-    let DryRun { now, next, dangers } = preview;
-    let mut changes = changes(&now, &next);
-    changes.extend(control::stale(&now, &snapshot).into_iter().map(|name| {
-        Change::global(
-            '~',
-            format!("the keys of {name} have other AllowedIPs than at the last reload"),
-        )
-    }));
-    changes.extend(
-        dangers.into_iter().map(|what| {
-            Change::global('!', format!("this {what}: it wants --force, or --confirm"))
-        }),
-    );
+    let changes = all_changes(&dry_run);
     if globals.json {
         output::print_json(&changes)?;
-        return Ok(0);
-    }
-    if changes.is_empty() {
+    } else if changes.is_empty() {
         output::print("nothing would change")?;
+    } else {
+        for change in &changes {
+            output::print(&change.line())?;
+        }
     }
-    for change in &changes {
-        output::print(&change.line())?;
-    }
-    Ok(0)
+    Ok(if changes.is_empty() { 0 } else { DIFFERENT })
+}
+
+/// The changes of the policy, of the AllowedIPs, and the dangers.
+fn all_changes(dry_run: &DryRun) -> Vec<Change> {
+    let mut changes = changes(&dry_run.now, &dry_run.next);
+    changes.extend(dry_run.stale.iter().map(|name| {
+        let what = format!("the keys of {name} have other AllowedIPs than at the last reload");
+        Change::global('~', what)
+    }));
+    changes.extend(dry_run.dangers.iter().map(|danger| {
+        let what = format!("this {danger}: it wants --force, or --confirm");
+        Change::global('!', what)
+    }));
+    changes
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Context as _;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::UnixStream,
@@ -11,12 +11,13 @@ use tokio::{
 
 use super::{
     Globals, Outcome,
-    failure::{NOT_ENFORCING, note},
+    failure::{Failure, NOT_ENFORCING},
     output::{self, BOLD, PLAIN},
 };
 use crate::{
     control::{self, Instance},
-    inspect::events::{Busy, HEADER, Record, Stream},
+    inspect::events::{HEADER, Record, Stream, StreamError},
+    note::{Note, NoteKind},
     watch::Pins,
 };
 
@@ -47,21 +48,27 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
             from_run(globals, run).await?;
             continue;
         }
-        match alone(globals, instance).await {
-            // Another follower of that `run` was faster.
-            Err(error) if followed && error.is::<Busy>() => tokio::time::sleep(LOOK).await,
-            done => done?,
+        // Watched before the events are opened, so that no change of the pins is missed.
+        let pins = Pins::watch(instance.pin_dir())?;
+        match Stream::open(instance) {
+            Ok(drops) => alone(globals, instance, pins, drops).await?,
+            // Another follower of the `run` that ended was faster.
+            Err(StreamError::Busy) if followed => tokio::time::sleep(LOOK).await,
+            Err(error) => return Err(anyhow::Error::from(error).into()),
         }
     }
-    note(match begun {
-        true => "the guards were taken off",
-        false => "nothing is pinned: there is nothing to drop (`enforcer up`)",
+    output::note(&match begun {
+        true => Note::new(NoteKind::GuardsOff, "the guards were taken off"),
+        false => Note::new(
+            NoteKind::NothingPinned,
+            "nothing is pinned: there is nothing to drop (`enforcer up`)",
+        ),
     });
     Ok(NOT_ENFORCING)
 }
 
 /// Follows `run` until it ends.
-async fn from_run(globals: &Globals, run: UnixStream) -> Result<()> {
+async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
     let mut lines = BufReader::new(run).lines();
     // A `run` that is killed ends the connection, in the one way or the other.
     while let Ok(Some(line)) = lines.next_line().await {
@@ -76,10 +83,13 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<()> {
     Ok(())
 }
 
-/// Reads the events itself, until the pins go or a `run` comes, which serves any number.
-async fn alone(globals: &Globals, instance: &Instance) -> Result<()> {
-    let pins = Pins::watch(instance.pin_dir())?;
-    let mut drops = Stream::open(instance)?;
+/// Reads the events without `run`, until the pins go or a `run` comes.
+async fn alone(
+    globals: &Globals,
+    instance: &Instance,
+    pins: Pins,
+    mut drops: Stream,
+) -> Result<(), Failure> {
     let generation = instance.generation()?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,11 +112,10 @@ async fn alone(globals: &Globals, instance: &Instance) -> Result<()> {
             }
         };
         for record in records {
-            let line = match globals.json {
-                true => serde_json::to_string(&record).context("failed to write JSON")?,
-                false => record.line(),
-            };
-            output::print(&line)?;
+            match globals.json {
+                true => output::print_json_line(&record)?,
+                false => output::print(&record.line())?,
+            }
         }
     }
 }

@@ -6,16 +6,13 @@ use anyhow::{Context as _, Result, anyhow};
 use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
 use serde::Serialize;
 
-use super::{
-    Globals, Outcome,
-    cli::Explain,
-    failure::{Failure, note},
-    output, source,
-};
+use super::{Globals, Outcome, cli::Explain, failure::Failure, output, source};
 use crate::{
-    control::{self, HostSnapshot, Instance},
+    control::Instance,
+    host::{self, HostSnapshot},
     inspect::{self, Copies, Live},
     interfaces::Interface,
+    note::{Note, NoteKind},
     policy::{Citation, PacketSpec, PolicyTables, cite},
     registry::{MissingFile, Origin, Provenance, Registry, Source, load},
 };
@@ -72,7 +69,7 @@ pub(crate) async fn explain(globals: &Globals, instance: &Instance, packet: &Exp
             packet.source
         )));
     }
-    let snapshot = control::snapshot().await?;
+    let snapshot = host::snapshot().await?;
     // First, so that kernel and model are asked about the same generation.
     let mut copies = match packet.live {
         true => inspect::copies(instance)?,
@@ -117,10 +114,11 @@ pub(crate) async fn explain(globals: &Globals, instance: &Instance, packet: &Exp
         output::print(&words::human(&explanation, &description, packet, guarded))?;
     }
     if explanation.live.as_ref().is_some_and(Ran::disagrees) {
-        note(
-            "what the kernel does is not what its maps say: `enforcer up` writes them anew; please \
-             report it",
-        );
+        output::note(&Note::new(
+            NoteKind::VerdictsDiffer,
+            "the kernel's verdict differs from the verdict by its maps: `enforcer up` writes them \
+             anew; please report this",
+        ));
     }
     Ok(0)
 }
@@ -143,7 +141,7 @@ impl Explanation {
             reason: self.decision.reason.name(),
             service: self.service.as_deref(),
             peer: self.peer.as_deref(),
-            rule: self.decision.row(),
+            rule: self.decision.rule(),
             r#where: self.lines.as_deref().ok(),
             live: self.live.as_ref().map(|ran| match &ran.live {
                 Live::Nothing(why) => LiveJson {
@@ -198,10 +196,9 @@ impl Policy {
                 .collect::<Vec<_>>()
                 .join(", "),
         };
-        note(&format!(
-            "nothing is pinned: this is what {what} would do if it were in force"
-        ));
-        let snapshot = control::snapshot_for(&loaded.registry).await?;
+        let text = format!("nothing is pinned: this is what {what} would do if it were in force");
+        output::note(&Note::new(NoteKind::NothingPinned, text));
+        let snapshot = host::snapshot_for(&loaded.registry).await?;
         Ok(Self {
             tables: inspect::would_be(&loaded, &snapshot)?,
             registry: Ok(loaded.registry),

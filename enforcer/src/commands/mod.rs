@@ -31,6 +31,7 @@ use crate::{
 /// Parses the command line, carries it out, and says how it went.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let needs_privileges = !matches!(cli.command, Command::Check);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(needs_privileges),
     }
 }
 
@@ -62,10 +63,10 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     match command {
         Command::Run(options) => daemon::run(&globals, &instance, options).await,
         Command::Up(up) => policy::up(&globals, &instance, up).await,
-        Command::Down => policy::down(&instance),
+        Command::Down => policy::down(&globals, &instance),
         Command::Reload(reload) if reload.dry_run => dry_run::dry_run(&globals, &instance).await,
         Command::Reload(reload) => policy::reload(&globals, &instance, &reload).await,
-        Command::Confirm { roll_back: false } => confirm::confirm(&instance).await,
+        Command::Confirm { roll_back: false } => confirm::confirm(&globals, &instance).await,
         Command::Confirm { roll_back: true } => confirm::roll_back(&instance).await,
         Command::Status => status::status(&globals, &instance).await,
         Command::Counters {
@@ -84,12 +85,12 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
 }
 
 /// Where a command reads the registry.
-pub(crate) fn source(globals: &Globals, absent: MissingFile) -> Source {
+pub(crate) fn source(globals: &Globals, missing: MissingFile) -> Source {
     match &globals.config {
         Some(path) => Source::Named(path.clone()),
         None => Source::Default {
             path: DEFAULT_PATH.into(),
-            absent,
+            absent: missing,
         },
     }
 }

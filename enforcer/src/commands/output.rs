@@ -1,11 +1,16 @@
 //! Aligned tables for people, JSON for scripts.
 
-use std::io::Write as _;
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
+use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
+
+use crate::note::{Level, Note};
 
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -14,25 +19,56 @@ pub(crate) const BOLD: Style = Style::new().bold();
 /// Ends a style.
 pub(crate) const PLAIN: anstyle::Reset = anstyle::Reset;
 
-/// Prints text to stdout, coloured only where a terminal wants it (`NO_COLOR`).
-///
-/// # Errors
-/// Nobody reads it.
-pub(crate) fn print(text: &str) -> Result<()> {
-    let mut out = anstream::stdout().lock();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .context("failed to write to standard output")
+/// The failure to print.
+#[derive(Debug)]
+pub(crate) enum PrintError {
+    /// The reader of standard output has gone, having seen enough.
+    ClosedPipe,
+    /// Standard output fails in another way.
+    Failed(io::Error),
 }
 
-/// What was printed, or nothing where nobody reads it any more: for commands whose exit code says
-/// more than their words.
+impl fmt::Display for PrintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = "failed to write to standard output";
+        match self {
+            Self::ClosedPipe => write!(f, "{what}: its reader has gone"),
+            Self::Failed(error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PrintError {}
+
+impl From<io::Error> for PrintError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// The result of printing.
+pub(crate) type Printed = Result<(), PrintError>;
+
+/// Prints text to stdout, coloured only if the terminal wants colours (`NO_COLOR`).
+///
+/// # Errors
+/// Standard output is closed or fails.
+pub(crate) fn print(text: &str) -> Printed {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Success for a closed pipe: for commands whose exit code says more than their words.
 ///
 /// # Errors
 /// Standard output fails in another way.
-pub(crate) fn lossy(printed: Result<()>) -> Result<()> {
+pub(crate) fn lossy(printed: Printed) -> Printed {
     match printed {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(PrintError::ClosedPipe) => Ok(()),
         printed => printed,
     }
 }
@@ -40,18 +76,35 @@ pub(crate) fn lossy(printed: Result<()>) -> Result<()> {
 /// Prints a value as JSON.
 ///
 /// # Errors
-/// Nobody reads it.
-pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
-    print(&serde_json::to_string_pretty(value).context("failed to write JSON")?)
+/// Standard output is closed or fails.
+pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Printed {
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+    print(&text)
 }
 
-/// Whether an error is only that nobody reads our output any more.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+/// Prints a value as one line of JSON.
+///
+/// # Errors
+/// Standard output is closed or fails.
+pub(crate) fn print_json_line<T: Serialize + ?Sized>(value: &T) -> Printed {
+    let text = serde_json::to_string(value).map_err(io::Error::other)?;
+    print(&text)
+}
+
+/// Prints a note to stderr, for people.
+pub(crate) fn note(note: &Note) {
+    let (style, label) = match note.level {
+        Level::Error => (RED, "error"),
+        Level::Warning => (YELLOW, "warning"),
+        Level::Notice | Level::Info => (YELLOW, "note"),
+    };
+    eprintln!("{style}{label}:{PLAIN} {}", note.text);
+    io::stderr().flush().ok();
+}
+
+/// Prints notes to stderr, for people.
+pub(crate) fn notes(all: &[Note]) {
+    all.iter().for_each(note);
 }
 
 /// A table without lines; the columns named in `numbers` are aligned to the right.

@@ -1,18 +1,39 @@
 //! `up`, `down` and `reload`.
 
 use anyhow::{Result, anyhow};
+use serde::Serialize;
 
 use super::{
     Globals, Guards, Outcome,
     cli::{Reload, Up},
-    failure::{Failure, NOT_ENFORCING, note},
+    confirm::nothing_pinned,
+    failure::{Failure, NOT_ENFORCING},
     output, source, status,
 };
 use crate::{
-    control::{self, Consent, HostSnapshot, Instance, Terms, UpOptions},
+    control::{self, Consent, Instance, Terms, UpOptions},
+    host::{self, HostSnapshot},
     inspect,
+    note::{Note, NoteKind},
     registry::{Diagnostic, Identity, Loaded, MissingFile, Origin, Registry, load, render},
 };
+
+/// The result of `down` as JSON; the fields are the JSON of the design.
+#[derive(Serialize)]
+struct DownJson<'a> {
+    schema: u32,
+    was_pinned: bool,
+    notes: &'a [Note],
+}
+
+/// The result of `reload` as JSON; the fields are the JSON of the design.
+#[derive(Serialize)]
+struct ReloadJson<'a> {
+    schema: u32,
+    /// `null` if nothing is pinned.
+    generation: Option<u32>,
+    notes: &'a [Note],
+}
 
 /// Load, attach, pin, exit.
 pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
@@ -21,9 +42,9 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
         refuse_keys(&loaded.registry)?;
     }
     control::check_privileges()?;
-    let snapshot = control::snapshot().await?;
+    let snapshot = host::snapshot().await?;
     warn(&loaded, &snapshot)?;
-    let wanted = UpOptions {
+    let options = UpOptions {
         wire: up.guards != Guards::Socket,
         socket: up.guards != Guards::Wire,
         log: up.bpf_log,
@@ -34,15 +55,14 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
         },
         ..UpOptions::default()
     };
-    let notes = control::up(instance, &loaded, wanted).await?;
-    notes.iter().for_each(|text| note(text));
+    output::notes(&control::up(instance, &loaded, options).await?);
     let status = inspect::status(instance).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
 }
 
-/// Refuses a registry that knows peers by key: their AllowedIPs change, and `up` leaves nobody
-/// behind to follow them.
+/// Refuses a registry with peers by key: their AllowedIPs change, and `up` leaves no process that
+/// would follow them.
 fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
     let by_key = registry
         .peers()
@@ -57,7 +77,7 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
         _ => ("peers", "are known by their public keys"),
     };
     Err(Failure::usage(anyhow!(
-        "{peers} {} {are}, whose AllowedIPs may change, and `up` leaves nothing behind that would \
+        "{peers} {} {are}, whose AllowedIPs may change, and `up` leaves no process that would \
          follow them: nothing was changed. Start `enforcer run`, or say `--static-peers` to \
          resolve keys once, and again at each `enforcer reload`",
         names.join(", ")
@@ -65,11 +85,19 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
 }
 
 /// Take the guards off.
-pub(crate) fn down(instance: &Instance) -> Outcome {
+pub(crate) fn down(globals: &Globals, instance: &Instance) -> Outcome {
     control::check_privileges()?;
-    let (found, notes) = control::down(instance)?;
-    notes.iter().for_each(|text| note(text));
-    output::print(match found {
+    let removed = control::down(instance)?;
+    if globals.json {
+        output::print_json(&DownJson {
+            schema: 1,
+            was_pinned: removed.was_pinned,
+            notes: &removed.notes,
+        })?;
+        return Ok(0);
+    }
+    output::notes(&removed.notes);
+    output::print(match removed.was_pinned {
         true => "off: the guards are gone, and registered ports are as open as their sockets",
         false => "off: nothing was pinned",
     })?;
@@ -78,10 +106,9 @@ pub(crate) fn down(instance: &Instance) -> Outcome {
 
 /// Read the registry again and switch to it.
 pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Reload) -> Outcome {
-    // A file that vanished changes nothing: the embedded default only where it is in force.
     control::check_privileges()?;
-    let loaded = load(&source(globals, instance.absent()?))?;
-    let snapshot = control::snapshot().await?;
+    let loaded = load(&source(globals, instance.missing_file()?))?;
+    let snapshot = host::snapshot().await?;
     warn(&loaded, &snapshot)?;
     let terms = Terms {
         confirm: reload.confirm,
@@ -90,16 +117,29 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
             ..Consent::default()
         },
     };
-    let Some(reloaded) = control::reload(instance, &loaded, terms).await? else {
-        note("nothing is pinned: `enforcer up` puts the registry in force");
+    let reloaded = control::reload(instance, &loaded, terms).await?;
+    let (generation, notes) = match reloaded {
+        Some(reloaded) => (Some(reloaded.generation), reloaded.notes),
+        None => (None, vec![nothing_pinned()]),
+    };
+    if globals.json {
+        output::print_json(&ReloadJson {
+            schema: 1,
+            generation,
+            notes: &notes,
+        })?;
+    } else {
+        output::notes(&notes);
+    }
+    let Some(generation) = generation else {
         return Ok(NOT_ENFORCING);
     };
-    reloaded.notes.iter().for_each(|text| note(text));
-    output::print(&format!(
-        "generation {} is in force: {}",
-        reloaded.generation,
-        summary(&loaded)
-    ))?;
+    if !globals.json {
+        output::print(&format!(
+            "generation {generation} is in force: {}",
+            summary(&loaded)
+        ))?;
+    }
     Ok(0)
 }
 
@@ -111,12 +151,15 @@ pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
         anstream::eprintln!("{}", render(all, true).trim_end());
     }
     if matches!(loaded.origin, Origin::Embedded) {
-        note("there is no registry file: the embedded default applies");
+        output::note(&Note::new(
+            NoteKind::RegistryEmbedded,
+            "there is no registry file: the embedded default applies",
+        ));
     }
     Ok(())
 }
 
-/// What a registry says, in a few words.
+/// The size of a registry, in a few words.
 pub(crate) fn summary(loaded: &Loaded) -> String {
     let registry = &loaded.registry;
     format!(

@@ -1,7 +1,5 @@
 //! `status`.
 
-use anyhow::Result;
-
 use super::{
     Globals, Outcome, confirm,
     output::{self, BOLD, GREEN, PLAIN, RED, YELLOW, count, table},
@@ -22,8 +20,8 @@ pub(crate) async fn status(globals: &Globals, instance: &Instance) -> Outcome {
 /// Prints a status, for people or for scripts.
 ///
 /// # Errors
-/// Nobody reads it.
-pub(crate) fn print(globals: &Globals, status: &Status) -> Result<()> {
+/// Standard output fails.
+pub(crate) fn print(globals: &Globals, status: &Status) -> output::Printed {
     output::lossy(match globals.json {
         true => output::print_json(status),
         false => output::print(&human(status)),

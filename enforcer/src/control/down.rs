@@ -1,47 +1,65 @@
 //! `down`: the only way to open.
 
-use anyhow::{Context as _, Result};
+use anyhow::Context as _;
 
-use super::{Instance, reserve};
-use crate::kernel::maps::Reserved;
+use super::{Error, Instance, reserve};
+use crate::{
+    kernel::maps::Reserved,
+    note::{Note, NoteKind},
+};
+
+/// The result of `down`.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// Whether anything was pinned.
+    pub was_pinned: bool,
+    /// Notes for the operator.
+    pub notes: Vec<Note>,
+}
 
 /// Takes every guard off, gives reserved ports back and removes the pin directory.
 ///
-/// The directory gets its other name first: whatever has the name of pins is whole, and the next
-/// command goes on where this one is cut short. Returns whether anything was pinned, and what the
-/// operator should know.
+/// The directory is renamed first: a directory with the name of pins is always whole, and the next
+/// command continues an interrupted removal.
 ///
 /// # Errors
-/// The pins are another namespace's, or something cannot be removed.
-pub fn down(instance: &Instance) -> Result<(bool, Vec<String>)> {
-    let mut notes = Vec::new();
-    let going = instance.pins.staging();
-    if !instance.pins.exists()? && !going.exists()? && !instance.pins.scratch().exists()? {
-        return Ok((false, notes));
+/// The pins are another namespace's, or a pin cannot be removed.
+pub fn down(instance: &Instance) -> Result<Removed, Error> {
+    let nothing = Removed {
+        was_pinned: false,
+        notes: Vec::new(),
+    };
+    let pins = instance.pins();
+    let going = pins.staging();
+    if !pins.exists()? && !going.exists()? && !pins.scratch().exists()? {
+        return Ok(nothing);
     }
     let _lock = instance.lock()?;
     instance.recover()?;
-    if !instance.pins.exists()? {
-        return Ok((false, notes));
+    if !pins.exists()? {
+        return Ok(nothing);
     }
-    instance.owner(&instance.pins)?;
-    instance.pins.check()?;
-    let reserved = Reserved::of(&instance.pins)?;
+    instance.owner(pins)?;
+    pins.check()?;
+    let reserved = Reserved::of(pins)?;
     going
-        .rename_from(&instance.pins)
+        .rename_from(pins)
         .and_then(|()| going.remove_links())
         .context("failed to take the guards off: run `enforcer down` again")?;
+    let mut notes = Vec::new();
+    let left = "the guards are off, but something is left: run `enforcer down` again";
     match reserved {
-        // What was added is known from the pins alone: they stay until it is given back.
-        Some(ours) => reserve::release(&ours)
-            .context("the guards are off, but something is left: run `enforcer down` again")?,
-        None => notes.push(
-            "reserved ports were left as they are: pins of this layout do not say which are ours"
-                .to_owned(),
-        ),
+        // The pins alone tell the added ports, so the pins stay until the ports are given back.
+        Some(ours) => reserve::release(&ours).context(left)?,
+        None => notes.push(Note::new(
+            NoteKind::ReservedPorts,
+            "reserved ports were left as they are: pins of this layout do not tell which of them \
+             enforcer added",
+        )),
     }
-    going
-        .remove()
-        .context("the guards are off, but something is left: run `enforcer down` again")?;
-    Ok((true, notes))
+    going.remove().context(left)?;
+    Ok(Removed {
+        was_pinned: true,
+        notes,
+    })
 }

@@ -1,345 +1,116 @@
-//! What a change would do to people: it wants `--force` where it cuts them off.
+//! The facts of the lock-out check: sessions, their interfaces, and the two policies.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use anyhow::Result;
+use enforcer_ebpf::layout::State;
 
-use anyhow::{Context as _, Result, bail};
-use enforcer_ebpf::{Decision, Guard, Protocol, layout::State};
-use futures_util::TryStreamExt as _;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteMessage, RouteType},
-};
-
-use super::{
-    HostSnapshot, Instance,
-    reconcile::{self, AttachedGuards, plan_in_force},
-    sessions::{self, Session},
-};
+use super::{Error, Instance, find_attached};
 use crate::{
-    interfaces::{Hook, InterfaceOptions},
+    decisions::{
+        candidate::{Candidate, Recipe},
+        lockout::{self, Arrival, Author, Consent, Danger, GuardedPolicy, Verdict},
+    },
+    host::{HostSnapshot, Session, sessions},
     kernel::maps::Maps,
-    policy::{PacketSpec, PolicyTables, Slots, compile},
-    registry::Registry,
+    netlink::route,
+    note::Note,
+    policy::Slots,
 };
 
-/// Whose change it is, and so whom it must not cut off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Author {
-    /// Somebody typed a command: the SSH session that it was typed in. If they typed `systemctl
-    /// reload`, whoever is connected to port 22.
-    #[default]
-    Command,
-    /// `run` found the registry changed: whoever is connected to port 22.
-    Run,
-}
-
-/// What stands in the way of a change, and who says that it may.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Consent {
-    /// Whose change it is.
-    pub author: Author,
-    /// `--force`: it may cut people off.
-    pub force: bool,
-    /// `--confirm`: it may, as it takes itself back.
-    pub on_trial: bool,
-}
-
-/// A change that would cut people off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    why: Vec<String>,
-    /// There is a policy to which `reload --confirm` could go back.
-    is_pinned: bool,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "this {}: nothing was changed. `--force` does it all the same",
-            self.why.join(", and ")
-        )?;
-        if self.is_pinned {
-            f.write_str(
-                "; `enforcer reload --confirm 60s` does it, and takes it back unless `enforcer \
-                 confirm` follows within 60 seconds",
-            )?;
-        }
-        Ok(())
+/// Refuses a change that would cut operators off, unless there is consent. Returns notes of
+/// the dangers. The caller holds the writers' lock and has changed nothing.
+///
+/// # Errors
+/// [`Error::LockOut`]; or the check failed.
+pub(super) async fn check(
+    instance: &Instance,
+    maps: Option<&Maps>,
+    recipe: &Recipe<'_>,
+    consent: Consent,
+) -> Result<Vec<Note>, Error> {
+    let dangers = dangers(instance, maps, recipe, consent.author).await;
+    match lockout::decide(dangers, consent, maps.is_some()) {
+        Verdict::Allowed(notes) => Ok(notes),
+        Verdict::Refused(lockout) => Err(Error::LockOut(lockout)),
+        Verdict::Unknown(error) => Err(error.into()),
     }
 }
 
-impl std::error::Error for Refused {}
-
-/// A policy and the guards that judge by it.
-struct GuardedPolicy<'a> {
-    tables: &'a PolicyTables,
-    /// The interfaces with a wire guard, by ifindex.
-    wire: &'a BTreeMap<u32, Hook>,
-    socket: bool,
-}
-
-/// Refuses a change that would cut people off, unless they consent; what they consented to is
-/// returned in words. Call it under the lock of writers, with the maps in force, before anything
-/// is changed.
-///
-/// `flags` are those of the state to come.
+/// The dangers of a change to a recipe's policy.
 ///
 /// # Errors
-/// [`Refused`]; or it cannot be told.
-pub(crate) async fn check(
-    instance: &Instance,
-    maps: Option<&Maps>,
-    registry: &Registry,
-    snapshot: &HostSnapshot,
-    flags: u32,
-    consent: Consent,
-) -> Result<Vec<String>> {
-    let why = dangers(instance, maps, registry, snapshot, flags, consent.author).await;
-    let because = match consent {
-        Consent { force: true, .. } => "--force was given",
-        Consent { on_trial: true, .. } => "it is taken back unless it is confirmed",
-        _ => {
-            let why = why.context(
-                "it cannot be told whether this would cut somebody off: nothing was changed \
-                 (`--force` does it all the same)",
-            )?;
-            if why.is_empty() {
-                return Ok(Vec::new());
-            }
-            let is_pinned = maps.is_some();
-            bail!(Refused { why, is_pinned });
-        }
-    };
-    Ok(match why {
-        Ok(why) => why
-            .iter()
-            .map(|what| format!("this {what}; {because}"))
-            .collect(),
-        Err(error) => vec![format!(
-            "it cannot be told whether this would cut somebody off ({error:#}); {because}"
-        )],
-    })
-}
-
-/// What a change would do to people: the ends of sentences that begin with "this".
+/// The sessions, their routes or the policy in force cannot be read.
 pub(crate) async fn dangers(
     instance: &Instance,
     maps: Option<&Maps>,
-    registry: &Registry,
-    snapshot: &HostSnapshot,
-    flags: u32,
+    recipe: &Recipe<'_>,
     author: Author,
-) -> Result<Vec<String>> {
-    let mut all: Vec<Session> = sessions::own().into_iter().collect();
-    let is_ours = author == Author::Command && !sessions::is_of_a_unit();
-    if !is_ours && maps.is_some() {
-        all.extend(sessions::established()?);
+) -> Result<Vec<Danger>> {
+    let mut arrivals = Vec::new();
+    for session in sessions_at_risk(author, maps.is_some())? {
+        arrivals.extend(arrival(session, recipe.snapshot).await?);
     }
-    let mut why = match all.is_empty() {
-        true => Vec::new(),
-        false => cuts(&all, instance, maps, registry, snapshot, flags).await?,
-    };
-    why.dedup();
-    // Only then is it worth a look at all that is in force.
-    if let Some(maps) = maps
-        && !registry.services().iter().any(|service| service.public)
-    {
-        why.extend(would_close_the_last_door(&maps.tables()?));
+    let services = recipe.loaded.registry.services();
+    let has_public = services.iter().any(|service| service.public);
+    // Most changes can do without reading and compiling policies.
+    if arrivals.is_empty() && (has_public || maps.is_none()) {
+        return Ok(Vec::new());
     }
-    Ok(why)
-}
-
-/// What a change would do to sessions.
-async fn cuts(
-    sessions: &[Session],
-    instance: &Instance,
-    maps: Option<&Maps>,
-    registry: &Registry,
-    snapshot: &HostSnapshot,
-    flags: u32,
-) -> Result<Vec<String>> {
-    let alive = AttachedGuards::find(&instance.pins, snapshot)?;
+    let attached = find_attached(instance.pins(), recipe.snapshot)?;
     let slots = maps.map_or_else(Slots::new, Maps::slots);
-    let options_of = |name: &str| InterfaceOptions::of(registry, name);
-    let plan = plan_in_force(snapshot, flags, options_of, &alive);
-    // Those that are there stay where they are wanted; the others get what they would be given.
-    let wire: BTreeMap<u32, Hook> = plan
-        .guards
-        .iter()
-        .filter_map(|guard| {
-            let here = alive.guards.get(&guard.ifindex);
-            let stays = here.filter(|hook| guard.hooks.contains(hook));
-            Some((guard.ifindex, *stays.or(guard.hooks.first())?))
-        })
-        .collect();
-    let tables = compile(
-        registry,
-        &reconcile::attachments(snapshot, &plan, &wire),
-        &slots,
-    )?;
+    let candidate = Candidate::compile(recipe, &attached, &slots)?;
     let after = GuardedPolicy {
-        tables: &tables,
-        wire: &wire,
-        socket: flags & State::WANT_SOCKET != 0,
+        tables: &candidate.tables,
+        wire: &candidate.hooks,
+        socket: recipe.flags & State::WANT_SOCKET != 0,
     };
     let in_force = maps.map(Maps::tables).transpose()?;
     let before = match &in_force {
         Some(tables) => Some(GuardedPolicy {
             tables,
-            wire: &alive.guards,
+            wire: &attached.guards,
             socket: instance.has_socket_guard()?,
         }),
         None => None,
     };
-    let mut why = Vec::new();
-    for session in sessions {
-        why.extend(would_cut(session, before.as_ref(), &after, snapshot).await?);
-    }
-    Ok(why)
+    Ok(lockout::dangers(&arrivals, before.as_ref(), &after))
 }
 
-/// Whether a change would cut a session that the policy before it, if any, let pass.
-async fn would_cut(
-    session: &Session,
-    before: Option<&GuardedPolicy<'_>>,
-    after: &GuardedPolicy<'_>,
-    snapshot: &HostSnapshot,
-) -> Result<Option<String>> {
-    let Some(ifindex) = arrival(session, snapshot).await? else {
-        return Ok(None);
-    };
-    let Some(interface) = snapshot.by_index(ifindex) else {
-        return Ok(None);
-    };
-    let judge =
-        |standing: &GuardedPolicy<'_>| judge(session, ifindex, interface.loopback, standing);
-    let Some(decision) = judge(after) else {
-        return Ok(None);
-    };
-    if before.and_then(judge).is_some() {
-        return Ok(None);
+/// The sessions to be spared by a change: the session of the command; and every
+/// connection to port 22 if the change is `run`'s or comes through systemd.
+fn sessions_at_risk(author: Author, is_pinned: bool) -> Result<Vec<Session>> {
+    let mut all: Vec<Session> = sessions::own().into_iter().collect();
+    let is_typed = author == Author::Command && !sessions::is_of_a_unit();
+    if !is_typed && is_pinned {
+        all.extend(sessions::established()?);
     }
-    let service = after.tables.service_of(Protocol::Tcp, session.port);
-    let whose = match session.is_ours {
-        true => "the SSH session that it was typed in",
-        false => "an SSH session",
-    };
-    Ok(Some(format!(
-        "would cut {whose} ({} on {} to port {}): {} ({}/tcp) drops it as {}",
-        session.client,
-        interface.name,
-        session.port,
-        service.unwrap_or("a guard"),
-        session.port,
-        decision.reason,
-    )))
+    Ok(all)
 }
 
-/// What ends the packets of a session, if anything does: first the wire guard's word, then the
-/// socket guard's.
-fn judge(
-    session: &Session,
-    ifindex: u32,
-    loopback: bool,
-    standing: &GuardedPolicy<'_>,
-) -> Option<Decision> {
-    let guards = [
-        (Guard::Wire, standing.wire.contains_key(&ifindex)),
-        (Guard::Socket, standing.socket),
-    ];
-    guards
-        .into_iter()
-        .filter(|(_, stands)| *stands)
-        .map(|(guard, _)| {
-            standing.tables.judge(&PacketSpec {
-                guard,
-                ifindex,
-                loopback,
-                source: session.client.into(),
-                destination: Some(session.server.into()),
-                protocol: Protocol::Tcp,
-                port: session.port,
-                forwarded: false,
-            })
-        })
-        .find(Decision::drops)
+/// The arrival of a session's packets, by the routes; `None` for a session of another network
+/// namespace.
+async fn arrival(session: Session, snapshot: &HostSnapshot) -> Result<Option<Arrival>> {
+    let scope = session.scope.as_deref();
+    let ifindex = match scope.and_then(|name| snapshot.by_name(name)) {
+        Some(interface) => Some(interface.index),
+        None => way_in(&session).await?,
+    };
+    let interface = ifindex.and_then(|ifindex| snapshot.by_index(ifindex));
+    Ok(interface.map(|interface| Arrival {
+        ifindex: interface.index,
+        interface: interface.name.clone(),
+        loopback: interface.loopback,
+        session,
+    }))
 }
 
-/// The interface that a session's packets arrive on, as the routes have it; `None` if they are not
-/// for this network namespace.
-async fn arrival(session: &Session, snapshot: &HostSnapshot) -> Result<Option<u32>> {
-    if let Some(interface) = session
-        .scope
-        .as_deref()
-        .and_then(|name| snapshot.by_name(name))
-    {
-        return Ok(Some(interface.index));
-    }
-    let Some(here) = route(session.server, None).await? else {
+async fn way_in(session: &Session) -> Result<Option<u32>> {
+    let Some(here) = route::get(session.server, None, None).await? else {
         return Ok(None);
     };
-    if here.header.kind != RouteType::Local {
+    if here.kind != route::Kind::Local {
         return Ok(None);
     }
-    // The way back is the way in, unless somebody routes them apart.
-    let back = route(session.client, Some(session.server)).await?;
-    Ok(back.as_ref().and_then(way_out))
-}
-
-fn way_out(route: &RouteMessage) -> Option<u32> {
-    let mut attributes = route.attributes.iter();
-    attributes.find_map(|attribute| match attribute {
-        RouteAttribute::Oif(ifindex) => Some(*ifindex),
-        _ => None,
-    })
-}
-
-/// The route to an address, from one of ours: RTM_GETROUTE, rtnetlink(7). `None` if there is none.
-async fn route(to: IpAddr, from: Option<IpAddr>) -> Result<Option<RouteMessage>> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
-    let bits = if to.is_ipv4() { 32 } else { 128 };
-    let mut question = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(to, bits)
-        .context("failed to ask for a route")?;
-    if let Some(from) = from {
-        question = question
-            .source_prefix(from, bits)
-            .context("failed to ask for a route")?;
-    }
-    let mut answers = handle.route().get(question.build()).execute();
-    // A refusal is the kernel's way to say that there is no route.
-    Ok(answers.try_next().await.unwrap_or_default())
-}
-
-/// What a policy without a public port would end, if the one in force has any.
-fn would_close_the_last_door(now: &PolicyTables) -> Option<String> {
-    let public: Vec<String> = now
-        .ports
-        .iter()
-        .filter(|(_, binding)| binding.public)
-        .map(|((protocol, port), _)| {
-            let service = now.service_of(*protocol, *port).unwrap_or("?");
-            format!("{service} {port}/{protocol}")
-        })
-        .collect();
-    (!public.is_empty()).then(|| {
-        format!(
-            "would leave no public port; public are now {}",
-            shortened(&public)
-        )
-    })
-}
-
-/// The first few of many.
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let shown = names.get(..SHOWN.min(names.len())).unwrap_or_default();
-    let more = match names.len() - shown.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    shown.join(", ") + &more
+    // Without policy routing the way back is the way in.
+    let back = route::get(session.client, Some(session.server), None).await?;
+    Ok(back.and_then(|route| route.oif))
 }

@@ -1,5 +1,4 @@
-//! Programs that are not needed yet, loaded before they are: the verifier takes longer than an
-//! interface that comes up may wait.
+//! Programs loaded ahead of their use: the verifier takes longer than a new interface may wait.
 
 use std::{fs, os::unix::fs::MetadataExt as _};
 
@@ -11,16 +10,16 @@ use crate::kernel::{
     sys,
 };
 
-/// What came of it.
+/// The result of a preload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preloaded {
-    /// Every program that an interface may ask for is pinned.
+    /// Every program of a wire guard is pinned.
     All,
     /// The pins were taken off or replaced in the meantime.
     OtherPins,
 }
 
-/// Loads the programs of wire guards that no interface has needed so far, and pins them. Blocks
+/// Loads and pins the programs of wire guards without a use so far. Blocks
 /// the thread for seconds on a small machine; the lock of writers is held for a moment only.
 ///
 /// # Errors
@@ -31,11 +30,11 @@ pub fn preload(instance: &Instance) -> Result<Preloaded> {
     let Some(state) = instance.maps()?.map(|maps| maps.state()) else {
         return Ok(Preloaded::OtherPins);
     };
-    let mut programs = Programs::of(&instance.pins, Options::of(state));
+    let mut programs = Programs::of(instance.pins(), Options::of(state));
     let loaded = programs.load_all_wire()?;
     let prepared = {
         let _lock = instance.lock()?;
-        // What was loaded reads the maps that were pinned then.
+        // The loaded programs read the maps of the pins from before.
         if before.is_none() || inode() != before {
             return Ok(Preloaded::OtherPins);
         }

@@ -1,46 +1,52 @@
-//! `up`: a set of pins is built beside the one in force and put in its place.
+//! `up`: a new set of pins is built beside the pins in force and put in their place.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    HostSnapshot, Instance,
-    lockout::{self, Author, Consent},
-    pending,
-    reconcile::{self, AttachedGuards, Hooks, plan_in_force, plan_tolerated},
-    reserve, snapshot_for,
+    Error, Instance, confirm, executor, find_attached, instance::Adoptable, lockout, reserve,
 };
 use crate::{
-    interfaces::InterfaceOptions,
+    decisions::{
+        attached::AttachedGuards,
+        candidate::{Candidate, Recipe},
+        lockout::{Author, Consent},
+        pending::Change,
+        reconcile::HookPolicy,
+    },
+    host::{HostSnapshot, snapshot_for},
     kernel::{
         links,
         load::{self, Options, Programs},
-        maps::{Maps, OtherLayout, Reserved},
+        maps::{Maps, Reserved},
         mounts,
         pins::PinDir,
         sys,
     },
-    policy::{PolicyTables, compile},
-    registry::{Loaded, Origin, Registry},
+    note::{Note, NoteKind},
+    policy::PolicyTables,
+    registry::{Loaded, Origin},
 };
 
-/// What shall be in force.
+/// The wishes of an `up` beside its registry.
 #[derive(Clone, Copy, Debug)]
 pub struct UpOptions {
-    /// Wire guards.
+    /// Attach wire guards.
     pub wire: bool,
-    /// The socket guard.
+    /// Attach the socket guard.
     pub socket: bool,
-    /// The programs' own diagnostics.
+    /// Let the programs' own diagnostics through.
     pub log: bool,
-    /// The registry is the embedded one because the real one is bad.
+    /// The registry is the embedded one, because the registry in the files is bad.
     pub fallback: bool,
-    /// Peers by key are resolved now and at each reload, and nobody is meant to follow them.
+    /// Peers by key are resolved by `up` and by each reload, and no `run` follows them.
     pub static_peers: bool,
-    /// What it may do to people, and whose wish it is: an operator's ends a trial, `run`'s does
-    /// not.
+    /// The author and the consent. An operator's `up` ends a pending policy; `run`'s does not.
     pub consent: Consent,
 }
 
@@ -57,175 +63,233 @@ impl Default for UpOptions {
     }
 }
 
-/// Puts a registry in force: fresh programs, the guards of an earlier set taken over without a
-/// moment in between, counters kept where the layout is the same.
+impl UpOptions {
+    /// The flags of [`State`] of a policy with these wishes.
+    fn flags(&self, loaded: &Loaded) -> u32 {
+        let flag = |set: bool, flag| if set { flag } else { 0 };
+        let embedded = loaded.origin == Origin::Embedded && !self.fallback;
+        flag(self.wire, State::WANT_WIRE)
+            | flag(self.socket, State::WANT_SOCKET)
+            | flag(self.fallback, State::FALLBACK)
+            | flag(self.log, State::LOG)
+            | flag(embedded, State::EMBEDDED)
+            | flag(self.static_peers, State::STATIC_PEERS)
+    }
+}
+
+/// Puts a registry in force: new programs, the guards of an earlier set taken over without a gap,
+/// counters kept if the layout is the same. Returns notes for the operator.
 ///
 /// Everything is built beside the pins in force and renamed into their place, so that a crash
-/// leaves the old guards or the new ones. Returns what the operator should know.
+/// leaves the old guards or the new guards.
 ///
 /// # Errors
-/// The old policy and the old guards hold then, or none where there were none, unless the message
+/// The old policy and the old guards hold then, or none if there were none, unless the message
 /// says otherwise.
-pub async fn up(instance: &Instance, loaded: &Loaded, wanted: UpOptions) -> Result<Vec<String>> {
-    mounts::ensure_bpffs(instance.pins.parent())?;
-    let cgroup = mounts::cgroup_root(instance.cgroup.as_deref())?;
+pub async fn up(
+    instance: &Instance,
+    loaded: &Loaded,
+    options: UpOptions,
+) -> Result<Vec<Note>, Error> {
+    let parent = instance.pins().parent();
+    mounts::ensure_bpffs(parent)?;
+    let cgroup = mounts::cgroup_root(instance.cgroup())?;
     let _lock = instance.lock()?;
-    // Under the lock: what another command has just attached must not look like a stranger.
+    // Under the lock: another command's new program must not look like a stranger's.
     let snapshot = snapshot_for(&loaded.registry).await?;
     instance.recover()?;
-    let staging = instance.pins.staging();
-    let mut notes: Vec<String> = mounts::open_to_others(instance.pins.parent())?
-        .into_iter()
-        .collect();
-    let before = adoptable(instance, &mut notes)?;
+    let mut notes: Vec<Note> = parent_writable(parent)?.into_iter().collect();
+    let before = match instance.adoptable_maps()? {
+        Adoptable::Nothing => None,
+        Adoptable::Maps(maps) => Some(*maps),
+        Adoptable::OtherLayout(why) => {
+            notes.push(Note::new(
+                NoteKind::LayoutReplaced,
+                format!(
+                    "the pins were of another layout and are replaced; counters start at 0 ({why})"
+                ),
+            ));
+            None
+        }
+    };
     let adopt = before.is_some();
-    let before = settle(instance, before, loaded, wanted, &mut notes).await?;
-    let (flags, consent) = (flags(wanted, loaded), wanted.consent);
-    let registry = &loaded.registry;
-    notes.extend(
-        lockout::check(
-            instance,
-            before.as_ref(),
-            registry,
-            &snapshot,
-            flags,
-            consent,
-        )
-        .await?,
-    );
-    drop(before);
-    say_what_goes(instance, &snapshot, wanted, &mut notes)?;
-    staging.create()?;
-    let new = New {
-        staging: &staging,
-        instance,
-        cgroup: &cgroup,
-        wanted,
+    let recipe = Recipe {
         loaded,
         snapshot: &snapshot,
+        flags: options.flags(loaded),
     };
-    let built = new.build(adopt).and_then(|built| {
-        instance
-            .pins
-            .replace_with(&staging)
-            .with_context(|| match adopt {
-                true => {
-                    "the new policy is in force, but its pins cannot take the old ones' instance"
-                }
-                false => "the new pins cannot be put in place",
-            })
-            .map(|()| built)
-    });
-    let built = match built {
-        Err(error) if !adopt => Err(match new.give_back() {
-            Ok(()) => error,
-            Err(why) => error.context(format!(
-                "some guards judge by the new policy already ({why:#}): run `enforcer up` again"
-            )),
-        }),
-        built => built,
+    let before = match before {
+        Some(maps) => Some(settle_pending(instance, maps, loaded, options, &mut notes).await?),
+        None => None,
     };
-    // The old set if the two changed places, else what was built in vain; what was taken over has
-    // its old pin still.
-    let removed = staging.remove();
-    let built = built?;
-    notes.extend(built.notes);
-    if let Err(error) = reserve::reserve(&built.maps.reserved, &built.tables) {
-        notes.push(format!(
-            "outgoing connections may be given registered ports: {error:#}"
-        ));
-    }
-    removed.context(
-        "the new policy is in force, but the old pins cannot be removed: run `enforcer up` again",
-    )?;
+    notes.extend(lockout::check(instance, before.as_ref(), &recipe, options.consent).await?);
+    drop(before);
+    notes.extend(removed_guards(instance, &snapshot, options)?);
+    let staging = instance.pins().staging();
+    staging.create()?;
+    let new = NewPins {
+        staging: &staging,
+        instance,
+        cgroup,
+        options,
+        recipe,
+    };
+    notes.extend(new.put_in_force(adopt)?);
     Ok(notes)
 }
 
-/// A set of pins that is being made.
-struct New<'a> {
-    staging: &'a PinDir,
-    instance: &'a Instance,
-    cgroup: &'a Path,
-    wanted: UpOptions,
-    loaded: &'a Loaded,
-    snapshot: &'a HostSnapshot,
+/// The note of a parent directory with write permission for other users.
+fn parent_writable(parent: &Path) -> Result<Option<Note>> {
+    let text = mounts::open_to_others(parent)?;
+    Ok(text.map(|text| Note::new(NoteKind::ParentWritable, text)))
 }
 
+/// Rolls a pending policy back after its deadline, and refuses a change against a pending policy.
+async fn settle_pending(
+    instance: &Instance,
+    mut maps: Maps,
+    loaded: &Loaded,
+    options: UpOptions,
+    notes: &mut Vec<Note>,
+) -> Result<Maps, Error> {
+    if let Some(rolled_back) = confirm::settle(instance, &mut maps).await? {
+        notes.extend(rolled_back.into_notes());
+    }
+    let author = options.consent.author;
+    maps.pending().admit(Change {
+        author,
+        ends_pending: author == Author::Command,
+        is_last_pending: maps.was_last_pending(&loaded.provenance),
+    })?;
+    Ok(maps)
+}
+
+/// The notes of guards removed by `--guards`. The operator's word stands, and the other layer
+/// holds all the while, unlike with a `down` in between.
+fn removed_guards(
+    instance: &Instance,
+    snapshot: &HostSnapshot,
+    options: UpOptions,
+) -> Result<Vec<Note>> {
+    let mut notes = Vec::new();
+    let mut removed = |what: &str| {
+        let text = format!("the {what} removed, as --guards says");
+        notes.push(Note::new(NoteKind::GuardsRemoved, text));
+    };
+    if !options.wire && !find_attached(instance.pins(), snapshot)?.guards.is_empty() {
+        removed("wire guards are");
+    }
+    if !options.socket && instance.has_socket_guard()? {
+        removed("socket guard is");
+    }
+    Ok(notes)
+}
+
+/// A set of pins in the making.
+struct NewPins<'a> {
+    staging: &'a PinDir,
+    instance: &'a Instance,
+    cgroup: PathBuf,
+    options: UpOptions,
+    recipe: Recipe<'a>,
+}
+
+/// A finished set of pins.
 struct Built {
     maps: Maps,
     tables: PolicyTables,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
-impl New<'_> {
-    fn registry(&self) -> &Registry {
-        &self.loaded.registry
+impl NewPins<'_> {
+    /// Builds the set, exchanges it with the pins in force, and removes the old pins.
+    fn put_in_force(&self, adopt: bool) -> Result<Vec<Note>> {
+        let replace = |built| {
+            let pins = self.instance.pins();
+            pins.replace_with(self.staging)
+                .with_context(|| match adopt {
+                    true => {
+                        "the new policy is in force, but its pins cannot take the old ones' place"
+                    }
+                    false => "the new pins cannot be put in place",
+                })
+                .map(|()| built)
+        };
+        let built = match self.build(adopt).and_then(replace) {
+            Err(error) if !adopt => Err(match self.give_back() {
+                Ok(()) => error,
+                Err(why) => error.context(format!(
+                    "some guards judge by the new policy already ({why:#}): run `enforcer up` again"
+                )),
+            }),
+            built => built,
+        };
+        // After an exchange the old set; after a failure the new set, whose links are
+        // also pinned in the old set.
+        let removed = self.staging.remove();
+        let mut built = built?;
+        built
+            .notes
+            .extend(reserve::reserve_or_note(&built.maps, &built.tables));
+        removed.context(
+            "the new policy is in force, but the old pins cannot be removed: run `enforcer up` \
+             again",
+        )?;
+        Ok(built.notes)
     }
 
     /// Fills the staging directory: maps with the policy, programs, guards.
     fn build(&self, adopt: bool) -> Result<Built> {
         let netns_cookie = sys::netns_cookie()?;
         if adopt {
-            load::adopt_maps(&self.instance.pins, self.staging)?;
+            load::adopt_maps(self.instance.pins(), self.staging)?;
         }
         let options = Options {
             netns_cookie,
-            log: self.wanted.log,
+            log: self.options.log,
         };
         let mut programs = Programs::with_maps(self.staging, options)?;
         let mut notes = Vec::new();
-        let socket = match self.wanted.socket {
-            true => self.if_need_be_without(programs.socket(), &mut notes)?,
+        let socket = match self.options.socket {
+            true => self.or_without(programs.socket(), &mut notes)?,
             false => None,
         };
-        let flags = flags(self.wanted, self.loaded);
+        let flags = self.recipe.flags;
         let mut maps = Maps::open(self.staging)?;
         if !adopt {
-            // Policy first: a guard must never meet maps without one.
-            if let Some(old) = Reserved::of(&self.instance.pins)? {
+            // The policy first: a guard must never meet maps without a policy.
+            if let Some(old) = Reserved::of(self.instance.pins())? {
                 maps.reserved.remember(&old.ports());
             }
             maps.describe(netns_cookie, flags);
-            maps.switch_to(&self.tables(&maps, flags, &AttachedGuards::default())?)?;
+            let candidate =
+                Candidate::compile(&self.recipe, &AttachedGuards::default(), &maps.slots())?;
+            maps.switch_to(&candidate.tables)?;
         }
         if let Some(program) = socket {
-            // First: alone it holds on every interface, as long as wire guards are missing.
-            let (old, new) = (self.instance.pins.socket_link(), self.staging.socket_link());
-            if adopt && links::is_socket_on(&old, self.cgroup)? {
-                links::take_over(&old, &program, &new)?;
-            } else {
-                // Beside the old one, if there is one: both judge until the old pins go.
-                let attached = links::attach_socket(&program, self.cgroup, &new);
-                self.if_need_be_without(attached, &mut notes)?;
-            }
+            self.attach_socket_guard(&program, adopt, &mut notes)?;
         }
-        let before = AttachedGuards::find(&self.instance.pins, self.snapshot)?;
-        let options_of = |name: &str| InterfaceOptions::of(self.registry(), name);
-        let plan = plan_in_force(self.snapshot, flags, options_of, &before);
-        let tolerated = plan_tolerated(self.snapshot, flags, options_of, &before);
-        let covered = reconcile::reconcile(
+        let attached = find_attached(self.instance.pins(), self.recipe.snapshot)?;
+        let plan = self.recipe.guard_plan(&attached);
+        let in_force = self.instance.pins();
+        let report = executor::reconcile(
             &mut programs,
-            &self.instance.pins,
-            &before,
+            in_force,
+            &attached,
             &plan,
-            &tolerated,
-            Hooks::AsPlanned,
+            HookPolicy::AsPlanned,
         )?;
-        maps.watch_bypasses(&covered.guards.keys().copied().collect())?;
-        // Last, where the maps are those in force: whatever failed until here has changed nothing.
-        // And again where they are new, now that it is known which hooks were to be had.
-        let now = AttachedGuards {
-            guards: covered.guards,
-            ..before
-        };
-        let tables = self.tables(&maps, flags, &now)?;
+        notes.extend(report.notes);
+        maps.watch_bypasses(&report.guards.keys().copied().collect())?;
+        let tables = self.candidate(&maps, report.guards, &plan.wanted)?;
+        // Last, if the maps are those in force: a failure before this line has changed no policy.
+        // A second time, if the maps are new and an interface took another hook than expected.
         if adopt || tables != maps.tables()? {
-            // Its way back is the bank that is filled next.
-            maps.end_trial(false);
+            // The idle bank holds the policy before a pending policy.
+            maps.end_pending(false);
             maps.switch_to(&tables)?;
         }
         maps.describe(netns_cookie, flags);
-        notes.extend(covered.notes);
         Ok(Built {
             maps,
             tables,
@@ -233,128 +297,61 @@ impl New<'_> {
         })
     }
 
-    /// Goes on without the socket guard where it is not to be had: wire guards alone hold more than
-    /// nothing does. `status` says degraded then.
+    /// The policy for the attached guards.
+    fn candidate(
+        &self,
+        maps: &Maps,
+        hooks: BTreeMap<u32, crate::interfaces::Hook>,
+        plan: &crate::interfaces::Plan,
+    ) -> Result<PolicyTables> {
+        let candidate = Candidate::compile_for(&self.recipe, plan, hooks, &maps.slots())?;
+        Ok(candidate.tables)
+    }
+
+    /// Attaches the socket guard before any wire guard: the socket guard alone holds on every
+    /// interface.
+    fn attach_socket_guard(
+        &self,
+        program: &Path,
+        adopt: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<()> {
+        let old = self.instance.pins().socket_link();
+        let new = self.staging.socket_link();
+        if adopt && links::is_socket_on(&old, &self.cgroup)? {
+            return links::take_over(&old, program, &new);
+        }
+        // Beside the old guard, if there is one: both judge until the old pins go.
+        let attached = links::attach_socket(program, &self.cgroup, &new);
+        self.or_without(attached, notes).map(drop)
+    }
+
+    /// The result, or a note in its place if there can be no socket guard: wire guards alone hold
+    /// more than no guards do, and `status` reports degraded.
     ///
     /// # Errors
-    /// There is one, of an older set, which is not given up; or it was to stand alone.
-    fn if_need_be_without<T>(&self, got: Result<T>, notes: &mut Vec<String>) -> Result<Option<T>> {
-        match got {
-            Ok(got) => Ok(Some(got)),
-            Err(why) if !self.wanted.wire || self.instance.has_socket_guard()? => Err(why),
+    /// The old set has a socket guard, not to be given up; or no wire guards are wanted.
+    fn or_without<T>(&self, result: Result<T>, notes: &mut Vec<Note>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(why) if !self.options.wire || self.instance.has_socket_guard()? => Err(why),
             Err(why) => {
-                notes.push(format!("there is no socket guard: {why:#}"));
+                notes.push(Note::new(
+                    NoteKind::NoSocketGuard,
+                    format!("there is no socket guard: {why:#}"),
+                ));
                 Ok(None)
             }
         }
     }
 
-    /// Undoes what was done to the guards in place.
+    /// Gives the guards in place their own programs again.
     fn give_back(&self) -> Result<()> {
-        let options_of = |name: &str| InterfaceOptions::of(self.registry(), name);
-        let plan = plan_tolerated(
-            self.snapshot,
-            u32::MAX,
-            options_of,
-            &AttachedGuards::default(),
-        );
-        reconcile::give_back(&self.instance.pins, &plan)
+        let everything = Recipe {
+            flags: crate::decisions::candidate::EVERY_GUARD,
+            ..self.recipe
+        };
+        let plan = everything.guard_plan(&AttachedGuards::default());
+        executor::give_back(self.instance.pins(), &plan.tolerated)
     }
-
-    /// The policy, for the wire guards that there are.
-    fn tables(&self, maps: &Maps, flags: u32, alive: &AttachedGuards) -> Result<PolicyTables> {
-        let options_of = |name: &str| InterfaceOptions::of(self.registry(), name);
-        let plan = plan_in_force(self.snapshot, flags, options_of, alive);
-        let attachments = reconcile::attachments(self.snapshot, &plan, &alive.guards);
-        Ok(PolicyTables {
-            provenance: self.loaded.provenance.clone(),
-            ..compile(self.registry(), &attachments, &maps.slots())?
-        })
-    }
-}
-
-/// Takes back what is overdue, and sees whether a trial may end here.
-///
-/// # Errors
-/// It may not: `run` is to go on with what is pinned. Or what is overdue cannot be taken back.
-async fn settle(
-    instance: &Instance,
-    maps: Option<Maps>,
-    loaded: &Loaded,
-    wanted: UpOptions,
-    notes: &mut Vec<String>,
-) -> Result<Option<Maps>> {
-    let Some(mut maps) = maps else {
-        return Ok(None);
-    };
-    if let Some(back) = pending::settle(instance, &mut maps).await? {
-        notes.push(back.words());
-        notes.extend(back.notes);
-    }
-    if wanted.consent.author == Author::Run {
-        pending::refuse_while_armed(&maps)?;
-    }
-    pending::refuse_again(&maps, &loaded.provenance, wanted.consent.author)?;
-    Ok(Some(maps))
-}
-
-/// Says which guards this takes off: `--guards` is the operator's word, and the other layer holds
-/// all the while, which is better than a `down` in between.
-fn say_what_goes(
-    instance: &Instance,
-    snapshot: &HostSnapshot,
-    wanted: UpOptions,
-    notes: &mut Vec<String>,
-) -> Result<()> {
-    if !wanted.wire
-        && !AttachedGuards::find(&instance.pins, snapshot)?
-            .guards
-            .is_empty()
-    {
-        notes.push("the wire guards are taken off, as --guards says".to_owned());
-    }
-    if !wanted.socket && instance.has_socket_guard()? {
-        notes.push("the socket guard is taken off, as --guards says".to_owned());
-    }
-    Ok(())
-}
-
-/// The maps that are pinned, if they can be used on.
-///
-/// # Errors
-/// They guard another namespace, or it cannot be told which.
-fn adoptable(instance: &Instance, notes: &mut Vec<String>) -> Result<Option<Maps>> {
-    if !instance.pins.exists()? {
-        return Ok(None);
-    }
-    let why = match Maps::open(&instance.pins) {
-        Ok(maps) => {
-            instance.check_namespace(&maps)?;
-            // An `up` that was cut short may have left maps without a policy.
-            return Ok((maps.state().generation != 0).then_some(maps));
-        }
-        // A fault is no reason to give the counters up.
-        Err(why) if !why.is::<OtherLayout>() => return Err(why),
-        Err(why) => why,
-    };
-    instance
-        .owner(&instance.pins)
-        .with_context(|| format!("{why:#}"))?;
-    notes.push(format!(
-        "the pins were of another layout and are replaced; counters start at 0 ({why:#})"
-    ));
-    Ok(None)
-}
-
-fn flags(wanted: UpOptions, loaded: &Loaded) -> u32 {
-    let flag = |set: bool, flag| if set { flag } else { 0 };
-    flag(wanted.wire, State::WANT_WIRE)
-        | flag(wanted.socket, State::WANT_SOCKET)
-        | flag(wanted.fallback, State::FALLBACK)
-        | flag(wanted.log, State::LOG)
-        | flag(
-            loaded.origin == Origin::Embedded && !wanted.fallback,
-            State::EMBEDDED,
-        )
-        | flag(wanted.static_peers, State::STATIC_PEERS)
 }

@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::commands::{Globals, Outcome, cli::Run, failure::note, output, status};
+use crate::commands::{Globals, Outcome, cli::Run, output, status};
 use crate::{
     control::{self, Author, Consent, Instance, UpOptions},
     inspect,
@@ -30,13 +30,13 @@ use reconciler::{Next, Reconciler};
 /// Load, attach, pin, say READY, and hold until told to stop.
 pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) -> Outcome {
     control::check_privileges()?;
-    let snapshot = control::snapshot().await?;
+    let snapshot = crate::host::snapshot().await?;
     let wanted = UpOptions {
         log: options.bpf_log,
         consent: Consent {
             author: Author::Run,
             force: options.force,
-            on_trial: false,
+            is_pending: false,
         },
         ..UpOptions::default()
     };
@@ -149,4 +149,10 @@ async fn prepare(instance: &Instance) {
         ));
     }
     std::future::pending::<()>().await;
+}
+
+/// Prints a note to stderr.
+fn note(text: &str) {
+    use crate::note::{Note, NoteKind};
+    output::note(&Note::new(NoteKind::Retry, text));
 }

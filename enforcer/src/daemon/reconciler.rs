@@ -15,8 +15,10 @@ use tokio::time::timeout;
 
 use super::{retry::RetryQueue, sd_notify, startup::Begun};
 use crate::{
-    commands::{failure::note, output},
-    control::{self, Consent, Followed, Instance, Keys, Terms},
+    commands::output,
+    control::{self, Consent, Followed, Instance, Terms},
+    daemon::note,
+    host::Keys,
     kernel::sys,
     registry::Loaded,
     watch::{Files, Links, Modules, Pins, Settings},
@@ -247,8 +249,7 @@ impl<'a> Reconciler<'a> {
         // Not again at once if it fails.
         self.trial = None;
         if let Some(back) = control::roll_back_if_due(self.instance).await? {
-            note(&back.words());
-            self.say(back.notes);
+            self.say(back.into_notes());
         }
         self.commanded().await
     }
@@ -277,8 +278,8 @@ impl<'a> Reconciler<'a> {
     }
 
     /// Says what was not said the last time.
-    fn say(&mut self, notes: Vec<String>) {
-        let notes: BTreeSet<String> = notes.into_iter().collect();
+    fn say(&mut self, notes: Vec<crate::note::Note>) {
+        let notes: BTreeSet<String> = notes.into_iter().map(|it| it.text).collect();
         notes.difference(&self.said).for_each(|text| note(text));
         self.said = notes;
     }

@@ -2,7 +2,7 @@
 
 use ::sd_notify::NotifyState;
 
-use crate::commands::failure::note;
+use super::note;
 
 /// The guards hold.
 pub(crate) fn ready() {

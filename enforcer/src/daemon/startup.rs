@@ -3,8 +3,10 @@
 use anyhow::Result;
 
 use crate::{
-    commands::{Globals, failure::note, policy, source},
-    control::{self, HostSnapshot, Instance, Refused, RolledBackBefore, UpOptions},
+    commands::{Globals, policy, source},
+    control::{self, Error, Instance, UpOptions},
+    daemon::note,
+    host::HostSnapshot,
     registry::{Loaded, MissingFile, Source, load, render},
 };
 
@@ -28,7 +30,7 @@ pub(crate) async fn begin(
     let absent = match pinned {
         false => MissingFile::Embedded,
         // Pins of another layout do not say what they are, and are replaced below.
-        true => instance.absent().unwrap_or(MissingFile::Fragments),
+        true => instance.missing_file().unwrap_or(MissingFile::Fragments),
     };
     let mut failed = false;
     let why = match load(&source(globals, absent)) {
@@ -42,9 +44,9 @@ pub(crate) async fn begin(
                     });
                 }
                 // Somebody typed it, and would be gone; another policy is not what they asked for.
-                Err(error) if !pinned && error.is::<Refused>() => return Err(error),
+                Err(error @ Error::LockOut(_)) if !pinned => return Err(error.into()),
                 Err(error) => {
-                    failed = !error.is::<Refused>() && !error.is::<RolledBackBefore>();
+                    failed = !error.is_refusal();
                     format!("{error:#}")
                 }
             }
@@ -76,8 +78,8 @@ pub(crate) async fn begin(
     })
 }
 
-async fn install(instance: &Instance, loaded: &Loaded, wanted: UpOptions) -> Result<()> {
+async fn install(instance: &Instance, loaded: &Loaded, wanted: UpOptions) -> Result<(), Error> {
     let notes = control::up(instance, loaded, wanted).await?;
-    notes.iter().for_each(|text| note(text));
+    notes.iter().for_each(|it| note(&it.text));
     Ok(())
 }

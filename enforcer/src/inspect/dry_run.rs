@@ -1,62 +1,54 @@
-//! `reload --dry-run`: what would be in force.
+//! `reload --dry-run`: the policy in force and the policy that a registry would be.
 
-use anyhow::Result;
-
-use crate::control::{
-    Author, HostSnapshot, Instance,
-    attached::AttachedGuards,
-    dangers,
-    reconcile::{self, plan_in_force},
-};
 use crate::{
-    interfaces::InterfaceOptions,
-    policy::{PolicyTables, compile},
+    control::{Author, Danger, Error, Instance, dangers, find_attached},
+    decisions::{
+        candidate::{Candidate, Recipe},
+        peers,
+    },
+    host::HostSnapshot,
+    policy::PolicyTables,
     registry::Loaded,
 };
 
 /// Two policies side by side.
 #[derive(Clone, Debug)]
 pub struct DryRun {
-    /// The one in force.
+    /// The policy in force.
     pub now: PolicyTables,
-    /// The one that a registry would be.
+    /// The policy that the registry would be.
     pub next: PolicyTables,
-    /// What the change would do to people: the ends of sentences that begin with "this".
-    pub dangers: Vec<String>,
+    /// The ways in which the change would cut operators off.
+    pub dangers: Vec<Danger>,
+    /// The interfaces whose AllowedIPs differ from the policy in force.
+    pub stale: Vec<String>,
 }
 
-/// The policy that a registry would be, beside the one in force: for `reload --dry-run`.
+/// Compiles a registry beside the policy in force; `None` if nothing is pinned.
 ///
 /// # Errors
-/// The pins or the registry make no sense on this host.
+/// The pins cannot be read, or the registry exceeds a limit of the maps.
 pub async fn dry_run(
     instance: &Instance,
     loaded: &Loaded,
     snapshot: &HostSnapshot,
-) -> Result<Option<DryRun>> {
+) -> Result<Option<DryRun>, Error> {
     let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
-    let options_of = |name: &str| InterfaceOptions::of(&loaded.registry, name);
-    let alive = AttachedGuards::find(instance.pins(), snapshot)?;
-    let plan = plan_in_force(snapshot, maps.state().flags, options_of, &alive);
-    let attachments = reconcile::attachments(snapshot, &plan, &alive.guards);
-    let next = PolicyTables {
-        provenance: loaded.provenance.clone(),
-        ..compile(&loaded.registry, &attachments, &maps.slots())?
-    };
-    let (flags, author) = (maps.state().flags, Author::Command);
-    let dangers = dangers(
-        instance,
-        Some(&maps),
-        &loaded.registry,
+    let recipe = Recipe {
+        loaded,
         snapshot,
-        flags,
-        author,
-    )
-    .await?;
+        flags: maps.state().flags,
+    };
+    let attached = find_attached(instance.pins(), snapshot)?;
+    let next = Candidate::compile(&recipe, &attached, &maps.slots())?.tables;
+    let dangers = dangers(instance, Some(&maps), &recipe, Author::Command).await?;
+    let now = maps.tables()?;
+    let stale = peers::stale(&now, snapshot);
     Ok(Some(DryRun {
-        now: maps.tables()?,
+        stale: stale.into_iter().map(str::to_owned).collect(),
+        now,
         next,
         dangers,
     }))

@@ -1,55 +1,37 @@
-//! What `explain` and `--bpf-log` ask of the host.
+//! The facts that `explain` needs of the host.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Once};
+use std::net::IpAddr;
 
-use anyhow::{Context as _, Result};
-use aya::programs::ProgramInfo;
-use aya_log::EbpfLogger;
-use futures_util::TryStreamExt as _;
-use log::Log;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteType},
-};
+use anyhow::Result;
 
-use crate::control::{
-    HostSnapshot, Instance,
-    attached::AttachedGuards,
-    reconcile::{self, plan_in_force},
-};
 use crate::{
-    interfaces::InterfaceOptions,
-    kernel::load::{SOCKET_PROGRAM, wire_programs},
-    policy::{PolicyTables, Slots, compile},
+    control::{Instance, find_attached},
+    decisions::{
+        attached::AttachedGuards,
+        candidate::{Candidate, EVERY_GUARD, Recipe, guard_plan},
+    },
+    host::HostSnapshot,
+    netlink::route,
+    policy::{PolicyTables, Slots},
     registry::Loaded,
 };
 
-/// The policy that a registry would be on this host, if it were in force.
+/// The policy that a registry would be on this host with nothing pinned.
 ///
 /// # Errors
 /// A limit of the maps, named.
 pub fn would_be(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<PolicyTables> {
-    let registry = &loaded.registry;
-    let none = Slots::new();
-    let options_of = |name: &str| InterfaceOptions::of(registry, name);
-    let plan = plan_in_force(snapshot, u32::MAX, options_of, &AttachedGuards::default());
-    let hooks = plan
-        .guards
-        .iter()
-        .filter_map(|guard| Some((guard.ifindex, *guard.hooks.first()?)))
-        .collect::<BTreeMap<_, _>>();
-    Ok(PolicyTables {
-        provenance: loaded.provenance.clone(),
-        ..compile(
-            registry,
-            &reconcile::attachments(snapshot, &plan, &hooks),
-            &none,
-        )?
-    })
+    let recipe = Recipe {
+        loaded,
+        snapshot,
+        flags: EVERY_GUARD,
+    };
+    let candidate = Candidate::compile(&recipe, &AttachedGuards::default(), &Slots::new())?;
+    Ok(candidate.tables)
 }
 
-/// Whether a wire guard judges an interface: one that is attached, or with nothing pinned, one
-/// that would be.
+/// Whether a wire guard judges an interface: an attached guard, or with nothing pinned, a guard
+/// that `up` would attach.
 ///
 /// # Errors
 /// The pins cannot be read.
@@ -59,49 +41,21 @@ pub fn has_wire_guard(
     snapshot: &HostSnapshot,
     ifindex: u32,
 ) -> Result<bool> {
-    let alive = AttachedGuards::find(instance.pins(), snapshot)?;
+    let attached = find_attached(instance.pins(), snapshot)?;
     if instance.is_pinned()? {
-        return Ok(alive.guards.contains_key(&ifindex));
+        return Ok(attached.guards.contains_key(&ifindex));
     }
-    let plan = plan_in_force(snapshot, u32::MAX, |name| tables.options_of(name), &alive);
+    let options = |name: &str| tables.options_of(name);
+    let plan = guard_plan(snapshot, EVERY_GUARD, options, &attached).wanted;
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }
 
 /// Whether the FIB would forward a packet that arrived on an interface: RTM_GETROUTE with an input
-/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that it would not.
+/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet stays.
 ///
 /// # Errors
-/// rtnetlink cannot be asked.
+/// The kernel cannot be asked.
 pub async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<bool> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
-    let bits = if destination.is_ipv4() { 32 } else { 128 };
-    let mut question = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(destination, bits)
-        .and_then(|builder| builder.source_prefix(source, bits))
-        .context("source and destination must be of one family")?
-        .build();
-    question.attributes.push(RouteAttribute::Iif(ifindex));
-    let mut answers = handle.route().get(question).execute();
-    Ok(matches!(
-        answers.try_next().await,
-        Ok(Some(route)) if route.header.kind == RouteType::Unicast
-    ))
-}
-
-/// The ring buffer in which the pinned programs log.
-///
-/// # Errors
-/// They were loaded without `--bpf-log`.
-pub fn bpf_log<T: Log>(instance: &Instance, sink: T) -> Result<EbpfLogger<T>> {
-    static LEVEL: Once = Once::new();
-    LEVEL.call_once(|| log::set_max_level(log::LevelFilter::Trace));
-    let mut names = wire_programs().into_iter().chain([SOCKET_PROGRAM]);
-    let id = names
-        .find_map(|name| ProgramInfo::from_pin(instance.pins().program(name)).ok())
-        .context("no program is pinned")?
-        .id();
-    EbpfLogger::init_from_id_with_logger(id, sink)
-        .context("the pinned programs have no log: they were loaded without --bpf-log")
+    let route = route::get(destination, Some(source), Some(ifindex)).await?;
+    Ok(route.is_some_and(|route| route.kind == route::Kind::Unicast))
 }

@@ -5,12 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use enforcer_ebpf::{Decision, Guard, Link, NO_PORT, Reason, Verdict, layout::Cell};
-use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::address::AddressAttribute;
+use enforcer_ebpf::{Decision, Guard, Link, NO_SLOT, Reason, Verdict, layout::Cell};
 
-use crate::control::{HostSnapshot, Instance, check_privileges};
 use crate::{
+    control::{Error, Instance, check_privileges},
+    host::HostSnapshot,
     interfaces::{Hook, Interface},
     kernel::{
         links,
@@ -18,6 +17,7 @@ use crate::{
         sandbox::Sandbox,
         test_run::{self, Arrival},
     },
+    netlink::address,
     policy::{Frame, PacketSpec, PolicyTables},
 };
 
@@ -75,7 +75,7 @@ impl Seen {
 ///
 /// # Errors
 /// A privilege is missing, the pins are another network namespace's, or the kernel's refusal.
-pub fn copies(instance: &Instance) -> Result<Option<Copies>> {
+pub fn copies(instance: &Instance) -> Result<Option<Copies>, Error> {
     check_privileges()?;
     let Some(maps) = instance.maps()? else {
         return Ok(None);
@@ -173,7 +173,7 @@ impl Copies {
     fn counted(&self) -> Result<Option<(u16, Cell)>> {
         let tables = self.0.tables()?;
         let slots = tables.ports.values().map(|binding| binding.slot);
-        for slot in slots.chain([NO_PORT]) {
+        for slot in slots.chain([NO_SLOT]) {
             let mut cells = self.0.counts(slot)?.into_iter();
             if let Some((cell, _)) = cells.find(|(_, count)| count.packets > 0) {
                 return Ok(Some((slot, cell)));
@@ -210,35 +210,11 @@ fn attached(instance: &Instance, ifindex: u32, xdp: Option<u32>) -> Result<Optio
 
 /// An address of this host, of the same family as `like`: the interface's own, where it has one.
 async fn own_address(ifindex: u32, like: IpAddr) -> Result<IpAddr> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().context("failed to open an rtnetlink socket")?;
-    tokio::spawn(connection);
     let mut found = None;
-    let mut answers = handle.address().get().execute();
-    while let Some(message) = answers
-        .try_next()
-        .await
-        .context("failed to list addresses")?
-    {
-        // IFA_ADDRESS is the far end's where there is an IFA_LOCAL as well (rtnetlink(7)).
-        let of = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
-            message.attributes.iter().find_map(wanted)
-        };
-        let address = of(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let address = address.or_else(|| {
-            of(|attribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            })
-        });
-        let fits = |address: &IpAddr| address.is_ipv4() == like.is_ipv4() && !address.is_loopback();
-        if let Some(address) = address.filter(fits)
-            && (found.is_none() || message.header.index == ifindex)
-        {
-            found = Some(address);
+    for address in address::list().await? {
+        let fits = address.ip.is_ipv4() == like.is_ipv4() && !address.ip.is_loopback();
+        if fits && (found.is_none() || address.ifindex == ifindex) {
+            found = Some(address.ip);
         }
     }
     // Every host's, and no router passes it on.

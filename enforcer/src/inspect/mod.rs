@@ -8,7 +8,7 @@ mod explain_live;
 mod status;
 
 pub use dry_run::{DryRun, dry_run};
-pub use explain::{bpf_log, has_wire_guard, would_be, would_forward};
+pub use explain::{has_wire_guard, would_be, would_forward};
 pub use explain_live::{Copies, Live, Seen, copies};
 pub use status::{
     BypassRow, Condition, GuardRow, PeerState, PeerStatus, PendingView, Status, UncoveredRow,

@@ -7,10 +7,11 @@ use enforcer_ebpf::{
 };
 use serde::Serialize;
 
-use crate::control::{HostSnapshot, Instance, attached::AttachedGuards, keys, pending, snapshot};
 use crate::{
+    control::{Error, Instance, find_attached},
+    decisions::{peers, pending::PendingState},
+    host::{HostSnapshot, snapshot},
     interfaces::Hook,
-    kernel::pending::PendingState,
     policy::{PeerRow, PolicyTables},
 };
 
@@ -156,7 +157,7 @@ impl Status {
 ///
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
-pub async fn status(instance: &Instance) -> Result<Status> {
+pub async fn status(instance: &Instance) -> Result<Status, Error> {
     let mut snapshot = snapshot().await?;
     let Some(maps) = instance.maps()? else {
         let mut status = Status::off();
@@ -173,7 +174,7 @@ pub async fn status(instance: &Instance) -> Result<Status> {
         .ask_wireguard(by_key.map(|peer| peer.interface.as_str()).collect())
         .await;
     let snapshot = &snapshot;
-    let alive = AttachedGuards::find(instance.pins(), snapshot)?;
+    let alive = find_attached(instance.pins(), snapshot)?;
     // Whether they were asked for or not: an interface without a guard has none.
     let plan = snapshot.plan(|name| tables.options_of(name), alive.programs.clone());
     let wire = alive.guards;
@@ -181,10 +182,10 @@ pub async fn status(instance: &Instance) -> Result<Status> {
         generation: state.generation,
         services: tables.services.len(),
         registered_ports: tables.ports.len(),
-        confirm: pending::armed(&maps).map(|trial| PendingView {
+        confirm: maps.pending().awaiting().map(|trial| PendingView {
             seconds_left: trial.seconds_left(),
         }),
-        rolled_back: maps.trial() == PendingState::RolledBack,
+        rolled_back: maps.pending() == PendingState::RolledBack,
         ..Status::off()
     };
     let name = |ifindex: u32| snapshot.by_index(ifindex).map(|i| i.name.clone());
@@ -320,7 +321,7 @@ fn uncovered(
 /// What the policy says of interfaces that are others now: an ifindex may be reused, and a name
 /// moved to another interface.
 fn astray(status: &mut Status, tables: &PolicyTables, snapshot: &HostSnapshot) {
-    for name in keys::stale(tables, snapshot) {
+    for name in peers::stale(tables, snapshot) {
         status.reasons.push(format!(
             "what the keys of {name} may use is not what it was at the last reload: run \
              `enforcer reload`"
@@ -358,7 +359,7 @@ fn why_waiting(
     peer: &PeerRow,
 ) -> Option<String> {
     if let Some(key) = peer.key {
-        return keys::why_waiting(tables, snapshot, number, peer, key);
+        return peers::why_waiting(tables, snapshot, number, peer, key);
     }
     let Some(interface) = snapshot.by_name(&peer.interface) else {
         return Some(format!("there is no interface {}", peer.interface));

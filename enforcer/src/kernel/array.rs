@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BankEntry, InterfaceEntry, OriginEntry, PeerEntry, PortBits, PortEntry, PrefixKey,
-        RuleEntry, ServiceEntry, State, Trial,
+        BankEntry, InterfaceEntry, OriginEntry, PeerEntry, PendingConfirm, PortBits, PortEntry,
+        PrefixKey, RuleEntry, ServiceEntry, State,
     },
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// A type whose every bit pattern is a value, and which has no padding and no pointer.
 ///
@@ -42,7 +42,7 @@ unsafe impl Plain for PrefixKey {}
 // SAFETY: as above.
 unsafe impl Plain for OriginEntry {}
 // SAFETY: as above.
-unsafe impl Plain for Trial {}
+unsafe impl Plain for PendingConfirm {}
 // SAFETY: an array of integers.
 unsafe impl Plain for PeerSet {}
 

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// linux/bpf.h: enum bpf_cmd.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,22 @@ pub(crate) enum Command {
     MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
+}
+
+impl From<Command> for Call {
+    fn from(command: Command) -> Self {
+        match command {
+            Command::ObjectPin => Self::Bpf("ObjectPin"),
+            Command::ObjectGet => Self::BpfQuery("ObjectGet"),
+            Command::ObjectInfo => Self::BpfQuery("ObjectInfo"),
+            Command::ProgramQuery => Self::BpfQuery("ProgramQuery"),
+            Command::MapLookupBatch => Self::BpfQuery("MapLookupBatch"),
+            Command::MapUpdateBatch => Self::Bpf("MapUpdateBatch"),
+            Command::MapDeleteBatch => Self::Bpf("MapDeleteBatch"),
+            Command::LinkCreate => Self::Bpf("LinkCreate"),
+            Command::LinkUpdate => Self::Bpf("LinkUpdate"),
+        }
+    }
 }
 
 /// What a link is attached to.
@@ -259,7 +275,7 @@ fn new_descriptor<A>(command: Command, attributes: &mut A) -> io::Result<OwnedFd
 
 /// Makes one call; the kernel may write to the attributes as well.
 pub(super) fn call<A>(command: Command, attributes: &mut A) -> io::Result<i64> {
-    through(Call::Bpf(command), || {
+    through(command.into(), || {
         // SAFETY: the attributes are the beginning of union bpf_attr for this command, the kernel
         // takes the rest as zeros, and what they point to outlives the call.
         let code = unsafe {

@@ -16,8 +16,8 @@ use super::{
     maps::{Raw, open},
     object::check_shape,
     pins::PinDir,
-    sys,
 };
+use crate::async_fd;
 
 // SAFETY: integers, without padding.
 unsafe impl aya::Pod for Raw<Budget> {}
@@ -81,7 +81,7 @@ impl Events {
         let mut ring = RingBuf::try_from(Map::RingBuf(map("EVENTS")?))?;
         while ring.next().is_some() {}
         Ok(Self {
-            ring: sys::readable(ring).context("failed to watch the map EVENTS")?,
+            ring: async_fd::readable(ring).context("failed to watch the map EVENTS")?,
             budgets: PerCpuArray::try_from(Map::PerCpuArray(map("BUDGET")?))?,
             epoch: MmapArray::new(map("EPOCH")?.fd(), "EPOCH", 1)?,
             _turn: turn,
@@ -100,7 +100,7 @@ impl Events {
     pub(crate) fn silent(&self) -> Result<Vec<u64>> {
         let budgets = self.budgets.get(&0, 0);
         let budgets = budgets.context("failed to read the map BUDGET")?;
-        Ok(budgets.iter().map(|budget| budget.0.silent).collect())
+        Ok(budgets.iter().map(|budget| budget.0.suppressed).collect())
     }
 
     /// Waits until the ring holds something.
@@ -116,7 +116,6 @@ impl Events {
 
     /// Takes everything out of the ring.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(Event)) {
-        use futures_util::FutureExt as _;
         loop {
             while let Some(record) = self.ring.get_mut().next() {
                 if let Some(event) = read(&record) {
@@ -124,9 +123,9 @@ impl Events {
                 }
             }
             // Edge-triggered: cleared while the ring is empty, and looked at once more after.
-            match self.ring.readable().now_or_never() {
-                Some(Ok(mut ready)) => ready.clear_ready(),
-                _ => return,
+            match async_fd::ready_now(&self.ring) {
+                Some(mut ready) => ready.clear_ready(),
+                None => return,
             }
         }
     }

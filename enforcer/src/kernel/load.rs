@@ -15,12 +15,14 @@ use enforcer_ebpf::{Link, layout::State};
 
 use super::{
     btf::Btf,
-    failpoint::{Call, through},
     maps,
     object::{OBJECT, check_shape},
     pins::{MAPS, PinDir},
 };
-use crate::interfaces::Hook;
+use crate::{
+    failpoint::{Call, through},
+    interfaces::Hook,
+};
 
 /// The program of a wire guard, for a hook and what stands at the first byte of a packet.
 pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {

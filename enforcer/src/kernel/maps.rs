@@ -13,25 +13,26 @@ use aya::{
     util::nr_cpus,
 };
 use enforcer_ebpf::{
-    NO_PORT, PeerSet, Protocol,
+    NO_SLOT, PeerSet, Protocol,
     layout::{
         BANKS, BankEntry, Binding, CELLS, Cell, Cells, Count, INTERFACE_ENTRIES, InterfaceEntry,
-        MAX_SERVICES, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PortBits, PortEntry,
-        PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, Trial, bank,
+        MAX_SERVICES, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PendingConfirm,
+        PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank,
         port_index,
     },
 };
 
+pub(crate) use super::reserved_map::Reserved;
 use super::{
     array::MmapArray,
     bank,
     batch::{Hash, PerCpu},
-    failpoint::{self, Call, layout, through},
     object::{check_shape, misshapen},
-    pending::PendingState,
     pins::PinDir,
 };
 use crate::{
+    decisions::pending::{PendingState, next_generation},
+    failpoint::{self, Call, layout, through},
     policy::{PolicyTables, Slots},
     registry::Provenance,
 };
@@ -43,6 +44,30 @@ pub(super) struct Raw<T>(pub(super) T);
 
 // SAFETY: arrays of integers.
 unsafe impl aya::Pod for Raw<Cells> {}
+
+/// The failure to open the maps of a directory.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// Another version made the pins, or a pin is missing.
+    OtherLayout(OtherLayout),
+    /// The kernel's refusal.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for OpenError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<OpenError> for anyhow::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::OtherLayout(pins) => pins.into(),
+            OpenError::Failed(error) => error,
+        }
+    }
+}
 
 /// Pins that another version made, or that are not whole.
 #[derive(Debug)]
@@ -75,7 +100,7 @@ pub(crate) struct Maps {
     pub(super) rules: MmapArray<RuleEntry>,
     pub(super) interfaces: MmapArray<InterfaceEntry>,
     pub(super) origins: MmapArray<OriginEntry>,
-    pub(super) trial: MmapArray<Trial>,
+    pub(super) pending: MmapArray<PendingConfirm>,
     pub(super) prefixes: Hash<PrefixKey, PeerSet>,
     /// The ports that were added to `ip_local_reserved_ports`.
     pub(crate) reserved: Reserved,
@@ -88,23 +113,24 @@ impl Maps {
     /// Opens the maps of a directory.
     ///
     /// # Errors
-    /// [`OtherLayout`] if one is missing, or is not as this version makes it; or the kernel's
-    /// refusal.
-    pub(crate) fn open(pins: &PinDir) -> Result<Self> {
-        let foreign = |why: String| OtherLayout {
-            path: pins.path().to_owned(),
-            why,
+    /// A map is missing or is not as this version makes it, or the kernel's refusal.
+    pub(crate) fn open(pins: &PinDir) -> Result<Self, OpenError> {
+        let foreign = |why: String| {
+            OpenError::OtherLayout(OtherLayout {
+                path: pins.path().to_owned(),
+                why,
+            })
         };
-        let map = |name| -> Result<MapData> {
+        let map = |name| -> Result<MapData, OpenError> {
             let pin = pins.map(name);
-            if !pin.try_exists()? {
-                return Err(foreign(format!("there is no map {name}")).into());
+            if !pin.try_exists().map_err(anyhow::Error::from)? {
+                return Err(foreign(format!("there is no map {name}")));
             }
             let map = open(&pin)
                 .with_context(|| format!("failed to open the map {name} (CAP_BPF is needed)"))?;
             match misshapen(name, &map)? {
                 None => Ok(map),
-                Some(why) => Err(foreign(why).into()),
+                Some(why) => Err(foreign(why)),
             }
         };
         let state = mapped(&map("STATE")?, "STATE", 1)?;
@@ -118,17 +144,19 @@ impl Maps {
             rules: mapped(&map("RULES")?, "RULES", RULE_ENTRIES)?,
             interfaces: mapped(&map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
             origins: mapped(&map("ORIGIN")?, "ORIGIN", BANKS)?,
-            trial: mapped(&map("TRIAL")?, "TRIAL", 1)?,
-            reserved: Reserved(mapped(&map("RESERVED")?, "RESERVED", 1)?),
+            pending: mapped(&map("TRIAL")?, "TRIAL", 1)?,
+            reserved: Reserved::new(&map("RESERVED")?)?,
             prefixes: Hash::new(&map("PREFIXES")?, "PREFIXES")?,
             slots: PerCpu::new(&counters, "COUNTERS", size_of::<Cells>())?,
-            counters: PerCpuArray::try_from(Map::PerCpuArray(counters))?,
-            bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(map("BYPASSED")?))?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(counters))
+                .map_err(anyhow::Error::from)?,
+            bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(map("BYPASSED")?))
+                .map_err(anyhow::Error::from)?,
         };
         // 0 is what a new map holds, before its first policy.
         let pinned = maps.state().layout;
         if pinned != layout() && pinned != 0 {
-            return Err(foreign(format!("their layout is {pinned}")).into());
+            return Err(foreign(format!("their layout is {pinned}")));
         }
         Ok(maps)
     }
@@ -193,12 +221,12 @@ impl Maps {
     /// Whoever reads at that moment sees the old policy or the new one, whole.
     ///
     /// # Errors
-    /// A map refuses an entry, or a trial is armed: the old policy is in force, and stays so.
+    /// A map refuses an entry, or a policy awaits confirmation: the policy in force stays.
     pub(crate) fn switch_to(&mut self, tables: &PolicyTables) -> Result<u32> {
         let next = self.fill_idle(tables)?;
-        // A trial whose reload was cut short would take this generation for its own.
-        if self.trial.get(0).state == Trial::ARMED {
-            self.end_trial(false);
+        // A record whose reload was interrupted would match this generation.
+        if self.pending.get(0).state == PendingConfirm::ARMED {
+            self.end_pending(false);
         }
         self.switch(next);
         Ok(next)
@@ -207,12 +235,12 @@ impl Maps {
     /// Fills the idle bank; returns the generation that will read it.
     ///
     /// # Errors
-    /// A map refuses an entry, or a trial is armed, whose way back the idle bank is.
+    /// A map refuses an entry, or a policy awaits confirmation: the idle bank holds its way back.
     pub(super) fn fill_idle(&mut self, tables: &PolicyTables) -> Result<u32> {
         ensure!(
-            !matches!(self.trial(), PendingState::Armed { .. }),
-            "a policy is on trial: run `enforcer confirm` to keep it, or wait until it is taken \
-             back"
+            !matches!(self.pending(), PendingState::Awaiting(_)),
+            "a policy awaits confirmation: run `enforcer confirm` to keep it, or wait until it is \
+             rolled back"
         );
         let generation = self.state().generation;
         // Slots are reused, and programs that began under the generation before this one may
@@ -229,7 +257,7 @@ impl Maps {
         self.slots
             .clear(&new)
             .context("failed to clear the counters of new ports")?;
-        let next = next(generation);
+        let next = next_generation(generation);
         ensure!(
             bank(next) != bank(generation),
             "generations ran out: run `enforcer down`"
@@ -299,46 +327,7 @@ impl Maps {
     pub(super) fn binding(&self, bank: u32, protocol: Protocol, port: u16) -> Option<Binding> {
         let entry = self.ports.get(port_index(protocol, port) as usize);
         let binding = Binding::from_bits(entry[bank as usize]);
-        (binding.slot != NO_PORT).then_some(binding)
-    }
-}
-
-/// The map of the ports that were added to `ip_local_reserved_ports`.
-pub(crate) struct Reserved(MmapArray<PortBits>);
-
-impl Reserved {
-    /// That of a directory of any layout; `None` if there is none of today's shape.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(crate) fn of(pins: &PinDir) -> Result<Option<Self>> {
-        let pin = pins.map("RESERVED");
-        if !pin.try_exists()? {
-            return Ok(None);
-        }
-        let map = open(&pin).context("failed to open the map RESERVED")?;
-        match misshapen("RESERVED", &map)? {
-            None => Ok(Some(Self(mapped(&map, "RESERVED", 1)?))),
-            Some(_) => Ok(None),
-        }
-    }
-
-    /// The ports.
-    pub(crate) fn ports(&self) -> BTreeSet<u16> {
-        let bits = self.0.get(0);
-        (0..=u16::MAX)
-            .filter(|&port| bits[usize::from(port / 64)] >> (port % 64) & 1 == 1)
-            .collect()
-    }
-
-    /// Other ports from now on.
-    pub(crate) fn remember(&self, ports: &BTreeSet<u16>) {
-        let mut bits = [0u64; 1024];
-        for port in ports {
-            bits[usize::from(port / 64)] |= 1 << (port % 64);
-        }
-        self.0.set(0, bits);
-        failpoint::stored(Call::Remember);
+        (binding.slot != NO_SLOT).then_some(binding)
     }
 }
 
@@ -366,11 +355,6 @@ pub(super) fn mapped<T: super::array::Plain>(
     entries: u32,
 ) -> Result<MmapArray<T>> {
     MmapArray::new(map.fd(), name, entries)
-}
-
-/// The generation after another; 0 is before all of them.
-pub(super) fn next(generation: u32) -> u32 {
-    generation.wrapping_add(1).max(1)
 }
 
 /// Text in a fixed field, padded with zeros.

@@ -1,6 +1,6 @@
-//! The doors to the kernel: maps, programs, links, pins, mounts and sysctls.
+//! The doors to the kernel: maps, programs, links, pins and mounts.
 //!
-//! Everything `unsafe` of the loader is in here, behind types.
+//! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
 
 mod array;
 mod bank;
@@ -9,7 +9,7 @@ pub(crate) mod bpf;
 mod btf;
 mod copy;
 pub(crate) mod events;
-pub(crate) mod failpoint;
+pub(crate) mod grants;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
@@ -17,7 +17,7 @@ pub(crate) mod mounts;
 mod object;
 pub(crate) mod pending;
 pub(crate) mod pins;
-pub(crate) mod reserved;
+mod reserved_map;
 pub mod sandbox;
 pub(crate) mod sys;
 pub mod test_run;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,10 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-use super::failpoint::{Call, through};
+use crate::{
+    failpoint::{Call, through},
+    procfs::{Process, mounts::table},
+};
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -29,9 +32,9 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// # Errors
 /// There is no cgroup2 mount, or `given` is none.
 pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
-    let table = fs::read_to_string("/proc/thread-self/mountinfo")
+    let mounts = table(Process::ThisThread)
         .context("failed to read the mount table, /proc/thread-self/mountinfo")?;
-    let mut roots = mounts(&table).filter(|mount| mount.kind == "cgroup2");
+    let mut roots = mounts.into_iter().filter(|mount| mount.kind == "cgroup2");
     if let Some(path) = given {
         let whole = fs::canonicalize(path)
             .with_context(|| format!("failed to examine {}", path.display()))?;
@@ -131,12 +134,11 @@ fn magic(path: &Path) -> Result<u64> {
 /// Whether this process has another mount namespace than init: ids of mounts are the system's, so
 /// a namespace of its own has other ones. An init that hides its table is taken to share it.
 fn in_private_mount_namespace() -> bool {
-    let ids = |pid: &str| -> Option<Vec<String>> {
-        let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-        let id = |line: &str| line.split(' ').next().map(str::to_owned);
-        Some(table.lines().filter_map(id).collect())
+    let ids = |process: Process| -> Option<Vec<String>> {
+        let mounts = table(process).ok()?.into_iter();
+        Some(mounts.map(|mount| mount.id).collect())
     };
-    let (Some(ours), Some(inits)) = (ids("thread-self"), ids("1")) else {
+    let (Some(ours), Some(inits)) = (ids(Process::ThisThread), ids(Process::INIT)) else {
         return false;
     };
     ours.first().is_some_and(|root| !inits.contains(root))
@@ -150,62 +152,7 @@ fn init_sees(path: &Path) -> bool {
     let device = meta.dev();
     let device = format!("{}:{}", libc::major(device), libc::minor(device));
     // An init that hides its mounts gives no reason to refuse.
-    fs::read_to_string("/proc/1/mountinfo").map_or(true, |table| {
-        mounts(&table).any(|mount| mount.device == device)
+    table(Process::INIT).map_or(true, |mounts| {
+        mounts.iter().any(|mount| mount.device == device)
     })
-}
-
-struct Mount<'a> {
-    device: &'a str,
-    root: &'a str,
-    point: PathBuf,
-    kind: &'a str,
-}
-
-/// The lines of a mountinfo file (proc_pid_mountinfo(5)).
-fn mounts(table: &str) -> impl Iterator<Item = Mount<'_>> {
-    table.lines().filter_map(|line| {
-        let (front, back) = line.split_once(" - ")?;
-        let mut fields = front.split(' ').skip(2);
-        let device = fields.next()?;
-        let root = fields.next()?;
-        let point = fields.next()?;
-        Some(Mount {
-            device,
-            root,
-            point: unescape(point),
-            kind: back.split(' ').next()?,
-        })
-    })
-}
-
-/// Undoes the kernel's octal escapes for white space and backslashes (fs/seq_file.c: mangle_path).
-fn unescape(field: &str) -> PathBuf {
-    let bytes = field.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let escaped = (bytes[i] == b'\\')
-            .then(|| field.get(i + 1..i + 4))
-            .flatten()
-            .and_then(|octal| u8::from_str_radix(octal, 8).ok());
-        plain.push(escaped.unwrap_or(bytes[i]));
-        i += if escaped.is_some() { 4 } else { 1 };
-    }
-    PathBuf::from(std::ffi::OsStr::from_bytes(&plain))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mount_table_is_read_with_its_escapes() {
-        let table = "30 24 0:26 / /sys/fs/cgroup/my\\040own rw,nosuid shared:9 - cgroup2 none rw\n\
-                     31 24 0:27 / /sys/fs/bpf rw - bpf bpf rw,mode=700\n";
-        let found: Vec<_> = mounts(table).collect();
-        assert_eq!(found[0].point, Path::new("/sys/fs/cgroup/my own"));
-        assert_eq!((found[0].kind, found[0].device), ("cgroup2", "0:26"));
-        assert_eq!((found[1].kind, found[1].device), ("bpf", "0:27"));
-    }
 }

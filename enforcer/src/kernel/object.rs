@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use anyhow::{Context as _, Result, anyhow};
 use aya::{include_bytes_aligned, maps::MapData};
 
-use super::failpoint::{Call, through};
+use crate::failpoint::{Call, through};
 
 /// The guards as they were built.
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guards"));

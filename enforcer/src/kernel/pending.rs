@@ -1,69 +1,39 @@
-//! A policy on trial: in force until a deadline, unless somebody confirms it.
+//! The pinned record of the pending policy.
 //!
-//! The idle bank holds the policy before it, whole, as nobody fills a bank while a trial is armed:
-//! to take it back is one store. What is stored here is told apart by the generation alone, so
-//! that a crash between two stores leaves a trial that is armed, or none.
+//! The idle bank holds the policy before the pending policy, whole, because no bank is filled while
+//! a policy awaits confirmation: a rollback is one store. The record is tied to a generation, so
+//! that a crash between two stores leaves a pending policy or none.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use enforcer_ebpf::layout::{State, Trial};
+use enforcer_ebpf::layout::{PendingConfirm, State};
 
 use super::{
     array::MmapArray,
-    failpoint::{self, Call},
     maps::{self, Maps, mapped},
     object::misshapen,
     pins::PinDir,
     sys,
 };
-use crate::{policy::PolicyTables, registry::Provenance};
+use crate::{
+    decisions::pending::{PendingPolicy, PendingState, next_generation},
+    failpoint::{self, Call},
+    policy::PolicyTables,
+    registry::Provenance,
+};
 
-/// The flags of [`State`] that belong to a policy and come back with it.
+/// The flags of [`State`] that belong to a policy and are rolled back with it.
 const OF_THE_POLICY: u32 = State::FALLBACK | State::EMBEDDED;
 
-/// How the last trial stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PendingState {
-    /// There is none, or it was confirmed.
-    None,
-    /// The generation in force is on trial for this long; zero once its time is over.
-    Armed {
-        /// The generation.
-        generation: u32,
-        /// What is left of its time.
-        left: Duration,
-    },
-    /// The policy before it is in force again, and what goes with it may not be.
-    Returning,
-    /// It was taken back.
-    RolledBack,
-}
-
-impl PendingState {
-    /// What the maps say at a moment, in nanoseconds of CLOCK_BOOTTIME.
-    fn of(trial: Trial, generation: u32, now: u64) -> Self {
-        match trial.state {
-            Trial::ARMED if trial.generation == generation => Self::Armed {
-                generation,
-                left: Duration::from_nanos(trial.deadline.saturating_sub(now)),
-            },
-            Trial::ARMED if maps::next(trial.generation) == generation => Self::Returning,
-            Trial::ROLLED_BACK => Self::RolledBack,
-            // Armed for a generation that never came: its reload was cut short.
-            _ => Self::None,
-        }
-    }
-}
-
-/// Reads a trial without opening every map.
-pub(crate) struct Peek {
+/// The two maps that tell the state of a pending policy, without opening the others.
+pub(crate) struct PendingReader {
     state: MmapArray<State>,
-    trial: MmapArray<Trial>,
+    record: MmapArray<PendingConfirm>,
 }
 
-impl Peek {
-    /// Opens the two maps of a directory; `None` where they are of another layout.
+impl PendingReader {
+    /// Opens the two maps of a directory; `None` for maps of another layout.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -76,22 +46,19 @@ impl Peek {
             let map = maps::open(&pin).with_context(|| format!("failed to open the map {name}"))?;
             Ok(misshapen(name, &map)?.is_none().then_some(map))
         };
-        let (Some(state), Some(trial)) = (map("STATE")?, map("TRIAL")?) else {
+        let (Some(state), Some(record)) = (map("STATE")?, map("TRIAL")?) else {
             return Ok(None);
         };
         Ok(Some(Self {
             state: mapped(&state, "STATE", 1)?,
-            trial: mapped(&trial, "TRIAL", 1)?,
+            record: mapped(&record, "TRIAL", 1)?,
         }))
     }
 
-    /// How the last trial stands.
-    pub(crate) fn standing(&self) -> PendingState {
-        PendingState::of(
-            self.trial.get(0),
-            self.state.get(0).generation,
-            sys::boottime(),
-        )
+    /// The state of the last pending policy.
+    pub(crate) fn pending(&self) -> PendingState {
+        let generation = self.state.get(0).generation;
+        PendingState::of(self.record.get(0), generation, sys::boottime())
     }
 
     /// The cookie of the network namespace that the pins guard.
@@ -101,124 +68,78 @@ impl Peek {
 }
 
 impl Maps {
-    /// How the last trial stands.
-    pub(crate) fn trial(&self) -> PendingState {
-        PendingState::of(self.trial.get(0), self.state().generation, sys::boottime())
+    /// The state of the last pending policy.
+    pub(crate) fn pending(&self) -> PendingState {
+        let generation = self.state().generation;
+        PendingState::of(self.pending.get(0), generation, sys::boottime())
     }
 
-    /// As [`Maps::switch_to`], but only for a time: the policy in force until now stays in the
-    /// other bank, for [`Maps::roll_back`].
+    /// Puts a policy in force that awaits confirmation for `time`. The policy before stays in the
+    /// other bank, for [`Maps::roll_back`]. Returns the new generation.
     ///
     /// # Errors
-    /// A map refuses an entry, or a trial is armed: nothing has changed.
-    pub(crate) fn try_out(&mut self, tables: &PolicyTables, time: Duration) -> Result<u32> {
+    /// A map refuses an entry, or another policy awaits confirmation: nothing has changed.
+    pub(crate) fn switch_pending(&mut self, tables: &PolicyTables, time: Duration) -> Result<u32> {
         let next = self.fill_idle(tables)?;
-        let time = u64::try_from(time.as_nanos()).context("a trial is over within centuries")?;
-        self.set_trial(Trial::NONE);
-        self.trial.set(
+        let time = u64::try_from(time.as_nanos()).context("the time to confirm is too long")?;
+        self.set_pending(PendingConfirm::NONE);
+        self.pending.set(
             0,
-            Trial {
-                state: Trial::NONE,
+            PendingConfirm {
+                state: PendingConfirm::NONE,
                 generation: next,
                 deadline: sys::boottime().saturating_add(time),
                 digest: tables.provenance.digest,
-                flags: self.state().flags,
+                previous_flags: self.state().flags,
                 zero: 0,
             },
         );
-        // Armed before it is in force: whoever ends in between has armed nothing.
-        self.set_trial(Trial::ARMED);
+        // The record is armed before the switch: a process that ends in between has armed nothing,
+        // because no generation matches the record.
+        self.set_pending(PendingConfirm::ARMED);
         self.switch(next);
         Ok(next)
     }
 
-    /// Puts the policy in force again that was before the trial, with one write.
+    /// Puts the policy before the pending policy in force again, with one write.
     ///
-    /// What goes with a policy is the caller's to bring back, and then [`Maps::end_trial`].
+    /// The caller restores guards, flags and reserved ports, and then calls
+    /// [`Maps::end_pending`].
     ///
     /// # Errors
-    /// Nothing is armed.
+    /// No policy awaits confirmation.
     pub(crate) fn roll_back(&self) -> Result<u32> {
-        let PendingState::Armed { generation, .. } = self.trial() else {
-            bail!("no policy is on trial");
+        let Some(PendingPolicy { generation, .. }) = self.pending().awaiting() else {
+            bail!("no policy awaits confirmation");
         };
-        let next = maps::next(generation);
+        let next = next_generation(generation);
         self.switch(next);
         Ok(next)
     }
 
-    /// Brings the flags back that the policy had which a trial gave way to.
+    /// Restores the flags of the policy before the pending policy.
     pub(crate) fn restore_flags(&self) {
-        let (state, before) = (self.state(), self.trial.get(0).flags);
+        let (state, before) = (self.state(), self.pending.get(0).previous_flags);
         let flags = state.flags & !OF_THE_POLICY | before & OF_THE_POLICY;
         self.describe(state.netns_cookie, flags);
     }
 
-    /// Whether this registry was tried last, and taken back.
-    pub(crate) fn was_taken_back(&self, registry: &Provenance) -> bool {
-        let trial = self.trial.get(0);
-        matches!(
-            self.trial(),
-            PendingState::RolledBack | PendingState::Returning
-        ) && registry.digest != 0
-            && trial.digest == registry.digest
+    /// Whether this registry was the last pending policy's.
+    pub(crate) fn was_last_pending(&self, registry: &Provenance) -> bool {
+        registry.digest != 0 && self.pending.get(0).digest == registry.digest
     }
 
-    /// Nothing is on trial from now on: what is in force stays.
-    pub(crate) fn end_trial(&self, was_rolled_back: bool) {
-        self.set_trial(match was_rolled_back {
-            true => Trial::ROLLED_BACK,
-            false => Trial::NONE,
+    /// Ends the pending policy: the policy in force stays.
+    pub(crate) fn end_pending(&self, was_rolled_back: bool) {
+        self.set_pending(match was_rolled_back {
+            true => PendingConfirm::ROLLED_BACK,
+            false => PendingConfirm::NONE,
         });
     }
 
-    fn set_trial(&self, state: u32) {
-        let offset = std::mem::offset_of!(Trial, state);
-        self.trial.word(0, offset).store(state, Ordering::SeqCst);
+    fn set_pending(&self, state: u32) {
+        let offset = std::mem::offset_of!(PendingConfirm, state);
+        self.pending.word(0, offset).store(state, Ordering::SeqCst);
         failpoint::stored(Call::Trial);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn standing(state: u32, on_trial: u32, in_force: u32, now: u64) -> PendingState {
-        let trial = Trial {
-            state,
-            generation: on_trial,
-            deadline: 100,
-            ..Trial::default()
-        };
-        PendingState::of(trial, in_force, now)
-    }
-
-    #[test]
-    fn a_trial_is_of_the_generation_in_force_alone() {
-        let armed = |left| PendingState::Armed {
-            generation: 7,
-            left: Duration::from_nanos(left),
-        };
-        assert_eq!(standing(Trial::ARMED, 7, 7, 40), armed(60));
-        assert_eq!(standing(Trial::ARMED, 7, 7, 100), armed(0));
-        assert_eq!(standing(Trial::ARMED, 7, 7, 200), armed(0));
-        // The reload that armed it ended before it switched.
-        assert_eq!(standing(Trial::ARMED, 7, 6, 40), PendingState::None);
-        // Whoever took it back ended after the switch.
-        assert_eq!(standing(Trial::ARMED, 7, 8, 40), PendingState::Returning);
-        assert_eq!(standing(Trial::ARMED, 7, 9, 40), PendingState::None);
-        assert_eq!(standing(Trial::NONE, 7, 7, 40), PendingState::None);
-        assert_eq!(
-            standing(Trial::default().state, 0, 0, 0),
-            PendingState::None
-        );
-        assert_eq!(
-            standing(Trial::ROLLED_BACK, 7, 8, 400),
-            PendingState::RolledBack
-        );
-        assert_eq!(
-            standing(Trial::ROLLED_BACK, 7, 12, 400),
-            PendingState::RolledBack
-        );
     }
 }

@@ -14,11 +14,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{
-    bpf,
+use super::bpf;
+use crate::{
     failpoint::{Call, through},
+    interfaces::Hook,
 };
-use crate::interfaces::Hook;
 
 /// The names of the maps that are pinned, which are the names in the object.
 pub(crate) const MAPS: [&str; 16] = [

@@ -7,9 +7,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketType, socket};
-use tokio::io::{Interest, unix::AsyncFd};
 
-use super::failpoint::{Call, through};
+use crate::{
+    failpoint::{Call, through},
+    procfs::Process,
+};
 
 /// The cookie of the network namespace that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
 ///
@@ -74,12 +76,8 @@ pub(crate) fn boottime() -> u64 {
 /// The capabilities that are needed and not effective (linux/capability.h has the numbers).
 pub(crate) fn missing_capabilities() -> Vec<&'static str> {
     const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
-    let effective = std::fs::read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
-            u64::from_str_radix(line.trim(), 16).ok()
-        })
+    let effective = Process::ThisThread
+        .effective_capabilities()
         .unwrap_or(u64::MAX);
     NEEDED
         .into_iter()
@@ -99,14 +97,3 @@ pub(crate) fn trim_heap() {
 }
 
 const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
-
-/// Lets tokio wait until a descriptor can be read.
-///
-/// # Errors
-/// The kernel's refusal.
-pub(crate) fn readable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `AsFd` promises that the value holds one open descriptor for as long as it lives,
-    // which is the one that it shows as a raw one too: OwnedFd and aya's logger are all that come.
-    let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
-    registered.map_err(io::Error::from)
-}

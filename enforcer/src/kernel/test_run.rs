@@ -7,12 +7,11 @@ use aya::programs::{Program, ProgramError, TestRun as _};
 use aya::{TestRunOptions, TestRunResult};
 use enforcer_ebpf::Link;
 
-use super::{
+use super::{load::wire_program, sandbox::Sandbox};
+use crate::{
     failpoint::{Call, through},
-    load::wire_program,
-    sandbox::Sandbox,
+    interfaces,
 };
-use crate::interfaces;
 
 /// The hook that a program is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

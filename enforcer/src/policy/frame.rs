@@ -131,9 +131,9 @@ mod tests {
                     let packet = parse(&bytes[..], link);
                     assert_eq!(packet.transport, Transport::new(protocol, 9200));
                     assert!(!matches!(packet.transport.kind, Kind::Fragment));
-                    let read = source(&bytes[..], packet.header).unwrap();
+                    let read = source(&bytes[..], packet.ip_offset).unwrap();
                     assert_eq!(IpAddr::from(read), frame.source);
-                    let read = destination(&bytes[..], packet.header).unwrap();
+                    let read = destination(&bytes[..], packet.ip_offset).unwrap();
                     assert_eq!(IpAddr::from(read), frame.destination);
                     // Whatever the first 14 bytes look like, an IP header fits behind them.
                     assert!(bytes.len() >= 14 + 40);

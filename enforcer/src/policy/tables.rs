@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use enforcer_ebpf::{
-    Address, Decision, Guard, Interface, Kind, Mode, NO_PORT, Packet, PeerSet, Policy, Protocol,
+    Address, Decision, Guard, Interface, Kind, Mode, NO_SLOT, Packet, PeerSet, Policy, Protocol,
     Service, Transport, decide,
     layout::{Binding, WIRE_VIEW},
 };
@@ -105,7 +105,7 @@ impl PolicyTables {
         let loops = |address: &Address| address.is_loopback();
         let packet = Packet {
             loopback: loops(&spec.source) || spec.destination.as_ref().is_some_and(loops),
-            header: 0,
+            ip_offset: 0,
             transport: Transport::new(spec.protocol, spec.port),
         };
         let view = View {
@@ -197,7 +197,7 @@ impl Policy for View<'_> {
 
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
         let binding = self.tables.ports.get(&(protocol, port))?;
-        debug_assert_ne!(binding.slot, NO_PORT);
+        debug_assert_ne!(binding.slot, NO_SLOT);
         Some(Service {
             slot: binding.slot,
             number: binding.service,

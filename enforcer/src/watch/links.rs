@@ -2,15 +2,11 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::interfaces::Socket;
+use crate::netlink::{Protocol, Socket};
 
-/// linux/rtnetlink.h: the multicast group of RTM_NEWLINK and RTM_DELLINK.
-const RTNLGRP_LINK: u32 = 1;
-/// linux/netlink.h.
-const NETLINK_ROUTE: isize = 0;
-/// linux/netlink.h.
-const NETLINK_KOBJECT_UEVENT: isize = 15;
-/// The kernel's group of uevents; udev's group is 2 (systemd, src/libsystemd/sd-device).
+/// linux/rtnetlink.h: the multicast group of RTM_NEWLINK and RTM_DELLINK, as a mask.
+const RTMGRP_LINK: u32 = 1;
+/// The kernel's own group of uevents, as a mask; udev's is 2 (systemd, src/libsystemd/sd-device).
 const UEVENT_KERNEL: u32 = 1;
 /// The start of the message about the load of br_netfilter (lib/kobject_uevent.c).
 const BR_NETFILTER: &[u8] = b"add@/module/br_netfilter\0";
@@ -24,7 +20,7 @@ impl Links {
     /// # Errors
     /// The kernel's refusal.
     pub fn open() -> Result<Self> {
-        let socket = listen(NETLINK_ROUTE, RTNLGRP_LINK);
+        let socket = Socket::listen(Protocol::Route, RTMGRP_LINK);
         Ok(Self(
             socket.context("failed to listen for changes of interfaces")?,
         ))
@@ -51,7 +47,7 @@ impl Modules {
     /// # Errors
     /// The kernel's refusal.
     pub fn open() -> Result<Self> {
-        let socket = listen(NETLINK_KOBJECT_UEVENT, UEVENT_KERNEL);
+        let socket = Socket::listen(Protocol::KobjectUevent, UEVENT_KERNEL);
         Ok(Self(socket.context("failed to listen for modules")?))
     }
 
@@ -63,10 +59,4 @@ impl Modules {
         let waited = self.0.wait_for(|text| text.starts_with(BR_NETFILTER)).await;
         waited.context("failed to wait for modules")
     }
-}
-
-fn listen(protocol: isize, group: u32) -> Result<Socket> {
-    let mut socket = Socket::open(protocol).context("failed to open a netlink socket")?;
-    socket.join(group)?;
-    Ok(socket)
 }

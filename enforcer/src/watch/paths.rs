@@ -15,8 +15,8 @@ use rustix::fs::{
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    interfaces,
-    kernel::{reserved, sys},
+    async_fd,
+    procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
 };
 
 /// An inotify instance that reports events without details.
@@ -30,7 +30,7 @@ impl Inotify {
     pub(super) fn new() -> Result<Self> {
         let what = "failed to make an inotify instance";
         let made = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context(what)?;
-        Ok(Self(sys::readable(made).context(what)?))
+        Ok(Self(async_fd::readable(made).context(what)?))
     }
 
     /// Watches a path; an existing watch gets these flags.
@@ -132,12 +132,10 @@ impl Settings {
     /// # Errors
     /// The kernel's refusal.
     pub fn watch() -> Result<Self> {
-        let paths = [PathBuf::from(reserved::PATH)]
-            .into_iter()
-            .chain(interfaces::settings());
+        let paths = [reserved_ports::PATH].into_iter().chain(BRIDGE_NF_CALL);
         let mut settings = Self {
             inotify: Inotify::new()?,
-            paths: paths.map(|path| (path, None)).collect(),
+            paths: paths.map(|path| (path.into(), None)).collect(),
         };
         settings.again();
         Ok(settings)

@@ -10,12 +10,9 @@ use ipnet::IpNet;
 
 use super::AllowedIps;
 use crate::{
-    interfaces::{each_attribute, text},
+    netlink::{each_attribute, generic},
     registry::PublicKey,
 };
-
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 pub(super) const WG_CMD_GET_DEVICE: u8 = 0;
 const WGDEVICE_A_IFINDEX: u16 = 1;
@@ -38,24 +35,6 @@ pub(super) fn ifindex(number: u32) -> [u8; 8] {
     attribute
 }
 
-/// The name and the number of a family, from the payload of a CTRL_CMD_NEWFAMILY message.
-///
-/// # Errors
-/// It is cut short, or lacks one of them.
-pub(super) fn family(payload: &[u8]) -> Result<(String, u16)> {
-    let (mut name, mut number) = (None, None);
-    each_attribute(attributes(payload)?.1, |kind, value| {
-        match kind {
-            CTRL_ATTR_FAMILY_NAME => name = Some(text(value)),
-            CTRL_ATTR_FAMILY_ID => number = short(value),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    name.zip(number)
-        .context("a family of generic netlink has no name or no number")
-}
-
 /// Reads one of the messages that describe a device into what is known of it.
 ///
 /// A device with many peers takes several messages. A peer whose AllowedIPs do not fit one of them
@@ -66,7 +45,7 @@ pub(super) fn family(payload: &[u8]) -> Result<(String, u16)> {
 /// It is cut short, or a peer or an AllowedIP lacks what makes it one. What is known then is not
 /// whole.
 pub(super) fn device(payload: &[u8], known: &mut AllowedIps) -> Result<()> {
-    let (command, attributes) = attributes(payload)?;
+    let (command, attributes) = generic::split(payload)?;
     ensure!(
         command == WG_CMD_GET_DEVICE,
         "the kernel's WireGuard answered with its command {command}"
@@ -120,14 +99,6 @@ fn allowed_ip(attributes: &[u8]) -> Result<IpNet> {
     let address = address.context("an AllowedIP is neither IPv4 nor IPv6")?;
     IpNet::new(address, length)
         .with_context(|| format!("{address}/{length} is an AllowedIP of an impossible length"))
-}
-
-/// The command and the attributes behind a `struct genlmsghdr`.
-fn attributes(payload: &[u8]) -> Result<(u8, &[u8])> {
-    let (header, attributes) = payload
-        .split_first_chunk::<4>()
-        .context("a message of generic netlink is shorter than its header")?;
-    Ok((header[0], attributes))
 }
 
 fn short(value: &[u8]) -> Option<u16> {

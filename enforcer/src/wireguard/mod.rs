@@ -9,11 +9,11 @@
 //! [`ask`] queries a device once, in the network namespace of the calling thread, and keeps no
 //! state: callers that watch WireGuard ask again and compare.
 //!
-//! The parser of the kernel's replies is part of this crate, on top of netlink-packet-core, a
-//! dependency of rtnetlink. The crates genetlink 0.3 and netlink-packet-wireguard 0.5 would add 13
-//! packages to the 40 of rtnetlink; netlink-packet-wireguard panics on some malformed bytes, and
-//! genetlink drops messages that fail to parse. An AllowedIP missing from a list may be a hole in
-//! the prefix of a granted key: here, a list is complete or an error.
+//! The parser of the kernel's answers is the project's own, on the attributes of `crate::netlink`.
+//! The crate netlink-packet-wireguard 0.5 panics on some bytes where a refusal is due, and
+//! genetlink 0.3 drops a message that cannot be parsed. A prefix missing from a list of AllowedIPs
+//! may be a hole in the prefix of a key that is granted something: here, a list is whole, or an
+//! error.
 
 mod allowed_ips;
 mod message;

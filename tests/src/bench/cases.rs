@@ -1,10 +1,10 @@
-//! What is measured, and against what.
+//! The cases of the benchmark, each with its base.
 
 use anyhow::{Context, Result};
 use enforcer::kernel::sandbox::Sandbox;
 use enforcer_ebpf::Link;
 
-use super::gauge::{self, Sample};
+use super::measure::{self, Sample};
 use super::policies::{LOCAL_PORT, PEER, PEER_PORT, STRANGER, Size, UNREGISTERED_PORT};
 use crate::test_run::network::On;
 use crate::test_run::packet::Packet;
@@ -13,7 +13,7 @@ use crate::test_run::run::{Arrival, Hook};
 /// A path through a program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
-    /// What it is called.
+    /// The name in the report.
     pub(super) name: &'static str,
     program: Program,
     size: Size,
@@ -21,7 +21,7 @@ pub(super) struct Case {
     source: &'static str,
     port: u16,
     passes: bool,
-    /// The case that it is compared with, by name, and how many times as long it may take.
+    /// The base of the comparison, by name, and the bound of the ratio.
     pub(super) base: Option<(&'static str, Option<f64>)>,
 }
 
@@ -53,10 +53,10 @@ const DROP: &str = "drop: interface without peers, 1 port registered";
 const ONE_PREFIX: &str = "peer, 1 prefix";
 const TCX: &str = "tcx pass: unregistered port";
 
-/// The cases; a base stands before all that are compared with it.
+/// The cases; a base stands before all its comparisons.
 pub(super) const CASES: [Case; 13] = [
     case(EMPTY).program(Program::Empty).passes(),
-    // How far this is from 1 is the noise.
+    // The distance of this ratio from 1 is the noise.
     case("empty XDP program, again")
         .program(Program::Empty)
         .passes()
@@ -132,32 +132,32 @@ impl Case {
         self
     }
 
-    /// From a peer, to the service that allows it.
+    /// A packet from an allowed peer, to the peer's service.
     const fn peer(mut self, size: Size) -> Self {
         self = self.stranger(size).passes();
         self.source = PEER;
         self
     }
 
-    /// From another address, where the peers of the service are.
+    /// A packet from another address, where the peers of the service are.
     const fn stranger(mut self, size: Size) -> Self {
         self.on = On::Wg0;
         self.under(size).port(PEER_PORT)
     }
 
-    /// Compared with another case.
+    /// Compares with another case.
     const fn against(mut self, base: &'static str) -> Self {
         self.base = Some((base, None));
         self
     }
 
-    /// With a bar.
+    /// Sets a bound for the ratio to another case.
     const fn at_most(mut self, times: f64, base: &'static str) -> Self {
         self.base = Some((base, Some(times)));
         self
     }
 
-    /// What its program must return.
+    /// The program's expected return value.
     const fn verdict(&self) -> u32 {
         self.program.hook().verdict(self.passes)
     }
@@ -171,9 +171,9 @@ impl Case {
 }
 
 /// Each policy in maps of its own, with the programs that its cases need.
-pub(super) struct Preloaded(Vec<(Size, Sandbox)>);
+pub(super) struct Prepared(Vec<(Size, Sandbox)>);
 
-impl Preloaded {
+impl Prepared {
     /// Makes and fills the maps, and loads the programs.
     pub(super) fn new() -> Result<Self> {
         let prepare = |size: Size| {
@@ -195,7 +195,7 @@ impl Preloaded {
             .map(Self)
     }
 
-    /// Gives a case its turn.
+    /// Samples a case.
     pub(super) fn sample(&self, case: &Case, repeat: u32) -> Result<Sample> {
         let mut all = self.0.iter();
         let (_, bench) = all
@@ -204,7 +204,7 @@ impl Preloaded {
         let frame = case.frame();
         let arrival = Arrival::new(&frame, case.on.ifindex());
         let program = bench.program(case.program.name())?;
-        gauge::sample(program, &arrival, repeat, case.verdict())
+        measure::sample(program, &arrival, repeat, case.verdict())
             .with_context(|| format!("failed to measure `{}`", case.name))
     }
 }

@@ -1,13 +1,14 @@
-//! What the guards cost per packet, by BPF_PROG_TEST_RUN on the running kernel.
+//! Costs of the guards per packet, by BPF_PROG_TEST_RUN on the running kernel.
 //!
-//! One frame is judged millions of times, so everything is in the caches: the numbers compare
+//! The same frame is judged millions of times, so everything is in the caches: the numbers compare
 //! paths through the programs, and promise nothing about a network card. All cases take turns,
-//! round after round, so that a busy moment of the machine falls on all of them; what is printed
-//! are medians, and ratios are medians of the ratios within one round. The empty program is
-//! measured twice: how far that ratio is from 1 says how far to trust the others.
+//! round after round, so that a busy moment of the machine falls on all of them; the output shows
+//! medians, and ratios are medians of the ratios within a round. The empty program is measured
+//! twice: the distance of that ratio from 1 tells how far to trust the others.
 
+mod args;
 mod cases;
-mod gauge;
+mod measure;
 mod policies;
 mod report;
 
@@ -15,44 +16,32 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
+pub use args::Args;
+
 use crate::test_run::network;
-use cases::{CASES, Preloaded};
-use gauge::Sample;
+use cases::{CASES, Prepared};
+use measure::Sample;
 
-/// What `bench` takes.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// How often each case has its turn
-    #[arg(long, default_value_t = 31, value_name = "NUMBER")]
-    rounds: usize,
-    /// How often a program runs in one turn
-    #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER")]
-    repeat: u32,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    json: bool,
-}
-
-/// Measures and prints. A missed bar is said, and is not an error.
+/// Measures and prints. A ratio out of bounds is reported, and is no error.
 ///
 /// # Errors
-/// It cannot be measured.
+/// The measurement fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(
-        args.rounds > 0 && args.repeat > gauge::SETUP_RUNS,
+        args.rounds > 0 && args.repeat > measure::SETUP_RUNS,
         "too few rounds or repetitions to measure anything"
     );
     let network = network::build()?;
     let samples = network.run(|| {
-        gauge::stay_on_this_cpu()?;
-        measure(&Preloaded::new()?, args)
+        measure::stay_on_this_cpu()?;
+        sample_all(&Prepared::new()?, args)
     })??;
     report::print(&report::rows(&samples), args)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The samples of each case, by round.
-fn measure(prepared: &Preloaded, args: &Args) -> Result<Vec<Vec<Sample>>> {
+fn sample_all(prepared: &Prepared, args: &Args) -> Result<Vec<Vec<Sample>>> {
     let mut samples = vec![Vec::with_capacity(args.rounds); CASES.len()];
     // The first round warms up, and is thrown away.
     for round in 0..=args.rounds {

@@ -1,4 +1,4 @@
-//! The registries that the cases are measured under.
+//! The registries under which the cases are measured.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -10,25 +10,25 @@ use enforcer::registry::{MAX_PORTS, MAX_PREFIXES};
 use crate::test_run::rig::unattached;
 use crate::test_run::world::World;
 
-/// The localhost-only service that is asked for.
+/// The localhost-only service.
 pub(super) const LOCAL_PORT: u16 = 9200;
 /// The service with peers on wg0.
 pub(super) const PEER_PORT: u16 = 9090;
-/// A peer, in every policy that has some.
+/// A peer, in every policy with peers.
 pub(super) const PEER: &str = "10.200.0.1";
-/// A peer in none of them.
+/// An address outside all policies.
 pub(super) const STRANGER: &str = "10.1.0.1";
-/// Nobody's port in any of them.
+/// A port outside all policies.
 pub(super) const UNREGISTERED_PORT: u16 = 22;
 
 /// A registry by its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
-    /// One port.
+    /// A single port.
     OnePort,
-    /// As many ports as a registry may have, each a service of its own.
+    /// As many ports as a registry may have, each in a service.
     AllPorts,
-    /// A service with one peer of one address.
+    /// A service with a peer of a single address.
     OnePrefix,
     /// As many addresses as a registry may have.
     AllPrefixes,
@@ -81,8 +81,8 @@ impl Size {
     }
 }
 
-/// As many prefixes as a registry may have, in equal shares of these lengths. The peer that asks is
-/// in one of the first length: the shortest, which is looked up last.
+/// As many prefixes as a registry may have, in equal shares of these lengths. The asking peer is in
+/// a prefix of the first length: the shortest, looked up last.
 fn all_of(lengths: &[u8]) -> Vec<(Ipv4Addr, u8)> {
     let mut prefixes = Vec::with_capacity(MAX_PREFIXES);
     for (index, &length) in
@@ -91,7 +91,7 @@ fn all_of(lengths: &[u8]) -> Vec<(Ipv4Addr, u8)> {
         if prefixes.len() == MAX_PREFIXES {
             break;
         }
-        // Each length has a block of its own, so that no prefix lies in another.
+        // Each length has a separate block, so no prefix lies in another.
         let block = if length == lengths[0] {
             200
         } else {

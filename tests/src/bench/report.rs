@@ -4,28 +4,28 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::Args;
+use super::args::Args;
 use super::cases::CASES;
-use super::gauge::Sample;
+use super::measure::Sample;
 
-/// What came of a case.
+/// Result of a case.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     case: &'static str,
     /// Nanoseconds for each run, by processor time.
     ns: f64,
-    /// Half of all rounds lie within so many nanoseconds.
+    /// Interquartile range: half of all rounds lie within so many nanoseconds.
     spread: f64,
     /// Nanoseconds for each run, by the kernel's measure.
     kernel_ns: f64,
     base: Option<&'static str>,
-    /// How many times as long as the base.
+    /// Ratio to the base.
     ratio: Option<f64>,
     /// The ratio by the kernel's measure, which knows whole nanoseconds alone.
     kernel_ratio: Option<f64>,
-    /// The bar.
+    /// The bound of the ratio.
     bound: Option<f64>,
-    /// Whether the bar is held.
+    /// Whether the ratio is within the bound.
     ok: Option<bool>,
 }
 
@@ -127,7 +127,7 @@ fn median(values: Vec<f64>) -> f64 {
     quantile(values, 1, 2)
 }
 
-/// The value that `part` of `whole` parts of all lie below.
+/// The quantile: `part` of `whole` parts of the values lie below.
 fn quantile(mut values: Vec<f64>, part: usize, whole: usize) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);

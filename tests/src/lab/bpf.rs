@@ -1,7 +1,7 @@
-//! Other people's eBPF programs: two instructions that return one number.
+//! Foreign eBPF programs: two instructions to return a number.
 //!
-//! They are made by hand through the bpf system call, so that the lab needs no compiler and shares
-//! no code with the loader that it tests.
+//! The bpf system call loads them by hand, so the lab needs no compiler and shares no code with the
+//! loader under test.
 
 use std::ffi::c_long;
 use std::fs::File;
@@ -19,7 +19,7 @@ const OBJ_GET_INFO: c_long = 15;
 const PROG_QUERY: c_long = 16;
 const LINK_CREATE: c_long = 28;
 
-/// Where a program sits, and so what its number means.
+/// The place of a program, which gives the returned number a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// XDP in the driver.
@@ -71,14 +71,14 @@ impl Hook {
     }
 }
 
-/// A program that stays attached for as long as this value lives.
+/// A program attached for the life of this value.
 #[derive(Debug)]
 pub struct Foreign {
     _link: OwnedFd,
 }
 
 impl Foreign {
-    /// Attaches a program that returns `number` to an interface of a namespace.
+    /// Attaches a program with the return value `number` to an interface of a namespace.
     pub fn on_interface(
         namespace: &Netns,
         interface: &str,
@@ -92,7 +92,7 @@ impl Foreign {
         Ok(Self { _link: link })
     }
 
-    /// Attaches a cgroup_skb/ingress program that returns `number`.
+    /// Attaches a cgroup_skb/ingress program with the return value `number`.
     pub fn on_cgroup(cgroup: &Path, number: i32) -> Result<Self> {
         let directory = File::open(cgroup).context("failed to open the cgroup")?;
         let target = u32::try_from(directory.as_raw_fd())?;
@@ -101,7 +101,7 @@ impl Foreign {
     }
 }
 
-/// How many programs sit on a hook of an interface in the namespace of the caller.
+/// The number of programs on a hook of an interface in the caller's namespace.
 pub fn programs_on(interface: u32, hook: Hook) -> io::Result<u32> {
     let mut attributes = Query {
         target: interface,
@@ -112,21 +112,21 @@ pub fn programs_on(interface: u32, hook: Hook) -> io::Result<u32> {
     Ok(attributes.count)
 }
 
-/// How many cgroup_skb/ingress programs sit on a cgroup itself.
+/// The number of cgroup_skb/ingress programs on the cgroup itself.
 pub fn programs_on_cgroup(cgroup: &Path) -> io::Result<u32> {
     let directory = File::open(cgroup)?;
     let target = u32::try_from(directory.as_raw_fd()).map_err(io::Error::other)?;
     programs_on(target, Hook::Cgroup)
 }
 
-/// What is pinned at a path: its kind, its id, and for a link the id of the program behind it.
+/// Kind and id of the object pinned at a path, and for a link the id of the program behind.
 ///
 /// All three kinds of `struct bpf_*_info` begin with type and id.
 pub fn pinned(path: &Path) -> io::Result<[u32; 3]> {
     info(&pinned_object(path)?)
 }
 
-/// Opens what is pinned at a path.
+/// Opens the object pinned at a path.
 pub(super) fn pinned_object(path: &Path) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
     let mut attributes = Pinned {
@@ -148,7 +148,7 @@ pub(super) fn info<const N: usize>(object: &OwnedFd) -> io::Result<[u32; N]> {
     Ok(head)
 }
 
-/// Whether programs of a hook may call a helper that wants their context and nothing else.
+/// Whether programs of a hook may call a helper with their context as the only argument.
 pub(super) fn may_call(hook: Hook, helper: i32) -> bool {
     let call = Instruction {
         code: 0x85,
@@ -209,7 +209,7 @@ struct Instruction {
     immediate: i32,
 }
 
-/// The part of `union bpf_attr` that BPF_PROG_LOAD reads.
+/// The part of `union bpf_attr` for BPF_PROG_LOAD.
 #[derive(Default)]
 #[repr(C)]
 struct Load {
@@ -227,7 +227,7 @@ struct Load {
     attach_type: u32,
 }
 
-/// The part of `union bpf_attr` that BPF_LINK_CREATE reads.
+/// The part of `union bpf_attr` for BPF_LINK_CREATE.
 #[derive(Default)]
 #[repr(C)]
 struct Link {
@@ -240,7 +240,7 @@ struct Link {
     expected_revision: u64,
 }
 
-/// The part of `union bpf_attr` that BPF_OBJ_GET reads.
+/// The part of `union bpf_attr` for BPF_OBJ_GET.
 #[derive(Default)]
 #[repr(C)]
 struct Pinned {
@@ -249,7 +249,7 @@ struct Pinned {
     flags: u32,
 }
 
-/// The part of `union bpf_attr` that BPF_OBJ_GET_INFO_BY_FD reads and writes.
+/// The part of `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD, read and written.
 #[repr(C)]
 struct Info {
     object: u32,
@@ -257,7 +257,7 @@ struct Info {
     info: u64,
 }
 
-/// The part of `union bpf_attr` that BPF_PROG_QUERY reads and writes.
+/// The part of `union bpf_attr` for BPF_PROG_QUERY, read and written.
 #[derive(Default)]
 #[repr(C)]
 struct Query {
@@ -285,7 +285,7 @@ impl Attributes for Info {}
 pub(super) fn bpf<T: Attributes>(command: c_long, attributes: &mut T) -> io::Result<RawFd> {
     let size = size_of::<T>();
     // SAFETY: `attributes` is a prefix of the kernel's union for this command (zeroes stand for the
-    // rest), and what its pointers name outlives the call.
+    // rest), and the memory behind every pointer outlives the call.
     let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };
     if done < 0 {
         return Err(io::Error::last_os_error());
@@ -294,6 +294,6 @@ pub(super) fn bpf<T: Attributes>(command: c_long, attributes: &mut T) -> io::Res
 }
 
 fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
+    // SAFETY: the kernel has just given us this descriptor, and no other code knows the number.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -1,10 +1,10 @@
-//! What the lab puts outside its namespaces, and how it comes off again on every way out.
+//! Objects of the lab outside its namespaces, and their removal on every way out.
 //!
 //! Three kinds of object outlive a namespace: child processes, directories (pins on bpffs, cgroups,
 //! scratch files) and the bpffs mount. The first two are noted here before they are made, and the
-//! mount bears our name. Normal ends and panics
-//! drop the owners; SIGINT and SIGTERM end in [`exit_on_signal`]; after a SIGKILL the next start
-//! sweeps what names a process that is gone.
+//! mount bears our name. Normal ends and panics drop the owners; SIGINT and SIGTERM end in
+//! [`exit_on_signal`]; after a SIGKILL the next start sweeps every object named after a dead
+//! process.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,9 +20,9 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal};
 
-/// Where pins live.
+/// Parent directory of the pins.
 pub const BPFFS: &str = "/sys/fs/bpf";
-/// What every object of the lab is called, before process id and number.
+/// Name of every object of the lab, before process id and number.
 const PREFIX: &str = "enforcer-lab-";
 
 static NOTED: Mutex<Noted> = Mutex::new(Noted {
@@ -39,7 +39,7 @@ fn noted() -> MutexGuard<'static, Noted> {
     NOTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory tree that goes when this value goes.
+/// A directory tree, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
@@ -54,7 +54,7 @@ impl Directory {
         Ok(made)
     }
 
-    /// Its path.
+    /// The path of the tree.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -76,7 +76,7 @@ fn remove_tree(path: &Path) {
     }
 }
 
-/// Starts a child and notes it in one step, so that no signal falls in between.
+/// Starts a child and notes the process in a single step, without room for a signal in between.
 pub(super) fn spawn_registered(command: &mut Command) -> io::Result<Child> {
     let mut noted = noted();
     let child = command.spawn()?;
@@ -88,12 +88,12 @@ pub(super) fn forget_child(id: u32) {
     noted().children.remove(&id);
 }
 
-/// The source that marks a bpffs of ours in the mount table, also for the run after a SIGKILL.
+/// The source by which the mount table shows a bpffs of ours, also to the run after a SIGKILL.
 const MOUNT_SOURCE: &str = "enforcer-lab";
 
 /// Mounts bpffs where the machine has none.
 pub fn ensure_bpffs() -> Result<()> {
-    // One at a time: trials start side by side.
+    // Under the lock, as scenarios start side by side.
     let _noted = noted();
     if bpffs_source()?.is_some() {
         return Ok(());
@@ -103,10 +103,10 @@ pub fn ensure_bpffs() -> Result<()> {
         .with_context(|| format!("failed to mount bpffs at {BPFFS}"))
 }
 
-/// Where `run` puts its sockets.
+/// Directory of the sockets of `run`.
 const RUNTIME: &str = "/run/enforcer";
 
-/// Sockets on which nobody listens any more.
+/// Sockets without a listener.
 pub fn stale_sockets() -> Vec<String> {
     let refuses = |path: &PathBuf| {
         UnixStream::connect(path)
@@ -117,10 +117,10 @@ pub fn stale_sockets() -> Vec<String> {
     stale.map(|path| path.display().to_string()).collect()
 }
 
-/// Held, shared, by every run that is under way; a lock on a directory leaves no file behind.
+/// Held, shared, by every run under way; a lock on a directory leaves no file behind.
 static UNDER_WAY: OnceLock<fs::File> = OnceLock::new();
 
-/// Says to other runs that this one may need the bpffs at any moment.
+/// Tells other runs to leave the bpffs mounted for this run.
 pub fn announce() -> Result<()> {
     let directory = fs::File::open(std::env::temp_dir()).context("failed to open /tmp")?;
     directory.lock_shared().context("failed to lock /tmp")?;
@@ -128,7 +128,7 @@ pub fn announce() -> Result<()> {
     Ok(())
 }
 
-/// Undoes a mount of the lab's own, unless another run or something in it needs it.
+/// Unmounts the lab's own bpffs, unless another run or a pin needs the mount.
 pub fn release_bpffs() -> Result<()> {
     let _noted = noted();
     release_bpffs_while_nobody_mounts()
@@ -136,13 +136,13 @@ pub fn release_bpffs() -> Result<()> {
 
 fn release_bpffs_while_nobody_mounts() -> Result<()> {
     let ours = bpffs_source()?.is_some_and(|source| source == MOUNT_SOURCE);
-    // flock turns the shared lock into an exclusive one, if this is the last run.
+    // flock turns the shared lock into an exclusive lock, if this is the last run.
     let last = || UNDER_WAY.get().is_none_or(|lock| lock.try_lock().is_ok());
     let empty = || !foreign_pins() && lab_entries(Path::new(BPFFS), |_| true).is_empty();
     if ours && empty() && last() {
         unmount(BPFFS, UnmountFlags::empty()).context("failed to unmount our bpffs")?;
     }
-    // What is left of a `run` that was killed; the folder goes if nobody else has one in it.
+    // Remains of a killed `run`; the folder goes too once it is empty.
     for path in stale_sockets() {
         let _ = fs::remove_file(path);
     }
@@ -152,7 +152,7 @@ fn release_bpffs_while_nobody_mounts() -> Result<()> {
     Ok(())
 }
 
-/// What is mounted as bpffs at the usual place, by its source.
+/// Source of the bpffs mount at the usual place.
 fn bpffs_source() -> Result<Option<String>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("failed to read mounts")?;
     Ok(mounts.lines().find_map(|line| {
@@ -162,7 +162,7 @@ fn bpffs_source() -> Result<Option<String>> {
     }))
 }
 
-/// Removes what earlier runs left whose process is gone.
+/// Removes objects of earlier, dead processes.
 pub fn sweep() {
     for parent in swept_directories() {
         for path in lab_entries(&parent, |owner| !Path::new("/proc").join(owner).exists()) {
@@ -171,7 +171,7 @@ pub fn sweep() {
     }
 }
 
-/// What this process has put outside its namespaces and not taken away.
+/// Objects of this process outside its namespaces, not removed yet.
 pub fn leftovers() -> Vec<String> {
     let own = std::process::id().to_string();
     let mut found: Vec<String> = swept_directories()
@@ -184,7 +184,7 @@ pub fn leftovers() -> Vec<String> {
     found
 }
 
-/// Whether somebody else is at work on this machine: another lab, or pins that are not ours.
+/// Whether other work is under way on this machine: another lab, or foreign pins.
 pub fn others_at_work() -> bool {
     let own = std::process::id().to_string();
     let another_lab = swept_directories().iter().any(|parent| {
@@ -194,8 +194,8 @@ pub fn others_at_work() -> bool {
     another_lab || foreign_pins()
 }
 
-/// Whether bpffs holds anything but labs and the two iterators (`maps.debug`, `progs.debug`) that
-/// the kernel itself pins.
+/// Whether bpffs holds anything but labs and the kernel's own two iterators (`maps.debug`,
+/// `progs.debug`).
 fn foreign_pins() -> bool {
     fs::read_dir(BPFFS).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
@@ -248,7 +248,7 @@ extern "C" fn on_signal(_: libc::c_int) {
     unsafe { libc::write(WAKE.load(Ordering::Relaxed), (&raw const byte).cast(), 1) };
 }
 
-/// From here on SIGINT and SIGTERM clean up and exit with 130.
+/// Makes SIGINT and SIGTERM clean up and exit with 130 from here on.
 pub fn exit_on_signal() -> Result<()> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .context("failed to make the signal pipe")?;
@@ -264,14 +264,14 @@ pub fn exit_on_signal() -> Result<()> {
         })?;
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let handler: extern "C" fn(libc::c_int) = on_signal;
-        // SAFETY: the handler only writes one byte to a pipe.
+        // SAFETY: the handler only writes a byte to a pipe.
         unsafe { libc::signal(signal, handler as *const () as libc::sighandler_t) };
     }
     Ok(())
 }
 
 fn clean_up_and_exit() -> ! {
-    // Held to the end, so that no trial that still runs can make anything new.
+    // Held to the end, so no running scenario can make another object.
     let noted = noted();
     for &id in &noted.children {
         if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {

@@ -1,4 +1,4 @@
-//! Clients: what comes of trying to reach a service.
+//! Clients, and the outcome of their attempts to reach a service.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -13,12 +13,12 @@ use super::command::timespec;
 use super::netns::Netns;
 use super::transport::Transport;
 
-/// What came of an attempt to reach a service.
+/// Outcome of an attempt to reach a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The service itself was heard: its token.
+    /// The service itself was heard: the token.
     Answered(String),
-    /// Somebody said no: a reset or an ICMP error.
+    /// A reset or an ICMP error came back.
     Refused,
     /// Nothing came back within the patience.
     Silent,
@@ -51,7 +51,7 @@ pub enum Patience {
 }
 
 impl Patience {
-    /// The whole time.
+    /// The longest wait.
     pub fn limit(self) -> Duration {
         match self {
             Self::Brief => Duration::from_millis(400),
@@ -83,7 +83,7 @@ impl Ask {
         }
     }
 
-    /// Asks a TCP service that speaks only when it is spoken to.
+    /// Asks a TCP service that speaks only when spoken to.
     #[track_caller]
     pub fn command(to: &str, request: &'static [u8]) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Ask {
         }
     }
 
-    /// From this address (port 0: any).
+    /// Sets the source address (port 0: any).
     #[track_caller]
     pub fn from(mut self, from: &str) -> Self {
         self.from = Some(address(from));
@@ -105,7 +105,7 @@ impl Ask {
         self
     }
 
-    /// Tries it from a namespace.
+    /// Makes the attempt from a namespace.
     pub fn ask(self, namespace: &Netns, patience: Patience) -> Result<Outcome> {
         let deadline = Instant::now() + patience.limit();
         let socket = namespace
@@ -196,19 +196,18 @@ impl Conversation {
         }
     }
 
-    /// Sends more data; what arrives of it is for the service to say ([`super::Server::received`]).
+    /// Sends more data and returns the number of bytes; [`super::Server::received`] tells how many
+    /// arrived.
     ///
-    /// Answers would not tell one sending from another: TCP goes on repeating what was dropped, and
-    /// it is answered late, when the guard is gone.
-    ///
-    /// Returns how many bytes were sent.
+    /// Answers would not tell the sendings apart: TCP repeats dropped data, and the service answers
+    /// late, once the guard is gone.
     pub fn say_more(&mut self) -> Result<usize> {
         const MORE: &[u8] = b"more";
         io::Write::write_all(&mut self.0, MORE).context("failed to send more data")?;
         Ok(MORE.len())
     }
 
-    /// Listens without saying anything.
+    /// Listens without sending.
     pub fn listen(&mut self, patience: Patience) -> Result<Outcome> {
         heard(&self.0, Instant::now() + patience.limit()).context("failed to listen")
     }

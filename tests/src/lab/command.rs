@@ -1,4 +1,4 @@
-//! Programs that run inside a namespace, bounded in time and gone when the lab goes.
+//! Programs inside a namespace, bounded in time, gone with the lab.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -17,15 +17,15 @@ use rustix::thread::UnshareFlags;
 use super::cleanup;
 use super::netns::{Netns, enter};
 
-/// How long any one-shot command may take before the lab gives up on it.
+/// Time limit of a command that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a command said, and how it ended.
+/// Output of a command, and the way in which the command ended.
 #[derive(Debug, Clone)]
 pub struct Finished {
     /// The command line, for messages.
     pub line: String,
-    /// The exit code, `None` if a signal ended it.
+    /// The exit code, `None` after a signal.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -34,15 +34,17 @@ pub struct Finished {
 }
 
 impl Netns {
-    /// A command that will run in this namespace, and that dies with the thread that starts it.
+    /// A command for this namespace, which dies with the starting thread.
     ///
     /// Only the *network* namespace is entered: `ip netns exec` would also hide bpffs and cgroup2.
-    /// Start it from the trial's own thread, never inside [`Netns::run`], whose thread is short-lived.
+    /// Start the command from the scenario's own thread, never inside [`Netns::run`] with its
+    /// short-lived thread.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let namespace = std::os::fd::AsFd::as_fd(self).as_raw_fd();
         let into_namespace = move || {
-            // SAFETY: the descriptor belongs to a `Netns` that outlives the spawn, and fork copied it.
+            // SAFETY: the descriptor belongs to a `Netns` with a life beyond the spawn, and fork
+            // copied the number.
             let namespace = unsafe { BorrowedFd::borrow_raw(namespace) };
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             enter(namespace)
@@ -52,7 +54,7 @@ impl Netns {
         command
     }
 
-    /// Runs `ip -batch`, one command per line.
+    /// Runs `ip -batch`, with a command on each line.
     pub fn ip(&self, batch: &str) -> Result<()> {
         let mut command = self.command("ip");
         command.args(["-batch", "-"]);
@@ -104,19 +106,19 @@ impl std::fmt::Display for Finished {
     }
 }
 
-/// What a command finds in a mount namespace of its own.
+/// Contents of a command's own mount namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrivateMount {
     /// A fresh /sys, as `ip netns exec` makes it: no bpffs, no cgroup2.
     Sysfs,
-    /// A bpffs that nobody else sees, and that ends with the command.
+    /// A private bpffs, gone at the end of the command.
     Bpffs,
 }
 
-/// Gives a command a mount namespace of its own.
+/// Gives a command a private mount namespace.
 pub fn in_private_mounts(command: &mut Command, private: PrivateMount) {
     let hide = move || {
-        // SAFETY: only the mount namespace is left behind, in a child that has one thread.
+        // SAFETY: only the mount namespace is left behind, in a child with a single thread.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
         let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", slave)?;
@@ -131,7 +133,7 @@ pub fn in_private_mounts(command: &mut Command, private: PrivateMount) {
     unsafe { command.pre_exec(hide) };
 }
 
-/// Runs a command to its end, with `input` as its standard input.
+/// Runs a command to the end, with `input` as standard input.
 pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
     let line = line_of(&command);
     command
@@ -154,7 +156,7 @@ pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
         scope.spawn(move || stdin.write_all(input.as_bytes()));
         let stdout = scope.spawn(move || read_all(stdout));
         let stderr = scope.spawn(move || read_all(stderr));
-        // On the limit the child is killed, which ends the readers too.
+        // On the limit the child is killed, and the readers end too.
         let status = child.wait(COMMAND_LIMIT)?;
         Ok(Finished {
             line: line.clone(),
@@ -165,16 +167,16 @@ pub fn finish(mut command: Command, input: &str) -> Result<Finished> {
     })
 }
 
-/// A child process that is killed and reaped when it is dropped.
+/// A child process, killed and reaped on drop.
 #[derive(Debug)]
 pub struct Daemon {
     line: String,
-    /// The process, with whatever pipes the caller asked for.
+    /// The process, with the caller's choice of pipes.
     pub inner: Child,
 }
 
 impl Daemon {
-    /// Starts a process that the lab will take away again.
+    /// Starts a process that the lab will end.
     pub fn spawn(mut command: Command) -> Result<Self> {
         let line = line_of(&command);
         let program = command.get_program().to_string_lossy().into_owned();
@@ -220,7 +222,7 @@ impl Daemon {
         }
     }
 
-    /// Waits for the end and insists on it.
+    /// Waits for the end; an error if `limit` passes first.
     pub fn expect_end(&mut self, limit: Duration) -> Result<ExitStatus> {
         let line = self.line.clone();
         self.wait(limit)?.context_late(&line, self)
@@ -251,7 +253,7 @@ impl ContextLate for Option<ExitStatus> {
     }
 }
 
-/// A duration as poll wants it.
+/// Converts a duration to poll's type.
 pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -259,7 +261,7 @@ pub(super) fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-/// Polls `probe` until it yields a value, every few milliseconds and for at most `limit`.
+/// Polls `probe` until a value comes, every few milliseconds and for at most `limit`.
 pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! The rows of `counters --json`, added up.
+//! Lines of `counters --json`, added up.
 
 use enforcer_ebpf::{Guard, Reason, Verdict};
 
@@ -14,14 +14,14 @@ impl std::fmt::Display for Port<'_> {
     }
 }
 
-/// The rows of `counters --json`.
+/// The lines of `counters --json`.
 #[derive(Clone, Debug)]
 pub struct Counters(pub Vec<Counter>);
 
 impl Counters {
-    /// Packets that a guard counted for a reason and port.
+    /// Number of packets counted by a guard for a reason and port.
     ///
-    /// Drops that showed no registered port are counted without one; they count here too.
+    /// Drops of packets without a registered port are counted without a port, and count here too.
     pub fn count(&self, guard: Guard, reason: Reason, port: Port<'_>) -> u64 {
         let portless = matches!(
             reason,
@@ -38,7 +38,7 @@ impl Counters {
             .sum()
     }
 
-    /// Packets of any reason with this verdict, of any port.
+    /// Number of packets with this verdict, of any reason and port.
     pub fn total(&self, guard: Guard, verdict: Verdict) -> u64 {
         self.0
             .iter()

@@ -1,4 +1,4 @@
-//! The enforcer, driven from outside: its command line in, its JSON and exit codes out.
+//! The enforcer, driven from outside: command line in, JSON and exit codes out.
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixDatagram;
@@ -16,10 +16,11 @@ use super::netns::Netns;
 use super::report::{Checked, Explanation, Status};
 use super::topology::Lab;
 
-/// How long a counter or a state may take to show, on a loaded machine.
+/// Longest wait for a counter or a state, on a loaded machine.
 pub const SETTLE: Duration = Duration::from_secs(6);
 
-/// The registry of the trials: the port table of the background document, and what it lacks.
+/// The registry of the scenarios: the port table of the background document, and entries beyond the
+/// table.
 pub const REGISTRY: &str = r#"
 [services.elasticsearch]
 ports = [9200]
@@ -57,7 +58,7 @@ interface = "wg0"
 addresses = ["10.10.0.5/32", "fd00:10::5/128"]
 "#;
 
-/// Which guards `up` is to attach.
+/// The guards that `up` attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guards {
     /// The wire guards alone.
@@ -78,7 +79,7 @@ impl Guards {
         }
     }
 
-    /// Whether a guard is among them.
+    /// Whether the set contains a guard.
     pub fn include(self, guard: Guard) -> bool {
         match self {
             Self::Both => true,
@@ -87,7 +88,7 @@ impl Guards {
         }
     }
 
-    /// The exit code of `up` and `status`: one guard alone is degraded.
+    /// The exit code of `up` and `status`: a guard alone is degraded.
     pub fn exit_code(self) -> i32 {
         match self {
             Self::Both => 0,
@@ -96,7 +97,7 @@ impl Guards {
     }
 }
 
-/// The built enforcer, on the host of one lab.
+/// The built enforcer, on the host of a lab.
 #[derive(Debug)]
 pub struct Enforcer<'lab> {
     binary: PathBuf,
@@ -105,12 +106,12 @@ pub struct Enforcer<'lab> {
 }
 
 impl<'lab> Enforcer<'lab> {
-    /// With the registry of the trials.
+    /// An enforcer with the registry of the scenarios.
     pub fn new(binary: &Path, lab: &'lab Lab) -> Result<Self> {
         Self::at(binary, lab, lab.scratch().join("enforcer.toml"))
     }
 
-    /// With the registry of the trials in a file of the caller's choice.
+    /// An enforcer with the registry of the scenarios, in a file of the caller's choice.
     pub fn at(binary: &Path, lab: &'lab Lab, config: PathBuf) -> Result<Self> {
         let enforcer = Self {
             config: Some(config),
@@ -120,7 +121,7 @@ impl<'lab> Enforcer<'lab> {
         Ok(enforcer)
     }
 
-    /// With whatever the enforcer itself takes for its registry.
+    /// An enforcer with the default registry.
     pub fn with_default_registry(binary: &Path, lab: &'lab Lab) -> Self {
         Self {
             binary: binary.to_path_buf(),
@@ -168,12 +169,12 @@ impl<'lab> Enforcer<'lab> {
         Ok(command)
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to the end.
     pub fn call(&self, arguments: &[&str]) -> Result<Finished> {
         finish(self.command(arguments)?, "")
     }
 
-    /// Runs a command and insists on its exit code.
+    /// Runs a command and insists on the exit code.
     pub fn expect(&self, arguments: &[&str], code: i32) -> Result<Finished> {
         let finished = self.call(arguments)?;
         ensure!(
@@ -183,7 +184,7 @@ impl<'lab> Enforcer<'lab> {
         Ok(finished)
     }
 
-    /// `up --guards …`, which must leave exactly these guards.
+    /// Runs `up --guards …`, and insists on exactly these guards.
     pub fn up(&self, guards: Guards) -> Result<()> {
         self.expect(&["up", "--guards", guards.name()], guards.exit_code())?;
         let (_, status) = self.status()?;
@@ -199,9 +200,9 @@ impl<'lab> Enforcer<'lab> {
         Ok(())
     }
 
-    /// `up --guards …` where this kernel has no wire guard to offer for one interface.
+    /// Runs `up --guards …` where this kernel has no wire guard to offer for an interface.
     ///
-    /// It must say so: by its exit code, and by name in `status`.
+    /// The exit code must say so, and `status` must name the interface.
     pub fn up_uncovered(&self, guards: Guards, interface: &str) -> Result<()> {
         self.expect(&["up", "--guards", guards.name()], 3)?;
         let (_, status) = self.status()?;
@@ -226,7 +227,7 @@ impl<'lab> Enforcer<'lab> {
         self.expect(&["reload"], 0).map(drop)
     }
 
-    /// `status --json`, with its exit code.
+    /// `status --json`, with the exit code.
     pub fn status(&self) -> Result<(Option<i32>, Status)> {
         let finished = self.call(&["status", "--json"])?;
         let status = json(&finished)?;
@@ -245,19 +246,19 @@ impl<'lab> Enforcer<'lab> {
         json(&finished)
     }
 
-    /// `check --json`, with its exit code.
+    /// `check --json`, with the exit code.
     pub fn check(&self) -> Result<(Option<i32>, Checked)> {
         let finished = self.call(&["check", "--json"])?;
         let checked = json(&finished)?;
         Ok((finished.code, checked))
     }
 
-    /// Starts `run` and waits for its READY.
+    /// Starts `run` and waits for READY.
     pub fn run(&self, arguments: &[&str]) -> Result<Daemon> {
         self.run_guided(arguments, |_| {})
     }
 
-    /// The same, after `guide` had a hand in the command.
+    /// Starts `run` after `guide` has changed the command.
     pub fn run_guided(
         &self,
         arguments: &[&str],
@@ -292,7 +293,7 @@ impl<'lab> Enforcer<'lab> {
         }
     }
 
-    /// What the last `run` wrote.
+    /// Output of the last `run`.
     pub fn run_log(&self) -> String {
         std::fs::read_to_string(self.lab.scratch().join("run.log")).unwrap_or_default()
     }
@@ -322,7 +323,7 @@ impl<'lab> Enforcer<'lab> {
         })
     }
 
-    /// What the enforcer says of itself, for the message of a failed trial.
+    /// The enforcer's own report, for the message of a failed scenario.
     pub fn diagnosis(&self) -> String {
         let mut text = String::new();
         for arguments in [&["status"][..], &["counters", "--json"]] {

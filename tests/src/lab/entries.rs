@@ -1,4 +1,4 @@
-//! How many entries a pinned map has, by the bpf system call alone.
+//! The number of entries of a pinned map, by the bpf system call alone.
 
 use std::ffi::c_long;
 use std::io;
@@ -13,8 +13,8 @@ const NEXT_KEY: c_long = 4;
 /// BPF_MAP_TYPE_ARRAY.
 const ARRAY: u32 = 2;
 
-/// The entries of a pinned map: of a hash its keys, of an array those that do not begin with a
-/// word of zeros.
+/// The number of entries of a pinned map: of a hash the keys, of an array the values that do not
+/// begin with a word of zeros.
 pub fn entries(path: &Path) -> io::Result<usize> {
     let map = pinned_object(path)?;
     // `struct bpf_map_info`: type, id, sizes of key and value, and the most entries.
@@ -45,7 +45,7 @@ fn keys(map: u32, size: usize) -> io::Result<usize> {
     loop {
         let mut element = Element {
             map,
-            // No key stands for the first one.
+            // A null pointer asks for the first key.
             key: if count == 0 { 0 } else { key.as_ptr() as u64 },
             value: next.as_mut_ptr() as u64,
             ..Element::default()

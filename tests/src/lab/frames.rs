@@ -1,4 +1,4 @@
-//! Packets built byte by byte, for what ordinary sockets would never send.
+//! Packets built byte by byte, beyond the reach of ordinary sockets.
 //!
 //! Everything here is data in network order; nothing is clever. A packet is built from the inside
 //! out: segment, then IP (whole or in fragments), then Ethernet with any tags.
@@ -45,7 +45,7 @@ pub enum Ends {
 }
 
 impl Ends {
-    /// The EtherType that carries them.
+    /// The EtherType of the family.
     pub fn ethertype(self) -> u16 {
         match self {
             Self::V4(..) => IPV4,
@@ -82,7 +82,7 @@ impl Ends {
     }
 }
 
-/// A SYN with a maximum segment size, as any client opens with.
+/// A SYN with a maximum segment size, as any client sends.
 pub fn tcp_syn(ends: Ends, source: u16, destination: u16) -> Vec<u8> {
     let mut segment = ports(source, destination);
     segment.extend([0, 0, 0, 1]); // sequence number
@@ -122,7 +122,7 @@ fn with_checksum(ends: Ends, protocol: u8, mut segment: Vec<u8>, at: usize) -> V
     segment
 }
 
-/// An IPv4 header with all that a forger may want to turn.
+/// An IPv4 header with every field that a forger may want to change.
 #[derive(Clone, Debug)]
 pub struct V4 {
     source: Ipv4Addr,
@@ -142,14 +142,14 @@ impl V4 {
         }
     }
 
-    /// With these option bytes, padded to whole words.
+    /// Adds these option bytes, padded to whole words.
     pub fn options(mut self, options: &[u8]) -> Self {
         self.options = options.to_vec();
         self.options.resize(options.len().next_multiple_of(4), 0);
         self
     }
 
-    /// With this identification, which tells the fragments of two packets apart.
+    /// Sets the identification, which tells the fragments of two packets apart.
     pub fn identification(mut self, identification: u16) -> Self {
         self.identification = identification;
         self
@@ -160,7 +160,7 @@ impl V4 {
         self.fragment(protocol, payload, 0, false)
     }
 
-    /// One fragment: `payload` stands at `offset` bytes, and `more` follow or not.
+    /// A fragment: `payload` stands at `offset` bytes, and `more` follow or not.
     pub fn fragment(&self, protocol: u8, payload: &[u8], offset: usize, more: bool) -> Vec<u8> {
         let words = 5 + self.options.len() / 4;
         let mut header = vec![0x40 | low_byte(words), 0];

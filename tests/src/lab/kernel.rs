@@ -1,4 +1,4 @@
-//! What the running kernel can do, by trying it.
+//! Features of the running kernel, found by trying.
 //!
 //! Versions are never compared: distributions take features back, and build without them.
 
@@ -15,7 +15,7 @@ use super::transport::Transport;
 /// linux/bpf.h: the number of the helper bpf_get_netns_cookie.
 const NETNS_COOKIE: i32 = 122;
 
-/// A feature that some kernels of ours lack.
+/// A feature that some kernel lines of `cargo xtask vm` lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
     /// tc's ingress hook of Linux 6.6; wire guards of software devices are XDP generic without it.
@@ -44,7 +44,8 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// All that an attack may need; what the enforcer's programs may call is none of these.
+    /// Every feature that an attack may need; the helpers of the enforcer's programs are none of
+    /// these.
     pub const ALL: [Self; 10] = [
         Self::Tcx,
         Self::UdpLite,
@@ -58,7 +59,8 @@ impl Feature {
         Self::BridgeNetfilter,
     ];
 
-    /// Those that a guest's kernel must have, whichever line it is of; the modules are ours to load.
+    /// The features that every guest's kernel must have, whatever its line; the modules are ours to
+    /// load.
     pub const OF_EVERY_GUEST: [Self; 8] = [
         Self::Mptcp,
         Self::Sctp,
@@ -70,7 +72,7 @@ impl Feature {
         Self::BridgeNetfilter,
     ];
 
-    /// How a trial that is left out names it.
+    /// The name in the message of a scenario that is left out.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcx => "tcx",
@@ -87,7 +89,7 @@ impl Feature {
         }
     }
 
-    /// Whether the running kernel has it; tried once, then remembered.
+    /// Whether the running kernel has the feature; tried once, then remembered.
     pub fn is_here(self) -> bool {
         const COUNT: usize = Feature::CookieAtSockets as usize + 1;
         static TRIED: Mutex<[Option<bool>; COUNT]> = Mutex::new([None; COUNT]);
@@ -96,7 +98,7 @@ impl Feature {
         *tried[self as usize].get_or_insert_with(|| self.probe())
     }
 
-    /// Insists on these; where they come as modules, the guest did not load or could not find them.
+    /// Insists on these features; a missing module was not loaded or not found by the guest.
     pub fn expect(wanted: &[Self]) -> Result<()> {
         let missing: Vec<_> = wanted
             .iter()
@@ -105,7 +107,7 @@ impl Feature {
             .collect();
         ensure!(
             missing.is_empty(),
-            "every kernel of ours has these, but this one lacks {}: its trials would be left out",
+            "every kernel of ours has these, but this one lacks {}: its scenarios would be left out",
             missing.join(", ")
         );
         Ok(())
@@ -113,7 +115,7 @@ impl Feature {
 
     fn probe(self) -> bool {
         match self {
-            // The loopback interface is there in every namespace, and a question changes nothing.
+            // The loopback interface is there in every namespace, and a query changes nothing.
             Self::Tcx => bpf::programs_on(1, Hook::Tcx).is_ok(),
             Self::UdpLite => has_sockets(Transport::UdpLite),
             Self::Mptcp => has_sockets(Transport::Mptcp),
@@ -135,6 +137,18 @@ impl Feature {
                 })
                 .unwrap_or(false),
             Self::CookieAtSockets => bpf::may_call(Hook::Cgroup, NETNS_COOKIE),
+        }
+    }
+}
+
+impl Transport {
+    /// The feature that such sockets need, if any.
+    pub fn needs(self) -> Option<Feature> {
+        match self {
+            Self::Tcp | Self::Udp => None,
+            Self::Mptcp => Some(Feature::Mptcp),
+            Self::UdpLite => Some(Feature::UdpLite),
+            Self::Sctp => Some(Feature::Sctp),
         }
     }
 }

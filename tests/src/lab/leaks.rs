@@ -1,4 +1,4 @@
-//! What a run must not leave behind.
+//! Detection of objects that a run leaves behind.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::command::eventually;
 use super::kernel::Feature;
 use super::netns::Netns;
 
-/// How the machine looked before anything was made.
+/// State of the machine before anything was made.
 #[derive(Debug)]
-pub struct Before {
+pub struct MachineState {
     mounts: Vec<String>,
     namespaces: usize,
     cgroup: Option<PathBuf>,
@@ -22,8 +22,8 @@ pub struct Before {
     reserved_ports: String,
 }
 
-impl Before {
-    /// Looks around.
+impl MachineState {
+    /// Takes stock of the machine.
     pub fn look() -> Result<Self> {
         let cgroup = cleanup::cgroup2_root();
         Ok(Self {
@@ -36,7 +36,7 @@ impl Before {
         })
     }
 
-    /// Everything that is there now and was not before; gives the kernel a moment to let go.
+    /// Every object that was made since, after a moment for the kernel to let go.
     pub fn leaked(&self) -> Result<Vec<String>> {
         cleanup::release_bpffs()?;
         let mut found = Ok(Vec::new());
@@ -49,7 +49,7 @@ impl Before {
 
     fn leaked_now(&self) -> Result<Vec<String>> {
         let mut leaks = cleanup::leftovers();
-        // What others attach or mount meanwhile is no leak of ours.
+        // Attachments and mounts of others meanwhile are no leak of ours.
         let alone = !cleanup::others_at_work();
         for mount in mounts()? {
             if !self.mounts.contains(&mount) && alone {
@@ -93,7 +93,7 @@ impl Before {
     }
 }
 
-/// The machine's own interfaces; none of them may ever carry a program of ours.
+/// The machine's own interfaces; none may ever carry a program of ours.
 fn interfaces() -> Result<Vec<(String, u32)>> {
     let own = Netns::own()?;
     let listed = std::fs::read_dir("/sys/class/net").context("failed to list interfaces")?;
@@ -116,7 +116,7 @@ fn reserved_ports() -> Result<String> {
 }
 
 fn programs_on_interface(index: u32) -> Result<u32> {
-    // Linux before 6.6 has no tcx, and calls the question itself invalid.
+    // Linux before 6.6 has no tcx, and calls the query itself invalid.
     let tcx = if Feature::Tcx.is_here() {
         bpf::programs_on(index, Hook::Tcx)?
     } else {
@@ -148,7 +148,7 @@ fn mounts() -> Result<Vec<String>> {
         .collect())
 }
 
-/// Namespaces that this process holds, and names that somebody gave.
+/// Number of namespaces held by this process, and of named namespaces.
 fn namespaces() -> Result<usize> {
     let held = std::fs::read_dir("/proc/self/fd")
         .context("failed to list descriptors")?

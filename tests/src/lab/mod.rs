@@ -1,5 +1,5 @@
 //! A lab of network namespaces, real services and real clients, and a remote control for the
-//! enforcer that is under test.
+//! enforcer under test.
 
 pub mod bpf;
 pub mod cleanup;

@@ -1,4 +1,4 @@
-//! Redis, the one service in the lab that somebody else wrote.
+//! Redis, the only service in the lab from outside the project.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,19 +12,19 @@ use super::command::{Daemon, eventually};
 use super::netns::Netns;
 use super::topology::Lab;
 
-/// A redis-server that listens on every address, as the accident has it.
+/// A redis-server that listens on every address, as after an accidental publish.
 #[derive(Debug)]
 pub struct Redis {
     _server: Daemon,
 }
 
 impl Redis {
-    /// Starts it on the lab's host and waits until it answers there.
+    /// Starts Redis on the lab's host and waits for an answer.
     pub fn start(lab: &Lab) -> Result<Self> {
         Self::start_in(lab, None)
     }
 
-    /// Starts it in a cgroup.
+    /// Starts Redis in a cgroup.
     pub fn start_in(lab: &Lab, cgroup: Option<&Path>) -> Result<Self> {
         let mut command = lab.host.command("redis-server");
         command
@@ -75,10 +75,10 @@ fn join_before_exec(command: &mut std::process::Command, cgroup: &Path) -> Resul
         .open(cgroup.join("cgroup.procs"))
         .context("failed to open cgroup.procs")?;
     let join = move || {
-        // 0 is whoever writes.
+        // 0 stands for the writing process.
         (&procs).write_all(b"0")
     };
-    // SAFETY: between fork and exec the closure makes one write call and allocates nothing.
+    // SAFETY: between fork and exec the closure makes a single write call and allocates nothing.
     unsafe { command.pre_exec(join) };
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! The JSON that the enforcer promises to scripts, field by field.
+//! The JSON promised to scripts, field by field.
 //!
-//! Unknown and missing fields are errors: a shape that drifts from the contract fails every trial
-//! that reads it.
+//! Unknown and missing fields are errors: a drift from the contract fails every scenario that reads
+//! the report.
 
 use serde::Deserialize;
 
-/// One row of `counters --json`.
+/// A line of `counters --json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -21,7 +21,7 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// A line of `events --json`. All but `time` and `merged` are null in the line that ends a flood.
+/// A line of `events --json`. All but `time` and `merged` are null in the last line of a flood.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -56,19 +56,19 @@ pub struct Status {
     pub uncovered: Vec<Uncovered>,
     pub peers: Vec<PeerLine>,
     pub bypassed: Vec<Bypassed>,
-    pub confirm: Option<PendingView>,
+    pub confirm: Option<Pending>,
     pub rolled_back: bool,
 }
 
-/// A policy that is taken back unless it is confirmed.
+/// A pending policy, rolled back unless confirmed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
-pub struct PendingView {
+pub struct Pending {
     pub seconds_left: u64,
 }
 
-/// One attached guard.
+/// An attached guard.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -122,7 +122,7 @@ pub struct Explanation {
     pub live: Option<Live>,
 }
 
-/// A line of the registry that decided.
+/// A deciding line of the registry.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -132,7 +132,7 @@ pub struct Line {
     pub what: String,
 }
 
-/// What the wire guard's program did with the packet.
+/// Verdict of the wire guard's program on the packet.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
@@ -153,7 +153,7 @@ pub struct Checked {
     pub warnings: Vec<Finding>,
 }
 
-/// One error or warning about a registry.
+/// An error or warning about a registry.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]

@@ -1,4 +1,4 @@
-//! Services: real sockets that answer with a token, so that one byte proves who was reached.
+//! Services: real sockets that answer with a token, so a byte proves who was reached.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,10 +13,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::netns::Netns;
 use super::transport::Transport;
 
-/// A service that runs until it is dropped.
+/// A service until the drop of this value.
 ///
-/// A stream service sends its token on accept and after everything it reads; a datagram service
-/// sends it back to whoever wrote.
+/// A stream service sends the token on accept and after every read; a datagram service sends the
+/// token back to the sender.
 #[derive(Debug)]
 pub struct Server {
     tally: Arc<Tally>,
@@ -46,7 +46,7 @@ impl Server {
         Self::serve(transport, socket, token)
     }
 
-    /// Starts a UDP service that has joined a multicast group on an interface.
+    /// Starts a UDP service in a multicast group of an interface.
     pub fn multicast(
         namespace: &Netns,
         address: &str,
@@ -65,7 +65,7 @@ impl Server {
         Self::serve(Transport::Udp, socket.into(), token)
     }
 
-    /// Starts a UDP service whose socket is connected to one client, and hears nobody else.
+    /// Starts a UDP service on a socket connected to a client, deaf to all others.
     pub fn connected_udp(
         namespace: &Netns,
         address: &str,
@@ -116,7 +116,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Closing the write end is what the service polls for.
+        // The service polls for the closing of the write end.
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -180,7 +180,7 @@ fn serve_streams(
     }
 }
 
-/// One round of a conversation; false when it is over.
+/// A round of a conversation; false at the end.
 fn converse(stream: &mut TcpStream, token: &str, tally: &Tally) -> bool {
     match stream.read(&mut [0; 4096]) {
         Ok(0) => false,

@@ -1,4 +1,4 @@
-//! One run of the program: what it needs, and that it leaves the machine as it found it.
+//! A run of the program: its needs, and the promise to leave the machine as found.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -7,29 +7,29 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cleanup;
 use super::kernel::Feature;
-use super::leaks::Before;
+use super::leaks::MachineState;
 
-/// Programs of other packages that the lab runs everywhere.
+/// Programs of other packages, needed by the lab everywhere.
 const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
 
-/// Whose kernel the trials run on, and so which WireGuard they have.
+/// The machine under the scenarios, and so the WireGuard at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
-    /// Any host: wireguard-go, and the kernel's own where that is to be had.
+    /// Any host: wireguard-go, and the kernel's own where available.
     Host,
-    /// A guest, whose kernel has its own.
+    /// A guest, with WireGuard in the kernel.
     Guest,
 }
 
-/// Set before the first trial.
+/// Set before the first scenario.
 static MACHINE: OnceLock<Machine> = OnceLock::new();
 
-/// Whether this is a guest, whose one processor may be emulated.
+/// Whether this is a guest, perhaps with a single, emulated processor.
 pub fn is_guest() -> bool {
     MACHINE.get() == Some(&Machine::Guest)
 }
 
-/// Says what is missing on this machine, in one sentence.
+/// An error that names everything missing on this machine, in a sentence.
 pub fn require_machine(machine: Machine) -> Result<()> {
     MACHINE.get_or_init(|| machine);
     if !rustix::process::geteuid().is_root() {
@@ -60,7 +60,7 @@ fn is_installed(tool: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
 }
 
-/// The enforcer that was named, or the one that was built beside this program.
+/// The enforcer at the given path, or beside this program.
 pub fn find_enforcer(named: Option<PathBuf>) -> Result<PathBuf> {
     let path = match named {
         Some(path) => path,
@@ -74,12 +74,12 @@ pub fn find_enforcer(named: Option<PathBuf>) -> Result<PathBuf> {
         .with_context(|| format!("no enforcer at {}: run cargo xtask build", path.display()))
 }
 
-/// Does `work` between a look around before and a look around after; leaks are an error.
+/// Runs `work` and compares the machine before and after; leaks are an error.
 pub fn leaving_no_trace<T>(work: impl FnOnce() -> T) -> Result<T> {
     cleanup::exit_on_signal()?;
     cleanup::announce()?;
     cleanup::sweep();
-    let before = Before::look()?;
+    let before = MachineState::look()?;
     let done = work();
     let leaks = before.leaked().context("failed to look for leaks")?;
     ensure!(

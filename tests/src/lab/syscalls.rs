@@ -1,4 +1,4 @@
-//! Which system calls a program makes, as strace(1) finds out: by ptrace(2).
+//! The system calls of a program, counted by ptrace(2) as strace(1) does.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -24,8 +24,8 @@ struct SyscallInfo {
     arguments: [u64; 6],
 }
 
-/// Runs a command to its end, on all its threads, and counts its bpf(2) calls. Returns them and
-/// its exit code.
+/// Runs a command to its end and counts the bpf(2) calls of all its threads. Returns the count and
+/// the exit code.
 pub fn count_bpf(mut command: Command) -> Result<(usize, i32)> {
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| trace(libc::PTRACE_TRACEME, 0, 0, 0).map(drop)) };
@@ -38,7 +38,7 @@ pub fn count_bpf(mut command: Command) -> Result<(usize, i32)> {
     let mut calls = 0;
     loop {
         let mut status = 0;
-        // Children of this thread alone: other trials wait for theirs.
+        // Children of this thread alone: other scenarios wait for theirs.
         let flags = libc::__WALL | libc::__WNOTHREAD;
         // SAFETY: the status is an integer of ours.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };

@@ -1,4 +1,4 @@
-//! The lab: a guarded host and everything that may want to reach it.
+//! The lab: a guarded host and everything that may want to reach the host.
 //!
 //! ```text
 //!   lan 192.168.77.2 ──────── eth0 192.168.77.1 ┐
@@ -8,9 +8,9 @@
 //!        fd00:10::5, ::99          fd00:10::2   ┘
 //! ```
 //!
-//! The ghost is an address that no stack owns: the host knows its MAC by heart, so answers to raw
-//! frames arrive at the neighbour, whose kernel stays silent about them. wg0 is a veth end with a
-//! familiar name; real WireGuard is tested in a VM.
+//! The ghost is an address without a stack: the host has a permanent neighbour entry for the ghost,
+//! so answers to raw frames arrive at the neighbour, whose kernel ignores them. wg0 is a veth end
+//! with a familiar name; [`super::WireGuard`] puts a real device in its place.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -40,11 +40,11 @@ pub const HOST_WG: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
 pub const HOST_WG6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 2);
 /// The address on the trusted link that some services allow.
 pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 5);
-/// Its IPv6 twin.
+/// The peer's IPv6 address.
 pub const PEER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 5);
 /// An address on the trusted link that no service allows.
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 99);
-/// Its IPv6 twin.
+/// The stranger's IPv6 address.
 pub const STRANGER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 0x99);
 /// The host's address on the container bridge.
 pub const HOST_BRIDGE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
@@ -55,23 +55,23 @@ pub const CT2: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 3);
 
 /// The MAC address of the host's eth0.
 pub const HOST_MAC: Mac = [2, 0, 0, 0, 0x77, 1];
-/// The MAC address of the host's wg0, as long as it is a veth end.
+/// The MAC address of the host's wg0, as long as wg0 is a veth end.
 pub const HOST_WG_MAC: Mac = [2, 0, 0, 0, 0x10, 2];
 /// The MAC address of the neighbour's eth0, and of the ghost.
 pub const LAN_MAC: Mac = [2, 0, 0, 0, 0x77, 2];
 
-/// Five namespaces, wired up, and the places outside them that a trial may use.
+/// Five namespaces, wired up, and a scenario's places outside them.
 #[derive(Debug)]
 pub struct Lab {
     /// The guarded host.
     pub host: Netns,
-    /// A neighbour on its LAN.
+    /// A neighbour on the host's LAN.
     pub lan: Netns,
     /// The far end of the trusted link.
     pub peer: Netns,
     /// A container-like namespace on the host's bridge.
     pub ct: Netns,
-    /// Another one.
+    /// Another such container.
     pub ct2: Netns,
     number: u32,
     pins: Directory,
@@ -79,7 +79,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes a lab of its own; nothing in it is shared with another one.
+    /// Makes a lab that shares nothing with another lab.
     pub fn new() -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -99,7 +99,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Where the enforcer is to pin; it makes and removes the directory itself.
+    /// The pin directory, made and removed by the enforcer itself.
     pub fn pin_dir(&self) -> PathBuf {
         self.pins.path().join("pins")
     }
@@ -121,7 +121,7 @@ impl Lab {
             .ip(&format!("route replace {destination}/32 via {HOST_LAN}"))
     }
 
-    /// What netavark does for its bridges: answers of a container reach a client on 127.0.0.1.
+    /// Does as netavark does for its bridges: answers of a container reach a client on 127.0.0.1.
     pub fn publish_like_netavark(&self, host_port: u16, container_port: u16) -> Result<()> {
         self.host
             .sysctl("net/ipv4/conf/podman0/route_localnet", "1")?;
@@ -152,11 +152,11 @@ impl Lab {
             namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
         }
         self.host.sysctl("net/ipv4/ip_forward", "1")?;
-        // One attempt after another from the same few addresses is no flood.
+        // Attempt after attempt from the same few addresses is no flood.
         self.host.sysctl("net/ipv4/icmp_ratelimit", "0")
     }
 
-    /// Makes wg0 again, at both ends, as `wg-quick down` and `up` would: with another ifindex.
+    /// Makes wg0 again at both ends, with another ifindex, as `wg-quick down` and `up` would.
     pub fn remake_wg0(&self) -> Result<()> {
         self.host.ip("link del wg0")?;
         self.trusted_link()

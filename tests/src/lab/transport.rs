@@ -1,10 +1,9 @@
-//! The transports that the lab speaks, and their sockets.
+//! The lab's transports, and their sockets.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::kernel::Feature;
 use enforcer_ebpf::Protocol;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
@@ -13,13 +12,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, 
 pub enum Transport {
     /// TCP.
     Tcp,
-    /// Multipath TCP; its first subflow is TCP on the wire.
+    /// Multipath TCP; the first subflow is TCP on the wire.
     Mptcp,
     /// UDP.
     Udp,
-    /// UDP-Lite, a protocol number of its own (136), which guards judge as UDP.
+    /// UDP-Lite, with its own protocol number (136), which guards judge as UDP.
     UdpLite,
-    /// SCTP, one stream of it, in the one-to-one style (RFC 6458) that reads like TCP.
+    /// SCTP with a single stream, in the one-to-one style (RFC 6458), read like TCP.
     Sctp,
 }
 
@@ -29,22 +28,12 @@ impl Transport {
         matches!(self, Self::Tcp | Self::Mptcp | Self::Sctp)
     }
 
-    /// The protocol that counters show for it.
+    /// The protocol in the counters.
     pub fn protocol(self) -> Protocol {
         match self {
             Self::Tcp | Self::Mptcp => Protocol::Tcp,
             Self::Udp | Self::UdpLite => Protocol::Udp,
             Self::Sctp => Protocol::Sctp,
-        }
-    }
-
-    /// What the kernel must have for such sockets, beyond the ordinary.
-    pub fn needs(self) -> Option<Feature> {
-        match self {
-            Self::Tcp | Self::Udp => None,
-            Self::Mptcp => Some(Feature::Mptcp),
-            Self::UdpLite => Some(Feature::UdpLite),
-            Self::Sctp => Some(Feature::Sctp),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A packet socket: raw frames out of an interface, and an eye on what comes back.
+//! Packet sockets: raw frames out of an interface, and the answers.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,20 +14,21 @@ use super::command::timespec;
 use super::frames::{IPV4, IPV6};
 use super::netns::Netns;
 
-/// An `AF_PACKET` socket on one interface.
+/// An `AF_PACKET` socket on an interface.
 #[derive(Debug)]
 pub struct Wire {
     socket: OwnedFd,
-    /// Packets begin with the IP header here: frames lose and get an Ethernet header on the way.
+    /// Whether packets begin with the IP header here: frames lose and get an Ethernet header on the
+    /// way.
     bare: bool,
 }
 
 /// The length of an Ethernet header without tags.
 const ETHERNET: usize = 14;
 
-/// Something that came back from a service.
+/// An answer from a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
+pub enum Reply {
     /// A listener accepted our SYN.
     SynAck,
     /// A datagram from the service.
@@ -42,9 +43,9 @@ impl Wire {
         Self::open_any(namespace, interface, false)
     }
 
-    /// Opens an interface that carries IP packets without a header of its own, as WireGuard does.
+    /// Opens an interface for IP packets without a link-layer header, such as WireGuard's.
     ///
-    /// Frames are Ethernet all the same, to whoever sends and looks: the header stays behind.
+    /// Callers send and see Ethernet frames all the same: the header stays behind.
     pub fn open_ip(namespace: &Netns, interface: &str) -> Result<Self> {
         Self::open_any(namespace, interface, true)
     }
@@ -57,12 +58,13 @@ impl Wire {
         Ok(Self { socket, bare })
     }
 
-    /// Sends one frame.
+    /// Sends a frame.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         self.send_in_tries(frame).map(drop)
     }
 
-    /// Sends one frame, and says how many tries it took: a device that drops one says so.
+    /// Sends a frame and returns the number of tries: a device reports an error for a dropped
+    /// frame.
     pub fn send_in_tries(&self, frame: &[u8]) -> Result<u64> {
         let frame = if self.bare { &frame[ETHERNET..] } else { frame };
         let mut tries = 1;
@@ -79,8 +81,8 @@ impl Wire {
         }
     }
 
-    /// Sends one frame if the interface takes it now: false while it is down, or has no carrier,
-    /// or its queue is full.
+    /// Sends a frame if the interface takes it now: false while the interface is down, has no
+    /// carrier, or has a full queue.
     pub fn try_send(&self, frame: &[u8]) -> Result<bool> {
         use rustix::io::Errno;
         let frame = if self.bare { &frame[ETHERNET..] } else { frame };
@@ -93,7 +95,7 @@ impl Wire {
         }
     }
 
-    /// The first frame until `deadline` that `wanted` makes something of.
+    /// The first value that `wanted` makes of a frame until `deadline`.
     pub fn expect<T>(
         &self,
         deadline: Instant,
@@ -119,7 +121,7 @@ impl Wire {
                         return Ok(Some(found));
                     }
                 }
-                // The interface went down: it may come up again.
+                // The interface went down, and may come up again.
                 Err(
                     rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN,
                 ) => {}
@@ -129,28 +131,28 @@ impl Wire {
     }
 }
 
-/// What a frame says to our `port`, if it comes from the service's port `from`.
-pub fn sign(frame: &[u8], from: u16, port: u16) -> Option<Sign> {
+/// The meaning of a frame to our `port`, if the frame comes from the service's port `from`.
+pub fn reply_in(frame: &[u8], from: u16, port: u16) -> Option<Reply> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     match packet.transport? {
         TransportSlice::Tcp(tcp) => {
             let ours = tcp.source_port() == from && tcp.destination_port() == port;
             match (ours, tcp.rst(), tcp.syn() && tcp.ack()) {
-                (true, true, _) => Some(Sign::Rejection),
-                (true, false, true) => Some(Sign::SynAck),
+                (true, true, _) => Some(Reply::Rejection),
+                (true, false, true) => Some(Reply::SynAck),
                 _ => None,
             }
         }
         TransportSlice::Udp(udp) => {
             let ours = udp.source_port() == from && udp.destination_port() == port;
-            ours.then_some(Sign::Datagram)
+            ours.then_some(Reply::Datagram)
         }
-        // An error quotes the packet that it answers: IP header, then both ports.
+        // An error quotes the rejected packet: IP header, then both ports.
         TransportSlice::Icmpv4(icmp) => {
-            quotes(icmp.payload(), port, from).then_some(Sign::Rejection)
+            quotes(icmp.payload(), port, from).then_some(Reply::Rejection)
         }
         TransportSlice::Icmpv6(icmp) => {
-            quotes(icmp.payload(), port, from).then_some(Sign::Rejection)
+            quotes(icmp.payload(), port, from).then_some(Reply::Rejection)
         }
         _ => None,
     }
@@ -178,7 +180,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
-    // SAFETY: sockaddr_ll is plain integers, for which zeroes are valid.
+    // SAFETY: sockaddr_ll is plain integers, and zeroes are valid.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
@@ -186,7 +188,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         .to_be();
     address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
     let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: the address is a whole sockaddr_ll, and its length is given.
+    // SAFETY: the address is a whole sockaddr_ll, with the length given.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if bound == 0 {
         Ok(socket)

@@ -6,10 +6,10 @@
 //!   stranger  wg0 10.10.0.99┘             └─ :51820 ────────────────────┘
 //! ```
 //!
-//! A WireGuard device keeps the UDP socket of the namespace that it was made in (wireguard(8),
+//! A WireGuard device keeps the UDP socket of the namespace in which it was made (wireguard(8),
 //! "routing and network namespaces"), so the peers' devices are made on the LAN and moved: their
-//! encrypted packets leave by the neighbour's eth0, each from a port of its own, and their
-//! namespaces hold nothing but wg0.
+//! encrypted packets leave by the neighbour's eth0, each from its own port, and their namespaces
+//! hold nothing but wg0.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -23,25 +23,25 @@ use super::topology::{HOST_LAN, HOST_WG, HOST_WG6, LAN, Lab, PEER, PEER6, STRANG
 pub const LISTEN_PORT: u16 = 51820;
 /// An inner address that no service of the lab's registry allows, beside [`STRANGER`].
 pub const LAPTOP: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 7);
-/// Its IPv6 twin.
+/// The laptop's IPv6 address.
 pub const LAPTOP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 7);
 
-/// The port that nobody listens on (RFC 863).
+/// A port without a listener (RFC 863).
 const DISCARD: u16 = 9;
 
-/// A peer that is to be made.
+/// A peer to be made.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// What the lab calls it.
+    /// The lab's name for the peer.
     pub name: &'static str,
-    /// Its inner addresses.
+    /// The inner addresses.
     pub addresses: Vec<std::net::IpAddr>,
-    /// What the hub lets it use as a source; prefixes in the notation of `wg`.
+    /// The peer's sources accepted by the hub; prefixes in the notation of `wg`.
     pub allowed_ips: Vec<String>,
 }
 
 impl Member {
-    /// A peer with one address of each family, and no others allowed.
+    /// A peer with an address of each family, and AllowedIPs of just these.
     pub fn new(name: &'static str, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
         Self {
             name,
@@ -50,13 +50,13 @@ impl Member {
         }
     }
 
-    /// The same with these AllowedIPs instead.
+    /// Replaces the AllowedIPs.
     pub fn allowed(mut self, prefixes: &[&str]) -> Self {
         self.allowed_ips = prefixes.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// The three of the picture: the collector that the lab's registry allows, and two others.
+    /// The three of the picture: the collector, allowed by the lab's registry, and two others.
     pub fn usual() -> [Self; 3] {
         [
             Self::new("collector", PEER, PEER6),
@@ -69,7 +69,7 @@ impl Member {
 /// A peer of the hub.
 #[derive(Debug)]
 pub struct Peer {
-    /// Where its applications live; the only interfaces there are lo and wg0.
+    /// Namespace of the peer's applications; the only interfaces there are lo and wg0.
     pub namespace: Netns,
     member: Member,
     keys: Keys,
@@ -77,12 +77,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Its public key, as registries name it.
+    /// The public key, as registries name it.
     pub fn public_key(&self) -> &str {
         &self.keys.public
     }
 
-    /// The paragraph in the hub's configuration that lets it in.
+    /// The section of the hub's configuration for this peer.
     fn paragraph(&self) -> String {
         format!(
             "[Peer]\nPublicKey = {}\nAllowedIPs = {}\nEndpoint = {LAN}:{}\n",
@@ -93,17 +93,17 @@ impl Peer {
     }
 }
 
-/// A hub on the lab's host and its peers; the veth pair of that name is gone.
+/// A hub on the lab's host and its peers, in place of the veth pair of the same name.
 #[derive(Debug)]
 pub struct WireGuard<'lab> {
-    /// In the order in which they were asked for.
+    /// The peers, in the order of the request.
     pub peers: Vec<Peer>,
     lab: &'lab Lab,
     keys: Keys,
 }
 
 impl<'lab> WireGuard<'lab> {
-    /// Makes the lab's wg0 a real WireGuard device, and these its peers.
+    /// Makes the lab's wg0 a real WireGuard device with these peers.
     pub fn hub(lab: &'lab Lab, members: impl IntoIterator<Item = Member>) -> Result<Self> {
         let mut hub = Self {
             peers: Vec::new(),
@@ -121,18 +121,18 @@ impl<'lab> WireGuard<'lab> {
         Ok(hub)
     }
 
-    /// Makes the hub's device again, as `wg-quick down` and `up` would: with another ifindex.
+    /// Makes the hub's device again, with another ifindex, as `wg-quick down` and `up` would.
     ///
     /// The new device knows no session, and peers notice that only after seconds of silence
-    /// (whitepaper, section 6.5), so the hub is given something to say to each, which makes it
-    /// shake hands at once.
+    /// (whitepaper, section 6.5), so the hub sends something to each peer, and shakes hands at
+    /// once.
     pub fn remake(&self) -> Result<()> {
         self.lab.host.ip("link del wg0")?;
         self.up()?;
         self.greet()
     }
 
-    /// Says something to each peer, so that hub and peer shake hands at once.
+    /// Sends something to each peer, for a handshake at once.
     pub fn greet(&self) -> Result<()> {
         for peer in &self.peers {
             for address in &peer.member.addresses {
@@ -151,7 +151,7 @@ impl<'lab> WireGuard<'lab> {
         Ok(())
     }
 
-    /// Where the device of a peer is to be found, for one that the hub has forgotten.
+    /// The endpoint of a peer's device, for a peer forgotten by the hub.
     pub fn endpoint(&self, peer: usize) -> String {
         format!("{LAN}:{}", self.peers[peer].port)
     }
@@ -173,7 +173,7 @@ impl<'lab> WireGuard<'lab> {
              addr add {HOST_WG6}/64 dev wg0 nodad
              link set wg0 up"
         ))?;
-        // What the hub's AllowedIPs hold beyond the subnet needs a route, as wg-quick makes it.
+        // AllowedIPs beyond the hub's subnet need a route, as wg-quick makes it.
         let beyond = self.peers.iter().flat_map(|peer| &peer.member.allowed_ips);
         let routes: Vec<String> = beyond
             .map(|prefix| format!("route replace {prefix} dev wg0"))
@@ -187,7 +187,7 @@ impl<'lab> WireGuard<'lab> {
         namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
         namespace.sysctl("net/ipv4/conf/default/rp_filter", "0")?;
         lan.ip("link add wgnew type wireguard")?;
-        // Everything may come from the hub, so that the hub's own guards are all that is tested.
+        // Everything may come from the hub, so nothing but the hub's own guards is tested.
         let hub = format!(
             "[Peer]\nPublicKey = {}\nAllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = {HOST_LAN}:{LISTEN_PORT}\n",
             self.keys.public
@@ -244,7 +244,7 @@ impl Keys {
     }
 }
 
-/// Gives a device its key, its port and its peers, by standard input: keys are no arguments.
+/// Gives a device key, port and peers by standard input: keys are no arguments.
 fn configure(
     namespace: &Netns,
     device: &str,

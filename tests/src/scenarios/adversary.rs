@@ -1,47 +1,42 @@
-//! What an adversary who had read the loader's source tried, and must not succeed with again.
+//! Attempts of an adversary who had read the loader's source, which must not succeed again.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::{Ask, Guards, Netns, Patience, Server, Transport};
 
-use super::runner::{Rig, answered, trial, unanswered};
+use super::runner::{answered, unanswered};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        Scenario::new(
             "adversary::an_index_that_is_used_again_is_no_guard_and_no_grant",
-            binary,
             reused_index,
         ),
-        trial(
-            "adversary::down_removes_nothing_but_pins",
-            binary,
-            down_elsewhere,
-        ),
-        trial(
+        Scenario::new("adversary::down_removes_nothing_but_pins", down_elsewhere)
+            .host_only(COMMAND_LINE),
+        Scenario::new(
             "adversary::the_pins_of_another_namespace_are_not_cleared_away",
-            binary,
             staging_of_another,
-        ),
-        trial(
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
             "adversary::a_closed_pipe_does_not_change_the_exit_code",
-            binary,
             closed_pipe,
-        ),
-        trial(
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
             "adversary::a_broadcast_of_the_hosts_own_reaches_it",
-            binary,
             own_broadcast,
         ),
     ]
 }
 
-/// A link follows its interface elsewhere, and another interface gets the index it had here.
+/// A link follows its interface elsewhere, and another interface gets the index of before.
 fn reused_index(rig: &Rig<'_>) -> Result<()> {
     let elsewhere = Netns::new("elsewhere")?;
     let host = &rig.lab.host;
@@ -91,8 +86,8 @@ fn down_elsewhere(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The folder in which a set is built has a name that somebody else's pins may not have, and what
-/// an interrupted command left there is not another namespace's to remove.
+/// The staging folder of a set has a name that foreign pins may not have, and the remains of an
+/// interrupted command there are not another namespace's to remove.
 fn staging_of_another(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let pins = rig.lab.pin_dir();
@@ -115,7 +110,7 @@ fn staging_of_another(rig: &Rig<'_>) -> Result<()> {
             "another namespace must not clear these away, but {finished}"
         );
     }
-    // The next command of the namespace itself repairs it.
+    // The next command of the namespace itself repairs the state.
     rig.enforcer.up(Guards::Both)?;
     ensure!(!staging.exists(), "`up` left {}", staging.display());
     rig.enforcer.down()
@@ -132,7 +127,7 @@ fn closed_pipe(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.down()
 }
 
-/// The stack hands a broadcast back on the interface that it left by; it never was on a wire.
+/// The stack hands a broadcast back on the interface of departure; the packet never was on a wire.
 fn own_broadcast(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer
         .registry("[services.statsd]\nports = [8125]\nprotocol = \"udp\"\n")?;
@@ -142,7 +137,7 @@ fn own_broadcast(rig: &Rig<'_>) -> Result<()> {
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         rig.enforcer.up(guards)?;
         answered(own()?).with_context(|| format!("with {guards:?}"))?;
-        // And the neighbour's broadcast is none of the host's own.
+        // The neighbour's broadcast is none of the host's own.
         let before = server.received();
         unanswered(
             Ask::new(Transport::Udp, "192.168.77.255:8125").ask(&rig.lab.lan, Patience::Brief)?,

@@ -1,4 +1,4 @@
-//! What an attack is: data that the trials and the demo share.
+//! Attacks and legitimate traffic, as data shared by the scenarios and the demo.
 
 use std::sync::Arc;
 
@@ -7,45 +7,47 @@ use enforcer_ebpf::{Guard, Reason};
 
 use crate::lab::{Feature, Guards, Lab, Outcome, Patience, Port};
 
-/// One attempt, repeatable; it owns the services and programs that it needs.
-pub type Strike<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
+/// A repeatable attempt, with its services and programs.
+pub type Attempt<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
 
 /// Makes the services and settings that an attempt needs, in a lab.
-pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync>;
+pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync>;
 
-/// What becomes of the traffic where no enforcer runs.
+/// Outcome of the traffic without the enforcer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alone {
-    /// It reaches the service.
+pub enum Control {
+    /// The traffic reaches the service.
     Reached,
-    /// Every kernel itself refuses it, for this reason; the guard must do no worse.
+    /// Every kernel itself refuses the traffic, for this reason; the guard must do no worse.
     RefusedByTheStack(&'static str),
-    /// Some kernels deliver it and others refuse it, and this is what they differ in.
+    /// Some kernels deliver the traffic and others refuse, for this difference between them.
     UpToTheKernel(&'static str),
 }
 
-/// A row of the attack table, or one variant of it.
+/// An attack of the attack list, or a variant.
 #[derive(Clone)]
 pub struct Attack {
-    /// `row_NN_what::variant`.
+    /// `aNN_what::variant`.
     pub name: &'static str,
-    /// How the demo words it; `None` if it is not shown there.
+    /// The demo's words; `None` outside the demo.
     pub title: Option<&'static str>,
-    /// The registered port that it is after.
+    /// The registered port under attack.
     pub port: Port<'static>,
     /// The control.
-    pub alone: Alone,
-    /// Why the wire guard drops it, if the wire guard can hold it.
+    pub control: Control,
+    /// The wire guard's drop reason, if the wire guard can hold the attack.
     pub wire: Option<Reason>,
-    /// Why the socket guard drops it, if the socket guard can hold it.
+    /// The socket guard's drop reason, if the socket guard can hold the attack.
     pub socket: Option<Reason>,
-    /// What the kernel must have for this traffic to exist.
+    /// Features that the kernel must have for this traffic to exist.
     pub needs: Vec<Feature>,
-    /// What the kernel must have beside for the wire guard to be there at all.
+    /// A feature that the kernel must have for the wire guard to exist.
     pub wire_needs: Option<Feature>,
-    /// An interface that no kernel can guard, so that `up` is degraded.
+    /// An interface that no kernel can guard: `up` is degraded.
     pub uncovered: Option<&'static str>,
-    /// How to do it.
+    /// The reason why guests do not run the attack.
+    pub host_only: Option<&'static str>,
+    /// The stage of the attempts.
     pub stage: Stage,
 }
 
@@ -54,42 +56,43 @@ impl Attack {
     pub fn new(
         name: &'static str,
         port: Port<'static>,
-        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync + 'static,
+        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name,
             title: None,
             port,
-            alone: Alone::Reached,
+            control: Control::Reached,
             wire: None,
             socket: None,
             needs: Vec::new(),
             wire_needs: None,
             uncovered: None,
+            host_only: None,
             stage: Arc::new(stage),
         }
     }
 
-    /// Each guard alone drops it, for the same reason.
+    /// Each guard alone drops the attack, for the same reason.
     pub fn held_by_both(self, reason: Reason) -> Self {
         self.held_by_wire(reason).held_by_socket(reason)
     }
 
-    /// The wire guard drops it.
+    /// The wire guard drops the attack.
     pub fn held_by_wire(mut self, reason: Reason) -> Self {
         self.wire = Some(reason);
         self
     }
 
-    /// The socket guard drops it.
+    /// The socket guard drops the attack.
     pub fn held_by_socket(mut self, reason: Reason) -> Self {
         self.socket = Some(reason);
         self
     }
 
-    /// The stack refuses it anyway.
+    /// The stack refuses the attack anyway.
     pub fn refused_by_the_stack(mut self, why: &'static str) -> Self {
-        self.alone = Alone::RefusedByTheStack(why);
+        self.control = Control::RefusedByTheStack(why);
         self
     }
 
@@ -111,24 +114,30 @@ impl Attack {
         self
     }
 
-    /// The feature for want of which this kernel's wire guard cannot be there.
+    /// The missing feature without which this kernel has no wire guard here.
     pub fn without_a_wire_guard(&self) -> Option<Feature> {
         self.wire_needs.filter(|feature| !feature.is_here())
     }
 
-    /// Kernels differ, and the guards must hold it on all of them.
+    /// Kernels differ, and the guards must hold the attack on all of them.
     pub fn up_to_the_kernel(mut self, what: &'static str) -> Self {
-        self.alone = Alone::UpToTheKernel(what);
+        self.control = Control::UpToTheKernel(what);
         self
     }
 
-    /// Shown in the demo, in these words.
+    /// The host alone runs the attack, for this reason.
+    pub const fn host_only(mut self, why: &'static str) -> Self {
+        self.host_only = Some(why);
+        self
+    }
+
+    /// The demo shows the attack, in these words.
     pub fn shown_as(mut self, title: &'static str) -> Self {
         self.title = Some(title);
         self
     }
 
-    /// The sets of guards that must hold it.
+    /// The sets of guards that must hold the attack.
     pub fn held_by(&self) -> Vec<Guards> {
         match (self.wire, self.socket) {
             (Some(_), Some(_)) => vec![Guards::Wire, Guards::Socket, Guards::Both],
@@ -138,7 +147,7 @@ impl Attack {
         }
     }
 
-    /// Who counts the drop, and why: the first guard that it meets.
+    /// The guard that counts the drop, and the reason: the first guard on the way.
     pub fn counted_by(&self, guards: Guards) -> Option<(Guard, Reason)> {
         [(Guard::Wire, self.wire), (Guard::Socket, self.socket)]
             .into_iter()
@@ -151,29 +160,32 @@ impl Attack {
 /// Traffic that must go on working.
 #[derive(Clone)]
 pub struct Legitimate {
-    /// What it is.
+    /// The name, without the prefix `goes_on::`.
     pub name: String,
-    /// How the demo words it; `None` if it is not shown there.
+    /// The demo's words; `None` outside the demo.
     pub title: Option<&'static str>,
-    /// How a guard counts its passing, where it is counted.
+    /// Guards that count the passing traffic, with reason and port.
     pub counted: Vec<(Guard, Reason, Port<'static>)>,
-    /// What the kernel must have for this traffic to exist.
+    /// Features that the kernel must have for this traffic to exist.
     pub needs: Vec<Feature>,
-    /// How to do it.
+    /// The reason why guests do not run the traffic.
+    pub host_only: Option<&'static str>,
+    /// The stage of the attempts.
     pub stage: Stage,
 }
 
 impl Legitimate {
-    /// Traffic that is answered with and without the enforcer.
+    /// Traffic answered with and without the enforcer.
     pub fn new(
         name: impl Into<String>,
-        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Strike<'lab>> + Send + Sync + 'static,
+        stage: impl for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
             title: None,
             counted: Vec::new(),
             needs: Vec::new(),
+            host_only: None,
             stage: Arc::new(stage),
         }
     }
@@ -183,21 +195,61 @@ impl Legitimate {
         self.needs_all([feature])
     }
 
-    /// The same for several, or none.
+    /// Traffic of this kind needs these features of the kernel.
     pub fn needs_all(mut self, features: impl IntoIterator<Item = Feature>) -> Self {
         self.needs.extend(features);
         self
     }
 
-    /// A guard counts that it passed.
+    /// A guard counts the passing packets.
     pub fn counted(mut self, guard: Guard, reason: Reason, port: Port<'static>) -> Self {
         self.counted.push((guard, reason, port));
         self
     }
 
-    /// Shown in the demo, in these words.
+    /// The host alone runs the traffic, for this reason.
+    pub const fn host_only(mut self, why: &'static str) -> Self {
+        self.host_only = Some(why);
+        self
+    }
+
+    /// The demo shows the traffic, in these words.
     pub fn shown_as(mut self, title: &'static str) -> Self {
         self.title = Some(title);
         self
+    }
+}
+
+/// The number of the attack in a scenario's name: `aNN_` at the beginning of a part.
+pub fn attack_of(scenario: &str) -> Option<u8> {
+    scenario.split("::").find_map(|part| {
+        let number = part.strip_prefix('a')?.get(..2)?;
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        let named = is_number && part.get(3..)?.starts_with('_');
+        named.then(|| number.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_its_attack() {
+        assert_eq!(attack_of("a05_weak_host_model::ipv4"), Some(5));
+        assert_eq!(attack_of("goes_on::a17_another_namespace::tcp"), Some(17));
+        assert_eq!(
+            attack_of("hook::xdp-native::a22_datagrams::broadcast"),
+            Some(22)
+        );
+        for none in [
+            "goes_on::a_container_at_a_public_port",
+            "a5_",
+            "a055_x",
+            "a05",
+            "run::a",
+        ] {
+            assert_eq!(attack_of(none), None, "{none}");
+        }
     }
 }

@@ -1,67 +1,54 @@
-//! Audit mode never drops: under it every attack of the table comes out as if no guard were there,
-//! and each guard that would have held it has counted it. Rows 12 and 21, which are no such
-//! attacks, have trials of their own.
+//! Audit mode never drops: every attack comes out as if no guard were there, and each guard that
+//! would have held the attack has counted the packets. A12 and A21, which are no single packet,
+//! have separate scenarios.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Mode, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{Daemon, finish};
 use crate::lab::enforcer::REGISTRY;
-use crate::lab::session::Machine;
 use crate::lab::topology::{HOST_LAN, STRANGER};
 use crate::lab::{Ask, Feature, Guards, Patience, Port, Server, Transport};
 
-use super::attack::{Alone, Attack};
+use super::attack::{Attack, Control};
 use super::attacks;
 use super::keys::{self, Hub, Kernel, Userspace, Who};
-use super::runner::{Rig, answered, expect_state, trial, trial_with, unanswered, up_against};
+use super::runner::{answered, expect_state, unanswered, up_against};
+use crate::scenario::host_only::{AUDIT, COMMAND_LINE, LOADER, TUNNELLED};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path, machine: Machine) -> Vec<Trial> {
-    let attacks = match machine {
-        Machine::Host => attacks::all(),
-        Machine::Guest => for_guests(attacks::all()),
-    };
-    let mut trials: Vec<Trial> = attacks
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut tried = Vec::new();
+    let mut scenarios: Vec<Scenario> = attacks::all()
         .into_iter()
         .map(|attack| {
             let name = format!("audit::{}", attack.name);
             let needs = attack.needs.clone();
-            trial_with(name, &needs, binary, move |rig| everywhere(&attack, rig))
+            // Audit mode asks the same of every attack, so a single attack is enough for each need
+            // of a guest.
+            let is_for_guests = !needs.is_empty() && !tried.contains(&needs);
+            tried.push(needs.clone());
+            Scenario::new(name, move |rig| everywhere(&attack, rig))
+                .needs_all(needs)
+                .host_only_if((!is_for_guests).then_some(AUDIT))
         })
         .collect();
-    trials.push(trial_with(
-        "audit::row_21_a_hole_in_a_granted_prefix::kernel",
-        &[Feature::WireGuard],
-        binary,
-        |rig| hole(rig, &Kernel::hub(rig.lab)?),
-    ));
-    if machine == Machine::Host {
-        trials.push(trial(
-            "audit::row_21_a_hole_in_a_granted_prefix::userspace",
-            binary,
-            |rig| hole(rig, &Userspace::hub(rig.lab)?),
-        ));
-        trials.push(trial("audit::row_12_reload_and_crash", binary, crash));
-        trials.push(trial("audit::of_one_service", binary, of_one_service));
-    }
-    trials
-}
-
-/// Guests try what needs a feature that the host may lack: one attack for each such need, as audit
-/// mode asks the same of all of them.
-fn for_guests(mut attacks: Vec<Attack>) -> Vec<Attack> {
-    let mut tried = Vec::new();
-    attacks.retain(|attack| {
-        let is_wanted = !attack.needs.is_empty() && !tried.contains(&attack.needs);
-        tried.push(attack.needs.clone());
-        is_wanted
-    });
-    attacks
+    scenarios.extend([
+        Scenario::new("audit::a21_a_hole_in_a_granted_prefix::kernel", |rig| {
+            hole(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard),
+        Scenario::new("audit::a21_a_hole_in_a_granted_prefix::userspace", |rig| {
+            hole(rig, &Userspace::hub(rig.lab)?)
+        })
+        .host_only(TUNNELLED),
+        Scenario::new("audit::a12_reload_and_crash", crash).host_only(LOADER),
+        Scenario::new("audit::of_one_service", of_one_service).host_only(COMMAND_LINE),
+    ]);
+    scenarios
 }
 
 /// The registry in audit mode.
@@ -69,18 +56,17 @@ fn audited(registry: &str) -> String {
     format!("mode = \"{}\"\n{registry}", Mode::Audit)
 }
 
-/// The global mode, both guards, one lab: what is asked of an attack beside the trials in which it
-/// must fail.
+/// Tries an attack under the global mode and both guards, in a single lab.
 fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
-    let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
-    let patience = match attack.alone {
-        Alone::RefusedByTheStack(_) => Patience::Brief,
-        // What a kernel delivers must be delivered again.
-        Alone::Reached | Alone::UpToTheKernel(_) => Patience::Long,
+    let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
+    let patience = match attack.control {
+        Control::RefusedByTheStack(_) => Patience::Brief,
+        // A kernel that delivers the packet must deliver again.
+        Control::Reached | Control::UpToTheKernel(_) => Patience::Long,
     };
-    let control = strike(patience)?;
+    let control = attempt(patience)?;
     attack
-        .alone
+        .control
         .expect(&control)
         .context("before the enforcer was up")?;
     rig.enforcer.registry(&audited(REGISTRY))?;
@@ -88,13 +74,13 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     if attack.uncovered.is_none() && attack.without_a_wire_guard().is_none() {
         expect_state(rig, 0, "audit")?;
     }
-    let outcome = strike(patience)?;
+    let outcome = attempt(patience)?;
     ensure!(
         outcome.reached() == control.reached(),
         "audit mode changed what becomes of it: it was {control}, and is {outcome}"
     );
     for guard in counting(attack, control.reached()) {
-        // What passes the wire guard must be counted again where it arrives.
+        // Packets past the wire guard must be counted again where they arrive.
         if let Some((guard, reason)) = attack.counted_by(alone(guard)) {
             rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
         }
@@ -103,9 +89,9 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.down()
 }
 
-/// The guards that meet the attack where none of them ends it.
+/// The guards on the path of an attack that no guard ends.
 fn counting(attack: &Attack, reached: bool) -> impl Iterator<Item = Guard> {
-    let ends_in_the_stack = matches!(attack.alone, Alone::UpToTheKernel(_)) && !reached;
+    let ends_in_the_stack = matches!(attack.control, Control::UpToTheKernel(_)) && !reached;
     let meets = move |guard: &Guard| *guard == Guard::Wire || !ends_in_the_stack;
     Guard::ALL.into_iter().filter(meets)
 }
@@ -117,7 +103,7 @@ const fn alone(guard: Guard) -> Guards {
     }
 }
 
-/// Insists that every drop that was counted is one that audit mode let pass.
+/// Insists that audit mode let every counted drop pass.
 fn expect_no_real_drop(rig: &Rig<'_>) -> Result<()> {
     let counters = rig.enforcer.counters()?;
     let mut drops = counters.0.iter().filter(|row| row.verdict == "drop");
@@ -128,7 +114,7 @@ fn expect_no_real_drop(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Row 12, whose attack is a moment: around reloads, upgrades and crashes everything is let in.
+/// A12, whose attack is a moment: around reloads, upgrades and crashes everything is let in.
 fn crash(rig: &Rig<'_>) -> Result<()> {
     let port = Port("tcp", 9200);
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
@@ -142,7 +128,7 @@ fn crash(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.expect(&[command], 0)?;
         let whole = start.elapsed();
         for percent in [10, 40, 70, 95] {
-            // Another policy each time, so that there is something to switch.
+            // Another policy each time, so each reload switches.
             let extra = format!("\n[services.extra]\nports = [{}]\n", 15_000 + percent);
             rig.enforcer
                 .registry(&audited(&format!("{REGISTRY}{extra}")))?;
@@ -164,7 +150,7 @@ fn crash(rig: &Rig<'_>) -> Result<()> {
     expect_no_real_drop(rig)
 }
 
-/// Row 21, whose attack takes peers by key: a stranger in the laptop's prefix is let in.
+/// A21, whose attack takes peers by key: a stranger in the laptop's prefix is let in.
 fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let port = Port("tcp", 9100);
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")?;
@@ -184,14 +170,14 @@ fn hole(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     expect_no_real_drop(rig)
 }
 
-/// A service's own mode lets pass what is dropped for the service's sake, and nothing else.
+/// A service's own mode lets pass the drops for the service's sake, and no others.
 fn of_one_service(rig: &Rig<'_>) -> Result<()> {
-    let audited = named("row_06_accidental_publish::redis_on_0.0.0.0")?;
-    let enforced = named("row_06_accidental_publish::on_[::]")?;
-    // Row 2 of the decision table knows no service, and so follows the global mode.
-    let by_row_2 = named("row_01_route_localnet::tcp")?;
+    let audited = named("a06_accidental_publish::redis_on_0.0.0.0")?;
+    let enforced = named("a06_accidental_publish::on_[::]")?;
+    // Rule 2 of the decision table knows no service, and so follows the global mode.
+    let by_rule_2 = named("a01_route_localnet::tcp")?;
     let mut text = REGISTRY.to_owned();
-    for attack in [&audited, &by_row_2] {
+    for attack in [&audited, &by_rule_2] {
         let ports = format!("ports = [{}]\n", attack.port.1);
         ensure!(text.contains(&ports), "no service has `{ports}`");
         text = text.replace(&ports, &format!("{ports}mode = \"audit\"\n"));
@@ -199,19 +185,19 @@ fn of_one_service(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.registry(&text)?;
     let mut on_audited = (audited.stage)(rig.lab)?;
     let mut on_enforced = (enforced.stage)(rig.lab)?;
-    let mut on_row_2 = (by_row_2.stage)(rig.lab)?;
-    for strike in [&mut on_audited, &mut on_enforced, &mut on_row_2] {
-        answered(strike(Patience::Long)?).context("before the enforcer was up")?;
+    let mut on_rule_2 = (by_rule_2.stage)(rig.lab)?;
+    for attempt in [&mut on_audited, &mut on_enforced, &mut on_rule_2] {
+        answered(attempt(Patience::Long)?).context("before the enforcer was up")?;
     }
     rig.enforcer.up(Guards::Both)?;
     answered(on_audited(Patience::Long)?).context("the service in audit mode")?;
     unanswered(on_enforced(Patience::Brief)?).context("another service")?;
-    unanswered(on_row_2(Patience::Brief)?).context("a loopback address on the wire")?;
+    unanswered(on_rule_2(Patience::Brief)?).context("a loopback address on the wire")?;
     for (guard, attack) in [
         (Guard::Wire, &audited),
         (Guard::Socket, &audited),
         (Guard::Wire, &enforced),
-        (Guard::Wire, &by_row_2),
+        (Guard::Wire, &by_rule_2),
     ] {
         if let Some((guard, reason)) = attack.counted_by(alone(guard)) {
             rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;

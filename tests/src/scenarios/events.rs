@@ -1,12 +1,9 @@
-//! `events`: what is dropped is told, and a flood neither drowns nor slows whoever follows.
+//! `events`: drops are reported, and a flood neither drowns nor slows the followers.
 
 mod follower;
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::command::{eventually, finish};
@@ -20,50 +17,49 @@ use crate::lab::{Feature, Guards, Port, Server, Transport};
 pub(super) use follower::Follower;
 
 use super::lifecycle::PORT;
-use super::runner::{Rig, trial, trial_with};
-use super::shot::Shot;
+use super::raw_packet::Probe;
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 use follower::shoot_until_told;
 
 const STATSD: Port<'static> = Port("udp", 8125);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("events::tell_who_was_dropped", binary, |rig| {
+        Scenario::new("events::tell_who_was_dropped", |rig| {
             tell(rig, "untrusted-interface", false)
         }),
-        trial("events::tell_what_audit_lets_pass", binary, |rig| {
+        Scenario::new("events::tell_what_audit_lets_pass", |rig| {
             rig.enforcer
                 .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
             tell(rig, "untrusted-interface", true)
-        }),
-        trial_with(
-            "events::of_the_socket_guard",
-            &[Feature::CookieAtSockets],
-            binary,
-            of_the_socket_guard,
-        ),
-        trial("events::come_without_run_too", binary, without_run),
-        trial("events::go_on_when_run_is_killed", binary, run_is_killed),
-        trial("events::go_on_with_the_next_run", binary, next_run),
-        trial("events::two_follow_one_run", binary, two_followers),
-        trial("events::one_reads_alone", binary, one_reads_alone),
-        trial("events::of_a_flood_are_few_and_lose_none", binary, flood),
-        trial("events::say_when_nothing_is_pinned", binary, |rig| {
+        })
+        .host_only(COMMAND_LINE),
+        Scenario::new("events::of_the_socket_guard", of_the_socket_guard)
+            .needs(Feature::CookieAtSockets),
+        Scenario::new("events::come_without_run_too", without_run),
+        Scenario::new("events::go_on_when_run_is_killed", run_is_killed),
+        Scenario::new("events::go_on_with_the_next_run", next_run).host_only(COMMAND_LINE),
+        Scenario::new("events::two_follow_one_run", two_followers).host_only(COMMAND_LINE),
+        Scenario::new("events::one_reads_alone", one_reads_alone).host_only(COMMAND_LINE),
+        Scenario::new("events::of_a_flood_are_few_and_lose_none", flood).host_only(COMMAND_LINE),
+        Scenario::new("events::say_when_nothing_is_pinned", |rig| {
             let finished = rig.enforcer.expect(&["events"], 4)?;
             ensure!(finished.stderr.contains("enforcer up"), "{finished}");
             Ok(())
-        }),
+        })
+        .host_only(COMMAND_LINE),
     ]
 }
 
-/// One shot by IPv4 and one by IPv6, each told of with everything that the design promises.
+/// A probe by IPv4 and another by IPv6, each reported with everything that the design promises.
 fn tell(rig: &Rig<'_>, reason: &str, audited: bool) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     let follower = Follower::start(rig, "events")?;
     expect_told(rig, &follower, Guard::Wire, reason, audited)
 }
 
-/// It stands alone here: behind a wire guard there is little left for it to drop.
+/// The socket guard stands alone here: behind a wire guard there is little left to drop.
 fn of_the_socket_guard(rig: &Rig<'_>) -> Result<()> {
     // Nothing is judged there without a socket.
     let serve = |address| Server::start(&rig.lab.host, Transport::Tcp, address, "service");
@@ -83,12 +79,12 @@ fn expect_told(
 ) -> Result<()> {
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let ends = [
-        (Shot::v4(PORT), GHOST.to_string(), HOST_LAN.to_string()),
-        (Shot::v6(PORT), GHOST6.to_string(), HOST_LAN6.to_string()),
+        (Probe::v4(PORT), GHOST.to_string(), HOST_LAN.to_string()),
+        (Probe::v6(PORT), GHOST6.to_string(), HOST_LAN6.to_string()),
     ];
-    for (shot, source, destination) in ends {
-        wire.send(&shot.frame())?;
-        let event = follower.expect(PORT, shot.source)?;
+    for (probe, source, destination) in ends {
+        wire.send(&probe.frame())?;
+        let event = follower.expect(PORT, probe.source)?;
         let expected = Event {
             time: event.time.clone(),
             guard: Some(guard.name().into()),
@@ -98,7 +94,7 @@ fn expect_told(
             interface: Some("eth0".into()),
             ifindex: Some(rig.lab.host.ifindex("eth0")?),
             source: Some(source),
-            source_port: Some(shot.source),
+            source_port: Some(probe.source),
             destination: Some(destination),
             port: Some(PORT.1),
             protocol: Some("tcp".into()),
@@ -115,8 +111,8 @@ fn expect_told(
     Ok(())
 }
 
-/// What the host's end of the LAN lost before any guard: its queue was full (enqueue_to_backlog in
-/// net/core/dev.c counts it as the device's).
+/// Packets that the host's end of the LAN lost before any guard: the queue was full
+/// (enqueue_to_backlog in net/core/dev.c counts them as the device's).
 fn lost_before_guards(host: &Netns) -> Result<u64> {
     let mut command = host.command("ip");
     command.args(["-json", "-statistics", "link", "show", "dev", "eth0"]);
@@ -136,9 +132,9 @@ fn without_run(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn shoot_and_expect(rig: &Rig<'_>, follower: &Follower) -> Result<()> {
-    let shot = Shot::v4(PORT);
-    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
-    follower.expect(PORT, shot.source).map(drop)
+    let probe = Probe::v4(PORT);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&probe.frame())?;
+    follower.expect(PORT, probe.source).map(drop)
 }
 
 fn run_is_killed(rig: &Rig<'_>) -> Result<()> {
@@ -146,11 +142,11 @@ fn run_is_killed(rig: &Rig<'_>) -> Result<()> {
     let follower = Follower::start(rig, "events")?;
     run.signal(Signal::KILL)?;
     run.expect_end(SETTLE)?;
-    // It reads by itself now, which takes a moment to begin.
+    // The follower reads by itself now, after a moment.
     shoot_until_told(rig, PORT, &[&follower], 1).context("after `run` was killed")
 }
 
-/// systemd starts `run` again when it was killed; whoever follows does nothing about it.
+/// systemd restarts a killed `run`; the followers do nothing about that.
 fn next_run(rig: &Rig<'_>) -> Result<()> {
     let mut run = rig.enforcer.run(&[])?;
     let (mut one, mut two) = (Follower::start(rig, "one")?, Follower::start(rig, "two")?);
@@ -161,7 +157,7 @@ fn next_run(rig: &Rig<'_>) -> Result<()> {
             shoot_until_told(rig, PORT, &[&one, &two], 1).context("without any `run`")?;
         }
         run = rig.enforcer.run(&[])?;
-        // Of one reader alone they would not both hear of the same drop.
+        // Two followers of a single reader would not both hear of the same drop.
         shoot_until_told(rig, PORT, &[&one, &two], 2)
             .with_context(|| format!("with a `run` that was started again {round}"))?;
         one.expect_alive()?;
@@ -173,14 +169,14 @@ fn next_run(rig: &Rig<'_>) -> Result<()> {
 fn two_followers(rig: &Rig<'_>) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     let (one, two) = (Follower::start(rig, "one")?, Follower::start(rig, "two")?);
-    let shot = Shot::v4(PORT);
-    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
+    let probe = Probe::v4(PORT);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&probe.frame())?;
     let (first, second) = (
-        one.expect(PORT, shot.source)?,
-        two.expect(PORT, shot.source)?,
+        one.expect(PORT, probe.source)?,
+        two.expect(PORT, probe.source)?,
     );
     ensure!(first == second, "{first:?} and {second:?}");
-    // One leaves, and the other one notices nothing.
+    // The first leaves, and the other notices nothing.
     drop(one);
     shoot_and_expect(rig, &two)
 }
@@ -196,10 +192,10 @@ fn one_reads_alone(rig: &Rig<'_>) -> Result<()> {
     shoot_and_expect(rig, &first)
 }
 
-/// A million datagrams: a bounded number of events, which account for every drop that was counted.
+/// A million datagrams: a bounded number of events, which account for every counted drop.
 fn flood(rig: &Rig<'_>) -> Result<()> {
     const SENT: u64 = 1_000_000;
-    // 32 a CPU and epoch, ten epochs a second, and one line more for what is left.
+    // 32 events for each CPU and epoch, ten epochs a second, and a line more for the rest.
     const A_SECOND: u64 = 330;
     let _server = Server::start(&rig.lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
     let _run = rig.enforcer.run(&[])?;
@@ -210,14 +206,14 @@ fn flood(rig: &Rig<'_>) -> Result<()> {
         || -> Result<u64> { Ok(rig.enforcer.counters()?.count(Guard::Wire, reason, STATSD)) };
     let lost = || lost_before_guards(&rig.lab.host);
     let lost_before = lost()?;
-    let frame = Shot::v4(STATSD).frame();
+    let frame = Probe::v4(STATSD).frame();
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let begin = std::time::Instant::now();
     let mut sent = 0;
     for _ in 0..SENT {
         sent += wire.send_in_tries(&frame)?;
     }
-    // Every datagram is dropped, or was lost before the guard and is counted there.
+    // Every datagram is dropped and counted, or was lost before the guard and is counted there.
     let accounted = eventually(SETTLE, || match (dropped(), lost()) {
         (Ok(dropped), Ok(lost)) => (dropped + lost - lost_before == sent).then_some(Ok(dropped)),
         (Err(error), _) | (_, Err(error)) => Some(Err(error)),
@@ -234,7 +230,7 @@ fn flood(rig: &Rig<'_>) -> Result<()> {
     let mut events = Vec::new();
     let complete = eventually(SETTLE, || {
         events = follower.events().ok()?.split_off(before);
-        // The last of those that began it may come late.
+        // The last events from before the flood may come late.
         events.retain(|it| it.reason.is_none() || it.port == Some(STATSD.1));
         (told(&events) >= dropped).then_some(())
     });

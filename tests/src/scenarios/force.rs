@@ -1,11 +1,9 @@
-//! `--force`: a change that cuts people off is refused without it.
+//! `--force`: a change that cuts sessions off is refused without the option.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::client::Conversation;
 use crate::lab::command::{Finished, eventually, finish};
@@ -14,24 +12,27 @@ use crate::lab::topology::{HOST_LAN, HOST_WG, LAN, PEER, STRANGER};
 use crate::lab::{Guards, Server, Transport};
 
 use super::live::look_again;
-use super::runner::{Rig, expect_state, trial};
+use super::runner::expect_state;
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario, all_host_only};
 
-/// Where the lab's sshd listens: its number is whatever the session says.
+/// The port of the lab's sshd: the session alone tells the number.
 const SSHD: u16 = 2222;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![
-        trial("force::a_reload_that_cuts_its_session", binary, reload),
-        trial("force::a_first_up_that_cuts_its_session", binary, up),
-        trial("force::a_session_of_an_ancestor", binary, ancestor),
-        trial("force::a_session_of_a_peer", binary, peer),
-        trial("force::the_last_public_port", binary, last_public_port),
-        trial("force::an_edit_that_run_finds", binary, edit),
-        trial("force::a_reload_by_systemd", binary, by_systemd),
-    ]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let scenarios = vec![
+        Scenario::new("force::a_reload_that_cuts_its_session", reload),
+        Scenario::new("force::a_first_up_that_cuts_its_session", up),
+        Scenario::new("force::a_session_of_an_ancestor", ancestor),
+        Scenario::new("force::a_session_of_a_peer", peer),
+        Scenario::new("force::the_last_public_port", last_public_port),
+        Scenario::new("force::an_edit_that_run_finds", edit),
+        Scenario::new("force::a_reload_by_systemd", by_systemd),
+    ];
+    all_host_only(scenarios, COMMAND_LINE)
 }
 
-/// The registry of the trials, and sshd for whom `allow` names.
+/// The registry of the scenarios, and sshd for the peers in `allow`.
 fn with_sshd(allow: &str) -> String {
     with_sshd_at(SSHD, allow)
 }
@@ -40,7 +41,7 @@ fn with_sshd_at(port: u16, allow: &str) -> String {
     format!("{REGISTRY}\n[services.sshd]\nports = [{port}]\nallow = [{allow}]\n")
 }
 
-/// A connection from the LAN, and what sshd would tell its programs of it.
+/// A connection from the LAN, and the variable of sshd for the session's programs.
 struct Session {
     server: Server,
     conversation: Conversation,
@@ -64,12 +65,12 @@ impl Session {
         })
     }
 
-    /// Whether what is typed now arrives, however loaded the machine is.
+    /// Whether typed bytes arrive, however loaded the machine is.
     fn lives(&mut self) -> Result<bool> {
         self.arrives_within(SETTLE * 2)
     }
 
-    /// Whether what is typed now does not arrive; TCP repeats it more than once meanwhile.
+    /// Whether typed bytes do not arrive; TCP repeats them more than once meanwhile.
     fn is_cut(&mut self) -> Result<bool> {
         Ok(!self.arrives_within(SETTLE / 6)?)
     }
@@ -81,7 +82,7 @@ impl Session {
     }
 }
 
-/// A command that is typed in a session.
+/// A command typed in a session.
 fn in_session(rig: &Rig<'_>, variable: &str, arguments: &[&str]) -> Result<Finished> {
     let mut command = rig.enforcer.command(arguments)?;
     command.env("SSH_CONNECTION", variable);
@@ -107,9 +108,9 @@ fn reload(rig: &Rig<'_>) -> Result<()> {
     in_session(rig, &session.variable, &["up"])?.ok()?;
     let before = rig.enforcer.status()?.1.generation;
     rig.enforcer.registry(&with_sshd(""))?;
-    let dry = in_session(rig, &session.variable, &["reload", "--dry-run"])?.ok()?;
+    let dry = in_session(rig, &session.variable, &["reload", "--dry-run"])?;
     ensure!(
-        dry.contains("! ") && dry.contains("--force"),
+        dry.code == Some(5) && dry.stdout.contains("! ") && dry.stdout.contains("--force"),
         "a dry run should say that it wants --force:\n{dry}"
     );
     let refused = in_session(rig, &session.variable, &["reload"])?;
@@ -119,12 +120,16 @@ fn reload(rig: &Rig<'_>) -> Result<()> {
         "a refusal switched the policy"
     );
     ensure!(session.lives()?, "a refusal cut the session");
-    // The control: it is the session that is in the way.
+    // The control: the session is in the way.
     let elsewhere = format!("{LAN} 50000 {HOST_LAN} 22");
-    in_session(rig, &elsewhere, &["reload", "--dry-run"])?.ok()?;
+    let dry = in_session(rig, &elsewhere, &["reload", "--dry-run"])?;
+    ensure!(
+        dry.code == Some(5) && !dry.stdout.contains("! "),
+        "a dry run from elsewhere: {dry}"
+    );
     in_session(rig, &session.variable, &["reload", "--force"])?.ok()?;
     ensure!(session.is_cut()?, "the refusal was for nothing");
-    // What is cut already is no reason.
+    // A session already cut is no reason to refuse.
     in_session(rig, &session.variable, &["reload"])?
         .ok()
         .map(drop)
@@ -140,7 +145,7 @@ fn up(rig: &Rig<'_>) -> Result<()> {
     let refused = in_session(rig, &session.variable, &["run"])?;
     expect_refused(&refused, &["sshd", "2222"]).context("`run`")?;
     expect_state(rig, 4, "off")?;
-    // In audit mode it would cut nobody.
+    // Audit mode would cut no session.
     rig.enforcer
         .registry(&format!("mode = \"audit\"\n{}", with_sshd("")))?;
     in_session(rig, &session.variable, &["up"])?.ok()?;
@@ -152,7 +157,7 @@ fn up(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `sudo` takes the variable away; its own environment still has it.
+/// `sudo` takes the variable away; sudo's own environment still has the variable.
 fn ancestor(rig: &Rig<'_>) -> Result<()> {
     let session = Session::open(rig)?;
     rig.enforcer.up(Guards::Both)?;
@@ -181,7 +186,7 @@ fn peer(rig: &Rig<'_>) -> Result<()> {
         &["sshd", "wg0", "unknown-peer"],
     )?;
     in_session(rig, &of(PEER), &["reload"])?.ok()?;
-    // Nobody cuts what came over lo.
+    // No policy cuts a session over lo.
     rig.enforcer.registry(&with_sshd(""))?;
     let local = format!("127.0.0.1 50000 127.0.0.1 {SSHD}");
     in_session(rig, &local, &["reload"])?.ok().map(drop)
@@ -209,14 +214,14 @@ fn last_public_port(rig: &Rig<'_>) -> Result<()> {
         );
     }
     rig.enforcer.expect(&["reload", "--force"], 0)?;
-    // Where there is none, there is no last one.
+    // Without a public port, there is no last public port.
     rig.enforcer.reload()?;
     rig.enforcer.down()?;
     rig.enforcer.up(Guards::Both).context("the first policy")
 }
 
-/// `run` knows SSH by its port. What it refused it does not do later either: when nobody is
-/// connected any more, nobody could come back.
+/// `run` knows SSH by its port. A refused edit stays refused: once no session is left, no operator
+/// could come back.
 fn edit(rig: &Rig<'_>) -> Result<()> {
     const SSH: u16 = 22;
     let mut session = Session::open_at(rig, SSH)?;
@@ -230,8 +235,8 @@ fn edit(rig: &Rig<'_>) -> Result<()> {
     said.with_context(|| format!("`run` refused nothing:\n{}", rig.enforcer.run_log()))?;
     ensure!(session.lives()?, "a refusal cut the session");
     drop(session);
-    // The control: now a command does it. Until then nothing does: neither an event of the host nor
-    // the time after which `run` tries again what failed.
+    // The control: now a command applies the edit. Until then nothing does: neither an event of the
+    // host nor the time after which `run` retries failed operations.
     let end = Instant::now() + SETTLE / 2;
     look_again(rig.lab)?;
     let mut over = false;
@@ -251,7 +256,7 @@ fn edit(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `systemctl reload` has no session to its name, whoever typed it.
+/// `systemctl reload` belongs to no session, whoever typed the command.
 fn by_systemd(rig: &Rig<'_>) -> Result<()> {
     const SSH: u16 = 22;
     let mut session = Session::open_at(rig, SSH)?;
@@ -271,7 +276,7 @@ fn by_systemd(rig: &Rig<'_>) -> Result<()> {
     let refused = reload("$$")?;
     expect_refused(&refused, &["an SSH session", "sshd", "--confirm 60s"])?;
     ensure!(session.lives()?, "a refusal cut the session");
-    // The control: a process that systemd did not start itself is somebody's own.
+    // The control: a process not started by systemd itself has a session.
     reload("1")?.ok()?;
     ensure!(session.is_cut()?, "the refusal was for nothing");
     Ok(())

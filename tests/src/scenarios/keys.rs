@@ -1,204 +1,40 @@
-//! Peers by WireGuard key: row 21, and what becomes of AllowedIPs that change.
+//! Peers by WireGuard key: A21, and changes of AllowedIPs.
 
+mod hub;
 mod kernel;
 mod moves;
+mod revoked;
 mod userspace;
-
-use std::net::Ipv4Addr;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
-use crate::lab::command::{Finished, finish};
 use crate::lab::enforcer::REGISTRY;
-use crate::lab::topology::{PEER, STRANGER};
-use crate::lab::{Ask, Guards, Outcome, Patience, Port, Server, Transport};
+use crate::lab::{Ask, Patience, Transport};
 
+pub(super) use hub::{Hub, Who, laptop, registry};
 pub(super) use kernel::Kernel;
 pub(super) use userspace::{Pretender, Userspace};
 
-use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
+use hub::{METRICS, NOBODY, ended, metrics, says};
 
-/// What the laptop may reach.
-const METRICS: Port<'static> = Port("tcp", 9100);
-/// A key that no device of the lab has: RFC 7748, section 6.1, Bob's.
-const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
+use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
+use crate::scenario::host_only::{COMMAND_LINE, TUNNELLED};
+use crate::scenario::{Rig, Scenario, all_host_only};
 
-/// Who asks through the tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    /// The registry knows its key.
-    Laptop,
-    /// WireGuard does, the registry does not.
-    Stranger,
-}
-
-/// The lab's wg0 as a WireGuard device, and two peers of it.
-pub(super) trait Hub {
-    /// The laptop's public key, in base64.
-    fn laptop(&self) -> &str;
-    /// Asks the metrics, from an address of the tunnel.
-    fn ask(&self, who: Who, from: Ipv4Addr, patience: Patience) -> Result<Outcome>;
-    /// What each of them may use as a source from now on.
-    fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()>;
-    /// Forgets the laptop's key.
-    fn forget_laptop(&self) -> Result<()>;
-    /// What the stranger alone may use.
-    fn allow_stranger(&self, prefixes: &[&str]) -> Result<()>;
-    /// The laptop's key again, after it was forgotten: wherever its device is.
-    fn come_back(&self, prefixes: &[&str]) -> Result<()>;
-    /// Prepares a command of the enforcer, so that it finds this WireGuard.
-    fn guide(&self, _: &mut Command) {}
-}
-
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("keys::up_wants_static_peers", binary, refused),
-        trial("keys::a_name_is_no_wireguard_device", binary, name_alone),
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("keys::up_wants_static_peers", refused).host_only(COMMAND_LINE),
+        Scenario::new("keys::a_name_is_no_wireguard_device", name_alone).host_only(COMMAND_LINE),
     ];
-    trials.extend(kernel::trials(binary));
-    trials.extend(userspace::trials(binary));
-    trials.extend(moves::trials(binary));
-    trials
+    scenarios.extend(kernel::scenarios());
+    scenarios.extend(all_host_only(userspace::scenarios(), TUNNELLED));
+    scenarios.extend(moves::scenarios());
+    scenarios.extend(revoked::scenarios());
+    scenarios
 }
 
-/// The lab's registry with the laptop in the place of the collector.
-pub(super) fn registry(key: &str) -> String {
-    let by_key = format!("[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{key}\"\n");
-    let (services, _) = REGISTRY
-        .split_once("[peers.collector]")
-        .unwrap_or((REGISTRY, ""));
-    services.replace("[\"collector\"]", "[\"laptop\"]") + &by_key
-}
-
-/// Runs the enforcer where it finds the hub's WireGuard.
-fn call(rig: &Rig<'_>, hub: &dyn Hub, arguments: &[&str], code: i32) -> Result<Finished> {
-    let mut command = rig.enforcer.command(arguments)?;
-    hub.guide(&mut command);
-    ended(finish(command, "")?, code)
-}
-
-/// Insists on an exit code.
-fn ended(finished: Finished, code: i32) -> Result<Finished> {
-    ensure!(
-        finished.code == Some(code),
-        "expected exit code {code}, but {finished}"
-    );
-    Ok(finished)
-}
-
-/// What `status` says of the laptop in words, with the exit code that it must have.
-pub(super) fn laptop(rig: &Rig<'_>, hub: &dyn Hub, code: i32, words: &str) -> Result<()> {
-    says(&call(rig, hub, &["status"], code)?, words)
-}
-
-/// Insists on these words about the laptop in a `status`.
-fn says(status: &Finished, words: &str) -> Result<()> {
-    let mut lines = status.stdout.lines();
-    let said = lines.find_map(|line| line.strip_prefix("laptop"));
-    ensure!(
-        said.is_some_and(|said| said.contains(words)),
-        "expected `{words}` of the laptop, but {status}"
-    );
-    Ok(())
-}
-
-fn metrics(rig: &Rig<'_>) -> Result<Server> {
-    Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")
-}
-
-/// Row 21: the laptop's prefix is wider than the stranger's, which lies in it.
-fn hole(rig: &Rig<'_>, hub: &dyn Hub, guards: Guards) -> Result<()> {
-    let _server = metrics(rig)?;
-    hub.allow(&["10.10.0.0/24", "fd00:10::/64"], &["10.10.0.99/32"])?;
-    let stranger = |patience| hub.ask(Who::Stranger, STRANGER, patience);
-    answered(hub.ask(Who::Laptop, PEER, Patience::Long)?).context("the laptop, unguarded")?;
-    answered(stranger(Patience::Long)?).context("the stranger, unguarded")?;
-
-    rig.enforcer.registry(&registry(hub.laptop()))?;
-    let up = ["up", "--static-peers", "--guards", guards.name()];
-    call(rig, hub, &up, guards.exit_code())?;
-    laptop(rig, hub, guards.exit_code(), "active")?;
-    answered(hub.ask(Who::Laptop, PEER, Patience::Long)?).context("the laptop, by its key")?;
-    unanswered(stranger(Patience::Brief)?).context("the stranger in the laptop's prefix")?;
-    let first = match guards {
-        Guards::Wire | Guards::Both => Guard::Wire,
-        Guards::Socket => Guard::Socket,
-    };
-    rig.enforcer
-        .expect_counted(first, Reason::Peer, METRICS, 1)?;
-    rig.enforcer
-        .expect_counted(first, Reason::UnknownPeer, METRICS, 1)?;
-    for (source, reason, peer) in [
-        (PEER, "peer", Some("laptop")),
-        (STRANGER, "unknown-peer", None),
-    ] {
-        let source = source.to_string();
-        let said =
-            rig.enforcer
-                .explain(&["--interface", "wg0", "--port", "9100", "--source", &source])?;
-        ensure!(
-            said.reason == reason && said.peer.as_deref() == peer,
-            "`explain` does not know whose {source} is: {said:?}"
-        );
-    }
-
-    rig.enforcer.down()?;
-    answered(stranger(Patience::Long)?).context("the stranger, unguarded again")
-}
-
-/// AllowedIPs that move, go and come back: each reload takes them as they are.
-fn follow(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
-    let _server = metrics(rig)?;
-    let at_home = || hub.allow(&["10.10.0.5/32"], &["10.10.0.99/32"]);
-    let asks = |patience| hub.ask(Who::Laptop, PEER, patience);
-    let poses = |patience| hub.ask(Who::Stranger, PEER, patience);
-    at_home()?;
-    rig.enforcer.registry(&registry(hub.laptop()))?;
-    call(rig, hub, &["up", "--static-peers"], 0)?;
-    answered(asks(Patience::Long)?).context("the laptop at home")?;
-
-    // The address becomes the stranger's; the policy is as old as its last command, and says so.
-    hub.allow(&[], &["10.10.0.5/32", "10.10.0.99/32"])?;
-    answered(poses(Patience::Long)?).context("the stranger at that address, before the reload")?;
-    let stale = call(rig, hub, &["status"], 3)?;
-    ensure!(
-        stale.stdout.contains("the keys of wg0"),
-        "`status` should say that AllowedIPs have changed: {stale}"
-    );
-    let dry = call(rig, hub, &["reload", "--dry-run"], 0)?;
-    ensure!(
-        dry.stdout.contains("- peer laptop") && dry.stdout.contains("~ the keys of wg0"),
-        "`reload --dry-run` should say it too: {dry}"
-    );
-    call(rig, hub, &["reload"], 0)?;
-    laptop(rig, hub, 0, "waiting: its key has no AllowedIPs on wg0")?;
-    unanswered(poses(Patience::Brief)?).context("the stranger at that address")?;
-    rig.enforcer
-        .expect_counted(Guard::Wire, Reason::UntrustedInterface, METRICS, 1)?;
-
-    at_home()?;
-    call(rig, hub, &["reload"], 0)?;
-    laptop(rig, hub, 0, "active")?;
-    answered(asks(Patience::Long)?).context("the laptop, back at home")?;
-
-    hub.forget_laptop()?;
-    let said = call(rig, hub, &["reload"], 0)?;
-    ensure!(
-        said.stderr.contains("peer laptop waits"),
-        "`reload` should say who waits: {said}"
-    );
-    laptop(rig, hub, 0, "waiting: wg0 has no peer with its key")?;
-
-    rig.enforcer.registry(&registry(NOBODY))?;
-    call(rig, hub, &["reload"], 0)?;
-    laptop(rig, hub, 0, "waiting: wg0 has no peer with its key")
-}
-
-/// `up` leaves nobody behind to follow keys: it wants to be told that this is known.
+/// `up` leaves no process behind to follow keys, so the operator has to acknowledge static peers.
 fn refused(rig: &Rig<'_>) -> Result<()> {
     let refuse = || -> Result<()> {
         let finished = rig.enforcer.expect(&["up"], 2)?;
@@ -214,7 +50,7 @@ fn refused(rig: &Rig<'_>) -> Result<()> {
     refuse()?;
     expect_state(rig, 4, "off")?;
     expect_nothing_pinned(rig)?;
-    // Nor does it touch what is pinned.
+    // The refused `up` does not touch the pins either.
     rig.enforcer.registry(REGISTRY)?;
     ended(rig.enforcer.call(&["up"])?, 0)?;
     let (_, before) = rig.enforcer.status()?;
@@ -228,7 +64,7 @@ fn refused(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A veth end called wg0 has no keys, whoever the registry expects there.
+/// A veth end called wg0 has no keys, whatever the registry expects there.
 fn name_alone(rig: &Rig<'_>) -> Result<()> {
     let _server = metrics(rig)?;
     let ask = |patience| Ask::new(Transport::Tcp, "10.10.0.2:9100").ask(&rig.lab.peer, patience);

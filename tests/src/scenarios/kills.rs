@@ -1,21 +1,19 @@
-//! SIGKILL at moments drawn at random, of the binary that is shipped.
+//! SIGKILL at random moments, of the shipped binary.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use libtest_mimic::Trial;
 
 use crate::lab::command::Daemon;
 
 use super::faults::{Policy, World};
-use super::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 
 /// Kills of each command.
 const ROUNDS: usize = 5;
 
-/// A command over what is in force, and what may be in force after it was killed.
+/// A command over the policy in force, and the policies that may be in force after the kill.
 const VICTIMS: [(&str, Policy, &[Policy]); 4] = [
     ("up", Policy::Off, &[Policy::Off, Policy::New]),
     ("up", Policy::Old, &[Policy::Old, Policy::New]),
@@ -23,12 +21,14 @@ const VICTIMS: [(&str, Policy, &[Policy]); 4] = [
     ("down", Policy::Old, &[Policy::Old, Policy::Off]),
 ];
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial(
-        "kills::leave_the_old_policy_or_the_new_and_are_repaired",
-        binary,
-        kill_all,
-    )]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "kills::leave_the_old_policy_or_the_new_and_are_repaired",
+            kill_all,
+        )
+        .takes_long(),
+    ]
 }
 
 fn kill_all(rig: &Rig<'_>) -> Result<()> {
@@ -37,11 +37,11 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
         Ok(seed) => seed.parse().context("ENFORCER_SEED is no number")?,
         Err(_) => u64::from(now.subsec_nanos()) | now.as_secs() << 32,
     };
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     let world = World::new(rig)?;
     let mut kill_one_after_another = || -> Result<()> {
         for (command, base, fine) in VICTIMS {
-            // The base of each round is the repair of the one before: now `up`, now `down`.
+            // The base of each round is the repair of the round before: now `up`, now `down`.
             world.set_up(base).context("before any kill")?;
             world.registry(Policy::New)?;
             let start = Instant::now();
@@ -50,7 +50,7 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
             for round in 0..ROUNDS {
                 world.set_up(base)?;
                 world.registry(Policy::New)?;
-                let after = whole.mul_f64(dice.roll());
+                let after = whole.mul_f64(rng.roll());
                 kill(rig, command, after)?;
                 world
                     .expect_one_of(fine)
@@ -65,7 +65,7 @@ fn kill_all(rig: &Rig<'_>) -> Result<()> {
     kill_one_after_another().with_context(|| format!("again with ENFORCER_SEED={seed}"))
 }
 
-/// Starts a command and kills it a moment later, wherever it is by then.
+/// Starts a command and kills the process a moment later, at whatever point.
 fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
     let mut command = rig.enforcer.command(&[command])?;
     command
@@ -78,10 +78,10 @@ fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
     Ok(())
 }
 
-/// splitmix64: a few numbers that a seed brings back.
-struct Dice(u64);
+/// A pseudorandom number generator, SplitMix, reproducible by its seed.
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// From 0 to 1.
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,4 @@
-//! Traffic that must go on working, as a table that the trials and the demo share.
+//! Traffic that must go on working, as a table that the scenarios and the demo share.
 
 use enforcer_ebpf::{Guard, Reason};
 
@@ -8,10 +8,11 @@ use crate::lab::topology::{
 };
 use crate::lab::wireguard::Member;
 use crate::lab::{Ask, Feature, Lab, Port, Server, Transport, WireGuard};
+use crate::scenario::host_only::{SAME_PATH, TUNNELLED};
 
-use super::attack::{Legitimate, Strike};
+use super::attack::{Attempt, Legitimate};
 
-/// All of it.
+/// All legitimate traffic.
 pub fn all() -> Vec<Legitimate> {
     let mut traffic = local();
     traffic.extend(containers());
@@ -32,7 +33,7 @@ fn between<'lab>(
     token: &str,
     from: &'lab Netns,
     ask: Ask,
-) -> anyhow::Result<Strike<'lab>> {
+) -> anyhow::Result<Attempt<'lab>> {
     let server = Server::start(serving, Transport::Tcp, service, token)?;
     Ok(Box::new(move |patience| {
         let _server = &server;
@@ -70,6 +71,7 @@ fn local() -> Vec<Legitimate> {
             let service = "[::1]:9200";
             between(&lab.host, service, "elasticsearch", &lab.host, tcp(service))
         })
+        .host_only(SAME_PATH)
         .counted(Guard::Socket, Reason::Loopback, Port("tcp", 9200)),
         Legitimate::new("loopback::udp", |lab| {
             let server = Server::start(&lab.host, Transport::Udp, "127.0.0.1:8125", "statsd")?;
@@ -79,6 +81,7 @@ fn local() -> Vec<Legitimate> {
                 ask.ask(&lab.host, patience)
             }))
         })
+        .host_only(SAME_PATH)
         .counted(Guard::Socket, Reason::Loopback, Port("udp", 8125)),
         Legitimate::new("the_host_to_its_own_lan_address::tcp", |lab| {
             let ask = tcp(&format!("{HOST_LAN}:9200"));
@@ -86,7 +89,7 @@ fn local() -> Vec<Legitimate> {
         })
         .counted(Guard::Socket, Reason::Loopback, Port("tcp", 9200)),
         own_lan_address("udp", Transport::Udp, 8125),
-        own_lan_address("mptcp", Transport::Mptcp, 9200),
+        own_lan_address("mptcp", Transport::Mptcp, 9200).host_only(SAME_PATH),
         own_lan_address("sctp", Transport::Sctp, 3868),
         Legitimate::new("the_host_to_a_remote_registered_port", |lab| {
             let ask = tcp(&format!("{LAN}:9200"));
@@ -112,11 +115,13 @@ fn containers() -> Vec<Legitimate> {
         Legitimate::new("a_container_to_itself_on_the_same_port", |lab| {
             let ask = tcp(&format!("{CT}:9200"));
             between(&lab.ct, "0.0.0.0:9200", "a container", &lab.ct, ask)
-        }),
+        })
+        .host_only(SAME_PATH),
         Legitimate::new("the_host_to_a_container_on_the_same_port", |lab| {
             let ask = tcp(&format!("{CT}:9200"));
             between(&lab.ct, "0.0.0.0:9200", "a container", &lab.host, ask)
-        }),
+        })
+        .host_only(SAME_PATH),
         Legitimate::new("a_container_to_a_remote_registered_port", |lab| {
             lab.host.nft(
                 "table ip masquerading {
@@ -134,7 +139,8 @@ fn containers() -> Vec<Legitimate> {
             lab.publish_like_netavark(8080, 80)?;
             let ask = tcp("127.0.0.1:8080");
             between(&lab.ct, "0.0.0.0:80", "traefik", &lab.host, ask)
-        }),
+        })
+        .host_only(SAME_PATH),
         Legitimate::new("a_local_client_of_a_dnated_registered_port", |lab| {
             lab.publish_like_netavark(9001, 81)?;
             let ask = tcp("127.0.0.1:9001");
@@ -162,6 +168,7 @@ fn doors() -> Vec<Legitimate> {
             let ask = tcp(&format!("[{HOST_LAN6}]:8080"));
             between(&lab.host, "[::]:8080", "traefik", &lab.lan, ask)
         })
+        .host_only(SAME_PATH)
         .counted(Guard::Wire, Reason::Public, Port("tcp", 8080)),
         // netavark-like rules send port 80 to the public service on the loopback address.
         Legitimate::new("port_80_dnated_to_a_public_service_on_127.0.0.1", |lab| {
@@ -192,7 +199,8 @@ fn doors() -> Vec<Legitimate> {
                 let _server = &server;
                 ask.ask(&lab.lan, patience)
             }))
-        }),
+        })
+        .host_only(SAME_PATH),
     ]
 }
 
@@ -235,29 +243,34 @@ fn peers() -> Vec<Legitimate> {
             Transport::Tcp,
             v4.clone(),
             from_v4.clone(),
-        ),
+        )
+        .host_only(TUNNELLED),
         allowed(
             "an_allowed_peer::ipv6",
             "[::]:9100",
             Transport::Tcp,
             v6,
             from_v6,
-        ),
-        // Over IPv4 to a dual-stack socket: the source is an IPv4 address, whatever the socket says.
+        )
+        .host_only(TUNNELLED),
+        // Over IPv4 to a dual-stack socket: the source is an IPv4 address, whatever the socket
+        // says.
         allowed(
             "an_allowed_peer::dual_stack_listener",
             "[::]:9100",
             Transport::Tcp,
             v4.clone(),
             from_v4.clone(),
-        ),
+        )
+        .host_only(TUNNELLED),
         allowed(
             "an_allowed_peer::udp",
             "0.0.0.0:9100",
             Transport::Udp,
             v4,
             from_v4,
-        ),
+        )
+        .host_only(TUNNELLED),
         tunnelled(
             "an_allowed_peer::wireguard_tcp",
             "0.0.0.0:9100",
@@ -281,7 +294,7 @@ fn peers() -> Vec<Legitimate> {
 
 fn bystanders() -> Vec<Legitimate> {
     let collides = |variant, interface: &'static str, transport: Transport, port| {
-        let name = format!("row_17_another_namespace::{variant}");
+        let name = format!("a17_another_namespace::{variant}");
         Legitimate::new(name, move |lab| {
             with_the_index_of(lab, interface, transport, port)
         })
@@ -304,8 +317,8 @@ fn bystanders() -> Vec<Legitimate> {
             }))
         })
         .shown_as("a macvlan child of eth0, on its own port 9200"),
-        // Row 17: interface indexes are per namespace.
-        collides("tcp_and_wg0", "wg0", Transport::Tcp, 9200),
+        // A17: interface indexes are per namespace.
+        collides("tcp_and_wg0", "wg0", Transport::Tcp, 9200).host_only(SAME_PATH),
         collides("tcp_and_eth0", "eth0", Transport::Tcp, 9200),
         collides("udp_and_wg0", "wg0", Transport::Udp, 8125),
         collides("udp_and_eth0", "eth0", Transport::Udp, 8125),
@@ -320,7 +333,7 @@ fn with_the_index_of<'lab>(
     interface: &str,
     transport: Transport,
     port: u16,
-) -> anyhow::Result<Strike<'lab>> {
+) -> anyhow::Result<Attempt<'lab>> {
     let (other, client) = (Netns::new("other")?, Netns::new("client")?);
     let index = lab.host.ifindex(interface)?;
     other.ip(&format!(

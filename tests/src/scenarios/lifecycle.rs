@@ -1,59 +1,56 @@
-//! Row 12 and the life of `run`: nothing that happens to the enforcer opens a port.
+//! A12 and the life of `run`: no fate of the enforcer opens a port.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, Lab};
-use crate::lab::wire::{Sign, Wire, sign};
+use crate::lab::wire::{Reply, Wire, reply_in};
 use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
-use super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
-use super::shot::{Shot, shoot};
+use super::raw_packet::{Probe, send_probe};
+use super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
+use crate::scenario::host_only::{BOTH_GUARDS, COMMAND_LINE};
+use crate::scenario::{Rig, Scenario};
 
 pub(super) const PORT: Port<'static> = Port("tcp", 9200);
-/// Flooding SYNs come from these ports, and from no others.
+/// Source ports of flooding SYNs, and of no other packets.
 const FLOOD_PORTS: std::ops::Range<u16> = 40_000..48_000;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("row_12_sigkill_of_run_under_a_syn_flood", binary, sigkill),
-        trial("run::is_ready_only_when_the_guards_hold", binary, ready),
-        trial("run::leaves_the_guards_on_at_sigterm", binary, sigterm),
-        trial("run::ephemeral_takes_the_guards_off", binary, ephemeral),
-        trial("run::exits_0_when_down_comes", binary, down_while_it_lives),
-        trial("run::takes_pinned_guards_over", binary, take_over),
-        trial(
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("a12_sigkill_of_run_under_a_syn_flood", sigkill).takes_long(),
+        Scenario::new("run::is_ready_only_when_the_guards_hold", ready).host_only(COMMAND_LINE),
+        Scenario::new("run::leaves_the_guards_on_at_sigterm", sigterm),
+        Scenario::new("run::ephemeral_takes_the_guards_off", ephemeral),
+        Scenario::new("run::exits_0_when_down_comes", down_while_it_lives).host_only(COMMAND_LINE),
+        Scenario::new("run::takes_pinned_guards_over", take_over),
+        Scenario::new(
             "run::keeps_what_is_pinned_under_a_bad_registry",
-            binary,
             bad_registry,
-        ),
-        trial(
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
             "run::falls_back_at_boot_under_a_bad_registry",
-            binary,
             bad_registry_at_boot,
-        ),
+        )
+        .host_only(COMMAND_LINE),
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
-        let name = format!(
-            "row_12_reload_and_crash_under_a_syn_flood::{}",
-            guards.name()
-        );
-        trials.push(trial(name, binary, move |rig| {
-            reload_and_crash(rig, guards)
-        }));
+        let name = format!("a12_reload_and_crash_under_a_syn_flood::{}", guards.name());
+        let flooded = Scenario::new(name, move |rig| reload_and_crash(rig, guards)).takes_long();
+        let alone = (guards != Guards::Both).then_some(BOTH_GUARDS);
+        scenarios.push(flooded.host_only_if(alone));
     }
-    trials
+    scenarios
 }
 
-/// A service, a flood of SYNs at it, and an eye that sees every SYN-ACK that comes back.
+/// A service, a flood of SYNs at its port, and a listener for every SYN-ACK.
 pub(super) struct Flood {
     stop: AtomicBool,
     sent: AtomicU64,
@@ -61,8 +58,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Floods for as long as `during` takes; nothing may come through. Returns how many SYNs were
-    /// sent.
+    /// Floods while `during` runs; nothing may come through. Returns the number of SYNs.
     pub(super) fn during(lab: &Lab, during: impl FnOnce(&Self) -> Result<()>) -> Result<u64> {
         let flood = Self {
             stop: AtomicBool::new(false),
@@ -89,24 +85,24 @@ impl Flood {
         Ok(flood.sent())
     }
 
-    /// How many SYNs were sent so far.
+    /// The number of SYNs so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// About two thousand a second, and never more than that makes in a minute: a guest on a busy
-    /// machine takes longer for its commands, and sends less in that time.
+    /// About two thousand a second, and no more in total than a minute's worth: a guest on a busy
+    /// machine takes longer for its commands, and sends less in the same time.
     fn send(&self, wire: &Wire) -> Result<()> {
         const MOST: u64 = 120_000;
         let end = Instant::now() + Duration::from_secs(600);
         let mut ports = FLOOD_PORTS.cycle();
         while !self.stop.load(Ordering::SeqCst) && self.sent() < MOST && Instant::now() < end {
             for source in ports.by_ref().take(10) {
-                let shot = Shot {
+                let probe = Probe {
                     source,
-                    ..Shot::v4(PORT)
+                    ..Probe::v4(PORT)
                 };
-                wire.send(&shot.frame())?;
+                wire.send(&probe.frame())?;
                 self.sent.fetch_add(1, Ordering::SeqCst);
             }
             // The pace: a flood that overruns the backlog would be lost before any guard.
@@ -121,7 +117,7 @@ impl Flood {
             let accepted = |frame: &[u8]| {
                 let port = u16::from_be_bytes([*frame.get(36)?, *frame.get(37)?]);
                 let ours = FLOOD_PORTS.contains(&port);
-                (ours && sign(frame, PORT.1, port) == Some(Sign::SynAck)).then_some(())
+                (ours && reply_in(frame, PORT.1, port) == Some(Reply::SynAck)).then_some(())
             };
             if wire.expect(deadline, accepted)?.is_some() {
                 self.accepted.fetch_add(1, Ordering::SeqCst);
@@ -147,9 +143,9 @@ pub(super) fn flooded_service(rig: &Rig<'_>) -> Result<Server> {
         "elasticsearch",
     )?;
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
-    answered(shoot(&wire, &wire, Patience::Long, &|| {
-        let shot = Shot::v4(PORT);
-        (shot, vec![shot.frame()])
+    answered(send_probe(&wire, &wire, Patience::Long, &|| {
+        let probe = Probe::v4(PORT);
+        (probe, vec![probe.frame()])
     })?)?;
     Ok(server)
 }
@@ -183,14 +179,14 @@ fn sigkill(rig: &Rig<'_>) -> Result<()> {
 fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
     let server = flooded_service(rig)?;
     rig.enforcer.up(guards)?;
-    // How long an `up` over pinned guards takes here, to kill later ones all along the way.
+    // Duration of an `up` over pinned guards here, to kill later ones all along the way.
     let start = Instant::now();
     rig.enforcer
         .expect(&["up", "--guards", guards.name()], guards.exit_code())?;
     let whole = start.elapsed();
     Flood::during(rig.lab, |flood| {
         for round in 0..8 {
-            // Another policy each time, so that every reload has something to switch.
+            // Another policy each time, so that every reload switches.
             let extra = format!("\n[services.extra]\nports = [{}]\n", 15_000 + round);
             rig.enforcer.registry(&format!("{REGISTRY}{extra}"))?;
             rig.enforcer.reload()?;
@@ -221,13 +217,13 @@ fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
         "{} connections were accepted",
         server.accepted()
     );
-    // No guard of a set-up that was cut short may stay on, where no command would find it.
+    // No guard of an interrupted set-up may stay on where no command would find the link.
     rig.enforcer.down()?;
     expect_nothing_pinned(rig)?;
     answered(attempt(rig, Patience::Long)?).context("after `down`")
 }
 
-/// Starts a command and kills it a moment later, wherever it is by then.
+/// Starts a command and kills the process a moment later, at whatever point.
 fn crash(rig: &Rig<'_>, arguments: &[&str], after: Duration) -> Result<()> {
     let mut command = rig.enforcer.command(arguments)?;
     command

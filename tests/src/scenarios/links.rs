@@ -1,11 +1,9 @@
-//! Devices on devices: which hook each gets on this kernel, and a peer who is known by one.
+//! Devices on devices: the hook of each on this kernel, and a peer on a VLAN.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::frames::Ends;
@@ -13,28 +11,24 @@ use crate::lab::kernel::software_hook;
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Feature, Guards, Lab, Outcome, Patience, Port, Server, Transport};
 
-use super::runner::{Rig, answered, expect_no_drops, trial_with, unanswered};
-use super::shot::{Shot, shoot};
+use super::raw_packet::{Probe, send_probe};
+use super::runner::{answered, expect_no_drops, unanswered};
+use crate::scenario::{Rig, Scenario};
 
-/// The host on the VLAN, and its neighbour there.
+/// The host's address on the VLAN, and the neighbour's.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 1);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 85, 2);
 const SENSOR: Port<'static> = Port("udp", 8125);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial_with(
-            "links::each_has_the_hook_of_this_kernel",
-            &[Feature::Vlan, Feature::Bond, Feature::Macvlan, Feature::Vrf],
-            binary,
-            hooks,
-        ),
-        trial_with(
-            "links::a_peer_on_a_vlan_device",
-            &[Feature::Vlan],
-            binary,
-            vlan_peer,
-        ),
+        Scenario::new("links::each_has_the_hook_of_this_kernel", hooks).needs_all([
+            Feature::Vlan,
+            Feature::Bond,
+            Feature::Macvlan,
+            Feature::Vrf,
+        ]),
+        Scenario::new("links::a_peer_on_a_vlan_device", vlan_peer).needs(Feature::Vlan),
     ]
 }
 
@@ -79,7 +73,7 @@ fn hooks(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The parent must let pass what its VLAN device allows, and nothing else may profit from that.
+/// The parent must let pass the packets that the VLAN device allows, and no others may profit.
 fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
     on_a_vlan(rig.lab)?;
     let statsd = "[services.statsd]\nports = [8125]\nprotocol = \"udp\"\n";
@@ -98,9 +92,9 @@ fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
         Wire::open(&rig.lab.lan, "eth0.5")?,
     );
     let untagged = |patience| -> Result<Outcome> {
-        shoot(&out, &answers, patience, &|| {
-            let shot = Shot::between(Ends::V4(NEIGHBOUR, HOST), SENSOR);
-            (shot, vec![shot.frame()])
+        send_probe(&out, &answers, patience, &|| {
+            let probe = Probe::between(Ends::V4(NEIGHBOUR, HOST), SENSOR);
+            (probe, vec![probe.frame()])
         })
     };
     answered(sensor()?).context("the sensor, unguarded")?;
@@ -111,8 +105,8 @@ fn vlan_peer(rig: &Rig<'_>) -> Result<()> {
         answered(sensor()?).with_context(|| format!("the sensor, with {guards:?}"))?;
         expect_no_drops(rig)?;
         let sees_tags = Feature::Tcx.is_here();
-        // XDP sees no tag that the driver took off: there the parent passes what its VLAN device
-        // would pass, and the forger meets the socket guard.
+        // XDP sees no tag that the driver took off: there the parent passes the packets of the VLAN
+        // device, and the forger meets the socket guard.
         if guards != Guards::Wire || sees_tags {
             let before = server.received();
             unanswered(untagged(Patience::Brief)?)

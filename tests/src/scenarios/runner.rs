@@ -1,145 +1,18 @@
-//! How a row of a table becomes a trial: without the enforcer, with it, and without it again.
-
-use std::path::Path;
-use std::sync::RwLock;
+//! Scenarios of attacks and of legitimate traffic: without the enforcer, with the guards, and
+//! without them again.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
-use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::lab::command::eventually;
 use crate::lab::enforcer::SETTLE;
-use crate::lab::{Enforcer, Feature, Guards, Lab, Outcome, Patience};
+use crate::lab::{Guards, Lab, Outcome, Patience};
+use crate::scenario::{LeftOut, Rig, Scenario};
 
-use super::attack::{Alone, Attack, Legitimate, Strike};
+use super::attack::{Attack, Attempt, Control, Legitimate};
 
-/// What every trial gets: a lab of its own and an enforcer that is not up yet.
-#[derive(Debug)]
-pub struct Rig<'lab> {
-    /// The lab.
-    pub lab: &'lab Lab,
-    /// The enforcer on its host.
-    pub enforcer: &'lab Enforcer<'lab>,
-}
-
-/// A trial with a fresh lab; what it leaves, the lab takes away.
-pub fn trial(
-    name: impl Into<String>,
-    binary: &Path,
-    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
-) -> Trial {
-    trial_with(name, &[], binary, body)
-}
-
-/// The same, listed as ignored on a kernel that lacks one of these features.
-pub fn trial_with(
-    name: impl Into<String>,
-    needs: &[Feature],
-    binary: &Path,
-    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
-) -> Trial {
-    in_a_lab(name, needs, binary, Turn::BesideOthers, body)
-}
-
-/// The same, with no other trial beside it: it holds the enforcer to a time, and the machine may be
-/// an emulated processor.
-pub fn trial_alone(
-    name: impl Into<String>,
-    needs: &[Feature],
-    binary: &Path,
-    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
-) -> Trial {
-    in_a_lab(name, needs, binary, Turn::Alone, body)
-}
-
-/// What a trial shares its time with.
-#[derive(Clone, Copy, Debug)]
-enum Turn {
-    BesideOthers,
-    Alone,
-}
-
-impl Turn {
-    fn give<T>(self, body: impl FnOnce() -> T) -> T {
-        static TURNS: RwLock<()> = RwLock::new(());
-        match self {
-            Self::BesideOthers => {
-                let _shared = TURNS.read();
-                body()
-            }
-            Self::Alone => {
-                let _whole = TURNS.write();
-                body()
-            }
-        }
-    }
-}
-
-fn in_a_lab(
-    name: impl Into<String>,
-    needs: &[Feature],
-    binary: &Path,
-    turn: Turn,
-    body: impl FnOnce(&Rig<'_>) -> Result<()> + Send + 'static,
-) -> Trial {
-    let binary = binary.to_path_buf();
-    where_possible(name, needs, move || {
-        turn.give(|| {
-            let lab = Lab::new()?;
-            let enforcer = Enforcer::new(&binary, &lab)?;
-            let rig = Rig {
-                lab: &lab,
-                enforcer: &enforcer,
-            };
-            body(&rig).map_err(|error| error.context(enforcer.diagnosis()))
-        })
-    })
-}
-
-/// A trial that is ignored, with the reason, on a kernel that lacks one of these features.
-fn where_possible(
-    name: impl Into<String>,
-    needs: &[Feature],
-    body: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Trial {
-    let needs = needs.to_vec();
-    Trial::ignorable_test(name, move || {
-        // Asked now and not when trials are listed, which needs no root.
-        if let Some(missing) = needs.iter().find(|feature| !feature.is_here()) {
-            let reason = format!("this kernel has no {}", missing.name());
-            return Ok(Completion::ignored_with(reason));
-        }
-        match body() {
-            Ok(()) => Ok(Completion::Completed),
-            Err(error) => match error.downcast_ref::<LeftOut>() {
-                Some(LeftOut(reason)) => Ok(Completion::ignored_with(reason)),
-                None => Err(failed(&error)),
-            },
-        }
-    })
-}
-
-/// What a trial finds out only on its way: this kernel has nothing for it to try.
-#[derive(Debug)]
-struct LeftOut(String);
-
-impl std::fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for LeftOut {}
-
-/// The whole chain of causes, the innermost first: what was expected and seen, then where, then
-/// what the enforcer said.
-fn failed(error: &anyhow::Error) -> Failed {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    Failed::from(causes.into_iter().rev().collect::<Vec<_>>().join("\n"))
-}
-
-/// One trial for each set of guards that must hold the attack.
-pub fn attack_trials(attack: &Attack, binary: &Path) -> Vec<Trial> {
+/// A scenario for each set of guards that must hold the attack.
+pub fn attack_scenarios(attack: &Attack) -> Vec<Scenario> {
     attack
         .held_by()
         .into_iter()
@@ -150,66 +23,75 @@ pub fn attack_trials(attack: &Attack, binary: &Path) -> Vec<Trial> {
             if guards == Guards::Wire {
                 needs.extend(attack.wire_needs);
             }
-            trial_with(name, &needs, binary, move |rig| hold(&attack, guards, rig))
+            let host_only = attack.host_only;
+            Scenario::new(name, move |rig| hold(&attack, guards, rig))
+                .needs_all(needs)
+                .host_only_if(host_only)
         })
         .collect()
 }
 
-/// The control of an attack by itself, which needs no enforcer.
-pub fn control_trial(attack: &Attack) -> Trial {
+/// The control of an attack by itself, without an enforcer.
+pub fn attack_control(attack: &Attack) -> Scenario {
     let attack = attack.clone();
     let name = format!("control::{}", attack.name);
-    where_possible(name, &attack.needs.clone(), move || {
+    let needs = attack.needs.clone();
+    Scenario::plain(name, move || {
         let lab = Lab::new()?;
-        let outcome = (attack.stage)(&lab)?(attack.alone.patience())?;
-        attack.alone.expect(&outcome)
+        let outcome = (attack.stage)(&lab)?(attack.control.patience())?;
+        attack.control.expect(&outcome)
     })
+    .needs_all(needs)
 }
 
-/// The same guard sets in one trial and one lab: for guests, where a lab is dear.
+/// The same guard sets in a single scenario and lab: for guests, where a lab is dear.
 ///
-/// Both guards together are left to the trials of what must go on: here each stands alone.
-pub fn attack_trial(attack: &Attack, binary: &Path) -> Trial {
+/// Both guards together are left to the scenarios of legitimate traffic: here each stands alone.
+pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
     let attack = attack.clone();
     let name = format!("{}::each_guard_alone", attack.name);
     let needs = attack.needs.clone();
-    trial_with(name, &needs, binary, move |rig| {
+    let host_only = attack.host_only;
+    Scenario::new(name, move |rig| {
         let alone = [Guards::Wire, Guards::Socket];
         let able = attack.held_by();
         hold_with(&attack, alone.iter().filter(|one| able.contains(one)), rig)
     })
+    .needs_all(needs)
+    .host_only_if(host_only)
 }
 
-/// The control, the guards, and the control again.
+/// Runs the control, the guards, and the control again.
 pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
     hold_with(attack, [&guards], rig)
 }
 
-/// The control, and then each set of guards with another control after it.
+/// Runs the control, and then each set of guards with another control after each.
 fn hold_with<'a>(
     attack: &Attack,
     sets: impl IntoIterator<Item = &'a Guards>,
     rig: &Rig<'_>,
 ) -> Result<()> {
-    let mut strike = (attack.stage)(rig.lab).context("failed to stage the attack")?;
-    let alone = attack.alone.patience();
-    let control = strike(alone)?;
+    let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
+    let patience = attack.control.patience();
+    let control = attempt(patience)?;
     attack
-        .alone
+        .control
         .expect(&control)
         .context("before the enforcer was up")?;
     for &guards in sets {
-        if let Alone::UpToTheKernel(what) = attack.alone
+        if let Control::UpToTheKernel(what) = attack.control
             && !control.reached()
             && !guards.include(Guard::Wire)
         {
-            // Nothing is left for the socket guard to hold, which must not look like its merit.
+            // Nothing is left for the socket guard to hold, which must not look like the guard's
+            // merit.
             return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
         }
-        hold_once(attack, guards, &mut strike, rig)?;
+        hold_once(attack, guards, &mut attempt, rig)?;
         attack
-            .alone
-            .expect(&strike(alone)?)
+            .control
+            .expect(&attempt(patience)?)
             .with_context(|| format!("after {guards:?} was taken down"))?;
     }
     Ok(())
@@ -218,11 +100,11 @@ fn hold_with<'a>(
 fn hold_once(
     attack: &Attack,
     guards: Guards,
-    strike: &mut Strike<'_>,
+    attempt: &mut Attempt<'_>,
     rig: &Rig<'_>,
 ) -> Result<()> {
     up_against(attack, guards, rig)?;
-    let outcome = strike(Patience::Brief)?;
+    let outcome = attempt(Patience::Brief)?;
     ensure!(
         !outcome.reached(),
         "expected the {} guard(s) to hold {}, but the attack was {outcome}",
@@ -235,7 +117,7 @@ fn hold_once(
     rig.enforcer.down()
 }
 
-/// `up`, which leaves uncovered exactly what the attack's own devices make it leave.
+/// Runs `up`, which leaves uncovered exactly the interfaces that the attack's own devices imply.
 pub(super) fn up_against(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
     let in_company = attack.without_a_wire_guard().map(|_| "eth0");
     match attack.uncovered.or(in_company) {
@@ -244,8 +126,8 @@ pub(super) fn up_against(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Resu
     }
 }
 
-impl Alone {
-    /// How long the control waits.
+impl Control {
+    /// The patience of the control.
     pub fn patience(self) -> Patience {
         match self {
             Self::Reached => Patience::Long,
@@ -253,7 +135,7 @@ impl Alone {
         }
     }
 
-    /// Whether the control came out as the table says.
+    /// Insists on the outcome of the control.
     pub fn expect(self, outcome: &Outcome) -> Result<()> {
         match self {
             Self::Reached => ensure!(
@@ -270,22 +152,27 @@ impl Alone {
     }
 }
 
-/// The trial of traffic that must go on working, under both guards.
-pub fn legitimate_trial(traffic: &Legitimate, binary: &Path) -> Trial {
+/// The scenario of traffic that must go on working, under both guards.
+pub fn legitimate_scenario(traffic: &Legitimate) -> Scenario {
     let traffic = traffic.clone();
     let name = format!("goes_on::{}", traffic.name);
     let needs = traffic.needs.clone();
-    trial_with(name, &needs, binary, move |rig| go_on(&traffic, rig))
+    let host_only = traffic.host_only;
+    Scenario::new(name, move |rig| go_on(&traffic, rig))
+        .needs_all(needs)
+        .host_only_if(host_only)
 }
 
 /// The control of legitimate traffic by itself.
-pub fn legitimate_control(traffic: &Legitimate) -> Trial {
+pub fn legitimate_control(traffic: &Legitimate) -> Scenario {
     let traffic = traffic.clone();
     let name = format!("control::goes_on::{}", traffic.name);
-    where_possible(name, &traffic.needs.clone(), move || {
+    let needs = traffic.needs.clone();
+    Scenario::plain(name, move || {
         let lab = Lab::new()?;
         answered((traffic.stage)(&lab)?(Patience::Long)?)
     })
+    .needs_all(needs)
 }
 
 fn go_on(traffic: &Legitimate, rig: &Rig<'_>) -> Result<()> {
@@ -307,7 +194,7 @@ pub fn answered(outcome: Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Insists that nobody answered.
+/// Insists on silence or a refusal.
 pub fn unanswered(outcome: Outcome) -> Result<()> {
     ensure!(
         !outcome.reached(),
@@ -316,7 +203,7 @@ pub fn unanswered(outcome: Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Insists that no guard dropped anything so far.
+/// Insists that no guard has dropped a packet so far.
 pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
     let counters = rig.enforcer.counters()?;
     for guard in Guard::ALL {
@@ -328,7 +215,7 @@ pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Insists that `down` has left nothing, also of set-ups that were cut short.
+/// Insists that `down` has left no pins, also of interrupted set-ups.
 pub fn expect_nothing_pinned(rig: &Rig<'_>) -> Result<()> {
     let pins = rig.lab.pin_dir();
     let around = pins.parent().context("the pin directory has no parent")?;

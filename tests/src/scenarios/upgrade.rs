@@ -1,13 +1,11 @@
-//! A newer binary takes over, an older one takes back, and nothing comes in between.
+//! A newer binary takes over, an older binary takes back, and no packet comes in between.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::command::{eventually, finish};
@@ -17,33 +15,29 @@ use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
 use super::faults::{Policy, World, faulty};
 use super::lifecycle::{Flood, PORT, flooded_service};
-use super::runner::{Rig, answered, expect_state, trial};
+use super::runner::{answered, expect_state};
+use crate::scenario::{Rig, Scenario};
 
-/// Upgrades under one flood, which is bounded in time, and how many floods there are.
+/// Upgrades under a single flood, which is bounded in time, and the number of floods.
 const ROUNDS: usize = 10;
 const FLOODS: usize = 10;
 
 const ALLOWED_TCP: Port<'static> = Port("tcp", 9100);
 const ALLOWED_UDP: Port<'static> = Port("udp", 9100);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("upgrade::a_hundred_under_a_syn_flood", binary, hundred),
-        trial(
+        Scenario::new("upgrade::a_hundred_under_a_syn_flood", hundred),
+        Scenario::new(
             "upgrade::another_layout_is_replaced_and_said",
-            binary,
             another_layout,
         ),
-        trial(
-            "upgrade::run_is_restarted_under_a_syn_flood",
-            binary,
-            restart,
-        ),
+        Scenario::new("upgrade::run_is_restarted_under_a_syn_flood", restart),
     ]
 }
 
-/// Who is allowed is never refused, nothing forbidden is accepted, and no packet is counted twice
-/// or not at all.
+/// The allowed peer is never refused, nothing forbidden is accepted, and every packet is counted
+/// exactly once.
 fn hundred(rig: &Rig<'_>) -> Result<()> {
     let forbidden = flooded_service(rig)?;
     let allowed_tcp = serve(rig, Transport::Tcp)?;
@@ -103,7 +97,7 @@ fn serve(rig: &Rig<'_>, transport: Transport) -> Result<Server> {
     Server::start(&rig.lab.host, transport, "0.0.0.0:9100", "metrics")
 }
 
-/// Asks as the allowed peer, over TCP and UDP, one after another.
+/// Asks as the allowed peer, over TCP and UDP, in turns.
 fn ask_until(rig: &Rig<'_>, stop: &AtomicBool) -> Result<()> {
     while !stop.load(Ordering::SeqCst) {
         for transport in [Transport::Tcp, Transport::Udp] {
@@ -116,7 +110,7 @@ fn ask_until(rig: &Rig<'_>, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Up and down again, between this build and one that takes its layout for another.
+/// Up and down again, between this build and a build with another layout.
 fn another_layout(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let other = faulty(rig)?;
@@ -149,7 +143,7 @@ fn another_layout(rig: &Rig<'_>) -> Result<()> {
             counted <= since,
             "{counted} counted anew, but {since} were sent"
         );
-        // The other build's pins are none of ours: nothing is read from them, nothing changed.
+        // The other build's pins are foreign: nothing is read from them, nothing changed.
         for command in [&["status"][..], &["reload"], &["counters"]] {
             let refused = rig.enforcer.expect(command, 1)?;
             ensure!(refused.stderr.contains("layout"), "{refused}");
@@ -163,7 +157,7 @@ fn another_layout(rig: &Rig<'_>) -> Result<()> {
         world.expect_whole(Policy::Old)
     })?;
     world.set_up(Policy::Off)?;
-    // And off: `down` needs nothing but the pins' names.
+    // Last, off: `down` needs nothing but the pins' names.
     ensure!(
         other_command(&["up"])?.code == Some(0),
         "another `up` from nothing"
@@ -171,7 +165,7 @@ fn another_layout(rig: &Rig<'_>) -> Result<()> {
     world.set_up(Policy::Off)
 }
 
-/// As a service manager restarts it.
+/// Restarts `run` as a service manager does.
 fn restart(rig: &Rig<'_>) -> Result<()> {
     let server = flooded_service(rig)?;
     let mut run = rig.enforcer.run(&[])?;

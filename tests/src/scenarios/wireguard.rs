@@ -1,10 +1,7 @@
 //! The life of a real WireGuard device: its guard, its own port, and its end.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::kernel::software_hook;
@@ -12,22 +9,23 @@ use crate::lab::topology::HOST_WG;
 use crate::lab::wireguard::{LISTEN_PORT, Member};
 use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Port, Server, Transport, WireGuard};
 
-use super::runner::{Rig, answered, trial_with, unanswered};
+use super::runner::{answered, unanswered};
+use crate::scenario::{Rig, Scenario};
 
-/// What the collector may reach.
+/// The collector's service.
 const METRICS: Port<'static> = Port("tcp", 9100);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let trial = |name, body: fn(&Rig<'_>) -> Result<()>| {
-        trial_with(name, &[Feature::WireGuard], binary, body)
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let tunnelled = |name, body: fn(&Rig<'_>) -> Result<()>| {
+        Scenario::new(name, body).needs(Feature::WireGuard)
     };
     vec![
-        trial("wireguard::the_guard_on_wg0_is_raw_ip", raw_ip_guard),
-        trial(
+        tunnelled("wireguard::the_guard_on_wg0_is_raw_ip", raw_ip_guard),
+        tunnelled(
             "wireguard::its_own_port_is_open_until_it_is_registered",
             own_port,
         ),
-        trial("wireguard::a_device_that_is_remade_lets_nobody_in", remade),
+        tunnelled("wireguard::a_device_that_is_remade_lets_nobody_in", remade),
     ]
 }
 
@@ -39,7 +37,7 @@ fn metrics(rig: &Rig<'_>) -> Result<Server> {
     Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")
 }
 
-/// Which hook: tcx where the kernel has it, else XDP in the stack; both see the IP header first.
+/// The hook: tcx where the kernel has tcx, else XDP in the stack; both see the IP header first.
 fn raw_ip_guard(rig: &Rig<'_>) -> Result<()> {
     let hub = WireGuard::hub(rig.lab, Member::usual())?;
     let _server = metrics(rig)?;
@@ -84,7 +82,7 @@ fn own_port(rig: &Rig<'_>) -> Result<()> {
     answered(ask_metrics(&hub, Patience::Long)?).context("its port is not registered")?;
     rig.enforcer.registry(&registered)?;
     rig.enforcer.reload()?;
-    // A device that is made anew knows no session: it must shake hands again.
+    // A remade device knows no session, and must shake hands again.
     hub.remake()?;
     rig.enforcer.reload()?;
     unanswered(ask_metrics(&hub, Patience::Brief)?).context("its port is registered")?;
@@ -111,7 +109,7 @@ fn remade(rig: &Rig<'_>) -> Result<()> {
         "the new wg0 has no guard, and status must say so: {status:?}"
     );
     unanswered(ask_metrics(&hub, Patience::Brief)?).context("through the new device")?;
-    // And not for want of a tunnel: the packet came through, and was dropped.
+    // The tunnel works: the packet came through, and was dropped.
     rig.enforcer
         .expect_counted(Guard::Socket, Reason::UntrustedInterface, METRICS, 1)?;
     rig.enforcer.reload()?;

@@ -1,4 +1,4 @@
-//! Row 9, seen from inside: services listen before the network comes, and the guards too.
+//! Attack A9, seen from inside: services listen before the network comes, and the guards too.
 
 use std::fs;
 use std::time::Duration;
@@ -6,68 +6,68 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
-use super::Row;
 use super::host::{Host, mac, reached};
 use super::listener::PORTS;
 use super::neighbour::GUEST_MAC;
+use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
 
-/// How long the network may take to come up, and the neighbour to be heard.
+/// Longest wait for the network to come up, and for the neighbour to be heard.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Dropped packets that prove the neighbour's attack: a few rounds of all ports.
+/// Enough dropped packets to prove the neighbour's attack: a few rounds of all ports.
 const ENOUGH: u64 = 200;
 
-/// How long a boot is left open to the neighbour once it has a network.
+/// Time of a boot's exposure to the neighbour once the network is up.
 const OPEN: Duration = Duration::from_secs(8);
 
 /// The network manager of the guest.
 const MANAGER: &str = "systemd-networkd.service";
 
-/// Lists the addresses that the LAN could reach.
+/// Lists the addresses within reach of the LAN.
 const ADDRESSES: [&str; 8] = [
     "ip", "-brief", "-4", "address", "show", "up", "scope", "global",
 ];
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_09_boot::the_guards_hold_before_the_network",
+        SystemScenario {
+            name: "a09_boot::the_guards_hold_before_the_network",
             body: before_the_network,
         },
-        Row {
-            name: "row_09_boot::the_services_were_there_all_the_while",
+        SystemScenario {
+            name: "a09_boot::the_services_were_there_all_the_while",
             body: services,
         },
-        Row {
-            name: "row_09_boot::the_neighbour_was_dropped",
+        SystemScenario {
+            name: "a09_boot::the_neighbour_was_dropped",
             body: dropped,
         },
-        Row {
-            name: "row_09_boot::the_nic_has_its_wire_guard",
+        SystemScenario {
+            name: "a09_boot::the_nic_has_its_wire_guard",
             body: wire_guard,
         },
     ]
 }
 
-/// A boot whose enforcer is masked: all that is needed is time.
-pub(super) fn controls() -> Vec<Row> {
+/// A boot with the enforcer masked: all that is needed is time.
+pub(super) fn controls() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_09_boot::control::the_services_were_there_before_the_network",
+        SystemScenario {
+            name: "a09_boot::control::the_services_were_there_before_the_network",
             body: before,
         },
-        Row {
-            name: "row_09_boot::control::without_the_enforcer",
+        SystemScenario {
+            name: "a09_boot::control::without_the_enforcer",
             body: open,
         },
     ]
 }
 
-/// A boot whose enforcer is masked, though the network manager waits for it.
-pub(super) fn shut() -> Vec<Row> {
-    vec![Row {
-        name: "row_09_boot::required::no_policy_no_network",
+/// A boot with the enforcer masked, and a network manager that waits for the enforcer.
+pub(super) fn shut() -> Vec<SystemScenario> {
+    vec![SystemScenario {
+        name: "a09_boot::required::no_policy_no_network",
         body: no_network,
     }]
 }
@@ -128,8 +128,8 @@ fn before(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Nothing but a guard has stopped the neighbour; which one is a matter of the moment at which
-/// the interface comes up.
+/// Insists that a guard stopped the neighbour; the moment at which the interface comes up decides
+/// which guard.
 fn dropped(host: &Host) -> Result<()> {
     eventually(LIMIT, || (host.drops().ok()? >= ENOUGH).then_some(()))
         .context("the neighbour was not heard")?;
@@ -150,10 +150,10 @@ fn dropped(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// What comes of a boot in the end: nothing is missing, and the wire guard meets the neighbour.
+/// Insists on the state in the end: nothing is missing, and the wire guard meets the neighbour.
 fn wire_guard(host: &Host) -> Result<()> {
     let nic = nic()?;
-    // The guard that it got while it was down holds until the one on its own hook is on.
+    // The guard that the NIC got while down holds until the guard on the preferred hook is on.
     let is_whole = || {
         let status = host.enforcer(&["status"]).ok()?;
         (status.code == Some(0)).then_some(())
@@ -173,7 +173,7 @@ fn wire_guard(host: &Host) -> Result<()> {
         .context("the wire guard dropped nothing")
 }
 
-/// The interface at whose other end the neighbour is.
+/// The interface with the neighbour at the other end.
 fn nic() -> Result<String> {
     let address = mac(GUEST_MAC);
     for entry in fs::read_dir("/sys/class/net")? {

@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 use super::host::Host;
 use crate::lab::Outcome;
 
-/// The image that is made here: busybox and a page.
+/// The image made here: busybox and a page.
 pub(super) const IMAGE: &str = "localhost/web:latest";
 
-/// The user with rootless containers; the image of the guest has it.
+/// The user with rootless containers, part of the guest's image.
 const USER: &str = "app";
 const HOME: &str = "/home/app";
 const RUNTIME: &str = "XDG_RUNTIME_DIR=/run/user/1000";
 
-/// Quadlets in the style of a host that publishes on 127.0.0.1, with a network of its own and on
-/// ct-net; Vault and Grafana have the accident of another address.
+/// Quadlets in the style of a host with services published on 127.0.0.1, on their own networks and
+/// on ct-net; Vault and Grafana have the accident of another address.
 const QUADLETS: [(&str, &str); 5] = [
     (
         "redis.container",
@@ -63,7 +63,7 @@ pub(super) fn prepare(host: &Host) -> Result<()> {
         fs::write(quadlets.join(name), text)?;
     }
     host.run(&["chown", "-R", "app:", "/home/app/.config"])?;
-    // A user's quadlets wait for it.
+    // A user's quadlets wait for this target.
     host.run(&["systemctl", "start", "network-online.target"])?;
     as_user(host, &["systemctl", "--user", "daemon-reload"])?;
     let units = ["redis", "mattermost", "hashivault", "grafana"];
@@ -93,7 +93,7 @@ pub(super) fn as_user(host: &Host, words: &[&str]) -> Result<String> {
     host.run(&[&prefix, words].concat())
 }
 
-/// A rootful container; it goes with this value.
+/// A rootful container, removed when this value is dropped.
 pub(super) struct Container<'a> {
     host: &'a Host,
     name: &'static str,
@@ -113,14 +113,14 @@ impl<'a> Container<'a> {
         Ok(Self { host, name })
     }
 
-    /// Its address on its network.
+    /// The container's address on the network.
     pub(super) fn address(&self) -> Result<String> {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         self.host
             .run(&["podman", "inspect", "--format", format, self.name])
     }
 
-    /// Runs a program inside; whatever it prints is an answer.
+    /// Runs a program inside; any output is an answer.
     pub(super) fn exec(&self, words: &[&str]) -> Result<Outcome> {
         let exec = ["podman", "exec", self.name];
         let finished = self.host.call(&[&exec[..], words].concat())?;
@@ -139,7 +139,7 @@ impl Drop for Container<'_> {
     }
 }
 
-/// What a client that prints what it hears has seen.
+/// The outcome of a client, from the printed input.
 pub(super) fn outcome(heard: &str) -> Outcome {
     if heard.is_empty() {
         Outcome::Silent

@@ -5,40 +5,40 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::Row;
 use super::containers::Container;
 use super::flood::{Flood, Tally, to_host};
 use super::host::{Host, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
-/// A rootful container's, published by netavark.
+/// The port of a rootful container, published by netavark.
 const INFLUX: Port<'static> = Port("tcp", 8087);
-/// Each guard alone and both together, and which of them counts.
+/// Each guard alone and both together, with the counting guard.
 const SETS: [(Guards, Guard); 3] = [
     (Guards::Wire, Guard::Wire),
     (Guards::Socket, Guard::Socket),
     (Guards::Both, Guard::Wire),
 ];
-/// How long firewalld may take to load its rules.
+/// Time limit of firewalld for loading its rules.
 const LIMIT: Duration = Duration::from_secs(90);
 const TO: &str = "192.168.77.1:9200";
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_04_nft_flush::under_attack",
+        SystemScenario {
+            name: "a04_nft_flush::under_attack",
             body: nft_flush,
         },
-        Row {
-            name: "row_04_firewalld_reload_and_restart::under_attack",
+        SystemScenario {
+            name: "a04_firewalld_reload_and_restart::under_attack",
             body: firewalld,
         },
     ]
 }
 
-/// A rule shuts the port until somebody flushes the rules.
+/// A rule shuts the port until the rules are flushed.
 fn nft_flush(host: &Host) -> Result<()> {
     const SHUT: &str = "table inet shut {
            chain in {
@@ -71,8 +71,8 @@ fn nft_flush(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// A host's own port that no zone opens: shut while firewalld runs, open while it restarts.
-/// And a rootful container's, which netavark publishes anew after a reload.
+/// Two ports: a host's own port without an open zone, shut while firewalld runs and open during a
+/// restart; and a rootful container's, published anew by netavark after a reload.
 fn firewalld(host: &Host) -> Result<()> {
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
     let _container = Container::start(host, "influxdb3", &["-p", "8087:80"], "80")?;
@@ -87,7 +87,7 @@ fn firewalld(host: &Host) -> Result<()> {
         }
         for (guards, guard) in SETS {
             host.guards_on(guards)?;
-            // What goes on to a container is for the wire guard, which is the same in both sets.
+            // Packets for a container meet the wire guard alone, the same in both sets.
             let ports: &[_] = match guards {
                 Guards::Both => &[ELASTIC, INFLUX],
                 Guards::Wire | Guards::Socket => &[ELASTIC],
@@ -112,7 +112,7 @@ fn while_firewalld_goes(host: &Host, ports: &[Port<'static>]) -> Result<Vec<Tall
     floods.into_iter().map(Flood::stop).collect()
 }
 
-/// Does `work` with firewalld in its default zone.
+/// Runs `work` with firewalld in the default zone.
 pub(super) fn with_firewalld(host: &Host, work: impl FnOnce() -> Result<()>) -> Result<()> {
     start(host)?;
     let done = work();
@@ -120,8 +120,7 @@ pub(super) fn with_firewalld(host: &Host, work: impl FnOnce() -> Result<()>) -> 
     done
 }
 
-/// systemd calls firewalld started when it has its name on the bus, which is before its rules are
-/// in force.
+/// systemd calls firewalld started once the name is on the bus, before the rules are in force.
 fn start(host: &Host) -> Result<()> {
     host.run(&["systemctl", "start", "firewalld"])?;
     eventually(LIMIT, || {

@@ -1,4 +1,4 @@
-//! SYNs without end at one port, and an eye on every answer.
+//! Endless SYNs at a port, and a listener for every answer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use super::host::Host;
 use crate::lab::Port;
 use crate::lab::frames::Ends;
 use crate::lab::topology::GHOST;
-use crate::scenarios::shot::Shot;
+use crate::scenarios::raw_packet::Probe;
 
-/// Between two SYNs: many a second, and yet no flood that loses packets before any guard.
+/// Pause between two SYNs: many a second, and yet no flood that loses packets before any guard.
 const PACE: Duration = Duration::from_millis(5);
 
-/// At most so many, if nobody stops it.
+/// Limit of a flood that is not stopped.
 const MOST: u64 = 60_000;
 
-/// What became of a flood.
+/// Result of a flood.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tally {
     /// SYNs sent.
@@ -38,7 +38,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    /// Begins.
+    /// Starts the flood.
     pub(super) fn start(host: &Host, ends: Ends, port: Port<'static>) -> Result<Self> {
         let wire = host.wire()?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -49,9 +49,9 @@ impl Flood {
             // The answers to an earlier flood are repeated for a minute.
             let mut ours = BTreeSet::new();
             while !stopped.load(Ordering::Relaxed) && count.load(Ordering::Relaxed) < MOST {
-                let shot = Shot::between(ends, port);
-                ours.insert(shot.source);
-                wire.send(&shot.frame())?;
+                let probe = Probe::between(ends, port);
+                ours.insert(probe.source);
+                wire.send(&probe.frame())?;
                 count.fetch_add(1, Ordering::Relaxed);
                 let until = Instant::now() + PACE;
                 while let Some(to) = wire.expect(until, |frame| syn_ack(frame, port.1))? {
@@ -75,7 +75,7 @@ impl Flood {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Ends it.
+    /// Ends the flood.
     pub(super) fn stop(mut self) -> Result<Tally> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().ok_or_else(|| anyhow!("stopped twice"))?;
@@ -94,7 +94,7 @@ pub(super) fn to_host() -> Ends {
     Ends::V4(GHOST, crate::lab::topology::HOST_LAN)
 }
 
-/// The port that a SYN-ACK from `port` is for.
+/// The destination port of a SYN-ACK from `port`.
 fn syn_ack(frame: &[u8], port: u16) -> Option<u16> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(TransportSlice::Tcp(tcp)) = packet.transport else {

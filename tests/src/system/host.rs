@@ -1,4 +1,4 @@
-//! The guest as a host: its enforcer, its services, and a neighbour on its LAN.
+//! The guest as a host: enforcer, services, and a neighbour on the LAN.
 //!
 //! ```text
 //!   lan 192.168.77.2 ──── lan0 192.168.77.1 │ the guest's own namespace
@@ -18,23 +18,23 @@ use crate::lab::topology::{GHOST, HOST_LAN, HOST_MAC, LAN, LAN_MAC};
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Port};
 
-/// What containers and pages of theirs say.
+/// The request answered by containers and their pages.
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
-/// How long a program may take: Podman and firewalld are large, and the guest is slow.
+/// Time limit of a program: Podman and firewalld are large, and the guest is slow.
 const LIMIT: &str = "150";
 
 /// The guest.
 pub(super) struct Host {
     enforcer: PathBuf,
-    /// Its own namespace: guards are attached here, which is fine in a guest.
+    /// The guest's own namespace: guards are attached here, which is fine in a guest.
     pub(super) own: Netns,
-    /// Its neighbour's.
+    /// The neighbour's namespace.
     pub(super) lan: Netns,
 }
 
 impl Host {
-    /// The guest as it booted.
+    /// The guest after the boot.
     pub(super) fn new(enforcer: &Path) -> Result<Self> {
         Ok(Self {
             enforcer: enforcer.to_owned(),
@@ -43,12 +43,12 @@ impl Host {
         })
     }
 
-    /// Gives it a LAN with a neighbour, who knows the way to every address by way of it.
+    /// Makes a LAN with a neighbour, whose routes to every address lead through the guest.
     ///
-    /// The default route makes this the interface whose addresses pasta takes for its containers.
+    /// The default route makes pasta take the addresses of this interface for its containers.
     pub(super) fn wire_up(&self) -> Result<()> {
         let (lan, host_mac, lan_mac) = (self.lan.path(), mac(HOST_MAC), mac(LAN_MAC));
-        // What was accepted from one flood is not repeated into the next.
+        // Connections accepted from a flood are not repeated into the next.
         self.own.sysctl("net/ipv4/tcp_synack_retries", "1")?;
         self.own.ip(&format!(
             "link set lo up
@@ -71,17 +71,17 @@ impl Host {
         Wire::open(&self.lan, "eth0")
     }
 
-    /// Asks a web server or one of the lab's from the LAN.
+    /// Asks a web server or a server of the lab from the LAN.
     pub(super) fn ask_from_lan(&self, to: &str, patience: Patience) -> Result<Outcome> {
         Ask::command(to, REQUEST).ask(&self.lan, patience)
     }
 
-    /// Asks one from the host itself.
+    /// Asks a server from the host itself.
     pub(super) fn ask_locally(&self, to: &str) -> Result<Outcome> {
         Ask::command(to, REQUEST).ask(&self.own, Patience::Long)
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to the end.
     pub(super) fn call(&self, words: &[&str]) -> Result<Finished> {
         let mut command = Command::new("timeout");
         command.arg(LIMIT).args(words).env("NO_COLOR", "1");
@@ -97,7 +97,7 @@ impl Host {
         })
     }
 
-    /// Runs a program that must succeed, and returns what it said.
+    /// Runs a program that must succeed, and returns the output.
     pub(super) fn run(&self, words: &[&str]) -> Result<String> {
         Ok(self.call(words)?.ok()?.trim().to_owned())
     }
@@ -109,16 +109,16 @@ impl Host {
         finish(command, "")
     }
 
-    /// Where the enforcer is.
+    /// The enforcer's path.
     pub(super) fn enforcer_path(&self) -> &Path {
         &self.enforcer
     }
 
-    /// Takes the guards off, whoever put them on.
+    /// Takes the guards off, whatever put them on.
     pub(super) fn guards_off(&self) -> Result<()> {
         self.enforcer(&["down"])?.ok()?;
         self.run(&["systemctl", "stop", "enforcer"])?;
-        // The service, once more under way, would bring them back.
+        // A running service would bring them back.
         self.enforcer(&["down"])?.ok().map(drop)
     }
 
@@ -145,7 +145,7 @@ impl Host {
         Ok(())
     }
 
-    /// Starts the service; this returns when it says READY.
+    /// Starts the service; returns after READY.
     pub(super) fn start_service(&self) -> Result<()> {
         self.run(&["systemctl", "start", "enforcer"]).map(drop)
     }
@@ -162,7 +162,7 @@ impl Host {
         Ok(Counters(serde_json::from_str(&text)?))
     }
 
-    /// Drops that both guards have counted so far.
+    /// Drops counted by both guards so far.
     pub(super) fn drops(&self) -> Result<u64> {
         let counters = self.counters()?;
         let count = |guard| counters.total(guard, Verdict::Drop);
@@ -183,7 +183,7 @@ impl Host {
         )
     }
 
-    /// What a failed trial should show.
+    /// State of the guest, for the message of a failed scenario.
     pub(super) fn diagnosis(&self) -> String {
         let mut text = String::new();
         for arguments in [["status"], ["counters"]] {
@@ -205,13 +205,13 @@ impl Host {
     }
 }
 
-/// An attack that a trial repeats, without the enforcer and with it.
+/// An attack, repeated by a scenario without the enforcer and under guard.
 pub(super) struct Attack<'a> {
-    /// The registered port that it is after.
+    /// The registered port under attack.
     pub(super) port: Port<'a>,
-    /// Which guards must hold it, and how the first of them counts it.
+    /// The sets of guards that must hold the attack, each with the counting guard and the reason.
     pub(super) held: &'a [(Guards, Guard, Reason)],
-    /// Guards that do not hold it: what is true, not what one would wish.
+    /// Sets of guards that do not hold the attack: today's truth, and no wish.
     pub(super) open: &'a [Guards],
 }
 
@@ -220,28 +220,28 @@ impl Attack<'_> {
     pub(super) fn judge(
         &self,
         host: &Host,
-        mut strike: impl FnMut(Patience) -> Result<Outcome>,
+        mut attempt: impl FnMut(Patience) -> Result<Outcome>,
     ) -> Result<()> {
         host.guards_off()?;
-        reached(&strike(Patience::Long)?).context("before the enforcer was up")?;
+        reached(&attempt(Patience::Long)?).context("before the enforcer was up")?;
         for &(guards, guard, reason) in self.held {
             host.guards_on(guards)?;
-            unreached(&strike(Patience::Brief)?)
+            unreached(&attempt(Patience::Brief)?)
                 .with_context(|| format!("with the guards `{}`", guards.name()))?;
             host.expect_counted(guard, reason, self.port)?;
         }
         for &guards in self.open {
             host.guards_on(guards)?;
-            reached(&strike(Patience::Long)?)
+            reached(&attempt(Patience::Long)?)
                 .with_context(|| format!("with the guards `{}`", guards.name()))?;
         }
         host.guards_off()?;
-        reached(&strike(Patience::Long)?).context("after the enforcer was taken down")
+        reached(&attempt(Patience::Long)?).context("after the enforcer was taken down")
     }
 }
 
-/// Traffic that must be answered without the enforcer, with both guards and without a drop, and
-/// without it again.
+/// Insists on answers without the enforcer, with both guards and without a drop, and without the
+/// enforcer again.
 pub(super) fn goes_on(host: &Host, mut attempt: impl FnMut() -> Result<Outcome>) -> Result<()> {
     host.guards_off()?;
     reached(&attempt()?).context("before the enforcer was up")?;
@@ -259,13 +259,13 @@ pub(super) fn reached(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Insists that nobody answered.
+/// Insists on silence or a refusal.
 pub(super) fn unreached(outcome: &Outcome) -> Result<()> {
     ensure!(!outcome.reached(), "expected no answer, but was {outcome}");
     Ok(())
 }
 
-/// A MAC address as `ip` and sysfs write it.
+/// A MAC address in the notation of `ip` and sysfs.
 pub(super) fn mac(address: [u8; 6]) -> String {
     address.map(|byte| format!("{byte:02x}")).join(":")
 }

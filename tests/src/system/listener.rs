@@ -1,5 +1,4 @@
-//! Services that listen from early in the boot on, on every address: the accident that the boot
-//! rows are about.
+//! Services on every address from early in the boot on: the accident behind the boot scenarios.
 
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
@@ -8,7 +7,7 @@ use anyhow::Result;
 
 use crate::lab::{Netns, Server, Transport};
 
-/// The ports of the built-in registry that are not public.
+/// The ports of the built-in registry, but for the public ones.
 pub(super) const PORTS: [u16; 9] = [3000, 3001, 6379, 8065, 8087, 8200, 9000, 9001, 9200];
 
 /// Listens for ever, on dual-stack sockets.
@@ -25,7 +24,7 @@ pub(super) fn listen() -> Result<Infallible> {
     }
 }
 
-/// Tells systemd that the sockets are there, so that the trial knows when that was.
+/// Tells systemd that the sockets are there, so that the scenario knows the moment.
 fn sd_notify_ready() {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;

@@ -1,7 +1,7 @@
 //! A whole Debian with systemd, Podman and firewalld, in a virtual machine of `cargo xtask vm
-//! --system`: the guest is the guarded host, and nothing in it is worth keeping.
+//! --system`: the guest is the guarded host, and nothing there is worth keeping.
 //!
-//! Trials change the guest's own network namespace, services and firewall, so they refuse to run
+//! Scenarios change the guest's own network namespace, services and firewall, so they refuse to run
 //! anywhere else.
 
 mod boot;
@@ -13,6 +13,7 @@ mod listener;
 mod neighbour;
 mod rootful;
 mod rootless;
+mod scenario;
 mod service;
 
 use std::path::{Path, PathBuf};
@@ -24,21 +25,18 @@ use clap::Subcommand;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use self::host::Host;
+use self::scenario::{SystemScenario, guest};
 
-/// The file by which a guest is known: `cargo xtask vm --system` puts it there, and in it what the
-/// closing line calls the guest.
-const MARK: &str = "/etc/enforcer-guest";
-
-/// What a guest, and the neighbour outside it, can do.
+/// Commands of a guest, and of the neighbour outside.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Run the trials of Podman, firewalld and the service, in the guest.
-    Trials(Run),
-    /// Run the trials of a boot with the enforcer, in the guest.
+    /// Run the scenarios of Podman, firewalld and the service, in the guest.
+    Scenarios(Run),
+    /// Run the scenarios of a boot with the enforcer, in the guest.
     Boot(Run),
     /// Run the control of these: a boot without the enforcer.
     OpenBoot(Run),
-    /// Run the trials of a boot without the enforcer whose network manager waits for it.
+    /// Run the scenarios of a boot without the enforcer whose network manager waits for it.
     ShutBoot(Run),
     /// Listen on the registered ports from early in the boot on, in the guest.
     Listen,
@@ -49,27 +47,27 @@ pub enum Command {
     },
 }
 
-/// What trials take.
+/// Arguments of the scenarios.
 #[derive(clap::Args)]
 pub struct Run {
     /// The enforcer under test.
     #[arg(long, value_name = "PATH")]
     enforcer: PathBuf,
     #[command(flatten)]
-    trials: Arguments,
+    harness: Arguments,
 }
 
-/// Does one of these.
+/// Runs a command.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Trials(run) => {
-            let mut all = rootful::trials();
-            all.extend(rootless::trials());
-            all.extend(firewall::trials());
-            all.extend(service::trials());
+        Command::Scenarios(run) => {
+            let mut all = rootful::scenarios();
+            all.extend(rootless::scenarios());
+            all.extend(firewall::scenarios());
+            all.extend(service::scenarios());
             conclude(&run, all, true)
         }
-        Command::Boot(run) => conclude(&run, boot::trials(), false),
+        Command::Boot(run) => conclude(&run, boot::scenarios(), false),
         Command::OpenBoot(run) => conclude(&run, boot::controls(), false),
         Command::ShutBoot(run) => conclude(&run, boot::shut(), false),
         Command::Listen => {
@@ -83,35 +81,34 @@ pub fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-/// One thing to try on the host.
-struct Row {
-    name: &'static str,
-    body: fn(&Host) -> Result<()>,
+/// The name of every scenario of a whole system.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let lists = [
+        rootful::scenarios(),
+        rootless::scenarios(),
+        firewall::scenarios(),
+        service::scenarios(),
+        boot::scenarios(),
+        boot::controls(),
+        boot::shut(),
+    ];
+    lists.into_iter().flatten().map(|scenario| scenario.name)
 }
 
-/// What the guest is called.
-///
-/// # Errors
-/// This is no guest.
-fn guest() -> Result<String> {
-    let name = std::fs::read_to_string(MARK)
-        .with_context(|| format!("no {MARK}: this runs in a guest of cargo xtask vm --system"))?;
-    Ok(name.trim().to_owned())
-}
-
-fn conclude(run: &Run, rows: Vec<Row>, wired: bool) -> Result<ExitCode> {
+fn conclude(run: &Run, scenarios: Vec<SystemScenario>, wired: bool) -> Result<ExitCode> {
     let name = guest()?;
-    let mut arguments = run.trials.clone();
-    // They share one host.
+    let mut arguments = run.harness.clone();
+    // All scenarios share the guest's host.
     arguments.test_threads = Some(1);
     let host = Arc::new(Mutex::new(host(&run.enforcer, wired)?));
-    let trials = rows
+    let trials = scenarios
         .into_iter()
-        .map(|row| {
+        .map(|scenario| {
             let host = Arc::clone(&host);
-            Trial::test(row.name, move || {
+            Trial::test(scenario.name, move || {
                 let host = host.lock().unwrap_or_else(PoisonError::into_inner);
-                (row.body)(&host).map_err(|error| failed(&host, &error))
+                (scenario.body)(&host).map_err(|error| failed(&host, &error))
             })
         })
         .collect();

@@ -1,5 +1,5 @@
-//! Row 9, seen from outside: a host on the guest's wire that tries its ports from the first frame
-//! of the boot on.
+//! Attack A9, seen from outside: a host on the guest's wire that tries its ports from the first
+//! frame of the boot on.
 //!
 //! QEMU's `-netdev stream` carries frames over a Unix socket, each after its length in four bytes,
 //! big-endian (qemu/net/stream.c). Nothing here needs root.
@@ -30,12 +30,12 @@ const MAC: Mac = [0x52, 0x54, 0, 0, 0x78, 2];
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 2);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 2);
 
-/// Between two rounds; a round is a SYN over IPv4 and one over IPv6 to each port.
+/// Pause between two rounds; a round is a SYN over IPv4 and another over IPv6 to each port.
 const PACE: Duration = Duration::from_millis(30);
-/// However long the guest lives.
+/// Limit of the rounds, however long the guest lives.
 const MOST: u64 = 60_000;
 
-/// What became of it.
+/// Result of the attack.
 #[derive(Default)]
 pub(super) struct Tally {
     syns: AtomicU64,
@@ -61,7 +61,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Waits for one guest and attacks it until it is gone.
+/// Waits for a guest and attacks until the guest is gone.
 pub(super) fn run(path: &Path) -> Result<Tally> {
     let listener =
         UnixListener::bind(path).with_context(|| format!("failed to make {}", path.display()))?;
@@ -94,13 +94,13 @@ fn attack(stream: &UnixStream, tally: &Tally) {
             tally.syns.fetch_add(1, Ordering::Relaxed);
             source = if source < 60_000 { source + 1 } else { 20_000 };
         }
-        // Where QEMU took its time, the rounds that were missed are not caught up.
+        // Rounds that a slow QEMU missed are not made up for.
         next = (next + PACE).max(Instant::now());
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 
-/// Answers who we are, and takes note of what the guest lets out.
+/// Answers address queries, and counts the guest's packets.
 fn attend(stream: &UnixStream, tally: &Tally) -> io::Result<()> {
     let mut reader = io::BufReader::new(stream);
     let mut open = BTreeSet::new();
@@ -125,7 +125,7 @@ fn attend(stream: &UnixStream, tally: &Tally) -> io::Result<()> {
     }
 }
 
-/// Counts SYN-ACKs and what follows, and plays a client who goes on.
+/// Counts SYN-ACKs and later segments, and plays a client that goes on.
 fn converse(
     frame: &[u8],
     open: &mut BTreeSet<(bool, u16, u16)>,
@@ -193,7 +193,7 @@ fn advertisement(frame: &[u8]) -> Option<(u16, Vec<u8>)> {
     const ADVERTISEMENT: u8 = 136;
     /// Flags: solicited, override.
     const SOLICITED: [u8; 4] = [0x60, 0, 0, 0];
-    /// Only what no router has passed on counts.
+    /// Only packets that no router has passed on count.
     const HOPS: u8 = 255;
     let is_v6 = frame.get(12..14)? == IPV6.to_be_bytes();
     let asks = is_v6
@@ -219,7 +219,7 @@ fn advertisement(frame: &[u8]) -> Option<(u16, Vec<u8>)> {
 fn send(mut stream: &UnixStream, ethertype: u16, packet: &[u8]) -> io::Result<()> {
     let frame = frames::ethernet(GUEST_MAC, MAC, &[], ethertype, packet);
     let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-    // In one write: two threads send.
+    // A single write, as two threads send.
     let mut message = length.to_be_bytes().to_vec();
     message.extend(frame);
     stream.write_all(&message)

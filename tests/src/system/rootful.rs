@@ -6,56 +6,56 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::Row;
 use super::containers::Container;
 use super::firewall::with_firewalld;
 use super::host::{Attack, Host, goes_on, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN, LAN};
 use crate::lab::{Guards, Patience, Port, Server, Transport};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::raw_packet::{Probe, send_probe};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
-            name: "row_02_dnat_of_127::a_neighbour_known_by_mac",
+        SystemScenario {
+            name: "a02_dnat_of_127::a_neighbour_known_by_mac",
             body: dnat_of_127,
         },
-        Row {
-            name: "row_02_dnat_of_127::a_neighbour_never_met",
+        SystemScenario {
+            name: "a02_dnat_of_127::a_neighbour_never_met",
             body: dnat_of_127_for_a_stranger,
         },
-        Row {
-            name: "row_03_routed_to_a_container::on_the_registered_number",
+        SystemScenario {
+            name: "a03_routed_to_a_container::on_the_registered_number",
             body: routed_to_the_registered_number,
         },
-        Row {
-            name: "row_03_routed_to_a_container::another_number_stays_open",
+        SystemScenario {
+            name: "a03_routed_to_a_container::another_number_stays_open",
             body: routed_to_another_number,
         },
-        Row {
-            name: "row_07_published_behind_firewalld",
+        SystemScenario {
+            name: "a07_published_behind_firewalld",
             body: published_behind_firewalld,
         },
-        Row {
-            name: "row_20_bridge_nf::dnat_on_the_member",
+        SystemScenario {
+            name: "a20_bridge_nf::dnat_on_the_member",
             body: bridge_nf,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::a_local_client_of_a_published_port",
             body: local_client,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::containers_on_ct_net_on_registered_numbers",
             body: ct_net,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::egress_to_a_registered_number",
             body: egress,
         },
-        Row {
+        SystemScenario {
             name: "goes_on::port_80_sent_on_to_a_public_service_on_127",
             body: redirected_public,
         },
@@ -72,16 +72,17 @@ fn dnat_of_127(host: &Host) -> Result<()> {
             (Guards::Wire, Guard::Wire, Reason::LoopbackAddress),
             (Guards::Both, Guard::Wire, Reason::LoopbackAddress),
         ],
-        // What goes on to a container reaches no socket of the host.
+        // Packets that go on to a container reach no socket of the host.
         open: &[Guards::Socket],
     }
     .judge(host, |patience| {
-        shoot(&wire, &wire, patience, &|| loopback_shot(GHOST))
+        send_probe(&wire, &wire, patience, &|| loopback_probe(GHOST))
     })
 }
 
 /// The container answers, but the host asks for the neighbour's MAC address in the name of
-/// 127.0.0.1, and no ordinary stack answers that: so it takes a neighbour that has been talked to.
+/// 127.0.0.1, which no ordinary stack answers: so the attack needs a neighbour that the host
+/// already knows.
 fn dnat_of_127_for_a_stranger(host: &Host) -> Result<()> {
     let _container = Container::start(host, "es", &["-p", "127.0.0.1:9200:80"], "80")?;
     let wire = host.wire()?;
@@ -89,7 +90,7 @@ fn dnat_of_127_for_a_stranger(host: &Host) -> Result<()> {
     host.own
         .ip(&format!("neigh flush to {LAN} dev lan0"))
         .context("to forget the neighbour")?;
-    let (_, frames) = loopback_shot(LAN);
+    let (_, frames) = loopback_probe(LAN);
     for frame in &frames {
         wire.send(frame)?;
     }
@@ -100,14 +101,14 @@ fn dnat_of_127_for_a_stranger(host: &Host) -> Result<()> {
         asked.is_some(),
         "expected the host to ask for {LAN} in the name of 127.0.0.1"
     );
-    unreached(&shoot(&wire, &wire, Patience::Brief, &|| {
-        loopback_shot(LAN)
+    unreached(&send_probe(&wire, &wire, Patience::Brief, &|| {
+        loopback_probe(LAN)
     })?)
 }
 
-fn loopback_shot(from: Ipv4Addr) -> (Shot, Vec<Vec<u8>>) {
-    let shot = Shot::between(Ends::V4(from, Ipv4Addr::LOCALHOST), ELASTIC);
-    (shot, vec![shot.frame()])
+fn loopback_probe(from: Ipv4Addr) -> (Probe, Vec<Vec<u8>>) {
+    let probe = Probe::between(Ends::V4(from, Ipv4Addr::LOCALHOST), ELASTIC);
+    (probe, vec![probe.frame()])
 }
 
 /// Whether a frame is an ARP request (RFC 826) for `target` by 127.0.0.1.
@@ -118,8 +119,8 @@ fn asks_as_127(frame: &[u8], target: Ipv4Addr) -> bool {
         && frame.get(38..42) == Some(&target.octets())
 }
 
-/// Where the container's own port has the registered number, the wire guard judges it whatever
-/// the destination.
+/// The container's own port has the registered number, so the wire guard judges, whatever the
+/// destination.
 fn routed_to_the_registered_number(host: &Host) -> Result<()> {
     let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:9200"], "9200")?;
     let to = format!("{}:9200", container.address()?);
@@ -134,8 +135,8 @@ fn routed_to_the_registered_number(host: &Host) -> Result<()> {
     .judge(host, |patience| host.ask_from_lan(&to, patience))
 }
 
-/// Where it has another number, nothing here knows it: true today, and for a later version to
-/// change. firewalld refuses it.
+/// The container's own port has another number, which the registry does not know: true today, and
+/// for a later version to change. firewalld refuses the packet.
 fn routed_to_another_number(host: &Host) -> Result<()> {
     let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:80"], "80")?;
     let to = format!("{}:80", container.address()?);
@@ -155,7 +156,7 @@ fn routed_to_another_number(host: &Host) -> Result<()> {
 fn published_behind_firewalld(host: &Host) -> Result<()> {
     with_firewalld(host, || {
         let _container = Container::start(host, "es", &["-p", "9200:80"], "80")?;
-        // firewalld is at work: a port of the host's own that nobody opened.
+        // firewalld is at work: a port of the host's own that no zone opens.
         let _own = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9300", "own")?;
         host.guards_off()?;
         unreached(&host.ask_from_lan("192.168.77.1:9300", Patience::Brief)?)?;

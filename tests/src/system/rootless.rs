@@ -5,64 +5,65 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use super::Row;
 use super::containers::{IMAGE, as_user, outcome};
 use super::host::{Attack, Host, goes_on, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::{Guards, Patience, Port};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::raw_packet::{Probe, send_probe};
 
-/// What forwards a port of the host to a container, and the port.
+/// The forwarder of a host's port to a container, and the port.
 type Published = (&'static str, Port<'static>);
 
-/// Redis, which has a network of its own.
+/// Redis, on a separate network.
 const PASTA: Published = ("pasta", Port("tcp", 6379));
-/// Mattermost, which is on ct-net.
+/// Mattermost, on ct-net.
 const ROOTLESSPORT: Published = ("rootlessport", Port("tcp", 8065));
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
+        SystemScenario {
             name: "rootless::published_on_127_by_pasta",
             body: |host| on_127(host, PASTA),
         },
-        Row {
+        SystemScenario {
             name: "rootless::published_on_127_by_rootlessport",
             body: |host| on_127(host, ROOTLESSPORT),
         },
-        Row {
-            name: "row_01_route_localnet::to_rootless_pasta",
+        SystemScenario {
+            name: "a01_route_localnet::to_rootless_pasta",
             body: |host| route_localnet(host, PASTA),
         },
-        Row {
-            name: "row_01_route_localnet::to_rootless_rootlessport",
+        SystemScenario {
+            name: "a01_route_localnet::to_rootless_rootlessport",
             body: |host| route_localnet(host, ROOTLESSPORT),
         },
-        Row {
-            name: "row_06_accidental_publish::rootless_pasta",
+        SystemScenario {
+            name: "a06_accidental_publish::rootless_pasta",
             body: |host| accident(host, ("pasta", Port("tcp", 8200))),
         },
-        Row {
-            name: "row_06_accidental_publish::rootless_rootlessport",
+        SystemScenario {
+            name: "a06_accidental_publish::rootless_rootlessport",
             body: |host| accident(host, ("rootlessport", Port("tcp", 3000))),
         },
-        Row {
+        SystemScenario {
             name: "goes_on::rootless_on_127_by_pasta",
             body: |host| local_client(host, PASTA),
         },
-        Row {
+        SystemScenario {
             name: "goes_on::rootless_on_127_by_rootlessport",
             body: |host| local_client(host, ROOTLESSPORT),
         },
-        Row {
+        SystemScenario {
             name: "goes_on::rootless_containers_on_ct_net",
             body: ct_net,
         },
     ]
 }
 
-/// As it should be: the LAN is refused without any enforcer, and before the stack with it.
+/// Insists on the right state: the LAN is refused without any enforcer, and before the stack with
+/// the enforcer up.
 fn on_127(host: &Host, published: Published) -> Result<()> {
     let (_, port) = published;
     forwarded_by(host, published)?;
@@ -101,16 +102,16 @@ fn route_localnet(host: &Host, published: Published) -> Result<()> {
         open: &[],
     }
     .judge(host, |patience| {
-        shoot(&wire, &wire, patience, &|| {
-            let shot = Shot::between(Ends::V4(GHOST, Ipv4Addr::LOCALHOST), port);
-            (shot, vec![shot.frame()])
+        send_probe(&wire, &wire, patience, &|| {
+            let probe = Probe::between(Ends::V4(GHOST, Ipv4Addr::LOCALHOST), port);
+            (probe, vec![probe.frame()])
         })
     });
     host.own.sysctl("net/ipv4/conf/lan0/route_localnet", "0")?;
     done
 }
 
-/// Published on 0.0.0.0 or on nothing in particular.
+/// Published on 0.0.0.0 or without an address.
 fn accident(host: &Host, published: Published) -> Result<()> {
     let (_, port) = published;
     forwarded_by(host, published)?;
@@ -127,7 +128,8 @@ fn accident(host: &Host, published: Published) -> Result<()> {
     .judge(host, |patience| host.ask_from_lan(&to, patience))
 }
 
-/// Insists on who listens on the host's port: a trial of pasta must not meet another.
+/// Insists on the process that listens on the host's port: a scenario of pasta must not meet
+/// another forwarder.
 fn forwarded_by(host: &Host, (forwarder, port): Published) -> Result<()> {
     let filter = format!("sport = :{}", port.1);
     let listeners = host.run(&["ss", "-Htlnp", &filter])?;

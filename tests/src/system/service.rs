@@ -1,5 +1,5 @@
-//! The unit and its udev rule: what stopping, a crash, an upgrade and a reload leave, what happens
-//! to a NIC that comes, and how open the service itself is.
+//! The unit and the udev rule: guards after a stop, a crash, an upgrade and a reload, a NIC that
+//! comes, and the exposure of the service itself.
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};
 
-use super::Row;
 use super::flood::{Flood, to_host};
 use super::host::{Host, reached, unreached};
+use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 
@@ -20,41 +20,41 @@ const TO: &str = "192.168.77.1:9200";
 /// `systemd-analyze security` calls up to 2.x "OK"; a plain root service has 9.6.
 const EXPOSURE: f32 = 3.0;
 
-pub(super) fn trials() -> Vec<Row> {
+pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
-        Row {
+        SystemScenario {
             name: "service::stop_leaves_the_guards",
             body: stop,
         },
-        Row {
+        SystemScenario {
             name: "service::a_crash_leaves_the_guards",
             body: crash,
         },
-        Row {
+        SystemScenario {
             name: "service::an_upgrade_under_attack",
             body: upgrade,
         },
-        Row {
+        SystemScenario {
             name: "service::down_ends_it_for_good",
             body: down,
         },
-        Row {
+        SystemScenario {
             name: "service::a_timer_brings_an_unconfirmed_policy_back",
             body: unconfirmed,
         },
-        Row {
+        SystemScenario {
             name: "service::reload_takes_a_good_registry_and_refuses_a_bad_one",
             body: reload,
         },
-        Row {
+        SystemScenario {
             name: "service::the_udev_rule_parses",
             body: udev_rule,
         },
-        Row {
-            name: "row_10_hot_plug::a_nic_is_guarded_before_it_is_up",
+        SystemScenario {
+            name: "a10_hot_plug::a_nic_is_guarded_before_it_is_up",
             body: hot_plug,
         },
-        Row {
+        SystemScenario {
             name: "service::systemd_analyze_security",
             body: security,
         },
@@ -74,7 +74,7 @@ fn stop(host: &Host) -> Result<()> {
     reached(&host.ask_from_lan(TO, Patience::Long)?)
 }
 
-/// SIGKILL under attack, and systemd brings it back.
+/// SIGKILL under attack, after which systemd restarts the service.
 fn crash(host: &Host) -> Result<()> {
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
     host.guards_off()?;
@@ -92,7 +92,7 @@ fn crash(host: &Host) -> Result<()> {
     host.guards_off()
 }
 
-/// Another program in the place of the old one, as `cargo xtask install` puts it, and a restart.
+/// Another program in place of the old, as `cargo xtask install` puts it, and a restart.
 fn upgrade(host: &Host) -> Result<()> {
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:9200", "es")?;
     host.guards_off()?;
@@ -118,7 +118,7 @@ fn upgrade(host: &Host) -> Result<()> {
     host.guards_off()
 }
 
-/// `down` is the operator's word: systemd must not bring the service back.
+/// `down` is the operator's word: systemd must not restart the service.
 fn down(host: &Host) -> Result<()> {
     host.start_service()?;
     host.enforcer(&["down"])?.ok()?;
@@ -139,12 +139,12 @@ fn down(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// A registry that has one service, which the default does not have.
+/// A registry with a service that the default does not have.
 const CANDIDATE: &str = "/run/enforcer-candidate.toml";
 const ADDED: &str = "192.168.77.1:15000";
 
-/// With no `run`, systemd's timer is the one that takes it back: nobody asks for the status, which
-/// would do it too.
+/// Without `run`, systemd's timer rolls the policy back: the scenario asks for no status, which
+/// would do so too.
 fn unconfirmed(host: &Host) -> Result<()> {
     let _service = Server::start(&host.own, Transport::Tcp, "0.0.0.0:15000", "added")?;
     host.guards_off()?;
@@ -157,7 +157,7 @@ fn unconfirmed(host: &Host) -> Result<()> {
         host.enforcer(&words)?.ok().map(drop)
     };
     try_out("10s")?;
-    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?).context("on trial")?;
+    unreached(&host.ask_from_lan(ADDED, Patience::Brief)?).context("under the pending policy")?;
     let is_open = || {
         let outcome = host.ask_from_lan(ADDED, Patience::Brief).ok()?;
         outcome.reached().then_some(())
@@ -168,7 +168,7 @@ fn unconfirmed(host: &Host) -> Result<()> {
         after.rolled_back && after.registered_ports == before.registered_ports,
         "expected the policy from before: {before:?} -> {after:?}"
     );
-    // The timer of a confirmed one does nothing.
+    // The timer of a confirmed policy does nothing.
     try_out("10s")?;
     host.enforcer(&["confirm"])?.ok()?;
     let kept = host.status()?;
@@ -183,9 +183,9 @@ fn unconfirmed(host: &Host) -> Result<()> {
     host.guards_off()
 }
 
-/// Where the administrator's registry is, which the guest has not.
+/// Path of the administrator's registry, which the guest lacks.
 const REGISTRY: &str = "/etc/enforcer/enforcer.toml";
-/// The built-in one, as it is installed for reading.
+/// The built-in registry, as installed for reading.
 const EXAMPLE: &str = "/usr/local/share/doc/enforcer/enforcer.toml";
 
 fn reload(host: &Host) -> Result<()> {
@@ -210,7 +210,7 @@ fn reload_both(host: &Host) -> Result<()> {
         "expected a refusal, but {refused}\n{before:?} -> {after:?}"
     );
     ensure!(is_active(host)?, "a bad registry ended the service");
-    // In the unit's sandbox, as systemd starts it. `run` applies edits too, a moment later.
+    // In the unit's sandbox, as systemd runs the reload. `run` applies edits too, a moment later.
     let good = fs::read_to_string(EXAMPLE)? + "[services.added]\nports = [15000]\n";
     put(REGISTRY, &good)?;
     host.run(&reload)?;
@@ -223,7 +223,7 @@ fn reload_both(host: &Host) -> Result<()> {
     host.expect_counted(Guard::Wire, Reason::UntrustedInterface, Port("tcp", 15_000))
 }
 
-/// Puts a file in its place as a whole: `run` reads it as soon as it changes.
+/// Replaces a file as a whole: `run` reads the registry after every change.
 fn put(path: &str, text: &str) -> Result<()> {
     let new = format!("{path}.new");
     fs::create_dir_all(Path::new(path).parent().context("no folder")?)?;
@@ -236,7 +236,7 @@ fn udev_rule(host: &Host) -> Result<()> {
     host.run(&["udevadm", "verify", rule]).map(drop)
 }
 
-/// The driver of the guest's NIC, which leads nowhere and which nobody brings up.
+/// The driver of the guest's NIC, which leads nowhere and stays down.
 const DRIVER: &str = "/sys/bus/virtio/drivers/virtio_net";
 const PINS: &str = "/sys/fs/bpf/enforcer";
 
@@ -252,7 +252,7 @@ fn hot_plug(host: &Host) -> Result<()> {
     host.start_service()?;
     fs::write(driver.join("unbind"), &device)?;
     fs::write(driver.join("bind"), &device)?;
-    // Its name may change while we look, its index stays.
+    // The name may change meanwhile, the index stays.
     let read = |file: &str| {
         let name = entries(Path::new(&ours)).ok()?.pop()?;
         fs::read_to_string(format!("{ours}/{name}/{file}")).ok()
@@ -310,7 +310,7 @@ fn main_process(host: &Host) -> Result<String> {
     ])
 }
 
-/// The control: what the flood meets without guards.
+/// The control: the flood without guards.
 fn open_to_a_flood(host: &Host) -> Result<()> {
     let flood = Flood::start(host, to_host(), ELASTIC)?;
     eventually(Duration::from_secs(30), || {

@@ -1,38 +1,37 @@
-//! Buffers that are not linear: what direct access does not reach is read by helper.
+//! Buffers that are not linear: bytes beyond the reach of direct access are read by helper.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Link, Reason};
-use libtest_mimic::Trial;
 
 use super::named::named;
 use super::network::On;
 use super::packet::{Extension, Packet};
-use super::rig::{Rig, with_rig};
+use super::rig::{Rig, scenario, with_rig};
 use super::run::Hook;
 use super::table::forms;
-use super::trial;
 use super::world::REGISTRY;
 use crate::lab::frames::number::DESTINATION;
+use crate::scenario::Scenario;
 
 const XDP: [(Hook, Link); 2] = [(Hook::Xdp, Link::Ethernet), (Hook::Xdp, Link::Ip)];
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        scenario(
             "xdp::a_frame_of_many_pages_is_judged_and_counted_in_full",
             || with_rig(REGISTRY, &XDP, many_pages),
         ),
-        trial("xdp::ports_behind_the_first_page_are_read", || {
+        scenario("xdp::ports_behind_the_first_page_are_read", || {
             with_rig(REGISTRY, &XDP, ports_far_behind)
         }),
-        trial(
+        scenario(
             "xdp::a_header_is_read_wherever_the_linear_part_ends",
             || with_rig(REGISTRY, &XDP, split_anywhere),
         ),
     ]
 }
 
-/// A page holds less than this, with headroom and tail room.
+/// More bytes than a page holds, with headroom and tail room.
 const MORE_THAN_A_PAGE: usize = 4096;
 
 fn many_pages(rig: &mut Rig<'_>) -> Result<()> {
@@ -58,7 +57,7 @@ fn forms_with_tail(packet: &Packet, tail: usize) -> Vec<super::packet::Frame> {
 }
 
 fn ports_far_behind(rig: &mut Rig<'_>) -> Result<()> {
-    // The longest options header that there is: 2,048 bytes.
+    // The longest options header: 2,048 bytes.
     let long = Extension::Options(DESTINATION, u8::MAX);
     for count in 1..=8 {
         let packet =
@@ -81,7 +80,7 @@ fn ports_far_behind(rig: &mut Rig<'_>) -> Result<()> {
                     judged.reason == reason,
                     "{count} headers of 2 KiB: {judged:?}, and not {reason}"
                 );
-                // And cut off in the middle of the chain, or before the ports.
+                // Cut off in the middle of the chain, and before the ports.
                 for short in [1, 20, 124, 1_000] {
                     let cut = frame.cut(frame.bytes.len() - short);
                     rig.check(Hook::Xdp, on, &cut)?;
@@ -96,7 +95,7 @@ fn split_anywhere(rig: &mut Rig<'_>) -> Result<()> {
     /// The kernel wants an Ethernet header in the linear part.
     const LEAST: usize = 14;
     if !splits(rig)? {
-        // Said aloud, and not an error: `ports_behind_the_first_page_are_read` covers the helper's
+        // A printed line, and no error: `ports_behind_the_first_page_are_read` covers the helper's
         // path on every kernel.
         println!("skipped: this kernel chooses the linear part itself (Linux before 6.18)");
         return Ok(());
@@ -112,7 +111,7 @@ fn split_anywhere(rig: &mut Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the kernel lets a test run say where the linear part ends.
+/// Whether the kernel lets a test run choose the end of the linear part.
 fn splits(rig: &mut Rig<'_>) -> Result<bool> {
     let frame = Packet::tcp("192.168.77.2", "192.168.77.1", 22).build(Link::Ethernet);
     rig.check(Hook::Xdp, On::Eth0, &frame)?;

@@ -5,10 +5,11 @@
 //! network    interfaces and routes            random   as many as one likes
 //! world      the policy, and the host's opinion of a frame
 //! run        one run of one program           rig      both sides, compared
-//! table, policies, buffers                    the trials
+//! table, policies, buffers                    the scenarios
 //! ```
 //!
-//! The socket guard is not here: a test run has no socket with a port. Live sockets prove it.
+//! The socket guard is not here: a test run has no socket with a port. Live sockets prove the
+//! socket guard.
 
 mod buffers;
 mod named;
@@ -21,23 +22,16 @@ pub(crate) mod run;
 mod table;
 pub(crate) mod world;
 
-use anyhow::Result;
-use libtest_mimic::{Failed, Trial};
+use crate::scenario::Scenario;
 
-/// Every trial. Each loads the guards anew, in a network namespace of its own.
-pub fn trials() -> Vec<Trial> {
-    [table::trials(), policies::trials(), buffers::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-fn trial(name: &str, body: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(format!("test_run::{name}"), move || {
-        // The innermost cause first: what was expected and seen, then of which packet.
-        body().map_err(|error| {
-            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-            Failed::from(causes.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        })
-    })
+/// Every scenario. Each loads the guards anew, in a separate network namespace.
+pub fn scenarios() -> Vec<Scenario> {
+    [
+        table::scenarios(),
+        policies::scenarios(),
+        buffers::scenarios(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,4 +1,4 @@
-//! The namespace of the rig: interfaces with indices that are known beforehand, and two routes.
+//! The namespace of the rig: interfaces with fixed indices, and two routes.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,35 +8,35 @@ use anyhow::{Context, Result};
 use super::packet::OWN_MAC;
 use crate::lab::Netns;
 
-/// Where a frame arrives.
+/// The interface on which a frame arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     /// The loopback interface.
     Lo,
-    /// An interface that the policy has nothing to say about.
+    /// An interface that the policy does not mention.
     Eth0,
-    /// One with peers.
+    /// An interface with peers.
     Wg0,
-    /// One with a peer, whose ifindex leads to the same place in the map as that of wg0.
+    /// An interface with a peer, whose ifindex leads to wg0's place in the map.
     Wg1,
-    /// One where everybody is a peer.
+    /// An interface on which every address is a peer.
     Any0,
-    /// One that forwards.
+    /// A forwarding interface.
     Fwd0,
-    /// A VLAN parent whose device is wg0.
+    /// The VLAN parent of wg0.
     Par0,
-    /// One with macvlan children.
+    /// An interface with macvlan children.
     Mac0,
 }
 
-/// What the rig forwards, on an interface that does.
+/// The subnet of forwarded packets, on a forwarding interface.
 pub(super) const FORWARDED_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 51, 100, 0), 24);
-/// As above.
+/// The IPv6 subnet of forwarded packets.
 pub(super) const FORWARDED_V6: (Ipv6Addr, u8) =
     (Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0), 64);
 /// An address of the rig itself.
 pub(super) const LOCAL_V4: &str = "192.0.2.1";
-/// As above.
+/// An IPv6 address of the rig itself.
 pub(super) const LOCAL_V6: &str = "2001:db8:1::1";
 
 impl On {
@@ -73,7 +73,7 @@ impl On {
             Self::Wg0 => 11,
             // The map of interfaces has 1,024 places in each bank.
             Self::Wg1 => 11 + 1024,
-            // And the next place is taken by then.
+            // The next place is taken by then.
             Self::Any0 => 12,
             Self::Fwd0 => 14,
             Self::Par0 => 16,
@@ -110,7 +110,7 @@ pub(crate) fn build() -> Result<Netns> {
     Ok(namespace)
 }
 
-/// Makes the rig a router, or no router.
+/// Turns forwarding of the rig on or off.
 pub(super) fn set_forwarding(namespace: &Netns, on: bool) -> Result<()> {
     let value = if on { "1" } else { "0" };
     namespace.sysctl("net/ipv4/ip_forward", value)?;

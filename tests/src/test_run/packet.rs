@@ -1,4 +1,4 @@
-//! Packets as they are described, and the bytes that they become.
+//! Descriptions of packets, and their bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,22 +8,22 @@ use crate::lab::frames::{self, Ends, Mac, V4, number};
 
 /// The MAC address of every interface of the rig.
 pub(super) const OWN_MAC: Mac = [2, 0, 0, 0, 0x7e, 1];
-/// The MAC address of who sends.
+/// The MAC address of the sender.
 const SENDER_MAC: Mac = [2, 0, 0, 0, 0x7e, 2];
 /// UDP-Lite (RFC 3828).
 pub(super) const UDP_LITE: u8 = 136;
 /// The authentication header (RFC 4302).
 const AUTHENTICATION: u8 = 51;
-/// What stands in all extension headers and behind every transport header: whoever reads at a wrong
-/// offset finds a public port.
+/// Filler of all extension headers and of the bytes behind every transport header: a parser at a
+/// wrong offset finds a public port.
 const TEMPTING: [u8; 2] = 8080_u16.to_be_bytes();
 
-/// What a hook is given.
+/// The input of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) link: Link,
     pub(crate) bytes: Vec<u8>,
-    /// Where the IP header was put.
+    /// Offset of the IP header.
     header: usize,
 }
 
@@ -91,10 +91,10 @@ impl Extension {
 }
 
 impl Packet {
-    /// A SYN for a port, from and to addresses of one family.
+    /// A SYN for a port, from and to addresses of the same family.
     ///
     /// # Panics
-    /// If one is IPv4 and the other is not: a mistake in a table.
+    /// The families differ: a mistake in a table.
     #[track_caller]
     pub(crate) fn tcp(source: &str, destination: &str, port: u16) -> Self {
         let network = match (source.parse(), destination.parse()) {
@@ -111,7 +111,7 @@ impl Packet {
         Self::over(network, port)
     }
 
-    /// A frame that is not IP, with bytes that would be a SYN if it were.
+    /// A frame that is not IP, with bytes that would be a SYN behind an ethertype of IP.
     pub(super) fn other(ethertype: u16, port: u16) -> Self {
         Self::over(Network::Other(ethertype), port)
     }
@@ -123,36 +123,36 @@ impl Packet {
             network,
             protocol: number::TCP,
             port,
-            // So that every cut up to 128 bytes is a cut.
+            // Long enough for every cut up to 128 bytes.
             tail: 100,
         }
     }
 
-    /// With another transport protocol.
+    /// Sets the transport protocol.
     pub(super) fn protocol(mut self, protocol: u8) -> Self {
         self.protocol = protocol;
         self
     }
 
-    /// For another MAC address.
+    /// Sets the destination's MAC address.
     pub(super) fn to(mut self, mac: Mac) -> Self {
         self.to = mac;
         self
     }
 
-    /// With VLAN tags.
+    /// Sets the VLAN tags.
     pub(super) fn tags(mut self, tags: &[(u16, u16)]) -> Self {
         self.tags = tags.to_vec();
         self
     }
 
-    /// With so many bytes behind the transport header.
+    /// Sets the number of bytes behind the transport header.
     pub(crate) fn tail(mut self, tail: usize) -> Self {
         self.tail = tail;
         self
     }
 
-    /// With so many words of IPv4 options.
+    /// Sets the number of words of IPv4 options.
     pub(super) fn options(mut self, words: usize) -> Self {
         if let Network::V4 { header, .. } = &mut self.network {
             // No operation (RFC 791).
@@ -161,7 +161,7 @@ impl Packet {
         self
     }
 
-    /// As a fragment at an offset in bytes; `more` follow or not.
+    /// Makes the packet a fragment at an offset in bytes; `more` follow or not.
     pub(super) fn fragment(mut self, offset: usize, more: bool) -> Self {
         match &mut self.network {
             Network::V4 { fragment, .. } => *fragment = (offset, more),
@@ -171,7 +171,7 @@ impl Packet {
         self
     }
 
-    /// With a chain of IPv6 extension headers.
+    /// Sets a chain of IPv6 extension headers.
     pub(super) fn chain(mut self, headers: &[Extension]) -> Self {
         if let Network::V6 { chain, .. } = &mut self.network {
             chain.extend(headers);
@@ -213,14 +213,15 @@ impl Packet {
         }
     }
 
-    /// The form that the packet has on a link without Ethernet headers, if it has one.
+    /// The packet's form on a link without Ethernet headers, `None` for a packet without such a
+    /// form.
     pub(super) fn without_ethernet(&self) -> Option<Frame> {
         let plain = self.tags.is_empty() && self.to == OWN_MAC;
         let is_ip = !matches!(self.network, Network::Other(_));
         (plain && is_ip).then(|| self.build(Link::Ip))
     }
 
-    /// The same behind a priority tag, which changes nothing; `None` where tags matter.
+    /// The same packet behind a priority tag, which changes nothing; `None` where tags matter.
     pub(super) fn behind_a_tag(&self) -> Option<Self> {
         self.tags
             .is_empty()
@@ -228,7 +229,7 @@ impl Packet {
     }
 
     fn segment(&self) -> Vec<u8> {
-        // Any two ends: nobody here looks at a transport checksum.
+        // Any two ends: no reader here checks a transport checksum.
         let ends = Ends::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
         let source = 40_000;
         let tail = TEMPTING.repeat(self.tail.div_ceil(2));
@@ -236,8 +237,8 @@ impl Packet {
         match self.protocol {
             number::TCP => [frames::tcp_syn(ends, source, self.port), tail.to_vec()].concat(),
             number::UDP | UDP_LITE => frames::udp(ends, source, self.port, tail),
-            // And of every other protocol as much, so that its bytes look like ports to whoever
-            // does not look at the protocol.
+            // Every other protocol gets as many bytes, which look like ports to a parser that
+            // ignores the protocol.
             _ => [frames::sctp_init(source, self.port), tail.to_vec()].concat(),
         }
     }
@@ -261,19 +262,20 @@ impl Frame {
         }
     }
 
-    /// The first bytes of it.
+    /// The first bytes of the frame.
     pub(super) fn cut(&self, length: usize) -> Self {
         let mut cut = self.clone();
         cut.bytes.truncate(length);
         cut
     }
 
-    /// The first byte of the IP header, if it has one.
+    /// The first byte of the IP header, if there is an IP header.
     pub(super) fn first_of_ip(&mut self) -> Option<&mut u8> {
         self.bytes.get_mut(self.header)
     }
 
-    /// Says in the IP header that the packet ends `length` bytes behind the header's start.
+    /// Sets the length in the IP header, so that the packet ends `length` bytes behind the header's
+    /// start.
     pub(super) fn claim(&mut self, length: usize) {
         let (field, length) = match self.bytes.get(self.header).map(|byte| byte >> 4) {
             Some(6) => (4, length.saturating_sub(40)),
@@ -286,13 +288,14 @@ impl Frame {
         }
     }
 
-    /// The same with a length that is true: what the stack would not throw away for its length.
+    /// The same frame with a true length, so that the stack would not discard the packet for its
+    /// length.
     pub(super) fn repaired(mut self) -> Self {
         self.claim(self.bytes.len().saturating_sub(self.header));
         self
     }
 
-    /// For messages.
+    /// The bytes in hex, for messages.
     pub(super) fn hex(&self) -> String {
         self.bytes
             .iter()

@@ -1,24 +1,23 @@
-//! What the policy changes: modes, banks, and the answer of the FIB.
+//! Effects of the policy: modes, banks, and the answer of the FIB.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Link, Reason, Verdict};
-use libtest_mimic::Trial;
 
 use super::named::named;
 use super::network::{LOCAL_V4, LOCAL_V6, On, set_forwarding};
 use super::packet::Packet;
-use super::rig::{Rig, with_rig};
+use super::rig::{Rig, scenario, with_rig};
 use super::run::Hook;
 use super::table::forms;
-use super::trial;
 use super::world::{REGISTRY, World, registry_with};
+use crate::scenario::Scenario;
 
 /// Both hooks on Ethernet: the policy is the same behind every entry point.
 const BOTH: [(Hook, Link); 2] = [(Hook::Xdp, Link::Ethernet), (Hook::Tcx, Link::Ethernet)];
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        scenario(
             "audit_passes_everything_and_counts_what_it_would_drop",
             || {
                 let registry = registry_with(r#"mode = "enforce""#, r#"mode = "audit""#)?;
@@ -31,10 +30,10 @@ pub(super) fn trials() -> Vec<Trial> {
                 with_rig(&registry, &all, audit)
             },
         ),
-        trial("only_what_the_fib_would_forward_passes_unjudged", || {
+        scenario("only_what_the_fib_would_forward_passes_unjudged", || {
             with_rig(REGISTRY, &BOTH, forwarding)
         }),
-        trial("the_generation_alone_says_which_bank_decides", || {
+        scenario("the_generation_alone_says_which_bank_decides", || {
             with_rig(REGISTRY, &BOTH, banks)
         }),
     ]
@@ -115,7 +114,7 @@ fn banks(rig: &mut Rig<'_>) -> Result<()> {
     };
     expect(rig, Reason::UntrustedInterface)?;
     let slots = rig.world.slots();
-    // Services, peers, interfaces and the mode: everything that a bank holds is another one.
+    // Services, peers, interfaces and the mode: the contents of the other bank all differ.
     let mut other = registry_with(r#"mode = "enforce""#, r#"mode = "audit""#)?;
     for (from, to) in [
         ("ports = [9200]\n", "public = true\nports = [9200]\n"),

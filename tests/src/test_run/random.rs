@@ -54,10 +54,11 @@ const V6: [&str; 19] = [
     "::ffff:126.255.255.255",
 ];
 
-/// A source of numbers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
-pub(super) struct Dice(u64);
+/// A pseudorandom number generator, SplitMix (Steele, Lea and Flood, "Fast splittable pseudorandom
+/// number generators").
+pub(super) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -84,7 +85,7 @@ impl Dice {
         self.below(bound).into()
     }
 
-    /// True once in `n` times.
+    /// True in 1 of `n` cases.
     fn one_in(&mut self, n: u16) -> bool {
         self.below(n) == 0
     }
@@ -94,7 +95,7 @@ impl Dice {
         from[usize::from(u16::from_le_bytes([a, b])) % from.len()]
     }
 
-    /// The arriving interface; mostly one of those that have something to decide.
+    /// The arriving interface; mostly an interface with something to decide.
     pub(super) fn interface(&mut self) -> On {
         self.pick(&On::ALL)
     }
@@ -107,7 +108,7 @@ impl Dice {
             0..=4 => {}
             5 => self.cut(&mut frame, 115),
             6 => {
-                // Where the headers end, which a uniform length rarely hits.
+                // The end of the headers, which a uniform length rarely hits.
                 let keep = frame.bytes.len().saturating_sub(self.size(28)).max(14);
                 frame = frame.cut(keep);
                 if self.one_in(2) {

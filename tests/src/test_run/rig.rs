@@ -9,7 +9,7 @@ use aya::maps::Array;
 use enforcer::kernel::load::Options;
 use enforcer::kernel::sandbox::Sandbox;
 use enforcer_ebpf::layout::Count;
-use enforcer_ebpf::{Link, NO_PORT};
+use enforcer_ebpf::{Link, NO_SLOT};
 
 use super::network::{self, On};
 use super::packet::Frame;
@@ -17,25 +17,31 @@ use super::run::{Arrival, Hook, passes};
 use super::world::{Expected, World};
 use crate::lab::Netns;
 use crate::lab::cleanup::{self, Directory};
+use crate::scenario::Scenario;
+use crate::scenario::host_only::SAME_PATH;
 
-/// Counts by slot and cell; those of 0 are left out.
+/// Counts by slot and cell, without zeros.
 type Counts = BTreeMap<(u16, usize), (u64, u64)>;
 
-/// Loaded programs over a policy, in a namespace that the calling thread is in.
+/// Loaded programs over a policy, in the namespace of the calling thread.
 pub(super) struct Rig<'a> {
     /// The namespace.
     pub(super) network: &'a Netns,
     bench: Sandbox,
     /// The policy in force.
     pub(super) world: World,
-    /// What the counters must say.
+    /// The expected counters.
     counted: Counts,
-    /// How many runs were compared.
+    /// Number of compared runs.
     pub(super) runs: u64,
 }
 
-/// Loads these programs over a policy in a namespace of their own and hands them to `work`, which
-/// says what it did.
+/// A scenario of the rig.
+pub(super) fn scenario(name: &str, body: impl FnOnce() -> Result<()> + Send + 'static) -> Scenario {
+    Scenario::plain(format!("test_run::{name}"), body).host_only(SAME_PATH)
+}
+
+/// Loads these programs over a policy in a fresh namespace and runs `work`, then prints the report.
 pub(super) fn with_rig(
     registry: &str,
     programs: &[(Hook, Link)],
@@ -65,9 +71,9 @@ pub(super) fn with_rig(
     })?
 }
 
-/// The object with its maps, and nothing loaded yet.
+/// The object with its maps, before any program is loaded.
 pub(crate) fn unattached() -> Result<Sandbox> {
-    // Far from the numbers of labs, with which directories are shared.
+    // Far from the numbers of labs, for directories in the same folder.
     static NUMBER: AtomicU32 = AtomicU32::new(1_000_000);
     let options = Options {
         netns_cookie: 0,
@@ -90,7 +96,7 @@ impl Rig<'_> {
         Ok(generation)
     }
 
-    /// Writes the generation alone: the bank that it names decides from then on.
+    /// Writes the generation alone: the named bank decides from then on.
     pub(super) fn set_generation(&mut self, generation: u32, world: World) -> Result<()> {
         let map = self.bench.object().map_mut("STATE").context("no STATE")?;
         let mut state: Array<_, [u32; 6]> = Array::try_from(map)?;
@@ -107,7 +113,7 @@ impl Rig<'_> {
         self.check_in_parts(hook, on, frame, frame.bytes.len())
     }
 
-    /// The same with a buffer whose linear part ends after so many bytes.
+    /// Gives a frame to a guard in a buffer whose linear part ends after so many bytes.
     pub(super) fn check_in_parts(
         &mut self,
         hook: Hook,
@@ -165,7 +171,7 @@ impl Rig<'_> {
     fn counts(&self) -> Result<Counts> {
         let mut found = Counts::new();
         let slots = self.world.slots();
-        for slot in slots.values().copied().chain([NO_PORT]) {
+        for slot in slots.values().copied().chain([NO_SLOT]) {
             for (cell, Count { packets, bytes }) in self.bench.counts(slot)? {
                 if packets > 0 || bytes > 0 {
                     let index = cell.index().context("a cell that counts nothing")?;

@@ -1,3 +1,3 @@
-//! One run of a program: as `explain --live` makes it.
+//! A run of a program, in the way of `explain --live`.
 
 pub(crate) use enforcer::kernel::test_run::{Arrival, Hook, passes};

@@ -1,30 +1,29 @@
-//! Frames through every wire guard: the table, all cuts of it, and random ones.
+//! Frames through every wire guard: the table, all cuts of the packets, and random frames.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::Link;
-use libtest_mimic::Trial;
 
 use super::named::{Named, named};
 use super::network::On;
 use super::packet::Frame;
-use super::random::Dice;
-use super::rig::{Rig, with_rig};
+use super::random::Rng;
+use super::rig::{Rig, scenario, with_rig};
 use super::run::{Arrival, Hook};
-use super::trial;
 use super::world::REGISTRY;
+use crate::scenario::Scenario;
 
 /// Frames for each hook.
 const RANDOM_FRAMES: u32 = 24_000;
-/// The kernel refuses less.
+/// The kernel refuses shorter frames.
 const SHORTEST: usize = 14;
 const LONGEST: usize = 128;
 
-pub(super) fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
     for hook in Hook::ALL {
         let all = [(hook, Link::Ethernet), (hook, Link::Ip)];
         let mut add = |name: &str, body: fn(&mut Rig<'_>, Hook) -> Result<()>| {
-            trials.push(trial(&format!("{hook}::{name}"), move || {
+            scenarios.push(scenario(&format!("{hook}::{name}"), move || {
                 with_rig(REGISTRY, &all, |rig| body(rig, hook))
             }));
         };
@@ -35,10 +34,10 @@ pub(super) fn trials() -> Vec<Trial> {
             random,
         );
     }
-    trials
+    scenarios
 }
 
-/// Each packet on its own interface, for which the table says the reason, and on every other one.
+/// Each packet on the interface for which the table gives the reason, and on every other interface.
 fn table(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     for row in named() {
         for frame in forms(&row) {
@@ -93,13 +92,13 @@ fn cuts(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
 
 fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     let seed = 0x0e4f_0000;
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     let mut reasons = std::collections::BTreeMap::<_, u32>::new();
     for number in 0..RANDOM_FRAMES {
-        let on = dice.interface();
-        let mut frame = dice.frame();
+        let on = rng.interface();
+        let mut frame = rng.frame();
         while Arrival::new(&frame.bytes, on.ifindex()).is_refused(hook) {
-            frame = dice.frame();
+            frame = rng.frame();
         }
         let expected = rig
             .check(hook, on, &frame)
@@ -108,8 +107,8 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
             .entry((expected.reason, expected.audited))
             .or_default() += 1;
     }
-    // Every reason, and the two that a service's own audit mode can turn: a generator that does
-    // not reach one proves nothing about it.
+    // Every reason, and the two that a service's own audit mode can turn: a generator that misses a
+    // reason proves nothing about that reason.
     let rare = enforcer_ebpf::Reason::ALL
         .map(|reason| (reason, false))
         .into_iter()
@@ -125,7 +124,7 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
     Ok(())
 }
 
-/// The packet with an Ethernet header, and without one where it has such a form.
+/// The packet with an Ethernet header, and without one where such a form exists.
 pub(super) fn forms(row: &Named) -> Vec<Frame> {
     let raw = row.packet.without_ethernet();
     [row.packet.build(Link::Ethernet)]

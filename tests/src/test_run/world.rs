@@ -1,4 +1,4 @@
-//! The policy that the programs are tried under, and the host's own opinion of a frame.
+//! The policy under which the programs are tried, and the host's own decision about a frame.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -15,8 +15,7 @@ use enforcer_ebpf::{
 use super::network::{FORWARDED_V4, FORWARDED_V6, On};
 use super::packet::{Frame, OWN_MAC};
 
-/// Every kind of service, and peers with prefixes of many lengths: not as many of one family as of
-/// the other.
+/// Every kind of service, and peers with prefixes of many lengths, not as many of IPv4 as of IPv6.
 ///
 /// eth0 carries no peer; wg1's ifindex takes wg0's place in the map; par0 is a VLAN parent of wg0;
 /// mac0 has macvlan children; fwd0 forwards.
@@ -97,26 +96,26 @@ forward = true
 /// A registry on the interfaces of the rig.
 pub(crate) struct World {
     registry: Registry,
-    /// What goes into the maps.
+    /// The contents of the maps.
     pub(crate) tables: PolicyTables,
     interfaces: Vec<PolicyInterface>,
     /// Whether the host is a router at all.
     pub(super) forwards: bool,
 }
 
-/// What the host's build of the decision says of a frame.
+/// The decision of the host's build about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expected {
     pub(super) passes: bool,
     pub(super) reason: Reason,
     pub(super) audited: bool,
-    /// The slot and the cell that count it, if it is counted.
+    /// The slot and the cell of the counter, for a counted frame.
     pub(super) counted: Option<(u16, usize)>,
 }
 
 impl World {
-    /// Reads a registry, which must be good, and compiles it for the interfaces of the rig. Ports
-    /// keep the slots of the policy before.
+    /// Reads a registry, which must be good, and compiles the policy for the interfaces of the rig.
+    /// Ports keep the slots of the policy before.
     pub(crate) fn new(text: &str, slots: &Slots) -> Result<Self> {
         let registry = read(text)?;
         let interfaces: Vec<PolicyInterface> = On::ALL.into_iter().filter_map(attachment).collect();
@@ -129,13 +128,13 @@ impl World {
         })
     }
 
-    /// The slots of its ports.
+    /// The slots of the policy's ports.
     pub(super) fn slots(&self) -> Slots {
         let ports = self.tables.ports.iter();
         ports.map(|(port, binding)| (*port, binding.slot)).collect()
     }
 
-    /// What the wire guard must make of a frame that arrives on an interface.
+    /// The wire guard's expected verdict on a frame that arrives on an interface.
     pub(super) fn judge(&self, on: On, frame: &Frame) -> Expected {
         let packet = parse(&frame.bytes[..], frame.link);
         let view = View {
@@ -144,7 +143,7 @@ impl World {
             bytes: &frame.bytes,
         };
         let decision = decide(&view, Guard::Wire, on == On::Lo, &packet);
-        let childs = decision.verdict() == Verdict::Drop && is_childs(on, frame);
+        let childs = decision.verdict() == Verdict::Drop && is_for_macvlan_child(on, frame);
         let cell = Cell {
             guard: Guard::Wire,
             reason: decision.reason,
@@ -195,9 +194,9 @@ fn attachment(on: On) -> Option<PolicyInterface> {
     })
 }
 
-/// Whether a frame is for a macvlan child: unicast, and not for the interface itself. XDP reads that
-/// from the frame; tcx is told by the kernel, which compares the same addresses.
-fn is_childs(on: On, frame: &Frame) -> bool {
+/// Whether a frame is for a macvlan child: unicast, and not for the interface itself. XDP reads the
+/// frame; the kernel tells tcx, after comparing the same addresses.
+fn is_for_macvlan_child(on: On, frame: &Frame) -> bool {
     let for_another = match frame.bytes.first_chunk::<6>() {
         Some(to) => to[0] & 1 == 0 && *to != OWN_MAC,
         None => false,
@@ -205,7 +204,7 @@ fn is_childs(on: On, frame: &Frame) -> bool {
     on == On::Mac0 && for_another
 }
 
-/// The registry as one frame meets it: lists that are searched from front to back.
+/// The registry as a frame meets it: lists that are searched from front to back.
 struct View<'a> {
     world: &'a World,
     on: On,
@@ -213,7 +212,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The interfaces that the frame may have come through: a VLAN parent cannot tell.
+    /// The interfaces through which the frame may have come: a VLAN parent cannot tell.
     fn names(&self) -> Vec<&str> {
         let all = &self.world.interfaces;
         let own = all.iter().find(|i| i.ifindex == self.on.ifindex());
@@ -278,7 +277,7 @@ impl Policy for View<'_> {
     }
 
     fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let Some(source) = source(self.bytes, packet.header).map(IpAddr::from) else {
+        let Some(source) = source(self.bytes, packet.ip_offset).map(IpAddr::from) else {
             return PeerSet::EMPTY;
         };
         let names = self.names();
@@ -295,8 +294,8 @@ impl Policy for View<'_> {
 
     fn is_forwarded(&self, packet: &Packet) -> bool {
         let (Some(source), Some(destination)) = (
-            source(self.bytes, packet.header).map(IpAddr::from),
-            destination(self.bytes, packet.header).map(IpAddr::from),
+            source(self.bytes, packet.ip_offset).map(IpAddr::from),
+            destination(self.bytes, packet.ip_offset).map(IpAddr::from),
         ) else {
             return false;
         };
@@ -304,8 +303,8 @@ impl Policy for View<'_> {
             IpAddr::V4(_) => is_within(destination, FORWARDED_V4.0.into(), FORWARDED_V4.1),
             IpAddr::V6(_) => is_within(destination, FORWARDED_V6.0.into(), FORWARDED_V6.1),
         };
-        // RFC 4291, 2.5.6: routers forward nothing from a link-local address. From a group the
-        // kernel's FIB does not either (rt6_need_strict in include/net/ip6_route.h).
+        // RFC 4291, 2.5.6: routers forward nothing from a link-local address. Nor does the kernel's
+        // FIB from a group (rt6_need_strict in include/net/ip6_route.h).
         let stays = match source {
             IpAddr::V4(_) => false,
             IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
@@ -314,7 +313,7 @@ impl Policy for View<'_> {
     }
 }
 
-/// Whether the first bits of two addresses of one family are the same.
+/// Whether the first bits of two addresses of a family are the same.
 fn is_within(address: IpAddr, network: IpAddr, length: u8) -> bool {
     let differing = match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
@@ -324,7 +323,7 @@ fn is_within(address: IpAddr, network: IpAddr, length: u8) -> bool {
     differing >= u32::from(length)
 }
 
-/// The registry of the tests with another text in one place.
+/// The registry of the tests with another text in a single place.
 pub(super) fn registry_with(from: &str, to: &str) -> Result<String> {
     REGISTRY
         .contains(from)

@@ -1,5 +1,4 @@
-# Run by enforcer-guest.service. Each line is on its own, whatever systemd has left on
-# the console.
+# Run by enforcer-guest.service. The empty lines end any line of systemd on the console.
 echo
 echo "guest: up $(uname -r) after $(cut -d ' ' -f 1 /proc/uptime) s"
 /usr/local/bin/enforcer-tests system @command@

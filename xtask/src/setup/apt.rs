@@ -1,4 +1,4 @@
-//! Debian's packages, through apt.
+//! Debian packages, installed by apt.
 
 use std::{fs, process::Command};
 
@@ -10,7 +10,7 @@ use crate::{
     workspace::{find_program, is_root},
 };
 
-/// Whether this is Debian itself, whose suites fit together.
+/// Returns whether this machine runs Debian proper: only there do the suites fit together.
 pub(crate) fn is_debian() -> bool {
     fs::read_to_string("/etc/os-release").is_ok_and(|text| names_debian(&text))
         && find_program("apt-get").is_some()
@@ -23,13 +23,15 @@ fn names_debian(os_release: &str) -> bool {
         .any(|id| id.trim_matches('"') == "debian")
 }
 
-/// Installs `packages`, whose absence keeps us from `purpose`.
+/// Installs `packages` for `purpose`.
 ///
 /// Without apt or without root, the error is the command to run.
 pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
     let list = packages.join(" ");
     if find_program("apt-get").is_none() {
-        bail!("{purpose} needs what Debian calls {list}: install it with your package manager");
+        bail!(
+            "{purpose} needs the Debian packages {list}: install their equivalents with your package manager"
+        );
     }
     let arguments = ["install", "--yes", "--no-install-recommends"];
     if !is_root() {
@@ -41,7 +43,7 @@ pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
     let step = Step::start("apt", &format!("installing {list} for {purpose}"));
     let mut install = apt_get();
     install.args(arguments).args(packages);
-    // Lists that are absent or old are the likely reason of a failure.
+    // Absent or old lists are the likely reason of a failure.
     if process::capture(&mut install).is_err() {
         process::capture(apt_get().arg("update"))?;
         process::capture(&mut install).with_context(|| format!("failed to install {list}"))?;
@@ -50,7 +52,7 @@ pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
     Ok(())
 }
 
-/// apt-get, with no questions and few words.
+/// Returns apt-get without questions and with few words.
 pub(crate) fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command

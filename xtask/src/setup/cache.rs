@@ -1,16 +1,17 @@
-//! The folder outside the tree that holds the tools, and how it is filled.
+//! The folder of the tools, outside the tree, filled by one process at a time.
 //!
 //! ```text
 //! ~/.cache/enforcer/1.95.0/
-//!     ebpf-tools             which tools to use, for enforcer/build.rs
+//!     ebpf-tools             paths of the tools, for enforcer/build.rs
 //!     bpf-linker-0.13.0/     bin/bpf-linker
+//!     cargo-mutants-27.1.0/  bin/cargo-mutants, for `cargo xtask mutants`
 //!     rust-src/              library/core, library/alloc, …
-//!     bin/                   programs of the lab under the name that they go by
+//!     bin/                   programs of the lab under the names used there
 //!     kernel-6.1/            vmlinuz, usr/lib/modules/RELEASE, about; one for each line
 //!     system/                disk, vmlinuz and more of the guest of `vm --system`
-//!     bpf-linker.log         what cargo said when it built the linker
+//!     *.log                  output of a tool's build
 //!     lock                   held by the one process that fills the cache
-//!     tmp-*                  being made; what a dead run left goes at the next setup
+//!     tmp-*                  unfinished work; the next setup removes leftovers
 //! ```
 
 use std::{
@@ -22,89 +23,94 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::tools_file;
 
-/// The cache of one compiler release.
+/// Cache of one compiler release.
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
 }
 
 impl Cache {
-    /// The cache for the compiler `release`; nothing is made yet.
+    /// Returns the cache for the compiler `release`, without creating the folder.
     pub(crate) fn of(release: &str) -> Result<Self> {
         let dir = tools_file::cache_dir(release)
-            .map_err(|why| anyhow!("failed to find a folder for the tools: {why}"))?;
+            .map_err(|why| anyhow!("failed to choose a folder for the tools: {why}"))?;
         Ok(Self { dir })
     }
 
-    /// The folder itself.
+    /// Folder of the cache.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A path in the folder.
+    /// Returns the path of `relative` in the folder.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.dir.join(relative)
     }
 
-    /// Makes the folder, waits for whoever else fills it, and removes what runs
-    /// that died have left. The lock goes with the returned value.
-    pub(crate) fn lock(&self) -> Result<Filling<'_>> {
-        let make = |error| format!("failed to make the tools' folder {error}");
+    /// Creates the folder, waits for another process at work, and removes leftovers of
+    /// dead runs. Dropping the returned value releases the lock.
+    pub(crate) fn lock(&self) -> Result<CacheLock<'_>> {
+        let make = |error| {
+            format!(
+                "failed to create the tools' folder {error}: set ENFORCER_TOOLS to a writable folder"
+            )
+        };
         fs::create_dir_all(&self.dir).with_context(|| make(self.dir.display()))?;
         let path = self.path("lock");
-        let lock = File::create(&path).with_context(|| make(path.display()))?;
-        match lock.try_lock() {
+        let file = File::create(&path).with_context(|| make(path.display()))?;
+        match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 eprintln!(
                     "  waiting for another setup that fills {}",
                     self.dir.display()
                 );
-                lock.lock()
+                file.lock()
                     .with_context(|| format!("failed to lock {}", path.display()))?;
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("failed to lock {}", path.display()));
             }
         }
-        let filling = Filling {
+        let lock = CacheLock {
             cache: self,
-            _lock: lock,
+            _file: file,
         };
-        filling.clean()?;
-        Ok(filling)
+        lock.clean()?;
+        Ok(lock)
     }
 }
 
-/// The right to fill the cache: while it lives, nobody else does.
-pub(crate) struct Filling<'a> {
+/// Exclusive right to fill the cache.
+pub(crate) struct CacheLock<'a> {
     cache: &'a Cache,
-    _lock: File,
+    _file: File,
 }
 
-impl Filling<'_> {
-    /// The cache that is being filled.
+impl CacheLock<'_> {
+    /// Cache under the lock.
     pub(crate) fn cache(&self) -> &Cache {
         self.cache
     }
 
-    /// A new, empty folder on the cache's own file system.
+    /// Creates an empty folder on the file system of the cache.
     pub(crate) fn temporary(&self, name: &str) -> Result<PathBuf> {
-        // A compiler that outlived a killed setup may still write into that one's.
+        // A process number in the name: a compiler that outlived a killed setup may still write
+        // into the older folder.
         let dir = format!("tmp-{name}-{}", std::process::id());
         let dir = self.cache.path(&dir);
-        fs::create_dir(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        fs::create_dir(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         Ok(dir)
     }
 
-    /// Puts the finished `made` (in a temporary folder) at `name`, in one step.
+    /// Moves the finished `made` (in a temporary folder) to `name`, in one step.
     pub(crate) fn publish(&self, made: &Path, name: &str) -> Result<PathBuf> {
         let place = self.cache.path(name);
         if place.is_dir() {
-            // A folder that has content cannot be renamed onto.
+            // A rename cannot replace a folder with content.
             let old = self.temporary("replaced")?;
             fs::rename(&place, old.join("old"))
-                .with_context(|| format!("failed to move {} away", place.display()))?;
+                .with_context(|| format!("failed to move {} aside", place.display()))?;
         }
         fs::rename(made, &place)
             .with_context(|| format!("failed to move {} to {}", made.display(), place.display()))?;
@@ -119,7 +125,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Removes whatever is unfinished: with the lock held, nobody works on it.
+    /// Removes unfinished work: under the lock, all of it is left over.
     fn clean(&self) -> Result<()> {
         let dir = &self.cache.dir;
         let entries =
@@ -140,9 +146,9 @@ impl Filling<'_> {
     }
 }
 
-impl Drop for Filling<'_> {
+impl Drop for CacheLock<'_> {
     fn drop(&mut self) {
-        // If it fails, the next setup will say so.
+        // The next setup reports a failure.
         self.clean().ok();
     }
 }
@@ -151,7 +157,7 @@ impl Drop for Filling<'_> {
 mod tests {
     use super::*;
 
-    /// A cache in a folder of its own, which goes with the value.
+    /// Cache in a folder of its own, removed with the value.
     struct Scratch(Cache);
 
     impl Scratch {
@@ -171,13 +177,13 @@ mod tests {
     #[test]
     fn what_is_published_replaces_what_was_there() {
         let scratch = Scratch::new("publish");
-        let filling = scratch.0.lock().unwrap();
+        let lock = scratch.0.lock().unwrap();
         for content in ["first", "second"] {
-            let made = filling.temporary(content).unwrap();
+            let made = lock.temporary(content).unwrap();
             fs::write(made.join("file"), content).unwrap();
-            filling.publish(&made, "tool").unwrap();
+            lock.publish(&made, "tool").unwrap();
         }
-        drop(filling);
+        drop(lock);
         let file = scratch.0.path("tool/file");
         assert_eq!(fs::read_to_string(file).unwrap(), "second");
         let left = fs::read_dir(scratch.0.dir()).unwrap().count();
@@ -189,7 +195,7 @@ mod tests {
         let scratch = Scratch::new("clean");
         fs::create_dir_all(scratch.0.path("tmp-linker/target")).unwrap();
         fs::write(scratch.0.path("tmp-ebpf-tools"), "half").unwrap();
-        let _filling = scratch.0.lock().unwrap();
+        let _lock = scratch.0.lock().unwrap();
         let left: Vec<_> = fs::read_dir(scratch.0.dir()).unwrap().flatten().collect();
         assert_eq!(left.len(), 1, "only the lock: {left:?}");
     }

@@ -1,4 +1,4 @@
-//! The source of `core`, which the compiler ships built for every target but BPF.
+//! The source of `core`: the compiler ships a built `core` for every target but BPF.
 
 use std::{
     env, fs,
@@ -10,38 +10,41 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
+    apt_suite::{Mirrors, Suite},
+    cache::{Cache, CacheLock},
     step::Step,
-    suite::{Mirrors, Suite},
     toolchain::{self, Toolchain},
 };
 use crate::{process, workspace::find_program};
 
-/// What it is called in what a setup says.
-pub(crate) const WHAT: &str = "core's source";
+/// Name in messages of a setup.
+pub(crate) const LABEL: &str = "core's source";
 
-/// Debian's packages of the standard library's source: for its ordinary compiler,
-/// and for the newer one that it keeps for browsers.
+/// Debian packages of the standard library's source: of the ordinary compiler, and of the newer
+/// compiler for browsers.
 const PACKAGES: [&str; 2] = ["rust-src", "rust-web-src"];
 
-/// Debian's suites that are looked through for them, after the machine's own.
+/// Debian suites searched for the packages, after the machine's own.
 const SUITES: [&str; 3] = ["trixie-backports", "forky", "sid"];
 
-/// The `library` folder of the compiler's own source: the one found, or one from
-/// Debian or rustup.
-pub(crate) fn provide(toolchain: &Toolchain, filling: &Filling<'_>) -> Result<PathBuf> {
-    if let Some(found) = find(filling.cache())? {
+/// Returns the `library` folder of the compiler's own source: present, or new from Debian or
+/// rustup.
+pub(crate) fn provide(toolchain: &Toolchain, lock: &CacheLock<'_>) -> Result<PathBuf> {
+    if let Some(found) = find(lock.cache())? {
         return Ok(found);
     }
     if apt::is_debian() {
-        // The machine's toolchain is left as it is.
-        return from_debian(&toolchain.release, filling);
+        // The machine's toolchain stays unchanged.
+        return from_debian(&toolchain.release, lock);
     }
     from_rustup(&toolchain.release)?;
-    find(filling.cache())?.context("rustup added rust-src, yet the toolchain has no source of core")
+    find(lock.cache())?.context(
+        "rustup added rust-src, yet the toolchain has no source of core: run \
+         `rustup component add rust-src` and look below the sysroot",
+    )
 }
 
-/// The folder in the toolchain itself or else in the cache.
+/// Returns the folder in the toolchain, or else in the cache.
 pub(crate) fn find(cache: &Cache) -> Result<Option<PathBuf>> {
     let own = toolchain::sysroot()?.join("lib/rustlib/src/rust/library");
     let cached = cache.path("rust-src/library");
@@ -52,18 +55,18 @@ fn has_core(library: &Path) -> bool {
     library.join("core/src/lib.rs").is_file()
 }
 
-/// Finds the package of exactly this release (the source must be the compiler's
-/// own), has apt download and verify it, and unpacks it into the cache.
-fn from_debian(release: &str, filling: &Filling<'_>) -> Result<PathBuf> {
-    let dir = filling.temporary("rust-src")?;
+/// Unpacks the package of exactly this release into the cache; apt downloads and verifies the
+/// package. Source and compiler must be of the same release.
+fn from_debian(release: &str, lock: &CacheLock<'_>) -> Result<PathBuf> {
+    let dir = lock.temporary("rust-src")?;
     let (package, suite) = find_package(release, &dir).map_err(|why| {
         anyhow!(
-            "core's source for Rust {release} is missing, and Debian does not give it ({why:#}): \
+            "core's source for Rust {release} is missing, and no Debian suite has the source ({why:#}): \
              run `rustup component add rust-src --toolchain {release}`"
         )
     })?;
 
-    let step = Step::start(WHAT, &format!("{package} from {}", suite.name()));
+    let step = Step::start(LABEL, &format!("{package} from {}", suite.name()));
     for archive in suite.download(std::slice::from_ref(&package), &dir)? {
         unpack(&archive, &dir.join("unpacked"))?;
     }
@@ -78,15 +81,15 @@ fn from_debian(release: &str, filling: &Filling<'_>) -> Result<PathBuf> {
     fs::create_dir(&made)
         .and_then(|()| fs::rename(&library, made.join("library")))
         .with_context(|| format!("failed to move {}", library.display()))?;
-    let place = filling.publish(&made, "rust-src")?;
+    let place = lock.publish(&made, "rust-src")?;
     step.done();
     Ok(place.join("library"))
 }
 
-/// Unpacks the library's folder only: the package has six times as much in small
-/// files, which can take longer than all the rest.
+/// Unpacks the library's folder only: the rest of the package is six times as many small files, and
+/// can take longer than all other steps.
 fn unpack(archive: &Path, dir: &Path) -> Result<()> {
-    fs::create_dir(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    fs::create_dir(dir).with_context(|| format!("failed to create {}", dir.display()))?;
     let failed = || format!("failed to unpack {}", archive.display());
     let mut reader = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -107,7 +110,7 @@ fn unpack(archive: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Looks for the release through the machine's own suites, then the others.
+/// Searches the machine's own suites for the release, then the others.
 fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
     let own = Suite::machine();
     if let Some(package) = own.find(&PACKAGES, release) {
@@ -116,7 +119,7 @@ fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
     let mirrors = Mirrors::find(dir)?;
     let mut looked = Vec::new();
     for name in SUITES {
-        let step = Step::start(WHAT, &format!("looking for {release} in Debian's {name}"));
+        let step = Step::start(LABEL, &format!("searching Debian's {name} for {release}"));
         match Suite::fetch(&mirrors, name, dir) {
             Ok(suite) => {
                 step.done();
@@ -134,12 +137,12 @@ fn find_package(release: &str, dir: &Path) -> Result<(String, Suite)> {
 fn from_rustup(release: &str) -> Result<()> {
     if find_program("rustup").is_none() {
         bail!(
-            "core's source for Rust {release} is missing, and there is neither Debian's apt nor \
-             rustup to get it: put the toolchain's component rust-src in place"
+            "core's source for Rust {release} is missing, and the machine has neither Debian's \
+             apt nor rustup: put the toolchain's component rust-src in place"
         );
     }
     let name = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| release.to_owned());
-    let step = Step::start(WHAT, &format!("rustup's component rust-src for {name}"));
+    let step = Step::start(LABEL, &format!("rustup's component rust-src for {name}"));
     process::capture(Command::new("rustup").args([
         "component",
         "add",

@@ -1,21 +1,20 @@
-//! Which kernel a suite's index offers, and which packages make it.
+//! The kernels in the index of a suite, and the packages of a kernel.
 
-/// The package that depends on the newest kernel of its suite, in the flavour for
-/// virtual machines: small, with every network module. Its kernels are the signed
-/// ones; the unsigned have another name.
-pub(crate) const META: &str = "linux-image-cloud-amd64";
+/// Package that depends on the newest kernel of a suite, in the flavour for virtual machines:
+/// small, with every network module. Its kernels are signed; unsigned kernels have another name.
+pub(crate) const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
-/// An offered kernel.
+/// Kernel offered by a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Offer {
-    /// Such as `6.1.0-56-cloud-amd64`: what `uname -r` says.
+pub(crate) struct Candidate {
+    /// Output of `uname -r`, such as `6.1.0-56-cloud-amd64`.
     pub(crate) release: String,
-    /// The packages' version, such as `6.1.192-2`.
+    /// Version of the packages, such as `6.1.192-2`.
     pub(crate) version: String,
 }
 
-impl Offer {
-    /// The newest of what apt-cache shows about [`META`].
+impl Candidate {
+    /// Returns the newest kernel in apt-cache's output about [`META_PACKAGE`].
     pub(crate) fn parse(index: &str) -> Option<Self> {
         let of = |paragraph: &str| {
             let release = dependencies(paragraph)
@@ -24,18 +23,18 @@ impl Offer {
             let version = field(paragraph, "Version")?.to_owned();
             Some(Self { release, version })
         };
-        newest(index.split("\n\n").filter_map(of), |offer| offer)
+        newest(index.split("\n\n").filter_map(of), |candidate| candidate)
     }
 
-    /// The package that the release is asked for by.
+    /// Name of the package with the kernel's image.
     pub(crate) fn image(&self) -> String {
         format!("linux-image-{}", self.release)
     }
 
-    /// The packages to download, by what apt-cache shows about [`Self::image`].
+    /// Returns the packages to download, by apt-cache's output about [`Self::image`].
     ///
-    /// Since 6.19 the image is empty, and its content in what it depends on of the
-    /// same release: linux-base, linux-binary and linux-modules.
+    /// Since 6.19 the image package is empty, and its dependencies of the same release have the
+    /// content: linux-base, linux-binary and linux-modules.
     pub(crate) fn packages(&self, index: &str) -> Vec<String> {
         let suffix = format!("-{}", self.release);
         let version = Some(self.version.as_str());
@@ -55,9 +54,9 @@ impl Offer {
             .collect()
     }
 
-    /// The numbers of the version, up to what a backport adds to it (`~bpo13+1`): a
-    /// backport of the same kernel is as new as the original.
-    fn age(&self) -> Vec<u64> {
+    /// Returns the numbers of the version without the suffix of a backport (`~bpo13+1`): a backport
+    /// is as new as the original.
+    fn version_numbers(&self) -> Vec<u64> {
         let (version, _backport) = self.version.split_once('~').unwrap_or((&self.version, ""));
         version
             .split(|character: char| !character.is_ascii_digit())
@@ -66,10 +65,13 @@ impl Offer {
     }
 }
 
-/// The item with the newest offer; of equally new ones the first.
-pub(crate) fn newest<T>(items: impl Iterator<Item = T>, offer: impl Fn(&T) -> &Offer) -> Option<T> {
+/// Returns the item with the newest candidate; of equally new items, the first.
+pub(crate) fn newest<T>(
+    items: impl Iterator<Item = T>,
+    candidate: impl Fn(&T) -> &Candidate,
+) -> Option<T> {
     items.reduce(|best, item| {
-        if offer(&item).age() > offer(&best).age() {
+        if candidate(&item).version_numbers() > candidate(&best).version_numbers() {
             item
         } else {
             best
@@ -77,7 +79,7 @@ pub(crate) fn newest<T>(items: impl Iterator<Item = T>, offer: impl Fn(&T) -> &O
     })
 }
 
-/// The names in a paragraph's `Depends`, of alternatives the first.
+/// Returns the names in a paragraph's `Depends`; of alternatives, the first.
 fn dependencies(paragraph: &str) -> impl Iterator<Item = &str> {
     field(paragraph, "Depends")
         .unwrap_or_default()
@@ -96,7 +98,7 @@ fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Two versions of the package, as a suite that keeps an older one has them.
+    /// Two versions of the package, as in a suite that keeps an older version.
     const BOOKWORM: &str = "\
 Package: linux-image-cloud-amd64
 Version: 6.1.176-1
@@ -115,8 +117,8 @@ Version: 7.3.4-1~bpo13+1
 Depends: linux-base-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-image-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-cloud-amd64 (= 7.3.4-1~bpo13+1)
 ";
 
-    fn offer(release: &str, version: &str) -> Offer {
-        Offer {
+    fn candidate(release: &str, version: &str) -> Candidate {
+        Candidate {
             release: release.to_owned(),
             version: version.to_owned(),
         }
@@ -124,21 +126,22 @@ Depends: linux-base-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-image-7.3.4+deb13-clo
 
     #[test]
     fn the_newest_version_of_a_suite_is_taken() {
-        let found = Offer::parse(BOOKWORM);
-        assert_eq!(found, Some(offer("6.1.0-56-cloud-amd64", "6.1.192-2")));
-        let found = Offer::parse(BACKPORTS);
-        let backport = offer("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1");
+        let found = Candidate::parse(BOOKWORM);
+        assert_eq!(found, Some(candidate("6.1.0-56-cloud-amd64", "6.1.192-2")));
+        let found = Candidate::parse(BACKPORTS);
+        let backport = candidate("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1");
         assert_eq!(found, Some(backport));
-        assert_eq!(Offer::parse("Package: x\nVersion: 1\n"), None);
+        assert_eq!(Candidate::parse("Package: x\nVersion: 1\n"), None);
     }
 
     #[test]
     fn the_newest_of_several_suites_is_taken() {
-        let backports = offer("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1");
-        let forky = offer("7.2.12+deb14-cloud-amd64", "7.2.12-1");
-        let sid = offer("7.3.4+deb14-cloud-amd64", "7.3.4-1");
-        let next = offer("7.10.1+deb14-cloud-amd64", "7.10.1-1");
-        let of = |offers: &[Offer]| newest(offers.iter().cloned(), |offer| offer);
+        let backports = candidate("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1");
+        let forky = candidate("7.2.12+deb14-cloud-amd64", "7.2.12-1");
+        let sid = candidate("7.3.4+deb14-cloud-amd64", "7.3.4-1");
+        let next = candidate("7.10.1+deb14-cloud-amd64", "7.10.1-1");
+        let of =
+            |candidates: &[Candidate]| newest(candidates.iter().cloned(), |candidate| candidate);
         let mut all = vec![backports.clone(), forky, sid];
         assert_eq!(of(&all), Some(backports), "the first of two equally new");
         all.push(next.clone());
@@ -153,7 +156,7 @@ Package: linux-image-6.1.0-56-cloud-amd64
 Version: 6.1.192-2
 Depends: kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120+deb8u2) | linux-initramfs-tool
 ";
-        let packages = offer("6.1.0-56-cloud-amd64", "6.1.192-2").packages(index);
+        let packages = candidate("6.1.0-56-cloud-amd64", "6.1.192-2").packages(index);
         assert_eq!(packages, ["linux-image-6.1.0-56-cloud-amd64=6.1.192-2"]);
     }
 
@@ -165,7 +168,7 @@ Version: 7.3.4-1~bpo13+1
 Depends: dracut | initramfs-tools, linux-base-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1)
 Pre-Depends: linux-base (>= 4.17~)
 ";
-        let found = offer("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1").packages(index);
+        let found = candidate("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1").packages(index);
         let expected = ["image", "base", "binary", "modules"]
             .map(|part| format!("linux-{part}-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1"));
         assert_eq!(found, expected);

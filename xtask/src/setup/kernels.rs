@@ -1,4 +1,4 @@
-//! Debian's kernels, unpacked into the cache and never installed.
+//! Debian kernels, unpacked into the cache and never installed.
 
 use std::{
     fs,
@@ -10,84 +10,83 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
-    kernel_index::{META, Offer, newest},
+    apt_suite::{Mirrors, Suite},
+    cache::{Cache, CacheLock},
+    kernel_index::{Candidate, META_PACKAGE, newest},
     step::Step,
-    suite::{Mirrors, Suite},
 };
 use crate::{process, workspace::find_program};
 
-/// A line of kernels that people run.
+/// Line of kernels in use.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// What it is called: the first numbers of its releases, or `newest`.
+pub(crate) struct KernelLine {
+    /// Name of the line: the first numbers of its releases, or `newest`.
     pub(crate) name: &'static str,
-    /// The suites that are looked through; the newest kernel of all is taken.
+    /// Suites to search; the newest kernel among all counts.
     pub(crate) suites: &'static [&'static str],
 }
 
-/// The kernels that the project is tested on, oldest first. This is the one place
-/// that names them.
-pub(crate) const LINES: [Line; 3] = [
-    Line {
+/// The tested kernel lines, oldest first. Nothing else in the project lists them.
+pub(crate) const LINES: [KernelLine; 3] = [
+    KernelLine {
         name: "6.1",
         suites: &["bookworm", "bookworm-security"],
     },
-    Line {
+    KernelLine {
         name: "6.12",
         suites: &["trixie", "trixie-security"],
     },
-    Line {
+    KernelLine {
         name: "newest",
         suites: &["trixie-backports", "forky", "sid"],
     },
 ];
 
-impl Line {
-    /// Whether a kernel of this release belongs to the line: suites move on.
+impl KernelLine {
+    /// Returns whether a kernel of this release belongs to the line: suites move on.
     fn has(&self, release: &str) -> bool {
-        self.name == "newest" || begins(release, self.name)
+        self.name == "newest" || is_of_version(release, self.name)
     }
 
-    /// Where its kernel lies in the cache.
+    /// Folder of the line's kernel in the cache.
     fn folder(&self) -> String {
         format!("kernel-{}", self.name)
     }
 
-    /// What it is called in what a setup says.
-    pub(crate) fn what(&self) -> String {
+    /// Name of the line in messages of a setup.
+    pub(crate) fn label(&self) -> String {
         format!("kernel {}", self.name)
     }
 }
 
-/// Whether `release` is `numbers` or continues them: 6.1.0 does 6.1, 6.12 does not.
-pub(crate) fn begins(release: &str, numbers: &str) -> bool {
+/// Returns whether `release` equals or continues `numbers`: 6.1.0 continues 6.1, 6.12 does not.
+pub(crate) fn is_of_version(release: &str, numbers: &str) -> bool {
     release
         .strip_prefix(numbers)
         .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
 }
 
-/// A kernel in the cache.
+/// Kernel in the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// The line that it stands for.
-    pub(crate) line: &'static Line,
-    /// What `uname -r` says in it.
+    /// Line of the kernel.
+    pub(crate) line: &'static KernelLine,
+    /// Output of `uname -r`.
     pub(crate) release: String,
-    /// The version of its packages.
+    /// Version of the packages.
     pub(crate) version: String,
-    /// The suite that it comes from.
+    /// Suite of the packages.
     pub(crate) suite: String,
-    /// Its folder.
+    /// Folder of the kernel.
     pub(crate) dir: PathBuf,
 }
 
-/// The file in a kernel's folder that describes it.
+/// File in a kernel's folder that describes the kernel.
 const ABOUT: &str = "about";
 
 impl Kernel {
-    /// The line's kernel, if it is in the cache, whole.
-    pub(crate) fn find(cache: &Cache, line: &'static Line) -> Option<Self> {
+    /// Returns the line's kernel, if the cache holds all of its files.
+    pub(crate) fn find(cache: &Cache, line: &'static KernelLine) -> Option<Self> {
         let dir = cache.path(&line.folder());
         let text = fs::read_to_string(dir.join(ABOUT)).ok()?;
         let value = |wanted: &str| {
@@ -107,20 +106,24 @@ impl Kernel {
         whole.then_some(kernel)
     }
 
-    /// The file that a boot loader takes.
+    /// Path of the image for a boot loader.
     pub(crate) fn image(&self) -> PathBuf {
         self.dir.join("vmlinuz")
     }
 
-    /// The folder of its modules and their tables, as `/lib/modules/RELEASE`.
+    /// Folder of modules and their tables, as `/lib/modules/RELEASE`.
     pub(crate) fn modules(&self) -> PathBuf {
         self.dir.join("usr/lib/modules").join(&self.release)
     }
 }
 
-/// The kernels of `lines`: those in the cache, else Debian's newest. With `update`
-/// the cached ones make way for newer ones.
-pub(crate) fn provide(cache: &Cache, lines: &[&'static Line], update: bool) -> Result<Vec<Kernel>> {
+/// Returns the kernels of `lines` in the cache, or else Debian's newest. With `update`, newer
+/// kernels replace those in the cache.
+pub(crate) fn provide(
+    cache: &Cache,
+    lines: &[&'static KernelLine],
+    update: bool,
+) -> Result<Vec<Kernel>> {
     let present =
         || -> Option<Vec<_>> { lines.iter().map(|line| Kernel::find(cache, line)).collect() };
     if let (Some(kernels), false) = (present(), update) {
@@ -129,67 +132,67 @@ pub(crate) fn provide(cache: &Cache, lines: &[&'static Line], update: bool) -> R
     if !apt::is_debian() {
         let names: Vec<_> = lines.iter().map(|line| line.suites.join(" or ")).collect();
         bail!(
-            "the kernels are Debian's package {META} ({}), which takes the apt of a Debian machine",
+            "the kernels come from Debian's package {META_PACKAGE} ({}): run on a Debian machine, with apt",
             names.join("; ")
         );
     }
-    let filling = cache.lock()?;
-    let dir = filling.temporary("kernel-lists")?;
+    let lock = cache.lock()?;
+    let dir = lock.temporary("kernel-lists")?;
     let mirrors = Mirrors::find(&dir)?;
     for &line in lines {
         let cached = Kernel::find(cache, line);
         if cached.is_none() || update {
-            fetch(line, cached.as_ref(), &mirrors, &dir, &filling)
+            fetch(line, cached.as_ref(), &mirrors, &dir, &lock)
                 .with_context(|| format!("failed to get a kernel of the line {}", line.name))?;
         }
     }
-    present().context("a kernel is not whole after it was unpacked")
+    present().context("an unpacked kernel lacks files")
 }
 
-/// Puts the line's newest kernel into the cache, unless it is `cached`.
+/// Fetches the line's newest kernel into the cache, unless `cached` is as new.
 fn fetch(
-    line: &'static Line,
+    line: &'static KernelLine,
     cached: Option<&Kernel>,
     mirrors: &Mirrors,
     dir: &Path,
-    filling: &Filling<'_>,
+    lock: &CacheLock<'_>,
 ) -> Result<()> {
-    let (offer, suite) = look(line, mirrors, dir)?;
-    if cached.is_some_and(|cached| cached.version == offer.version) {
-        eprintln!("  {:<14} {} is the newest", line.what(), offer.version);
+    let (candidate, suite) = find_newest(line, mirrors, dir)?;
+    if cached.is_some_and(|cached| cached.version == candidate.version) {
+        eprintln!("  {:<14} {} is the newest", line.label(), candidate.version);
         return Ok(());
     }
-    let index = suite.describe(&offer.image()).unwrap_or_default();
-    let how = format!("{} from {}", offer.version, suite.name());
-    let step = Step::start(&line.what(), &how);
-    let dir = filling.temporary(&line.folder())?;
+    let index = suite.describe(&candidate.image()).unwrap_or_default();
+    let how = format!("{} from {}", candidate.version, suite.name());
+    let step = Step::start(&line.label(), &how);
+    let dir = lock.temporary(&line.folder())?;
     let unpacked = dir.join("unpacked");
-    for archive in suite.download(&offer.packages(&index), &dir)? {
+    for archive in suite.download(&candidate.packages(&index), &dir)? {
         let mut dpkg = Command::new("dpkg-deb");
         process::capture(dpkg.arg("--extract").arg(archive).arg(&unpacked))?;
     }
     let made = dir.join("made");
-    arrange(&unpacked, &offer.release, &made)?;
+    install(&unpacked, &candidate.release, &made)?;
     let text = format!(
         "release = {}\nversion = {}\nsuite = {}\n",
-        offer.release,
-        offer.version,
+        candidate.release,
+        candidate.version,
         suite.name()
     );
     fs::write(made.join(ABOUT), text)
-        .with_context(|| format!("failed to describe {}", made.display()))?;
-    filling.publish(&made, &line.folder())?;
+        .with_context(|| format!("failed to write the description in {}", made.display()))?;
+    lock.publish(&made, &line.folder())?;
     step.done();
     Ok(())
 }
 
-/// Looks through the line's suites for its newest kernel.
-fn look(line: &Line, mirrors: &Mirrors, dir: &Path) -> Result<(Offer, Suite)> {
+/// Searches the line's suites for the newest kernel.
+fn find_newest(line: &KernelLine, mirrors: &Mirrors, dir: &Path) -> Result<(Candidate, Suite)> {
     let mut found = Vec::new();
     let mut why = Vec::new();
     for &name in line.suites {
-        let how = format!("looking into Debian's {name}");
-        let step = Step::start(&line.what(), &how);
+        let how = format!("searching Debian's {name}");
+        let step = Step::start(&line.label(), &how);
         let suite = match Suite::fetch(mirrors, name, dir) {
             Ok(suite) => suite,
             Err(error) => {
@@ -198,18 +201,22 @@ fn look(line: &Line, mirrors: &Mirrors, dir: &Path) -> Result<(Offer, Suite)> {
             }
         };
         step.done();
-        match suite.describe(META).as_deref().and_then(Offer::parse) {
-            Some(offer) if line.has(&offer.release) => found.push((offer, suite)),
-            Some(offer) => why.push(format!("{name}: has {}", offer.release)),
-            None => why.push(format!("{name}: has no {META}")),
+        match suite
+            .describe(META_PACKAGE)
+            .as_deref()
+            .and_then(Candidate::parse)
+        {
+            Some(candidate) if line.has(&candidate.release) => found.push((candidate, suite)),
+            Some(candidate) => why.push(format!("{name}: has {}", candidate.release)),
+            None => why.push(format!("{name}: has no {META_PACKAGE}")),
         }
     }
-    newest(found.into_iter(), |(offer, _)| offer).with_context(|| why.join("; "))
+    newest(found.into_iter(), |(candidate, _)| candidate).with_context(|| why.join("; "))
 }
 
-/// Makes the folder of a kernel from its unpacked packages: the image and modules
-/// lie in different places from release to release.
-fn arrange(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
+/// Builds the folder of a kernel from unpacked packages: the places of image and modules vary from
+/// release to release.
+fn install(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
     let first = |places: &[String]| {
         places
             .iter()
@@ -229,11 +236,12 @@ fn arrange(unpacked: &Path, release: &str, made: &Path) -> Result<()> {
     fs::create_dir_all(&folder)
         .and_then(|()| fs::rename(&image, made.join("vmlinuz")))
         .and_then(|()| fs::rename(&modules, folder.join(release)))
-        // depmod looks below /lib or /usr/lib, as its distribution has it.
+        // depmod looks below /lib or /usr/lib, depending on the distribution.
         .and_then(|()| std::os::unix::fs::symlink("usr/lib", made.join("lib")))
         .with_context(|| format!("failed to move the kernel {release} to {}", made.display()))?;
-    // No package has the tables of modules: they are made at installation.
-    let depmod = find_program("depmod").context("depmod (package kmod) is not installed")?;
+    // No package holds the tables of modules: an installation generates them.
+    let depmod =
+        find_program("depmod").context("depmod is not installed: install the package kmod")?;
     process::capture(Command::new(depmod).arg("--basedir").arg(made).arg(release))?;
     Ok(())
 }
@@ -250,7 +258,7 @@ mod tests {
             .map(|line| line.name)
             .collect();
         assert_eq!(has, ["6.1", "newest"]);
-        assert!(begins("7.3.4+deb13-cloud-amd64", "7.3"));
-        assert!(!begins("6.12.117+deb13-cloud-amd64", "6.1"));
+        assert!(is_of_version("7.3.4+deb13-cloud-amd64", "7.3"));
+        assert!(!is_of_version("6.12.117+deb13-cloud-amd64", "6.1"));
     }
 }

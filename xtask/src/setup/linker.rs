@@ -1,125 +1,100 @@
-//! bpf-linker, which turns LLVM's bitcode into a BPF object.
+//! bpf-linker: LLVM bitcode in, BPF object out.
 
 use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
+    cache::{Cache, CacheLock},
+    crates_io::CrateProgram,
     step::Step,
     toolchain::{self, Toolchain},
 };
-use crate::{process, workspace::Workspace};
+use crate::workspace::Workspace;
 
-/// The release that this tree is built with.
-pub(crate) const VERSION: &str = "0.13.0";
+const LINKER: CrateProgram = CrateProgram {
+    name: "bpf-linker",
+    version: "0.13.0",
+    version_arguments: &["--version"],
+};
 
-/// The major versions of LLVM that this release can be built against.
+/// Major versions of LLVM that this release supports.
 const LLVM_MAJORS: [u32; 3] = [21, 22, 23];
 
-/// Where the linker belongs in the cache.
+/// Returns the path of the linker in the cache.
 pub(crate) fn path(cache: &Cache) -> PathBuf {
-    cache.path(&folder()).join("bin/bpf-linker")
+    LINKER.path(cache)
 }
 
-fn folder() -> String {
-    format!("bpf-linker-{VERSION}")
+/// Returns whether the linker exists and starts: its shared LLVM may have been removed.
+pub(crate) fn starts(linker: &Path) -> bool {
+    LINKER.starts(linker)
 }
 
-/// Whether the linker is there and starts: the LLVM that it is linked to may have
-/// gone.
-pub(crate) fn works(linker: &Path) -> bool {
-    Command::new(linker)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
-/// Builds the linker into the cache, unless it is there.
+/// Builds the linker into the cache, unless present.
 pub(crate) fn provide(
     workspace: &Workspace,
     toolchain: &Toolchain,
-    filling: &Filling<'_>,
+    lock: &CacheLock<'_>,
 ) -> Result<PathBuf> {
-    let linker = path(filling.cache());
-    if works(&linker) {
+    let linker = path(lock.cache());
+    if starts(&linker) {
         return Ok(linker);
     }
     let llvm = Llvm::provide(toolchain)?;
-    let step = Step::start(
-        "bpf-linker",
-        &format!(
-            "building {VERSION} with {}, about a minute",
-            llvm.describe()
-        ),
+    let how = format!(
+        "building {} with {}, about a minute",
+        LINKER.version,
+        llvm.describe()
     );
-    let dir = filling.temporary("bpf-linker")?;
-    // The linker asks for `LLVM`, rustup's library goes by another name.
-    let names = dir.join("names");
-    fs::create_dir(&names)
-        .and_then(|()| symlink(&llvm.library, names.join("libLLVM.so")))
-        .with_context(|| {
-            format!(
-                "failed to link {} in {}",
-                llvm.library.display(),
-                names.display()
-            )
-        })?;
-
-    let root = dir.join("made");
-    let mut cargo = workspace.cargo(["install", "bpf-linker", "--version", VERSION, "--locked"]);
-    cargo
-        .args(["--no-default-features", "--features"])
-        .arg(format!("llvm-{}", llvm.major))
-        .arg("--root")
-        .arg(&root)
-        .arg("--target-dir")
-        .arg(dir.join("target"))
-        .env("LLVM_PREFIX", &llvm.prefix)
-        .env("CARGO_ENCODED_RUSTFLAGS", format!("-L{}", names.display()))
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
-        .env_remove("CARGO_BUILD_TARGET");
-    process::run_logged(&mut cargo, &filling.cache().path("bpf-linker.log"))?;
-    if !works(&root.join("bin/bpf-linker")) {
-        bail!(
-            "bpf-linker was built with {} but does not start",
-            llvm.describe()
-        );
-    }
-    filling.publish(&root, &folder())?;
+    let step = Step::start(LINKER.name, &how);
+    // The linker looks for `libLLVM.so`; rustup's library has another name.
+    let names = lock.temporary("llvm-names")?;
+    symlink(&llvm.library, names.join("libLLVM.so")).with_context(|| {
+        format!(
+            "failed to link {} in {}",
+            llvm.library.display(),
+            names.display()
+        )
+    })?;
+    LINKER
+        .build(workspace, lock, |cargo| {
+            cargo
+                .args(["--no-default-features", "--features"])
+                .arg(format!("llvm-{}", llvm.major))
+                .env("LLVM_PREFIX", &llvm.prefix)
+                .env("CARGO_ENCODED_RUSTFLAGS", format!("-L{}", names.display()));
+        })
+        .with_context(|| format!("failed to build {} with {}", LINKER.name, llvm.describe()))?;
     step.done();
     Ok(linker)
 }
 
-/// The LLVM to link with. It reads the bitcode that the compiler's LLVM writes, so
-/// both must be of the same major version.
+/// LLVM for the linker. The linker reads bitcode of the compiler's LLVM, so both must share a major
+/// version.
 struct Llvm {
     major: u32,
-    /// A folder whose `lib` is searched when the linker starts.
+    /// Folder whose `lib` the linker searches at its start.
     prefix: PathBuf,
     library: PathBuf,
     own: bool,
 }
 
 impl Llvm {
-    /// The compiler's own LLVM where it comes as a shared library (as rustup's
-    /// does): the same version by construction, and nothing to install. Else
-    /// Debian's packages.
+    /// Returns the compiler's own LLVM if shipped as a shared library (as by rustup): the same
+    /// version by construction, and nothing to install. Otherwise, Debian's packages.
     fn provide(toolchain: &Toolchain) -> Result<Self> {
         let major = toolchain.llvm_major;
         if !LLVM_MAJORS.contains(&major) {
             bail!(
-                "bpf-linker {VERSION} cannot be built for LLVM {major}, which Rust {} uses: use the \
+                "bpf-linker {} cannot be built for LLVM {major}, which Rust {} uses: use the \
                  release that rust-toolchain.toml names",
+                LINKER.version,
                 toolchain.release
             );
         }
@@ -156,7 +131,7 @@ impl Llvm {
     }
 }
 
-/// The compiler's LLVM, such as `lib/libLLVM.so.22.1-rust-1.95.0-stable`.
+/// Returns the compiler's LLVM, such as `lib/libLLVM.so.22.1-rust-1.95.0-stable`.
 fn own_library(sysroot: &Path, major: u32) -> Option<PathBuf> {
     let prefix = format!("libLLVM.so.{major}.");
     fs::read_dir(sysroot.join("lib"))

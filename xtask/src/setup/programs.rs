@@ -1,5 +1,4 @@
-//! The programs that the lab and its guests run, and the Debian packages that have
-//! them.
+//! Programs of the lab and its guests, with their Debian packages.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
@@ -7,40 +6,40 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     apt,
-    cache::{Cache, Filling},
+    cache::{Cache, CacheLock},
 };
 use crate::workspace::find_program;
 
-/// A program that is run from elsewhere than this tree.
+/// Program of another project.
 pub(crate) struct Program {
-    /// What it is called by.
+    /// Name in use.
     pub(crate) name: &'static str,
-    /// Debian's package.
+    /// Debian package.
     pub(crate) package: &'static str,
-    /// The name under which that package has it, where it is another one.
+    /// Name in the package, if different from the name in use.
     other_name: Option<&'static str>,
-    /// What it is needed for.
+    /// Purpose of the program.
     pub(crate) why: &'static str,
 }
 
-/// What the lab runs.
+/// Programs of the lab.
 pub(crate) const LAB: [Program; 5] = [
     Program {
         name: "ip",
         package: "iproute2",
         other_name: None,
-        why: "makes the namespaces, links and addresses of the throwaway host",
+        why: "creates the namespaces, links and addresses of the throwaway host",
     },
     Program {
         name: "nft",
         package: "nftables",
         other_name: None,
-        why: "makes the DNAT rules that publish a port behind the firewall's back",
+        why: "adds the DNAT rules that publish a port behind the firewall's back",
     },
     Program {
         name: "redis-server",
-        // The package redis-server adds only a service, which would start on this
-        // machine; the program looks at the name that it is called by.
+        // The package redis-server adds only a service, started on this machine at installation.
+        // The program decides by its own name whether to be the server.
         package: "redis-tools",
         other_name: Some("redis-check-rdb"),
         why: "a real service to attack",
@@ -49,17 +48,17 @@ pub(crate) const LAB: [Program; 5] = [
         name: "setpriv",
         package: "util-linux",
         other_name: None,
-        why: "takes root's rights away from a command",
+        why: "drops root's rights for a command",
     },
     Program {
         name: "wireguard-go",
         package: "wireguard-go",
         other_name: None,
-        why: "a real WireGuard where the kernel has none",
+        why: "a real WireGuard for kernels without WireGuard",
     },
 ];
 
-/// What the guests of `cargo xtask vm` need beside it, on the host or inside.
+/// Further programs for `cargo xtask vm`, on the host or in the guests.
 pub(crate) const VM: [Program; 7] = [
     Program {
         name: "qemu-system-x86_64",
@@ -77,7 +76,7 @@ pub(crate) const VM: [Program; 7] = [
         name: "depmod",
         package: "kmod",
         other_name: None,
-        why: "lists which module of a kernel needs which",
+        why: "lists the dependencies of a kernel's modules",
     },
     Program {
         name: "modprobe",
@@ -101,11 +100,11 @@ pub(crate) const VM: [Program; 7] = [
         name: "unshare",
         package: "util-linux",
         other_name: None,
-        why: "makes namespaces by hand in a guest",
+        why: "creates namespaces by hand in a guest",
     },
 ];
 
-/// What `cargo xtask vm --system` needs more, to make its guest's disk.
+/// Further programs for `cargo xtask vm --system`, for the guest's disk.
 pub(crate) const SYSTEM: [Program; 2] = [
     Program {
         name: "mmdebstrap",
@@ -117,23 +116,23 @@ pub(crate) const SYSTEM: [Program; 2] = [
         name: "mke2fs",
         package: "e2fsprogs",
         other_name: None,
-        why: "makes a disk of that folder",
+        why: "builds a disk from the folder",
     },
 ];
 
 impl Program {
-    /// Where it is, if it is anywhere.
+    /// Returns the path of the program, if installed.
     pub(crate) fn find(&self, cache: &Cache) -> Option<PathBuf> {
         let renamed = cache.path("bin").join(self.name);
         find_program(self.name).or_else(|| renamed.exists().then_some(renamed))
     }
 
-    /// Gives a program that goes by another name the one that the lab uses.
-    fn rename(&self, filling: &Filling<'_>) -> Result<()> {
+    /// Links a program with another name in its package to the name in use.
+    fn rename(&self, lock: &CacheLock<'_>) -> Result<()> {
         let Some(original) = self.other_name.and_then(find_program) else {
             return Ok(());
         };
-        let bin = filling.cache().path("bin");
+        let bin = lock.cache().path("bin");
         let link = bin.join(self.name);
         fs::create_dir_all(&bin)
             .and_then(|()| match fs::remove_file(&link) {
@@ -150,7 +149,7 @@ impl Program {
     }
 }
 
-/// Installs what is missing of `programs`, whose absence keeps us from `purpose`.
+/// Installs the missing ones of `programs`, for `purpose`.
 pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str) -> Result<()> {
     let missing = || {
         programs
@@ -160,16 +159,16 @@ pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str
     if missing().next().is_none() {
         return Ok(());
     }
-    let filling = cache.lock()?;
+    let lock = cache.lock()?;
     for program in missing() {
-        program.rename(&filling)?;
+        program.rename(&lock)?;
     }
     let mut packages: Vec<_> = missing().map(|program| program.package).collect();
     packages.dedup();
     if !packages.is_empty() {
         apt::install(&packages, purpose)?;
         for program in missing() {
-            program.rename(&filling)?;
+            program.rename(&lock)?;
         }
     }
     if let Some(program) = missing().next() {
@@ -182,7 +181,7 @@ pub(crate) fn provide(cache: &Cache, programs: &'static [Program], purpose: &str
     Ok(())
 }
 
-/// The folder with programs under their other name, if any of them is used.
+/// Returns the folder of links to other names, if the lab uses any.
 pub(crate) fn renamed(cache: &Cache) -> Option<PathBuf> {
     let folder = cache.path("bin");
     LAB.iter()

@@ -1,20 +1,20 @@
-//! What a setup says while it works: one line for each thing that takes time.
+//! Progress of a setup: one line for each step that takes time.
 
 use std::{io::Write as _, time::Instant};
 
-/// A thing being done: `  bpf-linker     building 0.13.0 … 41.3 s`.
+/// Step in progress: `  bpf-linker     building 0.13.0 … 41.3 s`.
 ///
-/// The lines go to standard error, so that what a command prints stays its own.
+/// The lines go to standard error; standard output belongs to the command.
 pub(crate) struct Step {
     start: Instant,
     open: bool,
 }
 
 impl Step {
-    /// Begins a line: what is provided, and how.
-    pub(crate) fn start(what: &str, how: &str) -> Self {
-        eprint!("  {what:<14} {how} …");
-        // Progress that cannot be shown is no reason to stop.
+    /// Starts a line with the thing to provide, and the way.
+    pub(crate) fn start(label: &str, action: &str) -> Self {
+        eprint!("  {label:<14} {action} …");
+        // A failure to show progress is no reason to stop.
         std::io::stderr().flush().ok();
         Self {
             start: Instant::now(),
@@ -22,7 +22,7 @@ impl Step {
         }
     }
 
-    /// Ends the line with the time that it took.
+    /// Ends the line with the elapsed time.
     pub(crate) fn done(mut self) {
         self.open = false;
         eprintln!(" {:.1} s", self.start.elapsed().as_secs_f32());
@@ -30,7 +30,7 @@ impl Step {
 }
 
 impl Drop for Step {
-    /// A step that failed: what went wrong begins on a line of its own.
+    /// Ends the line of a failed step, so that the error starts a new line.
     fn drop(&mut self) {
         if self.open {
             eprintln!(" failed");

@@ -1,4 +1,4 @@
-//! The Rust compiler in use, as it describes itself.
+//! The Rust compiler in use, as described by `rustc`.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -6,31 +6,35 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, tools_file};
 
-/// The compiler that `rust-toolchain.toml` pins.
+/// Compiler pinned by `rust-toolchain.toml`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Toolchain {
-    /// Such as `1.95.0`.
+    /// Release, such as `1.95.0`.
     pub(crate) release: String,
-    /// The major version of the LLVM that it was built with.
+    /// Major version of the compiler's LLVM.
     pub(crate) llvm_major: u32,
 }
 
 impl Toolchain {
-    /// Asks the compiler.
+    /// Asks the compiler for its release and LLVM.
     pub(crate) fn find() -> Result<Self> {
         let mut rustc = rustc(&["-Vv"]);
         let text = process::capture(&mut rustc)?;
-        Self::parse(&text)
-            .with_context(|| format!("failed to understand `{}`", process::line(&rustc)))
+        Self::parse(&text).with_context(|| {
+            format!(
+                "failed to parse the output of `{}`",
+                process::command_line(&rustc)
+            )
+        })
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let release = tools_file::release(text).context("it names no release")?;
+        let release = tools_file::release(text).context("no line names the release")?;
         let llvm_major = text
             .lines()
             .find_map(|line| line.strip_prefix("LLVM version: "))
             .and_then(|version| version.split('.').next()?.trim().parse().ok())
-            .context("it names no LLVM version")?;
+            .context("no line names the LLVM version")?;
         Ok(Self {
             release: release.to_owned(),
             llvm_major,
@@ -38,7 +42,7 @@ impl Toolchain {
     }
 }
 
-/// The root of the toolchain: `lib` below it has the compiler's own libraries.
+/// Returns the root of the toolchain; `lib` below has the compiler's own libraries.
 pub(crate) fn sysroot() -> Result<PathBuf> {
     let text = process::capture(&mut rustc(&["--print", "sysroot"]))?;
     Ok(PathBuf::from(text.trim()))
@@ -75,6 +79,6 @@ LLVM version: 22.1.2
     #[test]
     fn what_is_missing_is_named() {
         let error = Toolchain::parse("release: 1.95.0\n").unwrap_err();
-        assert_eq!(error.to_string(), "it names no LLVM version");
+        assert_eq!(error.to_string(), "no line names the LLVM version");
     }
 }

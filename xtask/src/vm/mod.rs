@@ -1,59 +1,50 @@
 //! `cargo xtask vm`: the lab on other kernels.
 
-mod accelerator;
-mod console;
-mod cpio;
-mod crowd;
-mod guest;
-mod modules;
-mod programs;
-mod qemu;
-mod run;
+mod initramfs;
+mod lab_guests;
+mod machine;
+mod pool;
 mod shell;
 mod system;
-mod watch;
-
-use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{accelerator::Wish, qemu::Initramfs};
+use self::machine::accelerator::AccelChoice;
 use crate::{
     lab::Lab,
     setup::{
         self,
-        kernels::{Kernel, LINES, Line, begins},
+        kernels::{Kernel, KernelLine, LINES, is_of_version},
     },
     workspace::Workspace,
 };
 
-/// What `cargo xtask vm` takes.
+/// Arguments of `cargo xtask vm`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Run only the scenarios whose name contains this
+    /// Run only scenarios with this in their name
     filter: Option<String>,
     /// Boot only this line, such as 6.1; may be repeated
     #[arg(long, value_name = "LINE")]
     kernel: Vec<String>,
-    /// Say which lines there are and what is cached of them, and do nothing
+    /// List the kernel lines and their cached kernels, and do nothing else
     #[arg(long, conflicts_with_all = ["filter", "shell", "update"])]
     list: bool,
-    /// Get newer kernels, where Debian has them, before booting
+    /// Get newer kernels from Debian before booting
     #[arg(long)]
     update: bool,
-    /// Give a prompt in the guest instead (the newest line, unless told otherwise)
+    /// Give a prompt in a guest instead (of the newest line, unless told otherwise)
     #[arg(long, conflicts_with = "filter")]
     shell: bool,
-    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run the
-    /// trials of that
+    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run its scenarios
     #[arg(long, conflicts_with_all = ["kernel", "list", "update", "shell"])]
     system: bool,
-    /// With --system: how often to boot under attack
+    /// With --system: the number of boots under attack
     #[arg(long, requires = "system", default_value_t = 3, value_name = "N")]
     boots: u32,
-    /// What executes the guests
+    /// Accelerator of the guests
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
-    accel: Wish,
+    accel: AccelChoice,
 }
 
 /// Boots the kernel lines and runs the lab in each.
@@ -64,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     if !cfg!(target_arch = "x86_64") {
         bail!(
-            "the guests run this machine's programs on Debian's amd64 kernels: use an x86-64 one"
+            "the guests run this machine's programs on Debian's amd64 kernels: use an x86-64 machine"
         );
     }
     if args.system {
@@ -74,17 +65,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         lines = match (lines.as_slice(), args.kernel.len()) {
             ([.., newest], 0) => vec![*newest],
             ([one], _) => vec![*one],
-            _ => bail!("--shell takes one --kernel"),
+            _ => bail!("--shell boots one guest: give --kernel once"),
         };
     }
     let kernels = setup::provide_vm(&lines, args.update)?;
     let lab = Lab::build(workspace)?;
-    let first = kernels.first().context("no kernel was selected")?;
+    let first = kernels.first().context("no kernel line was selected")?;
     let accelerator = args.accel.decide(&first.image())?;
     if args.shell {
         return shell::run(workspace, &lab, first, accelerator);
     }
-    run::all(
+    lab_guests::run(
         workspace,
         &lab,
         &kernels,
@@ -93,21 +84,21 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     )
 }
 
-/// The lines that were asked for, by their name or a cached release's first numbers.
-fn select(wanted: &[String]) -> Result<Vec<&'static Line>> {
+/// Returns the wanted lines, by name or by the first numbers of a cached release.
+fn select(wanted: &[String]) -> Result<Vec<&'static KernelLine>> {
     if wanted.is_empty() {
         return Ok(LINES.iter().collect());
     }
     let cache = setup::find_cache()?;
-    let is = |line: &&'static Line, name: &str| {
+    let is = |line: &&'static KernelLine, name: &str| {
         line.name == name
-            || Kernel::find(&cache, line).is_some_and(|kernel| begins(&kernel.release, name))
+            || Kernel::find(&cache, line).is_some_and(|kernel| is_of_version(&kernel.release, name))
     };
     let mut lines = Vec::new();
     for name in wanted {
         let Some(line) = LINES.iter().find(|line| is(line, name)) else {
             let names = LINES.map(|line| line.name).join(", ");
-            bail!("no kernel line is called `{name}`: there are {names}");
+            bail!("no kernel line is called `{name}`: choose from {names}");
         };
         if !lines.contains(&line) {
             lines.push(line);
@@ -116,8 +107,8 @@ fn select(wanted: &[String]) -> Result<Vec<&'static Line>> {
     Ok(lines)
 }
 
-/// Says what there is.
-fn list(lines: &[&'static Line]) -> Result<()> {
+/// Prints each line with its cached kernel.
+fn list(lines: &[&'static KernelLine]) -> Result<()> {
     let cache = setup::find_cache()?;
     for line in lines {
         let suites = line.suites.join(", ");
@@ -137,22 +128,6 @@ fn list(lines: &[&'static Line]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The initramfs of a guest: what all share, its command, and its kernel's modules.
-fn initramfs(common: &[u8], command: &str, kernel: &Kernel) -> Result<Initramfs> {
-    Initramfs::new(&[common, &guest::command(command), &modules::archive(kernel)?])
-}
-
-/// A line of shell in which each word stays as it is.
-fn shell_line(words: &[&str]) -> String {
-    let mut line = String::new();
-    for word in words {
-        let quoted = word.replace('\'', r"'\''");
-        write!(line, "'{quoted}' ").ok();
-    }
-    line.push('\n');
-    line
 }
 
 #[cfg(test)]
@@ -176,13 +151,5 @@ mod tests {
             .collect();
         assert_eq!(lines, ["6.12", "6.1"]);
         assert_eq!(select(&[]).unwrap().len(), LINES.len());
-    }
-
-    #[test]
-    fn words_stay_whole() {
-        assert_eq!(
-            shell_line(&["a b", "it's", "$x"]),
-            "'a b' 'it'\\''s' '$x' \n"
-        );
     }
 }

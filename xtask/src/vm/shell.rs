@@ -1,16 +1,16 @@
-//! A prompt in a guest.
+//! `cargo xtask vm --shell`: a prompt in a guest.
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{
-    guest, initramfs,
-    qemu::{Accelerator, Machine},
+    initramfs,
+    machine::qemu::{Accelerator, Machine},
 };
-use crate::{interrupt::Deferred, lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
+use crate::{lab::Lab, process, setup::kernels::Kernel, workspace::Workspace};
 
-/// Makes the console a terminal of its own, with Ctrl-C and the size of ours.
+/// Makes the console a controlling terminal, with Ctrl-C and the size of the user's terminal.
 const COMMAND: &str = "\
 echo 'The enforcer, enforcer-tests, ip, nft, wg and busybox are here; exit powers off.'
 stty rows ROWS cols COLUMNS
@@ -32,24 +32,18 @@ pub(crate) fn run(
 ) -> Result<()> {
     let (rows, columns) = terminal_size();
     let command = COMMAND.replace("ROWS", &rows).replace("COLUMNS", &columns);
-    let common = guest::archive(workspace, lab)?;
-    let initramfs = initramfs(&common, &command, kernel)?;
+    let common = initramfs::lab::archive(workspace, lab)?;
+    let initramfs = initramfs::lab::initramfs(&common, &command, kernel)?;
     eprintln!("booting {} under {}", kernel.release, accelerator.name());
     let mut qemu = Machine::new(accelerator, kernel.image(), &initramfs).command()?;
-    let mut child = qemu
-        .spawn()
-        .with_context(|| format!("failed to start `{}`", process::line(&qemu)))?;
-    let deferred = Deferred::to(child.id());
-    let status = child.wait().context("failed to wait for QEMU");
-    drop(deferred);
-    let status = status?;
+    let status = process::run_to_end(&mut qemu)?;
     if !status.success() {
         bail!("QEMU failed ({status})");
     }
     Ok(())
 }
 
-/// Rows and columns of our terminal, or those of the first ones.
+/// Returns rows and columns of the user's terminal, by default 24 and 80.
 fn terminal_size() -> (String, String) {
     let output = Command::new("stty")
         .arg("size")

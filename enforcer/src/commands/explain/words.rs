@@ -31,9 +31,9 @@ pub(crate) fn human(
         Some(service) => format!("{service} ({port})"),
         None => format!("{port}, which is not registered"),
     };
-    let why = match (&explanation.peer, decision.row()) {
-        (Some(peer), Some(row)) => format!("{} {peer}, rule {row}", decision.reason),
-        (_, Some(row)) => format!("{}, rule {row}", decision.reason),
+    let why = match (&explanation.peer, decision.rule()) {
+        (Some(peer), Some(rule)) => format!("{} {peer}, rule {rule}", decision.reason),
+        (_, Some(rule)) => format!("{}, rule {rule}", decision.reason),
         (_, None) => decision.reason.to_string(),
     };
     let guard = match (description.guard, has_socket_guard) {

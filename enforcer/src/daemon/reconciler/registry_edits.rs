@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result};
 
 use super::{Next, Reconciler};
 use crate::{
-    commands::{failure::note, policy},
-    control::{self, Keys, Refused, Replaced, RolledBackBefore},
+    commands::policy,
+    control::{self, Replaced},
+    daemon::note,
+    host::Keys,
     registry::{DEFAULT_PATH, Loaded, MissingFile, Provenance, Source, load, render},
     watch::Files,
 };
@@ -23,7 +25,7 @@ impl Reconciler<'_> {
         if self.files.main() != self.main && !self.files.main().exists() {
             self.files = Files::watch(&self.main)?;
         }
-        let absent = self.instance.absent()?;
+        let absent = self.instance.missing_file()?;
         let loaded = match load(&source(self.files.main(), absent)) {
             Ok(loaded) => loaded,
             Err(rejected) => {
@@ -40,7 +42,7 @@ impl Reconciler<'_> {
         if self.provenance() == Some(&loaded.provenance) {
             return Ok(Next::On);
         }
-        policy::warn(&loaded, &control::snapshot().await?)?;
+        policy::warn(&loaded, &crate::host::snapshot().await?)?;
         let replaced = control::replace(self.instance, &loaded, self.terms, self.generation).await;
         let reloaded = match replaced {
             Ok(Replaced::By(reloaded)) => reloaded,
@@ -52,11 +54,11 @@ impl Reconciler<'_> {
             Ok(Replaced::Gone) => return Ok(Next::Gone),
             // No fault that time would mend: once the session is gone that it would have cut,
             // nobody could come back. It waits for the next edit, or for a command.
-            Err(why) if why.is::<Refused>() || why.is::<RolledBackBefore>() => {
+            Err(why) if why.is_refusal() => {
                 note(&format!("what is in force stays: {why}"));
                 return Ok(Next::On);
             }
-            Err(why) => return Err(why),
+            Err(why) => return Err(why.into()),
         };
         self.switched(reloaded.generation, &policy::summary(&loaded));
         self.say(reloaded.notes);

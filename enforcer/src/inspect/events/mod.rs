@@ -12,4 +12,4 @@ mod stream;
 
 pub use record::{HEADER, Record};
 pub use server::Server;
-pub use stream::{Busy, Stream};
+pub use stream::{Stream, StreamError};

@@ -40,29 +40,44 @@ pub struct Stream {
     active: bool,
 }
 
-/// Another process reads the events.
-#[derive(Clone, Copy, Debug)]
-pub struct Busy;
+/// The failure to open the events.
+#[derive(Debug)]
+pub enum StreamError {
+    /// Another process reads the events.
+    Busy,
+    /// The kernel's refusal.
+    Failed(anyhow::Error),
+}
 
-impl fmt::Display for Busy {
+impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "another `enforcer events` reads the drops of these pins: end it, or start `enforcer \
-             run`, which serves any number of them",
-        )
+        match self {
+            Self::Busy => f.write_str(
+                "another `enforcer events` reads the drops of these pins: end it, or start \
+                 `enforcer run`, which serves any number of followers",
+            ),
+            Self::Failed(error) if f.alternate() => write!(f, "{error:#}"),
+            Self::Failed(error) => error.fmt(f),
+        }
     }
 }
 
-impl std::error::Error for Busy {}
+impl std::error::Error for StreamError {}
+
+impl From<anyhow::Error> for StreamError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
 impl Stream {
     /// Opens the pins' events.
     ///
     /// # Errors
-    /// [`Busy`] if another process reads them, or the kernel's refusal.
-    pub fn open(instance: &Instance) -> Result<Self> {
-        let turn = Turn::take(instance.pins())?.ok_or(Busy)?;
-        Self::with(instance, turn)
+    /// Another process reads them, or the kernel's refusal.
+    pub fn open(instance: &Instance) -> Result<Self, StreamError> {
+        let turn = Turn::take(instance.pins())?.ok_or(StreamError::Busy)?;
+        Ok(Self::with(instance, turn)?)
     }
 
     /// Opens them once nobody else reads them.
@@ -165,8 +180,8 @@ impl Stream {
         let (head, packet) = (&event.head, event.packet());
         let merged = match self.told.get_mut(head.cpu as usize) {
             Some(told) => head
-                .silent
-                .saturating_sub(std::mem::replace(told, head.silent)),
+                .suppressed
+                .saturating_sub(std::mem::replace(told, head.suppressed)),
             None => 0,
         };
         let since = i64::try_from(head.time).unwrap_or(i64::MAX);

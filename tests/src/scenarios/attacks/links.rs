@@ -1,4 +1,4 @@
-//! Row 10 and 20, and the QinQ of row 11, on devices that stand on other devices.
+//! A10 and A20, and the QinQ of A11, on devices on top of other devices.
 
 use std::net::Ipv4Addr;
 
@@ -8,8 +8,8 @@ use enforcer_ebpf::Reason;
 use crate::lab::frames::{DOT1AD, DOT1Q, Ends, ethernet};
 use crate::lab::topology::{CT, HOST_MAC, LAN_MAC};
 use crate::lab::{Ask, Feature, Lab, Port, Server, Transport};
-use crate::scenarios::attack::{Attack, Strike};
-use crate::scenarios::shot::{Shot, from_lan};
+use crate::scenarios::attack::{Attack, Attempt};
+use crate::scenarios::raw_packet::{Probe, from_lan};
 
 use Reason::UntrustedInterface;
 
@@ -27,7 +27,7 @@ pub(super) fn attacks() -> Vec<Attack> {
 }
 
 /// A service on every address, asked at the device's own.
-fn asked(lab: &Lab) -> Result<Strike<'_>> {
+fn asked(lab: &Lab) -> Result<Attempt<'_>> {
     let server = Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
     let ask = Ask::new(Transport::Tcp, &format!("{HOST}:9200"));
     Ok(Box::new(move |patience| {
@@ -37,8 +37,8 @@ fn asked(lab: &Lab) -> Result<Strike<'_>> {
 }
 
 fn vlans() -> Vec<Attack> {
-    // Both stacks tag in metadata here: on a veth a tag never is among the bytes of its own accord.
-    let accelerated = Attack::new("row_10_vlan::a_tag_that_the_driver_took_off", PORT, |lab| {
+    // Both stacks tag in metadata here: on a veth a tag never is among the bytes by itself.
+    let accelerated = Attack::new("a10_vlan::a_tag_that_the_driver_took_off", PORT, |lab| {
         lab.host.ip(&format!(
             "link add link eth0 name eth0.5 type vlan id 5
              addr add {HOST}/24 dev eth0.5
@@ -63,10 +63,10 @@ fn vlans() -> Vec<Attack> {
             ))?;
             let server = Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
             from_lan(lab, server, move || {
-                let shot = Shot::between(Ends::V4(GHOST, HOST), PORT);
-                let kind = shot.ends.ethertype();
-                let frame = ethernet(HOST_MAC, LAN_MAC, tags, kind, &shot.packet());
-                (shot, vec![frame])
+                let probe = Probe::between(Ends::V4(GHOST, HOST), PORT);
+                let kind = probe.ends.ethertype();
+                let frame = ethernet(HOST_MAC, LAN_MAC, tags, kind, &probe.packet());
+                (probe, vec![frame])
             })
         })
         .held_by_both(UntrustedInterface)
@@ -74,19 +74,19 @@ fn vlans() -> Vec<Attack> {
     vec![
         accelerated,
         in_the_bytes(
-            "row_10_vlan::a_tag_in_the_bytes",
+            "a10_vlan::a_tag_in_the_bytes",
             "link add link eth0 name eth0.5 type vlan id 5",
             "eth0.5",
             &[(DOT1Q, 5)],
         ),
         in_the_bytes(
-            "row_10_vlan::behind_a_priority_tag",
+            "a10_vlan::behind_a_priority_tag",
             "link add link eth0 name eth0.5 type vlan id 5",
             "eth0.5",
             &[(DOT1Q, 0), (DOT1Q, 5)],
         ),
         in_the_bytes(
-            "row_11_qinq::two_devices",
+            "a11_qinq::two_devices",
             "link add link eth0 name outer type vlan protocol 802.1ad id 5
              link set outer up
              link add link outer name inner type vlan id 7",
@@ -99,7 +99,7 @@ fn vlans() -> Vec<Attack> {
     .collect()
 }
 
-/// A second wire to the neighbour, whose end at the host is for some master.
+/// A second wire to the neighbour, with the host's end for some master.
 fn second_wire(lab: &Lab) -> Result<()> {
     lab.host.ip(&format!(
         "link add nic1 type veth peer name nic1 netns {}",
@@ -111,7 +111,7 @@ fn second_wire(lab: &Lab) -> Result<()> {
 
 fn masters() -> Vec<Attack> {
     vec![
-        Attack::new("row_10_bond", PORT, |lab| {
+        Attack::new("a10_bond", PORT, |lab| {
             second_wire(lab)?;
             lab.host.ip(&format!(
                 "link add bond0 type bond mode active-backup miimon 10
@@ -124,8 +124,8 @@ fn masters() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Bond),
-        // Nothing sees a packet on the VRF itself; its members are guarded, and `status` says so.
-        Attack::new("row_10_vrf", PORT, |lab| {
+        // No hook sees a packet on the VRF itself; the members are guarded, and `status` says so.
+        Attack::new("a10_vrf", PORT, |lab| {
             second_wire(lab)?;
             lab.host.sysctl("net/ipv4/tcp_l3mdev_accept", "1")?;
             lab.host.ip(&format!(
@@ -140,8 +140,8 @@ fn masters() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
         .leaves_uncovered("vrf0")
         .needs(Feature::Vrf),
-        Attack::new("row_10_macvlan_child_of_the_host", PORT, |lab| {
-            // Only the child answers for its address.
+        Attack::new("a10_macvlan_child_of_the_host", PORT, |lab| {
+            // Only the child answers for this address.
             lab.host.sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
             lab.host.ip(&format!(
                 "link add child0 link eth0 type macvlan mode bridge
@@ -153,10 +153,10 @@ fn masters() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Macvlan),
-        // The DNAT rule runs between the member's hooks and the bridge's, which sees port 80. A
-        // veth would be taken for a container's: the NIC of this bridge is a bond.
+        // The DNAT rule runs between the member's hooks and the bridge's, which see port 80. A veth
+        // would be taken for a container's: the NIC of this bridge is a bond.
         Attack::new(
-            "row_20_dnat_on_a_member_of_a_bridge",
+            "a20_dnat_on_a_member_of_a_bridge",
             Port("tcp", 8065),
             |lab| {
                 second_wire(lab)?;

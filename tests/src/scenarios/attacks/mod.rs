@@ -1,7 +1,7 @@
-//! Every attack, by the row of the table that it belongs to.
+//! All attacks, a file for each kind.
 
-mod disguised;
-mod in_company;
+mod evasion;
+mod foreign_programs;
 mod links;
 mod published;
 mod reach;
@@ -11,14 +11,14 @@ mod tunnelled;
 
 use super::attack::Attack;
 
-/// All of them.
+/// All attacks, in the order of their names.
 pub fn all() -> Vec<Attack> {
     let mut attacks = reach::attacks();
     attacks.extend(published::attacks());
-    attacks.extend(disguised::attacks());
+    attacks.extend(evasion::attacks());
     attacks.extend(tagged::attacks());
     attacks.extend(transports::attacks());
-    attacks.extend(in_company::attacks());
+    attacks.extend(foreign_programs::attacks());
     attacks.extend(links::attacks());
     attacks.extend(tunnelled::attacks());
     attacks.sort_by_key(|attack| attack.name);

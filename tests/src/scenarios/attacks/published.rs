@@ -1,4 +1,4 @@
-//! Rows 3, 6, 7, 18: containers, and what was published by accident or by DNAT.
+//! A3, A6, A7 and A18: containers, and ports published by accident or by DNAT.
 
 use enforcer_ebpf::Reason;
 
@@ -6,14 +6,15 @@ use super::reach::{asked, tcp};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::{CT, HOST_LAN, HOST_LAN6};
 use crate::lab::{Port, Server, Transport};
+use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::Attack;
 
 use Reason::UntrustedInterface;
 
 pub(super) fn attacks() -> Vec<Attack> {
     vec![
-        // No DNAT and no published port: the neighbour only knows where the container lives.
-        Attack::new("row_03_routed_to_a_container", Port("tcp", 9200), |lab| {
+        // No DNAT and no published port: the neighbour only knows the container's address.
+        Attack::new("a03_routed_to_a_container", Port("tcp", 9200), |lab| {
             let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:9200", "elasticsearch")?;
             lab.route_from_lan(CT)?;
             let ask = tcp(&format!("{CT}:9200"));
@@ -25,7 +26,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         .held_by_wire(UntrustedInterface)
         .shown_as("a container's own address and port, by a route"),
         Attack::new(
-            "row_06_accidental_publish::redis_on_0.0.0.0",
+            "a06_accidental_publish::redis_on_0.0.0.0",
             Port("tcp", 6379),
             |lab| {
                 let redis = Redis::start(lab)?;
@@ -38,30 +39,27 @@ pub(super) fn attacks() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
         .shown_as("Redis published on 0.0.0.0:6379"),
         Attack::new(
-            "row_06_accidental_publish::on_[::]",
+            "a06_accidental_publish::on_[::]",
             Port("tcp", 9000),
             |lab| {
                 let ask = tcp(&format!("[{HOST_LAN6}]:9000"));
                 asked(lab, "[::]:9000", "minio", &lab.lan, ask)
             },
         )
+        .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface)
         .shown_as("MinIO on [::]:9000, over IPv6"),
-        Attack::new(
-            "row_07_published_container_port",
-            Port("tcp", 3001),
-            |lab| {
-                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
-                lab.publish_like_netavark(3001, 80)?;
-                let ask = tcp(&format!("{HOST_LAN}:3001"));
-                Ok(Box::new(move |patience| {
-                    let _server = &server;
-                    ask.ask(&lab.lan, patience)
-                }))
-            },
-        )
+        Attack::new("a07_published_container_port", Port("tcp", 3001), |lab| {
+            let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
+            lab.publish_like_netavark(3001, 80)?;
+            let ask = tcp(&format!("{HOST_LAN}:3001"));
+            Ok(Box::new(move |patience| {
+                let _server = &server;
+                ask.ask(&lab.lan, patience)
+            }))
+        })
         .held_by_wire(UntrustedInterface),
-        Attack::new("row_18_any_address_to_our_mac", Port("tcp", 8065), |lab| {
+        Attack::new("a18_any_address_to_our_mac", Port("tcp", 8065), |lab| {
             let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:8065", "mattermost")?;
             lab.host.nft(&format!(
                 "table ip careless {{

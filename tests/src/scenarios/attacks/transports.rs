@@ -1,4 +1,4 @@
-//! Rows 15 and 22: transports and destinations beside the plain ones.
+//! A15 and A22: other transports, and destinations beside unicast.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,8 +7,9 @@ use enforcer_ebpf::Reason;
 use crate::lab::frames::Ends;
 use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
 use crate::lab::{Ask, Feature, Port, Server, Transport};
+use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::Attack;
-use crate::scenarios::shot::{Shot, from_lan, group_mac};
+use crate::scenarios::raw_packet::{Probe, from_lan, group_mac};
 
 use super::reach::asked;
 use Reason::UntrustedInterface;
@@ -24,7 +25,7 @@ pub(super) fn attacks() -> Vec<Attack> {
 
 fn beside_tcp() -> Vec<Attack> {
     vec![
-        Attack::new("row_15_mptcp_listener", Port("tcp", 9200), |lab| {
+        Attack::new("a15_mptcp_listener", Port("tcp", 9200), |lab| {
             let service =
                 Server::start(&lab.host, Transport::Mptcp, "0.0.0.0:9200", "elasticsearch")?;
             let ask = Ask::new(Transport::Mptcp, &format!("{HOST_LAN}:9200"));
@@ -35,13 +36,13 @@ fn beside_tcp() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Mptcp),
-        Attack::new("row_15_syncookies_always", Port("tcp", 9200), |lab| {
+        Attack::new("a15_syncookies_always", Port("tcp", 9200), |lab| {
             lab.host.sysctl("net/ipv4/tcp_syncookies", "2")?;
             let ask = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
             asked(lab, "0.0.0.0:9200", "elasticsearch", &lab.lan, ask)
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("row_15_connected_udp", STATSD, |lab| {
+        Attack::new("a15_connected_udp", STATSD, |lab| {
             let service = Server::connected_udp(
                 &lab.host,
                 "0.0.0.0:8125",
@@ -55,7 +56,7 @@ fn beside_tcp() -> Vec<Attack> {
             }))
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("row_15_sctp::a_listener", SCTP, |lab| {
+        Attack::new("a15_sctp::a_listener", SCTP, |lab| {
             let service = Server::start(&lab.host, Transport::Sctp, "0.0.0.0:3868", "diameter")?;
             let ask = Ask::new(Transport::Sctp, &format!("{HOST_LAN}:3868"));
             Ok(Box::new(move |patience| {
@@ -65,7 +66,7 @@ fn beside_tcp() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Sctp),
-        Attack::new("row_15_sctp::ipv6_listener", SCTP, |lab| {
+        Attack::new("a15_sctp::ipv6_listener", SCTP, |lab| {
             let service = Server::start(&lab.host, Transport::Sctp, "[::]:3868", "diameter")?;
             let ask = Ask::new(Transport::Sctp, &format!("[{HOST_LAN6}]:3868"));
             Ok(Box::new(move |patience| {
@@ -75,19 +76,20 @@ fn beside_tcp() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Sctp),
-        Attack::new("row_15_sctp::an_init_without_a_listener", SCTP, |lab| {
+        Attack::new("a15_sctp::an_init_without_a_listener", SCTP, |lab| {
             from_lan(lab, (), || {
-                let shot = Shot::v4(SCTP);
-                (shot, vec![shot.frame()])
+                let probe = Probe::v4(SCTP);
+                (probe, vec![probe.frame()])
             })
         })
+        .host_only(SAME_PATH)
         .refused_by_the_stack("nobody listens, or the kernel has no SCTP and says so by ICMP")
         .held_by_wire(UntrustedInterface),
     ]
 }
 
 fn datagrams() -> Vec<Attack> {
-    // A group that the service has joined, or a broadcast address.
+    // A multicast group of the service, or a broadcast address.
     let to_many = |name, destination: IpAddr| {
         Attack::new(name, STATSD, move |lab| {
             let eth0 = lab.host.ifindex("eth0")?;
@@ -106,10 +108,10 @@ fn datagrams() -> Vec<Attack> {
                 IpAddr::V6(group) => Ends::V6(GHOST6, group),
             };
             from_lan(lab, server, move || {
-                let shot = Shot::between(ends, STATSD);
+                let probe = Probe::between(ends, STATSD);
                 (
-                    shot,
-                    vec![shot.framed_to(group_mac(destination), &shot.packet())],
+                    probe,
+                    vec![probe.framed_to(group_mac(destination), &probe.packet())],
                 )
             })
         })
@@ -128,26 +130,27 @@ fn datagrams() -> Vec<Attack> {
         .needs(Feature::UdpLite)
     };
     vec![
-        to_many("row_22_datagrams::broadcast", Ipv4Addr::BROADCAST.into()),
+        to_many("a22_datagrams::broadcast", Ipv4Addr::BROADCAST.into()),
         to_many(
-            "row_22_datagrams::subnet_broadcast",
+            "a22_datagrams::subnet_broadcast",
             Ipv4Addr::new(192, 168, 77, 255).into(),
-        ),
+        )
+        .host_only(SAME_PATH),
         to_many(
-            "row_22_datagrams::multicast",
+            "a22_datagrams::multicast",
             Ipv4Addr::new(239, 1, 2, 3).into(),
         ),
         to_many(
-            "row_22_datagrams::ipv6_multicast",
+            "a22_datagrams::ipv6_multicast",
             Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x77).into(),
         ),
         lite(
-            "row_22_datagrams::udp_lite",
+            "a22_datagrams::udp_lite",
             "0.0.0.0:8125",
             format!("{HOST_LAN}:8125"),
         ),
         lite(
-            "row_22_datagrams::udp_lite_ipv6",
+            "a22_datagrams::udp_lite_ipv6",
             "[::]:8125",
             format!("[{HOST_LAN6}]:8125"),
         ),

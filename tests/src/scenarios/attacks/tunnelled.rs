@@ -1,5 +1,5 @@
-//! Rows 1, 2, 5, 7, 8, 11 and 13 to 16 with real WireGuard: what comes out of the tunnel, and
-//! what only pretends to.
+//! A1, A2, A5, A7, A8, A11 and A13 to A16 with real WireGuard: packets out of the tunnel, and
+//! packets that only pretend to be.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,13 +15,13 @@ use crate::lab::topology::{
 use crate::lab::wire::Wire;
 use crate::lab::wireguard::{LAPTOP, Member};
 use crate::lab::{Ask, Conversation, Feature, Lab, Port, Server, Transport, WireGuard};
-use crate::scenarios::attack::{Attack, Strike};
-use crate::scenarios::shot::{Craft, Shot, shoot};
+use crate::scenarios::attack::{Attack, Attempt};
+use crate::scenarios::raw_packet::{Craft, Probe, send_probe};
 
 use super::reach::goes_on_talking;
 use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 
-/// The place of each of [`Member::usual`].
+/// Indices of the peers of [`Member::usual`].
 const COLLECTOR: usize = 0;
 const LAPTOP_PEER: usize = 1;
 const STRANGER_PEER: usize = 2;
@@ -44,7 +44,7 @@ fn asked_by<'lab>(
     transport: Transport,
     service: &str,
     ask: &str,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let hub = WireGuard::hub(lab, Member::usual())?;
     let server = Server::start(&lab.host, transport, service, "a service")?;
     let ask = Ask::new(transport, ask);
@@ -54,13 +54,13 @@ fn asked_by<'lab>(
     }))
 }
 
-/// The same with raw packets, which the peer's device encrypts as they are.
-fn shot_by<'lab>(
+/// The same with raw packets, which the peer's device encrypts unchanged.
+fn probed_by<'lab>(
     lab: &'lab Lab,
     peer: usize,
     port: Port<'static>,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let transport = if port.0 == "udp" {
         Transport::Udp
     } else {
@@ -68,25 +68,25 @@ fn shot_by<'lab>(
     };
     let service = format!("[::]:{}", port.1);
     let server = Server::start(&lab.host, transport, &service, "a service")?;
-    shot_at(lab, peer, server, craft)
+    probed_at(lab, peer, server, craft)
 }
 
 /// The same at a service of the caller's.
-fn shot_at<'lab>(
+fn probed_at<'lab>(
     lab: &'lab Lab,
     peer: usize,
     server: Server,
     craft: impl Craft + 'lab,
-) -> Result<Strike<'lab>> {
+) -> Result<Attempt<'lab>> {
     let hub = WireGuard::hub(lab, Member::usual())?;
     let wire = Wire::open_ip(&hub.peers[peer].namespace, "wg0")?;
     Ok(Box::new(move |patience| {
         let _kept = (&server, &hub);
-        shoot(&wire, &wire, patience, &craft)
+        send_probe(&wire, &wire, patience, &craft)
     }))
 }
 
-/// Row 5, and the last part of row 14: eth0 instead of the tunnel.
+/// A5, and the last part of A14: eth0 instead of the tunnel.
 fn around_the_tunnel() -> Vec<Attack> {
     let weak_host = |name, service: String, via: String| {
         Attack::new(name, Port("tcp", 8200), move |lab| {
@@ -101,7 +101,7 @@ fn around_the_tunnel() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
     };
-    // The answers to a forged inner source go into the tunnel, to the peer who owns the address.
+    // The answers to a forged inner source go into the tunnel, to the owner of the address.
     let forged = |name, destination: Ipv4Addr| {
         let port = Port("udp", 9100);
         Attack::new(name, port, move |lab| {
@@ -111,9 +111,9 @@ fn around_the_tunnel() -> Vec<Attack> {
             let answers = Wire::open_ip(&hub.peers[COLLECTOR].namespace, "wg0")?;
             Ok(Box::new(move |patience| {
                 let _kept = (&server, &hub);
-                shoot(&out, &answers, patience, &|| {
-                    let shot = Shot::between(Ends::V4(PEER, destination), port);
-                    (shot, vec![shot.frame()])
+                send_probe(&out, &answers, patience, &|| {
+                    let probe = Probe::between(Ends::V4(PEER, destination), port);
+                    (probe, vec![probe.frame()])
                 })
             }))
         })
@@ -121,21 +121,21 @@ fn around_the_tunnel() -> Vec<Attack> {
     };
     vec![
         weak_host(
-            "row_05_wireguard::its_address_through_eth0",
+            "a05_wireguard::its_address_through_eth0",
             format!("{HOST_WG}:8200"),
             format!("route replace {HOST_WG}/32 via {HOST_LAN}"),
         ),
         weak_host(
-            "row_05_wireguard::its_ipv6_address_through_eth0",
+            "a05_wireguard::its_ipv6_address_through_eth0",
             format!("[{HOST_WG6}]:8200"),
             format!("route replace {HOST_WG6}/128 via {HOST_LAN6}"),
         ),
-        forged("row_05_wireguard::with_a_peers_inner_source", HOST_WG),
-        forged("row_14_wireguard::an_inner_address_through_eth0", HOST_LAN),
+        forged("a05_wireguard::with_a_peers_inner_source", HOST_WG),
+        forged("a14_wireguard::an_inner_address_through_eth0", HOST_LAN),
     ]
 }
 
-/// Row 14: who comes out of the tunnel.
+/// A14: other peers of the tunnel.
 fn other_peers() -> Vec<Attack> {
     let another = |name, peer, transport: Transport, to: IpAddr| {
         let port = Port(transport.protocol().name(), 9100);
@@ -149,25 +149,25 @@ fn other_peers() -> Vec<Attack> {
     let udp = Transport::Udp;
     vec![
         another(
-            "row_14_wireguard::another_peer",
+            "a14_wireguard::another_peer",
             STRANGER_PEER,
             tcp,
             HOST_WG.into(),
         ),
         another(
-            "row_14_wireguard::another_peer_over_udp",
+            "a14_wireguard::another_peer_over_udp",
             LAPTOP_PEER,
             udp,
             HOST_WG.into(),
         ),
         another(
-            "row_14_wireguard::another_peer_over_ipv6",
+            "a14_wireguard::another_peer_over_ipv6",
             STRANGER_PEER,
             tcp,
             HOST_WG6.into(),
         ),
         Attack::new(
-            "row_14_wireguard::an_allowed_peer_at_another_service",
+            "a14_wireguard::an_allowed_peer_at_another_service",
             Port("tcp", 8087),
             move |lab| {
                 asked_by(
@@ -181,7 +181,7 @@ fn other_peers() -> Vec<Attack> {
         )
         .held_by_both(UntrustedInterface),
         Attack::new(
-            "row_14_wireguard::an_allowed_peer_at_the_lan_address",
+            "a14_wireguard::an_allowed_peer_at_the_lan_address",
             Port("tcp", 9200),
             move |lab| {
                 asked_by(
@@ -197,38 +197,38 @@ fn other_peers() -> Vec<Attack> {
     ]
 }
 
-/// The other rows, inside the tunnel, where packets begin with their IP header.
+/// A1, A2, A7 and A11 inside the tunnel, where packets begin with their IP header.
 fn inside() -> Vec<Attack> {
     let statsd = Port("udp", 8125);
     let grafana = Port("tcp", 3000);
     let gitea = Port("tcp", 3001);
     vec![
-        Attack::new("row_01_wireguard::route_localnet", statsd, move |lab| {
-            let strike = shot_by(lab, COLLECTOR, statsd, move || {
-                let shot = Shot::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), statsd);
-                (shot, vec![shot.frame()])
+        Attack::new("a01_wireguard::route_localnet", statsd, move |lab| {
+            let attempt = probed_by(lab, COLLECTOR, statsd, move || {
+                let probe = Probe::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), statsd);
+                (probe, vec![probe.frame()])
             })?;
             lab.host.sysctl("net/ipv4/conf/wg0/route_localnet", "1")?;
-            Ok(strike)
+            Ok(attempt)
         })
         .held_by_wire(LoopbackAddress)
         .held_by_socket(UntrustedInterface),
         Attack::new(
-            "row_02_wireguard::dnat_before_the_martian_check",
+            "a02_wireguard::dnat_before_the_martian_check",
             gitea,
             move |lab| {
                 let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
                 lab.publish_like_netavark(gitea.1, 80)?;
-                shot_at(lab, COLLECTOR, server, move || {
-                    let shot = Shot::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), gitea);
-                    (shot, vec![shot.frame()])
+                probed_at(lab, COLLECTOR, server, move || {
+                    let probe = Probe::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), gitea);
+                    (probe, vec![probe.frame()])
                 })
             },
         )
         .held_by_wire(LoopbackAddress),
         // DNAT runs after the wire guard, and the socket guard never sees the packet.
         Attack::new(
-            "row_07_wireguard::a_container_port_by_dnat",
+            "a07_wireguard::a_container_port_by_dnat",
             gitea,
             move |lab| {
                 let hub = WireGuard::hub(lab, Member::usual())?;
@@ -249,52 +249,55 @@ fn inside() -> Vec<Attack> {
             },
         )
         .held_by_wire(UntrustedInterface),
-        Attack::new("row_11_wireguard::ipv4_options", grafana, move |lab| {
-            shot_by(lab, LAPTOP_PEER, grafana, move || {
-                let shot = Shot::between(Ends::V4(LAPTOP, HOST_WG), grafana);
+        Attack::new("a11_wireguard::ipv4_options", grafana, move |lab| {
+            probed_by(lab, LAPTOP_PEER, grafana, move || {
+                let probe = Probe::between(Ends::V4(LAPTOP, HOST_WG), grafana);
                 let packet = V4::new(LAPTOP, HOST_WG)
                     .options(&[1; 40])
-                    .packet(shot.protocol, &shot.segment());
-                (shot, vec![shot.framed(&packet)])
+                    .packet(probe.protocol, &probe.segment());
+                (probe, vec![probe.framed(&packet)])
             })
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("row_11_wireguard::ipv4_fragments", statsd, move |lab| {
-            shot_by(lab, STRANGER_PEER, statsd, move || {
-                let shot = Shot::between(Ends::V4(STRANGER, HOST_WG), statsd);
+        Attack::new("a11_wireguard::ipv4_fragments", statsd, move |lab| {
+            probed_by(lab, STRANGER_PEER, statsd, move || {
+                let probe = Probe::between(Ends::V4(STRANGER, HOST_WG), statsd);
                 let parts = V4::new(STRANGER, HOST_WG)
-                    .identification(shot.source)
-                    .fragments(shot.protocol, &shot.segment(), 8);
-                (shot, parts.iter().map(|part| shot.framed(part)).collect())
+                    .identification(probe.source)
+                    .fragments(probe.protocol, &probe.segment(), 8);
+                (probe, parts.iter().map(|part| probe.framed(part)).collect())
             })
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("row_11_wireguard::ipv6_fragments", statsd, move |lab| {
-            shot_by(lab, STRANGER_PEER, statsd, move || {
-                let shot = Shot::between(Ends::V6(STRANGER6, HOST_WG6), statsd);
-                let segment = shot.segment();
+        Attack::new("a11_wireguard::ipv6_fragments", statsd, move |lab| {
+            probed_by(lab, STRANGER_PEER, statsd, move || {
+                let probe = Probe::between(Ends::V6(STRANGER6, HOST_WG6), statsd);
+                let segment = probe.segment();
                 let parts = [(0, true, &segment[..16]), (16, false, &segment[16..])];
                 let frames = parts.map(|(offset, more, part)| {
-                    let id = shot.source.into();
-                    let part = v6_fragment(shot.protocol, part, offset, more, id);
-                    shot.framed(&v6(STRANGER6, HOST_WG6, FRAGMENT, &part))
+                    let id = probe.source.into();
+                    let part = v6_fragment(probe.protocol, part, offset, more, id);
+                    probe.framed(&v6(STRANGER6, HOST_WG6, FRAGMENT, &part))
                 });
-                (shot, frames.to_vec())
+                (probe, frames.to_vec())
             })
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("row_11_wireguard::ipv6_chain", grafana, move |lab| {
-            shot_by(lab, COLLECTOR, grafana, move || {
-                let shot = Shot::between(Ends::V6(PEER6, HOST_WG6), grafana);
-                let (first, bytes) = chain(&[DESTINATION; 8], shot.protocol, &shot.segment());
-                (shot, vec![shot.framed(&v6(PEER6, HOST_WG6, first, &bytes))])
+        Attack::new("a11_wireguard::ipv6_chain", grafana, move |lab| {
+            probed_by(lab, COLLECTOR, grafana, move || {
+                let probe = Probe::between(Ends::V6(PEER6, HOST_WG6), grafana);
+                let (first, bytes) = chain(&[DESTINATION; 8], probe.protocol, &probe.segment());
+                (
+                    probe,
+                    vec![probe.framed(&v6(PEER6, HOST_WG6, first, &bytes))],
+                )
             })
         })
         .held_by_both(UntrustedInterface),
     ]
 }
 
-/// Rows 8, 13, 15 and 16: the service's socket, and who else is on the interface.
+/// A8, A13, A15 and A16: the service's socket, and foreign programs on the interface.
 fn at_sockets() -> Vec<Attack> {
     const ELASTIC: Port<'static> = Port("tcp", 9200);
     const SCTP: Port<'static> = Port("sctp", 3868);
@@ -307,15 +310,15 @@ fn at_sockets() -> Vec<Attack> {
     };
     vec![
         asked(
-            "row_08_wireguard::dual_stack_listener_over_ipv4",
+            "a08_wireguard::dual_stack_listener_over_ipv4",
             ELASTIC,
             Transport::Tcp,
             "[::]:9200",
         ),
-        // A source that WireGuard lets the laptop have, and a dual-stack socket takes for the
+        // A source that WireGuard lets the laptop have, and that a dual-stack socket takes for the
         // collector's.
         Attack::new(
-            "row_08_wireguard::a_v4_mapped_source",
+            "a08_wireguard::a_v4_mapped_source",
             Port("udp", 9100),
             |lab| {
                 let mapped = PEER.to_ipv6_mapped();
@@ -327,16 +330,16 @@ fn at_sockets() -> Vec<Attack> {
                 let answers = Wire::open_ip(&hub.peers[COLLECTOR].namespace, "wg0")?;
                 Ok(Box::new(move |patience| {
                     let _kept = (&server, &hub);
-                    shoot(&out, &answers, patience, &|| {
-                        let shot = Shot::between(Ends::V6(mapped, HOST_WG6), Port("udp", 9100));
-                        (shot, vec![shot.frame()])
+                    send_probe(&out, &answers, patience, &|| {
+                        let probe = Probe::between(Ends::V6(mapped, HOST_WG6), Port("udp", 9100));
+                        (probe, vec![probe.frame()])
                     })
                 }))
             },
         )
         .held_by_both(UnknownPeer),
         Attack::new(
-            "row_13_wireguard::a_connection_from_before",
+            "a13_wireguard::a_connection_from_before",
             ELASTIC,
             move |lab| {
                 let hub = WireGuard::hub(lab, Member::usual())?;
@@ -347,26 +350,26 @@ fn at_sockets() -> Vec<Attack> {
         )
         .held_by_both(UntrustedInterface),
         asked(
-            "row_15_wireguard::mptcp_listener",
+            "a15_wireguard::mptcp_listener",
             ELASTIC,
             Transport::Mptcp,
             "0.0.0.0:9200",
         )
         .needs(Feature::Mptcp),
         asked(
-            "row_15_wireguard::sctp_listener",
+            "a15_wireguard::sctp_listener",
             SCTP,
             Transport::Sctp,
             "0.0.0.0:3868",
         )
         .needs(Feature::Sctp),
-        Attack::new("row_16_wireguard::tcx_that_accepts", ELASTIC, move |lab| {
+        Attack::new("a16_wireguard::tcx_that_accepts", ELASTIC, move |lab| {
             let tcp = Transport::Tcp;
-            let mut strike = asked_by(lab, COLLECTOR, tcp, "0.0.0.0:9200", &at(ELASTIC))?;
+            let mut attempt = asked_by(lab, COLLECTOR, tcp, "0.0.0.0:9200", &at(ELASTIC))?;
             let foreign = Foreign::on_interface(&lab.host, "wg0", Hook::Tcx, TCX_PASS)?;
             Ok(Box::new(move |patience| {
                 let _foreign = &foreign;
-                strike(patience)
+                attempt(patience)
             }))
         })
         .held_by_both(UntrustedInterface)

@@ -1,40 +1,30 @@
-//! Exit codes, and what a command does when there is nothing, or already something, to do.
+//! Exit codes, and commands with nothing left, or already something, to do.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::{Enforcer, Guards, Lab, Patience};
 
-use super::super::runner::{Rig, answered, expect_nothing_pinned, expect_state, trial, unanswered};
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
+use super::service::{ELASTICSEARCH, from_lan, serve};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("cli::with_nothing_pinned", binary, nothing_pinned),
-        trial("cli::bad_usage_exits_2", binary, bad_usage),
-        trial("cli::one_guard_alone_is_degraded", binary, degraded),
-        trial("cli::a_second_up_changes_nothing", binary, idempotent),
-        trial(
-            "cli::up_narrows_and_widens_the_guards",
-            binary,
-            narrow_and_widen,
-        ),
-        trial("cli::down_leaves_nothing", binary, down_leaves_nothing),
-        trial(
-            "cli::two_hosts_do_not_disturb_each_other",
-            binary,
-            two_hosts,
-        ),
-        trial(
+        Scenario::new("cli::with_nothing_pinned", nothing_pinned),
+        Scenario::new("cli::bad_usage_exits_2", bad_usage),
+        Scenario::new("cli::one_guard_alone_is_degraded", degraded),
+        Scenario::new("cli::a_second_up_changes_nothing", idempotent),
+        Scenario::new("cli::up_narrows_and_widens_the_guards", narrow_and_widen),
+        Scenario::new("cli::down_leaves_nothing", down_leaves_nothing),
+        Scenario::new("cli::two_hosts_do_not_disturb_each_other", two_hosts),
+        Scenario::new(
             "cli::options_stand_before_or_after_the_command",
-            binary,
             option_order,
         ),
-        trial("cli::writers_take_turns", binary, writers_take_turns),
+        Scenario::new("cli::writers_take_turns", writers_take_turns),
     ]
 }
 

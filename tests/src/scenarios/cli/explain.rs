@@ -1,21 +1,18 @@
 //! `explain`: the table, and the lines of the registry.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::Reason;
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::report::Explanation;
 use crate::lab::{Enforcer, Guards};
 
-use super::super::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     let named = |name: &str, body: fn(&Rig<'_>) -> Result<()>| {
-        trial(format!("explain::{name}"), binary, body)
+        Scenario::new(format!("explain::{name}"), body)
     };
     vec![
         named("follows_the_table::under_the_policy_in_force", |rig| {
@@ -28,7 +25,7 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     ]
 }
 
-/// A packet, and what the decision table says of it.
+/// A packet, and the decision table's answer.
 struct Case {
     packet: &'static str,
     verdict: &'static str,
@@ -157,7 +154,7 @@ fn explain(rig: &Rig<'_>) -> Result<()> {
             case.packet
         );
     }
-    // Rule 2 comes before the port is looked at, so the service is left open here.
+    // Rule 2 decides before the port is looked at, so the service is left open here.
     for packet in [
         "eth0 192.168.77.2 9200 --destination 127.0.0.1",
         "eth0 127.0.0.1 8888 --destination 192.168.77.1",
@@ -182,7 +179,7 @@ pub(super) fn explained(rig: &Rig<'_>, packet: &str) -> Result<Explanation> {
 
 fn explain_in_force(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
-    // The file says otherwise now, but nobody has reloaded.
+    // The file differs now, but no reload has followed.
     rig.enforcer.registry("[services.nothing]\nports = [1]\n")?;
     let seen = explained(rig, "eth0 192.168.77.2 9200")?;
     ensure!(
@@ -198,7 +195,7 @@ fn explain_in_force(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The line of the lab's registry in which a text stands.
+/// The number of the line with a text in the lab's registry.
 fn line_of(text: &str, within: &str) -> Result<u64> {
     let index = text.lines().position(|line| line.contains(within));
     let index = index.with_context(|| format!("no line says {within}"))?;
@@ -258,7 +255,7 @@ fn cites(rig: &Rig<'_>) -> Result<()> {
     every().context("with nothing pinned")?;
     rig.enforcer.up(Guards::Both)?;
     every().context("of the policy in force")?;
-    // The file says something else now; the policy in force does not come from there.
+    // The file differs now; the policy in force does not come from there.
     let moved = format!("# One line more.\n{REGISTRY}");
     for text in [&*moved, "[services.torn"] {
         rig.enforcer.registry(text)?;
@@ -283,7 +280,7 @@ fn cites(rig: &Rig<'_>) -> Result<()> {
             .contains(&format!("by {file}:{line} (port 9200 of elasticsearch)")),
         "{said}"
     );
-    // Named from its own folder, and found again from here.
+    // Named relative to its own folder, and found again from here.
     let default = Enforcer::with_default_registry(rig.enforcer.binary(), rig.lab);
     let mut command = default.command(&["reload", "--config", "enforcer.toml"])?;
     command.current_dir(rig.lab.scratch());

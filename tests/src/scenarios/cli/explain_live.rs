@@ -1,13 +1,12 @@
-//! `explain --live`: what the kernel says of the same packet.
+//! `explain --live`: the kernel's verdict on the same packet.
 
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use enforcer_ebpf::layout::{INTERFACE_ENTRIES, InterfaceEntry};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::enforcer::REGISTRY;
@@ -19,14 +18,15 @@ use crate::lab::{Guards, Patience, Port};
 
 use super::super::events::Follower;
 use super::super::faults::faulty;
-use super::super::runner::{Rig, expect_nothing_pinned, trial, unanswered};
-use super::super::shot::Shot;
+use super::super::raw_packet::Probe;
+use super::super::runner::{expect_nothing_pinned, unanswered};
 use super::explain::{NEIGHBOUR, explained};
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::service::{ELASTICSEARCH, from_lan, serve};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     let named = |name: &str, body: fn(&Rig<'_>) -> Result<()>| {
-        trial(format!("explain::live::{name}"), binary, body)
+        Scenario::new(format!("explain::live::{name}"), body)
     };
     vec![
         named("the_kernel_agrees_on_every_hook", live_agrees),
@@ -37,16 +37,15 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
     ]
 }
 
-/// Trials with the build that has failpoints.
-pub(in crate::scenarios) fn faulty_trials(binary: &Path) -> Vec<Trial> {
-    vec![trial(
+/// Scenarios with the build that has failpoints.
+pub(in crate::scenarios) fn with_failpoints() -> Vec<Scenario> {
+    vec![Scenario::new(
         "faults::explain_live_leaves_nothing_behind",
-        binary,
         live_cut_short,
     )]
 }
 
-/// Packets of every row, and of every transport and family.
+/// Packets of every rule, and of every transport and family.
 const PACKETS: [&str; 12] = [
     "eth0 192.168.77.2 9200",
     "eth0 192.168.77.2 22",
@@ -62,7 +61,7 @@ const PACKETS: [&str; 12] = [
     "wg0 ::ffff:10.10.0.5 9100",
 ];
 
-/// That the kernel judged each packet as the model does, on this hook.
+/// Insists that the kernel judged each packet as the model does, on this hook.
 fn expect_agreement(rig: &Rig<'_>, hook: &str) -> Result<()> {
     for packet in PACKETS {
         let seen = explained(rig, &format!("{packet} --live"))?;
@@ -75,7 +74,7 @@ fn expect_agreement(rig: &Rig<'_>, hook: &str) -> Result<()> {
                 && live.why.is_none(),
             "{packet}: {seen:?}"
         );
-        // What is not counted has no reason to show.
+        // A packet that is not counted has no reason to show.
         ensure!(
             live.reason.as_deref() == Some(&*seen.reason) || seen.reason == "unregistered",
             "{packet}: {seen:?}"
@@ -92,13 +91,13 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
         format!("{REGISTRY}\n{}", rules.concat())
     };
     for hook in ["xdp-generic", "xdp-native"] {
-        // A guard that holds keeps its hook, where another one of its kind cannot stand beside it.
+        // A guard in place keeps its hook, where no second guard of the kind can stand beside.
         rig.enforcer.down()?;
         rig.enforcer.registry(&forced(hook))?;
         rig.enforcer.up(Guards::Both)?;
         expect_agreement(rig, hook)?;
     }
-    // What begins with the IP header, at both of its hooks.
+    // Packets that begin with the IP header, at both of their hooks.
     rig.lab.host.ip("link del wg0
          tuntap add dev wg0 mode tun
          addr add 10.10.0.2/24 dev wg0
@@ -109,7 +108,7 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.up(Guards::Both)?;
         expect_agreement(rig, hook).context("without Ethernet headers")?;
     }
-    // Audit mode: a drop that passes, counted as one.
+    // Audit mode: a passing packet, counted as a drop.
     rig.enforcer
         .registry(&format!("mode = \"audit\"\n{REGISTRY}"))?;
     rig.enforcer.reload()?;
@@ -133,7 +132,7 @@ fn live_agrees(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The folder in which `explain --live` pins for a moment.
+/// The folder of the short-lived pins of `explain --live`.
 fn scratch(rig: &Rig<'_>) -> PathBuf {
     rig.lab.pin_dir().with_file_name("pins_enforcer_scratch")
 }
@@ -151,7 +150,7 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
     unanswered(from_lan(rig, 9200, Patience::Brief)?)?;
     rig.enforcer
         .expect_counted(Guard::Wire, Reason::UntrustedInterface, ELASTICSEARCH, 1)?;
-    // The neighbour may still repeat itself: ports that only `explain` speaks of.
+    // The neighbour may still repeat packets: ports used by `explain` alone.
     let quiet = |rig: &Rig<'_>| -> Result<Vec<_>> {
         let mut rows = rig.enforcer.counters()?.0;
         rows.retain(|row| row.port != Some(ELASTICSEARCH.1));
@@ -167,14 +166,14 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
             let seen = explained(rig, &format!("{packet} --live"))?;
             ensure!(seen.live.is_some_and(|live| live.agrees == Some(true)));
         }
-        // Again beside what a crash left.
+        // Again beside the remains of a crash.
         if !scratch(rig).exists() {
             leave_scratch(rig)?;
         }
     }
     let after = quiet(rig)?;
     ensure!(before == after, "{before:?} -> {after:?}");
-    // The diagnostics are a constant of the object: its instructions are the same without them.
+    // The diagnostics are a constant of the object; the instructions are the same without them.
     rig.enforcer.expect(&["up", "--bpf-log"], 0)?;
     let seen = explained(rig, "eth0 192.168.77.2 6379 --live")?;
     ensure!(
@@ -183,7 +182,7 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
             .is_some_and(|live| live.agrees == Some(true)),
         "with --bpf-log: {seen:?}"
     );
-    // `down` takes away what a crash left, too, and `up` is not in its way.
+    // `down` also removes the remains of a crash, and `up` works beside them.
     rig.enforcer.down()?;
     expect_nothing_pinned(rig)?;
     rig.enforcer.up(Guards::Both)?;
@@ -195,7 +194,7 @@ fn live_leaves_no_trace(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the kernel drops for `explain` is nobody's news.
+/// Drops for the sake of `explain` make no event.
 fn live_makes_no_event(rig: &Rig<'_>) -> Result<()> {
     const GRAFANA: Port<'static> = Port("tcp", 3000);
     rig.enforcer.up(Guards::Both)?;
@@ -208,10 +207,10 @@ fn live_makes_no_event(rig: &Rig<'_>) -> Result<()> {
             "{packet}: {seen:?}"
         );
     }
-    // The control: a real drop is told. Events come in order, so all others are here by then.
-    let shot = Shot::v4(GRAFANA);
-    Wire::open(&rig.lab.lan, "eth0")?.send(&shot.frame())?;
-    follower.expect(GRAFANA, shot.source)?;
+    // The control: a real drop is reported. Events come in order, so all others are here by then.
+    let probe = Probe::v4(GRAFANA);
+    Wire::open(&rig.lab.lan, "eth0")?.send(&probe.frame())?;
+    follower.expect(GRAFANA, probe.source)?;
     let (events, ghost) = (follower.events()?, GHOST.to_string());
     let real = |event: &Event| event.source.as_ref() == Some(&ghost) && event.merged == 0;
     let of_grafana = events.iter().filter(|it| it.port == Some(GRAFANA.1));
@@ -241,8 +240,8 @@ fn live_cannot(rig: &Rig<'_>) -> Result<()> {
     why("podman0 10.88.0.2 9200", "socket")
 }
 
-/// The entry of an interface in both banks says that it has no prefixes, which the programs believe
-/// and the model, that reads the prefixes themselves, does not.
+/// The entry of an interface in both banks says "no prefixes". The programs believe the entry; the
+/// model, which reads the prefixes themselves, does not.
 fn live_disagrees(rig: &Rig<'_>) -> Result<()> {
     const SIZE: usize = size_of::<InterfaceEntry>();
     rig.enforcer.up(Guards::Both)?;
@@ -286,7 +285,7 @@ fn live_disagrees(rig: &Rig<'_>) -> Result<()> {
         said.stdout.contains("THE KERNEL DISAGREES") && said.stderr.contains("enforcer up"),
         "{said}"
     );
-    // As it advises.
+    // As the message advises.
     rig.enforcer.up(Guards::Both)?;
     let seen = explained(rig, &format!("{} --live", words.join(" ")))?;
     ensure!(

@@ -1,42 +1,32 @@
-//! Reload, bad registries, audit: how a policy changes, and how it does not.
-
-use std::path::Path;
+//! Reload, bad registries, audit: changes of a policy, and commands that must change nothing.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::{Guards, Patience, Port};
 
-use super::super::runner::{Rig, answered, expect_state, trial, unanswered};
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::super::runner::{answered, expect_state, unanswered};
+use super::service::{ELASTICSEARCH, from_lan, serve};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 
 const UNTRUSTED: Reason = Reason::UntrustedInterface;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("reload::adds_and_removes_a_port", binary, adds_and_removes),
-        trial("reload::a_slot_starts_from_zero_again", binary, slot_reuse),
-        trial("reload::dry_run_changes_nothing", binary, dry_run),
-        trial("reload::dry_run_says_it_in_words", binary, dry_run_words),
-        trial("reload::a_fragment_adds_a_service", binary, fragment),
-        trial(
-            "reload::a_bad_registry_changes_nothing",
-            binary,
-            bad_registry,
-        ),
-        trial(
-            "up::a_bad_registry_changes_nothing",
-            binary,
-            bad_registry_at_up,
-        ),
-        trial(
-            "up::a_missing_named_registry_is_bad",
-            binary,
-            missing_registry,
-        ),
-        trial("audit::global", binary, audit_global),
+        Scenario::new("reload::adds_and_removes_a_port", adds_and_removes).host_only(COMMAND_LINE),
+        Scenario::new("reload::a_slot_starts_from_zero_again", slot_reuse).host_only(COMMAND_LINE),
+        Scenario::new("reload::dry_run_changes_nothing", dry_run).host_only(COMMAND_LINE),
+        Scenario::new("reload::dry_run_says_it_in_words", dry_run_words).host_only(COMMAND_LINE),
+        Scenario::new("reload::a_fragment_adds_a_service", fragment).host_only(COMMAND_LINE),
+        Scenario::new("reload::a_bad_registry_changes_nothing", bad_registry)
+            .host_only(COMMAND_LINE),
+        Scenario::new("up::a_bad_registry_changes_nothing", bad_registry_at_up)
+            .host_only(COMMAND_LINE),
+        Scenario::new("up::a_missing_named_registry_is_bad", missing_registry)
+            .host_only(COMMAND_LINE),
+        Scenario::new("audit::global", audit_global),
     ]
 }
 
@@ -112,7 +102,7 @@ fn dry_run(rig: &Rig<'_>) -> Result<()> {
     let (_, before) = rig.enforcer.status()?;
     rig.enforcer
         .registry(&format!("{REGISTRY}\n[services.added]\nports = [15000]\n"))?;
-    let said = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    let said = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     ensure!(
         said.stdout.contains("added") || said.stderr.contains("added"),
         "a dry run should name what would change: {said}"
@@ -134,12 +124,12 @@ fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
     let granted = REGISTRY.replace(grafana, &format!("{grafana}allow = [\"collector\"]\n"));
     ensure!(granted != REGISTRY, "the registry is another");
     rig.enforcer.registry(&granted)?;
-    let human = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    let human = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     ensure!(
         human.stdout == "+ grafana 3000/tcp: now reachable for collector\n",
         "{human}"
     );
-    let said = rig.enforcer.expect(&["reload", "--dry-run", "--json"], 0)?;
+    let said = rig.enforcer.expect(&["reload", "--dry-run", "--json"], 5)?;
     let said: serde_json::Value = serde_json::from_str(&said.stdout)?;
     let line = serde_json::json!([{
         "sign": "+",
@@ -149,10 +139,10 @@ fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
         "what": "now reachable for collector",
     }]);
     ensure!(said == line, "{said}");
-    // What people would mind is said as well, and refused only when it is done.
+    // Changes that would cut sessions are reported too, and refused only without `--dry-run`.
     rig.enforcer
         .registry(&REGISTRY.replace("public = true", ""))?;
-    let minded = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    let minded = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     ensure!(
         minded.stdout.contains("! ") && minded.stdout.contains("--force"),
         "{minded}"
@@ -184,7 +174,7 @@ fn fragment(rig: &Rig<'_>) -> Result<()> {
     unanswered(from_lan(rig, 15_000, Patience::Brief)?)
 }
 
-/// What is wrong, and the line that says so (0: anywhere).
+/// A mistake, and the line named by the message (0: any line).
 pub(super) const BAD: [(&str, &str, u64); 12] = [
     ("port 0", "[services.a]\nports = [0]\n", 2),
     (
@@ -238,7 +228,7 @@ fn bad_registry(rig: &Rig<'_>) -> Result<()> {
         rig.enforcer.registry(text)?;
         refuse(rig, &["reload"], line).with_context(|| format!("a registry with {what}"))?;
     }
-    // A file that vanishes changes nothing either.
+    // A vanished file changes nothing either.
     std::fs::remove_file(rig.enforcer.config_path()?)?;
     refuse(rig, &["reload"], 0).context("a registry that is gone")?;
     let (_, after) = rig.enforcer.status()?;

@@ -1,40 +1,28 @@
-//! Where the enforcer must refuse to act, and say why.
-
-use std::path::Path;
+//! Situations in which the enforcer must refuse to act, with a reason.
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::cleanup;
 use crate::lab::command::{PrivateMount, finish, in_private_mounts};
 use crate::lab::{Guards, Patience};
 
-use super::super::runner::{Rig, expect_state, trial, unanswered};
-use super::{from_lan, serve};
+use super::super::runner::{expect_state, unanswered};
+use super::service::{from_lan, serve};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
-            "refuses::another_network_namespace",
-            binary,
-            another_namespace,
-        ),
-        trial(
+        Scenario::new("refuses::another_network_namespace", another_namespace),
+        Scenario::new(
             "refuses::a_private_mount_namespace::like_ip_netns_exec",
-            binary,
             |rig| private_mounts(rig, PrivateMount::Sysfs),
         ),
-        trial(
+        Scenario::new(
             "refuses::a_private_mount_namespace::with_a_bpffs_of_its_own",
-            binary,
             |rig| private_mounts(rig, PrivateMount::Bpffs),
         ),
-        trial(
-            "refuses::without_privileges_and_names_them",
-            binary,
-            unprivileged,
-        ),
-        trial("refuses::pins_that_are_not_its_own", binary, foreign_pins),
+        Scenario::new("refuses::without_privileges_and_names_them", unprivileged),
+        Scenario::new("refuses::pins_that_are_not_its_own", foreign_pins),
     ]
 }
 
@@ -60,7 +48,7 @@ fn another_namespace(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn private_mounts(rig: &Rig<'_>, private: PrivateMount) -> Result<()> {
-    // The name is free in a bpffs of its own, and in the machine's it would be swept.
+    // The name is free in a private bpffs, and in the machine's bpffs would be swept.
     let pins = format!("{}/enforcer-lab-private", cleanup::BPFFS);
     let mut command = rig.lab.host.command(rig.enforcer.binary());
     command.args(["--pin-dir", &pins, "up", "--config"]);
@@ -75,7 +63,7 @@ fn private_mounts(rig: &Rig<'_>, private: PrivateMount) -> Result<()> {
 }
 
 fn unprivileged(rig: &Rig<'_>) -> Result<()> {
-    // The built binary may lie where nobody else can read.
+    // The built binary may lie in a folder closed to other users.
     let copy = rig.lab.scratch().join("enforcer");
     std::fs::copy(rig.enforcer.binary(), &copy).context("failed to copy the enforcer")?;
     let as_nobody = |arguments: &[&str]| {
@@ -104,7 +92,7 @@ fn unprivileged(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn foreign_pins(rig: &Rig<'_>) -> Result<()> {
-    // Somebody else's directory, with something in it that no enforcer made.
+    // A foreign directory, with a foreign entry.
     let theirs = rig.lab.pin_dir().join("theirs");
     std::fs::create_dir_all(&theirs)?;
     let finished = rig.enforcer.call(&["up"])?;

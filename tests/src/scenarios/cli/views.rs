@@ -1,25 +1,24 @@
-//! What the reading commands say, field by field.
-
-use std::path::Path;
+//! The output of the reading commands, field by field.
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::REGISTRY;
 use crate::lab::kernel::software_hook;
 use crate::lab::{Guards, Patience};
 
-use super::super::runner::{Rig, trial, unanswered};
+use super::super::runner::unanswered;
 use super::policy::BAD;
-use super::{ELASTICSEARCH, from_lan, serve};
+use super::service::{ELASTICSEARCH, from_lan, serve};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("status::says_what_guards_what", binary, status),
-        trial("counters::rows_and_filters", binary, counters),
-        trial("check::good_and_bad", binary, check),
-        trial("human_output::plain_when_piped", binary, human),
+        Scenario::new("status::says_what_guards_what", status),
+        Scenario::new("counters::rows_and_filters", counters).host_only(COMMAND_LINE),
+        Scenario::new("check::good_and_bad", check).host_only(COMMAND_LINE),
+        Scenario::new("human_output::plain_when_piped", human).host_only(COMMAND_LINE),
     ]
 }
 

@@ -1,40 +1,30 @@
-//! Whoever is killed while a policy is on trial, it is taken back.
+//! A pending policy is rolled back, whichever process is killed meanwhile.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::lab::Patience;
 use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 
-use super::super::runner::{Rig, answered, trial, unanswered};
-use super::{
+use super::super::runner::{answered, unanswered};
+use super::pending::{
     ADDED, SHORT, arm, at, candidate, expect_armed, expect_open_again, serve, status,
     try_out_command,
 };
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        Scenario::new(
             "confirm::a_command_takes_back_what_a_killed_run_left",
-            binary,
             killed_run,
         ),
-        trial(
-            "confirm::a_new_run_takes_over_what_is_armed",
-            binary,
-            new_run,
-        ),
-        trial(
-            "confirm::a_killed_reload_is_taken_back",
-            binary,
-            killed_reload,
-        ),
+        Scenario::new("confirm::a_new_run_takes_over_what_is_armed", new_run),
+        Scenario::new("confirm::a_killed_reload_is_taken_back", killed_reload),
     ]
 }
 
@@ -48,7 +38,7 @@ fn killed_run(rig: &Rig<'_>) -> Result<()> {
         run.signal(Signal::KILL)?;
         drop(run);
         while Instant::now() < end + SHORT / 5 {
-            // On a machine with systemd too: it is none of this network namespace.
+            // systemd is no help here: its timer is none of this network namespace.
             unanswered(at(rig, ADDED, Patience::Brief)?).context("with nobody there")?;
         }
         let code = i32::from(command == "confirm");
@@ -68,7 +58,7 @@ fn killed_run(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// systemd starts `run` again a second after it was killed: what is on trial is not its to keep.
+/// systemd starts `run` again a second after a kill: the new `run` must not keep a pending policy.
 fn new_run(rig: &Rig<'_>) -> Result<()> {
     let _added = serve(rig, ADDED)?;
     let first = rig.enforcer.run(&[])?;
@@ -81,10 +71,10 @@ fn new_run(rig: &Rig<'_>) -> Result<()> {
     expect_armed(rig, 20)?;
     ensure!(
         status(rig)?.generation == armed,
-        "a new `run` switched the policy on trial"
+        "a new `run` switched the pending policy"
     );
-    unanswered(at(rig, ADDED, Patience::Brief)?).context("on trial")?;
-    // Nobody asks for the status.
+    unanswered(at(rig, ADDED, Patience::Brief)?).context("under the pending policy")?;
+    // No command asks for the status.
     let opens = || at(rig, ADDED, Patience::Brief).is_ok_and(|it| it.reached());
     eventually(Duration::from_secs(20) + SETTLE, || opens().then_some(()))
         .context("the new `run` did not take it back")?;
@@ -96,7 +86,7 @@ fn new_run(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Wherever it is killed, what it did is gone in the end.
+/// Whatever the moment of the kill, the pending change is gone in the end.
 fn killed_reload(rig: &Rig<'_>) -> Result<()> {
     let _added = serve(rig, ADDED)?;
     let _run = rig.enforcer.run(&[])?;
@@ -116,13 +106,13 @@ fn killed_reload(rig: &Rig<'_>) -> Result<()> {
         let mut victim = Daemon::spawn(command)?;
         match percent {
             Some(percent) => drop(victim.wait(whole * percent / 100)?),
-            // As soon as it has armed something.
+            // As soon as a rollback is armed.
             None => eventually(SETTLE, || is_armed().then_some(())).context("nothing was armed")?,
         }
         drop(victim);
         let end = Instant::now() + SHORT + SETTLE;
         while is_armed() {
-            ensure!(Instant::now() < end, "on trial for ever");
+            ensure!(Instant::now() < end, "the policy is pending for ever");
             std::thread::sleep(Duration::from_millis(100));
         }
         expect_open_again(rig).with_context(|| format!("killed at {percent:?} %"))?;

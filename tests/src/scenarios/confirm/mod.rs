@@ -1,117 +1,38 @@
-//! `reload --confirm`: what nobody confirms is taken back, whoever is killed meanwhile.
+//! `reload --confirm`: an unconfirmed policy is rolled back, whichever process is killed meanwhile.
 
 mod killed;
+mod pending;
 
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
-use crate::lab::command::{Finished, eventually, finish};
+use crate::lab::command::eventually;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::lab::report::Status;
-use crate::lab::topology::HOST_LAN;
-use crate::lab::{Ask, Guards, Outcome, Patience, Server, Transport};
+use crate::lab::{Guards, Patience};
 
 use super::lifecycle::{Flood, PORT, flooded_service};
-use super::runner::{Rig, answered, expect_state, trial, unanswered};
+use super::runner::{answered, expect_state, unanswered};
+use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::{Rig, Scenario, all_host_only};
 
-/// The shortest trial that there is.
-const SHORT: Duration = Duration::from_secs(5);
-/// A port that only the policy on trial knows.
-const ADDED: u16 = 15_000;
+use pending::{
+    ADDED, SHORT, arm, at, candidate, expect_armed, seconds_left, serve, status, try_out,
+};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("confirm::keeps_what_was_armed", binary, keep),
-        trial("confirm::silence_takes_it_back", binary, silence),
-        trial(
-            "confirm::wants_somebody_who_would_take_it_back",
-            binary,
-            nobody,
-        ),
-        trial("confirm::nothing_changes_meanwhile", binary, meanwhile),
-        trial("confirm::up_and_down_end_it", binary, ends),
-        trial(
-            "confirm::the_guards_of_the_old_policy_stay_on",
-            binary,
-            guards_stay,
-        ),
-        trial(
-            "confirm::the_fallback_comes_back_too",
-            binary,
-            fallback_comes_back,
-        ),
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new("confirm::keeps_what_was_armed", keep),
+        Scenario::new("confirm::silence_takes_it_back", silence),
+        Scenario::new("confirm::wants_somebody_who_would_take_it_back", nobody),
+        Scenario::new("confirm::nothing_changes_meanwhile", meanwhile),
+        Scenario::new("confirm::up_and_down_end_it", ends),
+        Scenario::new("confirm::the_guards_of_the_old_policy_stay_on", guards_stay),
+        Scenario::new("confirm::the_fallback_comes_back_too", fallback_comes_back),
     ];
-    trials.extend(killed::trials(binary));
-    trials
-}
-
-/// The registry of the trials, and a service more.
-fn candidate() -> String {
-    format!("{REGISTRY}\n[services.added]\nports = [{ADDED}]\n")
-}
-
-/// `reload --confirm`, of a file of its own: the registry that is watched stays as it is.
-fn try_out_command(rig: &Rig<'_>, text: &str, time: &str) -> Result<Command> {
-    let path = rig.lab.scratch().join("candidate.toml");
-    std::fs::write(&path, text)?;
-    let mut command = rig.lab.host.command(rig.enforcer.binary());
-    command
-        .arg("--pin-dir")
-        .arg(rig.lab.pin_dir())
-        .arg("--config")
-        .arg(path)
-        .args(["reload", "--confirm", time])
-        .env("NO_COLOR", "1");
-    Ok(command)
-}
-
-fn try_out(rig: &Rig<'_>, text: &str, time: &str) -> Result<Finished> {
-    finish(try_out_command(rig, text, time)?, "")
-}
-
-fn arm(rig: &Rig<'_>, text: &str, time: &str) -> Result<()> {
-    try_out(rig, text, time)?.ok().map(drop)
-}
-
-fn at(rig: &Rig<'_>, port: u16, patience: Patience) -> Result<Outcome> {
-    Ask::new(Transport::Tcp, &format!("{HOST_LAN}:{port}")).ask(&rig.lab.lan, patience)
-}
-
-fn serve(rig: &Rig<'_>, port: u16) -> Result<Server> {
-    let address = format!("0.0.0.0:{port}");
-    let server = Server::start(&rig.lab.host, Transport::Tcp, &address, "service")?;
-    answered(at(rig, port, Patience::Long)?).context("before the enforcer was up")?;
-    Ok(server)
-}
-
-fn seconds_left(status: &Status) -> Option<u64> {
-    status.confirm.as_ref().map(|confirm| confirm.seconds_left)
-}
-
-fn status(rig: &Rig<'_>) -> Result<Status> {
-    Ok(rig.enforcer.status()?.1)
-}
-
-fn expect_armed(rig: &Rig<'_>, most: u64) -> Result<()> {
-    let status = status(rig)?;
-    let left = seconds_left(&status);
-    ensure!(
-        left.is_some_and(|left| left > 0 && left <= most) && !status.rolled_back,
-        "expected a trial of at most {most} s, but saw {status:?}"
-    );
-    Ok(())
-}
-
-/// Waits until the port that only the policy on trial forbids is open again.
-fn expect_open_again(rig: &Rig<'_>) -> Result<()> {
-    let opens = || at(rig, ADDED, Patience::Brief).is_ok_and(|it| it.reached());
-    eventually(SETTLE, || opens().then_some(()))
-        .context("the policy on trial was not taken back in time")
+    scenarios.extend(killed::scenarios());
+    all_host_only(scenarios, COMMAND_LINE)
 }
 
 fn keep(rig: &Rig<'_>) -> Result<()> {
@@ -123,7 +44,7 @@ fn keep(rig: &Rig<'_>) -> Result<()> {
     answered(at(rig, ADDED, Patience::Long)?).context("a port that nobody registered")?;
     arm(rig, &candidate(), "5s")?;
     let end = Instant::now() + SHORT;
-    unanswered(at(rig, ADDED, Patience::Brief)?).context("on trial")?;
+    unanswered(at(rig, ADDED, Patience::Brief)?).context("under the pending policy")?;
     expect_armed(rig, 5)?;
     let human = rig.enforcer.expect(&["status"], 0)?;
     ensure!(
@@ -133,10 +54,10 @@ fn keep(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.expect(&["confirm"], 0)?;
     ensure!(
         seconds_left(&status(rig)?).is_none(),
-        "a confirmed policy is on trial"
+        "a confirmed policy is pending"
     );
     let before = status(rig)?;
-    // The time that it would have had, and some more.
+    // The time for the confirmation, and some more.
     while Instant::now() < end + SHORT / 5 {
         unanswered(at(rig, ADDED, Patience::Brief)?).context("after the confirmation")?;
     }
@@ -164,14 +85,14 @@ fn silence(rig: &Rig<'_>) -> Result<()> {
         let (before, counts) = (status(rig)?, counted()?);
         let mut last = counts;
         arm(rig, &candidate(), "5")?;
-        unanswered(at(rig, ADDED, Patience::Brief)?).context("on trial")?;
+        unanswered(at(rig, ADDED, Patience::Brief)?).context("under the pending policy")?;
         expect_armed(rig, 5)?;
         let deadline = Instant::now() + SHORT + SETTLE;
         loop {
             let now = counted()?;
             ensure!(now >= last, "counters went from {last} to {now}");
             last = now;
-            // Whoever asks for the status takes back what is overdue, so nobody asks.
+            // A `status` would roll an overdue policy back, so no command asks.
             if at(rig, ADDED, Patience::Brief)?.reached() {
                 break;
             }
@@ -199,7 +120,7 @@ fn silence(rig: &Rig<'_>) -> Result<()> {
         "{} connections were accepted",
         service.accepted()
     );
-    // A reload is the operator's next word.
+    // A reload supersedes the pending policy.
     rig.enforcer.reload()?;
     ensure!(!status(rig)?.rolled_back, "the old news stays");
     expect_state(rig, 0, "enforcing")
@@ -240,8 +161,11 @@ fn meanwhile(rig: &Rig<'_>) -> Result<()> {
         );
     }
     let refused = try_out(rig, REGISTRY, "60")?;
-    ensure!(refused.code == Some(1), "a second trial began: {refused}");
-    rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+    ensure!(
+        refused.code == Some(1),
+        "a second policy became pending: {refused}"
+    );
+    rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
     let after = status(rig)?;
     ensure!(
         after.generation == before.generation && after.confirm.is_some(),
@@ -259,7 +183,10 @@ fn ends(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.registry(&candidate())?;
     rig.enforcer.up(Guards::Both)?;
     let before = status(rig)?;
-    ensure!(before.confirm.is_none(), "`up` left a trial: {before:?}");
+    ensure!(
+        before.confirm.is_none(),
+        "`up` left a pending policy: {before:?}"
+    );
     while Instant::now() < end + SHORT / 5 {
         unanswered(at(rig, ADDED, Patience::Brief)?).context("after `up`")?;
     }
@@ -274,7 +201,10 @@ fn ends(rig: &Rig<'_>) -> Result<()> {
     expect_state(rig, 4, "off")?;
     rig.enforcer.expect(&["confirm"], 4)?;
     rig.enforcer.up(Guards::Both)?;
-    ensure!(status(rig)?.confirm.is_none(), "the trial survived `down`");
+    ensure!(
+        status(rig)?.confirm.is_none(),
+        "the pending policy survived `down`"
+    );
     Ok(())
 }
 

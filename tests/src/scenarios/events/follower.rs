@@ -1,4 +1,4 @@
-//! Whoever follows drops, as a process of its own.
+//! Followers of drops, as processes of their own.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 use crate::lab::report::Event;
 use crate::lab::wire::Wire;
-use crate::scenarios::runner::Rig;
-use crate::scenarios::shot::Shot;
+use crate::scenario::Rig;
+use crate::scenarios::raw_packet::Probe;
 
-/// An `events --json`, and the file that it writes.
+/// An `events --json`, and its output file.
 #[derive(Debug)]
 pub(in crate::scenarios) struct Follower {
     /// The process.
@@ -25,15 +25,16 @@ pub(in crate::scenarios) struct Follower {
 }
 
 impl Follower {
-    /// Follows from now on: what it has missed by then is not waited for.
+    /// Follows from now on: earlier events are not waited for.
     pub(in crate::scenarios) fn start(rig: &Rig<'_>, name: &str) -> Result<Self> {
         let follower = Self::spawn(rig, name)?;
-        // Until one comes, it may not have begun; the first ones are no part of what is counted.
+        // Until an event comes, the follower may not have begun; the first events are no part of
+        // the count.
         shoot_until_told(rig, Port("tcp", 6379), &[&follower], 1)?;
         Ok(follower)
     }
 
-    /// The same, without a look whether it has begun.
+    /// Starts a follower without waiting for an event.
     pub(in crate::scenarios) fn spawn(rig: &Rig<'_>, name: &str) -> Result<Self> {
         let path = rig.lab.scratch().join(name);
         let file = File::create(&path).context("failed to make a file for events")?;
@@ -48,7 +49,7 @@ impl Follower {
         })
     }
 
-    /// What came so far.
+    /// All events so far.
     pub(in crate::scenarios) fn events(&self) -> Result<Vec<Event>> {
         let text = fs::read_to_string(&self.path)?;
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -73,7 +74,7 @@ impl Follower {
         })
     }
 
-    /// Insists that it follows still.
+    /// Insists that the follower is still running.
     pub(super) fn expect_alive(&mut self) -> Result<()> {
         let ended = self.process.wait(Duration::ZERO)?;
         ensure!(
@@ -84,7 +85,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The source ports of what it has told of a port.
+    /// The source ports of all events of a port.
     fn told_of(&self, port: Port<'_>) -> Result<BTreeSet<u16>> {
         let events = self.events()?.into_iter();
         let own = events.filter(|event| event.port == Some(port.1));
@@ -92,8 +93,8 @@ impl Follower {
     }
 }
 
-/// Shoots at a port until one of the shots was told by so many of these followers: who changes over
-/// from one reader of the events to another may miss some.
+/// Probes a port until so many of these followers have reported the same probe: a follower that
+/// changes from a reader of the events to another may miss some.
 pub(super) fn shoot_until_told(
     rig: &Rig<'_>,
     port: Port<'_>,
@@ -103,9 +104,9 @@ pub(super) fn shoot_until_told(
     let wire = Wire::open(&rig.lab.lan, "eth0")?;
     let mut sent = BTreeSet::new();
     let mut try_once = || -> Result<bool> {
-        let shot = Shot::v4(port);
-        wire.send(&shot.frame())?;
-        sent.insert(shot.source);
+        let probe = Probe::v4(port);
+        wire.send(&probe.frame())?;
+        sent.insert(probe.source);
         std::thread::sleep(Duration::from_millis(50));
         let told: Vec<BTreeSet<u16>> = followers
             .iter()
@@ -120,5 +121,5 @@ pub(super) fn shoot_until_told(
         Ok(told) => told.then_some(Ok(())),
         Err(error) => Some(Err(error)),
     });
-    told.with_context(|| format!("no shot at {port} was told by {by} of {}", followers.len()))?
+    told.with_context(|| format!("no probe at {port} was told by {by} of {}", followers.len()))?
 }

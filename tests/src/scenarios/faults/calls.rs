@@ -1,4 +1,4 @@
-//! How many system calls it takes: bpf(2) by us and by aya, in the shipped binary.
+//! Number of bpf(2) system calls, by us and by aya, in the shipped binary.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,14 @@ use anyhow::{Result, ensure};
 use crate::lab::session::is_guest;
 use crate::lab::syscalls::count_bpf;
 
-use super::super::runner::Rig;
+use crate::scenario::Rig;
 
-/// Fewer than this, whatever the registry.
+/// Upper bound of the calls, whatever the registry.
 const LIMIT: usize = 300;
 
 const SMALL: &str = "[services.elasticsearch]\nports = [9200]\n";
 
-/// As large as a registry may be, 4,096 ports from `first`, 256 peers and 10,000 prefixes.
+/// A registry of the largest size: 4,096 ports from `first`, 256 peers and 10,000 prefixes.
 fn largest(first: u32) -> Result<String> {
     let mut text = String::new();
     let mut prefix = 0..10_000u32;
@@ -44,7 +44,7 @@ fn largest(first: u32) -> Result<String> {
 pub(super) fn few_calls(rig: &Rig<'_>) -> Result<()> {
     let mut table = String::new();
     let mut registries = vec![("small", SMALL.to_owned(), SMALL.replace("9200", "9300"))];
-    // What the size adds is the loader's doing, on every kernel.
+    // The size adds work of the loader's alone, the same on every kernel.
     if !is_guest() {
         registries.push(("largest", largest(10_000)?, largest(20_000)?));
     }

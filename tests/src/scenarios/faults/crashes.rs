@@ -1,45 +1,34 @@
-//! What an adversary who wants one packet through during a crash would wait for.
-
-use std::path::Path;
+//! Moments during a crash that an adversary with a single packet would wait for.
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::{eventually, finish};
 use crate::lab::enforcer::SETTLE;
 
-use super::super::runner::{Rig, trial};
-use super::MOST;
-use super::world::{self, Policy, World, faulty};
+use super::world::{self, MOST, Policy, World, faulty};
+use crate::scenario::{Rig, Scenario};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial(
+        Scenario::new(
             "faults::a_guard_goes_after_the_policy_that_wants_it",
-            binary,
             last_guard,
         ),
-        trial(
-            "faults::maps_that_nobody_owns_are_cleared_away",
-            binary,
-            unowned,
-        ),
-        trial(
+        Scenario::new("faults::maps_that_nobody_owns_are_cleared_away", unowned),
+        Scenario::new(
             "faults::a_reload_does_not_pass_by_guards_of_another_set",
-            binary,
             passed_by,
         ),
-        trial(
+        Scenario::new(
             "faults::wire_guards_hold_where_no_socket_guard_is_to_be_had",
-            binary,
             without_socket,
         ),
     ]
 }
 
-/// What attaches the socket guard fails, as on a kernel that does not let it in: the wire guards
-/// hold all the same, it is said, and the next `reload` makes it whole. A socket guard that is there is
-/// not given up for that.
+/// Attaching the socket guard fails, as on a kernel that refuses the attachment: the wire guards
+/// hold all the same, the command says so, and the next `reload` repairs. An existing socket guard
+/// is not given up for the sake of another.
 fn without_socket(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
@@ -52,7 +41,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
         }
         finish(up, "")
     };
-    // The socket guard is the first link that is made.
+    // The socket guard is the first link to be made.
     let first = |arguments: &[&str], layout: &str| -> Result<_> {
         for number in 1..MOST {
             let said = up(arguments, layout, number)?;
@@ -82,7 +71,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     world.expect_one_of(&[Policy::New])?;
     rig.enforcer.reload()?;
     world.expect_whole(Policy::New)?;
-    // New maps want a new socket guard; where that fails the old one stays.
+    // New maps want a new socket guard; after a failure the old guard stays.
     let mut number = 1;
     let refused = loop {
         let said = up(&["up"], "3", number)?;
@@ -98,14 +87,14 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     };
     ensure!(refused.code == Some(1), "expected a failure: {refused}");
     world.expect_whole(Policy::New)?;
-    // Alone it was to stand, and there is nothing.
+    // Asked for alone, the socket guard fails, and nothing is left.
     world.set_up(Policy::Off)?;
     let refused = first(&["up", "--guards", "socket"], "")?;
     ensure!(refused.code == Some(1), "expected a failure: {refused}");
     world.expect_whole(Policy::Off)
 }
 
-/// A reload takes a guard off. As long as the old policy is in force, that wants it, it is there.
+/// A reload takes a guard off only once the old policy, which wants the guard, is out of force.
 fn last_guard(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
@@ -141,8 +130,8 @@ fn last_guard(rig: &Rig<'_>) -> Result<()> {
     bail!("`reload` has no end")
 }
 
-/// Killed while its maps were made, an `up` leaves some that do not say whose they are; and a `down`
-/// some of which others are gone.
+/// Killed while making maps, an `up` leaves some without an owner's name; and a killed `down`
+/// leaves some of an incomplete set.
 fn unowned(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let cases = ["STATE", "EPOCH", "PORTS"].map(|gone| [(gone, "up"), (gone, "down")]);
@@ -158,7 +147,7 @@ fn unowned(rig: &Rig<'_>) -> Result<()> {
             }
         }
         rig.lab.host.sysctl(world::RESERVED, world::ADMINS)?;
-        // The kernel lets go of an unpinned link in its own time.
+        // The kernel releases an unpinned link after a moment.
         eventually(SETTLE, || {
             (world.policy().ok()? == Policy::Off).then_some(())
         })
@@ -171,8 +160,9 @@ fn unowned(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Cut short after the wire guards were taken over, an `up` to another layout leaves them with maps
-/// that the old build's `reload` does not fill: it must not say that its policy is in force.
+/// Interrupted after taking the wire guards over, an `up` to another layout leaves them with maps
+/// that the old build's `reload` does not fill: the reload must not claim that its policy is in
+/// force.
 fn passed_by(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;

@@ -1,39 +1,35 @@
-//! Every call of every command that changes something fails once, and once it is the last of its
-//! process: the policy is the old one or the new one, never open, and the next command repairs it.
+//! Every call of every changing command fails once, and once is the last of its process: the policy
+//! is the old one or the new one, never open, and the next command repairs.
 
 mod calls;
 mod crashes;
 mod world;
 
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::Enforcer;
 use crate::lab::command::{Daemon, finish};
 
-use super::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 pub(super) use world::{Policy, World, faulty};
 
-/// More than any command has.
-const MOST: usize = 2000;
+use world::MOST;
 
-/// What the shipped binary is asked, on every kernel: each has calls of its own.
-pub(super) fn trials_as_shipped(binary: &Path) -> Vec<Trial> {
-    vec![trial(
+/// Scenarios of the shipped binary, on every kernel: each kernel has calls of its own.
+pub(super) fn as_shipped() -> Vec<Scenario> {
+    vec![Scenario::new(
         "faults::every_command_makes_few_bpf_calls",
-        binary,
         calls::few_calls,
     )]
 }
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let case = |name: &str, case: Case| trial(name, binary, move |rig| enumerate(rig, &case));
-    let mut trials = vec![
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let case = |name: &str, case: Case| Scenario::new(name, move |rig| enumerate(rig, &case));
+    let mut scenarios = vec![
         case(
             "faults::up_from_nothing",
             Case {
@@ -68,21 +64,21 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             },
         ),
         case("faults::run_over_an_older_set", Case::of("run")),
-        trial("faults::reload_on_trial", binary, on_trial),
+        Scenario::new("faults::reload_pending", pending),
     ];
-    trials.extend(crashes::trials(binary));
-    trials
+    scenarios.extend(crashes::scenarios());
+    scenarios
 }
 
-/// A command, and where it begins.
+/// A command, and its starting point.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     command: &'static str,
-    /// What is in force before; the registry file says [`Policy::New`].
+    /// The policy in force before; the registry file says [`Policy::New`].
     base: Policy,
-    /// The layout of what is in force before, if it is not today's.
+    /// The layout of the policy in force before, if not today's.
     layout: Option<&'static str>,
-    /// What may be in force afterwards.
+    /// The policies that may be in force afterwards.
     fine: &'static [Policy],
 }
 
@@ -122,7 +118,7 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     case.set_base(&world, &faulty)?;
     for way in ["fail", "abort"] {
         let mut struck = Vec::new();
-        while let Some(call) = strike(&world, &faulty, case, struck.len() + 1, way)? {
+        while let Some(call) = attempt(&world, &faulty, case, struck.len() + 1, way)? {
             struck.push(call);
             ensure!(struck.len() < MOST, "`{}` has no end", case.command);
         }
@@ -142,9 +138,9 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// One fault. Returns the call that it struck, and the base is in force again; or `None` if there
-/// were not so many and the command went through.
-fn strike(
+/// Injects a fault. Returns the failed call, with the base in force again; or `None` if the command
+/// made fewer calls and succeeded.
+fn attempt(
     world: &World<'_>,
     faulty: &Enforcer<'_>,
     case: &Case,
@@ -174,7 +170,7 @@ fn strike(
         );
         return Ok(None);
     };
-    // `up` and `reload` can do without some of their calls; whoever opens a host needs each.
+    // `up` and `reload` can do without some of their calls; opening a host needs each.
     ensure!(
         case.command != "down" || !succeeded,
         "`down` made nothing of the failure of {number} ({call}):\n{said}"
@@ -194,7 +190,7 @@ fn settle(
 ) -> Result<()> {
     let policy = world.expect_one_of(case.fine)?;
     if world.snapshot()? == *before {
-        // As if it had never been called.
+        // As if the command had never run.
         ensure!(
             policy == case.base,
             "nothing changed, but {policy:?} is in force"
@@ -202,7 +198,7 @@ fn settle(
         return Ok(());
     }
     if policy == Policy::New && world.expect_whole(policy).is_ok() {
-        // Nothing is to be repaired.
+        // There is nothing to repair.
         return match case.layout {
             None => world.change_to(case.base),
             Some(_) => case.set_base(world, faulty),
@@ -220,7 +216,7 @@ fn settle(
     }
 }
 
-/// Starts `run` and waits until it is READY or has ended; returns whether it was, and what it said.
+/// Starts `run` and waits until READY or the end; returns whether READY came, and the output.
 fn start(world: &World<'_>, mut command: Command) -> Result<(bool, String)> {
     let path = world.rig.lab.scratch().join("notify-faults");
     let _ = std::fs::remove_file(&path);
@@ -249,15 +245,16 @@ fn start(world: &World<'_>, mut command: Command) -> Result<(bool, String)> {
             bail!("`run` neither ended nor said READY");
         }
     };
-    // A life that was not struck down ends here: the guards outlive it.
+    // A life without a fault ends here: the guards outlive the process.
     drop(run);
     Ok((ready, std::fs::read_to_string(&log)?))
 }
 
-/// A `reload --confirm` beside a living `run`: what is in force without a trial is the old policy.
-fn on_trial(rig: &Rig<'_>) -> Result<()> {
+/// A `reload --confirm` beside a living `run`: the policy in force, but for the pending one, is the
+/// old policy.
+fn pending(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
-    // Another file: an edit of its own registry would be for `run` to apply.
+    // Another file: an edit of the watched registry would be for `run` to apply.
     let file = rig.lab.scratch().join("candidate.toml");
     let candidate = Enforcer::at(faulty(rig)?.binary(), rig.lab, file)?;
     candidate.registry(&Policy::New.registry())?;

@@ -1,4 +1,4 @@
-//! Two registries that differ, services behind both, and ways to tell which one is in force.
+//! Two registries that differ, services behind both, and ways to tell the policy in force.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +12,17 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::lab::bpf;
 use crate::lab::frames::{Ends, Mac};
 use crate::lab::topology::{HOST_LAN, HOST_MAC, HOST_WG, HOST_WG_MAC, LAN, PEER, STRANGER};
-use crate::lab::wire::{Sign, Wire, sign};
+use crate::lab::wire::{Reply, Wire, reply_in};
 use crate::lab::{Enforcer, Port, Server, Transport};
 
-use super::super::runner::{Rig, expect_nothing_pinned};
-use super::super::shot::Shot;
+use super::super::raw_packet::Probe;
+use super::super::runner::expect_nothing_pinned;
+use crate::scenario::Rig;
 
-/// 20 ports: 16 and one more are for nobody, one is for the peer, two are public.
+/// More calls than any command makes.
+pub(super) const MOST: usize = 2000;
+
+/// 20 ports: 17 for no peer, a single port for the peer, two public.
 const OLD: &str = r#"
 [services.common]
 ports = ["9200-9215"]
@@ -40,22 +44,22 @@ const ONLY_OLD: u16 = 9301;
 const ONLY_NEW: u16 = 9302;
 const ALLOWED: u16 = 9100;
 const UNREGISTERED: u16 = 7777;
-/// What the administrator reserved before the enforcer came.
+/// The administrator's reserved ports from before the enforcer.
 pub(super) const ADMINS: &str = "5000";
 pub(super) const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
-/// How long an answer that is on its way may take.
+/// Longest wait for an answer under way.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What is in force, as a neighbour finds out.
+/// The policy in force, as a neighbour finds out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::scenarios) enum Policy {
     /// Nothing.
     Off,
     /// The registry [`OLD`].
     Old,
-    /// The same, with another port instead of one.
+    /// The registry [`OLD`] with a port replaced.
     New,
-    /// Both at the same time: what either forbids is forbidden.
+    /// Both at the same time: a port forbidden by either is forbidden.
     Both,
     /// The built-in registry.
     Embedded,
@@ -78,7 +82,7 @@ impl Policy {
     }
 }
 
-/// A lab with services and two eyes.
+/// A lab with services and two packet sockets.
 pub(in crate::scenarios) struct World<'a> {
     pub(in crate::scenarios) rig: &'a Rig<'a>,
     _services: Vec<Server>,
@@ -95,7 +99,7 @@ pub(super) struct Snapshot {
 }
 
 impl<'a> World<'a> {
-    /// With nothing pinned: all services answer, which is the control.
+    /// Starts with nothing pinned: all services answer, which is the control.
     pub(in crate::scenarios) fn new(rig: &'a Rig<'a>) -> Result<Self> {
         let host = &rig.lab.host;
         let services = [COMMON, ONLY_OLD, ONLY_NEW, ALLOWED, UNREGISTERED]
@@ -111,12 +115,12 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
-    /// Makes a policy the one of the registry file.
+    /// Writes the registry file of a policy.
     pub(in crate::scenarios) fn registry(&self, policy: Policy) -> Result<()> {
         self.rig.enforcer.registry(&policy.registry())
     }
 
-    /// Puts a policy in force with the shipped binary, from whatever there is; it must be whole.
+    /// Puts a policy in force with the shipped binary, from any state, and insists on a whole set.
     pub(in crate::scenarios) fn set_up(&self, policy: Policy) -> Result<()> {
         if policy == Policy::Off {
             self.rig.enforcer.down()?;
@@ -127,7 +131,7 @@ impl<'a> World<'a> {
         self.expect_whole(policy)
     }
 
-    /// Puts another policy in force where one is whole: a `reload` is faster than an `up`.
+    /// Puts another policy in force over a whole set: a `reload` is faster than an `up`.
     pub(super) fn change_to(&self, policy: Policy) -> Result<()> {
         if policy == Policy::Off {
             return self.set_up(policy);
@@ -137,8 +141,8 @@ impl<'a> World<'a> {
         self.expect_whole(policy)
     }
 
-    /// The policy in force, by real packets: forbidden ones, one that a peer may send, and one to
-    /// a port that nobody registered.
+    /// The policy in force, by real packets: forbidden ones, a peer's, and a packet to an
+    /// unregistered port.
     pub(in crate::scenarios) fn policy(&self) -> Result<Policy> {
         let lan = Ends::V4(LAN, HOST_LAN);
         let [common, old, new] = answers(
@@ -165,7 +169,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Insists that a policy is in force with all its guards, and that nothing else is left.
+    /// Insists on a policy in force with all its guards, and on nothing else left.
     pub(in crate::scenarios) fn expect_whole(&self, policy: Policy) -> Result<()> {
         let seen = self.policy()?;
         ensure!(
@@ -197,14 +201,14 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Insists that the policy is one of these, and that `status` does not say otherwise.
+    /// Insists that the policy is among these, and that `status` does not say otherwise.
     pub(in crate::scenarios) fn expect_one_of(&self, fine: &[Policy]) -> Result<Policy> {
         let policy = self.policy()?;
         ensure!(
             fine.contains(&policy),
             "{policy:?} is in force, and none of {fine:?}"
         );
-        // Where it cannot tell, it fails, and says nothing.
+        // A `status` that cannot tell fails, and says nothing.
         if let Ok((_, status)) = self.rig.enforcer.status() {
             let lies = match status.state.as_str() {
                 "enforcing" => policy == Policy::Off || !is_guarded(&status),
@@ -216,7 +220,7 @@ impl<'a> World<'a> {
         Ok(policy)
     }
 
-    /// Everything that can be seen of the enforcer.
+    /// All visible state of the enforcer.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
         let mut pins = BTreeMap::new();
         for directory in [self.rig.lab.pin_dir(), self.staging()?] {
@@ -245,7 +249,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// The enforcer with failpoints, which lies beside the shipped one, on the same lab.
+/// The enforcer with failpoints, beside the shipped binary, on the same lab.
 pub(in crate::scenarios) fn faulty<'lab>(rig: &Rig<'lab>) -> Result<Enforcer<'lab>> {
     let path = rig.enforcer.binary().with_file_name("enforcer-failpoints");
     ensure!(
@@ -266,32 +270,32 @@ fn is_guarded(status: &crate::lab::report::Status) -> bool {
     on("eth0") && on("wg0") && socket
 }
 
-/// Which of the SYNs are answered. After them comes one to a port that nobody registered; all
-/// wait in one queue of the host, so when that one is answered the others have been judged.
+/// Which of the SYNs are answered. After them comes a SYN to an unregistered port; all wait in the
+/// same queue of the host, so an answer to the last shows that the others have been judged.
 fn answers<const N: usize>(
     wire: &Wire,
     mac: Mac,
     fence: Ends,
     asked: [(Ends, u16); N],
 ) -> Result<[bool; N]> {
-    let shots = asked.map(|(ends, port)| Shot::between(ends, Port("tcp", port)));
-    let fence = Shot::between(fence, Port("tcp", UNREGISTERED));
+    let probes = asked.map(|(ends, port)| Probe::between(ends, Port("tcp", port)));
+    let fence = Probe::between(fence, Port("tcp", UNREGISTERED));
     let mut answered = [false; N];
     let ask = || -> Result<bool> {
-        // One queue per CPU: this thread stays on one.
+        // Each CPU has a queue: this thread stays on a single CPU.
         let mut one = CpuSet::new();
         let here = rustix::thread::sched_getcpu();
         one.set(here);
         sched_setaffinity(None, &one).context("failed to stay on a CPU")?;
         while wire.expect(Instant::now(), |_| Some(()))?.is_some() {}
-        for shot in shots.iter().chain([&fence]) {
-            wire.send(&shot.framed_to(mac, &shot.packet()))?;
+        for probe in probes.iter().chain([&fence]) {
+            wire.send(&probe.framed_to(mac, &probe.packet()))?;
         }
         let end = wire.expect(Instant::now() + ANSWER, |frame| {
-            for (shot, answered) in shots.iter().zip(&mut answered) {
-                *answered |= sign(frame, shot.port, shot.source) == Some(Sign::SynAck);
+            for (probe, answered) in probes.iter().zip(&mut answered) {
+                *answered |= reply_in(frame, probe.port, probe.source) == Some(Reply::SynAck);
             }
-            (sign(frame, fence.port, fence.source) == Some(Sign::SynAck)).then_some(())
+            (reply_in(frame, fence.port, fence.source) == Some(Reply::SynAck)).then_some(())
         })?;
         Ok(end.is_some())
     };

@@ -1,36 +1,33 @@
 //! The kernel's own WireGuard.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use libtest_mimic::Trial;
 
 use crate::lab::topology::{HOST_WG, Lab, PEER, STRANGER};
 use crate::lab::wireguard::Member;
 use crate::lab::{Ask, Feature, Guards, Outcome, Patience, Transport, WireGuard};
-use crate::scenarios::runner::trial_with;
+use crate::scenario::Scenario;
 
-use super::{Hub, Who, follow, hole};
+use super::hub::{Hub, Who, follow, hole};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     let needs = [Feature::WireGuard];
-    let mut trials = vec![trial_with(
-        "keys::kernel::each_reload_takes_what_is_allowed_now",
-        &needs,
-        binary,
-        |rig| follow(rig, &Kernel::hub(rig.lab)?),
-    )];
+    let mut scenarios = vec![
+        Scenario::new(
+            "keys::kernel::each_reload_takes_what_is_allowed_now",
+            |rig| follow(rig, &Kernel::hub(rig.lab)?),
+        )
+        .needs_all(needs),
+    ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
-        let name = format!(
-            "row_21_a_hole_in_a_granted_prefix::kernel::{}",
-            guards.name()
+        let name = format!("a21_a_hole_in_a_granted_prefix::kernel::{}", guards.name());
+        scenarios.push(
+            Scenario::new(name, move |rig| hole(rig, &Kernel::hub(rig.lab)?, guards))
+                .needs_all(needs),
         );
-        trials.push(trial_with(name, &needs, binary, move |rig| {
-            hole(rig, &Kernel::hub(rig.lab)?, guards)
-        }));
     }
-    trials
+    scenarios
 }
 
 /// The laptop first, then the stranger; both may try either address.
@@ -73,7 +70,7 @@ impl Hub for Kernel<'_> {
     }
 
     fn allow(&self, laptop: &[&str], stranger: &[&str]) -> Result<()> {
-        // WireGuard moves a prefix to the peer that was given it last; here no two want the same.
+        // WireGuard moves a prefix to its latest owner; here no two peers want the same.
         self.give(Who::Laptop, laptop)?;
         self.give(Who::Stranger, stranger)
     }
@@ -90,7 +87,7 @@ impl Hub for Kernel<'_> {
             &self.0.endpoint(Who::Laptop as usize),
         ])?;
         self.give(Who::Laptop, prefixes)?;
-        // Its device believes in the session that was forgotten.
+        // The laptop's device believes in the forgotten session.
         self.0.greet()
     }
 

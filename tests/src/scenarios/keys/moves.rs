@@ -1,48 +1,48 @@
-//! A key whose AllowedIPs change under a living `run`: nobody reloads.
+//! A key whose AllowedIPs change under a living `run`, without any reload.
 
-use std::path::Path;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use libtest_mimic::Trial;
+use enforcer_ebpf::{Guard, Reason};
 
-use crate::lab::Feature;
+use super::hub::{Hub, METRICS, NOBODY, Who, laptop, metrics, registry};
+use super::kernel::Kernel;
+use super::userspace::Userspace;
 use crate::lab::command::{eventually, finish};
 use crate::lab::topology::{PEER, STRANGER};
+use crate::lab::{Feature, Patience};
+use crate::scenario::host_only::TUNNELLED;
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
 
-use super::{
-    Guard, Hub, Ipv4Addr, Kernel, METRICS, NOBODY, Patience, Reason, Rig, Userspace, Who, answered,
-    laptop, metrics, registry, trial, unanswered,
-};
-use crate::scenarios::runner::{trial_alone, trial_with};
-
-/// How soon a change of a key is right (issue 4, item 2).
+/// Longest time until a change of a key is in force.
 const PROMISED: Duration = Duration::from_secs(2);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial_alone(
-            "live::keys_move::kernel",
-            &[Feature::WireGuard],
-            binary,
-            |rig| moves(rig, &Kernel::hub(rig.lab)?),
-        ),
-        trial_alone("live::keys_move::userspace", &[], binary, |rig| {
+        Scenario::new("live::keys_move::kernel", |rig| {
+            moves(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard)
+        .alone(),
+        Scenario::new("live::keys_move::userspace", |rig| {
             moves(rig, &Userspace::hub(rig.lab)?)
-        }),
-        trial_with(
-            "live::no_command_refuses_a_key::kernel",
-            &[Feature::WireGuard],
-            binary,
-            |rig| commands(rig, &Kernel::hub(rig.lab)?),
-        ),
-        trial("live::no_command_refuses_a_key::userspace", binary, |rig| {
+        })
+        .host_only(TUNNELLED)
+        .alone(),
+        Scenario::new("live::no_command_refuses_a_key::kernel", |rig| {
+            commands(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard),
+        Scenario::new("live::no_command_refuses_a_key::userspace", |rig| {
             commands(rig, &Userspace::hub(rig.lab)?)
-        }),
+        })
+        .host_only(TUNNELLED),
     ]
 }
 
-/// What a device allows is asked again after every command, and meanwhile its peers go on.
+/// Every command reads a device's AllowedIPs again, and the peers go on meanwhile.
 fn commands(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let _server = metrics(rig)?;
     hub.allow(&["10.10.0.5/32"], &["10.10.0.99/32"])?;
@@ -58,7 +58,7 @@ fn commands(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
             hub.guide(&mut command);
             finish(command, "")?.ok()?;
         }
-        // `run` notices it a moment later.
+        // `run` notices the change a moment later.
         for _ in 0..10 {
             answered(hub.ask(Who::Laptop, PEER, Patience::Long)?)
                 .with_context(|| format!("after command {number}"))?;
@@ -69,7 +69,7 @@ fn commands(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
         let drops = counters.count(Guard::Wire, reason, METRICS);
         ensure!(drops == 0, "the laptop was refused {drops} times: {reason}");
     }
-    // Nor does what `run` knew of the device come back after a command that knows more.
+    // Nor does the older knowledge of `run` come back after a command that knows more.
     hub.allow(&["10.10.0.7/32"], &["10.10.0.99/32"])?;
     let mut reload = rig.enforcer.command(&["reload"])?;
     hub.guide(&mut reload);
@@ -79,14 +79,14 @@ fn commands(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
         let would = would_pass(rig, PEER)?;
         ensure!(!would, "what was taken from the laptop came back");
     }
-    // The control: somebody is refused, and that is counted.
+    // The control: the stranger is refused, and the drop is counted.
     unanswered(hub.ask(Who::Stranger, STRANGER, Patience::Brief)?).context("the stranger")?;
     rig.enforcer
         .expect_counted(Guard::Wire, Reason::UnknownPeer, METRICS, 1)
 }
 
 /// The laptop's key moves to the stranger's address and the stranger to the laptop's, the key is
-/// removed, and it comes back.
+/// removed, and comes back.
 fn moves(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let _server = metrics(rig)?;
     let at_home = || hub.allow(&["10.10.0.5/32"], &["10.10.0.99/32"]);
@@ -113,7 +113,7 @@ fn moves(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
         hub.forget_laptop()?;
         took.push(in_time(rig, &[(STRANGER, false), (PEER, false)])?);
         laptop(rig, hub, 0, "waiting: wg0 has no peer with its key")?;
-        // Its addresses are free for others, who may do nothing with them.
+        // The laptop's addresses are free for others, who may do nothing with them.
         hub.allow_stranger(&["10.10.0.5/32", "10.10.0.99/32"])?;
         unanswered(poses(STRANGER, Patience::Brief)?).context("the stranger at a free address")?;
         unanswered(poses(PEER, Patience::Brief)?).context("the stranger at another")?;
@@ -129,15 +129,15 @@ fn moves(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
 
     overlap(rig, hub)?;
 
-    // Another key in the registry, which no device has: it waits, and grants nothing.
+    // Another key in the registry, which no device has: the peer waits, and gets no grant.
     rig.enforcer.registry(&registry(NOBODY))?;
     in_time(rig, &[(PEER, false)])?;
     laptop(rig, hub, 0, "waiting: wg0 has no peer with its key")?;
     unanswered(asks(PEER, Patience::Brief)?).context("the laptop, whose key is not asked for")
 }
 
-/// The laptop's key has the whole subnet, of which the stranger's takes an address, and gives it
-/// back.
+/// The laptop's key has the whole subnet, of which the stranger's takes an address, and gives the
+/// address back.
 fn overlap(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     let refused = || -> Result<u64> {
         let counters = rig.enforcer.counters()?;
@@ -165,9 +165,9 @@ fn overlap(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the policy in force judges these sources so, in the time that is promised for all
-/// of them.
-fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
+/// Waits until the policy in force judges these sources as wanted, in the time that is promised for
+/// all of them.
+pub(super) fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
     let start = Instant::now();
     for (source, passes) in wanted {
         let left = PROMISED.saturating_sub(start.elapsed());
@@ -188,8 +188,8 @@ fn in_time(rig: &Rig<'_>, wanted: &[(Ipv4Addr, bool)]) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// What the policy in force says of a source at the metrics.
-fn would_pass(rig: &Rig<'_>, source: Ipv4Addr) -> Result<bool> {
+/// The decision of the policy in force about a source at the metrics.
+pub(super) fn would_pass(rig: &Rig<'_>, source: Ipv4Addr) -> Result<bool> {
     let source = source.to_string();
     let packet = ["--interface", "wg0", "--port", "9100", "--source", &source];
     Ok(rig.enforcer.explain(&packet)?.verdict == "pass")

@@ -1,12 +1,13 @@
-//! A userspace WireGuard: wireguard-go over tun devices, and sockets that only look like one.
+//! A userspace WireGuard: wireguard-go over tun devices, and sockets that only look like a
+//! daemon's.
 //!
 //! ```text
 //!   lan  wga 10.10.0.5  (laptop)   ┐ UDP                      ┌ wg0 10.10.0.2  host
 //!        wgb 10.10.0.99 (stranger) ┴ eth0 ───────────── eth0 ─┘
 //! ```
 //!
-//! The sockets' folder is one for the whole machine. Here, every program that looks for it gets a
-//! mount namespace of its own, in which a scratch folder of the lab stands at /run.
+//! The sockets' folder is the same for the whole machine. Here, every program that looks for the
+//! folder gets a private mount namespace, with a scratch folder of the lab at /run.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -15,14 +16,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
 
@@ -31,10 +31,11 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::topology::{HOST_LAN, HOST_WG, Lab, PEER, STRANGER};
 use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Transport};
 
-use super::{Hub, METRICS, Rig, Who, answered, call, follow, hole, laptop, metrics, registry};
-use super::{trial, unanswered};
+use super::hub::{Hub, METRICS, Who, call, follow, hole, laptop, metrics, registry};
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
 
-/// A key pair that guards nothing: both in the hex digits of the protocol.
+/// A throw-away key pair: both in the hex digits of the protocol.
 struct Keys {
     private: &'static str,
     public: &'static str,
@@ -48,47 +49,42 @@ const LAPTOP: Keys = Keys {
     private: "985b30969543efbf8bf4027da60732a3e025388d7848081bd4892724dad13845",
     public: "0032313b5f781399a547a296060e0a3b2c88f70e0f438c6f5c2c3776e0549f6c",
 };
-/// [`LAPTOP`]'s public key, as registries write it.
+/// The public key of [`LAPTOP`], as written in registries.
 const LAPTOP_BASE64: &str = "ADIxO194E5mlR6KWBg4KOyyI9w4PQ4xvXCw3duBUn2w=";
 const OTHER: Keys = Keys {
     private: "105f50fbbb5c39f446d5cedf7f1ea71d888348df193e0dbfe60ce483135f854e",
     public: "52fdc02f3c4fef6cb9860566337b08631028e2fc6308dc65b17fcbc52d06f93c",
 };
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial(
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = vec![
+        Scenario::new(
             "keys::userspace::each_reload_takes_what_is_allowed_now",
-            binary,
             |rig| follow(rig, &Userspace::hub(rig.lab)?),
         ),
-        trial("keys::userspace::a_socket_wants_its_tun", binary, wants_tun),
-        trial(
-            "keys::userspace::a_silent_socket_holds_nobody_up",
-            binary,
-            silent,
-        ),
+        Scenario::new("keys::userspace::a_socket_wants_its_tun", wants_tun),
+        Scenario::new("keys::userspace::a_silent_socket_holds_nobody_up", silent),
     ];
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         let name = format!(
-            "row_21_a_hole_in_a_granted_prefix::userspace::{}",
+            "a21_a_hole_in_a_granted_prefix::userspace::{}",
             guards.name()
         );
-        trials.push(trial(name, binary, move |rig| {
+        scenarios.push(Scenario::new(name, move |rig| {
             hole(rig, &Userspace::hub(rig.lab)?, guards)
         }));
     }
-    trials
+    scenarios
 }
 
-/// What stands at /run for the programs of a trial.
+/// The folder at /run for the programs of a scenario.
 struct Run(PathBuf);
 
 impl Run {
     fn new(lab: &Lab) -> Result<Self> {
         let run = Self(lab.scratch().join("run"));
         std::fs::create_dir_all(run.0.join("wireguard"))?;
-        // MissingFile from the barest of guests.
+        // Absent from the barest of guests.
         std::fs::create_dir_all("/var/run")?;
         Ok(run)
     }
@@ -97,13 +93,13 @@ impl Run {
         self.0.join("wireguard").join(format!("{device}.sock"))
     }
 
-    /// Puts it there for one program.
+    /// Mounts the folder there for a single program.
     fn guide(&self, command: &mut Command) {
         let Ok(folder) = CString::new(self.0.as_os_str().as_bytes()) else {
             return;
         };
         let hide = move || {
-            // SAFETY: only the mount namespace is left behind, in a child that has one thread.
+            // SAFETY: only the mount namespace is left behind, in a child with a single thread.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
             let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
             mount_change(c"/", slave)?;
@@ -114,7 +110,7 @@ impl Run {
         unsafe { command.pre_exec(hide) };
     }
 
-    /// Starts wireguard-go for a device of a namespace, and configures it.
+    /// Starts and configures wireguard-go for a device of a namespace.
     fn device(&self, namespace: &Netns, name: &str, settings: &str) -> Result<Daemon> {
         let mut command = namespace.command("wireguard-go");
         command
@@ -184,7 +180,7 @@ impl<'lab> Userspace<'lab> {
     }
 }
 
-/// The hub, as its peers know it.
+/// The hub, as a peer in the peers' configuration.
 fn to_the_hub() -> String {
     format!(
         "public_key={}\nendpoint={HOST_LAN}:51820\nallowed_ip={HOST_WG}/32\n",
@@ -235,7 +231,7 @@ impl Hub for Userspace<'_> {
 
     fn come_back(&self, prefixes: &[&str]) -> Result<()> {
         self.run.set("wg0", &peer(&LAPTOP, prefixes))?;
-        // Its device believes in the session that was forgotten.
+        // The laptop's device believes in the forgotten session.
         let forget = format!("public_key={}\nremove=true\n", HUB.public);
         self.run.set("wga", &forget)?;
         self.run.set("wga", &to_the_hub())
@@ -246,7 +242,7 @@ impl Hub for Userspace<'_> {
     }
 }
 
-/// A socket that says what it is told to, or nothing, whoever asks.
+/// A socket that gives a prepared answer, or none, to every client.
 pub(in crate::scenarios) struct Pretender<'lab> {
     lab: &'lab Lab,
     run: Run,
@@ -262,7 +258,7 @@ impl<'lab> Pretender<'lab> {
         Ok(hub)
     }
 
-    /// A device whose daemon never answers.
+    /// A device with a silent daemon.
     pub(in crate::scenarios) fn silent(lab: &'lab Lab) -> Result<Self> {
         let hub = Self::new(lab, None)?;
         hub.make_tun()?;
@@ -274,7 +270,7 @@ impl<'lab> Pretender<'lab> {
         let said = Arc::clone(&answer);
         let run = Run::new(lab)?;
         let listener = UnixListener::bind(run.socket("wg0"))?;
-        // It ends with this process: it holds nothing but the socket.
+        // The thread ends with this process, and holds nothing but the socket.
         std::thread::spawn(move || {
             let mut held = Vec::new();
             for stream in listener.incoming() {
@@ -341,7 +337,7 @@ impl Hub for Pretender<'_> {
     }
 }
 
-/// The sockets are names in a folder: beside an interface that is no tun they are somebody else's.
+/// The sockets are names in a folder: a socket beside an interface other than a tun is foreign.
 fn wants_tun(rig: &Rig<'_>) -> Result<()> {
     let answer = peer(&LAPTOP, &["10.10.0.0/24"]).replace("replace_allowed_ips=true\n", "");
     let hub = Pretender::new(rig.lab, Some(answer + "errno=0\n\n"))?;
@@ -353,13 +349,13 @@ fn wants_tun(rig: &Rig<'_>) -> Result<()> {
     unanswered(hub.ask(Who::Laptop, PEER, Patience::Brief)?)?;
     rig.enforcer
         .expect_counted(Guard::Wire, Reason::UntrustedInterface, METRICS, 1)?;
-    // The control: the same socket beside a tun device of that name is believed.
+    // The control: the same socket beside a tun device of the same name is believed.
     hub.make_tun()?;
     call(rig, &hub, &["reload"], 0)?;
     laptop(rig, &hub, 0, "active")
 }
 
-/// A daemon that never answers: its peers wait, and everything else is in force.
+/// A silent daemon: the device's peers wait, and everything else is in force.
 fn silent(rig: &Rig<'_>) -> Result<()> {
     let hub = Pretender::silent(rig.lab)?;
     rig.enforcer.registry(&registry(LAPTOP_BASE64))?;

@@ -1,45 +1,38 @@
-//! The registry's file under a living `run`: whatever an editor does to it.
+//! The registry's file under a living `run`, with every way of editing.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::Enforcer;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 
-use super::{expect_generation, figure, service_of, spread, within};
+use super::timing::{expect_generation, figure, service_of, spread, within};
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    let mut trials = vec![
-        trial("live::edits::good_ones_are_applied", binary, |rig| {
-            in_a_folder(rig, good)
-        }),
-        trial("live::edits::bad_ones_change_nothing", binary, |rig| {
-            in_a_folder(rig, bad)
-        }),
-        trial("live::edits::a_folder_is_replaced", binary, |rig| {
-            in_a_folder(rig, folder)
-        }),
-        trial("live::edits::a_link_is_followed", binary, |rig| {
-            in_a_folder(rig, link)
-        }),
-    ];
-    trials.push(trial(
-        "live::edits::the_file_of_another_reload_is_followed",
-        binary,
-        |rig| in_a_folder(rig, foreign),
-    ));
-    trials
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let edit = |name, body: fn(&Rig<'_>, &Path) -> Result<()>| {
+        Scenario::new(name, move |rig| in_a_folder(rig, body)).host_only(LOADER)
+    };
+    vec![
+        edit("live::edits::good_ones_are_applied", good),
+        edit("live::edits::bad_ones_change_nothing", bad),
+        edit("live::edits::a_folder_is_replaced", folder),
+        edit("live::edits::a_link_is_followed", link),
+        edit(
+            "live::edits::the_file_of_another_reload_is_followed",
+            foreign,
+        ),
+    ]
 }
 
-/// The port that tells one edit from another.
+/// The port of the first edit; each edit has another port.
 const FIRST: u16 = 15_000;
 
-/// The registry, with a service of a port of its own.
+/// The registry, with a service on `port`.
 fn marked(port: u16) -> String {
     format!("{REGISTRY}\n{}", mark(port))
 }
@@ -57,7 +50,7 @@ fn expect_mark(rig: &Rig<'_>, port: u16, there: bool) -> Result<std::time::Durat
     .with_context(|| format!("`run` said\n{}", rig.enforcer.run_log()))
 }
 
-/// A registry in a folder of its own, so that nothing but edits happens there.
+/// Runs `body` with a registry in a separate folder, where nothing but edits happens.
 fn in_a_folder(rig: &Rig<'_>, body: fn(&Rig<'_>, &Path) -> Result<()>) -> Result<()> {
     let folder = rig.lab.scratch().join("etc");
     fs::create_dir(&folder)?;
@@ -69,7 +62,7 @@ fn in_a_folder(rig: &Rig<'_>, body: fn(&Rig<'_>, &Path) -> Result<()>) -> Result
     body(&rig, &folder)
 }
 
-/// What vim and `sed -i` do: another file takes the place of this one.
+/// Replaces a file by rename, as vim and `sed -i` do.
 fn rename_over(path: &Path, text: &str) -> Result<()> {
     let new = path.with_extension("toml.swp");
     fs::write(&new, text)?;
@@ -81,7 +74,7 @@ fn good(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     let fragments = folder.join("enforcer.d");
     let _run = rig.enforcer.run(&[])?;
     let mut took = Vec::new();
-    // The control: an edit is what makes the difference.
+    // The control: an edit makes the difference.
     ensure!(service_of(rig, FIRST)?.is_none(), "there before the edit");
 
     for port in FIRST..FIRST + 3 {
@@ -96,15 +89,15 @@ fn good(rig: &Rig<'_>, folder: &Path) -> Result<()> {
             "the old one is in force"
         );
     }
-    // And in place again, in the file that has taken the first one's place; and away with a backup
-    // left behind, as vim does it with `backupcopy=no`.
+    // In place again, in the file that replaced the first; and away with a backup left behind, as
+    // vim does with `backupcopy=no`.
     rig.enforcer.registry(&marked(FIRST + 6))?;
     took.push(expect_mark(rig, FIRST + 6, true).context("in place, after a rename")?);
     fs::rename(&file, folder.join("enforcer.toml~"))?;
     fs::write(&file, marked(FIRST + 7))?;
     took.push(expect_mark(rig, FIRST + 7, true).context("with a backup")?);
 
-    // Fragments: the folder comes, and in it a file, another, a changed one; and they go.
+    // Fragments: the folder comes, then a first file, a second, a changed file; and they go.
     fs::create_dir(&fragments)?;
     let one = fragments.join("one.toml");
     fs::write(&one, mark(FIRST + 20))?;
@@ -124,7 +117,7 @@ fn good(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What `run` must say, and nothing else may happen.
+/// Insists on the words of `run`, and on the unchanged policy.
 fn refused(rig: &Rig<'_>, words: &[&str]) -> Result<()> {
     let said = || {
         let log = rig.enforcer.run_log();
@@ -159,11 +152,11 @@ fn bad(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     rig.enforcer.registry(&marked(FIRST))?;
     refused(rig, &["broken.toml:4:10"])?;
     unchanged().context("a bad fragment")?;
-    // Without it, the good file that was kept out is taken at once.
+    // Without the fragment, the good file that was kept out is taken at once.
     fs::remove_file(&fragment)?;
     expect_mark(rig, FIRST, true)?;
 
-    // Vanished: the policy stays, and what comes in its place is taken.
+    // Vanished: the policy stays, and a new file is taken.
     let (_, now) = rig.enforcer.status()?;
     let refusals = || {
         rig.enforcer
@@ -184,7 +177,7 @@ fn bad(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Configuration management puts a whole folder in the place of another.
+/// Configuration management replaces a whole folder with another.
 fn folder(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     for (round, port) in (FIRST..FIRST + 3).enumerate() {
@@ -198,7 +191,7 @@ fn folder(rig: &Rig<'_>, folder: &Path) -> Result<()> {
         fs::rename(&new, folder)?;
         let took = expect_mark(rig, port, true).with_context(|| format!("round {round}"))?;
         figure("edits::a_folder_is_replaced", &format!("{took:.1?}"));
-        // What happens to the old one is nobody's business.
+        // Changes of the old folder have no effect.
         fs::write(old.join("enforcer.toml"), marked(FIRST + 50))?;
     }
     rig.enforcer.registry(&marked(FIRST + 10))?;
@@ -214,7 +207,7 @@ fn beside(folder: &Path, name: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// The file may be a link into some store, whose target is edited, or which is made anew.
+/// The file may be a link into some store: the target is edited, or the link made anew.
 fn link(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     let file = folder.join("enforcer.toml");
     let store = beside(folder, "store");
@@ -239,7 +232,7 @@ fn link(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Who reloads with another file has chosen it for `run` as well.
+/// A reload with another file chooses that file for `run` as well.
 fn foreign(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     let other = beside(folder, "other.toml");
@@ -247,15 +240,15 @@ fn foreign(rig: &Rig<'_>, folder: &Path) -> Result<()> {
     by_hand.registry(&marked(FIRST))?;
     by_hand.reload()?;
     expect_mark(rig, FIRST, true)?;
-    // `run` may need a moment to hear of it; then this is the file.
+    // `run` may need a moment to hear of the reload; from then on this is the file.
     within(SETTLE, "the other file is followed", || {
         by_hand.registry(&marked(FIRST + 1))?;
         std::thread::sleep(std::time::Duration::from_millis(500));
         Ok(service_of(rig, FIRST + 1)?.is_some())
     })
     .with_context(|| format!("`run` said\n{}", rig.enforcer.run_log()))?;
-    // Of one service more than any other policy here: `run` would have said so before it says what
-    // it makes of edits that come later.
+    // A policy with a service more than any other here: `run` would have reported this policy
+    // before any report on later edits.
     let usual = rig.enforcer.status()?.1.services;
     let more = format!("{}{}", marked(FIRST + 2), mark(FIRST + 9));
     rig.enforcer.registry(&more)?;
@@ -269,7 +262,7 @@ fn foreign(rig: &Rig<'_>, folder: &Path) -> Result<()> {
         said(usual) && !said(usual + 1) && service_of(rig, FIRST + 2)?.is_none(),
         "the first file is followed still:\n{log}"
     );
-    // What was tried as another file is moved into place: from there on that is the file.
+    // The tried file is moved into place, and is the file from there on.
     fs::rename(&other, folder.join("enforcer.toml")).context("failed to move it into place")?;
     within(SETTLE, "the first file is followed again", || {
         rig.enforcer.registry(&marked(FIRST + 3))?;

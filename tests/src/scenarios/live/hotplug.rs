@@ -1,58 +1,60 @@
-//! What passes through a hot-plugged interface before its wire guard is on.
+//! Packets through a hot-plugged interface before the wire guard is on.
 //!
-//! To the host's own sockets nothing: the socket guard judges there. What a DNAT rule sends on to a
-//! container meets the wire guard alone.
+//! No packet reaches the host's own sockets: the socket guard judges there. Packets sent on to a
+//! container by a DNAT rule meet the wire guard alone.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use libtest_mimic::Trial;
 
 use crate::lab::command::finish;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::wire::Wire;
 use crate::lab::{Feature, Lab, Patience, Server, Transport};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::PORT;
-use crate::scenarios::runner::{Rig, answered, trial, trial_with};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::raw_packet::{Probe, send_probe};
+use crate::scenarios::runner::answered;
 
 use super::plug::{NEAR, Plug, look_again};
-use super::traffic::{Barrage, Eye, PORTS};
-use super::{figure, spread, within};
+use super::timing::{figure, spread, within};
+use super::traffic::{Barrage, PORTS, SynAckWatch};
 
-/// Interfaces in a trial.
+/// Interfaces in a scenario.
 const TRIES: usize = 20;
-/// What the udev rule waits at least for a guard that never comes: 20 times 0.05 s, less some.
+/// Shortest wait of the udev rule for a guard that never comes: 20 times 0.05 s, less some.
 const IN_VAIN: Duration = Duration::from_millis(900);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::the_window_of_a_hot_plug", binary, window),
-        trial_with(
-            "live::no_window_behind_the_udev_rule",
-            &[Feature::Tcx],
-            binary,
-            no_window,
-        ),
+        Scenario::new("live::the_window_of_a_hot_plug", window).host_only(LOADER),
+        Scenario::new("live::no_window_behind_the_udev_rule", no_window)
+            .host_only(LOADER)
+            .needs(Feature::Tcx),
     ]
 }
 
-/// A container that a DNAT rule publishes on the host's port 9200, unguarded.
+/// A container published on the host's port 9200 by a DNAT rule, unguarded.
 fn container(lab: &Lab) -> Result<Server> {
     lab.publish_like_netavark(9200, 9200)?;
-    // A SYN-ACK that nobody answers would be repeated, and seen when the guard is on.
+    // A SYN-ACK without an answer would be repeated, and seen once the guard is on.
     lab.ct.sysctl("net/ipv4/tcp_synack_retries", "0")?;
     let container = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:9200", "container")?;
     // The control: the rule sends a SYN from a fresh interface on to the container.
     let plug = Plug::new(lab)?;
     plug.up()?;
-    answered(shoot(&plug.far()?, &eye(lab)?, Patience::Long, &|| {
-        let shot = Shot::between(Plug::ENDS, PORT);
-        (shot, vec![Plug::frame(shot)])
-    })?)
+    answered(send_probe(
+        &plug.far()?,
+        &eye(lab)?,
+        Patience::Long,
+        &|| {
+            let probe = Probe::between(Plug::ENDS, PORT);
+            (probe, vec![Plug::frame(probe)])
+        },
+    )?)
     .context("through a fresh interface, unguarded")?;
     Ok(container)
 }
@@ -61,7 +63,7 @@ fn eye(lab: &Lab) -> Result<Wire> {
     Wire::open(&lab.lan, "eth0")
 }
 
-/// SYNs from the far end, from its first moment on.
+/// SYNs from the far end, from the first moment on.
 fn attack(plug: &Plug<'_>, number: usize) -> Result<Barrage> {
     let mut ports = PORTS.skip(number * 300).take(300).cycle();
     Ok(Barrage::start(
@@ -70,20 +72,20 @@ fn attack(plug: &Plug<'_>, number: usize) -> Result<Barrage> {
         Duration::from_micros(100),
         move || {
             let source = ports.next().unwrap_or(PORTS.start);
-            Plug::frame(Shot {
+            Plug::frame(Probe {
                 source,
-                ..Shot::between(Plug::ENDS, PORT)
+                ..Probe::between(Plug::ENDS, PORT)
             })
         },
     ))
 }
 
-/// Measures the window, and insists that it closes.
+/// Measures the window, and insists that the window closes.
 fn window(rig: &Rig<'_>) -> Result<()> {
     let lab = rig.lab;
     let _container = container(lab)?;
     let _run = rig.enforcer.run(&[])?;
-    let eye = Eye::on(eye(lab)?, &[PORT.1]);
+    let eye = SynAckWatch::on(eye(lab)?, &[PORT.1]);
     let (mut took, mut passed) = (Vec::new(), Vec::new());
     for number in 1..=TRIES {
         let before = eye.seen();
@@ -92,7 +94,7 @@ fn window(rig: &Rig<'_>) -> Result<()> {
         let start = plug.up()?;
         within(SETTLE, "a wire guard", || plug.is_guarded())?;
         took.push(start.elapsed());
-        // What was accepted until then may be on its way to the eye still.
+        // A SYN-ACK from before may still be on its way to the watcher.
         std::thread::sleep(Duration::from_millis(100));
         let until_then = eye.seen();
         passed.push(until_then - before);
@@ -126,7 +128,7 @@ fn rule(lab: &Lab, index: u32) -> Result<Command> {
     let start = rules.split_once("PROGRAM==\"/bin/sh -c '");
     let script = start.and_then(|(_, rest)| rest.split_once("'\""));
     let (script, _) = script.context("no PROGRAM in the rules")?;
-    // As udev(7) does it.
+    // As udev(7) does.
     let script = script
         .replace("/sys/fs/bpf/enforcer", &lab.pin_dir().to_string_lossy())
         .replace("$env{IFINDEX}", &index.to_string())
@@ -136,8 +138,8 @@ fn rule(lab: &Lab, index: u32) -> Result<Command> {
     Ok(command)
 }
 
-/// An interface that nobody brings up before the rule has let it pass: guarded from its first
-/// packet. The operator's word stands for the device that a NIC has behind it.
+/// An interface that stays down until the rule has ended is guarded from the first packet. The
+/// operator's word stands for the device behind a NIC.
 fn no_window(rig: &Rig<'_>) -> Result<()> {
     let lab = rig.lab;
     let outside = format!("{REGISTRY}\n[interfaces.{NEAR}]\nside = \"outside\"\n");
@@ -148,7 +150,7 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         finish(rule(lab, index)?, "")?.ok()?;
         Ok(start.elapsed())
     };
-    // Nothing is pinned: nobody is held back.
+    // Nothing is pinned: no interface is held back.
     let without = waited(u32::MAX)?;
     let _run = rig.enforcer.run(&[])?;
     let in_vain = waited(u32::MAX)?;
@@ -156,7 +158,7 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         in_vain >= IN_VAIN && without < IN_VAIN,
         "the rule waits {in_vain:?} for a guard, and {without:?} where nothing is pinned"
     );
-    let eye = Eye::on(eye(lab)?, &[PORT.1]);
+    let eye = SynAckWatch::on(eye(lab)?, &[PORT.1]);
     let mut took = Vec::new();
     for number in 1..=TRIES {
         let plug = Plug::new(lab)?;
@@ -181,7 +183,7 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         within(SETTLE, "the end of the early one", || Ok(!early()))?;
         attack.go_on_for(100)?;
         attack.stop()?;
-        // One that goes down again keeps what it has.
+        // An interface that goes down again keeps its guard.
         lab.host.ip(&format!("link set {NEAR} down"))?;
         look_again(lab)?;
         ensure!(plug.is_guarded()?, "the guard went with IFF_UP");

@@ -1,12 +1,10 @@
 //! Interfaces that come, leave, and come again.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::bpf::{Hook, programs_on};
 use crate::lab::command::finish;
@@ -16,41 +14,38 @@ use crate::lab::topology::{HOST_WG, PEER, STRANGER};
 use crate::lab::wire::Wire;
 use crate::lab::wireguard::Member;
 use crate::lab::{Ask, Feature, Lab, Netns, Patience, Port, Server, Transport, WireGuard};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub as _, Pretender, laptop, registry};
 use crate::scenarios::lifecycle::{PORT, flooded_service};
-use crate::scenarios::runner::{Rig, answered, trial, trial_with, unanswered};
-use crate::scenarios::shot::{Shot, shoot};
+use crate::scenarios::raw_packet::{Probe, send_probe};
+use crate::scenarios::runner::{answered, unanswered};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
-use super::traffic::{Barrage, Eye, PORTS};
-use super::{figure, spread, within};
+use super::timing::{figure, spread, within};
+use super::traffic::{Barrage, PORTS, SynAckWatch};
 
-/// How soon an interface that comes up has its wire guard (issue 4, item 1).
+/// Longest time until an interface that comes up has its wire guard.
 pub(super) const PROMISED: Duration = Duration::from_millis(200);
 
-/// Interfaces that come while a daemon of WireGuard's says nothing.
+/// Interfaces that come while a WireGuard daemon stays silent.
 const BESIDE_SILENCE: usize = 9;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::a_new_interface_under_attack", binary, under_attack),
-        trial(
+        Scenario::new("live::a_new_interface_under_attack", under_attack),
+        Scenario::new(
             "live::an_interface_that_moves_away_takes_no_guard",
-            binary,
             moves_away,
         ),
-        trial("live::a_remade_wg0", binary, remade),
-        trial_with(
-            "live::a_remade_wireguard_device",
-            &[Feature::WireGuard],
-            binary,
-            remade_wireguard,
-        ),
-        trial(
+        Scenario::new("live::a_remade_wg0", remade),
+        Scenario::new("live::a_remade_wireguard_device", remade_wireguard)
+            .needs(Feature::WireGuard),
+        Scenario::new(
             "live::a_silent_wireguard_socket_holds_no_interface_up",
-            binary,
             beside_silence,
-        ),
+        )
+        .host_only(LOADER),
     ]
 }
 
@@ -61,14 +56,14 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         // The control: without the enforcer a SYN through a fresh interface is accepted.
         let plug = Plug::new(rig.lab)?;
         plug.up()?;
-        answered(shoot(&plug.far()?, &eye()?, Patience::Long, &|| {
-            let shot = Shot::between(Plug::ENDS, PORT);
-            (shot, vec![Plug::frame(shot)])
+        answered(send_probe(&plug.far()?, &eye()?, Patience::Long, &|| {
+            let probe = Probe::between(Plug::ENDS, PORT);
+            (probe, vec![Plug::frame(probe)])
         })?)
         .context("through a fresh interface, unguarded")?;
     }
     let _run = rig.enforcer.run(&[])?;
-    let eye = Eye::on(eye()?, &[PORT.1]);
+    let eye = SynAckWatch::on(eye()?, &[PORT.1]);
     let tries = if is_guest() { 10 } else { 100 };
     let (mut took, mut sent) = (Vec::new(), 0);
     for number in 1..=tries {
@@ -76,9 +71,9 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         let mut ports = PORTS.cycle();
         let attack = Barrage::start(plug.far()?, 5, Duration::from_micros(500), move || {
             let source = ports.next().unwrap_or(PORTS.start);
-            Plug::frame(Shot {
+            Plug::frame(Probe {
                 source,
-                ..Shot::between(Plug::ENDS, PORT)
+                ..Probe::between(Plug::ENDS, PORT)
             })
         });
         let start = plug.up()?;
@@ -108,8 +103,8 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         "too few of the SYNs came to any guard:\n{counters}"
     );
     let late = took.iter().filter(|took| **took > PROMISED).count();
-    // A guest's processor may be emulated, at a tenth of the speed, and this machine does other
-    // things as well.
+    // A guest's processor may be emulated, at a tenth of the speed, and this machine has other work
+    // as well.
     ensure!(
         late * 20 <= tries || is_guest(),
         "{late} of {tries} interfaces had their guard later than {PROMISED:?}: {}",
@@ -146,7 +141,7 @@ fn beside_silence(rig: &Rig<'_>) -> Result<()> {
         median <= PROMISED,
         "{PROMISED:?} are promised, but interfaces had their guards after {spread}"
     );
-    // The control: it is silent, and its peer waits.
+    // The control: the daemon is silent, and the peer waits.
     laptop(rig, &hub, 0, "waiting: wg0 cannot be asked for its keys")
 }
 
@@ -156,8 +151,8 @@ fn exists(lab: &Lab, index: u32) -> bool {
         .any(|name| lab.host.ifindex(name).is_ok_and(|known| known == index))
 }
 
-/// A container engine may take an interface from the host: what guarded it here must not judge
-/// packets there.
+/// A container engine may take an interface from the host: the old guard must not judge packets
+/// there.
 fn moves_away(rig: &Rig<'_>) -> Result<()> {
     const NEW_HOME: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 1);
     let (lab, elsewhere) = (rig.lab, &rig.lab.ct2);
@@ -184,7 +179,7 @@ fn moves_away(rig: &Rig<'_>) -> Result<()> {
         ensure!(programs(elsewhere)? == 0, "a program went along");
         let ask = Ask::new(Transport::Tcp, &format!("{NEW_HOME}:9200"));
         answered(ask.ask(&lab.lan, Patience::Long)?).context("in its new namespace")?;
-        // And home again: it gets a guard of its own.
+        // Home again, the interface gets a guard.
         elsewhere.ip(&format!("link set {NEAR} netns {}", lab.host.path()))?;
     }
     plug.up()?;
@@ -193,7 +188,7 @@ fn moves_away(rig: &Rig<'_>) -> Result<()> {
         .map(drop)
 }
 
-/// How many programs sit on the near end, at the hook that a guard has there.
+/// Number of programs on the near end, at the hook of a guard there.
 fn programs(namespace: &Netns) -> Result<u32> {
     if Feature::Tcx.is_here() {
         let index = namespace.ifindex(NEAR)?;
@@ -205,7 +200,7 @@ fn programs(namespace: &Netns) -> Result<u32> {
     Ok(u32::from(links[0].get("xdp").is_some()))
 }
 
-/// Another device under the old name: the peer is let in again, and nobody else at any time.
+/// Another device under the old name: the peer is let in again, and no other source at any time.
 fn remade(rig: &Rig<'_>) -> Result<()> {
     let _server = Server::start(&rig.lab.host, Transport::Tcp, "0.0.0.0:9100", "metrics")?;
     let ask = |from: Ipv4Addr, patience| {

@@ -1,39 +1,35 @@
 //! Interfaces that get another name, or another master.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Ask, Feature, Outcome, Patience, Server, Transport};
-use crate::scenarios::runner::{Rig, answered, trial, trial_with, unanswered};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
 
 use super::plug::{FAR, NEAR, Plug, is_guarded, look_again};
-use super::within;
+use super::timing::within;
 
-/// The host at the plug, and its neighbour there.
+/// The host's address at the plug, and the neighbour's.
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 1);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 2);
-/// The same on a VLAN.
+/// The host's and the neighbour's address on a VLAN.
 const HOST_ON_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 98, 1);
 const NEIGHBOUR_ON_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 98, 2);
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::renames_and_masters", binary, |rig| {
+        Scenario::new("live::renames_and_masters", |rig| {
             renames(rig)?;
             bridge(rig)
         }),
-        trial(
-            "live::masters::a_bridge_that_takes_no_guard",
-            binary,
-            unguarded,
-        ),
-        trial_with("live::masters::bond", &[Feature::Bond], binary, bond),
-        trial_with("live::masters::vlan", &[Feature::Vlan], binary, vlan),
+        Scenario::new("live::masters::a_bridge_that_takes_no_guard", unguarded).host_only(LOADER),
+        Scenario::new("live::masters::bond", bond).needs(Feature::Bond),
+        Scenario::new("live::masters::vlan", vlan).needs(Feature::Vlan),
     ]
 }
 
@@ -83,14 +79,14 @@ fn ask(rig: &Rig<'_>, host: Ipv4Addr, port: u16, patience: Patience) -> Result<O
     Ask::new(Transport::Tcp, &format!("{host}:{port}")).ask(&rig.lab.lan, patience)
 }
 
-/// What the wire guards have dropped, and what came past them.
+/// Packets dropped by the wire guards, and packets past them.
 fn drops(rig: &Rig<'_>) -> Result<(u64, u64)> {
     let counters = rig.enforcer.counters()?;
     let drops = |guard| counters.total(guard, Verdict::Drop);
     Ok((drops(Guard::Wire), drops(Guard::Socket)))
 }
 
-/// An attack on the closed port: dropped on the wire, and nothing of it came to a socket.
+/// An attack on the closed port: dropped on the wire, and no packet came to a socket.
 fn held_on_the_wire(rig: &Rig<'_>, host: Ipv4Addr) -> Result<()> {
     let (wire, socket) = drops(rig)?;
     unanswered(ask(rig, host, 9200, Patience::Brief)?)?;
@@ -154,7 +150,7 @@ fn renames(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.down()
 }
 
-/// The bridge has veth members alone and would be inside: the registry says that it is not.
+/// The bridge has veth members alone and would be inside: the registry says "outside".
 fn bridge(rig: &Rig<'_>) -> Result<()> {
     let _services = Services::start(rig)?;
     let host = &rig.lab.host;
@@ -201,7 +197,7 @@ fn moved_back(rig: &Rig<'_>, member: &Plug<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// A member is guarded for as long as its master is not.
+/// A member is guarded while the master is not.
 fn unguarded(rig: &Rig<'_>) -> Result<()> {
     let _services = Services::start(rig)?;
     let host = &rig.lab.host;
@@ -226,11 +222,11 @@ fn unguarded(rig: &Rig<'_>) -> Result<()> {
     ensure!(!is_guarded(rig.lab, master)?, "br9 has a guard after all");
     within(SETTLE, "its member's guard", || plug.is_guarded())?;
     held_on_the_wire(rig, HOST).context("on a bridge without a guard")?;
-    // And `up` beside it keeps it as well.
+    // An `up` beside `run` keeps the guard as well.
     rig.enforcer.expect(&["up"], 3)?;
     ensure!(plug.is_guarded()?, "`up` took the member's guard off");
     held_on_the_wire(rig, HOST).context("after another `up`")?;
-    // The control: once the master has one, the member needs none.
+    // The control: once the master has a guard, the member needs none.
     rig.enforcer.registry(&registry(rule))?;
     moved_to(rig, &plug, "br9")?;
     held_on_the_wire(rig, HOST).context("on a bridge with a guard")
@@ -243,7 +239,7 @@ fn bond(rig: &Rig<'_>) -> Result<()> {
     let plug = plugged(rig)?;
     let _run = rig.enforcer.run(&[])?;
     held_on_the_wire(rig, HOST).context("without a master")?;
-    // A bond takes only members that are down, and brings them up itself.
+    // A bond takes only members that are down, and brings them up by itself.
     host.ip(&format!(
         "link add bond0 type bond mode active-backup
          link set {NEAR} down
@@ -264,7 +260,7 @@ fn bond(rig: &Rig<'_>) -> Result<()> {
     held_on_the_wire(rig, HOST).context("off the bond")
 }
 
-/// A VLAN device has a guard of its own, and its parent keeps one that lets its frames through.
+/// A VLAN device has a guard, and the parent keeps a guard that lets the device's frames through.
 fn vlan(rig: &Rig<'_>) -> Result<()> {
     let _services = Services::start(rig)?;
     rig.enforcer.registry(&registry(""))?;

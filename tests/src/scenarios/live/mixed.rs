@@ -1,42 +1,39 @@
 //! One generation at a time: no stream of packets shows half of one policy and half of another.
 //!
-//! Two services are open in turns: under one policy the first, under the other the second. So every
-//! packet to either of them tells by its fate which policy was in force for it. A stream of packets
-//! that one processor handles in order must show one change for each switch, and no more: were the
-//! two services ever open together, or closed together, packets to them in turns would tell of a
-//! change each.
+//! Two services are open in turns: under the first policy the first, under the second the second.
+//! So the fate of every packet to either service tells the policy in force. A stream of packets
+//! that a processor handles in order must show a change for each switch, and no more: were the two
+//! services ever open together, or closed together, packets to them in turns would tell of a change
+//! each.
 
 use std::net::UdpSocket;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::eventually;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::frames::{self, Ends, number};
 use crate::lab::topology::{GHOST, HOST_LAN, HOST_MAC, LAN_MAC, Lab};
 use crate::lab::wire::Wire;
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 
-use super::{figure, within};
+use super::timing::{figure, within};
 
 /// The two services.
 const PORTS: [u16; 2] = [7001, 7002];
-/// What one stream sends at most.
+/// Upper bound of a stream's packets.
 const MOST: u64 = 4_000_000;
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial("live::mixed_generations", binary, |rig| {
-        mixed(rig, 200)
-    })]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("live::mixed_generations", |rig| mixed(rig, 200)).host_only(LOADER)]
 }
 
-/// A policy in which one of the services is open, or none.
+/// A policy in which a single service is open, or none.
 fn policy(open: Option<usize>) -> String {
     let service = |index: usize, name: &str| {
         let public = if open == Some(index) {
@@ -49,13 +46,13 @@ fn policy(open: Option<usize>) -> String {
             PORTS[index]
         )
     };
-    // One that stays public: to take the last one away wants a `--force`.
+    // A service that stays public: removing the last public port takes `--force`.
     let third = "[services.third]\nports = [7003]\npublic = true\n";
     service(0, "first") + &service(1, "second") + third
 }
 
 fn mixed(rig: &Rig<'_>, switches: usize) -> Result<()> {
-    // The control: a step with neither service open is what half a policy would look like.
+    // The control: a step with neither service open is how half a policy would look.
     rig.enforcer.registry(&policy(Some(0)))?;
     let run = rig.enforcer.run(&[])?;
     let halved = Streams::during(rig.lab, |streams| {
@@ -141,8 +138,7 @@ fn is_open(rig: &Rig<'_>, index: usize) -> Result<bool> {
     Ok(rig.enforcer.explain(&packet)?.verdict == "pass")
 }
 
-/// What became of the packets of one stream: even ones went to the first service, odd ones to the
-/// second.
+/// Fate of the packets of a stream: even ones went to the first service, odd ones to the second.
 #[derive(Debug)]
 struct Stream {
     passed: Vec<bool>,
@@ -155,13 +151,13 @@ impl Stream {
         packets.map(|(number, &passed)| if passed { number % 2 } else { 1 - number % 2 })
     }
 
-    /// How often the policy changes along the stream.
+    /// Number of policy changes along the stream.
     fn changes(&self) -> usize {
         let next = self.policies().skip(1);
         self.policies().zip(next).filter(|(a, b)| a != b).count()
     }
 
-    /// The packets around the first changes that are too near to one another, for a message.
+    /// The packets around the first changes that follow each other too closely, for a message.
     fn around_changes(&self) -> String {
         let policies: Vec<usize> = self.policies().collect();
         let changes: Vec<usize> = (1..policies.len())
@@ -182,20 +178,23 @@ impl Stream {
     }
 }
 
-/// Two streams, each from a processor of its own.
+/// Two streams, each from a separate processor.
 struct Streams {
     stop: AtomicBool,
     sent: [AtomicU64; 2],
 }
 
 impl Streams {
-    /// Sends for as long as `during` takes, and says what became of every packet.
+    /// Sends while `during` runs, and returns the fate of every packet.
     fn during(lab: &Lab, during: impl FnOnce(&Self) -> Result<()>) -> Result<[Stream; 2]> {
         let streams = Self {
             stop: AtomicBool::new(false),
             sent: [AtomicU64::new(0), AtomicU64::new(0)],
         };
-        let ears = [Ear::open(lab, PORTS[0])?, Ear::open(lab, PORTS[1])?];
+        let receivers = [
+            Receiver::open(lab, PORTS[0])?,
+            Receiver::open(lab, PORTS[1])?,
+        ];
         let sender = |number: usize| {
             let wire = Wire::open(&lab.lan, "eth0");
             let streams = &streams;
@@ -210,9 +209,11 @@ impl Streams {
             }
             outcome
         });
-        // What was passed is in the sockets' buffers by now.
-        let heard: Vec<Vec<(usize, u64)>> =
-            ears.into_iter().map(Ear::close).collect::<Result<_>>()?;
+        // Passed packets are in the sockets' buffers by now.
+        let heard: Vec<Vec<(usize, u64)>> = receivers
+            .into_iter()
+            .map(Receiver::close)
+            .collect::<Result<_>>()?;
         outcome?;
         let mut made = streams.sent.map(|sent| {
             let sent = usize::try_from(sent.into_inner()).unwrap_or(0);
@@ -264,7 +265,7 @@ impl Streams {
     }
 }
 
-/// Keeps the calling thread where it is: one processor handles a stream, in order.
+/// Pins the calling thread to a processor, which handles a stream in order.
 fn on_processor(number: usize) -> Result<()> {
     let count = thread::available_parallelism().map_or(1, usize::from);
     let mut set = rustix::thread::CpuSet::new();
@@ -272,16 +273,16 @@ fn on_processor(number: usize) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &set).context("failed to stay on a processor")
 }
 
-/// One of the services: it notes what it hears.
-struct Ear {
+/// A service that records its packets.
+struct Receiver {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Result<Vec<(usize, u64)>>>,
 }
 
-impl Ear {
+impl Receiver {
     fn open(lab: &Lab, port: u16) -> Result<Self> {
         let socket = lab.host.run(|| UdpSocket::bind(("0.0.0.0", port)))??;
-        // Room for all that may come while this thread waits for its turn.
+        // Room for all packets that may come while this thread waits for its turn.
         rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 64 << 20)?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -10,9 +10,9 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::frames::{self, Ends, Mac};
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::wire::Wire;
-use crate::scenarios::shot::Shot;
+use crate::scenarios::raw_packet::Probe;
 
-use super::within;
+use super::timing::within;
 
 /// The MAC address of the near end.
 const NEAR_MAC: Mac = [2, 0, 0, 0, 0x99, 1];
@@ -24,7 +24,7 @@ pub(super) const NEAR: &str = "plug0";
 /// The name of the far end.
 pub(super) const FAR: &str = "far0";
 
-/// A veth pair between the host and its neighbour; the far end is up, the near one is not.
+/// A veth pair between the host and its neighbour; the far end is up, the near end is not.
 #[derive(Debug)]
 pub(super) struct Plug<'lab> {
     lab: &'lab Lab,
@@ -47,30 +47,30 @@ impl<'lab> Plug<'lab> {
         Ok(plug)
     }
 
-    /// Brings the near end up; the moment before.
+    /// Brings the near end up; returns the moment before.
     pub(super) fn up(&self) -> Result<Instant> {
         self.lab.host.bring_up(NEAR)
     }
 
-    /// An eye and a mouth at the far end.
+    /// A packet socket at the far end.
     pub(super) fn far(&self) -> Result<Wire> {
         Wire::open(&self.lab.lan, FAR)
     }
 
-    /// Whether the near end has its wire guard: its link is pinned last of all.
+    /// Whether the near end has a wire guard: the link is pinned last of all.
     pub(super) fn is_guarded(&self) -> Result<bool> {
         is_guarded(self.lab, self.index)
     }
 
-    /// A frame to the near end with a packet to one of the host's own addresses, as whoever sits
-    /// at the far end may send it; answers leave by eth0, to the ghost.
-    pub(super) fn frame(shot: Shot) -> Vec<u8> {
+    /// A frame to the near end with a packet to one of the host's own addresses, as any sender at
+    /// the far end may send; answers leave by eth0, to the ghost.
+    pub(super) fn frame(probe: Probe) -> Vec<u8> {
         frames::ethernet(
             NEAR_MAC,
             FAR_MAC,
             &[],
-            shot.ends.ethertype(),
-            &shot.packet(),
+            probe.ends.ethertype(),
+            &probe.packet(),
         )
     }
 
@@ -80,12 +80,12 @@ impl<'lab> Plug<'lab> {
 
 impl Drop for Plug<'_> {
     fn drop(&mut self) {
-        // A trial may have moved it, or taken it away.
+        // A scenario may have moved or removed the interface.
         let _ = self.lab.lan.ip(&format!("link del {FAR}"));
     }
 }
 
-/// The pins of wire guards, each with the index of its interface.
+/// The pins of wire guards, each with the interface's index.
 pub(super) fn wire_pins(lab: &Lab) -> Result<Vec<(u32, PathBuf)>> {
     let pins = lab.pin_dir();
     let entries = std::fs::read_dir(&pins).with_context(|| format!("no pins in {pins:?}"))?;
@@ -106,9 +106,9 @@ pub(super) fn is_guarded(lab: &Lab, index: u32) -> Result<bool> {
     Ok(wire_pins(lab)?.iter().any(|(pinned, _)| *pinned == index))
 }
 
-/// Has `run` look at the host as it is now, and waits until it is done with that: an interface that
-/// comes later has its guard by a later look, which takes guards off last of all. That it is over
-/// shows by the next one.
+/// Makes `run` look at the host, and waits for the end of that look: a later interface gets a guard
+/// by a later look, which takes guards off last of all. The following look shows that the first is
+/// over.
 pub(in crate::scenarios) fn look_again(lab: &Lab) -> Result<()> {
     lab.host.ip("link add later0 type veth peer name later1
          link set later0 up

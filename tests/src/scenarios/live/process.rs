@@ -1,4 +1,4 @@
-//! What the kernel says of a process.
+//! The kernel's data about a process.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::lab::command::Daemon;
 
-/// What the resident memory of `run` must stay below, in KiB (issue 4, item 8).
+/// Upper bound of the resident memory of `run`, in KiB.
 pub(super) const MOST_RESIDENT: u64 = 15_000;
 
 /// The resident memory, in KiB.
@@ -18,8 +18,8 @@ pub(super) fn resident(daemon: &Daemon) -> Result<u64> {
     )
 }
 
-/// How much of the resident memory is the process's own, in KiB: not the pages of its file, which
-/// the kernel brings in and takes away as it likes.
+/// The process's own part of the resident memory, in KiB: not the pages of the file, which the
+/// kernel brings in and takes away at will.
 pub(super) fn anonymous(daemon: &Daemon) -> Result<u64> {
     field(
         Path::new(&format!("/proc/{}/status", daemon.id())),
@@ -27,7 +27,7 @@ pub(super) fn anonymous(daemon: &Daemon) -> Result<u64> {
     )
 }
 
-/// The most that was ever resident, in KiB.
+/// The highest resident memory ever, in KiB.
 pub(super) fn most_resident(daemon: &Daemon) -> Result<u64> {
     field(
         Path::new(&format!("/proc/{}/status", daemon.id())),
@@ -35,13 +35,13 @@ pub(super) fn most_resident(daemon: &Daemon) -> Result<u64> {
     )
 }
 
-/// How many descriptors it has open.
+/// Number of open descriptors.
 pub(super) fn descriptors(daemon: &Daemon) -> Result<usize> {
     let folder = format!("/proc/{}/fd", daemon.id());
     Ok(fs::read_dir(&folder).context(folder)?.count())
 }
 
-/// How often its threads have gone to sleep by themselves, and so were woken up.
+/// Number of times the threads have gone to sleep by themselves, and so were woken up.
 pub(super) fn sleeps(daemon: &Daemon) -> Result<u64> {
     let tasks = format!("/proc/{}/task", daemon.id());
     let tasks = fs::read_dir(&tasks).context(tasks)?;

@@ -1,34 +1,35 @@
-//! A thousand policies, one after another, under a flood and beside requests that are allowed.
+//! A thousand policies in turns, under a flood and beside allowed requests.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::{Guard, Verdict};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::{Counters, REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, HOST_WG, PEER};
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Netns, Patience, Port, Server, Transport};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::flooded_service;
-use crate::scenarios::runner::{Rig, answered, trial};
-use crate::scenarios::shot::Shot;
+use crate::scenarios::raw_packet::Probe;
+use crate::scenarios::runner::answered;
 
-use super::traffic::{Barrage, Eye, PORTS, Requests};
-use super::{figure, within};
+use super::timing::{figure, within};
+use super::traffic::{Barrage, PORTS, Requests, SynAckWatch};
 
 /// Closed under both policies.
 static FORBIDDEN: [u16; 3] = [9200, 3000, 6379];
 /// Open under both: to everybody, and to the collector.
 const ALLOWED: [u16; 2] = [8080, 9100];
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial(
-        "live::a_thousand_reloads_under_a_flood",
-        binary,
-        |rig| thousand(rig, 1000),
-    )]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("live::a_thousand_reloads_under_a_flood", |rig| {
+            thousand(rig, 1000)
+        })
+        .host_only(LOADER),
+    ]
 }
 
 /// Under the other policy every service, peer and slot has another number.
@@ -63,7 +64,7 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
     let accepted_before: usize = shut.iter().map(Server::accepted).sum();
 
     let _run = rig.enforcer.run(&[])?;
-    let eye = Eye::on(Wire::open(&rig.lab.lan, "eth0")?, &FORBIDDEN);
+    let eye = SynAckWatch::on(Wire::open(&rig.lab.lan, "eth0")?, &FORBIDDEN);
     let (mut ports, mut targets) = (PORTS.cycle(), FORBIDDEN.into_iter().cycle());
     let flood = Barrage::start(
         Wire::open(&rig.lab.lan, "eth0")?,
@@ -71,8 +72,8 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
         Duration::from_millis(5),
         move || {
             let source = ports.next().unwrap_or(PORTS.start);
-            let shot = Shot::v4(Port("tcp", targets.next().unwrap_or(FORBIDDEN[0])));
-            Shot { source, ..shot }.frame()
+            let probe = Probe::v4(Port("tcp", targets.next().unwrap_or(FORBIDDEN[0])));
+            Probe { source, ..probe }.frame()
         },
     );
     let public = requests(&rig.lab.lan, "0.0.0.0:0", &format!("{HOST_LAN}:8080"))?;
@@ -127,7 +128,7 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
     Ok(())
 }
 
-/// One request after another; TCP would repeat a SYN that was dropped, so the drops are counted.
+/// Request after request; TCP would repeat a dropped SYN, so the drops are counted.
 fn requests(namespace: &Netns, from: &str, to: &str) -> Result<Requests> {
     let namespace = namespace.share()?;
     let ask = Ask::new(Transport::Tcp, to).from(from);
@@ -137,8 +138,8 @@ fn requests(namespace: &Netns, from: &str, to: &str) -> Result<Requests> {
     }))
 }
 
-/// Puts one policy in the place of the other: nine times of ten by command, else by the file
-/// alone. Returns how often it was the file alone.
+/// Replaces one policy with the other: nine times of ten by command, else by the file alone.
+/// Returns the number of switches by the file alone.
 fn switch(rig: &Rig<'_>, switches: usize) -> Result<usize> {
     let policies = [other(), REGISTRY.to_owned()];
     let mut by_edits = 0;
@@ -162,7 +163,8 @@ fn switch(rig: &Rig<'_>, switches: usize) -> Result<usize> {
     Ok(by_edits)
 }
 
-/// As an editor does it: whoever reads meanwhile reads the old one or the new one.
+/// Replaces the file by rename, as an editor does: a reader meanwhile reads the old text or the
+/// new.
 fn replace(rig: &Rig<'_>, text: &str) -> Result<()> {
     let path = rig.enforcer.config_path()?;
     let new = path.with_extension("new");
@@ -170,7 +172,7 @@ fn replace(rig: &Rig<'_>, text: &str) -> Result<()> {
     std::fs::rename(&new, path).context("failed to replace the registry")
 }
 
-/// What both guards have dropped at these ports.
+/// Drops of both guards at these ports.
 fn drops_at(counters: &Counters, ports: &[u16]) -> u64 {
     let at = |port: Option<u16>| port.is_some_and(|port| ports.contains(&port));
     let rows = counters.0.iter().filter(|row| at(row.port));

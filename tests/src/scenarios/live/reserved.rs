@@ -1,22 +1,20 @@
-//! `ip_local_reserved_ports`, which others write as well.
-
-use std::path::Path;
+//! `ip_local_reserved_ports`, written by other programs as well.
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::{Rig, Scenario};
 
-use super::{figure, within};
+use super::timing::{figure, within};
 
 const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
-    vec![trial("live::reserved_ports_are_put_back", binary, put_back)]
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("live::reserved_ports_are_put_back", put_back)]
 }
 
-/// systemd-sysctl writes what its files say, whenever it is started, and knows nothing of ours.
+/// systemd-sysctl writes the values of its files at every start, and knows nothing of the
+/// enforcer's.
 fn put_back(rig: &Rig<'_>) -> Result<()> {
     let host = &rig.lab.host;
     let read = || host.read_sysctl(RESERVED);
@@ -48,7 +46,7 @@ fn put_back(rig: &Rig<'_>) -> Result<()> {
         );
         ensure!(!has("5003")?, "what they took back stays: {}", read()?);
     }
-    // Another policy: its ports too, and those of the last one no more.
+    // Another policy: the ports are added, and the last policy's removed.
     host.sysctl(RESERVED, "6000-6010")?;
     let other = REGISTRY.replace("ports = [9200]", "ports = [9201]");
     rig.enforcer.registry(&other)?;

@@ -1,40 +1,40 @@
-//! What `run` costs while nothing happens.
+//! Cost of `run` while nothing happens.
 
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use libtest_mimic::Trial;
 
 use crate::lab::command::Daemon;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
-use crate::scenarios::runner::{Rig, trial};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
 
 use super::process::{MOST_RESIDENT, most_resident, resident, sleeps};
-use super::{figure, service_of, within};
+use super::timing::{figure, service_of, within};
 
-/// How long nothing happens.
+/// Duration of the quiet.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// A key that no device has: RFC 7748, section 6.1, Bob's.
 const NOBODY: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
-pub(super) fn trials(binary: &Path) -> Vec<Trial> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        trial("live::sleeps_when_nothing_happens", binary, |rig| {
+        Scenario::new("live::sleeps_when_nothing_happens", |rig| {
             let run = rig.enforcer.run(&[])?;
             begin();
-            // What comes after the start may take longer here; what comes again and again does not
-            // leave one such time out.
+            // Work after the start may take longer here; recurring work does not leave a single
+            // quiet period out.
             for _ in 0..3 {
                 if quiet(&run)? == 0 {
                     return wakes(rig, &run);
                 }
             }
             bail!("woken in each {QUIET:?} of silence")
-        }),
-        trial("live::looks_once_a_second_for_keys", binary, |rig| {
+        })
+        .host_only(LOADER),
+        Scenario::new("live::looks_once_a_second_for_keys", |rig| {
             let by_key = format!(
                 "{REGISTRY}\n[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{NOBODY}\"\n"
             );
@@ -42,18 +42,19 @@ pub(super) fn trials(binary: &Path) -> Vec<Trial> {
             let run = rig.enforcer.run(&[])?;
             begin();
             let woken = quiet(&run)?;
-            // Not at all would be no following; the issue allows one look a second.
+            // No look at all would be no following; a look a second is allowed.
             let looks = QUIET.as_secs();
             ensure!(
                 (looks / 2..=looks * 3).contains(&woken),
                 "woken {woken} times in {QUIET:?} with a peer by key"
             );
             wakes(rig, &run)
-        }),
+        })
+        .host_only(LOADER),
     ]
 }
 
-/// How often `run` was woken up in a time in which nothing happened; it also must be small.
+/// Number of wake-ups of `run` in a quiet period; the memory also must be small.
 fn quiet(run: &Daemon) -> Result<u64> {
     let mut counts = vec![sleeps(run)?];
     for _ in 0..QUIET.as_secs() {
@@ -76,13 +77,13 @@ fn quiet(run: &Daemon) -> Result<u64> {
     Ok(woken)
 }
 
-/// What comes after the start: the interfaces' own news, programs that are loaded before they are
-/// needed, and the end of the thread that did it.
+/// Waits for the work after the start: the interfaces' own news, programs that are preloaded, and
+/// the end of the preloading thread.
 fn begin() {
     sleep(SETTLE * 3);
 }
 
-/// The control: it is awake where something happens, and that is seen.
+/// The control: `run` is awake where something happens, and the measure shows that.
 fn wakes(rig: &Rig<'_>, run: &Daemon) -> Result<()> {
     let before = sleeps(run)?;
     let registry = std::fs::read_to_string(rig.enforcer.config_path()?)?;

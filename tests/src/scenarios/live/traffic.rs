@@ -1,4 +1,4 @@
-//! Threads that send for as long as a trial takes, and threads that watch.
+//! Sending and watching threads of a scenario.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,11 +12,10 @@ use crate::lab::command::eventually;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::wire::Wire;
 
-/// Source ports of what a barrage sends, and of nothing else: late answers to a control have
-/// others.
+/// Source ports of a barrage alone: late answers to a control have others.
 pub(super) const PORTS: std::ops::Range<u16> = 40_000..48_000;
 
-/// A thread, and what it has done so far.
+/// A thread, and the amount of work so far.
 #[derive(Debug)]
 struct Worker {
     stop: Arc<AtomicBool>,
@@ -25,7 +24,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Runs `work` again and again; it says how much it has done.
+    /// Runs `work` again and again, and adds up the returned amounts.
     fn start(mut work: impl FnMut() -> Result<u64> + Send + 'static) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
@@ -69,13 +68,13 @@ impl Drop for Worker {
     }
 }
 
-/// Frames that go out until this is stopped.
+/// Frames that go out until `stop`.
 #[derive(Debug)]
 pub(super) struct Barrage(Worker);
 
 impl Barrage {
-    /// Sends the frames that `frame` makes, with a pause after each `burst` of them. Where the
-    /// interface takes none yet, it tries again.
+    /// Sends the frames of `frame`, with a pause after each `burst`. Retries while the interface
+    /// takes none.
     pub(super) fn start(
         wire: Wire,
         burst: u64,
@@ -87,13 +86,13 @@ impl Barrage {
             for _ in 0..burst {
                 sent += u64::from(wire.try_send(&frame())?);
             }
-            // The pace: a flood that overruns the backlog would be lost before any guard.
+            // The pace: a flood over the backlog's limit would be lost before any guard.
             thread::sleep(pause);
             Ok(sent)
         }))
     }
 
-    /// How many frames went out so far.
+    /// Number of frames so far.
     pub(super) fn sent(&self) -> u64 {
         self.0.done()
     }
@@ -105,17 +104,17 @@ impl Barrage {
             .context("the barrage dried up")
     }
 
-    /// Ends it, and says how many frames went out.
+    /// Ends the barrage, and returns the number of frames.
     pub(super) fn stop(self) -> Result<u64> {
         self.0.stop()
     }
 }
 
-/// An eye on whatever accepts a connection that a barrage has asked for.
+/// A listener for every SYN-ACK to a barrage.
 #[derive(Debug)]
-pub(super) struct Eye(Worker);
+pub(super) struct SynAckWatch(Worker);
 
-impl Eye {
+impl SynAckWatch {
     /// Watches a wire for SYN-ACKs from these services to the ports of a barrage.
     pub(super) fn on(wire: Wire, services: &'static [u16]) -> Self {
         Self(Worker::start(move || {
@@ -126,12 +125,12 @@ impl Eye {
         }))
     }
 
-    /// How many it has seen so far.
+    /// Number of SYN-ACKs so far.
     pub(super) fn seen(&self) -> u64 {
         self.0.done()
     }
 
-    /// Closes it, after a last look, and says how many it has seen.
+    /// Closes the listener after a last look, and returns the number of SYN-ACKs.
     pub(super) fn close(self) -> Result<u64> {
         thread::sleep(Duration::from_millis(100));
         self.0.stop()
@@ -150,12 +149,12 @@ fn is_accepted(frame: &[u8], services: &[u16]) -> bool {
     }
 }
 
-/// Requests that are made one after another until this is stopped.
+/// Request after request, until `stop`.
 #[derive(Debug)]
 pub(super) struct Requests(Worker);
 
 impl Requests {
-    /// Makes `ask` a request, with a pause after each; its first error ends it.
+    /// Makes `ask` a request, with a pause after each; the first error is the end.
     pub(super) fn start(
         pause: Duration,
         mut ask: impl FnMut() -> Result<()> + Send + 'static,
@@ -167,7 +166,7 @@ impl Requests {
         }))
     }
 
-    /// Ends it, and says how many there were, all answered.
+    /// Ends the requests, and returns their number, all answered.
     pub(super) fn stop(self) -> Result<u64> {
         self.0.stop()
     }

@@ -1,86 +1,17 @@
-//! A fixed table of packets, each with what the design says of it: the third opinion, for the day
-//! when the kernel's build and the host's share a mistake.
+//! A fixed table of packets, each with the design's verdict: the third opinion, for the day when
+//! the kernel's build and the host's share a mistake.
 
+mod builders;
 mod policy;
 
-use enforcer_ebpf::Reason::{self, UntrustedInterface as Untrusted, *};
+use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 
-use super::network::On::{self, *};
-use super::packet::Extension::{self, Authentication, Fragment, Options};
+pub(super) use builders::Named;
+use builders::*;
+
+use super::packet::Extension::{self, Authentication, Options};
 use super::packet::{Packet, UDP_LITE};
 use crate::lab::frames::{DOT1AD, DOT1Q, number::*};
-
-/// A packet, where it arrives, and why it passes or is dropped.
-pub(super) struct Named {
-    pub(super) name: &'static str,
-    pub(super) on: On,
-    pub(super) packet: Packet,
-    pub(super) reason: Reason,
-}
-
-const HOP: Extension = Options(HOP_BY_HOP, 0);
-const ROUTES: Extension = Options(ROUTING, 2);
-const TO_END: Extension = Options(DESTINATION, 1);
-const ATOMIC: Extension = Fragment(0, false);
-const FIRST: Extension = Fragment(0, true);
-const LATER: Extension = Fragment(1480, true);
-
-const Q: (u16, u16) = (DOT1Q, 0);
-const AD: (u16, u16) = (DOT1AD, 0);
-const ICMP: u8 = 1;
-const GRE: u8 = 47;
-const ICMP_V6: u8 = 58;
-const NO_NEXT_HEADER: u8 = 59;
-const CHILD_MAC: [u8; 6] = [2, 0, 0, 0, 0x7e, 9];
-const BROADCAST: [u8; 6] = [0xff; 6];
-
-/// To the localhost-only service, from the LAN.
-fn v4() -> Packet {
-    Packet::tcp("192.168.77.2", "192.168.77.1", 9200)
-}
-
-fn v6() -> Packet {
-    Packet::tcp("fd00:77::2", "fd00:77::1", 9200)
-}
-
-fn from(source: &str, port: u16) -> Packet {
-    let to = if source.contains(':') {
-        "fd00:10::2"
-    } else {
-        "10.10.0.2"
-    };
-    Packet::tcp(source, to, port)
-}
-
-fn to(destination: &str, port: u16) -> Packet {
-    let source = if destination.contains(':') {
-        "fd00:77::2"
-    } else {
-        "192.168.77.2"
-    };
-    Packet::tcp(source, destination, port)
-}
-
-fn row(name: &'static str, on: On, packet: Packet, reason: Reason) -> Named {
-    Named {
-        name,
-        on,
-        packet,
-        reason,
-    }
-}
-
-fn lan(name: &'static str, packet: Packet, reason: Reason) -> Named {
-    row(name, Eth0, packet, reason)
-}
-
-fn wg(name: &'static str, packet: Packet, reason: Reason) -> Named {
-    row(name, Wg0, packet, reason)
-}
-
-fn fwd(name: &'static str, packet: Packet, reason: Reason) -> Named {
-    row(name, Fwd0, packet, reason)
-}
 
 /// The table.
 pub(super) fn named() -> Vec<Named> {
@@ -127,21 +58,9 @@ fn headers() -> Vec<Named> {
             v4().options(4).fragment(0, true),
             Untrusted,
         ),
-        lan(
-            "later ipv4 fragment",
-            v4().fragment(1480, true),
-            Reason::Fragment,
-        ),
-        lan(
-            "ipv4 fragment at 8",
-            v4().fragment(8, false),
-            Reason::Fragment,
-        ),
-        lan(
-            "last ipv4 fragment",
-            v4().fragment(65_528, false),
-            Reason::Fragment,
-        ),
+        lan("later ipv4 fragment", v4().fragment(1480, true), Fragment),
+        lan("ipv4 fragment at 8", v4().fragment(8, false), Fragment),
+        lan("last ipv4 fragment", v4().fragment(65_528, false), Fragment),
         lan("hop-by-hop", chain(&[HOP]), Untrusted),
         lan("routing header", chain(&[ROUTES]), Untrusted),
         lan("destination options", chain(&[TO_END]), Untrusted),
@@ -154,11 +73,7 @@ fn headers() -> Vec<Named> {
             chain(&[HOP, FIRST, TO_END]),
             Untrusted,
         ),
-        lan(
-            "later ipv6 fragment",
-            chain(&[HOP, LATER]),
-            Reason::Fragment,
-        ),
+        lan("later ipv6 fragment", chain(&[HOP, LATER]), Fragment),
         lan(
             "one of each",
             chain(&[HOP, TO_END, ROUTES, ATOMIC, Authentication(1)]),

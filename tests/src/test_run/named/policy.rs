@@ -1,8 +1,10 @@
-//! The rows in which the policy makes the difference: who asks, for what, and where.
+//! Packets of different fate under the policy: by source, port and interface.
 
 use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 
-use super::{BROADCAST, CHILD_MAC, HOP, Named, Q, TO_END, from, fwd, lan, row, to, v4, v6, wg};
+use super::builders::{
+    BROADCAST, CHILD_MAC, HOP, Named, Q, TO_END, from, fwd, lan, row, to, v4, v6, wg,
+};
 use crate::lab::frames::number::*;
 use crate::test_run::network::On::*;
 use crate::test_run::network::{LOCAL_V4, LOCAL_V6};

@@ -1,30 +1,31 @@
 //! `cargo xtask vm --system`: a whole Debian with systemd, Podman and firewalld.
 //!
-//! One guest runs the trials of Podman, the firewall and the service. Others boot under the
-//! attack of a neighbour: without the enforcer, which is the control; without it but with a
-//! network manager that waits for it; and with it.
+//! One guest runs the scenarios of Podman, the firewall and the service. Other guests boot under
+//! the attack of a neighbour: without the enforcer, as the control; without the enforcer but with a
+//! network manager that waits for the policy; and with the enforcer.
 
-mod guest;
-mod image;
+mod boot;
+mod disk;
 mod neighbour;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use self::{
-    guest::Boot,
-    image::Image,
-    neighbour::{Kind, Neighbour},
+    boot::Boot,
+    disk::Disk,
+    neighbour::{BootKind, Neighbour},
 };
 use super::{
-    accelerator::Wish,
-    console::{ENDED, judge},
-    crowd,
-    qemu::Accelerator,
-    run::tail,
-    shell_line,
-    watch::{Limits, UP, watch},
+    initramfs::command,
+    machine::{
+        accelerator::AccelChoice,
+        console::{ENDED_PREFIX, judge, tail},
+        qemu::Accelerator,
+        supervise::{Limits, UP_PREFIX, supervise},
+    },
+    pool,
 };
 use crate::{
     interrupt::{self, Deferred},
@@ -34,82 +35,86 @@ use crate::{
     workspace::Workspace,
 };
 
-/// A whole system under TCG takes its time; a hung one says nothing.
+/// Limits of a guest: a whole system under TCG takes minutes; a hung system is silent.
 const LIMITS: Limits = Limits {
     silence: Duration::from_secs(6 * 60),
     total: Duration::from_secs(25 * 60),
 };
 
-/// What all boots share.
-struct Setting<'a> {
+/// Settings shared by all boots.
+struct SystemRun<'a> {
     workspace: &'a Workspace,
     lab: &'a Lab,
-    image: &'a Image,
+    disk: &'a Disk,
     accelerator: Accelerator,
 }
 
-/// Runs all guests. Fails unless every trial passed.
+/// Runs all guests. Fails unless every scenario passed.
 pub(super) fn run(
     workspace: &Workspace,
-    accel: Wish,
+    accel: AccelChoice,
     filter: Option<&str>,
     boots: u32,
 ) -> Result<()> {
     let start = Instant::now();
     let cache = setup::provide_system()?;
-    let image = image::provide(&cache)?;
+    let disk = disk::provide(&cache)?;
     let lab = Lab::build(workspace)?;
-    let setting = Setting {
+    let system = SystemRun {
         workspace,
         lab: &lab,
-        image: &image,
-        accelerator: accel.decide(&image.kernel())?,
+        disk: &disk,
+        accelerator: accel.decide(&disk.kernel())?,
     };
     println!(
         "Debian {} with kernel {}, under {}",
-        image.debian,
-        image.release,
-        setting.accelerator.name()
+        disk.debian,
+        disk.release,
+        system.accelerator.name()
     );
     let deferred = Deferred::noted();
-    let mut guests = vec![Guest::new("trials", "the trials", None)];
-    // A filter is for the trials.
+    let mut guests = vec![Guest::new("scenarios", "the scenarios", None)];
+    // A filter selects scenarios, and leaves the boots out.
     if filter.is_none() {
-        let open = "a boot without the enforcer";
-        guests.push(Guest::new("open", open, Some(Kind::Open)));
-        let shut = "a boot without it, the network manager waiting";
-        guests.push(Guest::new("shut", shut, Some(Kind::Shut)));
+        let unguarded = "a boot without the enforcer";
+        guests.push(Guest::new(
+            "unguarded",
+            unguarded,
+            Some(BootKind::Unguarded),
+        ));
+        let withheld = "a boot without the enforcer, the network manager waiting";
+        guests.push(Guest::new("withheld", withheld, Some(BootKind::Withheld)));
         guests.extend((1..=boots).map(|number| {
             let title = format!("boot {number} of {boots} under attack");
-            Guest::new(&format!("boot {number}"), &title, Some(Kind::Guarded))
+            Guest::new(&format!("boot {number}"), &title, Some(BootKind::Guarded))
         }));
     }
-    let sum = crowd::run(&guests, |guest, crowded| {
-        setting.one(guest, filter, crowded)
+    let sum = pool::run(&guests, |guest, side_by_side| {
+        system.one(guest, filter, side_by_side)
     });
     drop(deferred);
     if interrupt::seen() {
-        bail!("interrupted; the guests are gone");
+        bail!("interrupted; all guests have ended");
     }
     println!("\n{sum}, in {:.0} s", start.elapsed().as_secs_f32());
     match (sum.failed, sum.passed) {
-        (0, 0) => bail!("no trial ran"),
+        (0, 0) => bail!("no scenario ran"),
         (0, _) => Ok(()),
-        (failed, passed) => bail!("{failed} of {} failed", failed + passed),
+        (failed, passed) => bail!("{failed} of {} scenarios failed", failed + passed),
     }
 }
 
-/// A guest that has its turn.
+/// Guest of a run.
 struct Guest {
-    /// Before each of its lines, where others write too.
+    /// Prefix of the guest's lines beside other guests.
     name: String,
     title: String,
-    /// The attack that it boots under; it runs the trials if there is none.
-    attack: Option<Kind>,
+    /// Kind of boot under attack; none for the guest with the scenarios.
+    attack: Option<BootKind>,
 }
 
 impl Guest {
-    fn new(name: &str, title: &str, attack: Option<Kind>) -> Self {
+    fn new(name: &str, title: &str, attack: Option<BootKind>) -> Self {
         Self {
             name: name.to_owned(),
             title: title.to_owned(),
@@ -118,12 +123,12 @@ impl Guest {
     }
 }
 
-impl Setting<'_> {
-    /// Boots one guest, for the trials or under attack. One that gives no results to be
-    /// trusted is one failure, with the end of its console.
-    fn one(&self, guest: &Guest, filter: Option<&str>, crowded: bool) -> Summary {
-        crowd::say(&format!("\n== {}", guest.title));
-        let say = |line: &str| crowd::say_as(&guest.name, crowded, line);
+impl SystemRun<'_> {
+    /// Boots one guest, for the scenarios or under attack. A guest without trustworthy results is
+    /// one failure, shown with the end of its console.
+    fn one(&self, guest: &Guest, filter: Option<&str>, side_by_side: bool) -> Summary {
+        pool::print(&format!("\n== {}", guest.title));
+        let say = |line: &str| pool::print_as(&guest.name, side_by_side, line);
         self.boot(guest.attack, filter, &say)
             .unwrap_or_else(|error| {
                 eprintln!("error: {}: {error:#}", guest.title);
@@ -131,9 +136,10 @@ impl Setting<'_> {
             })
     }
 
+    /// Boots a guest to its end and returns the results of its console and of its neighbour.
     fn boot(
         &self,
-        attack: Option<Kind>,
+        attack: Option<BootKind>,
         filter: Option<&str>,
         say: &dyn Fn(&str),
     ) -> Result<Summary> {
@@ -142,49 +148,17 @@ impl Setting<'_> {
             .map(|kind| Neighbour::start(tests).map(|neighbour| (kind, neighbour)))
             .transpose()?;
         let socket = neighbour.as_ref().map(|(_, neighbour)| neighbour.socket());
-        let mut words = vec![attack.map_or("trials", Kind::command)];
-        words.extend(["--color", "never"]);
-        words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
-        words.extend(filter);
         let boot = Boot {
-            command: shell_line(&words).trim_end().to_owned(),
+            command: guest_command(attack, filter),
             listening: attack.is_some(),
-            masked: matches!(attack, Some(Kind::Open | Kind::Shut)),
-            require: attack == Some(Kind::Shut),
+            masked: matches!(attack, Some(BootKind::Unguarded | BootKind::Withheld)),
+            require: attack == Some(BootKind::Withheld),
             neighbour: socket.as_deref(),
         };
-        let initramfs = boot.initramfs(self.workspace, self.lab, self.image)?;
-        let mut qemu = boot.qemu(self.accelerator, self.image, &initramfs)?;
-        let mut is_up = false;
-        let mut show = |line: &str| {
-            let line = line.trim_start_matches(|c: char| c.is_control());
-            is_up |= line.starts_with(UP);
-            if is_up && !line.is_empty() && !line.starts_with(ENDED) {
-                say(line);
-            }
-            is_up &= !line.starts_with(ENDED);
-        };
-        let transcript = watch(&mut qemu, LIMITS, &mut show)?;
-        say(&format!(
-            "gone after {:.0} s",
-            transcript.took.as_secs_f32()
-        ));
-        let head = format!("system {} kernel {}", self.image.debian, self.image.release);
-        let mut sum = match judge(&transcript, &head) {
-            Ok(sum) => sum,
-            Err(why) => {
-                for line in tail(&transcript.lines) {
-                    eprintln!("    {line}");
-                }
-                bail!("{why}");
-            }
-        };
+        let mut sum = self.console(&boot, say)?;
         if let Some((kind, neighbour)) = neighbour {
             let tally = neighbour.tally()?;
-            say(&format!(
-                "the neighbour sent {} SYNs, and heard {} frames, {} SYN-ACKs, {} bytes of services",
-                tally.syns, tally.frames, tally.syn_acks, tally.bytes
-            ));
+            say(&tally.to_string());
             match tally.fault(kind) {
                 None => sum.passed += 1,
                 Some(why) => {
@@ -195,4 +169,38 @@ impl Setting<'_> {
         }
         Ok(sum)
     }
+
+    /// Runs the machine of a boot to its end, and returns the results on the console.
+    fn console(&self, boot: &Boot<'_>, say: &dyn Fn(&str)) -> Result<Summary> {
+        let initramfs = boot.initramfs(self.workspace, self.lab, self.disk)?;
+        let mut qemu = boot.qemu(self.accelerator, self.disk, &initramfs)?;
+        let mut is_up = false;
+        let mut show = |line: &str| {
+            let line = line.trim_start_matches(|c: char| c.is_control());
+            is_up |= line.starts_with(UP_PREFIX);
+            if is_up && !line.is_empty() && !line.starts_with(ENDED_PREFIX) {
+                say(line);
+            }
+            is_up &= !line.starts_with(ENDED_PREFIX);
+        };
+        let transcript = supervise(&mut qemu, LIMITS, &mut show)?;
+        let seconds = transcript.took.as_secs_f32();
+        say(&format!("ended after {seconds:.0} s"));
+        let head = format!("system {} kernel {}", self.disk.debian, self.disk.release);
+        judge(&transcript, &head).map_err(|why| {
+            for line in tail(&transcript.lines) {
+                eprintln!("    {line}");
+            }
+            anyhow!("{why}")
+        })
+    }
+}
+
+/// Returns the arguments of `enforcer-tests system` in a guest.
+fn guest_command(attack: Option<BootKind>, filter: Option<&str>) -> String {
+    let mut words = vec![attack.map_or("scenarios", BootKind::command)];
+    words.extend(["--color", "never"]);
+    words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
+    words.extend(filter);
+    command::quote(&words).trim_end().to_owned()
 }

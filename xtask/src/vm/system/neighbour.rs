@@ -1,6 +1,7 @@
 //! The process at the other end of a guest's wire: `enforcer-tests system neighbour`.
 
 use std::{
+    fmt,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -9,70 +10,74 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-/// A neighbour that waits for its guest; it is gone when this is.
+/// Neighbour of one guest; the process ends with this value.
 pub(super) struct Neighbour {
     child: Child,
     output: BufReader<ChildStdout>,
     dir: TempDir,
 }
 
-/// What the neighbour did and heard.
+/// Counts of sent and received traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// SYNs that it sent.
+    /// SYNs sent.
     pub(super) syns: u64,
-    /// Frames of all kinds that the guest sent.
+    /// Frames of all kinds from the guest.
     pub(super) frames: u64,
-    /// SYN-ACKs among them.
+    /// SYN-ACKs among the frames.
     pub(super) syn_acks: u64,
-    /// Bytes of services that followed.
+    /// Bytes received from services.
     pub(super) bytes: u64,
 }
 
-/// How the guest of a neighbour boots.
+/// Kind of boot beside a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// With the enforcer.
+pub(super) enum BootKind {
+    /// Boot with the enforcer.
     Guarded,
-    /// Without it: the control.
-    Open,
-    /// Without it, and with a network manager that waits for it.
-    Shut,
+    /// Boot without the enforcer: the control.
+    Unguarded,
+    /// Boot without the enforcer, with a network manager that waits for the policy.
+    Withheld,
 }
 
-impl Kind {
-    /// What `enforcer-tests system` is to do in it.
+impl BootKind {
+    /// Returns the sub-command of `enforcer-tests system`.
     pub(super) fn command(self) -> &'static str {
         match self {
             Self::Guarded => "boot",
-            Self::Open => "open-boot",
-            Self::Shut => "shut-boot",
+            Self::Unguarded => "open-boot",
+            Self::Withheld => "shut-boot",
         }
     }
 
-    /// So many SYNs prove that it was at work all the while.
-    fn enough(self) -> u64 {
+    /// Returns the number of SYNs that proves a neighbour at work during the whole boot.
+    fn min_syns(self) -> u64 {
         match self {
-            Self::Guarded | Self::Open => 1000,
-            // Nobody opens this guest's NIC, so the wire takes what QEMU and its socket hold, and
-            // is full from then on.
-            Self::Shut => 100,
+            Self::Guarded | Self::Unguarded => 1000,
+            // This guest's NIC stays down: the wire takes the buffers of QEMU and of the socket,
+            // and is full from then on.
+            Self::Withheld => 100,
         }
     }
 }
 
 impl Neighbour {
-    /// Starts one, and returns when the guest may come.
+    /// Starts a neighbour, and returns when the neighbour is ready for the guest.
     pub(super) fn start(program: &Path) -> Result<Self> {
-        let dir = tempfile::tempdir().context("failed to make a folder for a socket")?;
+        let dir =
+            tempfile::tempdir().context("failed to create a folder for the neighbour's socket")?;
         let mut child = Command::new(program)
             .args(["system", "neighbour"])
             .arg(socket(&dir))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("failed to start the neighbour")?;
-        let output = child.stdout.take().context("the neighbour has no output")?;
+            .context("failed to start the neighbour, `enforcer-tests system neighbour`")?;
+        let output = child
+            .stdout
+            .take()
+            .context("the neighbour has no standard output")?;
         let mut neighbour = Self {
             child,
             output: BufReader::new(output),
@@ -80,34 +85,34 @@ impl Neighbour {
         };
         let line = neighbour.line()?;
         if line != "neighbour: waiting" {
-            bail!("the neighbour did not start: {line}");
+            bail!("the neighbour did not start, and wrote `{line}`");
         }
         Ok(neighbour)
     }
 
-    /// The socket that QEMU is to connect to.
+    /// Returns the socket for QEMU.
     pub(super) fn socket(&self) -> PathBuf {
         socket(&self.dir)
     }
 
-    /// What came of it, once the guest is gone.
+    /// Returns the counts, after the end of the guest.
     pub(super) fn tally(mut self) -> Result<Tally> {
         let line = self.line()?;
-        Tally::parse(&line).with_context(|| format!("the neighbour says `{line}`"))
+        Tally::parse(&line).with_context(|| format!("the neighbour wrote no counts but `{line}`"))
     }
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.output
             .read_line(&mut line)
-            .context("failed to hear the neighbour")?;
+            .context("failed to read the neighbour's output")?;
         Ok(line.trim().to_owned())
     }
 }
 
 impl Drop for Neighbour {
     fn drop(&mut self) {
-        // By its handle; if it has ended, nothing happens.
+        // By its handle; after its end, nothing happens.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -128,20 +133,34 @@ impl Tally {
         })
     }
 
-    /// What is wrong with such a boot.
-    pub(super) fn fault(self, boot: Kind) -> Option<&'static str> {
+    /// Returns the reason to fail such a boot.
+    pub(super) fn fault(self, boot: BootKind) -> Option<&'static str> {
         let reached = self.syn_acks > 0 || self.bytes > 0;
         match boot {
-            _ if self.syns < boot.enough() => Some("the neighbour did not try often enough"),
-            Kind::Guarded | Kind::Open if self.frames == 0 => {
-                Some("the guest was never on the wire")
+            _ if self.syns < boot.min_syns() => {
+                Some("the neighbour sent too few SYNs to prove anything")
             }
-            Kind::Open if self.syn_acks == 0 || self.bytes == 0 => {
-                Some("without the enforcer the neighbour should have reached a service")
+            BootKind::Guarded | BootKind::Unguarded if self.frames == 0 => {
+                Some("the guest sent no frame")
             }
-            Kind::Guarded | Kind::Shut if reached => Some("the neighbour reached a service"),
+            BootKind::Unguarded if self.syn_acks == 0 || self.bytes == 0 => {
+                Some("the neighbour reached no service though the enforcer was off")
+            }
+            BootKind::Guarded | BootKind::Withheld if reached => {
+                Some("the neighbour reached a service")
+            }
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the neighbour sent {} SYNs and received {} frames, {} SYN-ACKs, {} bytes of services",
+            self.syns, self.frames, self.syn_acks, self.bytes
+        )
     }
 }
 
@@ -169,24 +188,27 @@ mod tests {
             frames: 3,
             ..Tally::default()
         };
-        assert_eq!(quiet.fault(Kind::Guarded), None);
-        assert!(quiet.fault(Kind::Open).is_some());
+        assert_eq!(quiet.fault(BootKind::Guarded), None);
+        assert!(quiet.fault(BootKind::Unguarded).is_some());
         let reached = Tally {
             syn_acks: 1,
             ..quiet
         };
-        assert!(reached.fault(Kind::Guarded).is_some());
-        assert!(reached.fault(Kind::Shut).is_some());
-        assert!(reached.fault(Kind::Open).is_some(), "no byte of a service");
+        assert!(reached.fault(BootKind::Guarded).is_some());
+        assert!(reached.fault(BootKind::Withheld).is_some());
+        assert!(
+            reached.fault(BootKind::Unguarded).is_some(),
+            "no byte of a service"
+        );
         let served = Tally {
             bytes: 7,
             ..reached
         };
-        assert_eq!(served.fault(Kind::Open), None);
+        assert_eq!(served.fault(BootKind::Unguarded), None);
         let idle = Tally { syns: 9, ..quiet };
-        assert!(idle.fault(Kind::Guarded).is_some());
+        assert!(idle.fault(BootKind::Guarded).is_some());
         let absent = Tally { frames: 0, ..quiet };
-        assert!(absent.fault(Kind::Guarded).is_some());
-        assert_eq!(absent.fault(Kind::Shut), None);
+        assert!(absent.fault(BootKind::Guarded).is_some());
+        assert_eq!(absent.fault(BootKind::Withheld), None);
     }
 }

@@ -1,0 +1,61 @@
+use super::*;
+use crate::layout::EVENT_PACKET;
+
+#[test]
+fn addresses_are_read_at_the_offset_of_the_header() {
+    for (payload, from, to) in [
+        (v4(0, 0, TCP), "10.0.0.5", "10.0.0.1"),
+        (v6(TCP, &PORTS), "fd00::5", "fd00::1"),
+    ] {
+        let address = |text: &str| Address::from(text.parse::<core::net::IpAddr>().unwrap());
+        let frame = ethernet(&[(0x8100, 0)], 0, &payload);
+        assert_eq!(source(&frame[..], 18), Some(address(from)));
+        assert_eq!(destination(&frame[..], 18), Some(address(to)));
+        assert_eq!(source(&payload[..], 0), Some(address(from)));
+    }
+    let other = [0x50; 60];
+    assert_eq!(source(&other[..], 0), None);
+    assert_eq!(destination(&other[..], 0), None);
+    assert_eq!(claimed_length(&other[..], 0), None);
+    assert_eq!(source_port(&other[..], 0), None);
+}
+
+#[test]
+fn the_claimed_length_counts_from_the_first_byte() {
+    let v4 = ethernet(&[], 0x0800, &v4(0, 0, TCP));
+    assert_eq!(claimed_length(&v4[..], 14), Some(14 + 0x0102));
+    let v6 = ethernet(&[], 0x86dd, &v6(TCP, &PORTS));
+    assert_eq!(claimed_length(&v6[..], 14), Some(14 + 40 + 4));
+    let mut jumbo = v6;
+    jumbo[14 + 5] = 0;
+    assert_eq!(claimed_length(&jumbo[..], 14), None);
+}
+
+#[test]
+fn the_source_port_is_for_packets_without_extension_headers() {
+    for options in [0, 1, 10] {
+        let frame = ethernet(&[], 0x0800, &v4(options, 0x2000, TCP));
+        assert_eq!(source_port(&frame[..], 14), Some(0x1234));
+    }
+    for offset in [1, 0x100, 0x1fff] {
+        assert_eq!(source_port(&v4(0, offset, TCP)[..], 0), None);
+    }
+    assert_eq!(source_port(&v4(0, 0, 1)[..], 0), None);
+    let frame = ethernet(&[], 0x86dd, &v6(17, &PORTS));
+    assert_eq!(source_port(&frame[..], 14), Some(0x1234));
+    assert_eq!(source_port(&v6(ICMPV6, &PORTS)[..], 0), None);
+    let chain = [extension(HOP, TCP, 0), PORTS.to_vec()].concat();
+    assert_eq!(source_port(&v6(HOP, &chain)[..], 0), None);
+}
+
+#[test]
+fn an_event_holds_the_ports_of_ordinary_packets() {
+    let chain = [
+        extension(HOP, DESTINATION, 0),
+        extension(DESTINATION, TCP, 0),
+        PORTS.to_vec(),
+    ]
+    .concat();
+    assert!(v6(HOP, &chain).len() <= EVENT_PACKET);
+    assert!(v4(10, 0, TCP).len() <= EVENT_PACKET);
+}

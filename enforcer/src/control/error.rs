@@ -1,0 +1,105 @@
+//! The errors of the control plane.
+
+use std::{error, fmt, path::PathBuf};
+
+use crate::decisions::{
+    lockout::LockOut,
+    pending::{PendingPolicy, Refusal},
+};
+
+/// The failure of a command of the control plane. Unless the message says otherwise, the policy
+/// and the guards before the command hold.
+#[derive(Debug)]
+pub enum Error {
+    /// The change would cut off an operator, and no consent was given.
+    LockOut(LockOut),
+    /// A policy awaits confirmation, so no other change is made.
+    Pending(PendingPolicy),
+    /// The registry was pending and was rolled back; `run` does not put the registry in force
+    /// again.
+    AlreadyRolledBack,
+    /// A pending policy would never be rolled back, for this reason.
+    NoRollback(String),
+    /// An earlier command was interrupted and left guards beside the pins.
+    Interrupted,
+    /// The pins guard another network namespace.
+    OtherNamespace {
+        /// The pin directory.
+        pins: PathBuf,
+        /// The cookie of the guarded namespace.
+        theirs: u64,
+        /// The cookie of the namespace of this process.
+        ours: u64,
+    },
+    /// Everything else: a refusal of the kernel, a file that cannot be read.
+    Failed(anyhow::Error),
+}
+
+impl Error {
+    /// Whether only an operator can resolve the error: a later attempt of `run` would fail again.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::LockOut(_) | Self::AlreadyRolledBack)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LockOut(lockout) => lockout.fmt(f),
+            Self::Pending(pending) => write!(
+                f,
+                "generation {} awaits confirmation, for {} s more: nothing was changed. `enforcer \
+                 confirm` keeps it; else wait for the rollback, or run `enforcer up`, which \
+                 replaces it",
+                pending.generation,
+                pending.seconds_left()
+            ),
+            Self::AlreadyRolledBack => f.write_str(
+                "this registry was pending and was rolled back, because no `enforcer confirm` \
+                 came in time: `enforcer reload` puts it in force",
+            ),
+            Self::NoRollback(why) => write!(
+                f,
+                "the new policy would never be rolled back: no `enforcer run` follows these pins, \
+                 and {why}: nothing was changed. Start `enforcer run`, or reload without --confirm"
+            ),
+            Self::Interrupted => f.write_str(
+                "an earlier command was interrupted, and guards that it made may hold: run \
+                 `enforcer up`, which puts the registry in force as well",
+            ),
+            Self::OtherNamespace { pins, theirs, ours } => write!(
+                f,
+                "the pins in {} guard another network namespace (cookie {theirs}, and this one's \
+                 is {ours}): enter it (`nsenter --net=/run/netns/NAME enforcer …`), or give \
+                 another --pin-dir",
+                pins.display()
+            ),
+            Self::Failed(error) if f.alternate() => write!(f, "{error:#}"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Failed(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Awaiting(pending) => Self::Pending(pending),
+            Refusal::AlreadyRolledBack => Self::AlreadyRolledBack,
+        }
+    }
+}

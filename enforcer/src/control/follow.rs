@@ -1,0 +1,138 @@
+//! `run` follows the host: the same registry on changed interfaces and WireGuard devices.
+
+use anyhow::Result;
+
+use super::{Error, Instance, confirm, reconcile_in_place, reload, reserve};
+use crate::{
+    decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
+    host::{Keys, interfaces_with_keys, snapshot_at_once},
+    kernel::{grants::Bank, maps::Maps},
+    note::Note,
+    registry::Loaded,
+};
+
+/// The result of a look at the host.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The change of the policy, if there was one.
+    pub followed: Followed,
+    /// Notes for the operator.
+    pub notes: Vec<Note>,
+    /// The answers of WireGuard; `None` if no device was asked.
+    pub keys: Option<Keys>,
+}
+
+impl Look {
+    const fn only(followed: Followed) -> Self {
+        Self {
+            followed,
+            notes: Vec::new(),
+            keys: None,
+        }
+    }
+}
+
+/// The change of the policy by a look at the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The policy in force fits the host.
+    Unchanged,
+    /// Another generation is in force, for the present host.
+    Switched(u32),
+    /// The generation is unknown to the caller: another command was at work.
+    Foreign,
+    /// Nothing is pinned.
+    Gone,
+}
+
+/// Brings guards and policy up to the host: new, removed and changed interfaces, AllowedIPs,
+/// reserved ports. `loaded` is the registry in force, under `generation`.
+///
+/// Without the registry, and while a policy awaits confirmation, only guards follow, and grants to
+/// keys are taken away without WireGuard's confirmation; new grants wait.
+///
+/// A new interface does not wait for a process: `keys` has the last answers of userspace devices,
+/// and no device is asked twice.
+///
+/// # Errors
+/// As for [`super::reload()`].
+pub async fn follow(
+    instance: &Instance,
+    loaded: Option<&Loaded>,
+    generation: u32,
+    keys: &Keys,
+) -> Result<Look, Error> {
+    if !instance.is_pinned()? {
+        return Ok(Look::only(Followed::Gone));
+    }
+    let _lock = instance.lock()?;
+    let Some(mut maps) = instance.maps_to_change()? else {
+        return Ok(Look::only(Followed::Gone));
+    };
+    if maps.state().generation != generation {
+        return Ok(Look::only(Followed::Foreign));
+    }
+    if let Some(rolled_back) = confirm::settle(instance, &mut maps).await? {
+        return Ok(Look {
+            notes: rolled_back.into_notes(),
+            ..Look::only(Followed::Foreign)
+        });
+    }
+    let is_pending = maps.pending().awaiting().is_some();
+    let Some(loaded) = loaded.filter(|_| !is_pending) else {
+        return follow_without_registry(instance, &mut maps, is_pending, keys).await;
+    };
+    let names = interfaces_with_keys(&loaded.registry);
+    let snapshot = &snapshot_at_once(names, keys).await?;
+    let recipe = Recipe {
+        loaded,
+        snapshot,
+        flags: maps.state().flags,
+    };
+    let (report, tables) = reload::attach_and_compile(instance, &mut maps, &recipe, false)?;
+    let followed = match tables == maps.tables()? {
+        true => Followed::Unchanged,
+        false => Followed::Switched(maps.switch_to(&tables)?),
+    };
+    Ok(Look {
+        followed,
+        notes: reload::finish(instance, &maps, report, &tables)?,
+        keys: Some(Keys::of(snapshot)),
+    })
+}
+
+/// Gives new interfaces their guards, detaches no guard of an existing interface, and takes away
+/// grants without WireGuard's confirmation, from the policy in force and from the policy before a
+/// pending policy.
+async fn follow_without_registry(
+    instance: &Instance,
+    maps: &mut Maps,
+    is_pending: bool,
+    keys: &Keys,
+) -> Result<Look, Error> {
+    let in_force = maps.tables()?;
+    let mut policies = vec![(Bank::InForce, in_force)];
+    if is_pending {
+        policies.push((Bank::Other, maps.tables_of(Bank::Other)?));
+    }
+    let names = policies
+        .iter()
+        .flat_map(|(_, tables)| peers::interfaces_by_key(tables));
+    let snapshot = &snapshot_at_once(names.collect(), keys).await?;
+    let tables = &policies[0].1;
+    let options = |name: &str| tables.options_of(name);
+    let (_, mut report) =
+        reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
+    report.keep_detached();
+    maps.watch_bypasses(&report.guards.keys().copied().collect())?;
+    for (bank, tables) in &policies {
+        maps.set_grants(*bank, &peers::revoked(tables, snapshot))?;
+    }
+    let mut notes = report.notes;
+    notes.extend(reserve::reserve_or_note(maps, tables));
+    Ok(Look {
+        followed: Followed::Unchanged,
+        notes,
+        keys: Some(Keys::of(snapshot)),
+    })
+}

@@ -1,0 +1,286 @@
+//! The pin directory of a command, for the network namespace of the process.
+
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use enforcer_ebpf::layout::State;
+
+use super::Error;
+use crate::{
+    kernel::{
+        links,
+        maps::{self, Maps, OpenError},
+        pins::{Lock, PinDir},
+        sys,
+    },
+    registry::{DEFAULT_PATH, MissingFile, Provenance},
+};
+
+/// The folder of the sockets of `run`, for root alone; systemd makes the folder for the unit.
+pub const RUNTIME: &str = "/run/enforcer";
+
+/// A pin directory and a cgroup2 root.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pins: PinDir,
+    /// The cgroup2 root of `--cgroup`.
+    cgroup: Option<PathBuf>,
+}
+
+impl Instance {
+    /// The instance of a pin directory. Without a cgroup2 root, the mount table names the root.
+    ///
+    /// # Errors
+    /// The path cannot be a pin directory's.
+    pub fn new(pin_dir: &Path, cgroup: Option<PathBuf>) -> Result<Self> {
+        Ok(Self {
+            pins: PinDir::new(pin_dir)?,
+            cgroup,
+        })
+    }
+
+    /// The path of the pin directory.
+    pub fn pin_dir(&self) -> &Path {
+        self.pins.path()
+    }
+
+    /// The pin directory.
+    pub(crate) const fn pins(&self) -> &PinDir {
+        &self.pins
+    }
+
+    /// The cgroup2 root of `--cgroup`.
+    pub(crate) fn cgroup(&self) -> Option<&Path> {
+        self.cgroup.as_deref()
+    }
+
+    /// Whether anything is pinned.
+    ///
+    /// # Errors
+    /// The parent directory cannot be read.
+    pub fn is_pinned(&self) -> Result<bool> {
+        self.pins.exists()
+    }
+
+    /// The meaning of a missing file at the default path, for a reload of the policy in force.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub fn missing_file(&self) -> Result<MissingFile, Error> {
+        let Some(maps) = self.maps()? else {
+            return Ok(MissingFile::Fragments);
+        };
+        let provenance = maps.provenance();
+        let is_default = provenance.path.as_deref() == Some(Path::new(DEFAULT_PATH));
+        Ok(if maps.state().flags & State::EMBEDDED != 0 {
+            MissingFile::Embedded
+        } else if is_default && provenance.has_main {
+            MissingFile::Vanished
+        } else {
+            MissingFile::Fragments
+        })
+    }
+
+    /// The generation in force; 0 if nothing is pinned.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub fn generation(&self) -> Result<u32, Error> {
+        Ok(self.maps()?.map_or(0, |maps| maps.state().generation))
+    }
+
+    /// The registry behind the policy in force.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub fn provenance(&self) -> Result<Option<Provenance>, Error> {
+        let maps = self.maps()?;
+        Ok(maps.map(|maps| maps.provenance()))
+    }
+
+    /// The Unix socket on which `run` serves events: `/run/enforcer/COOKIE-NAME.sock`, for the
+    /// network namespace's cookie and the pin directory's name.
+    ///
+    /// # Errors
+    /// The kernel does not tell the cookie.
+    pub fn events_socket(&self) -> Result<PathBuf> {
+        let name = self.pins.path().file_name().unwrap_or_default();
+        let cookie = sys::netns_cookie()?;
+        let name = format!("{cookie}-{}.sock", name.to_string_lossy());
+        Ok(Path::new(RUNTIME).join(name))
+    }
+
+    /// Whether a living `run` follows the host for these pins.
+    pub fn is_followed(&self) -> bool {
+        let socket = self.events_socket();
+        socket.is_ok_and(|socket| UnixStream::connect(socket).is_ok())
+    }
+
+    /// Whether the socket guard is attached.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn has_socket_guard(&self) -> Result<bool> {
+        links::is_socket_alive(&self.pins.socket_link())
+    }
+
+    /// Takes the writers' lock.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        Lock::exclusive(&self.pins)
+    }
+
+    /// Opens the pinned maps; `None` if nothing is pinned.
+    ///
+    /// # Errors
+    /// The maps are of another layout, or of another network namespace than this process's.
+    pub(crate) fn maps(&self) -> Result<Option<Maps>, Error> {
+        if !self.pins.exists()? {
+            return Ok(None);
+        }
+        let maps = Maps::open(&self.pins).map_err(anyhow::Error::from)?;
+        self.check_namespace(&maps)?;
+        Ok(Some(maps))
+    }
+
+    /// Opens the maps for a change in place; `None` if nothing is pinned.
+    ///
+    /// # Errors
+    /// As for [`Self::maps`]; or an interrupted command left guards beside the pins, with maps out
+    /// of reach for a change in place.
+    pub(super) fn maps_to_change(&self) -> Result<Option<Maps>, Error> {
+        let maps = self.maps()?;
+        match maps {
+            Some(_) if self.has_guards_beside()? => Err(Error::Interrupted),
+            maps => Ok(maps),
+        }
+    }
+
+    /// The pinned maps, if a new set of pins can use them; else the reason why not.
+    ///
+    /// # Errors
+    /// The maps guard another or an unknown namespace.
+    pub(super) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
+        if !self.pins.exists()? {
+            return Ok(Adoptable::Nothing);
+        }
+        let why = match Maps::open(&self.pins) {
+            Ok(maps) => {
+                self.check_namespace(&maps)?;
+                // An interrupted `up` may have left maps without a policy.
+                return Ok(match maps.state().generation {
+                    0 => Adoptable::Nothing,
+                    _ => Adoptable::Maps(Box::new(maps)),
+                });
+            }
+            // A fault is no reason to give the counters up.
+            Err(OpenError::Failed(error)) => return Err(error.into()),
+            Err(OpenError::OtherLayout(why)) => why,
+        };
+        self.owner(&self.pins)?;
+        Ok(Adoptable::OtherLayout(why.to_string()))
+    }
+
+    /// Ends the work of an interrupted command, found beside the pins.
+    ///
+    /// Without pins, an `up` from nothing or a `down` was interrupted: the rest takes the place of
+    /// the pins, so that its guards hold until the caller acts. Beside pins, the
+    /// rest has no use, because the pins have guards of their own. The rest of a `down` without all
+    /// maps has no guards.
+    ///
+    /// # Errors
+    /// The rest is another network namespace's, or the kernel's refusal.
+    pub(super) fn recover(&self) -> Result<(), Error> {
+        let what = "failed to clean up after an interrupted command";
+        self.pins.scratch().remove().context(what)?;
+        let staging = self.pins.staging();
+        if !staging.exists()? {
+            return Ok(());
+        }
+        let is_whole = staging.has_links()? || staging.has_all_maps()?;
+        match self.owner(&staging)? {
+            Owner::Us if is_whole && !self.pins.exists()? => {
+                self.pins.rename_from(&staging).context(what)?;
+            }
+            Owner::Us | Owner::Nobody => staging.remove().context(what)?,
+        }
+        Ok(())
+    }
+
+    /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
+    fn has_guards_beside(&self) -> Result<bool> {
+        self.pins.staging().has_links()
+    }
+
+    /// Whether an interrupted command left guards beside the pins.
+    pub(crate) fn is_interrupted(&self) -> Result<bool> {
+        Ok(
+            self.has_guards_beside()?
+                && !Lock::is_taken(&self.pins)?
+                && self.has_guards_beside()?,
+        )
+    }
+
+    /// The owner of pins of any layout.
+    ///
+    /// # Errors
+    /// The pins are another or an unknown network namespace's, or the directory holds other files
+    /// than an enforcer's pins.
+    pub(super) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
+        pins.check()?;
+        match maps::pinned_netns_cookie(pins) {
+            // The value of a new map, before any guard is attached.
+            Ok(0) => Ok(Owner::Nobody),
+            Ok(cookie) => ensure_ours(cookie, pins).map(|()| Owner::Us),
+            // STATE is made before the first guard, and removed after the last.
+            Err(_) if !pins.has_links()? => Ok(Owner::Nobody),
+            Err(why) => Err(why
+                .context(format!(
+                    "nobody can tell which network namespace the pins in {} guard: take them off \
+                     with the `enforcer down` of the version that made them, or remove the folder \
+                     by hand",
+                    pins.path().display()
+                ))
+                .into()),
+        }
+    }
+
+    /// Refuses pins of another network namespace.
+    fn check_namespace(&self, maps: &Maps) -> Result<(), Error> {
+        ensure_ours(maps.state().netns_cookie, &self.pins)
+    }
+}
+
+/// The maps of earlier pins.
+pub(super) enum Adoptable {
+    /// Nothing is pinned, or maps without a policy.
+    Nothing,
+    /// The maps can be used by a new set of pins.
+    Maps(Box<Maps>),
+    /// The pins are another version's, for this reason.
+    OtherLayout(String),
+}
+
+/// The owner of pins in reach of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The network namespace of this process.
+    Us,
+    /// None yet: the pins hold no guard.
+    Nobody,
+}
+
+/// Refuses the pins of another network namespace.
+pub(super) fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<(), Error> {
+    let ours = sys::netns_cookie()?;
+    if cookie == ours {
+        return Ok(());
+    }
+    Err(Error::OtherNamespace {
+        pins: pins.path().to_owned(),
+        theirs: cookie,
+        ours,
+    })
+}

@@ -1,0 +1,226 @@
+//! Dangers of a change, from small registries on a host with one outside interface.
+
+use std::io::Write as _;
+
+use super::*;
+use crate::{
+    policy::{PolicyInterface, Slots, compile},
+    registry::{self, Source},
+};
+
+const ETH0: u32 = 2;
+
+fn tables(text: &str) -> PolicyTables {
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let loaded = registry::load(&Source::Named(file.path().into()));
+    let registry = loaded
+        .unwrap_or_else(|rejected| panic!("{rejected}"))
+        .registry;
+    let interface = |ifindex, name: &str| PolicyInterface {
+        ifindex,
+        name: name.to_owned(),
+        mac: None,
+        merged: Vec::new(),
+        has_macvlan_children: false,
+        allowed_ips: None,
+    };
+    let interfaces = [interface(ETH0, "eth0"), interface(3, "wg0")];
+    compile(&registry, &interfaces, &Slots::new()).unwrap()
+}
+
+fn arrival(port: u16, is_ours: bool) -> Arrival {
+    Arrival {
+        session: Session {
+            client: "192.0.2.7".parse().unwrap(),
+            server: "192.0.2.1".parse().unwrap(),
+            port,
+            scope: None,
+            is_ours,
+        },
+        ifindex: ETH0,
+        interface: "eth0".to_owned(),
+        loopback: false,
+    }
+}
+
+/// The dangers of a change; `w` and `s` are the guards that are attached before and after.
+fn found(before: Option<(&str, &str)>, after: (&str, &str), arrivals: &[Arrival]) -> Vec<Danger> {
+    let wire = BTreeMap::from([(ETH0, Hook::Tcx)]);
+    let none = BTreeMap::new();
+    let guarded =
+        |(text, guards): (&str, &str)| (tables(text), guards.contains('w'), guards.contains('s'));
+    let (before, after) = (before.map(guarded), guarded(after));
+    fn policy<'a>(
+        (tables, has_wire, socket): &'a (PolicyTables, bool, bool),
+        wire: &'a BTreeMap<u32, Hook>,
+        none: &'a BTreeMap<u32, Hook>,
+    ) -> GuardedPolicy<'a> {
+        GuardedPolicy {
+            tables,
+            wire: if *has_wire { wire } else { none },
+            socket: *socket,
+        }
+    }
+    let before = before.as_ref().map(|before| policy(before, &wire, &none));
+    dangers(arrivals, before.as_ref(), &policy(&after, &wire, &none))
+}
+
+const SSH: &str = "[services.ssh]\nports = [22]\n";
+const OTHER: &str = "[services.redis]\nports = [6379]\n";
+const PUBLIC_SSH: &str = "[services.ssh]\nports = [22]\npublic = true\n";
+const AUDIT_SSH: &str = "[services.ssh]\nports = [22]\nmode = \"audit\"\n";
+
+#[test]
+fn a_session_is_cut_by_a_guard_that_drops_its_port() {
+    let session = [arrival(22, true)];
+    let cut = Danger::CutsSession {
+        is_own: true,
+        client: "192.0.2.7".parse().unwrap(),
+        port: 22,
+        interface: "eth0".to_owned(),
+        service: Some("ssh".to_owned()),
+        reason: Reason::UntrustedInterface,
+    };
+    for guards in ["w", "s", "ws"] {
+        assert_eq!(
+            found(None, (SSH, guards), &session),
+            std::slice::from_ref(&cut),
+            "{guards}"
+        );
+    }
+    for (text, guards) in [
+        (SSH, ""),
+        (OTHER, "ws"),
+        (PUBLIC_SSH, "ws"),
+        (AUDIT_SSH, "ws"),
+    ] {
+        assert_eq!(found(None, (text, guards), &session), [], "{text} {guards}");
+    }
+    assert_eq!(found(None, (SSH, "ws"), &[]), []);
+    let over_lo = Arrival {
+        ifindex: 1,
+        loopback: true,
+        ..arrival(22, true)
+    };
+    assert_eq!(found(None, (SSH, "ws"), &[over_lo]), []);
+    // Without a wire guard on its interface, only the socket guard judges.
+    let over_wg0 = Arrival {
+        ifindex: 3,
+        ..arrival(22, true)
+    };
+    assert_eq!(found(None, (SSH, "w"), std::slice::from_ref(&over_wg0)), []);
+    assert_eq!(found(None, (SSH, "s"), &[over_wg0]).len(), 1);
+}
+
+#[test]
+fn a_session_that_the_policy_before_drops_is_not_cut_by_the_change() {
+    let session = [arrival(22, false)];
+    assert_eq!(found(Some((SSH, "w")), (SSH, "s"), &session), []);
+    assert_eq!(found(Some((SSH, "")), (SSH, "s"), &session).len(), 1);
+    assert_eq!(found(Some((OTHER, "ws")), (SSH, "ws"), &session).len(), 1);
+}
+
+#[test]
+fn equal_dangers_are_told_once() {
+    let sessions = [arrival(22, false), arrival(22, false)];
+    assert_eq!(found(None, (SSH, "ws"), &sessions).len(), 1);
+}
+
+#[test]
+fn the_last_public_port_is_not_removed_unnoticed() {
+    let public = "[services.traefik]\nports = [8080, 8443]\npublic = true\n";
+    let closes = found(Some((public, "ws")), (OTHER, "ws"), &[]);
+    let ports = vec!["traefik 8080/tcp".to_owned(), "traefik 8443/tcp".to_owned()];
+    assert_eq!(closes, [Danger::ClosesLastPublicPort(ports)]);
+    assert_eq!(found(Some((public, "ws")), (PUBLIC_SSH, "ws"), &[]), []);
+    assert_eq!(found(Some((OTHER, "ws")), (OTHER, "ws"), &[]), []);
+    assert_eq!(found(None, (OTHER, "ws"), &[]), []);
+}
+
+#[test]
+fn dangers_end_a_sentence() {
+    let session = [arrival(22, true)];
+    let own = found(None, (SSH, "ws"), &session)[0].to_string();
+    assert_eq!(
+        own,
+        "would cut the SSH session that it was typed in (192.0.2.7 on eth0 to port 22): ssh \
+         (22/tcp) drops it as untrusted-interface"
+    );
+    let other = found(None, (SSH, "ws"), &[arrival(22, false)])[0].to_string();
+    assert!(other.starts_with("would cut an SSH session ("), "{other}");
+    let names = |count| (0..count).map(|number| number.to_string()).collect();
+    let four = Danger::ClosesLastPublicPort(names(4)).to_string();
+    assert!(four.ends_with("public are now 0, 1, 2, 3"), "{four}");
+    let six = Danger::ClosesLastPublicPort(names(6)).to_string();
+    assert!(
+        six.ends_with("public are now 0, 1, 2, 3 and 2 more"),
+        "{six}"
+    );
+}
+
+fn decided(force: bool, is_pending: bool, dangers: Result<Vec<Danger>>) -> Verdict {
+    let consent = Consent {
+        author: Author::Command,
+        force,
+        is_pending,
+    };
+    decide(dangers, consent, true)
+}
+
+fn one() -> Vec<Danger> {
+    vec![Danger::ClosesLastPublicPort(vec!["web 80/tcp".to_owned()])]
+}
+
+#[test]
+fn a_danger_is_refused_without_consent() {
+    assert!(
+        matches!(decided(false, false, Ok(vec![])), Verdict::Allowed(notes) if notes.is_empty())
+    );
+    let Verdict::Refused(lockout) = decided(false, false, Ok(one())) else {
+        panic!("it must be refused");
+    };
+    assert_eq!((lockout.dangers, lockout.is_pinned), (one(), true));
+    let Verdict::Unknown(error) = decided(false, false, Err(anyhow::anyhow!("no answer"))) else {
+        panic!("it must not be allowed");
+    };
+    assert!(format!("{error:#}").ends_with("no answer"), "{error:#}");
+}
+
+#[test]
+fn consent_allows_a_danger_and_notes_it() {
+    for (force, is_pending, because) in [
+        (true, false, "--force was given"),
+        (true, true, "--force was given"),
+        (false, true, "it is rolled back unless it is confirmed"),
+    ] {
+        let Verdict::Allowed(notes) = decided(force, is_pending, Ok(one())) else {
+            panic!("{because}: it must be allowed");
+        };
+        assert_eq!(notes.len(), 1);
+        assert_eq!(notes[0].kind, NoteKind::LockoutAccepted);
+        assert!(notes[0].text.ends_with(because), "{}", notes[0].text);
+        let failed = Err(anyhow::anyhow!("no answer"));
+        let Verdict::Allowed(notes) = decided(force, is_pending, failed) else {
+            panic!("{because}: it must be allowed");
+        };
+        assert_eq!(notes[0].kind, NoteKind::LockoutUnknown);
+        assert!(notes[0].text.contains("(no answer)"), "{}", notes[0].text);
+        let none = decided(force, is_pending, Ok(vec![]));
+        assert!(matches!(none, Verdict::Allowed(notes) if notes.is_empty()));
+    }
+}
+
+#[test]
+fn a_refusal_names_the_ways_out() {
+    let lockout = |is_pinned| {
+        LockOut {
+            dangers: one(),
+            is_pinned,
+        }
+        .to_string()
+    };
+    assert!(lockout(false).ends_with("`--force` does it all the same"));
+    assert!(lockout(true).contains("--force") && lockout(true).contains("--confirm 60s"));
+    assert!(lockout(true).starts_with("this would leave no public port; public are now web"));
+}

@@ -1,0 +1,10 @@
+//! The host at one moment: interfaces, the answers of WireGuard, and SSH sessions.
+
+mod keys;
+pub(crate) mod sessions;
+mod snapshot;
+
+pub use keys::Keys;
+pub(crate) use sessions::Session;
+pub use snapshot::{HostSnapshot, snapshot, snapshot_for};
+pub(crate) use snapshot::{interfaces_with_keys, snapshot_at_once};

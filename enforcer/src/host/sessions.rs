@@ -1,0 +1,190 @@
+//! SSH sessions of this host: the one that a command was typed in, and those that are established.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use anyhow::Result;
+
+use crate::procfs::{Process, tcp};
+
+/// What sshd tells the programs of a session: `CLIENT PORT SERVER PORT` (ssh(1), ENVIRONMENT).
+const VARIABLE: &str = "SSH_CONNECTION";
+
+/// Where sshd listens, unless it was told otherwise.
+const SSH: u16 = 22;
+
+/// How many ancestors are asked: more than any shell in a shell has.
+const ANCESTORS: usize = 64;
+
+/// A connection over which somebody works on this host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Session {
+    /// Where they are.
+    pub(crate) client: IpAddr,
+    /// The address of this host that they reached.
+    pub(crate) server: IpAddr,
+    /// The port that they reached.
+    pub(crate) port: u16,
+    /// The interface of a link-local client.
+    pub(crate) scope: Option<String>,
+    /// The command at work was typed in it.
+    pub(crate) is_ours: bool,
+}
+
+impl Session {
+    /// Reads the variable's value.
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let (client, scope) = address(words.next()?)?;
+        let _: u16 = words.next()?.parse().ok()?;
+        let (server, _) = address(words.next()?)?;
+        let port = words.next()?.parse().ok()?;
+        words.next().is_none().then_some(Self {
+            client,
+            server,
+            port,
+            scope,
+            is_ours: true,
+        })
+    }
+}
+
+/// An address, with the interface behind a `%`.
+fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
+    let (address, scope) = match text.split_once('%') {
+        Some((address, scope)) => (address, Some(scope.to_owned())),
+        None => (text, None),
+    };
+    Some((address.parse::<IpAddr>().ok()?.to_canonical(), scope))
+}
+
+/// The session that this process runs in, if it is one: its own environment says so, or that of an
+/// ancestor, as `sudo` takes the variable away.
+pub(crate) fn own() -> Option<Session> {
+    if let Ok(value) = std::env::var(VARIABLE) {
+        return Session::parse(&value);
+    }
+    let mut process = Process::This.parent()?;
+    for _ in 0..ANCESTORS {
+        // The first process is nobody's session.
+        if process <= 1 {
+            return None;
+        }
+        if let Ok(environment) = Process::Id(process).environment()
+            && let Some(session) = of_environment(&environment)
+        {
+            return Some(session);
+        }
+        process = Process::Id(process).parent()?;
+    }
+    None
+}
+
+/// Whether systemd started this process itself, for a unit: somebody asked for it elsewhere
+/// (systemd.exec(5), `$SYSTEMD_EXEC_PID`).
+pub(crate) fn is_of_a_unit() -> bool {
+    let named = std::env::var("SYSTEMD_EXEC_PID").ok();
+    named.and_then(|id| id.parse().ok()) == Some(std::process::id())
+}
+
+/// The session that an environment, as /proc shows it, names.
+fn of_environment(environment: &[u8]) -> Option<Session> {
+    environment.split(|byte| *byte == 0).find_map(|variable| {
+        let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+        (name == VARIABLE).then(|| Session::parse(value))?
+    })
+}
+
+/// The connections from elsewhere to sshd's usual port in the network namespace of this process,
+/// one for each client's address.
+///
+/// # Errors
+/// The kernel does not list them.
+pub(crate) fn established() -> Result<BTreeSet<Session>> {
+    Ok(tcp::list()?.into_iter().filter_map(of_socket).collect())
+}
+
+/// The session that a TCP socket stands for.
+fn of_socket(socket: tcp::Socket) -> Option<Session> {
+    let ((server, port), (client, _)) = (socket.local, socket.remote);
+    let is_one = socket.is_established && port == SSH && !client.is_loopback();
+    is_one.then_some(Session {
+        client,
+        server,
+        port,
+        scope: None,
+        is_ours: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_session_is_read_from_its_variable() {
+        let session = Session::parse("192.0.2.7 50001 192.0.2.1 22").expect("a session");
+        assert_eq!(session.client, ip("192.0.2.7"));
+        assert_eq!((session.server, session.port), (ip("192.0.2.1"), 22));
+        let session = Session::parse("fe80::7%eth0 50001 fe80::1%eth0 2222").expect("a session");
+        assert_eq!(session.client, ip("fe80::7"));
+        assert_eq!(session.scope.as_deref(), Some("eth0"));
+        assert_eq!(session.port, 2222);
+        let mapped = Session::parse("::ffff:192.0.2.7 1 ::ffff:192.0.2.1 22").expect("a session");
+        assert_eq!(mapped.client, ip("192.0.2.7"));
+        for bad in [
+            "",
+            "UNKNOWN 1 UNKNOWN 22",
+            "192.0.2.7 1 192.0.2.1",
+            "a b c d e",
+        ] {
+            assert_eq!(Session::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_found_in_an_environment() {
+        let environment = b"PATH=/bin\0\xff\0SSH_CONNECTION=192.0.2.7 1 192.0.2.1 22\0A=b\0";
+        let session = of_environment(environment).expect("a session");
+        assert_eq!(session.client, ip("192.0.2.7"));
+        assert_eq!(
+            of_environment(b"NOT_SSH_CONNECTION=192.0.2.7 1 192.0.2.1 22\0"),
+            None
+        );
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn established_sessions_are_read_from_proc() {
+        let line = |ends: &str, state: &str| {
+            let line = format!("   3: {ends} {state} 00000000:00000000 00:00000000");
+            tcp::parse(&line).and_then(of_socket)
+        };
+        let v4 = "010200C0:0016 070200C0:C351";
+        let session = line(v4, "01").expect("a session");
+        assert_eq!(session.client, ip("192.0.2.7"));
+        assert_eq!((session.server, session.port), (ip("192.0.2.1"), 22));
+        assert_eq!(line(v4, "0A"), None, "it only listens");
+        assert_eq!(
+            line("010200C0:0017 070200C0:C351", "01"),
+            None,
+            "another port"
+        );
+        assert_eq!(
+            line("0100007F:0016 0100007F:C351", "01"),
+            None,
+            "of this host"
+        );
+        let v6 = "B80D0120000000000000000001000000:0016 B80D0120000000000000000007000000:C351";
+        let session = line(v6, "01").expect("a session");
+        assert_eq!(session.client, ip("2001:db8::7"));
+        let mapped = "0000000000000000FFFF0000010200C0:0016 0000000000000000FFFF0000070200C0:C351";
+        assert_eq!(
+            line(mapped, "01").expect("a session").client,
+            ip("192.0.2.7")
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! The interfaces and settings of the calling thread's network namespace.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+
+use super::facts::{Host, Interface};
+use super::framing::ARPHRD_ETHER;
+use crate::netlink::{ATTEMPTS, Protocol, Socket, fdb, link};
+use crate::procfs::sysctl::{self, BRIDGE_NF_CALL};
+
+/// Returns every interface of the calling thread's network namespace, by ifindex.
+///
+/// A socket belongs to the namespace of the thread that opens the socket (`sock_net`): the caller
+/// runs on a current_thread runtime, on the thread that entered the namespace. No privileges are
+/// needed.
+///
+/// # Errors
+/// The kernel's refusal, an answer that cannot be read, or interfaces that change so fast that no
+/// list is whole: a list with holes would leave interfaces without a guard.
+pub async fn list() -> anyhow::Result<Vec<Interface>> {
+    let what = "failed to list the network interfaces";
+    let mut socket = Socket::open(Protocol::Route).context(what)?;
+    let Some(found) = link::dump(&mut socket).await.context(what)? else {
+        bail!(
+            "{what}: they changed each of the {ATTEMPTS} times that the kernel was asked; try \
+             again when fewer of them come and go"
+        );
+    };
+    let by_index = found.into_iter().map(|found| (found.index, found));
+    let mut found: BTreeMap<u32, Interface> = by_index.collect();
+    if found.values().any(has_own_address_list) {
+        let macs = fdb::own_macs(&mut socket).await;
+        for (index, mac) in macs.context("failed to list the MAC addresses of interfaces")? {
+            if let Some(interface) = found.get_mut(&index).filter(|it| has_own_address_list(it)) {
+                interface.other_macs |= interface.mac != Some(mac);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Returns whether `other_macs` applies to an interface.
+///
+/// Bridges and VXLANs answer with their forwarding table instead. An interface that is down
+/// listens for nothing.
+fn has_own_address_list(interface: &Interface) -> bool {
+    interface.up
+        && !interface.loopback
+        && interface.link_type == ARPHRD_ETHER
+        && !interface.is_kind("bridge")
+        && !interface.is_kind("vxlan")
+}
+
+/// Returns the facts of a plan beside the interfaces, read in the network namespace of the calling
+/// thread. `tcx` says whether the kernel has the hook; the caller adds the ids of own programs.
+///
+/// # Errors
+/// A setting is there, and cannot be read.
+pub fn host(tcx: bool) -> anyhow::Result<Host> {
+    let [v4, v6] = BRIDGE_NF_CALL;
+    Ok(Host {
+        bridge_nf_call: is_on(v4)? || is_on(v6)?,
+        tcx,
+        ..Host::default()
+    })
+}
+
+fn is_on(path: &str) -> anyhow::Result<bool> {
+    sysctl::is_on(path).with_context(|| {
+        format!(
+            "failed to read {path}, which says whether members of bridges need guards; is /proc \
+             mounted and readable here?"
+        )
+    })
+}

@@ -1,0 +1,111 @@
+//! Messages of forwarding databases, routes, addresses and families.
+
+use std::net::IpAddr;
+
+use super::{
+    super::{
+        address::{self, Address},
+        fdb, generic,
+        route::{self, Kind, Route},
+    },
+    attribute,
+};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn only_a_devices_own_unicast_addresses_count() {
+    let entry = |flags: u8, mac: &[u8]| {
+        let mut bytes = vec![7, 0, 0, 0, 2, 0, 0, 0, 0x80, 0, flags, 0];
+        bytes.extend(attribute(2, mac));
+        fdb::parse(&bytes).unwrap()
+    };
+    let mac = [0x82, 6, 0x19, 0x8e, 0x8c, 0xdf];
+    assert_eq!(entry(0x02, &mac), Some((2, mac)));
+    // Learned by a bridge; a multicast group; not Ethernet.
+    assert_eq!(entry(0x04, &mac), None);
+    assert_eq!(entry(0x02, &[0x33, 0x33, 0, 0, 0, 1]), None);
+    assert_eq!(entry(0x02, &[0; 20]), None);
+    assert!(fdb::parse(&[7, 0, 0]).is_err());
+}
+
+#[test]
+fn a_route_has_a_type_and_an_interface() {
+    let message = |kind: u8, attributes: &[Vec<u8>]| {
+        let header = vec![2, 32, 0, 0, 254, 2, 0, kind, 0, 0, 0, 0];
+        route::parse(&[header, attributes.concat()].concat())
+    };
+    let oif = |index: u32| attribute(4, &index.to_ne_bytes());
+    let found = message(1, &[attribute(1, &[192, 0, 2, 1]), oif(3)]).unwrap();
+    let expected = Route {
+        kind: Kind::Unicast,
+        oif: Some(3),
+    };
+    assert_eq!(found, expected);
+    assert_eq!(message(2, &[oif(1)]).unwrap().kind, Kind::Local);
+    assert_eq!(message(7, &[]).unwrap().kind, Kind::Other(7));
+    assert_eq!(message(7, &[oif(0)]).unwrap().oif, None);
+    assert!(message(1, &[oif(3)[..7].to_vec()]).is_err());
+    assert!(route::parse(&[0; 11]).is_err());
+}
+
+#[test]
+fn a_question_for_a_route_names_both_ends() {
+    let question = route::request(ip("192.0.2.1"), Some(ip("198.51.100.7")), Some(3)).unwrap();
+    let expected = [
+        vec![2, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        attribute(1, &[192, 0, 2, 1]),
+        attribute(2, &[198, 51, 100, 7]),
+        attribute(3, &3u32.to_ne_bytes()),
+    ];
+    assert_eq!(question, expected.concat());
+    let question = route::request(ip("2001:db8::1"), None, None).unwrap();
+    assert_eq!(question[..4], [10, 128, 0, 0]);
+    assert_eq!(question.len(), 12 + 20);
+    assert!(route::request(ip("192.0.2.1"), Some(ip("::1")), None).is_err());
+}
+
+#[test]
+fn an_address_is_this_hosts_end() {
+    let message = |family: u8, attributes: &[Vec<u8>]| {
+        let header = vec![family, 24, 0, 0, 3, 0, 0, 0];
+        address::parse(&[header, attributes.concat()].concat()).unwrap()
+    };
+    let found = |text| {
+        Some(Address {
+            ifindex: 3,
+            ip: ip(text),
+        })
+    };
+    let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+    let ends = [attribute(1, &far), attribute(2, &near)];
+    assert_eq!(message(2, &ends), found("192.0.2.1"));
+    assert_eq!(message(2, &ends[..1]), found("192.0.2.2"));
+    assert_eq!(
+        message(10, &[attribute(1, &ip_octets("2001:db8::1"))]),
+        found("2001:db8::1")
+    );
+    // No address, one of another length, another family.
+    assert_eq!(message(2, &[]), None);
+    assert_eq!(message(10, &ends), None);
+    assert_eq!(message(1, &ends), None);
+    assert!(address::parse(&[0; 7]).is_err());
+}
+
+fn ip_octets(text: &str) -> [u8; 16] {
+    text.parse::<std::net::Ipv6Addr>().unwrap().octets()
+}
+
+#[test]
+fn a_family_has_a_name_and_a_number() {
+    let header = generic::header(1, 2).to_vec();
+    let name = attribute(2, b"wireguard\0");
+    let number = attribute(1, &31u16.to_ne_bytes());
+    let whole = [header.clone(), name.clone(), number].concat();
+    let parsed = generic::parse_family(&whole).unwrap();
+    assert_eq!(parsed, ("wireguard".to_owned(), 31));
+    assert!(generic::parse_family(&[header, name].concat()).is_err());
+    assert!(generic::parse_family(&[1, 2]).is_err());
+}

@@ -1,0 +1,18 @@
+//! Readers of /proc (proc(5)): no other module opens a file there, apart from watches.
+//!
+//! ```text
+//! process          /proc/PID: status, environ, ns/net         mounts    /proc/PID/mountinfo
+//! tcp              /proc/self/net/tcp, tcp6                   sysctl    /proc/sys/net
+//! reserved_ports   net.ipv4.ip_local_reserved_ports: read and written
+//! ```
+//!
+//! Parsers are pure functions over text. The kernel resolves /proc/sys/net in the network namespace
+//! of the opening task (`net_ctl_root` in net/sysctl_net.c), wherever /proc was mounted.
+
+pub(crate) mod mounts;
+mod process;
+pub(crate) mod reserved_ports;
+pub(crate) mod sysctl;
+pub(crate) mod tcp;
+
+pub(crate) use process::Process;

@@ -1,0 +1,172 @@
+//! The test that `docs/attacks.md` and the scenarios agree.
+
+use crate::scenarios::attack::attack_of;
+
+/// An attack of the list.
+#[derive(Debug, PartialEq, Eq)]
+struct Listed {
+    number: u8,
+    status: Status,
+}
+
+/// Status of an attack, by the last column of the list.
+#[derive(Debug, PartialEq, Eq)]
+enum Status {
+    /// Known, and not held yet.
+    Open,
+    /// Held, as shown by scenarios with names of these prefixes.
+    Built(Vec<String>),
+}
+
+/// The attacks of a Markdown text: table rows that begin like `| A5 |`. A row is either built or
+/// open; anything else is an error.
+fn parse(text: &str) -> Result<Vec<Listed>, String> {
+    let mut listed = Vec::new();
+    for line in text.lines() {
+        let Some(row) = line.trim().strip_prefix('|') else {
+            continue;
+        };
+        let mut cells = row
+            .trim_end()
+            .trim_end_matches('|')
+            .split('|')
+            .map(str::trim);
+        let number = cells.next().and_then(|id| id.strip_prefix('A'));
+        let Some(number) = number.and_then(|number| number.parse().ok()) else {
+            continue;
+        };
+        let last = cells.next_back().unwrap_or_default();
+        let status = match prefixes(last) {
+            prefixes if !prefixes.is_empty() => Status::Built(prefixes),
+            _ if last == "open" => Status::Open,
+            _ => {
+                return Err(format!(
+                    "A{number} names no scenario, and is not open: {line}"
+                ));
+            }
+        };
+        if listed.iter().any(|one: &Listed| one.number == number) {
+            return Err(format!("A{number} stands in the list twice"));
+        }
+        listed.push(Listed { number, status });
+    }
+    Ok(listed)
+}
+
+/// The words in backticks.
+fn prefixes(cell: &str) -> Vec<String> {
+    cell.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every disagreement between the list and the scenarios.
+fn differences(list: &[Listed], scenarios: &[String]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for Listed { number, status } in list {
+        let Status::Built(prefixes) = status else {
+            continue;
+        };
+        for prefix in prefixes {
+            if !scenarios.iter().any(|name| name.starts_with(prefix)) {
+                differences.push(format!("A{number}: no scenario begins with `{prefix}`"));
+            }
+        }
+    }
+    for name in scenarios {
+        let Some(number) = attack_of(name) else {
+            continue;
+        };
+        match list.iter().find(|listed| listed.number == number) {
+            None => differences.push(format!("{name}: A{number} is not in the list")),
+            Some(listed) if listed.status == Status::Open => {
+                differences.push(format!("{name}: the list calls A{number} open"));
+            }
+            Some(_) => {}
+        }
+    }
+    differences
+}
+
+mod tests {
+    use super::*;
+    use crate::{scenarios, system, test_run};
+
+    const SAMPLE: &str = "
+# Attacks
+
+| # | attack | known from | scenarios |
+| --- | --- | --- | --- |
+| A5 | weak host model | CVE-2019-14899 | `a05_weak_host_model`, `a05_wireguard` |
+| A17 | an index of another namespace | | `goes_on::a17_` |
+
+## Open
+
+| # | attack | known from | status |
+| --- | --- | --- | --- |
+| A23 | a tap on a LAN bridge | seen | open |
+";
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_list_and_the_scenarios_agree() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/attacks.md");
+        let list = parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(!list.is_empty(), "{path} lists no attack");
+        let mut all = test_run::scenarios();
+        all.extend(scenarios::all());
+        all.extend(scenarios::for_guests());
+        all.extend(scenarios::with_failpoints());
+        let mut names: Vec<String> = all.iter().map(|one| one.name().to_owned()).collect();
+        names.extend(system::names().map(str::to_owned));
+        let differences = differences(&list, &names);
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+
+    #[test]
+    fn rows_are_attacks_with_their_last_column() {
+        let built = |prefixes: &[&str]| Status::Built(names(prefixes));
+        let expected = [
+            (5, built(&["a05_weak_host_model", "a05_wireguard"])),
+            (17, built(&["goes_on::a17_"])),
+            (23, Status::Open),
+        ];
+        let expected = expected.map(|(number, status)| Listed { number, status });
+        assert_eq!(parse(SAMPLE).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_row_without_a_scenario_is_an_error() {
+        assert!(parse("| A5 | weak host model | |").is_err());
+        assert!(parse("| A5 | weak host model | a05_weak_host_model |").is_err());
+        assert!(parse("| A5 | one | open |\n| A5 | two | open |").is_err());
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let list = parse(SAMPLE).unwrap();
+        let agreeing = [
+            "a05_weak_host_model::ipv4",
+            "a05_wireguard::ipv4",
+            "goes_on::a17_x::tcp",
+        ];
+        assert_eq!(differences(&list, &names(&agreeing)), [""; 0]);
+        let differing = [
+            "a05_weak_host_model::ipv4",
+            "a23_tap",
+            "a24_x",
+            "goes_on::a17_x",
+        ];
+        let expected = [
+            "A5: no scenario begins with `a05_wireguard`",
+            "a23_tap: the list calls A23 open",
+            "a24_x: A24 is not in the list",
+        ];
+        assert_eq!(differences(&list, &names(&differing)), expected);
+    }
+}

@@ -1,0 +1,101 @@
+//! A key that is taken away while a policy awaits confirmation: the grant ends at once, in the
+//! pending policy and in the policy before it. New grants wait.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::hub::{Hub, Who, call, metrics, registry};
+use super::kernel::Kernel;
+use super::moves::{in_time, would_pass};
+use super::userspace::Userspace;
+use crate::lab::topology::PEER;
+use crate::lab::{Feature, Patience};
+use crate::scenario::host_only::TUNNELLED;
+use crate::scenario::{Rig, Scenario};
+use crate::scenarios::runner::{answered, unanswered};
+
+/// Longest time until a look at WireGuard would have brought a new grant.
+const LOOKS: Duration = Duration::from_secs(3);
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("live::a_revoked_key_while_pending::kernel", |rig| {
+            revoked(rig, &Kernel::hub(rig.lab)?)
+        })
+        .needs(Feature::WireGuard)
+        .alone(),
+        Scenario::new("live::a_revoked_key_while_pending::userspace", |rig| {
+            revoked(rig, &Userspace::hub(rig.lab)?)
+        })
+        .host_only(TUNNELLED)
+        .alone(),
+    ]
+}
+
+fn revoked(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
+    let _server = metrics(rig)?;
+    let at_home = || hub.allow(&["10.10.0.5/32"], &["10.10.0.99/32"]);
+    at_home()?;
+    rig.enforcer.registry(&registry(hub.laptop()))?;
+    let _run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
+    let candidate = rig.lab.scratch().join("pending.toml");
+    let more = registry(hub.laptop()) + "[services.added]\nports = [7777]\n";
+    std::fs::write(&candidate, more)?;
+    let candidate = candidate.display().to_string();
+    let pend = |seconds: &str| {
+        let reload = ["--config", &candidate, "reload", "--confirm", seconds];
+        call(rig, hub, &reload, 0).map(drop)
+    };
+    let asks = |patience| hub.ask(Who::Laptop, PEER, patience);
+
+    pend("60")?;
+    is_pending(rig, true)?;
+    // The control: the pending policy grants the key its address.
+    in_time(rig, &[(PEER, true)])?;
+    answered(asks(Patience::Long)?).context("the laptop, before its key goes")?;
+
+    hub.forget_laptop()?;
+    hub.allow_stranger(&["10.10.0.5/32", "10.10.0.99/32"])?;
+    in_time(rig, &[(PEER, false)])?;
+    unanswered(hub.ask(Who::Stranger, PEER, Patience::Brief)?)
+        .context("the stranger at the laptop's address")?;
+    is_pending(rig, true)?;
+
+    // The key comes back, and waits for the next policy.
+    hub.allow_stranger(&["10.10.0.99/32"])?;
+    hub.come_back(&["10.10.0.5/32"])?;
+    let end = Instant::now() + LOOKS;
+    while Instant::now() < end {
+        ensure!(
+            !would_pass(rig, PEER)?,
+            "a new grant came before the confirmation"
+        );
+    }
+    rig.enforcer.expect(&["confirm"], 0)?;
+    in_time(rig, &[(PEER, true)])?;
+    answered(asks(Patience::Long)?).context("the laptop, after the confirmation")?;
+
+    // A rollback brings no revoked grant back.
+    rig.enforcer.expect(&["reload"], 0)?;
+    pend("5")?;
+    hub.forget_laptop()?;
+    in_time(rig, &[(PEER, false)])?;
+    let end = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < end {
+        ensure!(
+            !would_pass(rig, PEER)?,
+            "the rollback brought a revoked grant back"
+        );
+    }
+    is_pending(rig, false)
+}
+
+fn is_pending(rig: &Rig<'_>, expected: bool) -> Result<()> {
+    let (_, status) = rig.enforcer.status()?;
+    ensure!(
+        status.confirm.is_some() == expected,
+        "expected a pending policy: {expected}, but {status:?}"
+    );
+    Ok(())
+}
