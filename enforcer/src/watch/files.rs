@@ -14,10 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::paths::Inotify;
 
-/// Debounce: the quiet time before the files are read, since an editor saves in several steps.
-const QUIET: Duration = Duration::from_millis(50);
+/// The quiet time before the files are read, since an editor saves in several steps.
+const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The longest debounce, for a file under constant change.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// A registry's main file and its fragments.
 ///
@@ -49,7 +49,7 @@ impl Pending {
 
     /// Returns the end of the debounce, if no further change follows.
     fn end(self) -> Instant {
-        (self.last + QUIET).min(self.first + PATIENCE)
+        (self.last + DEBOUNCE).min(self.first + MAX_DEBOUNCE)
     }
 }
 
@@ -99,7 +99,7 @@ impl Files {
         while let Ok(more) = timeout_at(pending.end(), self.inotify.changed()).await {
             more?;
             pending.last = Instant::now();
-            if pending.last >= pending.first + PATIENCE {
+            if pending.last >= pending.first + MAX_DEBOUNCE {
                 break;
             }
         }
@@ -114,8 +114,8 @@ impl Files {
 fn renewed(main: &Path) -> Result<Inotify> {
     let inotify = Inotify::new()?;
     let mut watched = 0;
-    for folder in folders_of(main) {
-        watched += usize::from(inotify.add(&folder, FLAGS).is_ok());
+    for directory in directories_of(main) {
+        watched += usize::from(inotify.add(&directory, FLAGS).is_ok());
     }
     // A missing directory cannot be the reason if even the root has no watch: report the error.
     if watched == 0 {
@@ -135,25 +135,25 @@ const FLAGS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::ATTRIB);
 
 /// Returns every directory in which a change can change the registry.
-fn folders_of(main: &Path) -> BTreeSet<PathBuf> {
+fn directories_of(main: &Path) -> BTreeSet<PathBuf> {
     let fragments = main.with_extension("d");
-    let mut folders = BTreeSet::new();
+    let mut directories = BTreeSet::new();
     for path in [main, &fragments.join("any")] {
-        way_to(path, &mut folders);
+        add_way_to(path, &mut directories);
     }
     // The directory's watch covers fragments that are regular files.
     let entries = fs::read_dir(&fragments).into_iter().flatten().flatten();
     for entry in entries {
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            way_to(&entry.path(), &mut folders);
+            add_way_to(&entry.path(), &mut directories);
         }
     }
-    folders
+    directories
 }
 
 /// Adds the directory of a path's target, and the directories of all links on the way; for a path
 /// that does not exist, the last existing directory.
-fn way_to(path: &Path, folders: &mut BTreeSet<PathBuf>) {
+fn add_way_to(path: &Path, directories: &mut BTreeSet<PathBuf>) {
     /// linux/namei.h: MAXSYMLINKS.
     const MOST: usize = 40;
     let mut links = 0;
@@ -168,21 +168,21 @@ fn way_to(path: &Path, folders: &mut BTreeSet<PathBuf>) {
         match fs::read_link(&next) {
             Ok(target) if links < MOST => {
                 links += 1;
-                folders.insert(here.clone());
+                directories.insert(here.clone());
                 if target.is_absolute() {
                     here = PathBuf::from("/");
                 }
                 left.extend(components(&target));
             }
             _ if left.is_empty() || !next.is_dir() => {
-                folders.insert(here);
+                directories.insert(here);
                 return;
             }
             _ => here = next,
         }
     }
     // The path names a directory.
-    folders.insert(here);
+    directories.insert(here);
 }
 
 /// Returns the components of a path, the last first.
@@ -206,22 +206,24 @@ mod tests {
     fn watched(make: impl Fn(&Path)) -> Vec<String> {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
-        for folder in ["etc", "srv/deep", "static"] {
-            fs::create_dir_all(root.join(folder)).unwrap();
+        for directory in ["etc", "srv/deep", "static"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
         }
         make(&root);
-        let folders = folders_of(&root.join("etc/enforcer/main.toml"));
-        let inside = folders.iter().filter_map(|it| it.strip_prefix(&root).ok());
+        let directories = directories_of(&root.join("etc/enforcer/main.toml"));
+        let inside = directories
+            .iter()
+            .filter_map(|it| it.strip_prefix(&root).ok());
         inside.map(|it| it.display().to_string()).collect()
     }
 
-    fn folder(root: &Path) {
+    fn directory(root: &Path) {
         fs::create_dir_all(root.join("etc/enforcer/main.d")).unwrap();
     }
 
     #[test]
-    fn files_are_watched_by_their_folder() {
-        assert_eq!(watched(folder), ["etc/enforcer", "etc/enforcer/main.d"]);
+    fn files_are_watched_by_their_directory() {
+        assert_eq!(watched(directory), ["etc/enforcer", "etc/enforcer/main.d"]);
         assert_eq!(watched(|_| ()), ["etc"], "until there is one");
     }
 
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn a_fragment_may_be_a_link() {
         let way = watched(|root| {
-            folder(root);
+            directory(root);
             symlink(
                 root.join("srv/deep/a.toml"),
                 root.join("etc/enforcer/main.d/a.toml"),

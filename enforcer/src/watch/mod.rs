@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
-//! files       the registry's files                       inotify, on their folders
+//! files       the registry's files                       inotify, on their directories
 //! paths       pins, locks and sysctls                    inotify
 //! ```
 //!
