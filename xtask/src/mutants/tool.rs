@@ -50,11 +50,12 @@ impl<'a> Tool<'a> {
             .args(["--in-place", "--iterate", "--annotations", "none"])
             .arg("--output")
             .arg(&dir)
+            // For the build and for the tests; `--cargo-test-arg` is for the tests only.
             .args(
                 selection
                     .tests()
                     .iter()
-                    .map(|test| format!("--cargo-test-arg={test}")),
+                    .map(|test| format!("--cargo-arg={test}")),
             );
         println!("\n== {package}: {expected} mutants");
         let status = process::run_to_end(&mut command)?;
