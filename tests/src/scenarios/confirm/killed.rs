@@ -44,7 +44,7 @@ fn killed_run(rig: &Rig<'_>) -> Result<()> {
         let code = i32::from(command == "confirm");
         let said = rig.enforcer.expect(&[command], code)?;
         ensure!(
-            said.stderr.contains("nobody confirmed"),
+            said.stderr.contains("the pending policy was rolled back"),
             "`{command}` should say what it found: {said}"
         );
         expect_open_again(rig).with_context(|| format!("after `{command}`"))?;
