@@ -1,7 +1,7 @@
 //! The peers of WireGuard devices: their public keys and AllowedIPs.
 //!
 //! ```text
-//! netlink       the kernel's devices: generic netlink      message   parsing of the replies
+//! netlink       the kernel's devices: generic netlink      parse   the replies
 //! uapi          userspace devices: a socket beside a tun interface
 //! allowed_ips   the result
 //! ```
@@ -16,8 +16,8 @@
 //! error.
 
 mod allowed_ips;
-mod message;
 mod netlink;
+mod parse;
 mod uapi;
 
 #[cfg(test)]

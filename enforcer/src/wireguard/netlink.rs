@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{AllowedIps, message};
+use super::{allowed_ips::AllowedIps, parse};
 use crate::netlink::{ATTEMPTS, Protocol, Request, Socket, generic};
 
 /// linux/wireguard.h.
@@ -20,10 +20,10 @@ pub(super) async fn ask(ifindex: u32) -> Result<AllowedIps> {
         .await
         .context("failed to look for the kernel's WireGuard")?
         .context("the kernel has no WireGuard")?;
-    let header = generic::header(message::WG_CMD_GET_DEVICE, WG_GENL_VERSION);
+    let header = generic::header(parse::WG_CMD_GET_DEVICE, WG_GENL_VERSION);
     let request = Request {
         kind: family,
-        body: &[&header[..], &message::ifindex(ifindex)].concat(),
+        body: &[&header[..], &parse::ifindex(ifindex)].concat(),
         reply: family,
     };
     // Parsed only after the last part: parts of a device that changed in between need not fit.
@@ -33,7 +33,7 @@ pub(super) async fn ask(ifindex: u32) -> Result<AllowedIps> {
     };
     let mut allowed = AllowedIps::default();
     for payload in &parts {
-        message::device(payload, &mut allowed)?;
+        parse::device(payload, &mut allowed)?;
     }
     Ok(allowed)
 }

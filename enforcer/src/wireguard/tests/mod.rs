@@ -1,4 +1,4 @@
-mod message;
+mod parse;
 mod uapi;
 
 use std::collections::BTreeMap;

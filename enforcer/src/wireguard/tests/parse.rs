@@ -1,11 +1,11 @@
-//! Messages as the kernel writes them, and as it never should.
+//! Valid messages of the kernel, and malformed messages.
 
 use std::net::IpAddr;
 
-use super::super::{AllowedIps, message::*};
+use super::super::{AllowedIps, parse::*};
 use super::words;
 
-/// NLA_F_NESTED of linux/netlink.h, which the kernel sets.
+/// NLA_F_NESTED of linux/netlink.h, set by the kernel.
 const NESTED: u16 = 1 << 15;
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn allowed_ip(text: &str) -> Vec<u8> {
     nested(0, &parts)
 }
 
-/// A peer with what the kernel says beside: its preshared key, its endpoint and so on.
+/// Returns a peer with further attributes of the kernel: preshared key, endpoint and so on.
 fn peer(key: u8, allowed: &[&str]) -> Vec<u8> {
     let allowed: Vec<_> = allowed.iter().map(|text| allowed_ip(text)).collect();
     let mut parts = vec![
@@ -92,7 +92,7 @@ fn a_device_without_peers_has_none() {
 
 #[test]
 fn a_peer_may_be_split_over_messages() {
-    // Later messages begin with peers: what the device is was said in the first.
+    // Later messages begin with peers: the first alone has the device's attributes.
     let rest = [
         vec![WG_CMD_GET_DEVICE, 1, 0, 0],
         nested(8, &[peer(2, &["10.2.0.2/32"]), peer(3, &["10.3.0.0/16"])]),
@@ -144,7 +144,7 @@ fn what_the_kernel_never_says_is_refused() {
     assert!(read(&[other]).is_err());
 }
 
-/// What is cut off is said, or was not needed: never is a peer or a prefix lost in silence.
+/// A cut is an error, or loses only attributes of no use: no peer or prefix is lost in silence.
 #[test]
 fn a_message_that_is_cut_short_never_loses_a_prefix() {
     let peers = [
@@ -156,7 +156,7 @@ fn a_message_that_is_cut_short_never_loses_a_prefix() {
     let before_peers = whole.len() - nested(8, &peers).len();
     for cut in 0..whole.len() {
         match read(&[whole[..cut].to_vec()]) {
-            // Attributes that stand before the peers; netlink's own length tells of such a cut.
+            // Attributes before the peers; netlink's message length detects such a cut.
             Ok(known) if cut <= before_peers => assert_eq!(known, AllowedIps::default()),
             Ok(known) => assert_eq!(known, expected, "cut at {cut}"),
             Err(_) => {}

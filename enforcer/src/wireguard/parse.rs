@@ -1,14 +1,14 @@
-//! Reading generic netlink's answers (linux/genetlink.h, linux/wireguard.h).
+//! Parsing of generic netlink's replies (linux/genetlink.h, linux/wireguard.h).
 //!
-//! An answer also holds the device's private key and the peers' preshared keys: nothing here keeps
-//! or shows an attribute that it does not need.
+//! A reply also holds the device's private key and the peers' preshared keys: the parser neither
+//! keeps nor displays attributes beyond public keys and AllowedIPs.
 
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipnet::IpNet;
 
-use super::AllowedIps;
+use super::allowed_ips::AllowedIps;
 use crate::{
     netlink::{each_attribute, generic},
     registry::PublicKey,
@@ -26,7 +26,7 @@ const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// The attribute that names the device in a question.
+/// Returns the attribute for the device's ifindex in a request.
 pub(super) fn ifindex(number: u32) -> [u8; 8] {
     let mut attribute = [0; 8];
     attribute[..2].copy_from_slice(&8u16.to_ne_bytes());
@@ -35,15 +35,15 @@ pub(super) fn ifindex(number: u32) -> [u8; 8] {
     attribute
 }
 
-/// Reads one of the messages that describe a device into what is known of it.
+/// Adds the peers of one message about a device.
 ///
-/// A device with many peers takes several messages. A peer whose AllowedIPs do not fit one of them
-/// is named again in the next, with the rest (`wg_get_device_dump` in
+/// A device with many peers takes several messages. A peer with more AllowedIPs than fit recurs in
+/// the next message, with the remaining AllowedIPs (`wg_get_device_dump` in
 /// drivers/net/wireguard/netlink.c).
 ///
 /// # Errors
-/// It is cut short, or a peer or an AllowedIP lacks what makes it one. What is known then is not
-/// whole.
+/// The message is cut short, or a peer or an AllowedIP lacks an attribute. `known` is incomplete
+/// then.
 pub(super) fn device(payload: &[u8], known: &mut AllowedIps) -> Result<()> {
     let (command, attributes) = generic::split(payload)?;
     ensure!(
