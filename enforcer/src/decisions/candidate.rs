@@ -1,6 +1,9 @@
 //! The recipe for a policy: `up`, `reload`, the dry run, `explain` and the lock-out check start
 //! from the same [`Candidate`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
