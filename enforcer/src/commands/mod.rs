@@ -25,7 +25,7 @@ pub(crate) use failure::Outcome;
 use crate::{
     control::Instance,
     daemon,
-    registry::{DEFAULT_PATH, MissingFile, Source},
+    registry::{MissingFile, Source},
 };
 
 /// Parses the command line, carries it out, and says how it went.
@@ -84,13 +84,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     }
 }
 
-/// Where a command reads the registry.
+/// The source of the registry for a command.
 pub(crate) fn source(globals: &Globals, missing: MissingFile) -> Source {
-    match &globals.config {
-        Some(path) => Source::Named(path.clone()),
-        None => Source::Default {
-            path: DEFAULT_PATH.into(),
-            absent: missing,
-        },
-    }
+    Source::of_config(globals.config.as_deref(), missing)
 }
