@@ -228,20 +228,14 @@ fn both(tables: &PolicyTables, wire: PacketSpec) -> (PacketSpec, Decision) {
 ///
 /// Only for its lines: the policy is what is pinned.
 fn again(provenance: &Provenance) -> Result<Registry, String> {
-    let (source, file) = match &provenance.path {
-        Some(path) => (
-            Source::Default {
-                path: path.clone(),
-                absent: MissingFile::Fragments,
-            },
-            path.display().to_string(),
-        ),
-        None => (Source::Embedded, "the embedded default".to_owned()),
+    let file = match &provenance.path {
+        Some(path) => path.display().to_string(),
+        None => "the embedded default".to_owned(),
     };
     if provenance.digest == 0 {
         return Err(format!("{file} is nothing that could be read again"));
     }
-    match load(&source) {
+    match load(&Source::in_force(provenance)) {
         Ok(loaded) if loaded.provenance.digest == provenance.digest => Ok(loaded.registry),
         Ok(_) => Err(format!(
             "{file} has changed since it was put in force (`enforcer reload` would apply it)"

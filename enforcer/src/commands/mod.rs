@@ -10,6 +10,7 @@ mod explain;
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod policy;
+mod run;
 pub(crate) mod status;
 
 use std::process::ExitCode;
@@ -24,8 +25,7 @@ pub(crate) use failure::Outcome;
 
 use crate::{
     control::Instance,
-    daemon,
-    registry::{DEFAULT_PATH, MissingFile, Source},
+    registry::{MissingFile, Source},
 };
 
 /// Parses the command line, carries it out, and says how it went.
@@ -61,7 +61,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     let instance =
         Instance::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
     match command {
-        Command::Run(options) => daemon::run(&globals, &instance, options).await,
+        Command::Run(options) => run::run(&globals, &instance, options).await,
         Command::Up(up) => policy::up(&globals, &instance, up).await,
         Command::Down => policy::down(&globals, &instance),
         Command::Reload(reload) if reload.dry_run => dry_run::dry_run(&globals, &instance).await,
@@ -84,13 +84,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     }
 }
 
-/// Where a command reads the registry.
+/// The source of the registry for a command.
 pub(crate) fn source(globals: &Globals, missing: MissingFile) -> Source {
-    match &globals.config {
-        Some(path) => Source::Named(path.clone()),
-        None => Source::Default {
-            path: DEFAULT_PATH.into(),
-            absent: missing,
-        },
-    }
+    Source::of_config(globals.config.as_deref(), missing)
 }

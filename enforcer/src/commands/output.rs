@@ -91,14 +91,19 @@ pub(crate) fn print_json_line<T: Serialize + ?Sized>(value: &T) -> Printed {
     print(&text)
 }
 
-/// Prints a note to stderr, for people.
-pub(crate) fn note(note: &Note) {
+/// The line of a note, for people.
+pub(crate) fn note_line(note: &Note) -> String {
     let (style, label) = match note.level {
         Level::Error => (RED, "error"),
         Level::Warning => (YELLOW, "warning"),
         Level::Notice | Level::Info => (YELLOW, "note"),
     };
-    eprintln!("{style}{label}:{PLAIN} {}", note.text);
+    format!("{style}{label}:{PLAIN} {}", note.text)
+}
+
+/// Prints a note to stderr, for people.
+pub(crate) fn note(note: &Note) {
+    eprintln!("{}", note_line(note));
     io::stderr().flush().ok();
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn print(globals: &Globals, status: &Status) -> output::Printed {
     })
 }
 
-fn human(status: &Status) -> String {
+/// The words of a status.
+pub(super) fn human(status: &Status) -> String {
     let (style, word) = match status.state {
         Condition::Enforcing => (GREEN, "enforcing"),
         Condition::Audit => (YELLOW, "audit"),

@@ -70,18 +70,21 @@ impl Instance {
     /// # Errors
     /// The pins cannot be read, or are another namespace's.
     pub fn missing_file(&self) -> Result<MissingFile, Error> {
-        let Some(maps) = self.maps()? else {
-            return Ok(MissingFile::Fragments);
-        };
+        let maps = self.maps()?;
+        Ok(maps.map_or(MissingFile::Fragments, |maps| Self::missing_file_of(&maps)))
+    }
+
+    /// The meaning of a missing file at the default path, for a reload of the policy of these maps.
+    pub(crate) fn missing_file_of(maps: &Maps) -> MissingFile {
         let provenance = maps.provenance();
         let is_default = provenance.path.as_deref() == Some(Path::new(DEFAULT_PATH));
-        Ok(if maps.state().flags & State::EMBEDDED != 0 {
+        if maps.state().flags & State::EMBEDDED != 0 {
             MissingFile::Embedded
         } else if is_default && provenance.has_main {
             MissingFile::Vanished
         } else {
             MissingFile::Fragments
-        })
+        }
     }
 
     /// The generation in force; 0 if nothing is pinned.

@@ -1,158 +1,179 @@
-//! `run`: put the registry in force, then stay and keep it right.
+//! `run`: put the registry in force, then follow the host and the registry's files.
+//!
+//! ```text
+//! startup      the policy to begin with
+//! reconciler   the decisions after that: a state machine without I/O
+//! driver       carries out the reconciler's actions; sleeps on the watchers
+//! outcome      results of control, as the reconciler knows them
+//! background   the server of events, and programs loaded ahead of their use
+//! bpf_log      the log of the eBPF programs
+//! sd_notify    messages to the service manager
+//! report       facts for the operator: nothing here prints
+//! ```
 
+mod background;
 mod bpf_log;
+mod driver;
+mod outcome;
 mod reconciler;
-mod retry;
+mod report;
 mod sd_notify;
 mod startup;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
-use crate::commands::{Globals, Outcome, cli::Run, output, status};
 use crate::{
-    control::{self, Author, Consent, Instance, UpOptions},
-    inspect,
-    inspect::events::Server,
+    control::{self, Author, Consent, Error, Instance, UpOptions},
+    host,
+    inspect::{self, events::Server},
     kernel::sys,
+    note::NoteKind,
     registry::DEFAULT_PATH,
 };
-use reconciler::{Next, Reconciler};
+use background::{preload, serve_events};
+use bpf_log::ProgramLog;
+use driver::{Driver, Next, Watchers};
+use reconciler::{OwnFile, Reconciler, Trigger};
+use report::Reporter;
+pub use report::{Cause, Report};
 
-/// Load, attach, pin, say READY, and hold until told to stop.
-pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) -> Outcome {
+/// The options of `run`.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The registry's main file by `--config`, if given.
+    pub config: Option<PathBuf>,
+    /// Take the guards off at the end.
+    pub ephemeral: bool,
+    /// Report the log of the eBPF programs.
+    pub bpf_log: bool,
+    /// Apply a registry even if the registry cuts off an operator.
+    pub force: bool,
+}
+
+/// The end of `run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A signal came, and the guards stay attached.
+    GuardsStay,
+    /// A signal came, and the guards were taken off.
+    GuardsRemoved,
+    /// `enforcer down` took the guards off.
+    GuardsGone,
+}
+
+/// Loads, attaches and pins guards, says READY, and follows the host until a signal or
+/// `enforcer down` comes.
+///
+/// # Errors
+/// No policy could be put in force, or a watcher fails. Guards that hold stay attached.
+pub async fn run(
+    instance: &Instance,
+    options: &RunOptions,
+    report: &mut dyn FnMut(Report),
+) -> Result<End, Error> {
     control::check_privileges()?;
-    let snapshot = crate::host::snapshot().await?;
-    let wanted = UpOptions {
+    let reporter = &Reporter::new(report);
+    let snapshot = host::snapshot().await?;
+    let own = own_file(options.config.as_deref())?;
+    let consent = Consent {
+        author: Author::Run,
+        force: options.force,
+        is_pending: false,
+    };
+    let up = UpOptions {
         log: options.bpf_log,
-        consent: Consent {
-            author: Author::Run,
-            force: options.force,
-            is_pending: false,
-        },
+        consent,
         ..UpOptions::default()
     };
     control::make_parent(instance)?;
-    let keeper = Reconciler::watch(instance, registry(globals)?, wanted.consent);
-    let loaded = startup::begin(globals, instance, &snapshot, wanted).await?;
-    // Only now: a host where nothing can be watched is guarded all the same.
-    let mut keeper = keeper.context("the guards hold, but nobody can follow the host")?;
-    keeper.begin(loaded)?;
-    let status = inspect::status(instance).await?;
-    status::print(globals, &status)?;
-    // Before READY: whoever waits for it may stop us at once.
-    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for SIGINT")?;
-    let logger = if options.bpf_log {
-        Some(bpf_log::open(instance)?)
-    } else {
-        None
+    let watchers = Watchers::open(instance, &own.path);
+    let config = options.config.as_deref();
+    let begun = startup::begin(instance, config, up, &snapshot, reporter).await?;
+    let driver = Driver {
+        instance,
+        consent,
+        // After the guards: without watchers, too, the host is guarded.
+        watchers: watchers.context("the guards hold, but nobody can follow the host")?,
+        reconciler: Reconciler::new(own, begun, Instant::now()),
+        reporter,
+        poll: None,
     };
-    let (replaced, news) = watch::channel(());
-    // Before READY: by this socket others know that somebody follows.
-    let events = tell_of_drops(instance, Server::bind(instance), news);
-    let preparation = prepare(instance);
-    let logging = bpf_log::forward(logger);
-    sd_notify::ready();
-    sd_notify::tell(keeper.generation());
+    let status = inspect::status(instance).await?;
+    reporter.report(Report::Status(Box::new(status)));
+    let end = hold(driver, options.bpf_log).await?;
+    if end == End::GuardsStay && options.ephemeral {
+        let removed = control::down(instance)?;
+        let notes = removed.notes.into_iter();
+        notes.for_each(|note| reporter.report(Report::Note(note)));
+        return Ok(End::GuardsRemoved);
+    }
+    Ok(end)
+}
+
+/// The registry's file of `run` itself.
+fn own_file(config: Option<&Path>) -> Result<OwnFile> {
+    let path = config.unwrap_or(Path::new(DEFAULT_PATH));
+    let absolute = std::path::absolute(path);
+    Ok(OwnFile {
+        path: absolute.with_context(|| format!("failed to find {}", path.display()))?,
+        is_named: config.is_some(),
+    })
+}
+
+/// Says READY and follows the host until the end.
+async fn hold(mut driver: Driver<'_>, bpf_log: bool) -> Result<End> {
+    let (instance, reporter) = (driver.instance, driver.reporter);
+    // Before READY: a process that waits for READY may send a signal at once.
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let log = match bpf_log {
+        true => Some(ProgramLog::open(instance)?),
+        false => None,
+    };
+    let (reopen, reopened) = watch::channel(());
+    // Before READY: the socket tells other commands of a `run` that follows the host.
+    let events = serve_events(instance, Server::bind(instance), reopened, reporter);
+    let preloading = preload(instance, reporter);
+    let logging = bpf_log::forward(log, reporter);
+    if let Err(error) = sd_notify::ready() {
+        let text = format!("the service manager cannot be told READY: {error}");
+        reporter.note(NoteKind::ServiceManager, text);
+    }
     sys::trim_heap();
-    tokio::pin!(events, preparation, logging);
-    // What happened between the list of interfaces and now.
-    let mut kept = keeper.look(reconciler::Trigger::Host).await;
+    tokio::pin!(events, preloading, logging);
+    let mut trigger = Trigger::Started;
     loop {
-        match kept {
-            Next::On => {}
-            Next::Replaced => {
-                replaced.send_replace(());
-                // The pins that `up` put in place hold what it needed itself.
-                preparation.set(prepare(instance));
+        match driver.settle(trigger).await {
+            Next::Rest => {}
+            Next::ReopenReaders => {
+                reopen.send_replace(());
+                // The new pins lack the programs for interfaces to come.
+                preloading.set(preload(instance, reporter));
             }
-            Next::Gone => {
-                output::lossy(output::print(
-                    "the guards were taken off by `enforcer down`",
-                ))?;
-                return Ok(0);
-            }
+            Next::Gone => return Ok(End::GuardsGone),
         }
-        tokio::select! {
+        trigger = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            woken = keeper.woken() => kept = keeper.look(woken?).await,
-            () = &mut events => kept = Next::On,
-            () = &mut preparation => kept = Next::On,
-            () = &mut logging => kept = Next::On,
-        }
+            woken = driver.woken() => woken?,
+            never = &mut events => match never {},
+            never = &mut preloading => match never {},
+            never = &mut logging => match never {},
+        };
     }
     sd_notify::stopping();
-    if options.ephemeral {
-        control::down(instance)?;
-        output::lossy(output::print("stopped: the guards are off"))?;
-    } else {
-        output::lossy(output::print(
-            "stopped: the guards stay on (`enforcer down` takes them off)",
-        ))?;
-    }
-    Ok(0)
+    Ok(End::GuardsStay)
 }
 
-/// The registry's main file, absolute.
-fn registry(globals: &Globals) -> Result<PathBuf> {
-    let path = globals.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-    std::path::absolute(path).with_context(|| format!("failed to find {}", path.display()))
-}
-
-/// Serves `events`, and goes on doing so when `up` puts other pins in place, and after a failure.
-/// Never ends.
-async fn tell_of_drops(
-    instance: &Instance,
-    server: Result<Server>,
-    mut replaced: watch::Receiver<()>,
-) {
-    /// For a reason that may pass.
-    const RETRY: Duration = Duration::from_secs(10);
-    let mut server = match server {
-        Ok(server) => server,
-        Err(error) => {
-            note(&format!("nobody can follow events: {error:#}"));
-            return std::future::pending().await;
-        }
-    };
-    loop {
-        let Err(error) = tokio::select! {
-            never = server.serve(instance) => never,
-            changed = replaced.changed() => match changed {
-                Ok(()) => continue,
-                // `run` ends.
-                Err(_) => return std::future::pending().await,
-            },
-        };
-        note(&format!("followers of events have to wait: {error:#}"));
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Loads in the background what a new interface may need. Never ends.
-async fn prepare(instance: &Instance) {
-    let instance = instance.clone();
-    let prepared = tokio::task::spawn_blocking(move || control::preload(&instance)).await;
-    if let Ok(Err(error)) = prepared {
-        note(&format!(
-            "a new interface may have to wait for its guard's program: {error:#}"
-        ));
-    }
-    std::future::pending::<()>().await;
-}
-
-/// Prints a note to stderr.
-fn note(text: &str) {
-    use crate::note::{Note, NoteKind};
-    output::note(&Note::new(NoteKind::Retry, text));
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).with_context(|| format!("failed to listen for signal {}", kind.as_raw_value()))
 }

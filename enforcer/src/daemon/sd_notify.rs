@@ -1,25 +1,24 @@
-//! What the service manager is told: sd_notify(3).
+//! Messages to the service manager: sd_notify(3).
 
-use ::sd_notify::NotifyState;
+use std::io;
 
-use super::note;
+use ::sd_notify::{NotifyState, notify};
 
-/// The guards hold.
-pub(crate) fn ready() {
-    if let Err(error) = ::sd_notify::notify(&[NotifyState::Ready]) {
-        note(&format!(
-            "the service manager cannot be told READY: {error}"
-        ));
-    }
+/// Says READY: the guards hold.
+///
+/// # Errors
+/// The service manager's socket refuses.
+pub(super) fn ready() -> io::Result<()> {
+    notify(&[NotifyState::Ready])
 }
 
-/// `systemctl status` shows it.
-pub(crate) fn tell(generation: u32) {
+/// Names the generation in force, for `systemctl status`.
+pub(super) fn generation(generation: u32) {
     let text = format!("generation {generation} in force");
-    ::sd_notify::notify(&[NotifyState::Status(&text)]).ok();
+    notify(&[NotifyState::Status(&text)]).ok();
 }
 
-/// The end has begun.
-pub(crate) fn stopping() {
-    ::sd_notify::notify(&[NotifyState::Stopping]).ok();
+/// Says STOPPING: `run` is about to end.
+pub(super) fn stopping() {
+    notify(&[NotifyState::Stopping]).ok();
 }

@@ -1,85 +1,241 @@
-//! How `run` begins: whatever is wrong with the registry, something holds.
+//! The start of `run`: whatever is wrong with the registry, a policy holds.
 
-use anyhow::Result;
+use std::path::Path;
 
+use super::{
+    outcome,
+    reconciler::SharedRegistry,
+    report::{Report, Reporter},
+};
 use crate::{
-    commands::{Globals, policy, source},
     control::{self, Error, Instance, UpOptions},
-    daemon::note,
     host::HostSnapshot,
-    registry::{Loaded, MissingFile, Source, load, render},
+    note::NoteKind,
+    registry::{MissingFile, Rejected, Source, load},
 };
 
-/// What is in force at first.
-pub(crate) struct Begun {
-    /// Its registry, where this process put it in force.
-    pub(crate) loaded: Option<Loaded>,
-    /// There is a good one that could not be put in force, for a reason that may pass.
-    pub(crate) failed: bool,
+/// The result of the start: a policy is in force.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// The registry in force, if this process put the policy in force.
+    pub(super) registry: Option<SharedRegistry>,
+    /// A good registry was kept out of force by a problem that may pass.
+    pub(super) retry: bool,
+    /// The reported errors of a bad registry, in plain text.
+    pub(super) errors: Option<String>,
 }
 
-/// Puts the registry in force; where that cannot be, keeps what is pinned; and where nothing is (at
-/// boot), puts the embedded default in force: a typo must not leave the host open.
-pub(crate) async fn begin(
-    globals: &Globals,
+/// The result of the attempt to put the registry's files in force.
+#[derive(Debug)]
+enum Attempt {
+    /// The registry is in force.
+    InForce(SharedRegistry),
+    /// The registry is bad.
+    Bad(Rejected),
+    /// The registry is good, and an error kept it out of force.
+    KeptOut(Error),
+}
+
+/// The policy to begin with.
+#[derive(Debug)]
+enum Decision {
+    /// The registry, which is in force.
+    Registry(SharedRegistry),
+    /// The pinned policy, in spite of this problem.
+    Pinned(Problem),
+    /// The embedded default, because of this problem: a typo must not leave the host open at boot.
+    EmbeddedDefault(Problem),
+    /// None: `run` fails. Nothing is pinned, and the registry would cut off the operator who typed
+    /// the command; another policy is not the operator's wish.
+    Fail(Error),
+}
+
+/// The reason why the registry is not in force.
+#[derive(Debug)]
+struct Problem {
+    kind: NoteKind,
+    text: String,
+    /// The errors of a bad registry.
+    rejected: Option<Rejected>,
+    /// The problem may pass.
+    retry: bool,
+}
+
+/// The decision about the policy to begin with.
+fn decide(attempt: Attempt, is_pinned: bool) -> Decision {
+    let problem = match attempt {
+        Attempt::InForce(registry) => return Decision::Registry(registry),
+        Attempt::KeptOut(error @ Error::LockOut(_)) if !is_pinned => return Decision::Fail(error),
+        Attempt::KeptOut(error) => Problem {
+            kind: match error.is_refusal() {
+                true => NoteKind::RegistryRefused,
+                false => NoteKind::Retry,
+            },
+            text: outcome::text(&error),
+            rejected: None,
+            retry: !error.is_refusal(),
+        },
+        Attempt::Bad(rejected) => Problem {
+            kind: NoteKind::RegistryBad,
+            text: "the registry is bad".to_owned(),
+            rejected: Some(rejected),
+            retry: false,
+        },
+    };
+    match is_pinned {
+        true => Decision::Pinned(problem),
+        false => Decision::EmbeddedDefault(problem),
+    }
+}
+
+/// Puts the registry in force, or else keeps the pinned policy, or else puts the embedded default
+/// in force. Reports warnings, errors and notes.
+///
+/// # Errors
+/// No policy could be put in force, and nothing was pinned.
+pub(super) async fn begin(
     instance: &Instance,
+    config: Option<&Path>,
+    options: UpOptions,
     snapshot: &HostSnapshot,
-    wanted: UpOptions,
-) -> Result<Begun> {
-    let pinned = instance.is_pinned()?;
-    let absent = match pinned {
+    reporter: &Reporter<'_>,
+) -> Result<Begun, Error> {
+    let is_pinned = instance.is_pinned()?;
+    let missing = match is_pinned {
         false => MissingFile::Embedded,
-        // Pins of another layout do not say what they are, and are replaced below.
+        // Pins of another layout do not tell, and `up` replaces them.
         true => instance.missing_file().unwrap_or(MissingFile::Fragments),
     };
-    let mut failed = false;
-    let why = match load(&source(globals, absent)) {
-        Ok(loaded) => {
-            policy::warn(&loaded, snapshot)?;
-            match install(instance, &loaded, wanted).await {
-                Ok(()) => {
-                    return Ok(Begun {
-                        loaded: Some(loaded),
-                        failed,
-                    });
-                }
-                // Somebody typed it, and would be gone; another policy is not what they asked for.
-                Err(error @ Error::LockOut(_)) if !pinned => return Err(error.into()),
-                Err(error) => {
-                    failed = !error.is_refusal();
-                    format!("{error:#}")
-                }
-            }
+    let source = Source::of_config(config, missing);
+    let attempt = attempt(instance, &source, options, snapshot, reporter).await?;
+    match decide(attempt, is_pinned) {
+        Decision::Registry(registry) => Ok(Begun {
+            registry: Some(registry),
+            ..Begun::default()
+        }),
+        Decision::Fail(error) => Err(error),
+        Decision::Pinned(problem) => {
+            let text = format!("{}: the pinned policy stays in force", problem.text);
+            let kind = problem.kind;
+            let begun = problem.begun(reporter);
+            reporter.note(kind, text);
+            Ok(begun)
         }
-        Err(rejected) => {
-            anstream::eprintln!("{}", render(&rejected.errors, true).trim_end());
-            "the registry is bad".to_owned()
+        Decision::EmbeddedDefault(problem) => {
+            let text = format!(
+                "{}: the embedded default holds in its place (degraded)",
+                problem.text
+            );
+            let mut begun = problem.begun(reporter);
+            let options = UpOptions {
+                fallback: true,
+                ..options
+            };
+            let embedded = load(&Source::Embedded).map_err(anyhow::Error::from)?;
+            let embedded = SharedRegistry::from(embedded);
+            put_in_force(instance, &embedded, options, reporter).await?;
+            begun.registry = Some(embedded);
+            reporter.note(NoteKind::RegistryFallback, text);
+            Ok(begun)
         }
-    };
-    if pinned {
-        note(&format!("{why}: what is pinned stays in force"));
-        return Ok(Begun {
-            loaded: None,
-            failed,
-        });
     }
-    note(&format!(
-        "{why}: the embedded default holds in its place (degraded)"
-    ));
-    let wanted = UpOptions {
-        fallback: true,
-        ..wanted
-    };
-    let embedded = load(&Source::Embedded)?;
-    install(instance, &embedded, wanted).await?;
-    Ok(Begun {
-        loaded: Some(embedded),
-        failed,
-    })
 }
 
-async fn install(instance: &Instance, loaded: &Loaded, wanted: UpOptions) -> Result<(), Error> {
-    let notes = control::up(instance, loaded, wanted).await?;
-    notes.iter().for_each(|it| note(&it.text));
+impl Problem {
+    /// Reports the errors of a bad registry, and returns the start with this problem.
+    fn begun(self, reporter: &Reporter<'_>) -> Begun {
+        let errors = self.rejected.map(|rejected| {
+            let text = rejected.to_string();
+            reporter.report(Report::Diagnostics(rejected.errors));
+            text
+        });
+        Begun {
+            registry: None,
+            retry: self.retry,
+            errors,
+        }
+    }
+}
+
+async fn attempt(
+    instance: &Instance,
+    source: &Source,
+    options: UpOptions,
+    snapshot: &HostSnapshot,
+    reporter: &Reporter<'_>,
+) -> Result<Attempt, Error> {
+    let registry = match load(source) {
+        Ok(loaded) => SharedRegistry::from(loaded),
+        Err(rejected) => return Ok(Attempt::Bad(rejected)),
+    };
+    reporter.warnings(&registry, snapshot)?;
+    Ok(
+        match put_in_force(instance, &registry, options, reporter).await {
+            Ok(()) => Attempt::InForce(registry),
+            Err(error) => Attempt::KeptOut(error),
+        },
+    )
+}
+
+async fn put_in_force(
+    instance: &Instance,
+    registry: &SharedRegistry,
+    options: UpOptions,
+    reporter: &Reporter<'_>,
+) -> Result<(), Error> {
+    let notes = control::up(instance, registry, options).await?;
+    notes
+        .into_iter()
+        .for_each(|note| reporter.report(Report::Note(note)));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::LockOut;
+
+    fn decision(attempt: Attempt, is_pinned: bool) -> (&'static str, Option<(NoteKind, bool)>) {
+        let seen = |problem: Problem| Some((problem.kind, problem.retry));
+        match decide(attempt, is_pinned) {
+            Decision::Registry(_) => ("registry", None),
+            Decision::Pinned(problem) => ("pinned", seen(problem)),
+            Decision::EmbeddedDefault(problem) => ("embedded", seen(problem)),
+            Decision::Fail(_) => ("fail", None),
+        }
+    }
+
+    #[test]
+    fn a_policy_holds_whatever_is_wrong_with_the_registry() {
+        let in_force = || Attempt::InForce(load(&Source::Embedded).unwrap().into());
+        let bad = || {
+            Attempt::Bad(Rejected {
+                errors: Vec::new(),
+                warnings: Vec::new(),
+            })
+        };
+        let lock_out = || {
+            Attempt::KeptOut(Error::LockOut(LockOut {
+                dangers: Vec::new(),
+                is_pinned: false,
+            }))
+        };
+        let rolled_back = || Attempt::KeptOut(Error::AlreadyRolledBack);
+        let failed = || Attempt::KeptOut(Error::Interrupted);
+        let refused = Some((NoteKind::RegistryRefused, false));
+        let is_bad = Some((NoteKind::RegistryBad, false));
+        let may_pass = Some((NoteKind::Retry, true));
+
+        assert_eq!(decision(in_force(), true), ("registry", None));
+        assert_eq!(decision(bad(), true), ("pinned", is_bad));
+        assert_eq!(decision(lock_out(), true), ("pinned", refused));
+        assert_eq!(decision(rolled_back(), true), ("pinned", refused));
+        assert_eq!(decision(failed(), true), ("pinned", may_pass));
+
+        assert_eq!(decision(in_force(), false), ("registry", None));
+        assert_eq!(decision(bad(), false), ("embedded", is_bad));
+        assert_eq!(decision(lock_out(), false), ("fail", None));
+        assert_eq!(decision(rolled_back(), false), ("embedded", refused));
+        assert_eq!(decision(failed(), false), ("embedded", may_pass));
+    }
 }

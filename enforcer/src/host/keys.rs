@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What WireGuard last said of the interfaces on which there are peers by key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys(Vec<(Interface, Answer)>);
 
 impl Keys {
@@ -21,6 +21,12 @@ impl Keys {
             Some((interface.clone(), answer))
         };
         Self(snapshot.iter().filter_map(answer).collect())
+    }
+
+    /// The answers of a device that did not answer in time, as a test has them.
+    #[cfg(test)]
+    pub(crate) fn late(interface: Interface) -> Self {
+        Self(vec![(interface, late())])
     }
 
     /// Whether there is nobody to ask: no such interface, or no peer by key.

@@ -43,6 +43,32 @@ pub enum Source {
     Embedded,
 }
 
+impl Source {
+    /// The source that `--config` names, or the default path without `--config`.
+    pub fn of_config(config: Option<&Path>, absent: MissingFile) -> Self {
+        match config {
+            Some(path) => Self::Named(path.to_owned()),
+            None => Self::Default {
+                path: DEFAULT_PATH.into(),
+                absent,
+            },
+        }
+    }
+
+    /// The source of a registry in force, to read the same registry again: the main file must exist
+    /// if the registry was made from one.
+    pub fn in_force(provenance: &Provenance) -> Self {
+        match &provenance.path {
+            None => Self::Embedded,
+            Some(path) if provenance.has_main => Self::Named(path.clone()),
+            Some(path) => Self::Default {
+                path: path.clone(),
+                absent: MissingFile::Fragments,
+            },
+        }
+    }
+}
+
 /// The meaning of an absent file at the default path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingFile {

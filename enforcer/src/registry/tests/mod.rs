@@ -8,6 +8,7 @@ mod mutations;
 mod peers;
 mod rendering;
 mod services;
+mod sources;
 mod syntax;
 mod tables;
 

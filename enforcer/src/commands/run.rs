@@ -1,0 +1,175 @@
+//! `run`: the reports of the daemon in words, for a terminal or for the journal.
+
+use std::{
+    io::{self, Write as _},
+    os::fd::AsFd,
+};
+
+use super::{
+    Globals, Outcome,
+    cli::Run,
+    output::{self, note_line},
+    policy::summary,
+    status,
+};
+use crate::{
+    control::Instance,
+    daemon::{self, Cause, End, Report, RunOptions},
+    note::{Level, Note},
+    registry::{Diagnostic, Severity, render},
+};
+
+/// Load, attach, pin, say READY, and hold until told to stop.
+pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) -> Outcome {
+    let printer = Printer::new(globals.json);
+    let options = RunOptions {
+        config: globals.config.clone(),
+        ephemeral: options.ephemeral,
+        bpf_log: options.bpf_log,
+        force: options.force,
+    };
+    let mut report = |report| printer.print(report);
+    match daemon::run(instance, &options, &mut report).await {
+        Ok(end) => {
+            printer.out(match end {
+                End::GuardsStay => "stopped: the guards stay on (`enforcer down` takes them off)",
+                End::GuardsRemoved => "stopped: the guards are off",
+                End::GuardsGone => "the guards were taken off by `enforcer down`",
+            });
+            Ok(0)
+        }
+        // The words of a failure have no priority.
+        Err(error) if printer.is_err_journal => {
+            printer.err(Level::Error, &format!("error: {error:#}"));
+            Ok(1)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The printer of reports. An output that fails never ends `run`.
+struct Printer {
+    json: bool,
+    is_out_journal: bool,
+    is_err_journal: bool,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+        Self {
+            json,
+            is_out_journal: is_connected(&stream, io::stdout()),
+            is_err_journal: is_connected(&stream, io::stderr()),
+        }
+    }
+
+    fn print(&self, report: Report) {
+        match report {
+            Report::Note(note) => self.note(&note),
+            Report::Diagnostics(diagnostics) => self.diagnostics(&diagnostics),
+            Report::InForce { generation, cause } => {
+                let why = match cause {
+                    Cause::Host => "the host has changed".to_owned(),
+                    Cause::Registry(loaded) => summary(&loaded),
+                };
+                self.out(&format!("generation {generation} is in force: {why}"));
+            }
+            Report::Status(status) => match self.json {
+                true => self.out(&serde_json::to_string_pretty(&status).unwrap_or_default()),
+                false => self.out(&status::human(&status)),
+            },
+            Report::ProgramLog(line) => self.err(Level::Info, &format!("bpf: {line}")),
+        }
+    }
+
+    fn note(&self, note: &Note) {
+        match note.level {
+            Level::Info => self.out(&note.text),
+            level => self.err(level, &note_line(note)),
+        }
+    }
+
+    fn diagnostics(&self, diagnostics: &[Diagnostic]) {
+        let is_error = |diagnostic: &Diagnostic| diagnostic.severity() == Severity::Error;
+        let level = match diagnostics.iter().any(is_error) {
+            true => Level::Error,
+            false => Level::Warning,
+        };
+        self.err(level, render(diagnostics, true).trim_end());
+    }
+
+    /// Prints the normal course of things to stdout.
+    fn out(&self, text: &str) {
+        output::print(&for_stream(text, Level::Info, self.is_out_journal)).ok();
+    }
+
+    /// Prints the rest to stderr.
+    fn err(&self, level: Level, text: &str) {
+        let text = for_stream(text, level, self.is_err_journal);
+        let mut err = anstream::stderr().lock();
+        writeln!(err, "{text}").and_then(|()| err.flush()).ok();
+    }
+}
+
+/// The text as a stream takes it: for the journal, each line begins with the priority, as
+/// sd-daemon(3) defines it.
+fn for_stream(text: &str, level: Level, is_journal: bool) -> String {
+    if !is_journal {
+        return text.to_owned();
+    }
+    let priority = level.priority();
+    let lines = text.lines().map(|line| format!("<{priority}>{line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a stream is the journal's connection.
+fn is_connected(journal_stream: &str, stream: impl AsFd) -> bool {
+    let file = rustix::fs::fstat(stream);
+    file.is_ok_and(|file| is_named_by(journal_stream, file.st_dev, file.st_ino))
+}
+
+/// Whether `$JOURNAL_STREAM` names a file: `DEVICE:INODE` in decimal, systemd.exec(5).
+fn is_named_by(journal_stream: &str, device: u64, inode: u64) -> bool {
+    let Some((of_device, of_inode)) = journal_stream.split_once(':') else {
+        return false;
+    };
+    (of_device.parse(), of_inode.parse()) == (Ok(device), Ok(inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_for_the_journal_begins_with_its_priority() {
+        let text = "error: this is wrong\n --> enforcer.toml:2:10\n\n  help";
+        assert_eq!(
+            for_stream(text, Level::Error, true),
+            "<3>error: this is wrong\n<3> --> enforcer.toml:2:10\n<3>\n<3>  help"
+        );
+        let levels = [Level::Error, Level::Warning, Level::Notice, Level::Info];
+        let lines = levels.map(|level| for_stream("x", level, true));
+        assert_eq!(lines, ["<3>x", "<4>x", "<5>x", "<6>x"]);
+        assert_eq!(for_stream(text, Level::Error, false), text, "a terminal");
+    }
+
+    #[test]
+    fn the_journal_is_the_stream_that_systemd_names() {
+        assert!(is_named_by("9:32147", 9, 32_147));
+        assert!(!is_named_by("9:32147", 9, 32_148), "another file");
+        assert!(!is_named_by("9:32147", 8, 32_147), "another device");
+        for text in ["", ":", "9", "9:", "x:y", "9:32147:1", "a:a"] {
+            assert!(!is_named_by(text, 9, 32_147), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_journal_unless_it_is_named() {
+        let file = tempfile::tempfile().unwrap();
+        let stat = rustix::fs::fstat(&file).unwrap();
+        let name = format!("{}:{}", stat.st_dev, stat.st_ino);
+        assert!(is_connected(&name, &file));
+        assert!(!is_connected("", &file));
+    }
+}

@@ -1,0 +1,84 @@
+//! Conversions: from results of `control` and `registry` to triggers of the reconciler.
+
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+use super::reconciler::{FollowOutcome, PinnedState, Rejection, ReplaceOutcome};
+use crate::{
+    control::{Error, Followed, Instance, Look, Replaced, RolledBack},
+    note::Note,
+    registry::Rejected,
+};
+
+/// The pinned state; `None` if nothing is pinned.
+///
+/// # Errors
+/// The pins cannot be read, or are another namespace's.
+pub(super) fn pinned_state(instance: &Instance) -> Result<Option<PinnedState>, Error> {
+    let Some(maps) = instance.maps()? else {
+        return Ok(None);
+    };
+    let generation = maps.state().generation;
+    let directory = fs::metadata(instance.pin_dir()).ok();
+    // Maps of generation 0 hold no policy: an `up` was interrupted.
+    Ok((generation != 0).then(|| PinnedState {
+        generation,
+        directory: directory.map(|pins| pins.ino()),
+        pending: maps.pending().awaiting().map(|pending| pending.left),
+        provenance: maps.provenance(),
+        missing: Instance::missing_file_of(&maps),
+    }))
+}
+
+/// The rejection of a registry, whose main file may be missing.
+pub(super) fn rejection(rejected: Rejected, is_missing: bool) -> Rejection {
+    Rejection {
+        text: rejected.to_string(),
+        errors: rejected.errors,
+        is_missing,
+    }
+}
+
+/// The outcome of [`crate::control::replace`].
+pub(super) fn replaced(result: Result<Replaced, Error>) -> ReplaceOutcome {
+    match result {
+        Ok(Replaced::By(reloaded)) => ReplaceOutcome::InForce(reloaded.generation, reloaded.notes),
+        Ok(Replaced::Foreign) => ReplaceOutcome::Foreign,
+        Ok(Replaced::Gone) => ReplaceOutcome::Gone,
+        Err(Error::Pending(_)) => ReplaceOutcome::Pending,
+        Err(error @ Error::LockOut(_)) => ReplaceOutcome::Refused(text(&error)),
+        Err(error @ Error::AlreadyRolledBack) => ReplaceOutcome::AlreadyRolledBack(text(&error)),
+        Err(error) => ReplaceOutcome::Failed(text(&error)),
+    }
+}
+
+/// The outcome of [`crate::control::follow`].
+pub(super) fn followed(result: Result<Look, Error>) -> FollowOutcome {
+    let look = match result {
+        Ok(look) => look,
+        Err(error) => return FollowOutcome::Failed(text(&error)),
+    };
+    let switched_to = match look.followed {
+        Followed::Unchanged => None,
+        Followed::Switched(generation) => Some(generation),
+        Followed::Foreign => return FollowOutcome::Foreign(look.notes),
+        Followed::Gone => return FollowOutcome::Gone,
+    };
+    FollowOutcome::Done {
+        switched_to,
+        notes: look.notes,
+        keys: look.keys,
+    }
+}
+
+/// The outcome of [`crate::control::roll_back_if_due`].
+pub(super) fn rolled_back(
+    result: Result<Option<RolledBack>, Error>,
+) -> Result<Option<Vec<Note>>, String> {
+    let notes = result.map(|rolled_back| rolled_back.map(RolledBack::into_notes));
+    notes.map_err(|error| text(&error))
+}
+
+/// An error with all causes.
+pub(super) fn text(error: &Error) -> String {
+    format!("{error:#}")
+}

@@ -1,0 +1,175 @@
+//! Polls of WireGuard.
+
+use super::*;
+use crate::{
+    host::{HostSnapshot, Keys},
+    interfaces::Interface,
+    wireguard::Answer,
+};
+use world::Fault;
+
+fn keys(answer: &str) -> Keys {
+    let answer = Answer::Unknown(answer.to_owned());
+    Keys::of(&HostSnapshot::of(vec![(Interface::default(), answer)]))
+}
+
+/// A `run` with the first answers of a WireGuard device.
+fn with_keys() -> Rig {
+    let mut rig = Rig::start();
+    rig.wait(seconds(100));
+    rig.world.keys = keys("one");
+    assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1");
+    rig
+}
+
+#[test]
+fn without_a_peer_by_key_nobody_polls() {
+    let mut rig = Rig::start();
+    rig.wait(seconds(10));
+    assert_eq!(rig.on(Trigger::DeadlineReached), "");
+    assert_eq!(rig.reconciler.deadline(), None);
+}
+
+#[test]
+fn wireguard_is_polled_once_a_second() {
+    let mut rig = with_keys();
+    for _ in 0..3 {
+        assert_eq!(rig.sleep(), (seconds(1), "poll".to_owned()));
+        assert_eq!(rig.reconciler.deadline(), None, "during the poll");
+        rig.wait(Duration::from_millis(30));
+        assert_eq!(rig.answer(PollOutcome::Unchanged), "");
+    }
+}
+
+#[test]
+fn a_change_of_keys_is_followed() {
+    let mut rig = with_keys();
+    rig.sleep();
+    rig.world.keys = keys("two");
+    assert_eq!(
+        rig.answer(PollOutcome::Changed(keys("two"))),
+        "follow 1 as own:1 with keys"
+    );
+    assert_eq!(rig.sleep(), (seconds(1), "poll".to_owned()));
+}
+
+#[test]
+fn a_change_of_keys_is_followed_while_a_policy_is_pending() {
+    let mut rig = with_keys();
+    rig.world.arm(OWN, rig.now + seconds(60));
+    assert_eq!(
+        rig.on(Trigger::PinsChanged),
+        "inspect; notify 2; follow 2 as own:1"
+    );
+    rig.sleep();
+    assert_eq!(
+        rig.answer(PollOutcome::Changed(keys("two"))),
+        "follow 2 as own:1 with keys"
+    );
+}
+
+#[test]
+fn a_device_that_hangs_delays_no_other_trigger() {
+    let mut rig = with_keys();
+    rig.sleep();
+    // The device never answers. The event ends the poll; a new poll begins after the event.
+    assert_eq!(
+        rig.on(Trigger::HostChanged),
+        "follow 1 as own:1 with keys; poll"
+    );
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll");
+    assert_eq!(rig.poll, Some(None), "beside the watchers");
+}
+
+#[test]
+fn a_poll_that_events_put_off_is_waited_for_a_tenth_of_a_second() {
+    let mut rig = with_keys();
+    rig.sleep();
+    rig.wait(seconds(1));
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll", "not overdue");
+    rig.wait(Duration::from_millis(1));
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll for 100ms");
+    assert_eq!(rig.answer(PollOutcome::GivenUp), "poll");
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll");
+    rig.wait(Duration::from_millis(1001));
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll for 100ms");
+    assert_eq!(rig.answer(PollOutcome::Unchanged), "");
+    assert_eq!(rig.sleep().0, seconds(1));
+}
+
+#[test]
+fn a_device_whose_answer_was_not_waited_for_is_polled_at_once() {
+    let mut rig = Rig::start();
+    rig.world.keys = Keys::late(Interface::default());
+    assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1; poll");
+    let mut rig = with_keys();
+    rig.world.keys = Keys::late(Interface::default());
+    assert_eq!(
+        rig.on(Trigger::HostChanged),
+        "follow 1 as own:1 with keys; poll"
+    );
+}
+
+#[test]
+fn an_event_of_the_host_does_not_put_the_poll_off() {
+    let mut rig = with_keys();
+    rig.wait(Duration::from_millis(700));
+    assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1 with keys");
+    assert_eq!(rig.sleep().0, Duration::from_millis(300));
+}
+
+#[test]
+fn an_answer_that_comes_after_an_event_is_too_old() {
+    let mut rig = with_keys();
+    rig.sleep();
+    let follow = "follow 1 as own:1 with keys";
+    let stale = |_: &mut Rig| Some(Trigger::WireGuardPolled(PollOutcome::Changed(keys("old"))));
+    let transcript = rig.on_with(Trigger::HostChanged, stale);
+    assert_eq!(transcript, format!("{follow}; poll"), "no second look");
+}
+
+#[test]
+fn another_commands_change_and_an_edit_have_every_device_asked_again() {
+    let mut rig = with_keys();
+    rig.world.reload(OWN);
+    assert_eq!(
+        rig.on(Trigger::PinsChanged),
+        "inspect; notify 2; follow 2 as own:1"
+    );
+    write(&mut rig.world, OWN, Content::Good(2));
+    assert_eq!(
+        rig.on(Trigger::FilesChanged),
+        "inspect; watch own load named own; replace 2 by own:2; 3 in force by own:2; notify 3; \
+         follow 3 as own:2"
+    );
+}
+
+#[test]
+fn a_look_that_fails_does_not_stop_the_polls() {
+    let mut rig = with_keys();
+    rig.world.faults.insert(Fault::Follow);
+    rig.wait(Duration::from_millis(500));
+    assert_eq!(
+        rig.on(Trigger::HostChanged),
+        "follow 1 as own:1 with keys; Retry"
+    );
+    assert_eq!(rig.sleep(), (Duration::from_millis(500), "poll".to_owned()));
+    assert_eq!(rig.answer(PollOutcome::Unchanged), "");
+    assert_eq!(
+        rig.sleep(),
+        (
+            Duration::from_millis(500),
+            "follow 1 as own:1 with keys".to_owned()
+        )
+    );
+}
+
+#[test]
+fn the_earliest_deadline_is_the_next() {
+    let mut rig = with_keys();
+    assert_eq!(rig.reconciler.deadline(), Some(rig.now + seconds(1)));
+    rig.world.arm(OWN, rig.now + Duration::from_millis(400));
+    rig.on(Trigger::PinsChanged);
+    let pending = Some(rig.now + Duration::from_millis(400));
+    assert_eq!(rig.reconciler.deadline(), pending);
+}

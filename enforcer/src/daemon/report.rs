@@ -1,0 +1,85 @@
+//! Reports of `run`: facts for the operator, to be turned into words by `commands`.
+
+use std::{cell::RefCell, rc::Rc};
+
+use anyhow::Result;
+
+use crate::{
+    control,
+    host::HostSnapshot,
+    inspect::Status,
+    note::{Note, NoteKind},
+    registry::{Diagnostic, Loaded, Origin},
+};
+
+/// A report of `run`.
+#[derive(Debug)]
+pub enum Report {
+    /// A note for the operator.
+    Note(Note),
+    /// The errors or the warnings of a registry.
+    Diagnostics(Vec<Diagnostic>),
+    /// Another generation is in force.
+    InForce {
+        /// The generation.
+        generation: u32,
+        /// The reason for the switch.
+        cause: Cause,
+    },
+    /// The state right after start-up.
+    Status(Box<Status>),
+    /// A line of the eBPF programs' own log, under `--bpf-log`.
+    ProgramLog(String),
+}
+
+impl Report {
+    /// The report of a note.
+    pub(super) fn note(kind: NoteKind, text: impl Into<String>) -> Self {
+        Self::Note(Note::new(kind, text))
+    }
+}
+
+/// The reason for a switch to another generation.
+#[derive(Clone, Debug)]
+pub enum Cause {
+    /// The host has changed.
+    Host,
+    /// The registry has changed, to this one.
+    Registry(Rc<Loaded>),
+}
+
+/// The receiver of reports, shared by the driver and the tasks beside the driver.
+pub(super) struct Reporter<'a>(RefCell<&'a mut dyn FnMut(Report)>);
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(receiver: &'a mut dyn FnMut(Report)) -> Self {
+        Self(RefCell::new(receiver))
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        (self.0.borrow_mut())(report);
+    }
+
+    pub(super) fn note(&self, kind: NoteKind, text: impl Into<String>) {
+        self.report(Report::note(kind, text));
+    }
+
+    /// Reports the warnings of a registry before the registry is put in force.
+    ///
+    /// # Errors
+    /// The host's ephemeral ports cannot be read.
+    pub(super) fn warnings(&self, loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
+        let mut warnings = loaded.warnings.clone();
+        warnings.extend(control::host_warnings(&loaded.registry, Some(snapshot))?);
+        if !warnings.is_empty() {
+            self.report(Report::Diagnostics(warnings));
+        }
+        if matches!(loaded.origin, Origin::Embedded) {
+            self.note(
+                NoteKind::RegistryEmbedded,
+                "there is no registry file: the embedded default applies",
+            );
+        }
+        Ok(())
+    }
+}
