@@ -126,14 +126,16 @@ pub(super) async fn begin(
                 "{}: the embedded default holds in its place (degraded)",
                 problem.text
             );
-            let mut begun = problem.begun(reporter);
             let options = UpOptions {
                 fallback: true,
                 ..options
             };
             let embedded = load(&Source::Embedded).map_err(anyhow::Error::from)?;
             let embedded = SharedRegistry::from(embedded);
-            put_in_force(instance, &embedded, options, reporter).await?;
+            // The guards first: an operator may read the errors later.
+            let put = put_in_force(instance, &embedded, options, reporter).await;
+            let mut begun = problem.begun(reporter);
+            put?;
             begun.registry = Some(embedded);
             reporter.note(NoteKind::RegistryFallback, text);
             Ok(begun)

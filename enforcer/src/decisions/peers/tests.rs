@@ -189,3 +189,40 @@ fn a_new_hole_takes_the_prefix_around_it_away() {
     let same = device(&[owner, (2, "fd00::/8")]);
     assert_eq!(taken(&in_force, same), none, "of the other family");
 }
+
+#[test]
+fn each_waiting_peer_by_key_is_a_note_on_its_interface() {
+    let waiting = tables(&[("192.0.2.0/24", &[1])]);
+    let notes = all_waiting(&waiting, &snapshot(Answer::NotWireGuard));
+    let [note] = &notes[..] else {
+        panic!("the office is known by its address: {notes:?}");
+    };
+    assert_eq!(note.kind, NoteKind::PeerWaiting);
+    assert_eq!(note.interface.as_deref(), Some("wg0"));
+    assert_eq!(note.text, "peer laptop waits: wg0 is no WireGuard device");
+    let granted = tables(&[("10.0.0.0/8", &[0])]);
+    let answer = device(&[(1, "10.0.0.0/8")]);
+    assert_eq!(all_waiting(&granted, &snapshot(answer)), []);
+    assert_eq!(interfaces_by_key(&granted), BTreeSet::from(["wg0"]));
+    assert_eq!(interfaces_by_key(&PolicyTables::default()), BTreeSet::new());
+}
+
+#[test]
+fn peers_by_key_want_a_follower() {
+    let registry = |peer: &str| {
+        let text = format!(
+            "[services.s]\nports = [9200]\nallow = [\"p\"]\n[peers.p]\ninterface = \"wg0\"\n{peer}\n"
+        );
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        let loaded = crate::registry::load(&crate::registry::Source::Named(file.path().into()));
+        loaded
+            .unwrap_or_else(|rejected| panic!("{rejected}"))
+            .registry
+    };
+    let by_key = "public-key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"";
+    let note = unfollowed(&registry(by_key)).expect("a note");
+    assert_eq!(note.kind, NoteKind::PeersNotFollowed);
+    assert!(note.text.contains("enforcer reload"), "{}", note.text);
+    assert_eq!(unfollowed(&registry("addresses = [\"10.0.0.1\"]")), None);
+}
