@@ -14,6 +14,10 @@ use crate::{interrupt, process};
 /// Cases of each property test with the default number of cases.
 const PROPERTY_CASES: &str = "2000";
 
+/// Options of cargo for optimised dependencies, built once: property tests then take a fifth of the
+/// time, and the crate with the mutant still builds fast.
+const OPTIMISED_DEPENDENCIES: [&str; 2] = ["--config", "profile.dev.package.'*'.opt-level=1"];
+
 /// cargo-mutants, for one scratch copy.
 pub(super) struct Tool<'a> {
     program: PathBuf,
@@ -55,7 +59,8 @@ impl<'a> Tool<'a> {
                 selection
                     .tests()
                     .iter()
-                    .map(|test| format!("--cargo-arg={test}")),
+                    .chain(&OPTIMISED_DEPENDENCIES)
+                    .map(|argument| format!("--cargo-arg={argument}")),
             );
         println!("\n== {package}: {expected} mutants");
         let status = process::run_to_end(&mut command)?;
@@ -87,10 +92,6 @@ impl<'a> Tool<'a> {
     }
 
     /// Returns cargo-mutants for the files of a selection.
-    ///
-    /// The build of the tests is incremental, in the target folder of the copy, and without debug
-    /// information. With optimisation the property tests of `enforcer-ebpf` take a fifth of the
-    /// time, far more than the build takes longer.
     fn command(&self, selection: &Selection) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -101,7 +102,6 @@ impl<'a> Tool<'a> {
             .args(selection.files().iter().flat_map(|file| ["--file", file]))
             .env("CARGO_TARGET_DIR", self.scratch.target())
             .env("CARGO_PROFILE_DEV_DEBUG", "none")
-            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
             .env("CARGO_INCREMENTAL", "1")
             .env("PROPTEST_CASES", PROPERTY_CASES);
         command
