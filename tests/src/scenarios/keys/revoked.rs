@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::hub::{Hub, Who, call, metrics, registry};
+use super::hub::{Hub, Who, metrics, registry};
 use super::kernel::Kernel;
 use super::moves::{in_time, would_pass};
 use super::userspace::Userspace;
+use crate::lab::command::finish;
 use crate::lab::topology::PEER;
-use crate::lab::{Feature, Patience};
+use crate::lab::{Enforcer, Feature, Patience};
 use crate::scenario::host_only::TUNNELLED;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::runner::{answered, unanswered};
@@ -40,12 +41,12 @@ fn revoked(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     rig.enforcer.registry(&registry(hub.laptop()))?;
     let _run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
     let candidate = rig.lab.scratch().join("pending.toml");
-    let more = registry(hub.laptop()) + "[services.added]\nports = [7777]\n";
-    std::fs::write(&candidate, more)?;
-    let candidate = candidate.display().to_string();
+    let pending = Enforcer::at(rig.enforcer.binary(), rig.lab, candidate)?;
+    pending.registry(&(registry(hub.laptop()) + "[services.added]\nports = [7777]\n"))?;
     let pend = |seconds: &str| {
-        let reload = ["--config", &candidate, "reload", "--confirm", seconds];
-        call(rig, hub, &reload, 0).map(drop)
+        let mut reload = pending.command(&["reload", "--confirm", seconds])?;
+        hub.guide(&mut reload);
+        finish(reload, "")?.ok().map(drop)
     };
     let asks = |patience| hub.ask(Who::Laptop, PEER, patience);
 
