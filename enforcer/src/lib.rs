@@ -18,7 +18,7 @@
 //! netlink      one small socket, and the questions that it asks
 //! procfs       every file of /proc that is read
 //! note         facts that an operator should know, as data
-//! printable    names that somebody else chose, made safe for a terminal
+//! printable    foreign names, made safe for a terminal
 //! failpoint    faults at each call, in builds for tests
 //! ```
 

@@ -1,4 +1,4 @@
-//! Names that somebody else chose (interfaces, files, units), made safe for a terminal.
+//! Foreign names (of interfaces, files, units), made safe for a terminal.
 //!
 //! The kernel allows almost every byte in an interface name (`dev_valid_name`, net/core/dev.c) and
 //! in a file name. The escapes here are reversible, so two names never look the same.
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Marks a byte that is not UTF-8, in front of its two hexadecimal digits.
+/// Marks a byte outside UTF-8, in front of two hexadecimal digits.
 const MARK: char = char::REPLACEMENT_CHARACTER;
 
 /// Decodes a name without loss: a byte outside UTF-8 becomes U+FFFD and two hexadecimal digits.
