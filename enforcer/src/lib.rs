@@ -18,6 +18,7 @@
 //! netlink      one small socket, and the questions that it asks
 //! procfs       every file of /proc that is read
 //! note         facts that an operator should know, as data
+//! printable    foreign names, made safe for a terminal
 //! failpoint    faults at each call, in builds for tests
 //! ```
 
@@ -34,6 +35,7 @@ pub mod kernel;
 mod netlink;
 pub mod note;
 pub mod policy;
+mod printable;
 mod procfs;
 pub mod registry;
 pub mod watch;

@@ -6,10 +6,11 @@ use super::{
     Globals, Outcome, output,
     output::{GREEN, PLAIN},
     policy, source,
+    wrap::{Width, wrap},
 };
 use crate::{
-    control,
-    registry::{Diagnostic, MissingFile, Origin, load, render},
+    control, printable,
+    registry::{Diagnostic, Loaded, MissingFile, Origin, load, render},
 };
 
 #[derive(Serialize)]
@@ -18,7 +19,7 @@ struct Report<'a> {
     warnings: &'a [Diagnostic],
 }
 
-/// Validate a registry.
+/// Checks a registry, without privileges.
 pub(crate) async fn check(globals: &Globals) -> Outcome {
     let loaded = match load(&source(globals, MissingFile::Embedded)) {
         Ok(loaded) => loaded,
@@ -46,20 +47,49 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
     if !warnings.is_empty() {
         anstream::eprintln!("{}", render(&warnings, true).trim_end());
     }
+    output::print(&human(&loaded, warnings.len(), output::width()))?;
+    Ok(0)
+}
+
+/// Returns the answer to a good registry in words.
+fn human(loaded: &Loaded, warnings: usize, width: Width) -> String {
     let origin = match &loaded.origin {
         Origin::Embedded => "the embedded default (there is no registry file)".to_owned(),
-        Origin::Files(files) => {
-            let files: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-            files.join(", ")
-        }
+        Origin::Files(files) => printable::text(&printable::decoded(files)),
     };
-    let warned = match warnings.len() {
+    let warned = match warnings {
         0 => String::new(),
         number => format!("; {}", output::count(number, "warning")),
     };
-    output::print(&format!(
-        "{GREEN}good{PLAIN}: {origin}: {}{warned}",
-        policy::summary(&loaded)
-    ))?;
-    Ok(0)
+    let summary = policy::summary(loaded);
+    wrap(
+        &format!("{GREEN}good{PLAIN}: {origin}: {summary}{warned}"),
+        width,
+        2,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{commands::snapshots::assert_snapshot, registry::Source};
+
+    #[test]
+    fn good_registries() {
+        let embedded = load(&Source::Embedded).unwrap();
+        let files = [
+            "enforcer.toml",
+            "enforcer.d/10-r\u{1b}.toml",
+            "enforcer.d/20-wg.toml",
+        ];
+        let files = files.map(|file| PathBuf::from("/etc/enforcer").join(file));
+        let of_files = Loaded {
+            origin: Origin::Files(files.to_vec()),
+            ..embedded.clone()
+        };
+        assert_snapshot("check-embedded", |width| human(&embedded, 0, width));
+        assert_snapshot("check-files", |width| human(&of_files, 2, width));
+    }
 }

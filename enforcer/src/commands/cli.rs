@@ -1,4 +1,6 @@
-//! What can be typed.
+//! The command line.
+//!
+//! Doc comments here are the help texts.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -18,7 +20,7 @@ use enforcer_ebpf::Protocol;
 )]
 #[command(
     after_help = "Exit codes: 0 done, or enforcing; 1 failed; 2 bad usage or bad registry; \
-                        3 degraded; 4 not enforcing."
+                  3 degraded; 4 not enforcing; 5 a difference exists (reload --dry-run)."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -27,7 +29,7 @@ pub struct Cli {
     pub(crate) command: Command,
 }
 
-/// The heading of what may stand before or after the command.
+/// The heading of [`Globals`] in a help text.
 const GLOBAL: &str = "Global options";
 
 /// Options that may stand before or after the command.
@@ -36,7 +38,7 @@ pub(crate) struct Globals {
     /// The registry [default: /etc/enforcer/enforcer.toml, and enforcer.d/*.toml beside it]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) config: Option<PathBuf>,
-    /// Where the guards and their state are pinned, a folder of a bpffs
+    /// The pin directory of guards and state, a folder of a bpffs
     #[arg(
         long,
         global = true,
@@ -45,7 +47,7 @@ pub(crate) struct Globals {
         help_heading = GLOBAL
     )]
     pub(crate) pin_dir: PathBuf,
-    /// The cgroup2 root [default: the one in the mount table]
+    /// The cgroup2 root [default: the root in the mount table]
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub(crate) cgroup: Option<PathBuf>,
     /// Print JSON, for scripts
@@ -57,27 +59,31 @@ pub(crate) struct Globals {
 pub(crate) enum Command {
     /// Load, attach and pin the guards, then stay (for systemd)
     ///
-    /// READY is said once the guards hold. Stopping it leaves them on; so does killing it.
+    /// The service manager is told READY once the guards hold. Guards stay on after the end of
+    /// `run`, by a signal too.
     Run(Run),
-    /// Load, attach and pin the guards, and exit
+    /// Load, attach and pin the guards, print the status, and exit
     Up(Up),
-    /// Take the guards off, and give the reserved ports back
+    /// Detach the guards, and give the reserved ports back
     Down,
-    /// Read the registry again and switch to it, at once and as a whole
+    /// Read the registry again and switch to the new policy, at once and as a whole
     ///
-    /// A change that would cut the SSH session that it is typed in, or leave no public port, is
-    /// refused unless --force or --confirm is given.
+    /// A change that would cut the SSH session of this command, or leave no public port, is refused
+    /// unless --force or --confirm is given. With --confirm the new policy is pending: in force,
+    /// awaiting confirmation by `enforcer confirm`, and rolled back without.
     Reload(Reload),
-    /// Keep what `reload --confirm` put in force
+    /// Keep the pending policy of `reload --confirm`
+    ///
+    /// Fails if no policy awaits confirmation, or if the policy was rolled back already.
     Confirm {
-        /// Wait for the end of what is on trial, and take it back: for the timer that `reload`
-        /// starts
+        /// Wait for the deadline of the pending policy and roll the policy back, for the timer of
+        /// `reload --confirm`
         #[arg(long, hide = true)]
         roll_back: bool,
     },
-    /// Show what guards what, and what does not
+    /// Show the state, the guards, the peers, and each gap with its reason
     Status,
-    /// Show what passed and what was dropped, per port
+    /// Show passed and dropped packets and bytes, per port, guard and reason
     Counters {
         /// Only this service
         #[arg(long, value_name = "NAME")]
@@ -88,20 +94,20 @@ pub(crate) enum Command {
         /// Rows of zero too
         #[arg(long)]
         all: bool,
-        /// Show them again every SECONDS seconds (2 if not said), until interrupted
+        /// Show the counters again every SECONDS seconds (default 2), until interrupted
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
               value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,
     },
     /// Follow drops as they happen: time, interface, source, port, service, reason, guard
     ///
-    /// A flood makes a bounded number of lines, which say how many drops they stand for; the
-    /// counters stay exact. Until interrupted.
+    /// A flood makes a bounded number of lines, each with the number of drops before that have no
+    /// line; the counters stay exact. Until interrupted.
     Events,
-    /// Say what would become of a packet, and why
+    /// Give the verdict on a described packet, and the reason
     ///
-    /// The policy in force decides, by the code that the kernel runs; with nothing pinned, the
-    /// registry does. Names the lines of the registry that led to it.
+    /// The policy in force decides, by the code of the kernel side; with nothing pinned, the
+    /// registry. The lines of the registry behind the verdict are named.
     Explain(Explain),
     /// Check a registry, without privileges
     Check,
@@ -109,59 +115,59 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Run {
-    /// Take the guards off at exit
+    /// Detach the guards at exit
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// Log what the programs themselves say
+    /// Log the programs' own messages
     #[arg(long)]
     pub(crate) bpf_log: bool,
-    /// Apply what cuts off an SSH session, or leaves no public port, also later, when the registry
-    /// is edited
+    /// Apply a policy that cuts off an SSH session, or leaves no public port; later edits too
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Reload {
-    /// Say what would change, and change nothing
+    /// Print the changes, and change nothing; exit code 5 if a reload would change something
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Take it back after SECONDS (5 to 3600), unless `enforcer confirm` follows
+    /// Make the new policy pending: rolled back after SECONDS (5 to 3600), unless `enforcer
+    /// confirm` follows
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "dry_run")]
     pub(crate) confirm: Option<Duration>,
-    /// Apply it though it cuts off the session that this is typed in, or leaves no public port
+    /// Apply a policy that cuts off the SSH session of this command, or leaves no public port
     #[arg(long)]
     pub(crate) force: bool,
 }
 
-/// How long a policy may be on trial: time to type a word, and no longer than anyone waits.
-const TRIAL: std::ops::RangeInclusive<u64> = 5..=3600;
+/// The time that a policy may be pending, in seconds: enough to type `enforcer confirm`.
+const PENDING: std::ops::RangeInclusive<u64> = 5..=3600;
 
 /// Reads `60` or `60s`.
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text);
     match number.parse() {
-        Ok(seconds) if TRIAL.contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Ok(seconds) if PENDING.contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!(
             "give a number of seconds from {} to {}, such as 60",
-            TRIAL.start(),
-            TRIAL.end()
+            PENDING.start(),
+            PENDING.end()
         )),
     }
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Up {
-    /// Which guards to attach; one alone is degraded
+    /// The guards to attach; one kind alone is degraded
     #[arg(long, value_enum, default_value_t = Guards::Both)]
     pub(crate) guards: Guards,
     /// Resolve peers by public key now, and again only at each `reload`
     #[arg(long)]
     pub(crate) static_peers: bool,
-    /// Apply it though it cuts off the session that this is typed in, or leaves no public port
+    /// Apply a policy that cuts off the SSH session of this command, or leaves no public port
     #[arg(long)]
     pub(crate) force: bool,
-    /// Let the programs log what they do, for `run --bpf-log` to read
+    /// Let the programs log, for `run --bpf-log` to read
     #[arg(long)]
     pub(crate) bpf_log: bool,
 }
@@ -180,7 +186,7 @@ pub(crate) struct Explain {
     /// The transport protocol
     #[arg(long, value_enum, default_value_t = ProtocolName::Tcp)]
     pub(crate) protocol: ProtocolName,
-    /// The destination address; if absent, one of this host's, to which nothing is forwarded
+    /// The destination address [default: one of this host's, never forwarded]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) destination: Option<IpAddr>,
     /// Run the packet through the loaded wire guard as well, on copies of its maps
@@ -250,6 +256,37 @@ mod tests {
             let name = command.get_name();
             let said = part(&format!("\n.It Cm {name}\n"), "\n.It Cm ");
             assert_options(command, said.unwrap_or_else(|| panic!("nothing of {name}")));
+        }
+    }
+
+    #[test]
+    fn helps() {
+        use crate::commands::snapshots::assert_snapshot;
+
+        let help = |command: Option<&str>, width: Option<usize>| {
+            let mut cli = Cli::command().term_width(width.unwrap_or(0));
+            cli.build();
+            match command {
+                Some(name) => {
+                    let found = cli.find_subcommand_mut(name).expect("a command");
+                    let found = std::mem::take(found).term_width(width.unwrap_or(0));
+                    found.clone().render_long_help().to_string()
+                }
+                None => cli.render_long_help().to_string(),
+            }
+        };
+        assert_snapshot("help", |width| help(None, width));
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert_snapshot(&format!("help-{name}"), |width| help(Some(name), width));
+        }
+    }
+
+    #[test]
+    fn every_change_takes_json() {
+        for command in ["down", "reload", "confirm"] {
+            let cli = Cli::try_parse_from(["enforcer", command, "--json"]).expect(command);
+            assert!(cli.globals.json, "{command}");
         }
     }
 }

@@ -9,16 +9,16 @@ use crate::{
     note::{Note, NoteKind},
 };
 
-/// The answer as JSON; the fields are the JSON of the design.
+/// The result of `confirm` as JSON; the fields are the JSON of the design.
 #[derive(Serialize)]
 struct Json<'a> {
     schema: u32,
-    /// The generation that was confirmed; `null` if none was.
+    /// The confirmed generation; `null` if no policy was pending.
     generation: Option<u32>,
     notes: &'a [Note],
 }
 
-/// Accept the pending policy.
+/// Accepts the pending policy.
 pub(crate) async fn confirm(globals: &Globals, instance: &Instance) -> Outcome {
     control::check_privileges()?;
     match control::confirm(instance).await? {
@@ -34,26 +34,31 @@ pub(crate) async fn confirm(globals: &Globals, instance: &Instance) -> Outcome {
         Confirmed::TooLate(rolled_back) => {
             let notes = rolled_back.map(control::RolledBack::into_notes);
             show(globals, None, &notes.unwrap_or_default())?;
-            Err(anyhow!(
-                "too late: the policy was rolled back before it was confirmed, and the policy \
-                 before it is in force. `enforcer reload --confirm SECONDS` puts the registry in \
-                 force again"
-            )
-            .into())
+            Err(too_late().into())
         }
         Confirmed::NothingPending => {
             show(globals, None, &[])?;
-            Err(anyhow!(
-                "no policy awaits confirmation: `enforcer reload --confirm SECONDS` puts the \
-                 registry in force until it is confirmed or rolled back"
-            )
-            .into())
+            Err(nothing_pending().into())
         }
         Confirmed::NothingPinned => {
             show(globals, None, &[nothing_pinned()])?;
             Ok(NOT_ENFORCING)
         }
     }
+}
+
+fn too_late() -> anyhow::Error {
+    anyhow!(
+        "too late: the policy was rolled back before it was confirmed, and the policy before it \
+         is in force. `enforcer reload --confirm SECONDS` puts the registry in force again"
+    )
+}
+
+fn nothing_pending() -> anyhow::Error {
+    anyhow!(
+        "no policy awaits confirmation: `enforcer reload --confirm SECONDS` puts the registry in \
+         force until it is confirmed or rolled back"
+    )
 }
 
 fn show(globals: &Globals, generation: Option<u32>, notes: &[Note]) -> output::Printed {
@@ -68,7 +73,7 @@ fn show(globals: &Globals, generation: Option<u32>, notes: &[Note]) -> output::P
     })
 }
 
-/// The note of a command that finds nothing to change.
+/// The note of a command without a policy to change.
 pub(crate) fn nothing_pinned() -> Note {
     Note::new(
         NoteKind::NothingPinned,
@@ -76,8 +81,8 @@ pub(crate) fn nothing_pinned() -> Note {
     )
 }
 
-/// Roll the pending policy back once its deadline has passed: the command of the timer that
-/// `reload --confirm` starts.
+/// Rolls the pending policy back once the deadline has passed: the command of the timer of
+/// `reload --confirm`.
 pub(crate) async fn roll_back(instance: &Instance) -> Outcome {
     control::check_privileges()?;
     if let Some(rolled_back) = control::roll_back_when_due(instance).await? {
@@ -86,8 +91,8 @@ pub(crate) async fn roll_back(instance: &Instance) -> Outcome {
     Ok(0)
 }
 
-/// Rolls the pending policy back if its deadline has passed. A command that only shows something
-/// goes on after a failure.
+/// Rolls the pending policy back if the deadline has passed. After a failure the command goes on
+/// to show the state.
 pub(crate) async fn settle(instance: &Instance) {
     match control::roll_back_if_due(instance).await {
         Ok(Some(rolled_back)) => output::notes(&rolled_back.into_notes()),
@@ -96,5 +101,23 @@ pub(crate) async fn settle(instance: &Instance) {
             NoteKind::RollbackFailed,
             format!("the pending policy cannot be rolled back: {error:#}"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::{failure::Failure, snapshots::assert_snapshot};
+
+    #[test]
+    fn failures() {
+        let failures = [too_late(), nothing_pending()].map(Failure::from);
+        let words = |width| {
+            failures
+                .each_ref()
+                .map(|it| it.words(None, width))
+                .join("\n")
+        };
+        assert_snapshot("confirm-failures", words);
     }
 }

@@ -1,54 +1,32 @@
 //! `counters`.
 
-use std::time::Duration;
-
-use enforcer_ebpf::{
-    NO_SLOT, Protocol,
-    layout::{Cell, Count},
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
 };
-use serde::Serialize;
 
 use super::{
     Globals, Outcome,
     failure::NOT_ENFORCING,
     output::{self, table},
+    wrap::{Width, wrap},
 };
 use crate::{
-    control::{self, Instance},
+    control::Instance,
+    inspect::{self, CounterRow, Selection},
     note::{Note, NoteKind},
+    printable::name,
 };
 
-/// Which counters to show.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) service: Option<String>,
-    pub(crate) port: Option<u16>,
-    pub(crate) all: bool,
-}
-
-/// One counter; the fields are the JSON of the design.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    service: Option<String>,
-    protocol: Option<&'static str>,
-    port: Option<u16>,
-    guard: &'static str,
-    verdict: &'static str,
-    reason: &'static str,
-    audited: bool,
-    packets: u64,
-    bytes: u64,
-}
-
-/// Show what passed and what was dropped.
+/// Shows passed and dropped packets; again every `watch` seconds, if given.
 pub(crate) async fn counters(
     globals: &Globals,
     instance: &Instance,
-    wanted: &Wanted,
+    selection: &Selection,
     watch: Option<u64>,
 ) -> Outcome {
     let Some(every) = watch else {
-        return show(globals, instance, wanted, false);
+        return show(globals, instance, selection, false);
     };
     let mut ticks = tokio::time::interval(Duration::from_secs(every));
     loop {
@@ -56,15 +34,15 @@ pub(crate) async fn counters(
             _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return Ok(0),
         }
-        let code = show(globals, instance, wanted, true)?;
+        let code = show(globals, instance, selection, true)?;
         if code != 0 {
             return Ok(code);
         }
     }
 }
 
-fn show(globals: &Globals, instance: &Instance, wanted: &Wanted, again: bool) -> Outcome {
-    let Some(rows) = rows(instance, wanted)? else {
+fn show(globals: &Globals, instance: &Instance, selection: &Selection, again: bool) -> Outcome {
+    let Some(counters) = inspect::counters(instance, selection)? else {
         if globals.json && !again {
             output::print("[]")?;
         }
@@ -74,97 +52,44 @@ fn show(globals: &Globals, instance: &Instance, wanted: &Wanted, again: bool) ->
         ));
         return Ok(NOT_ENFORCING);
     };
+    if let (Some(service), Some(known)) = (&selection.service, &counters.known_services) {
+        output::note(&unknown_service(service, known));
+    }
+    let rows = &counters.rows;
     match (globals.json, again) {
         // A stream is one object a line.
         (true, true) => {
-            for row in &rows {
+            for row in rows {
                 output::print_json_line(row)?;
             }
         }
-        (true, false) => output::print_json(&rows)?,
+        (true, false) => output::print_json(rows)?,
         (false, again) => {
             // Home and clear, on a terminal; elsewhere a blank line keeps the tables apart.
-            let between = match (again, is_terminal()) {
+            let between = match (again, io::stdout().is_terminal()) {
                 (true, true) => "\x1b[H\x1b[2J",
                 (true, false) => "\n",
                 (false, _) => "",
             };
-            output::print(&format!("{between}{}", human(&rows)))?;
+            output::print(&format!("{between}{}", human(rows, output::width())))?;
         }
     }
     Ok(0)
 }
 
-fn is_terminal() -> bool {
-    use std::io::IsTerminal as _;
-    std::io::stdout().is_terminal()
+fn unknown_service(service: &str, known: &[String]) -> Note {
+    let text = format!(
+        "there is no service {service}; there are: {}",
+        known.join(", ")
+    );
+    Note::new(NoteKind::UnknownService, text)
 }
 
-/// The rows that are wanted, `None` where nothing is pinned.
-fn rows(instance: &Instance, wanted: &Wanted) -> Result<Option<Vec<Row>>, control::Error> {
-    let Some(maps) = instance.maps()? else {
-        return Ok(None);
-    };
-    let tables = maps.tables()?;
-    if let Some(name) = &wanted.service
-        && !tables.services.iter().any(|service| service.name == *name)
-    {
-        let names = tables.services.iter().map(|service| service.name.as_str());
-        let text = format!("there is no service {name}; there are: {}", join(names));
-        output::note(&Note::new(NoteKind::UnknownService, text));
-    }
-    let mut rows = Vec::new();
-    for (&(protocol, port), binding) in &tables.ports {
-        let service = tables.service_of(protocol, port);
-        let named = wanted
-            .service
-            .as_deref()
-            .is_none_or(|name| service == Some(name));
-        if named && wanted.port.is_none_or(|only| only == port) {
-            let counts = maps.counts(binding.slot)?;
-            let of = (service.map(str::to_owned), Some((protocol, port)));
-            rows.extend(
-                counts
-                    .into_iter()
-                    .map(|(cell, count)| row(&of, cell, count)),
-            );
-        }
-    }
-    if wanted.service.is_none() && wanted.port.is_none() {
-        let counts = maps.counts(NO_SLOT)?;
-        rows.extend(
-            counts
-                .into_iter()
-                .map(|(cell, count)| row(&(None, None), cell, count)),
-        );
-    }
-    rows.retain(|row| wanted.all || row.packets > 0);
-    rows.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
-    Ok(Some(rows))
-}
-
-/// By service; what has none comes last.
-fn sort_key(row: &Row) -> (bool, &Option<String>, Option<u16>, Option<&str>) {
-    (row.service.is_none(), &row.service, row.port, row.protocol)
-}
-
-fn row(of: &(Option<String>, Option<(Protocol, u16)>), cell: Cell, count: Count) -> Row {
-    Row {
-        service: of.0.clone(),
-        protocol: of.1.map(|(protocol, _)| protocol.name()),
-        port: of.1.map(|(_, port)| port),
-        guard: cell.guard.name(),
-        verdict: cell.reason.verdict().name(),
-        reason: cell.reason.name(),
-        audited: cell.audited,
-        packets: count.packets,
-        bytes: count.bytes,
-    }
-}
-
-fn human(rows: &[Row]) -> String {
+/// Returns counters in words.
+fn human(rows: &[CounterRow], width: Width) -> String {
     if rows.is_empty() {
-        return "nothing has been counted yet (--all shows every counter)".to_owned();
+        let text = "nothing has been counted yet (--all shows every counter)";
+        return wrap(text, width, 2);
     }
     let dash = || "-".to_owned();
     let cells = rows.iter().map(|row| {
@@ -172,8 +97,9 @@ fn human(rows: &[Row]) -> String {
             true => format!("{} (audit)", row.verdict),
             false => row.verdict.to_owned(),
         };
+        let service = row.service.as_deref().map(|it| name(it).into_owned());
         vec![
-            row.service.clone().unwrap_or_else(dash),
+            service.unwrap_or_else(dash),
             match (row.port, row.protocol) {
                 (Some(port), Some(protocol)) => format!("{port}/{protocol}"),
                 _ => dash(),
@@ -194,6 +120,55 @@ fn human(rows: &[Row]) -> String {
     )
 }
 
-fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(", ")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::snapshots::assert_snapshot;
+
+    #[test]
+    fn empty() {
+        assert_snapshot("counters-empty", |width| human(&[], width));
+    }
+
+    #[test]
+    fn rows() {
+        let redis = CounterRow {
+            service: Some("redis".to_owned()),
+            protocol: Some("tcp"),
+            port: Some(6379),
+            guard: "wire",
+            verdict: "drop",
+            reason: "untrusted-interface",
+            audited: false,
+            packets: 1_234_567,
+            bytes: 98_765_432,
+        };
+        let audited = CounterRow {
+            guard: "socket",
+            audited: true,
+            packets: 3,
+            bytes: 180,
+            ..redis.clone()
+        };
+        let portless = CounterRow {
+            service: None,
+            protocol: None,
+            port: None,
+            reason: "malformed",
+            packets: 1,
+            bytes: 40,
+            ..redis.clone()
+        };
+        let rows = [redis, audited, portless];
+        assert_snapshot("counters-rows", |width| human(&rows, width));
+    }
+
+    #[test]
+    fn an_unknown_service() {
+        let known = ["grafana".to_owned(), "redis".to_owned()];
+        let note = unknown_service("reddis", &known);
+        assert_snapshot("counters-unknown-service", |width| {
+            output::note_text(&note, width)
+        });
+    }
 }

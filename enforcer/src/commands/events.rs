@@ -1,8 +1,11 @@
 //! `events`: drops as they happen.
 
+mod words;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::UnixStream,
@@ -16,15 +19,16 @@ use super::{
 };
 use crate::{
     control::{self, Instance},
-    inspect::events::{HEADER, Record, Stream, StreamError},
+    inspect::events::{Record, Stream, StreamError},
     note::{Note, NoteKind},
     watch::Pins,
 };
+use words::{HEADER, line};
 
-/// How often to look whether there is a `run` by now: its socket is nothing to wait for.
+/// The interval of looks for a new `run`, whose socket nothing announces.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Follow drops, through the living `run` or without one, until interrupted.
+/// Follows drops, through the living `run` or without one, until interrupted.
 pub(crate) async fn events(globals: &Globals, instance: &Instance) -> Outcome {
     control::check_privileges()?;
     tokio::select! {
@@ -35,10 +39,10 @@ pub(crate) async fn events(globals: &Globals, instance: &Instance) -> Outcome {
 
 async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
     let mut begun = false;
-    // There was a `run`, which may come back.
+    // A `run` was there, and may come back.
     let mut followed = false;
     while instance.is_pinned()? {
-        // Refuses pins of another namespace, before anything is read from them.
+        // Refuses pins of another namespace before the first read.
         instance.generation()?;
         if !std::mem::replace(&mut begun, true) && !globals.json {
             output::print(&format!("{BOLD}{HEADER}{PLAIN}"))?;
@@ -48,11 +52,11 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
             from_run(globals, run).await?;
             continue;
         }
-        // Watched before the events are opened, so that no change of the pins is missed.
+        // The watch starts before the events are opened, so that no change of the pins is missed.
         let pins = Pins::watch(instance.pin_dir())?;
         match Stream::open(instance) {
             Ok(drops) => alone(globals, instance, pins, drops).await?,
-            // Another follower of the `run` that ended was faster.
+            // Another follower of the ended `run` was faster.
             Err(StreamError::Busy) if followed => tokio::time::sleep(LOOK).await,
             Err(error) => return Err(anyhow::Error::from(error).into()),
         }
@@ -70,20 +74,20 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
 /// Follows `run` until it ends.
 async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
     let mut lines = BufReader::new(run).lines();
-    // A `run` that is killed ends the connection, in the one way or the other.
-    while let Ok(Some(line)) = lines.next_line().await {
+    // The end of a `run`, by a signal too, ends the connection, possibly with an error.
+    while let Ok(Some(text)) = lines.next_line().await {
         if globals.json {
-            output::print(&line)?;
+            output::print(&text)?;
             continue;
         }
-        let record: Record = serde_json::from_str(&line)
+        let record: Record = serde_json::from_str(&text)
             .context("failed to understand `run`, which may be of another version")?;
-        output::print(&record.line())?;
+        output::print(&line(&record, TimeZone::system()))?;
     }
     Ok(())
 }
 
-/// Reads the events without `run`, until the pins go or a `run` comes.
+/// Reads the events without `run`, until the pins go or a `run` starts.
 async fn alone(
     globals: &Globals,
     instance: &Instance,
@@ -114,7 +118,7 @@ async fn alone(
         for record in records {
             match globals.json {
                 true => output::print_json_line(&record)?,
-                false => output::print(&record.line())?,
+                false => output::print(&line(&record, TimeZone::system()))?,
             }
         }
     }

@@ -1,36 +1,40 @@
-//! The end of a command: its exit code, or its failure in words.
+//! The end of a command: an exit code, or a failure in words.
 
 use std::process::ExitCode;
 
 use anstream::eprintln;
 
-use super::output::{self, PrintError};
+use super::{
+    output::{self, PrintError},
+    wrap::{Width, wrap},
+};
 use crate::{
     control,
+    inspect::ExplainError,
     registry::{Rejected, render},
 };
 
-/// The exit code of a command that did its work, or the failure.
+/// The exit code of a command, or the failure.
 pub(crate) type Outcome = Result<u8, Failure>;
 
-/// The exit code of a command that found nothing pinned.
+/// The exit code with nothing pinned.
 pub(crate) const NOT_ENFORCING: u8 = 4;
 
-/// The exit code of a comparison that found a difference.
+/// The exit code of a comparison with a difference.
 pub(crate) const DIFFERENT: u8 = 5;
 
-/// The failure of a command. Each kind has an exit code.
+/// The failure of a command, with an exit code for each kind.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The control plane refused or failed: 1.
     Control(control::Error),
     /// Another operation failed: 1.
     Failed(anyhow::Error),
-    /// The command line makes no sense: 2.
+    /// Bad usage: 2.
     Usage(anyhow::Error),
     /// The registry is bad: 2.
     Rejected(Rejected),
-    /// Nothing could be printed: 1, and 0 for a closed pipe.
+    /// Standard output failed: 1, and 0 for a closed pipe.
     Print(PrintError),
 }
 
@@ -40,44 +44,50 @@ impl Failure {
         Self::Usage(error)
     }
 
-    /// Prints the failure to stderr. A refusal for want of privileges comes in the kernel's words
-    /// alone, so the missing privileges are named for a command that `needs_privileges`.
+    /// Prints the failure to stderr. The kernel refuses for want of privileges in words of its own,
+    /// so the missing privileges are named for a command that `needs_privileges`.
     pub(crate) fn report(&self, needs_privileges: bool) -> ExitCode {
+        if matches!(self, Self::Print(PrintError::ClosedPipe)) {
+            return ExitCode::SUCCESS;
+        }
         let missing = match needs_privileges {
             true => control::check_privileges().err(),
             false => None,
         };
+        let missing = missing.map(|missing| format!("{missing:#}"));
+        eprintln!("{}", self.words(missing.as_deref(), output::stderr_width()));
+        ExitCode::from(match self {
+            Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
+            Self::Usage(_) | Self::Rejected(_) => 2,
+        })
+    }
+
+    /// Returns the failure in words; `missing` are the privileges that the process lacks.
+    pub(crate) fn words(&self, missing: Option<&str>, width: Width) -> String {
+        let error = |text: &str| output::labelled(output::RED, "error", text, width);
         match self {
-            Self::Control(error) => failed(&format!("{error:#}"), missing),
-            Self::Failed(error) => failed(&format!("{error:#}"), missing),
-            Self::Print(PrintError::ClosedPipe) => ExitCode::SUCCESS,
-            Self::Print(error) => failed(&error.to_string(), None),
-            Self::Usage(error) => {
-                eprintln!("{}error:{} {error:#}", output::RED, output::PLAIN);
-                ExitCode::from(2)
-            }
+            Self::Control(cause) => failed(&format!("{cause:#}"), missing, width),
+            Self::Failed(cause) => failed(&format!("{cause:#}"), missing, width),
+            Self::Print(cause) => error(&cause.to_string()),
+            Self::Usage(cause) => error(&format!("{cause:#}")),
             Self::Rejected(rejected) => {
-                eprintln!("{}", render(&rejected.errors, true).trim_end());
                 let errors = output::count(rejected.errors.len(), "error");
-                eprintln!(
-                    "{}error:{} the registry is bad ({errors}): nothing was changed",
-                    output::RED,
-                    output::PLAIN
-                );
-                ExitCode::from(2)
+                let end = error(&format!(
+                    "the registry is bad ({errors}): nothing was changed"
+                ));
+                format!("{}\n{end}", render(&rejected.errors, true).trim_end())
             }
         }
     }
 }
 
-fn failed(error: &str, missing: Option<anyhow::Error>) -> ExitCode {
-    eprintln!("{}error:{} {error}", output::RED, output::PLAIN);
-    if let Some(missing) = missing.map(|missing| format!("{missing:#}"))
-        && missing != error
-    {
-        eprintln!("{missing}");
+fn failed(error: &str, missing: Option<&str>, width: Width) -> String {
+    let mut text = output::labelled(output::RED, "error", error, width);
+    if let Some(missing) = missing.filter(|missing| *missing != error) {
+        text.push('\n');
+        text.push_str(&wrap(missing, width, 2));
     }
-    ExitCode::from(1)
+    text
 }
 
 impl From<control::Error> for Failure {
@@ -101,5 +111,93 @@ impl From<PrintError> for Failure {
 impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Self {
         Self::Rejected(rejected)
+    }
+}
+
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::Question(error) => Self::Usage(error),
+            ExplainError::Rejected(rejected) => Self::Rejected(rejected),
+            ExplainError::Control(error) => Self::Control(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io, time::Duration};
+
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::{
+        commands::snapshots::assert_snapshot,
+        control::{Error, PendingPolicy},
+        registry::{Source, load},
+    };
+
+    fn assert_failures(name: &str, failures: &[Failure]) {
+        let words = |width| {
+            let words = failures.iter().map(|it| it.words(None, width));
+            words.collect::<Vec<_>>().join("\n")
+        };
+        assert_snapshot(name, words);
+    }
+
+    #[test]
+    fn refusals_of_the_control_plane() {
+        let pending = PendingPolicy {
+            generation: 13,
+            left: Duration::from_secs(41),
+        };
+        let errors = [
+            Error::Pending(pending),
+            Error::AlreadyRolledBack,
+            Error::NoRollback("systemd-run is not there".to_owned()),
+            Error::Interrupted,
+            Error::OtherNamespace {
+                pins: "/sys/fs/bpf/enforcer".into(),
+                theirs: 4711,
+                ours: 1,
+            },
+        ];
+        assert_failures("failures-control", &errors.map(Failure::from));
+    }
+
+    #[test]
+    fn failures_of_other_kinds() {
+        let os = anyhow::Error::new(io::Error::from_raw_os_error(1)).context("failed to load wire");
+        let failures = [
+            Failure::from(os),
+            Failure::Failed(anyhow!("no interface eth\u{1b}[2J\nsecond line")),
+            Failure::usage(anyhow!("192.0.2.7 and ::1 are of two families")),
+            Failure::from(PrintError::from(io::Error::from_raw_os_error(28))),
+        ];
+        assert_failures("failures", &failures);
+    }
+
+    #[test]
+    fn missing_privileges_are_named_once() {
+        let missing = "missing privileges: CAP_BPF: run it as root, with sudo";
+        let refused = Failure::Failed(anyhow!("failed to open /sys/fs/bpf: permission denied"));
+        let named = Failure::Failed(anyhow!(missing));
+        assert_snapshot("failure-privileges", |width| {
+            [&refused, &named]
+                .map(|it| it.words(Some(missing), width))
+                .join("\n")
+        });
+    }
+
+    #[test]
+    fn a_bad_registry() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        fs::write(&path, "[services.redis]\nports = [6379]\nmode = \"adit\"\n").unwrap();
+        let failure = Failure::from(load(&Source::Named(path)).unwrap_err());
+        let folder = folder.path().display().to_string();
+        assert_snapshot("failure-registry", |width| {
+            failure.words(None, width).replace(&folder, "/etc/enforcer")
+        });
     }
 }

@@ -1,4 +1,5 @@
-//! The commands: each takes what was typed, calls `control`, and prints.
+//! The commands: each parses options, calls a reader or a writer, and prints the result in words or
+//! as JSON.
 
 mod check;
 pub(crate) mod cli;
@@ -11,7 +12,10 @@ pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod policy;
 mod run;
+#[cfg(test)]
+mod snapshots;
 pub(crate) mod status;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -25,10 +29,11 @@ pub(crate) use failure::Outcome;
 
 use crate::{
     control::Instance,
+    inspect::Selection,
     registry::{MissingFile, Source},
 };
 
-/// Parses the command line, carries it out, and says how it went.
+/// Parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let needs_privileges = !matches!(cli.command, Command::Check);
@@ -38,7 +43,7 @@ pub fn main() -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(dispatch(cli));
-            // A thread may be with the verifier, or wait for a lock: nobody waits for it.
+            // A thread may be inside the verifier, or wait for a lock: the exit does not wait.
             runtime.shutdown_background();
             outcome
         }
@@ -75,8 +80,8 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
             all,
             watch,
         } => {
-            let wanted = counters::Wanted { service, port, all };
-            counters::counters(&globals, &instance, &wanted, watch).await
+            let selection = Selection { service, port, all };
+            counters::counters(&globals, &instance, &selection, watch).await
         }
         Command::Events => events::events(&globals, &instance).await,
         Command::Explain(packet) => explain::explain(&globals, &instance, &packet).await,
@@ -84,7 +89,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     }
 }
 
-/// The source of the registry for a command.
+/// The registry that a command reads.
 pub(crate) fn source(globals: &Globals, missing: MissingFile) -> Source {
     Source::of_config(globals.config.as_deref(), missing)
 }

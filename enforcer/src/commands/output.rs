@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write as _},
+    os::fd::AsFd,
 };
 
 use anstream::eprintln;
@@ -10,13 +11,17 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::note::{Level, Note};
+use super::wrap::{Width, wrap};
+use crate::{
+    note::{Level, Note},
+    printable,
+};
 
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const GREEN: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 pub(crate) const BOLD: Style = Style::new().bold();
-/// Ends a style.
+/// The end of a style.
 pub(crate) const PLAIN: anstyle::Reset = anstyle::Reset;
 
 /// The failure to print.
@@ -91,20 +96,42 @@ pub(crate) fn print_json_line<T: Serialize + ?Sized>(value: &T) -> Printed {
     print(&text)
 }
 
-/// The line of a note, for people.
-pub(crate) fn note_line(note: &Note) -> String {
+/// Returns the width of standard output, if a terminal.
+pub(crate) fn width() -> Width {
+    columns(io::stdout())
+}
+
+/// Returns the width of standard error, if a terminal.
+pub(crate) fn stderr_width() -> Width {
+    columns(io::stderr())
+}
+
+fn columns(stream: impl AsFd) -> Width {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Prints a note to stderr, for people.
+pub(crate) fn note(note: &Note) {
+    eprintln!("{}", note_text(note, stderr_width()));
+    io::stderr().flush().ok();
+}
+
+/// Returns a note in words.
+pub(crate) fn note_text(note: &Note, width: Width) -> String {
     let (style, label) = match note.level {
         Level::Error => (RED, "error"),
         Level::Warning => (YELLOW, "warning"),
         Level::Notice | Level::Info => (YELLOW, "note"),
     };
-    format!("{style}{label}:{PLAIN} {}", note.text)
+    labelled(style, label, &note.text, width)
 }
 
-/// Prints a note to stderr, for people.
-pub(crate) fn note(note: &Note) {
-    eprintln!("{}", note_line(note));
-    io::stderr().flush().ok();
+/// Returns a text that may quote names, behind a label.
+pub(crate) fn labelled(style: Style, label: &str, text: &str, width: Width) -> String {
+    // Further lines are indented: no name can forge a label.
+    let text = printable::text(text).replace('\n', "\n  ");
+    wrap(&format!("{style}{label}:{PLAIN} {text}"), width, 2)
 }
 
 /// Prints notes to stderr, for people.
@@ -149,5 +176,40 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{commands::snapshots::assert_snapshot, note::NoteKind};
+
+    #[test]
+    fn notes() {
+        let notes = [
+            Note::new(
+                NoteKind::VerdictsDiffer,
+                "the kernel's verdict differs from the verdict by its maps",
+            ),
+            Note::new(
+                NoteKind::NoWireGuard,
+                "eth\u{1b}[2J has no wire guard: \u{9b}",
+            )
+            .on("eth\u{1b}[2J"),
+            Note::new(
+                NoteKind::NothingPinned,
+                "nothing is pinned: `enforcer up` puts the registry in force",
+            ),
+            Note::new(NoteKind::InForce, "a line\nand another"),
+        ];
+        let shown = |width| notes.each_ref().map(|it| note_text(it, width)).join("\n");
+        assert_snapshot("notes", shown);
+    }
+
+    #[test]
+    fn names_of_a_note_cannot_reach_the_terminal() {
+        let note = Note::new(NoteKind::NoWireGuard, "eth\u{1b}[2J");
+        let shown = anstream::adapter::strip_str(&note_text(&note, None)).to_string();
+        assert_eq!(shown, "warning: eth\\x1b[2J");
     }
 }

@@ -9,6 +9,7 @@ use super::{
     confirm::nothing_pinned,
     failure::{Failure, NOT_ENFORCING},
     output, source, status,
+    wrap::{Width, wrap},
 };
 use crate::{
     control::{self, Consent, Instance, Terms, UpOptions},
@@ -35,7 +36,7 @@ struct ReloadJson<'a> {
     notes: &'a [Note],
 }
 
-/// Load, attach, pin, exit.
+/// Loads, attaches and pins the guards, and prints the status.
 pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
     let loaded = load(&source(globals, MissingFile::Embedded))?;
     if !up.static_peers {
@@ -61,8 +62,8 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
     Ok(status.exit_code())
 }
 
-/// Refuses a registry with peers by key: their AllowedIPs change, and `up` leaves no process that
-/// would follow them.
+/// Refuses a registry with peers by key: their AllowedIPs change, and `up` leaves no process to
+/// follow the changes.
 fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
     let by_key = registry
         .peers()
@@ -84,7 +85,7 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
     )))
 }
 
-/// Take the guards off.
+/// Detaches the guards.
 pub(crate) fn down(globals: &Globals, instance: &Instance) -> Outcome {
     control::check_privileges()?;
     let removed = control::down(instance)?;
@@ -97,14 +98,20 @@ pub(crate) fn down(globals: &Globals, instance: &Instance) -> Outcome {
         return Ok(0);
     }
     output::notes(&removed.notes);
-    output::print(match removed.was_pinned {
-        true => "off: the guards are gone, and registered ports are as open as their sockets",
-        false => "off: nothing was pinned",
-    })?;
+    output::print(&off(removed.was_pinned, output::width()))?;
     Ok(0)
 }
 
-/// Read the registry again and switch to it.
+/// Returns the result of `down` in words.
+fn off(was_pinned: bool, width: Width) -> String {
+    let text = match was_pinned {
+        true => "off: the guards are gone, and registered ports are as open as their sockets",
+        false => "off: nothing was pinned",
+    };
+    wrap(text, width, 2)
+}
+
+/// Reads the registry again and switches to the new policy.
 pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Reload) -> Outcome {
     control::check_privileges()?;
     let loaded = load(&source(globals, instance.missing_file()?))?;
@@ -135,12 +142,15 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
         return Ok(NOT_ENFORCING);
     };
     if !globals.json {
-        output::print(&format!(
-            "generation {generation} is in force: {}",
-            summary(&loaded)
-        ))?;
+        output::print(&in_force(generation, &loaded, output::width()))?;
     }
     Ok(0)
+}
+
+/// Returns the result of `reload` in words.
+fn in_force(generation: u32, loaded: &Loaded, width: Width) -> String {
+    let text = format!("generation {generation} is in force: {}", summary(loaded));
+    wrap(&text, width, 2)
 }
 
 /// Prints the warnings of a registry to stderr.
@@ -168,4 +178,23 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
         output::count(registry.registered_ports().count(), "registered port"),
         output::count(registry.peers().len(), "peer"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{commands::snapshots::assert_snapshot, registry::Source};
+
+    #[test]
+    fn results() {
+        let loaded = load(&Source::Embedded).unwrap();
+        let reloaded = |width| in_force(13, &loaded, width);
+        assert_snapshot("reload", reloaded);
+        let down = |width| {
+            [true, false]
+                .map(|was_pinned| off(was_pinned, width))
+                .join("\n")
+        };
+        assert_snapshot("down", down);
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Globals, Outcome,
     cli::Run,
-    output::{self, note_line},
+    output::{self, note_text},
     policy::summary,
     status,
 };
@@ -77,7 +77,7 @@ impl Printer {
             }
             Report::Status(status) => match self.json {
                 true => self.out(&serde_json::to_string_pretty(&status).unwrap_or_default()),
-                false => self.out(&status::human(&status)),
+                false => self.out(&status::human(&status, output::width())),
             },
             Report::ProgramLog(line) => self.err(Level::Info, &format!("bpf: {line}")),
         }
@@ -86,7 +86,7 @@ impl Printer {
     fn note(&self, note: &Note) {
         match note.level {
             Level::Info => self.out(&note.text),
-            level => self.err(level, &note_line(note)),
+            level => self.err(level, &note_text(note, output::stderr_width())),
         }
     }
 

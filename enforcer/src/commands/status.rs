@@ -3,13 +3,15 @@
 use super::{
     Globals, Outcome, confirm,
     output::{self, BOLD, GREEN, PLAIN, RED, YELLOW, count, table},
+    wrap::{Width, wrap},
 };
 use crate::{
     control::Instance,
-    inspect::{self, Condition, Status},
+    inspect::{self, BypassRow, Condition, Finding, GuardRow, PeerStatus, Status},
+    printable::{self, name},
 };
 
-/// Show what guards what.
+/// Shows the state as a whole, the guards, the peers and every gap.
 pub(crate) async fn status(globals: &Globals, instance: &Instance) -> Outcome {
     confirm::settle(instance).await;
     let status = inspect::status(instance).await?;
@@ -24,84 +26,312 @@ pub(crate) async fn status(globals: &Globals, instance: &Instance) -> Outcome {
 pub(crate) fn print(globals: &Globals, status: &Status) -> output::Printed {
     output::lossy(match globals.json {
         true => output::print_json(status),
-        false => output::print(&human(status)),
+        false => output::print(&human(status, output::width())),
     })
 }
 
-/// The words of a status.
-pub(super) fn human(status: &Status) -> String {
+/// Returns a status in words.
+pub(super) fn human(status: &Status, width: Width) -> String {
+    if status.state == Condition::Off {
+        let text = "nothing is pinned, registered ports are as open as their sockets";
+        return wrap(&format!("{RED}off{PLAIN}: {text}"), width, 2);
+    }
+    let mut text = wrap(&summary(status), width, 2);
+    for line in remarks(status) {
+        let line = wrap(&format!("  {YELLOW}!{PLAIN} {line}"), width, 2);
+        text.push('\n');
+        text.push_str(&line);
+    }
+    text += "\n\n";
+    text += &guards(&status.guards);
+    if !status.peers.is_empty() {
+        text += "\n\n";
+        text += &peers(&status.peers);
+    }
+    if !status.bypassed.is_empty() {
+        text += "\n\n";
+        text += &bypassed(&status.bypassed, width);
+    }
+    text
+}
+
+fn summary(status: &Status) -> String {
     let (style, word) = match status.state {
         Condition::Enforcing => (GREEN, "enforcing"),
         Condition::Audit => (YELLOW, "audit"),
         Condition::Degraded => (YELLOW, "degraded"),
         Condition::Off => (RED, "off"),
     };
-    let mut text = format!("{style}{word}{PLAIN}");
-    if status.state == Condition::Off {
-        return text + ": nothing is pinned, registered ports are as open as their sockets";
-    }
-    text += &format!(
-        ": generation {}, {}, {}",
+    let audit = match status.state {
+        Condition::Audit => "; drops are counted, and everything passes",
+        _ => "",
+    };
+    format!(
+        "{style}{word}{PLAIN}: generation {}, {}, {}{audit}",
         status.generation,
         count(status.services, "service"),
         count(status.registered_ports, "registered port"),
-    );
-    if status.state == Condition::Audit {
-        text += "; drops are counted, and everything passes";
-    }
-    if let Some(trial) = status.confirm {
-        text += &format!(
-            "\n  {YELLOW}!{PLAIN} on trial: in {} s the policy before it comes back, unless \
-             `enforcer confirm` follows",
-            trial.seconds_left
-        );
+    )
+}
+
+/// Returns the facts that an operator should act on.
+fn remarks(status: &Status) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(pending) = status.confirm {
+        remarks.push(format!(
+            "awaiting confirmation: the policy is rolled back in {} s, unless `enforcer confirm` \
+             follows",
+            pending.seconds_left
+        ));
     }
     if status.rolled_back {
-        text += &format!(
-            "\n  {YELLOW}!{PLAIN} the last policy on trial was not confirmed and was taken back; \
-             the registry's files are as they were edited"
+        remarks.push(
+            "the last pending policy was not confirmed and was rolled back; the registry's files \
+             are as they were edited"
+                .to_owned(),
         );
     }
-    for reason in &status.reasons {
-        text += &format!("\n  {YELLOW}!{PLAIN} {reason}");
+    remarks.extend(status.findings.iter().map(finding));
+    remarks
+}
+
+fn finding(finding: &Finding) -> String {
+    match finding {
+        Finding::NoWireGuard(row) => {
+            let why = printable::text(&row.why);
+            format!("{} has no wire guard: {why}", name(&row.interface))
+        }
+        Finding::WireNotWanted => "`up` was told to do without wire guards".to_owned(),
+        Finding::SocketNotWanted => {
+            "there is no socket guard: `up` was told to do without".to_owned()
+        }
+        Finding::NoSocketGuard => {
+            "there is no socket guard: `enforcer reload` adds it, or `up` says why not".to_owned()
+        }
+        Finding::Fallback => {
+            "the registry is bad, and the embedded default holds in its place: `enforcer check`"
+                .to_owned()
+        }
+        Finding::Behind(interface) => format!(
+            "another tcx program sees the packets of {} before the wire guard does: `enforcer up` \
+             goes before it",
+            name(interface)
+        ),
+        Finding::KeysChanged(interface) => format!(
+            "the keys of {} have other AllowedIPs than at the last reload: run `enforcer reload`",
+            name(interface)
+        ),
+        Finding::GrantAstray {
+            peer,
+            registered,
+            actual,
+        } => format!(
+            "the grant to {} on {} stands on {} now: run `enforcer reload`",
+            name(peer),
+            name(registered),
+            name(actual)
+        ),
+        Finding::MacChanged(interface) => format!(
+            "{} has another MAC address than at the last reload: run `enforcer reload`",
+            name(interface)
+        ),
+        Finding::Interrupted => {
+            "a command was interrupted, and guards that it made or should have \
+                                 taken off may hold: run `enforcer up`, or `down`"
+                .to_owned()
+        }
     }
+}
+
+fn guards(guards: &[GuardRow]) -> String {
     let dash = || "-".to_owned();
-    let guards = status.guards.iter().map(|guard| {
+    let interface = |guard: &GuardRow| guard.interface.as_deref().map(|it| name(it).into_owned());
+    let rows = guards.iter().map(|guard| {
         vec![
             guard.guard.to_owned(),
             guard.hook.to_owned(),
-            guard.interface.clone().unwrap_or_else(dash),
+            interface(guard).unwrap_or_else(dash),
             guard.ifindex.map_or_else(dash, |index| index.to_string()),
             guard.peers.to_string(),
         ]
     });
-    text += "\n\n";
-    text += &table(
+    table(
         &["guard", "hook", "interface", "ifindex", "peers"],
         &[3, 4],
-        guards.collect(),
+        rows.collect(),
+    )
+}
+
+fn peers(peers: &[PeerStatus]) -> String {
+    let rows = peers.iter().map(|peer| {
+        let state = match &peer.why {
+            None => "active".to_owned(),
+            Some(why) => format!("waiting: {}", printable::text(why)),
+        };
+        vec![name(&peer.name).into_owned(), state]
+    });
+    table(&["peer", "state"], &[], rows.collect())
+}
+
+fn bypassed(rows: &[BypassRow], width: Width) -> String {
+    let title = format!(
+        "{BOLD}Dropped at a socket, past a wire guard{PLAIN} (later fragments, a REDIRECT rule, \
+         decapsulated packets, or a reload at that moment):"
     );
-    if !status.peers.is_empty() {
-        let peers = status.peers.iter().map(|peer| {
-            let state = match &peer.why {
-                None => "active".to_owned(),
-                Some(why) => format!("waiting: {why}"),
-            };
-            vec![peer.name.clone(), state]
-        });
-        text += "\n\n";
-        text += &table(&["peer", "state"], &[], peers.collect());
+    let rows = rows
+        .iter()
+        .map(|row| vec![name(&row.interface).into_owned(), row.packets.to_string()]);
+    let rows = table(&["interface", "packets"], &[1], rows.collect());
+    format!("{}\n{rows}", wrap(&title, width, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        commands::snapshots::assert_snapshot,
+        inspect::{PeerState, PendingView, UncoveredRow},
+    };
+
+    fn enforcing() -> Status {
+        let wire = |interface: &str, hook, ifindex, peers| GuardRow {
+            guard: "wire",
+            hook,
+            interface: Some(interface.to_owned()),
+            ifindex: Some(ifindex),
+            peers,
+        };
+        let socket = GuardRow {
+            guard: "socket",
+            hook: "cgroup_skb",
+            interface: None,
+            ifindex: None,
+            peers: 1,
+        };
+        Status {
+            schema: 1,
+            state: Condition::Enforcing,
+            generation: 12,
+            services: 3,
+            registered_ports: 5,
+            guards: vec![
+                wire("eth0", "xdp-native", 2, 0),
+                wire("wg0", "tcx", 14, 1),
+                socket,
+            ],
+            uncovered: Vec::new(),
+            peers: vec![PeerStatus {
+                name: "office".to_owned(),
+                state: PeerState::Active,
+                why: None,
+            }],
+            bypassed: Vec::new(),
+            confirm: None,
+            rolled_back: false,
+            findings: Vec::new(),
+        }
     }
-    if !status.bypassed.is_empty() {
-        text += &format!(
-            "\n\n{BOLD}Dropped at a socket, past a wire guard{PLAIN} (later fragments, a REDIRECT \
-             rule, decapsulated\npackets, or a reload at that moment):\n"
-        );
-        let rows = status
-            .bypassed
-            .iter()
-            .map(|row| vec![row.interface.clone(), row.packets.to_string()]);
-        text += &table(&["interface", "packets"], &[1], rows.collect());
+
+    fn assert_status(name: &str, status: &Status) {
+        assert_snapshot(name, |width| human(status, width));
     }
-    text
+
+    #[test]
+    fn whole_states() {
+        let enforcing = enforcing();
+        assert_status("status-enforcing", &enforcing);
+        let audit = Status {
+            state: Condition::Audit,
+            services: 1,
+            registered_ports: 1,
+            peers: Vec::new(),
+            ..enforcing.clone()
+        };
+        assert_status("status-audit", &audit);
+        let off = Status {
+            state: Condition::Off,
+            ..enforcing
+        };
+        assert_status("status-off", &off);
+    }
+
+    #[test]
+    fn pending_and_rolled_back() {
+        let pending = Status {
+            confirm: Some(PendingView { seconds_left: 42 }),
+            ..enforcing()
+        };
+        assert_status("status-pending", &pending);
+        let rolled_back = Status {
+            rolled_back: true,
+            ..enforcing()
+        };
+        assert_status("status-rolled-back", &rolled_back);
+    }
+
+    #[test]
+    fn waiting_peers_and_bypasses() {
+        let mut status = enforcing();
+        let waiting = |name: &str, why: &str| PeerStatus {
+            name: name.to_owned(),
+            state: PeerState::Waiting,
+            why: Some(why.to_owned()),
+        };
+        status.peers.extend([
+            waiting("laptop", "wg0 has no peer with its key"),
+            waiting("backup", "there is no interface tun\u{1b}0"),
+        ]);
+        status.bypassed = vec![BypassRow {
+            interface: "eth0".to_owned(),
+            packets: 17,
+        }];
+        assert_status("status-waiting-bypassed", &status);
+    }
+
+    /// Every finding, with an interface name that would clear the screen.
+    #[test]
+    fn degraded_by_everything() {
+        let row = |interface: &str, why: &str| UncoveredRow {
+            interface: interface.to_owned(),
+            why: why.to_owned(),
+        };
+        let up = "it has come up since, or refused the guard: run `enforcer reload`";
+        let none = "its packets have no link layer of a known kind";
+        let (evil, eth0) = ("evil\u{1b}[2J".to_owned(), "eth0".to_owned());
+        let status = Status {
+            state: Condition::Degraded,
+            uncovered: vec![row("eth1", up), row(&evil, none)],
+            findings: vec![
+                Finding::NoWireGuard(row("eth1", up)),
+                Finding::NoWireGuard(row(&evil, none)),
+                Finding::WireNotWanted,
+                Finding::SocketNotWanted,
+                Finding::NoSocketGuard,
+                Finding::Fallback,
+                Finding::Behind(eth0.clone()),
+                Finding::KeysChanged("wg0".to_owned()),
+                Finding::GrantAstray {
+                    peer: "office".to_owned(),
+                    registered: eth0.clone(),
+                    actual: evil,
+                },
+                Finding::MacChanged(eth0),
+                Finding::Interrupted,
+            ],
+            ..enforcing()
+        };
+        assert_status("status-degraded", &status);
+    }
+
+    #[test]
+    fn a_pipe_gets_a_line_for_each_remark() {
+        let status = Status {
+            state: Condition::Degraded,
+            findings: vec![Finding::Interrupted],
+            ..enforcing()
+        };
+        let human = human(&status, None);
+        let remark = human.lines().nth(1).unwrap();
+        assert!(remark.ends_with("run `enforcer up`, or `down`"), "{remark}");
+    }
 }

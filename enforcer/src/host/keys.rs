@@ -10,7 +10,7 @@ use crate::{
     wireguard::{self, Answer},
 };
 
-/// What WireGuard last said of the interfaces on which there are peers by key.
+/// The last answer of each WireGuard device with peers by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys(Vec<(Interface, Answer)>);
 
@@ -23,23 +23,24 @@ impl Keys {
         Self(snapshot.iter().filter_map(answer).collect())
     }
 
-    /// The answers of a device that did not answer in time, as a test has them.
+    /// The answers of a device that did not answer in time, for tests.
     #[cfg(test)]
     pub(crate) fn late(interface: Interface) -> Self {
         Self(vec![(interface, late())])
     }
 
-    /// Whether there is nobody to ask: no such interface, or no peer by key.
+    /// Whether no device is asked: no such interface, or no peer by key.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether there is a device whose answer was not waited for.
+    /// Whether a device has not answered yet.
     pub fn is_incomplete(&self) -> bool {
         self.0.iter().any(|(_, answer)| *answer == late())
     }
 
-    /// Asks again, as WireGuard tells nobody of a change; `None` where nothing is different.
+    /// Asks every device again, as WireGuard announces no changes; `None` if every answer is the
+    /// same.
     pub async fn changed(&self) -> Option<Self> {
         let mut now = Vec::new();
         for (interface, _) in &self.0 {
@@ -49,15 +50,15 @@ impl Keys {
         (now.0 != self.0).then_some(now)
     }
 
-    /// What the device behind an interface answered, if it is one that was asked. One that was not
-    /// is waited for a moment: only one that hangs must not hold everything up, and its peers wait
-    /// until it has answered.
+    /// Returns the last answer of the device behind an interface. A device without one is asked, and
+    /// gets a moment: a device that hangs must not hold everything up, and the peers of that device
+    /// wait for the answer.
     pub(crate) async fn answer(&self, interface: &Interface) -> Answer {
-        let is_it = |asked: &Interface| {
+        let is_same = |asked: &Interface| {
             (asked.index, &asked.name, &asked.kind)
                 == (interface.index, &interface.name, &interface.kind)
         };
-        if let Some((_, answer)) = self.0.iter().find(|(asked, _)| is_it(asked)) {
+        if let Some((_, answer)) = self.0.iter().find(|(asked, _)| is_same(asked)) {
             return answer.clone();
         }
         timeout(MOMENT, wireguard::ask(interface))
@@ -66,10 +67,10 @@ impl Keys {
     }
 }
 
-/// How long a device is waited for that was never asked.
+/// The time limit for the first answer of a device.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// The answer of a device that was not waited for.
+/// The answer in place of an answer that is late.
 fn late() -> Answer {
     Answer::Unknown("it has not answered yet".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The host at one moment: interfaces, the answers of WireGuard, and SSH sessions.
+//! The host at one moment: interfaces, answers of WireGuard, SSH sessions.
 
 mod keys;
 pub(crate) mod sessions;

@@ -1,4 +1,4 @@
-//! SSH sessions of this host: the one that a command was typed in, and those that are established.
+//! SSH sessions of this host: the session of a command, and every established session.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -6,27 +6,28 @@ use anyhow::Result;
 
 use crate::procfs::{Process, tcp};
 
-/// What sshd tells the programs of a session: `CLIENT PORT SERVER PORT` (ssh(1), ENVIRONMENT).
+/// The variable of sshd in the programs of a session: `CLIENT PORT SERVER PORT` (ssh(1),
+/// ENVIRONMENT).
 const VARIABLE: &str = "SSH_CONNECTION";
 
-/// Where sshd listens, unless it was told otherwise.
+/// The default port of sshd.
 const SSH: u16 = 22;
 
-/// How many ancestors are asked: more than any shell in a shell has.
+/// The greatest number of examined ancestors: more than nested shells have.
 const ANCESTORS: usize = 64;
 
-/// A connection over which somebody works on this host.
+/// An SSH connection to this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Session {
-    /// Where they are.
+    /// The client's address.
     pub(crate) client: IpAddr,
-    /// The address of this host that they reached.
+    /// The address of this host.
     pub(crate) server: IpAddr,
-    /// The port that they reached.
+    /// The port of this host.
     pub(crate) port: u16,
     /// The interface of a link-local client.
     pub(crate) scope: Option<String>,
-    /// The command at work was typed in it.
+    /// Whether the running command belongs to the session.
     pub(crate) is_ours: bool,
 }
 
@@ -48,7 +49,7 @@ impl Session {
     }
 }
 
-/// An address, with the interface behind a `%`.
+/// Reads an address, with the interface behind a `%`.
 fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
     let (address, scope) = match text.split_once('%') {
         Some((address, scope)) => (address, Some(scope.to_owned())),
@@ -57,15 +58,15 @@ fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
     Some((address.parse::<IpAddr>().ok()?.to_canonical(), scope))
 }
 
-/// The session that this process runs in, if it is one: its own environment says so, or that of an
-/// ancestor, as `sudo` takes the variable away.
+/// Returns the session of this process, by the environment of the process or of an ancestor, as
+/// `sudo` removes the variable.
 pub(crate) fn own() -> Option<Session> {
     if let Ok(value) = std::env::var(VARIABLE) {
         return Session::parse(&value);
     }
     let mut process = Process::This.parent()?;
     for _ in 0..ANCESTORS {
-        // The first process is nobody's session.
+        // The first process has no session.
         if process <= 1 {
             return None;
         }
@@ -79,14 +80,14 @@ pub(crate) fn own() -> Option<Session> {
     None
 }
 
-/// Whether systemd started this process itself, for a unit: somebody asked for it elsewhere
+/// Whether systemd started this process for a unit, so that the operator's session is elsewhere
 /// (systemd.exec(5), `$SYSTEMD_EXEC_PID`).
 pub(crate) fn is_of_a_unit() -> bool {
     let named = std::env::var("SYSTEMD_EXEC_PID").ok();
     named.and_then(|id| id.parse().ok()) == Some(std::process::id())
 }
 
-/// The session that an environment, as /proc shows it, names.
+/// Returns the session in an environment, in the form of /proc/PID/environ.
 fn of_environment(environment: &[u8]) -> Option<Session> {
     environment.split(|byte| *byte == 0).find_map(|variable| {
         let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
@@ -94,16 +95,16 @@ fn of_environment(environment: &[u8]) -> Option<Session> {
     })
 }
 
-/// The connections from elsewhere to sshd's usual port in the network namespace of this process,
-/// one for each client's address.
+/// Returns the connections from elsewhere to sshd's default port in the network namespace of this
+/// process, one for each client's address.
 ///
 /// # Errors
-/// The kernel does not list them.
+/// The kernel does not list connections.
 pub(crate) fn established() -> Result<BTreeSet<Session>> {
     Ok(tcp::list()?.into_iter().filter_map(of_socket).collect())
 }
 
-/// The session that a TCP socket stands for.
+/// Returns the session of a TCP socket.
 fn of_socket(socket: tcp::Socket) -> Option<Session> {
     let ((server, port), (client, _)) = (socket.local, socket.remote);
     let is_one = socket.is_established && port == SSH && !client.is_loopback();
@@ -167,7 +168,7 @@ mod tests {
         let session = line(v4, "01").expect("a session");
         assert_eq!(session.client, ip("192.0.2.7"));
         assert_eq!((session.server, session.port), (ip("192.0.2.1"), 22));
-        assert_eq!(line(v4, "0A"), None, "it only listens");
+        assert_eq!(line(v4, "0A"), None, "a listening socket");
         assert_eq!(
             line("010200C0:0017 070200C0:C351", "01"),
             None,

@@ -1,4 +1,4 @@
-//! The interfaces of this namespace, and which of them want a wire guard.
+//! The interfaces of this namespace, with the answers of WireGuard.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,8 @@ use crate::{
     wireguard::{self, Answer},
 };
 
-/// What rtnetlink says at one moment, and WireGuard, where it was asked.
+/// The interfaces by rtnetlink at one moment, and the answers of the WireGuard devices that were
+/// asked.
 #[derive(Clone, Debug)]
 pub struct HostSnapshot {
     interfaces: BTreeMap<u32, Interface>,
@@ -19,7 +20,7 @@ pub struct HostSnapshot {
     wireguard: BTreeMap<u32, Answer>,
 }
 
-/// Asks rtnetlink about the interfaces of the namespace that this thread is in.
+/// Returns the interfaces of this thread's network namespace.
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -33,10 +34,10 @@ pub async fn snapshot() -> Result<HostSnapshot> {
     })
 }
 
-/// The same, and what WireGuard says of the interfaces on which a registry knows peers by key.
+/// As [`snapshot`], with the answers of WireGuard for the interfaces of a registry's peers by key.
 ///
 /// # Errors
-/// As above. What WireGuard does not say is part of the snapshot.
+/// As for [`snapshot`]. A failure of WireGuard is an answer.
 pub async fn snapshot_for(registry: &Registry) -> Result<HostSnapshot> {
     let mut snapshot = snapshot().await?;
     snapshot.ask_wireguard(interfaces_with_keys(registry)).await;
@@ -44,7 +45,7 @@ pub async fn snapshot_for(registry: &Registry) -> Result<HostSnapshot> {
 }
 
 /// As [`snapshot`], with the answers of the WireGuard devices of these names. A userspace device
-/// that was asked `before` is not asked again.
+/// with an answer `before` is not asked again.
 ///
 /// # Errors
 /// As for [`snapshot`].
@@ -64,7 +65,7 @@ pub(crate) async fn snapshot_at_once(names: BTreeSet<&str>, before: &Keys) -> Re
     Ok(snapshot)
 }
 
-/// The interfaces on which a registry knows peers by key.
+/// Returns the interfaces of a registry's peers by key.
 pub(crate) fn interfaces_with_keys(registry: &Registry) -> BTreeSet<&str> {
     let peers = registry.peers().iter();
     peers
@@ -74,7 +75,7 @@ pub(crate) fn interfaces_with_keys(registry: &Registry) -> BTreeSet<&str> {
 }
 
 impl HostSnapshot {
-    /// What was found, as a test tells it.
+    /// A snapshot of these interfaces and answers, for tests.
     #[cfg(test)]
     pub(crate) fn of(found: Vec<(Interface, Answer)>) -> Self {
         let index = |(interface, answer): (Interface, Answer)| {
@@ -89,7 +90,7 @@ impl HostSnapshot {
         }
     }
 
-    /// Asks WireGuard about the interfaces of these names, as far as there are any.
+    /// Asks WireGuard about the existing interfaces of these names.
     pub(crate) async fn ask_wireguard(&mut self, names: BTreeSet<&str>) {
         for name in names {
             if let Some(interface) = self.by_name(name) {
@@ -99,13 +100,13 @@ impl HostSnapshot {
         }
     }
 
-    /// What WireGuard said of an interface, if it was asked.
+    /// Returns the answer of WireGuard for an interface, if asked.
     pub(crate) fn wireguard(&self, ifindex: u32) -> Option<&Answer> {
         self.wireguard.get(&ifindex)
     }
 
-    /// Which interfaces want a wire guard, under a registry's options for interfaces; `own` are the
-    /// ids of programs of ours.
+    /// Returns the plan of wire guards under a registry's options for interfaces; `own` are the ids of
+    /// enforcer's programs.
     pub(crate) fn plan(
         &self,
         options_of: impl Fn(&str) -> InterfaceOptions,
@@ -119,7 +120,7 @@ impl HostSnapshot {
         interfaces::plan(&all, options_of, &host)
     }
 
-    /// The same interfaces, as if none of them were down.
+    /// Returns the same interfaces, all up.
     pub(crate) fn as_if_up(&self) -> Self {
         let mut snapshot = self.clone();
         snapshot
@@ -129,22 +130,22 @@ impl HostSnapshot {
         snapshot
     }
 
-    /// Every interface, by ifindex.
+    /// Returns every interface, by ifindex.
     pub fn iter(&self) -> impl Iterator<Item = &Interface> {
         self.interfaces.values()
     }
 
-    /// The interface of an ifindex.
+    /// Returns the interface of an ifindex.
     pub fn by_index(&self, ifindex: u32) -> Option<&Interface> {
         self.interfaces.get(&ifindex)
     }
 
-    /// The interface of a name.
+    /// Returns the interface of a name.
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
         self.iter().find(|interface| interface.name == name)
     }
 
-    /// Whether the interface of a name is WireGuard, `None` if there is none of that name.
+    /// Returns whether the interface of a name is WireGuard; `None` without such an interface.
     pub fn is_wireguard(&self, name: &str) -> Option<bool> {
         self.by_name(name).map(wireguard::is_device)
     }

@@ -1,4 +1,4 @@
-//! `reload --dry-run`: the policy in force and the policy that a registry would be.
+//! The model of `reload --dry-run`: the changes by another registry.
 
 use crate::{
     control::{Author, Danger, Error, Instance, dangers, find_attached},
@@ -7,24 +7,11 @@ use crate::{
         peers,
     },
     host::HostSnapshot,
-    policy::PolicyTables,
+    policy::{Change, PolicyTables, changes},
     registry::Loaded,
 };
 
-/// Two policies side by side.
-#[derive(Clone, Debug)]
-pub struct DryRun {
-    /// The policy in force.
-    pub now: PolicyTables,
-    /// The policy that the registry would be.
-    pub next: PolicyTables,
-    /// The ways in which the change would cut operators off.
-    pub dangers: Vec<Danger>,
-    /// The interfaces whose AllowedIPs differ from the policy in force.
-    pub stale: Vec<String>,
-}
-
-/// Compiles a registry beside the policy in force; `None` if nothing is pinned.
+/// Returns the changes from the policy in force to a registry's; `None` if nothing is pinned.
 ///
 /// # Errors
 /// The pins cannot be read, or the registry exceeds a limit of the maps.
@@ -32,7 +19,7 @@ pub async fn dry_run(
     instance: &Instance,
     loaded: &Loaded,
     snapshot: &HostSnapshot,
-) -> Result<Option<DryRun>, Error> {
+) -> Result<Option<Vec<Change>>, Error> {
     let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
@@ -46,10 +33,47 @@ pub async fn dry_run(
     let dangers = dangers(instance, Some(&maps), &recipe, Author::Command).await?;
     let now = maps.tables()?;
     let stale = peers::stale(&now, snapshot);
-    Ok(Some(DryRun {
-        stale: stale.into_iter().map(str::to_owned).collect(),
-        now,
-        next,
-        dangers,
-    }))
+    Ok(Some(all_changes(&now, &next, &stale, &dangers)))
+}
+
+/// Returns the changes of the policy and of AllowedIPs (`stale` interfaces), and the dangers.
+fn all_changes(
+    now: &PolicyTables,
+    next: &PolicyTables,
+    stale: &[&str],
+    dangers: &[Danger],
+) -> Vec<Change> {
+    let mut changes = changes(now, next);
+    changes.extend(stale.iter().map(|name| {
+        let what = format!("the keys of {name} have other AllowedIPs than at the last reload");
+        Change::global('~', what)
+    }));
+    changes.extend(dangers.iter().map(|danger| {
+        let what = format!("this {danger}: it wants --force, or --confirm");
+        Change::global('!', what)
+    }));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_ebpf::Mode;
+
+    use super::*;
+
+    #[test]
+    fn changes_stale_keys_and_dangers_stand_in_this_order() {
+        let now = PolicyTables::default();
+        let next = PolicyTables {
+            mode: Mode::Audit,
+            ..PolicyTables::default()
+        };
+        let dangers = [Danger::ClosesLastPublicPort(vec!["80/tcp".to_owned()])];
+        let changes = all_changes(&now, &next, &["wg0"], &dangers);
+        let signs: String = changes.iter().map(|change| change.sign).collect();
+        assert_eq!(signs, "~~!");
+        assert!(changes[1].what.starts_with("the keys of wg0 have other"));
+        assert!(changes[2].what.contains("no public port"));
+        assert_eq!(all_changes(&now, &now, &[], &[]), []);
+    }
 }

@@ -1,61 +1,326 @@
-//! The facts that `explain` needs of the host.
+//! The model of `explain`: the verdict on a described packet, and the reasons.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
-use anyhow::Result;
+use anyhow::{Context as _, anyhow};
+use enforcer_ebpf::{Decision, Protocol, Reason};
+use serde::{Serialize, Serializer};
 
+use super::{
+    explain_live::{Live, copies},
+    explain_packet::{describe, through_both_guards},
+    explain_policy::JudgedPolicy,
+};
 use crate::{
-    control::{Instance, find_attached},
-    decisions::{
-        attached::AttachedGuards,
-        candidate::{Candidate, EVERY_GUARD, Recipe, guard_plan},
-    },
-    host::HostSnapshot,
-    netlink::route,
-    policy::{PolicyTables, Slots},
-    registry::Loaded,
+    control::{self, Instance},
+    host::{self, HostSnapshot},
+    interfaces::Interface,
+    policy::{Citation, PacketSpec, cite},
+    registry::{Origin, Rejected, Source},
 };
 
-/// The policy that a registry would be on this host with nothing pinned.
-///
-/// # Errors
-/// A limit of the maps, named.
-pub fn would_be(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<PolicyTables> {
-    let recipe = Recipe {
-        loaded,
-        snapshot,
-        flags: EVERY_GUARD,
-    };
-    let candidate = Candidate::compile(&recipe, &AttachedGuards::default(), &Slots::new())?;
-    Ok(candidate.tables)
+/// A packet, as an operator describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The arriving interface.
+    pub interface: String,
+    /// The source address.
+    pub source: IpAddr,
+    /// The destination address; `None` for an address of this host.
+    pub destination: Option<IpAddr>,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The destination port.
+    pub port: u16,
+    /// Whether the loaded wire guard runs on the packet too.
+    pub live: bool,
 }
 
-/// Whether a wire guard judges an interface: an attached guard, or with nothing pinned, a guard
-/// that `up` would attach.
-///
-/// # Errors
-/// The pins cannot be read.
-pub fn has_wire_guard(
-    instance: &Instance,
-    tables: &PolicyTables,
-    snapshot: &HostSnapshot,
-    ifindex: u32,
-) -> Result<bool> {
-    let attached = find_attached(instance.pins(), snapshot)?;
-    if instance.is_pinned()? {
-        return Ok(attached.guards.contains_key(&ifindex));
+/// The answer to a [`Question`]; serialised, the JSON of the design.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The packet at the guard that decided.
+    pub packet: PacketSpec,
+    /// The decision.
+    pub decision: Decision,
+    /// The service of the port.
+    pub service: Option<String>,
+    /// The peer whose grant lets the packet pass.
+    pub peer: Option<String>,
+    /// The registry lines behind the decision, or the reason why none can be cited.
+    pub lines: Result<Vec<Citation>, String>,
+    /// The kernel's answer, if asked for.
+    pub live: Option<LiveAnswer>,
+    /// The registry that was asked, with nothing pinned.
+    pub hypothetical: Option<Origin>,
+    /// Whether a socket guard is attached, or would be.
+    pub has_socket_guard: bool,
+}
+
+/// The run of the wire guard's program beside the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveAnswer {
+    /// The run.
+    pub live: Live,
+    /// The decision on the same packet by the tables.
+    pub model: Decision,
+}
+
+/// The failure to explain a packet.
+#[derive(Debug)]
+pub enum ExplainError {
+    /// The question makes no sense.
+    Question(anyhow::Error),
+    /// Nothing is pinned, and the registry is bad.
+    Rejected(Rejected),
+    /// The control plane's failure.
+    Control(control::Error),
+}
+
+impl fmt::Display for ExplainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Question(error) => error.fmt(f),
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Control(error) => error.fmt(f),
+        }
     }
-    let options = |name: &str| tables.options_of(name);
-    let plan = guard_plan(snapshot, EVERY_GUARD, options, &attached).wanted;
-    Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }
 
-/// Whether the FIB would forward a packet that arrived on an interface: RTM_GETROUTE with an input
-/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet stays.
+impl std::error::Error for ExplainError {}
+
+impl From<Rejected> for ExplainError {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl From<control::Error> for ExplainError {
+    fn from(error: control::Error) -> Self {
+        Self::Control(error)
+    }
+}
+
+impl From<anyhow::Error> for ExplainError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+/// Explains a packet by the policy in force, or with nothing pinned by the policy that `up` would
+/// put in force from a registry.
 ///
 /// # Errors
-/// The kernel cannot be asked.
-pub async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<bool> {
-    let route = route::get(destination, Some(source), Some(ifindex)).await?;
-    Ok(route.is_some_and(|route| route.kind == route::Kind::Unicast))
+/// The question makes no sense, the registry is bad, the pins cannot be read, or the kernel
+/// refuses the run.
+pub async fn explain(
+    instance: &Instance,
+    registry: &Source,
+    question: &Question,
+) -> Result<Explanation, ExplainError> {
+    question.check()?;
+    let snapshot = host::snapshot().await?;
+    // First, so that kernel and model are asked about the same generation.
+    let mut copies = match question.live {
+        true => copies(instance)?,
+        false => None,
+    };
+    let policy = JudgedPolicy::find(instance, registry, copies.as_ref()).await?;
+    let tables = &policy.tables;
+    let interface = named(&question.interface, &snapshot)?;
+    let at_wire = describe(question, tables, instance, &snapshot, interface).await?;
+    let (packet, decision) = through_both_guards(tables, at_wire);
+    let peer = match decision.reason {
+        Reason::Peer => tables.granting_peer(&packet),
+        _ => None,
+    };
+    let peer = peer.map(|peer| peer.name.clone());
+    let lines = policy.registry.as_ref().map(|registry| {
+        let (name, peer) = (&question.interface, peer.as_deref());
+        cite(registry, &packet, name, &decision, peer)
+    });
+    let service = tables.service_of(packet.protocol, packet.port);
+    let mut explanation = Explanation {
+        packet,
+        decision,
+        service: service.map(str::to_owned),
+        peer,
+        lines: lines.map_err(Clone::clone),
+        live: None,
+        has_socket_guard: !instance.is_pinned()? || instance.has_socket_guard()?,
+        hypothetical: policy.hypothetical,
+    };
+    if question.live {
+        explanation.live = Some(LiveAnswer {
+            live: match &mut copies {
+                Some(copies) => copies.run(instance, &snapshot, interface, &at_wire).await?,
+                None => Live::NotRun("nothing is pinned".to_owned()),
+            },
+            model: tables.judge(&at_wire),
+        });
+    }
+    Ok(explanation)
+}
+
+fn named<'a>(name: &str, snapshot: &'a HostSnapshot) -> anyhow::Result<&'a Interface> {
+    snapshot.by_name(name).with_context(|| {
+        let names: Vec<&str> = snapshot.iter().map(|i| i.name.as_str()).collect();
+        format!(
+            "there is no interface {name} in this network namespace; there are: {}",
+            names.join(", ")
+        )
+    })
+}
+
+impl Question {
+    /// Refuses addresses of two families.
+    fn check(&self) -> Result<(), ExplainError> {
+        match self.destination {
+            Some(destination) if destination.is_ipv4() != self.source.is_ipv4() => {
+                Err(ExplainError::Question(anyhow!(
+                    "{} and {destination} are of two families: no packet has both",
+                    self.source
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LiveAnswer {
+    /// Whether the program ran and differed from the model.
+    pub fn disagrees(&self) -> bool {
+        match &self.live {
+            Live::NotRun(_) => false,
+            Live::Ran(run) => !run.agrees(&self.model),
+        }
+    }
+}
+
+/// The fields are the JSON of the design.
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    verdict: &'static str,
+    reason: &'static str,
+    service: Option<&'a str>,
+    peer: Option<&'a str>,
+    rule: Option<u8>,
+    /// `null` where the registry's files have changed since the policy was put in force.
+    r#where: Option<&'a [Citation]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<LiveJson<'a>>,
+}
+
+/// Without a run, every field but `why` is `null`.
+#[derive(Default, Serialize)]
+struct LiveJson<'a> {
+    verdict: Option<&'static str>,
+    reason: Option<&'static str>,
+    agrees: Option<bool>,
+    hook: Option<&'static str>,
+    why: Option<&'a str>,
+}
+
+impl<'a> From<&'a LiveAnswer> for LiveJson<'a> {
+    fn from(answer: &'a LiveAnswer) -> Self {
+        match &answer.live {
+            Live::NotRun(why) => Self {
+                why: Some(why),
+                ..Self::default()
+            },
+            Live::Ran(run) => Self {
+                verdict: Some(run.verdict().name()),
+                reason: run.reason().map(Reason::name),
+                agrees: Some(!answer.disagrees()),
+                hook: Some(run.hook.name()),
+                why: None,
+            },
+        }
+    }
+}
+
+impl Serialize for Explanation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = Json {
+            schema: 1,
+            verdict: self.decision.verdict().name(),
+            reason: self.decision.reason.name(),
+            service: self.service.as_deref(),
+            peer: self.peer.as_deref(),
+            rule: self.decision.rule(),
+            r#where: self.lines.as_deref().ok(),
+            live: self.live.as_ref().map(LiveJson::from),
+        };
+        json.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_ebpf::Guard;
+
+    use super::*;
+
+    fn explanation() -> Explanation {
+        let source: IpAddr = "192.0.2.7".parse().unwrap();
+        Explanation {
+            packet: PacketSpec {
+                guard: Guard::Wire,
+                ifindex: 2,
+                loopback: false,
+                source: source.into(),
+                destination: None,
+                protocol: Protocol::Tcp,
+                port: 6379,
+                forwarded: false,
+            },
+            decision: Decision {
+                reason: Reason::UntrustedInterface,
+                audited: false,
+                slot: 7,
+            },
+            service: Some("redis".to_owned()),
+            peer: None,
+            lines: Err("r.toml has changed".to_owned()),
+            live: None,
+            hypothetical: None,
+            has_socket_guard: true,
+        }
+    }
+
+    #[test]
+    fn json_is_the_json_of_the_design() {
+        let mut explanation = explanation();
+        assert_eq!(
+            serde_json::to_string(&explanation).unwrap(),
+            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":8,"where":null}"#
+        );
+        explanation.lines = Ok(Vec::new());
+        explanation.live = Some(LiveAnswer {
+            live: Live::NotRun("nothing is pinned".to_owned()),
+            model: explanation.decision,
+        });
+        assert_eq!(
+            serde_json::to_string(&explanation).unwrap(),
+            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":8,"where":[],"live":{"verdict":null,"reason":null,"agrees":null,"hook":null,"why":"nothing is pinned"}}"#
+        );
+    }
+
+    #[test]
+    fn addresses_of_two_families_are_refused() {
+        let mut question = Question {
+            interface: "eth0".to_owned(),
+            source: "192.0.2.7".parse().unwrap(),
+            destination: None,
+            protocol: Protocol::Tcp,
+            port: 80,
+            live: false,
+        };
+        assert!(question.check().is_ok());
+        question.destination = Some("192.0.2.1".parse().unwrap());
+        assert!(question.check().is_ok());
+        question.destination = Some("::1".parse().unwrap());
+        assert!(matches!(question.check(), Err(ExplainError::Question(_))));
+    }
 }

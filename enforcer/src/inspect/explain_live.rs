@@ -1,5 +1,5 @@
-//! `explain --live`: a described packet through the program of the wire guard that would meet it,
-//! on copies of the maps, so that counters and events stay true.
+//! `explain --live`: the wire guard's program runs on the described packet, with copies of the maps,
+//! so that counters and events stay true.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -21,31 +21,31 @@ use crate::{
     policy::{Frame, PacketSpec, PolicyTables},
 };
 
-/// The policy in force in maps of its own, and programs that read those.
-pub struct Copies(Sandbox);
+/// A copy of the policy in force, in an object of its own with programs for the copy.
+pub(super) struct Copies(Sandbox);
 
-/// What became of the packet there.
+/// The result of `--live`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
-    /// Nothing was run; why.
-    Nothing(String),
-    /// The guard's program judged it.
-    Ran(Seen),
+    /// No program was run, for this reason.
+    NotRun(String),
+    /// The guard's program judged the packet.
+    Ran(Run),
 }
 
-/// What a guard's program did with a packet.
+/// The run of a guard's program on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The hook that the program is made for.
+pub struct Run {
+    /// The hook of the program.
     pub hook: Hook,
     /// Whether the packet went on.
     pub passes: bool,
-    /// How it was counted, and in which slot.
+    /// The slot and the cell that counted the packet.
     pub counted: Option<(u16, Cell)>,
 }
 
-impl Seen {
-    /// The verdict, as it is counted: before audit mode lets a drop pass.
+impl Run {
+    /// The verdict as counted, before audit mode lets a drop pass.
     pub const fn verdict(&self) -> Verdict {
         match (self.counted, self.passes) {
             (Some((_, cell)), _) => cell.reason.verdict(),
@@ -54,12 +54,12 @@ impl Seen {
         }
     }
 
-    /// The reason, where it was counted.
+    /// The reason, if the packet was counted.
     pub fn reason(&self) -> Option<Reason> {
         self.counted.map(|(_, cell)| cell.reason)
     }
 
-    /// Whether this is what a decision says of the same packet at a wire guard.
+    /// Whether a decision on the same packet at a wire guard has this verdict, reason, slot and mode.
     pub fn agrees(&self, decision: &Decision) -> bool {
         let cell = Cell {
             guard: Guard::Wire,
@@ -75,12 +75,12 @@ impl Seen {
 ///
 /// # Errors
 /// A privilege is missing, the pins are another network namespace's, or the kernel's refusal.
-pub fn copies(instance: &Instance) -> Result<Option<Copies>, Error> {
+pub(super) fn copies(instance: &Instance) -> Result<Option<Copies>, Error> {
     check_privileges()?;
     let Some(maps) = instance.maps()? else {
         return Ok(None);
     };
-    // One at a time: the maps are pinned for a moment, in one folder.
+    // The maps are pinned for a moment, in one folder: one command at a time.
     let _lock = instance.lock()?;
     let scratch = instance.pins().scratch();
     scratch
@@ -96,19 +96,19 @@ pub fn copies(instance: &Instance) -> Result<Option<Copies>, Error> {
 }
 
 impl Copies {
-    /// The policy that was copied.
+    /// The copied policy.
     ///
     /// # Errors
-    /// It makes no sense.
-    pub fn tables(&self) -> Result<PolicyTables> {
+    /// The maps contradict each other.
+    pub(super) fn tables(&self) -> Result<PolicyTables> {
         self.0.tables()
     }
 
-    /// Shows a described packet to the program of its interface's wire guard.
+    /// Runs the program of the interface's wire guard on a described packet.
     ///
     /// # Errors
     /// The kernel refuses the program or the run.
-    pub async fn run(
+    pub(super) async fn run(
         &mut self,
         instance: &Instance,
         snapshot: &HostSnapshot,
@@ -116,19 +116,19 @@ impl Copies {
         description: &PacketSpec,
     ) -> Result<Live> {
         if interface.loopback {
-            return Ok(Live::Nothing("lo has no wire guard".to_owned()));
+            return Ok(Live::NotRun("lo has no wire guard".to_owned()));
         }
         let xdp = snapshot
             .by_index(interface.index)
             .and_then(|i| i.xdp?.prog_id);
         let Some(guard) = attached(instance, interface.index, xdp)? else {
-            return Ok(Live::Nothing(format!(
+            return Ok(Live::NotRun(format!(
                 "{} has no wire guard, and the socket guard wants a real socket",
                 interface.name
             )));
         };
         let Some((name, hook, link, tag)) = guard.program else {
-            return Ok(Live::Nothing(format!(
+            return Ok(Live::NotRun(format!(
                 "the program behind the link of {} is none of the pinned ones: `enforcer up` puts \
                  the guard back",
                 interface.name
@@ -143,33 +143,22 @@ impl Copies {
             .tag()
             != tag
         {
-            return Ok(Live::Nothing(format!(
+            return Ok(Live::NotRun(format!(
                 "the guard on {} is of another build than this command: `enforcer up` exchanges it",
                 interface.name
             )));
         }
-        let frame = Frame {
-            source: description.source.into(),
-            destination: match description.destination {
-                Some(destination) => destination.into(),
-                None => own_address(interface.index, description.source.into()).await?,
-            },
-            protocol: description.protocol,
-            port: description.port,
-            link,
-            mac: interface.mac.unwrap_or_default(),
-        };
-        let bytes = frame.bytes();
+        let bytes = frame(interface, description, link).await?.bytes();
         let arrival = Arrival::new(&bytes, interface.index);
         let passes = test_run::passes(&self.0, hook.into(), link, arrival)?;
-        Ok(Live::Ran(Seen {
+        Ok(Live::Ran(Run {
             hook,
             passes,
             counted: self.counted()?,
         }))
     }
 
-    /// The one cell that has counted anything.
+    /// Returns the only cell with a packet, and the slot of that cell.
     fn counted(&self) -> Result<Option<(u16, Cell)>> {
         let tables = self.0.tables()?;
         let slots = tables.ports.values().map(|binding| binding.slot);
@@ -183,13 +172,13 @@ impl Copies {
     }
 }
 
-/// A wire guard that is attached.
+/// An attached wire guard.
 struct Attached {
-    /// Its program, if it is one of those that are pinned: name, hook, link and tag.
+    /// The program, if pinned: name, hook, link and tag.
     program: Option<(&'static str, Hook, Link, u64)>,
 }
 
-/// The wire guard of an interface; `xdp` is the program that rtnetlink names there.
+/// Returns the wire guard of an interface; `xdp` is the interface's program by rtnetlink.
 fn attached(instance: &Instance, ifindex: u32, xdp: Option<u32>) -> Result<Option<Attached>> {
     for (index, hook, pin) in instance.pins().wire_links()? {
         if index != ifindex {
@@ -208,7 +197,22 @@ fn attached(instance: &Instance, ifindex: u32, xdp: Option<u32>) -> Result<Optio
     Ok(None)
 }
 
-/// An address of this host, of the same family as `like`: the interface's own, where it has one.
+/// Returns a described packet as a frame on an interface.
+async fn frame(interface: &Interface, packet: &PacketSpec, link: Link) -> Result<Frame> {
+    Ok(Frame {
+        source: packet.source.into(),
+        destination: match packet.destination {
+            Some(destination) => destination.into(),
+            None => own_address(interface.index, packet.source.into()).await?,
+        },
+        protocol: packet.protocol,
+        port: packet.port,
+        link,
+        mac: interface.mac.unwrap_or_default(),
+    })
+}
+
+/// Returns an address of this host in the family of `like`: the interface's own, if any.
 async fn own_address(ifindex: u32, like: IpAddr) -> Result<IpAddr> {
     let mut found = None;
     for address in address::list().await? {
@@ -217,7 +221,7 @@ async fn own_address(ifindex: u32, like: IpAddr) -> Result<IpAddr> {
             found = Some(address.ip);
         }
     }
-    // Every host's, and no router passes it on.
+    // The group of all hosts, which no router forwards.
     Ok(found.unwrap_or(match like {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)),

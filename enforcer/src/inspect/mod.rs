@@ -1,16 +1,31 @@
-//! The readers: what is in force, what guards what, and what becomes of a packet. No reader
-//! changes anything but the events' ring buffer, which has one consumer.
+//! The readers: the policy in force, the guards, the counters, and the verdict on a packet. Readers
+//! change nothing but the events' ring buffer, which has one consumer.
+//!
+//! ```text
+//! status     the state as a whole, the guards, the peers, every gap
+//! counters   the policy's counters as rows
+//! explain    the verdict on a described packet, and the reasons
+//! dry_run    the changes by another registry
+//! events     drops as a stream, and the socket of `run`
+//! ```
+//!
+//! A reader returns a model: the model's fields are the JSON of the design, and `commands` turns
+//! models into words.
 
+mod counters;
 mod dry_run;
 pub mod events;
 mod explain;
 mod explain_live;
+mod explain_packet;
+mod explain_policy;
 mod status;
 
-pub use dry_run::{DryRun, dry_run};
-pub use explain::{has_wire_guard, would_be, would_forward};
-pub use explain_live::{Copies, Live, Seen, copies};
+pub use counters::{CounterRow, Counters, Selection, counters};
+pub use dry_run::dry_run;
+pub use explain::{ExplainError, Explanation, LiveAnswer, Question, explain};
+pub use explain_live::{Live, Run};
 pub use status::{
-    BypassRow, Condition, GuardRow, PeerState, PeerStatus, PendingView, Status, UncoveredRow,
-    status,
+    BypassRow, Condition, Finding, GuardRow, PeerState, PeerStatus, PendingView, Status,
+    UncoveredRow, status,
 };

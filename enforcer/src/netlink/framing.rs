@@ -6,6 +6,8 @@ use std::{io, net::IpAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::printable;
+
 /// linux/netlink.h: message types.
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -78,10 +80,10 @@ pub(crate) fn each_attribute<'a>(
     Ok(())
 }
 
-/// Returns a string up to the NUL; bytes that are not UTF-8 are replaced.
+/// Returns a string up to the NUL, decoded without loss.
 pub(crate) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|&byte| byte == 0);
-    String::from_utf8_lossy(&value[..end.unwrap_or(value.len())]).into_owned()
+    printable::decode(&value[..end.unwrap_or(value.len())])
 }
 
 /// Returns the first four bytes of a value as a number.

@@ -47,7 +47,7 @@ const SKIP_STATS: u32 = 1 << 3;
 pub struct Interface {
     /// The ifindex, which a rename does not change.
     pub index: u32,
-    /// The name; bytes that are not UTF-8 are replaced. Alternative names are not read.
+    /// The name, decoded without loss. Alternative names are not read.
     pub name: String,
     /// IFLA_INFO_KIND: "veth", "bridge", "tun" (taps too) and so on. A NIC has none.
     pub kind: Option<String>,

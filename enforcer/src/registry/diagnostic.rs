@@ -10,6 +10,7 @@ use annotate_snippets::{
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::source::{SourceFile, Span};
+use crate::printable;
 
 /// Whether a diagnostic rejects the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,7 +119,7 @@ impl Diagnostic {
         if self.shows_line {
             group = group.element(snippet(&self.place, AnnotationKind::Primary, None));
         } else {
-            group = group.element(Origin::path(safe(self.file())));
+            group = group.element(Origin::path(printable::name(self.file())));
         }
         if let Some((place, label)) = &self.related {
             group = group.element(snippet(place, AnnotationKind::Context, Some(label)));
@@ -151,7 +152,7 @@ fn snippet<'a>(
     source += &tamed(&line[end..]);
     Snippet::source(source)
         .line_start(place.line())
-        .path(safe(place.file()))
+        .path(printable::name(place.file()))
         .annotation(kind.span(from..to).label(label))
 }
 

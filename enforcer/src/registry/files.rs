@@ -12,6 +12,7 @@ use super::model::Registry;
 use super::read::Reader;
 use super::source::{SourceFile, Span};
 use super::{merge, syntax};
+use crate::printable::decode_path;
 
 /// The registry's path unless `--config` names another.
 pub const DEFAULT_PATH: &str = "/etc/enforcer/enforcer.toml";
@@ -238,7 +239,7 @@ impl Loader {
             self.read(path, Role::Main);
             files.push(path.to_owned());
         }
-        let shown = path.display().to_string();
+        let shown = decode_path(path);
         for fragment in self.fragments(path) {
             self.read(&fragment, Role::Fragment(&shown));
             files.push(fragment);
@@ -279,7 +280,7 @@ impl Loader {
             Ok(bytes) => bytes,
             Err(fault) => return self.refuse_file(path, fault),
         };
-        let name = path.display().to_string();
+        let name = decode_path(path);
         match String::from_utf8(bytes) {
             Ok(text) => self.parse(name, text, role),
             Err(error) => self.refuse_encoding(name, &error.into_bytes()),
@@ -314,7 +315,7 @@ impl Loader {
 
     fn refuse_file(&mut self, path: &Path, fault: Fault) {
         self.incomplete = true;
-        let file = self.file(path.display().to_string(), String::new());
+        let file = self.file(decode_path(path), String::new());
         self.report.push(Diagnostic::whole_file(&file, fault));
     }
 

@@ -1,96 +1,113 @@
-//! An explanation, as a person reads it.
-
-use std::fmt::Write as _;
+//! An explanation in words.
 
 use enforcer_ebpf::{Decision, Guard};
 
-use super::{Explanation, Ran};
 use crate::{
     commands::{
-        cli::Explain,
         output::{GREEN, PLAIN, RED, YELLOW},
+        wrap::{Width, wrap},
     },
-    inspect::{Live, Seen},
-    policy::PacketSpec,
+    inspect::{Explanation, Live, LiveAnswer, Question, Run},
+    printable::{self, name},
 };
 
-pub(crate) fn human(
-    explanation: &Explanation,
-    description: &PacketSpec,
-    packet: &Explain,
-    has_socket_guard: bool,
-) -> String {
+/// Returns an explanation in words.
+pub(crate) fn human(question: &Question, explanation: &Explanation, width: Width) -> String {
+    let mut lines = vec![
+        verdict(explanation),
+        format!(
+            "  from {} on {} to {}",
+            question.source,
+            name(&question.interface),
+            target(explanation)
+        ),
+        format!("  {}", guard(explanation)),
+    ];
+    match &explanation.lines {
+        Ok(cited) => lines.extend(cited.iter().map(|line| {
+            let what = printable::text(&line.what);
+            format!("  by {}:{} ({what})", name(&line.file), line.line)
+        })),
+        Err(why) => {
+            let why = printable::text(why);
+            lines.push(format!("  no line of the registry is cited: {why}"));
+        }
+    }
+    if let Some(answer) = &explanation.live {
+        lines.push(format!("  {}", live(answer)));
+    }
+    wrap(&lines.join("\n"), width, 2)
+}
+
+fn verdict(explanation: &Explanation) -> String {
     let decision = &explanation.decision;
     let (style, verdict) = match (decision.drops(), decision.audited) {
         (true, _) => (RED, "drop"),
         (false, true) => (YELLOW, "pass, counted as a drop (audit)"),
         (false, false) => (GREEN, "pass"),
     };
-    let port = format!("{}/{}", description.port, description.protocol);
-    let what = match &explanation.service {
-        Some(service) => format!("{service} ({port})"),
-        None => format!("{port}, which is not registered"),
-    };
     let why = match (&explanation.peer, decision.rule()) {
-        (Some(peer), Some(rule)) => format!("{} {peer}, rule {rule}", decision.reason),
+        (Some(peer), Some(rule)) => format!("{} {}, rule {rule}", decision.reason, name(peer)),
         (_, Some(rule)) => format!("{}, rule {rule}", decision.reason),
         (_, None) => decision.reason.to_string(),
     };
-    let guard = match (description.guard, has_socket_guard) {
-        _ if description.loopback => "no guard stands in the way of lo",
-        (Guard::Wire, _) if decision.drops() => "the wire guard ends it",
+    format!("{style}{verdict}{PLAIN}: {why}")
+}
+
+/// The service and the port that the packet is for.
+fn target(explanation: &Explanation) -> String {
+    let packet = &explanation.packet;
+    let port = format!("{}/{}", packet.port, packet.protocol);
+    match &explanation.service {
+        Some(service) => format!("{} ({port})", name(service)),
+        None => format!("{port}, which is not registered"),
+    }
+}
+
+/// The guards on the packet's way.
+fn guard(explanation: &Explanation) -> &'static str {
+    let packet = &explanation.packet;
+    match (packet.guard, explanation.has_socket_guard) {
+        _ if packet.loopback => "no guard stands in the way of lo",
+        (Guard::Wire, _) if explanation.decision.drops() => "the wire guard ends it",
         (Guard::Wire, true) => "the wire guard lets it on, and so does the socket guard",
         (Guard::Wire, false) => "the wire guard lets it on, and there is no socket guard",
         (Guard::Socket, true) => "the socket guard judges it",
         (Guard::Socket, false) => {
             "no guard judges it: this interface has no wire guard, and there is no socket guard"
         }
-    };
-    let mut text = format!(
-        "{style}{verdict}{PLAIN}: {why}\n  from {} on {} to {what}\n  {guard}",
-        packet.source, packet.interface
-    );
-    match &explanation.lines {
-        Ok(lines) => {
-            for line in lines {
-                _ = write!(text, "\n  by {}:{} ({})", line.file, line.line, line.what);
-            }
-        }
-        Err(why) => _ = write!(text, "\n  no line of the registry is cited: {why}"),
     }
-    if let Some(ran) = &explanation.live {
-        _ = write!(text, "\n  {}", live(ran));
-    }
-    text
 }
 
-/// What the kernel said, in one line.
-fn live(ran: &Ran) -> String {
-    match &ran.live {
-        Live::Nothing(why) => format!("nothing was run in the kernel: {why}"),
-        Live::Ran(seen) if seen.agrees(&ran.model) => {
-            format!("the kernel agrees: {}", said(seen))
+/// The kernel's answer beside the model's.
+fn live(answer: &LiveAnswer) -> String {
+    match &answer.live {
+        Live::NotRun(why) => {
+            format!("nothing was run in the kernel: {}", printable::text(why))
         }
-        Live::Ran(seen) => format!(
+        Live::Ran(run) if !answer.disagrees() => {
+            format!("the kernel agrees: {}", observed(run))
+        }
+        Live::Ran(run) => format!(
             "{RED}THE KERNEL DISAGREES{PLAIN}: {}, and the model says {}",
-            said(seen),
-            modelled(&ran.model)
+            observed(run),
+            modelled(&answer.model)
         ),
     }
 }
 
-/// What a guard's program did with the packet.
-fn said(seen: &Seen) -> String {
-    let does = match seen.passes {
+/// The effect of a guard's program on the packet.
+fn observed(run: &Run) -> String {
+    let does = match run.passes {
         true => "passes",
         false => "drops",
     };
-    let counted = match seen.counted {
+    let counted = match run.counted {
         Some((_, cell)) if cell.audited => format!("{} (audit)", cell.reason),
         Some((_, cell)) => cell.reason.to_string(),
         None => "not counted".to_owned(),
     };
-    format!("the wire guard ({}) {does} it, {counted}", seen.hook)
+    format!("the wire guard ({}) {does} it, {counted}", run.hook)
 }
 
 fn modelled(decision: &Decision) -> String {
@@ -106,10 +123,14 @@ fn modelled(decision: &Decision) -> String {
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::{Reason, layout::Cell};
+    use enforcer_ebpf::{Address, Protocol, Reason, layout::Cell};
 
     use super::*;
-    use crate::interfaces::Hook;
+    use crate::{
+        commands::snapshots::assert_snapshot,
+        interfaces::Hook,
+        policy::{Citation, PacketSpec},
+    };
 
     const MODEL: Decision = Decision {
         reason: Reason::UntrustedInterface,
@@ -117,15 +138,15 @@ mod tests {
         slot: 7,
     };
 
-    fn seen(passes: bool, slot: u16, reason: Reason, audited: bool) -> Ran {
+    fn answer(passes: bool, slot: u16, reason: Reason, audited: bool) -> LiveAnswer {
         let cell = Cell {
             guard: Guard::Wire,
             reason,
             audited,
         };
-        Ran {
+        LiveAnswer {
             model: MODEL,
-            live: Live::Ran(Seen {
+            live: Live::Ran(Run {
                 hook: Hook::Tcx,
                 passes,
                 counted: Some((slot, cell)),
@@ -133,18 +154,123 @@ mod tests {
         }
     }
 
+    fn question() -> Question {
+        Question {
+            interface: "eth0".to_owned(),
+            source: "192.0.2.7".parse().unwrap(),
+            destination: None,
+            protocol: Protocol::Tcp,
+            port: 6379,
+            live: true,
+        }
+    }
+
+    fn explanation() -> Explanation {
+        Explanation {
+            packet: PacketSpec {
+                guard: Guard::Wire,
+                ifindex: 2,
+                loopback: false,
+                source: Address::v4([192, 0, 2, 7]),
+                destination: None,
+                protocol: Protocol::Tcp,
+                port: 6379,
+                forwarded: false,
+            },
+            decision: MODEL,
+            service: Some("redis".to_owned()),
+            peer: None,
+            lines: Ok(vec![Citation {
+                file: "/etc/enforcer/enforcer.toml".to_owned(),
+                line: 3,
+                what: "port 6379 of redis".to_owned(),
+            }]),
+            live: None,
+            hypothetical: None,
+            has_socket_guard: true,
+        }
+    }
+
+    fn assert_explanation(name: &str, explanation: &Explanation) {
+        assert_snapshot(name, |width| human(&question(), explanation, width));
+    }
+
+    #[test]
+    fn drops() {
+        assert_explanation("explain-drop", &explanation());
+        let audited = Explanation {
+            decision: Decision {
+                audited: true,
+                ..MODEL
+            },
+            lines: Err(
+                "/etc/e\u{1b}.toml has changed since the policy was put in force".to_owned(),
+            ),
+            ..explanation()
+        };
+        assert_explanation("explain-audit", &audited);
+    }
+
+    #[test]
+    fn passes() {
+        let pass = Explanation {
+            decision: Decision {
+                reason: Reason::Peer,
+                ..MODEL
+            },
+            peer: Some("office".to_owned()),
+            ..explanation()
+        };
+        assert_explanation("explain-pass", &pass);
+        let unregistered = Explanation {
+            packet: PacketSpec {
+                guard: Guard::Socket,
+                ..pass.packet
+            },
+            decision: Decision {
+                reason: Reason::Unregistered,
+                ..MODEL
+            },
+            service: None,
+            peer: None,
+            lines: Ok(Vec::new()),
+            has_socket_guard: false,
+            ..pass
+        };
+        assert_explanation("explain-unregistered", &unregistered);
+    }
+
+    #[test]
+    fn live_answers() {
+        let with = |live| Explanation {
+            live: Some(live),
+            ..explanation()
+        };
+        let agrees = with(answer(false, 7, Reason::UntrustedInterface, false));
+        assert_explanation("explain-live-agrees", &agrees);
+        let disagrees = with(answer(true, 7, Reason::Peer, false));
+        assert_explanation("explain-live-disagrees", &disagrees);
+        let nothing = with(LiveAnswer {
+            model: MODEL,
+            live: Live::NotRun(
+                "eth0 has no wire guard, and the socket guard wants a socket".into(),
+            ),
+        });
+        assert_explanation("explain-live-nothing", &nothing);
+    }
+
     #[test]
     fn agreement_takes_verdict_reason_slot_and_mode() {
-        let agreed = live(&seen(false, 7, Reason::UntrustedInterface, false));
+        let agreed = live(&answer(false, 7, Reason::UntrustedInterface, false));
         assert_eq!(
             agreed,
             "the kernel agrees: the wire guard (tcx) drops it, untrusted-interface"
         );
         for other in [
-            seen(true, 7, Reason::Peer, false),
-            seen(false, 7, Reason::UnknownPeer, false),
-            seen(false, 8, Reason::UntrustedInterface, false),
-            seen(true, 7, Reason::UntrustedInterface, true),
+            answer(true, 7, Reason::Peer, false),
+            answer(false, 7, Reason::UnknownPeer, false),
+            answer(false, 8, Reason::UntrustedInterface, false),
+            answer(true, 7, Reason::UntrustedInterface, true),
         ] {
             let said = live(&other);
             assert!(said.contains("THE KERNEL DISAGREES"), "{said}");
@@ -156,11 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_counted_is_compared_too() {
+    fn uncounted_packets_are_compared_too() {
         let uncounted = |passes, model: Decision| {
-            live(&Ran {
+            live(&LiveAnswer {
                 model,
-                live: Live::Ran(Seen {
+                live: Live::Ran(Run {
                     hook: Hook::XdpNative,
                     passes,
                     counted: None,

@@ -1,8 +1,8 @@
-//! Drops as they happen: out of the ring buffer, into words, to whoever follows.
+//! Drops as they happen: from the ring buffer to every follower.
 //!
 //! ```text
-//! stream    the one reader of the ring buffer: epochs, and what made no event
-//! record    a drop in words: JSON and a line for people
+//! stream    the only reader of the ring buffer: epochs, and drops without an event
+//! record    a drop as data, serialised to JSON
 //! server    `run`'s socket: one line of JSON for each drop, to every follower
 //! ```
 
@@ -10,6 +10,6 @@ mod record;
 mod server;
 mod stream;
 
-pub use record::{HEADER, Record};
+pub use record::Record;
 pub use server::Server;
 pub use stream::{Stream, StreamError};

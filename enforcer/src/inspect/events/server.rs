@@ -1,4 +1,4 @@
-//! The socket on which `run` tells of drops.
+//! The socket of `run` for followers of drops.
 
 use std::{
     fs, io,
@@ -17,19 +17,19 @@ use tokio::{
 use super::{record::Record, stream::Stream};
 use crate::control::{Instance, RUNTIME};
 
-/// Lines that a follower may be behind; what comes then is merged for it.
+/// The length of a follower's queue; further drops are merged.
 const BACKLOG: usize = 1024;
 
-/// A listening socket, and who follows on it.
+/// A listening socket and the followers.
 ///
-/// As long as nobody follows, the ring buffer is left alone: a drop wakes nobody.
+/// Without followers the ring buffer is left alone, and a drop wakes no process.
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    /// The socket's inode, as a later `run` may put its own in its place.
+    /// The socket's inode, as a later `run` may replace the socket.
     inode: Option<u64>,
     followers: Vec<Follower>,
-    /// A follower has left.
+    /// Signals the end of a follower.
     left: Arc<Notify>,
 }
 
@@ -39,7 +39,7 @@ struct Follower {
 }
 
 impl Server {
-    /// Listens; a socket of this name that a `run` left behind is replaced.
+    /// Listens; the socket of an ended `run` is replaced.
     ///
     /// # Errors
     /// The folder or the socket cannot be made.
@@ -68,8 +68,8 @@ impl Server {
         })
     }
 
-    /// Tells every follower of every drop, for as long as the pins are the same ones. Never ends
-    /// but with an error; cancelling it loses no follower.
+    /// Sends every drop to every follower, while the pins stay the same. Ends with an error alone;
+    /// cancellation loses no follower.
     ///
     /// # Errors
     /// The events cannot be read.
@@ -111,7 +111,7 @@ impl Server {
                 let (mut reading, mut writing) = stream.split();
                 let line = tokio::select! {
                     line = queue.recv() => line,
-                    // Followers say nothing: what can be read is their end.
+                    // Followers send nothing: a readable connection has ended.
                     _ = reading.read(&mut byte) => None,
                 };
                 let Some(line) = line else { break };
@@ -160,7 +160,7 @@ fn inode(path: &Path) -> Option<u64> {
         .map(|metadata| metadata.ino())
 }
 
-/// Removes the sockets that killed processes left behind, whatever namespace they were for.
+/// Removes the sockets of killed processes, of any network namespace.
 fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;

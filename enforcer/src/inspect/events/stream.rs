@@ -1,4 +1,4 @@
-//! The one reader of the ring buffer.
+//! The only reader of the ring buffer.
 
 use std::{
     fmt,
@@ -23,20 +23,20 @@ use crate::{
     },
 };
 
-/// The shortest time between two epochs: with it goes the bound of the rate.
+/// The shortest time between two epochs, which bounds the rate of events.
 const EPOCH: Duration = Duration::from_millis(100);
 
-/// The drops of a pin directory, from now on.
+/// The drops of a pin directory after the opening of the stream.
 pub struct Stream {
     events: Events,
     maps: Maps,
     /// For names of interfaces.
     socket: OwnedFd,
-    /// By CPU, how many silent drops were told of.
+    /// The reported number of silent drops, by CPU.
     told: Vec<u64>,
-    /// When the next epoch begins, if one is due at all.
+    /// The start of the next epoch, if one is due.
     due: Option<Instant>,
-    /// Something came since the last epoch began.
+    /// Whether an event came in this epoch.
     active: bool,
 }
 
@@ -74,13 +74,13 @@ impl Stream {
     /// Opens the pins' events.
     ///
     /// # Errors
-    /// Another process reads them, or the kernel's refusal.
+    /// Another process reads the events, or the kernel's refusal.
     pub fn open(instance: &Instance) -> Result<Self, StreamError> {
         let turn = Turn::take(instance.pins())?.ok_or(StreamError::Busy)?;
         Ok(Self::with(instance, turn)?)
     }
 
-    /// Opens them once nobody else reads them.
+    /// Opens the pins' events once no other process reads them.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -102,7 +102,7 @@ impl Stream {
         let maps = instance.maps()?.context("nothing is pinned")?;
         let events = Events::open(instance.pins(), turn)?;
         let told = events.silent()?;
-        // What happened while nobody listened is in the counters.
+        // Drops without a reader are in the counters alone.
         events.next_epoch();
         Ok(Self {
             events,
@@ -115,7 +115,7 @@ impl Stream {
         })
     }
 
-    /// Waits for drops. Cancelling it loses none.
+    /// Waits for drops. Cancellation loses none.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -153,7 +153,7 @@ impl Stream {
         found.iter().map(|event| self.record(event, boot)).collect()
     }
 
-    /// Begins an epoch. Once one passes in which nothing came, what is left of the flood is told.
+    /// Begins an epoch. After an epoch without events, the rest of the flood is reported.
     fn turn_epoch(&mut self) -> Result<Option<Record>> {
         self.events.next_epoch();
         self.due = Some(Instant::now() + EPOCH);
@@ -165,7 +165,7 @@ impl Stream {
         let merged = merged.sum();
         self.told = silent;
         if merged == 0 {
-            // Sleep until a drop wakes us.
+            // The next wake-up is a drop.
             self.due = None;
             return Ok(None);
         }
@@ -210,7 +210,7 @@ impl Stream {
     }
 }
 
-/// The moment at which CLOCK_MONOTONIC was 0, by today's wall clock.
+/// Returns the wall-clock time of CLOCK_MONOTONIC's zero.
 fn monotonic_zero() -> Timestamp {
     let clock = clock_gettime(ClockId::Monotonic);
     let nanoseconds = i32::try_from(clock.tv_nsec).unwrap_or_default();

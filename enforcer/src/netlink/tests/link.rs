@@ -135,7 +135,7 @@ fn unknown_attributes_and_odd_names_hide_nothing() {
     assert_eq!(interface.master, Some(4));
     let name = attribute(3, b"eth\xff\0");
     let odd = parse(&link_message(1, 2, 1, &[name])).unwrap();
-    assert_eq!(odd.name, "eth\u{fffd}");
+    assert_eq!(odd.name, "eth\u{fffd}ff");
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! The described packet of `explain` at the guards of this host.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use enforcer_ebpf::{Decision, Guard, Reason};
+
+use super::explain::Question;
+use crate::{
+    control::{Instance, find_attached},
+    decisions::candidate::{EVERY_GUARD, guard_plan},
+    host::HostSnapshot,
+    interfaces::Interface,
+    netlink::route,
+    policy::{PacketSpec, PolicyTables},
+};
+
+/// Returns the packet at the first guard on the way.
+///
+/// # Errors
+/// The pins cannot be read, or the kernel cannot be asked for a route.
+pub(super) async fn describe(
+    question: &Question,
+    tables: &PolicyTables,
+    instance: &Instance,
+    snapshot: &HostSnapshot,
+    interface: &Interface,
+) -> Result<PacketSpec> {
+    // An interface without a wire guard (podman0, a bridge's member): the socket guard alone.
+    let guard = match has_wire_guard(instance, tables, snapshot, interface.index)? {
+        true => Guard::Wire,
+        false => Guard::Socket,
+    };
+    let forwards = tables.options_of(&question.interface).forward && guard == Guard::Wire;
+    let forwarded = match question.destination {
+        Some(destination) if forwards => {
+            would_forward(interface.index, question.source, destination).await?
+        }
+        _ => false,
+    };
+    Ok(PacketSpec {
+        guard,
+        ifindex: interface.index,
+        loopback: interface.loopback,
+        source: question.source.into(),
+        destination: question.destination.map(Into::into),
+        protocol: question.protocol,
+        port: question.port,
+        forwarded,
+    })
+}
+
+/// Returns the decision on a packet after all guards, with the packet at the deciding guard.
+///
+/// A packet that the wire guard passes to a socket of this host meets the socket guard, which may
+/// know the interface better (a bridge, a VLAN device).
+pub(super) fn through_both_guards(
+    tables: &PolicyTables,
+    packet: PacketSpec,
+) -> (PacketSpec, Decision) {
+    let first = tables.judge(&packet);
+    let ends = first.drops() || first.reason == Reason::Forwarded || packet.guard == Guard::Socket;
+    if !ends {
+        let socket = PacketSpec {
+            guard: Guard::Socket,
+            ..packet
+        };
+        let second = tables.judge(&socket);
+        if second.drops() {
+            return (socket, second);
+        }
+    }
+    (packet, first)
+}
+
+/// Returns whether a wire guard judges an interface: an attached guard, or with nothing pinned, a
+/// guard that `up` would attach.
+fn has_wire_guard(
+    instance: &Instance,
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
+    ifindex: u32,
+) -> Result<bool> {
+    let attached = find_attached(instance.pins(), snapshot)?;
+    if instance.is_pinned()? {
+        return Ok(attached.guards.contains_key(&ifindex));
+    }
+    let options = |name: &str| tables.options_of(name);
+    let plan = guard_plan(snapshot, EVERY_GUARD, options, &attached).wanted;
+    Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
+}
+
+/// Returns whether the FIB would forward a packet that arrived on an interface: RTM_GETROUTE with
+/// an input interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet
+/// stays.
+async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<bool> {
+    let route = route::get(destination, Some(source), Some(ifindex)).await?;
+    Ok(route.is_some_and(|route| route.kind == route::Kind::Unicast))
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_ebpf::{Address, PeerSet, Protocol, layout::Binding};
+
+    use super::*;
+    use crate::policy::{InterfaceRow, ServiceRow};
+
+    const IFINDEX: u32 = 2;
+
+    /// A service on 6379/tcp for a peer, and an interface whose wire view passes any peer.
+    fn tables(wire: InterfaceRow) -> PolicyTables {
+        let mut allow = PeerSet::EMPTY;
+        allow.insert(0);
+        let mut tables = PolicyTables {
+            services: vec![ServiceRow {
+                name: "redis".to_owned(),
+                allow,
+            }],
+            ..PolicyTables::default()
+        };
+        let binding = Binding {
+            slot: 1,
+            has_peers: true,
+            ..Binding::default()
+        };
+        tables.ports.insert((Protocol::Tcp, 6379), binding);
+        tables.interfaces.insert(IFINDEX, wire);
+        let view = IFINDEX | enforcer_ebpf::layout::WIRE_VIEW;
+        tables
+            .prefixes
+            .insert((view, Address::v4([0; 4]), 0), allow);
+        let carries = InterfaceRow {
+            carries: allow,
+            ..InterfaceRow::default()
+        };
+        tables.interfaces.insert(view, carries);
+        tables
+    }
+
+    fn packet(guard: Guard) -> PacketSpec {
+        PacketSpec {
+            guard,
+            ifindex: IFINDEX,
+            loopback: false,
+            source: Address::v4([192, 0, 2, 7]),
+            destination: None,
+            protocol: Protocol::Tcp,
+            port: 6379,
+            forwarded: false,
+        }
+    }
+
+    #[test]
+    fn the_socket_guard_has_the_last_word() {
+        let vlan_parent = InterfaceRow {
+            vlan_parent: true,
+            ..InterfaceRow::default()
+        };
+        let tables = tables(vlan_parent);
+        assert_eq!(tables.judge(&packet(Guard::Wire)).reason, Reason::Peer);
+        let (end, decision) = through_both_guards(&tables, packet(Guard::Wire));
+        assert_eq!(end.guard, Guard::Socket);
+        assert_eq!(decision.reason, Reason::UntrustedInterface);
+    }
+
+    #[test]
+    fn a_drop_at_the_wire_is_the_end() {
+        let tables = tables(InterfaceRow::default());
+        let (end, decision) = through_both_guards(&tables, packet(Guard::Wire));
+        assert_eq!(end.guard, Guard::Wire);
+        assert!(decision.drops());
+    }
+
+    #[test]
+    fn a_forwarded_packet_meets_no_socket() {
+        let forward = InterfaceRow {
+            vlan_parent: true,
+            ..InterfaceRow::default()
+        };
+        let mut tables = tables(forward);
+        let view = IFINDEX | enforcer_ebpf::layout::WIRE_VIEW;
+        if let Some(row) = tables.interfaces.get_mut(&view) {
+            row.forward = true;
+        }
+        let forwarded = PacketSpec {
+            forwarded: true,
+            ..packet(Guard::Wire)
+        };
+        let (end, decision) = through_both_guards(&tables, forwarded);
+        assert_eq!(end.guard, Guard::Wire);
+        assert_eq!(decision.reason, Reason::Forwarded);
+    }
+}

@@ -1,0 +1,160 @@
+//! The gaps that `status` reports, as pure functions over the facts.
+
+use enforcer_ebpf::layout::State;
+
+use super::{UncoveredRow, gather::Facts, has};
+use crate::{
+    decisions::peers,
+    host::HostSnapshot,
+    interfaces::Plan,
+    policy::{PeerRow, PolicyTables},
+};
+
+/// The cure for an interface that should have a guard.
+const RELOAD: &str = "it has come up since, or refused the guard: run `enforcer reload`";
+
+/// The reason for the absence of all wire guards.
+const NOT_WANTED: &str = "`up` was told to do without wire guards";
+
+/// A reason for a degraded state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// An interface has no wire guard.
+    NoWireGuard(UncoveredRow),
+    /// `up --guards socket`, on a host without outside interfaces.
+    WireNotWanted,
+    /// `up --guards wire`.
+    SocketNotWanted,
+    /// The socket guard is missing.
+    NoSocketGuard,
+    /// The registry is bad, and the embedded default holds.
+    Fallback,
+    /// Another tcx program sees the packets of this interface before the wire guard.
+    Behind(String),
+    /// WireGuard's AllowedIPs of this interface differ from the policy.
+    KeysChanged(String),
+    /// A grant stands on another interface than the registry's: an ifindex was used again, or a
+    /// name moved.
+    GrantAstray {
+        /// The peer.
+        peer: String,
+        /// The peer's interface by the registry.
+        registered: String,
+        /// The interface that carries the grant.
+        actual: String,
+    },
+    /// This parent of macvlan devices has another MAC address than at the last reload.
+    MacChanged(String),
+    /// A command was interrupted, and guards of that command may hold.
+    Interrupted,
+}
+
+/// Returns the interfaces that should have a wire guard and have none.
+///
+/// The flags of the policy do not matter: with `up --guards socket` every outside interface is
+/// uncovered.
+pub(super) fn uncovered(facts: &Facts) -> Vec<UncoveredRow> {
+    let plan = plan(facts);
+    let why = match has(facts.state, State::WANT_WIRE) {
+        true => RELOAD,
+        false => NOT_WANTED,
+    };
+    let attached = &facts.attached.guards;
+    let missing = plan.guards.iter();
+    let missing = missing.filter(|guard| !attached.contains_key(&guard.ifindex));
+    let missing = missing.map(|guard| UncoveredRow {
+        interface: guard.name.clone(),
+        why: why.to_owned(),
+    });
+    let impossible = plan.uncovered.iter().map(|other| UncoveredRow {
+        interface: other.name.clone(),
+        why: other.why.clone(),
+    });
+    missing.chain(impossible).collect()
+}
+
+/// The wire guards that the host wants under the policy's options for interfaces.
+fn plan(facts: &Facts) -> Plan {
+    let options = |name: &str| facts.tables.options_of(name);
+    facts
+        .snapshot
+        .plan(options, facts.attached.programs.clone())
+}
+
+/// Returns every reason for a degraded state.
+pub(super) fn findings(facts: &Facts, uncovered: &[UncoveredRow]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = uncovered
+        .iter()
+        .cloned()
+        .map(Finding::NoWireGuard)
+        .collect();
+    let is_bare = facts.attached.guards.is_empty() && plan(facts).guards.is_empty();
+    if is_bare && !has(facts.state, State::WANT_WIRE) {
+        findings.push(Finding::WireNotWanted);
+    }
+    match (has(facts.state, State::WANT_SOCKET), facts.has_socket_guard) {
+        (false, _) => findings.push(Finding::SocketNotWanted),
+        (true, false) => findings.push(Finding::NoSocketGuard),
+        (true, true) => {}
+    }
+    if has(facts.state, State::FALLBACK) {
+        findings.push(Finding::Fallback);
+    }
+    let behind = facts.attached.behind.iter();
+    let behind = behind.filter_map(|ifindex| facts.snapshot.by_index(*ifindex));
+    findings.extend(behind.map(|interface| Finding::Behind(interface.name.clone())));
+    findings.extend(astray(&facts.tables, &facts.snapshot));
+    if facts.interrupted {
+        findings.push(Finding::Interrupted);
+    }
+    findings
+}
+
+/// Returns the parts of a policy that do not fit the interfaces of now: an ifindex may be used
+/// again, and a name may move to another interface.
+fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
+    let stale = peers::stale(tables, snapshot).into_iter();
+    let mut found: Vec<Finding> = stale
+        .map(|name| Finding::KeysChanged(name.to_owned()))
+        .collect();
+    for (ifindex, row) in &tables.interfaces {
+        let Some(interface) = snapshot.by_index(*ifindex) else {
+            continue;
+        };
+        let carried = row.carries.iter();
+        let carried = carried.filter_map(|number| tables.peers.get(usize::from(number)));
+        let strangers = carried.filter(|peer| peer.interface != interface.name);
+        found.extend(strangers.map(|peer| Finding::GrantAstray {
+            peer: peer.name.clone(),
+            registered: peer.interface.clone(),
+            actual: interface.name.clone(),
+        }));
+        if row.macvlan_parent_mac.is_some() && row.macvlan_parent_mac != interface.mac {
+            found.push(Finding::MacChanged(interface.name.clone()));
+        }
+    }
+    found
+}
+
+/// Returns the reason why a peer cannot get in, if any; `number` is the peer's.
+pub(super) fn why_waiting(
+    tables: &PolicyTables,
+    snapshot: &HostSnapshot,
+    number: u16,
+    peer: &PeerRow,
+) -> Option<String> {
+    if let Some(key) = peer.key {
+        return peers::why_waiting(tables, snapshot, number, peer, key);
+    }
+    let Some(interface) = snapshot.by_name(&peer.interface) else {
+        return Some(format!("there is no interface {}", peer.interface));
+    };
+    let row = tables.interfaces.get(&interface.index);
+    let is_carried = row.is_some_and(|row| row.carries.contains(number));
+    (!is_carried).then(|| {
+        format!(
+            "{} is another one than at the last reload: `enforcer reload`",
+            peer.interface
+        )
+    })
+}
