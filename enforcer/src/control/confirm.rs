@@ -179,3 +179,26 @@ pub async fn confirm(instance: &Instance) -> Result<Confirmed, Error> {
         Confirmation::NothingPending => Confirmed::NothingPending,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_is_the_first_of_its_notes() {
+        let kept = Note::new(NoteKind::HookKept, "eth0 keeps its guard");
+        let rolled_back = RolledBack {
+            generation: 9,
+            notes: vec![kept.clone()],
+        };
+        let notes = rolled_back.into_notes();
+        assert_eq!(notes.len(), 2);
+        assert_eq!(notes[0].kind, NoteKind::RolledBack);
+        assert!(
+            notes[0].text.contains("as generation 9"),
+            "{}",
+            notes[0].text
+        );
+        assert_eq!(notes[1], kept);
+    }
+}

@@ -63,3 +63,28 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
         notes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_removed_where_nothing_is_pinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = Instance::new(&folder.path().join("pins"), None).unwrap();
+        let removed = down(&instance).unwrap();
+        assert!(!removed.was_pinned);
+        assert_eq!(removed.notes, []);
+    }
+
+    #[test]
+    fn a_folder_of_other_files_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = Instance::new(&folder.path().join("pins"), None).unwrap();
+        std::fs::create_dir(instance.pin_dir()).unwrap();
+        let file = instance.pin_dir().join("mine");
+        std::fs::write(&file, "").unwrap();
+        assert!(down(&instance).is_err());
+        assert!(file.exists());
+    }
+}

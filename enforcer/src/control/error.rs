@@ -103,3 +103,83 @@ impl From<Refusal> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use anyhow::Context as _;
+
+    use super::*;
+    use crate::decisions::lockout::Danger;
+
+    fn pending() -> PendingPolicy {
+        PendingPolicy {
+            generation: 7,
+            left: Duration::from_millis(1500),
+        }
+    }
+
+    fn lock_out() -> LockOut {
+        LockOut {
+            dangers: vec![Danger::ClosesLastPublicPort(vec!["web 80/tcp".to_owned()])],
+            is_pinned: true,
+        }
+    }
+
+    #[test]
+    fn each_error_says_what_to_do_next() {
+        let other = Error::OtherNamespace {
+            pins: "/sys/fs/bpf/enforcer".into(),
+            theirs: 1,
+            ours: 2,
+        };
+        for (error, words) in [
+            (Error::LockOut(lock_out()), ["--force", "--confirm"]),
+            (
+                Error::Pending(pending()),
+                ["enforcer confirm", "generation 7"],
+            ),
+            (Error::Pending(pending()), ["for 2 s more", "enforcer up"]),
+            (Error::AlreadyRolledBack, ["rolled back", "enforcer reload"]),
+            (
+                Error::NoRollback("systemd is off".to_owned()),
+                ["systemd is off", "enforcer run"],
+            ),
+            (Error::Interrupted, ["interrupted", "enforcer up"]),
+            (other, ["nsenter --net", "--pin-dir"]),
+        ] {
+            let text = error.to_string();
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_operator_alone_resolves_a_refusal() {
+        assert!(Error::LockOut(lock_out()).is_refusal());
+        assert!(Error::AlreadyRolledBack.is_refusal());
+        assert!(!Error::Pending(pending()).is_refusal());
+        assert!(!Error::Interrupted.is_refusal());
+        assert!(!Error::NoRollback(String::new()).is_refusal());
+        assert!(!Error::from(anyhow::anyhow!("no answer")).is_refusal());
+    }
+
+    #[test]
+    fn the_causes_of_a_failure_are_shown_once_each() {
+        let failure = || Err::<(), _>(anyhow::anyhow!("no answer")).context("failed to ask");
+        let error = Error::from(failure().unwrap_err());
+        assert_eq!(error.to_string(), "failed to ask");
+        assert_eq!(format!("{error:#}"), "failed to ask: no answer");
+        let wrapped = anyhow::Error::from(Error::from(failure().unwrap_err()));
+        assert_eq!(format!("{wrapped:#}"), "failed to ask: no answer");
+        assert!(error::Error::source(&Error::Interrupted).is_none());
+    }
+
+    #[test]
+    fn a_refusal_of_the_pending_policy_is_an_error_of_its_own() {
+        let awaiting = Error::from(Refusal::Awaiting(pending()));
+        assert!(matches!(awaiting, Error::Pending(seen) if seen == pending()));
+        let again = Error::from(Refusal::AlreadyRolledBack);
+        assert!(matches!(again, Error::AlreadyRolledBack));
+    }
+}

@@ -136,3 +136,21 @@ async fn follow_without_registry(
         keys: Some(Keys::of(snapshot)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_followed_where_nothing_is_pinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pins");
+        let instance = Instance::new(Path::new(&path), None).unwrap();
+        let look = follow(&instance, None, 1, &Keys::default()).await.unwrap();
+        assert_eq!(look.followed, Followed::Gone);
+        assert_eq!(look.notes, []);
+        assert!(look.keys.is_none());
+    }
+}

@@ -287,3 +287,70 @@ pub(super) fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<(), Error> {
         ours,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(path: &str) -> Result<Instance> {
+        Instance::new(Path::new(path), Some("/sys/fs/cgroup".into()))
+    }
+
+    #[test]
+    fn an_instance_is_a_pin_directory_and_a_cgroup() {
+        let instance = instance("/sys/fs/bpf/enforcer").unwrap();
+        assert_eq!(instance.pin_dir(), Path::new("/sys/fs/bpf/enforcer"));
+        assert_eq!(instance.cgroup(), Some(Path::new("/sys/fs/cgroup")));
+        let by_mounts = Instance::new(Path::new("/sys/fs/bpf/x"), None).unwrap();
+        assert_eq!(by_mounts.cgroup(), None);
+    }
+
+    #[test]
+    fn a_path_that_cannot_hold_pins_is_refused() {
+        for path in [
+            "relative",
+            "/",
+            "/sys/fs/bpf/with.dots",
+            "/sys/fs/bpf/x_enforcer_tmp",
+            "/sys/fs/bpf/x_enforcer_scratch",
+            "/sys/fs/bpf/nul\0byte",
+        ] {
+            assert!(instance(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_namespace_and_pin_directory_has_a_socket_of_its_own() {
+        let socket = |path| instance(path).unwrap().events_socket().unwrap();
+        let cookie = sys::netns_cookie().unwrap();
+        let expected = Path::new(RUNTIME).join(format!("{cookie}-enforcer.sock"));
+        assert_eq!(socket("/sys/fs/bpf/enforcer"), expected);
+        assert_ne!(socket("/sys/fs/bpf/other"), expected);
+    }
+
+    #[test]
+    fn nothing_is_pinned_in_a_directory_that_does_not_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = Instance::new(&folder.path().join("pins"), None).unwrap();
+        assert!(!instance.is_pinned().unwrap());
+        assert_eq!(instance.generation().unwrap(), 0);
+        assert_eq!(instance.provenance().unwrap(), None);
+        assert_eq!(instance.missing_file().unwrap(), MissingFile::Fragments);
+        assert!(instance.maps().unwrap().is_none());
+        assert!(matches!(instance.adoptable_maps(), Ok(Adoptable::Nothing)));
+        assert!(!instance.is_interrupted().unwrap());
+        assert!(!instance.is_followed());
+    }
+
+    #[test]
+    fn a_folder_of_other_files_is_no_pin_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = Instance::new(&folder.path().join("pins"), None).unwrap();
+        std::fs::create_dir(instance.pin_dir()).unwrap();
+        std::fs::write(instance.pin_dir().join("mine"), "").unwrap();
+        let error = instance.owner(instance.pins()).unwrap_err().to_string();
+        assert!(error.contains("it holds mine"), "{error}");
+        assert!(instance.adoptable_maps().is_err());
+        assert!(instance.pin_dir().join("mine").exists());
+    }
+}

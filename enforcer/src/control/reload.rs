@@ -243,3 +243,42 @@ pub(super) fn finish(
     notes.extend(reserve::reserve_or_note(maps, tables));
     Ok(notes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        interfaces::{Hook, Interface},
+        wireguard::Answer,
+    };
+
+    #[test]
+    fn guards_of_the_policy_before_stay_until_the_confirmation() {
+        let eth0 = Interface {
+            index: 2,
+            name: "eth0".to_owned(),
+            ..Interface::default()
+        };
+        let snapshot = HostSnapshot::of(vec![(eth0, Answer::NotWireGuard)]);
+        let mut report = AttachReport {
+            // Ifindex 9 has left the host meanwhile.
+            detach_later: vec![(2, Hook::Tcx), (9, Hook::Tcx)],
+            ..AttachReport::default()
+        };
+        keep_for_rollback(&mut report, &snapshot);
+        assert_eq!(report.detach_later, []);
+        assert!(report.guards.contains_key(&2) && report.guards.contains_key(&9));
+        let [note] = &report.notes[..] else {
+            panic!("one note: {:?}", report.notes);
+        };
+        assert_eq!(note.kind, NoteKind::GuardKept);
+        assert_eq!(note.interface.as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn by_default_a_reload_is_an_operators_and_final() {
+        let terms = Terms::default();
+        assert_eq!(terms.confirm, None);
+        assert!(!terms.consent.force && !terms.consent.is_pending);
+    }
+}

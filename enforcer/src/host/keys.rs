@@ -74,3 +74,52 @@ const MOMENT: Duration = Duration::from_secs(1);
 fn late() -> Answer {
     Answer::Unknown("it has not answered yet".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, name: &str) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            kind: Some("tun".to_owned()),
+            ..Interface::default()
+        }
+    }
+
+    fn known() -> Keys {
+        let found = vec![(interface(5, "wg0"), Answer::Unknown("silent".to_owned()))];
+        Keys::of(&HostSnapshot::of(found))
+    }
+
+    #[test]
+    fn a_host_without_answers_has_no_device_to_ask() {
+        assert!(Keys::default().is_empty());
+        assert!(Keys::of(&HostSnapshot::of(Vec::new())).is_empty());
+        assert!(!known().is_empty());
+    }
+
+    #[test]
+    fn a_late_answer_leaves_the_answers_incomplete() {
+        assert!(Keys::late(interface(5, "wg0")).is_incomplete());
+        assert!(!known().is_incomplete());
+        assert!(!Keys::default().is_incomplete());
+    }
+
+    #[tokio::test]
+    async fn a_device_that_answered_is_not_asked_again() {
+        let answer = known().answer(&interface(5, "wg0")).await;
+        assert_eq!(answer, Answer::Unknown("silent".to_owned()));
+        // Another device of the same name or ifindex is asked anew.
+        for other in [interface(6, "wg0"), interface(5, "wg1")] {
+            let answer = known().answer(&other).await;
+            assert_ne!(
+                answer,
+                Answer::Unknown("silent".to_owned()),
+                "{}",
+                other.name
+            );
+        }
+    }
+}

@@ -156,3 +156,66 @@ fn kernel_has_tcx() -> bool {
     use aya::util::KernelVersion;
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Source, load};
+
+    fn host() -> HostSnapshot {
+        let interface = |index, name: &str, kind: Option<&str>, up| Interface {
+            index,
+            name: name.to_owned(),
+            kind: kind.map(str::to_owned),
+            link_type: 1,
+            up,
+            ..Interface::default()
+        };
+        HostSnapshot::of(vec![
+            (interface(2, "eth0", None, true), Answer::NotWireGuard),
+            (interface(3, "eth1", None, false), Answer::NotWireGuard),
+            (
+                interface(4, "wg0", Some("wireguard"), true),
+                Answer::Unknown("silent".to_owned()),
+            ),
+        ])
+    }
+
+    #[test]
+    fn interfaces_are_found_by_index_and_by_name() {
+        let host = host();
+        let name = |index| host.by_index(index).map(|it| it.name.as_str());
+        assert_eq!([2, 4, 9].map(name), [Some("eth0"), Some("wg0"), None]);
+        assert_eq!(host.by_name("eth1").map(|it| it.index), Some(3));
+        assert!(host.by_name("eth").is_none());
+        let indexes: Vec<u32> = host.iter().map(|it| it.index).collect();
+        assert_eq!(indexes, [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_wireguard_device_is_told_from_others_and_from_none() {
+        let host = host();
+        let seen = ["wg0", "eth0", "wg9"].map(|name| host.is_wireguard(name));
+        assert_eq!(seen, [Some(true), Some(false), None]);
+        assert_eq!(host.wireguard(2), Some(&Answer::NotWireGuard));
+        assert_eq!(host.wireguard(9), None);
+    }
+
+    #[test]
+    fn a_snapshot_can_be_taken_as_if_no_interface_were_down() {
+        let host = host();
+        let planned = |host: &HostSnapshot| -> Vec<u32> {
+            let plan = host.plan(|_| InterfaceOptions::default(), BTreeSet::new());
+            plan.guards.iter().map(|guard| guard.ifindex).collect()
+        };
+        assert!(!planned(&host).contains(&3));
+        assert!(planned(&host.as_if_up()).contains(&3));
+        assert!(!host.by_name("eth1").unwrap().up, "the snapshot is another");
+    }
+
+    #[test]
+    fn the_embedded_registry_has_no_peer_by_key() {
+        let registry = load(&Source::Embedded).unwrap().registry;
+        assert_eq!(interfaces_with_keys(&registry), BTreeSet::new());
+    }
+}
