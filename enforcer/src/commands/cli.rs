@@ -2,7 +2,7 @@
 //!
 //! Doc comments here are the help texts.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use enforcer_ebpf::Protocol;
@@ -176,7 +176,7 @@ pub(crate) struct Up {
 pub(crate) struct Explain {
     /// The interface on which the packet arrives
     #[arg(long, value_name = "NAME")]
-    pub(crate) interface: String,
+    pub(crate) interface: OsString,
     /// The source address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) source: IpAddr,

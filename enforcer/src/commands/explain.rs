@@ -2,6 +2,8 @@
 
 mod words;
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use super::{Globals, Outcome, cli::Explain, output, source};
 use crate::{
     control::Instance,
@@ -37,7 +39,7 @@ pub(crate) async fn explain(globals: &Globals, instance: &Instance, packet: &Exp
 impl From<&Explain> for Question {
     fn from(packet: &Explain) -> Self {
         Self {
-            interface: packet.interface.clone(),
+            interface: printable::decode(packet.interface.as_bytes()),
             source: packet.source,
             destination: packet.destination,
             protocol: packet.protocol.into(),
@@ -55,4 +57,57 @@ fn hypothetical(origin: &Origin) -> Note {
     };
     let text = format!("nothing is pinned: this is what {what} would do if it were in force");
     Note::new(NoteKind::NothingPinned, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::commands::{
+        cli::{Cli, Command},
+        snapshots::assert_snapshot,
+    };
+
+    #[test]
+    fn nothing_pinned() {
+        let files = [
+            "/etc/enforcer/enforcer.toml",
+            "/etc/enforcer/enforcer.d/1\u{1b}.toml",
+        ];
+        let origins = [
+            Origin::Embedded,
+            Origin::Files(files.map(Into::into).to_vec()),
+        ];
+        let notes = origins.map(|origin| hypothetical(&origin));
+        assert_snapshot("explain-nothing-pinned", |width| {
+            let notes = notes.each_ref().map(|note| output::note_text(note, width));
+            notes.join("\n")
+        });
+    }
+
+    #[test]
+    fn a_question_may_name_any_interface() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+        let name = OsStr::from_bytes(b"a\xff");
+        let words = [
+            "enforcer",
+            "explain",
+            "--source",
+            "::1",
+            "--port",
+            "1",
+            "--interface",
+        ];
+        let words = words.map(OsStr::new).into_iter().chain([name]);
+        let cli = Cli::try_parse_from(words).expect("a question");
+        let Command::Explain(packet) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(
+            Question::from(&packet).interface,
+            printable::decode(b"a\xff")
+        );
+    }
 }

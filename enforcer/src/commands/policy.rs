@@ -183,7 +183,10 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{commands::snapshots::assert_snapshot, registry::Source};
+    use crate::{
+        commands::snapshots::assert_snapshot,
+        registry::{PublicKey, Source},
+    };
 
     #[test]
     fn results() {
@@ -196,5 +199,29 @@ mod tests {
                 .join("\n")
         };
         assert_snapshot("down", down);
+    }
+
+    #[test]
+    fn up_refuses_peers_by_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        let key = |byte: u8| PublicKey::from([byte; 32]).to_string();
+        let peer = |name: &str, key: &str| {
+            format!("[peers.{name}]\ninterface = \"wg0\"\npublic-key = \"{key}\"\n")
+        };
+        let one = peer("laptop", &key(1));
+        let two = format!("{one}{}", peer("phone", &key(2)));
+        let failures = [one, two].map(|peers| {
+            let services = "[services.redis]\nports = [6379]\n";
+            std::fs::write(&path, format!("{services}{peers}")).unwrap();
+            let loaded = load(&Source::Named(path.clone())).unwrap();
+            refuse_keys(&loaded.registry).unwrap_err()
+        });
+        assert_snapshot("up-refuses-keys", |width| {
+            failures
+                .each_ref()
+                .map(|it| it.words(None, width))
+                .join("\n")
+        });
     }
 }
