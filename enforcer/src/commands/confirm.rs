@@ -97,6 +97,8 @@ pub(crate) async fn settle(instance: &Instance) {
     match control::roll_back_if_due(instance).await {
         Ok(Some(rolled_back)) => output::notes(&rolled_back.into_notes()),
         Ok(None) => {}
+        // The command itself fails for want of privileges, and names the missing ones.
+        Err(_) if control::check_privileges().is_err() => {}
         Err(error) => output::note(&Note::new(
             NoteKind::RollbackFailed,
             format!("the pending policy cannot be rolled back: {error:#}"),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
@@ -34,7 +35,7 @@ pub struct Server {
 }
 
 struct Follower {
-    lines: mpsc::Sender<String>,
+    lines: mpsc::Sender<Bytes>,
     missed: u64,
 }
 
@@ -102,7 +103,7 @@ impl Server {
     }
 
     fn add(&mut self, mut stream: UnixStream) {
-        let (lines, mut queue) = mpsc::channel::<String>(BACKLOG);
+        let (lines, mut queue) = mpsc::channel::<Bytes>(BACKLOG);
         self.followers.push(Follower { lines, missed: 0 });
         let left = Arc::clone(&self.left);
         tokio::spawn(async move {
@@ -115,7 +116,7 @@ impl Server {
                     _ = reading.read(&mut byte) => None,
                 };
                 let Some(line) = line else { break };
-                if writing.write_all(line.as_bytes()).await.is_err() {
+                if writing.write_all(&line).await.is_err() {
                     break;
                 }
             }
@@ -126,16 +127,18 @@ impl Server {
 
     fn tell(&mut self, records: &[Record]) {
         for record in records {
+            let Ok(shared) = line(record) else { continue };
             for follower in &mut self.followers {
-                let told = Record {
-                    merged: record.merged + follower.missed,
-                    ..record.clone()
+                // Followers up to date share the bytes of one line.
+                let own = match follower.missed {
+                    0 => Ok(shared.clone()),
+                    missed => line(&Record {
+                        merged: record.merged + missed,
+                        ..record.clone()
+                    }),
                 };
-                let Ok(mut line) = serde_json::to_string(&told) else {
-                    continue;
-                };
-                line.push('\n');
-                match follower.lines.try_send(line) {
+                let Ok(own) = own else { continue };
+                match follower.lines.try_send(own) {
                     Ok(()) => follower.missed = 0,
                     Err(_) => {
                         follower.missed += record.merged + u64::from(record.reason.is_some());
@@ -144,6 +147,13 @@ impl Server {
             }
         }
     }
+}
+
+/// The line of a drop, as followers read it.
+fn line(record: &Record) -> serde_json::Result<Bytes> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    Ok(line.into())
 }
 
 impl Drop for Server {
