@@ -37,7 +37,7 @@ pub(crate) enum Call {
     /// Store of the description of the pins.
     Describe,
     /// Store that arms or ends a pending policy.
-    Trial,
+    Pending,
     /// Store of the ports that the loader reserved.
     Remember,
     /// mkdir(2) in the pin directory.

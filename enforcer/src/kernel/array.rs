@@ -1,50 +1,12 @@
-//! An array map, mapped into this process: reads and writes without a system call for each entry.
+//! An array map in the memory of this process: no system call for each entry.
 
 use std::{io, marker::PhantomData, os::fd::AsFd, sync::atomic::AtomicU32};
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_ebpf::{
-    PeerSet,
-    layout::{
-        BankEntry, InterfaceEntry, OriginEntry, PeerEntry, PendingConfirm, PortBits, PortEntry,
-        PrefixKey, RuleEntry, ServiceEntry, State,
-    },
-};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::plain::Plain;
 use crate::failpoint::{Call, through};
-
-/// A type whose every bit pattern is a value, and which has no padding and no pointer.
-///
-/// # Safety
-/// The type is `repr(C)`, an integer or an array of such, without padding; its alignment is at
-/// most eight bytes.
-pub(crate) unsafe trait Plain: Copy + 'static {}
-
-// SAFETY: `layout` builds these of integers and arrays of integers, and its tests check for padding.
-unsafe impl Plain for State {}
-// SAFETY: as above.
-unsafe impl Plain for BankEntry {}
-// SAFETY: as above.
-unsafe impl Plain for PortEntry {}
-// SAFETY: as above.
-unsafe impl Plain for ServiceEntry {}
-// SAFETY: as above.
-unsafe impl Plain for PeerEntry {}
-// SAFETY: as above.
-unsafe impl Plain for RuleEntry {}
-// SAFETY: as above.
-unsafe impl Plain for InterfaceEntry {}
-// SAFETY: as above.
-unsafe impl Plain for PortBits {}
-// SAFETY: as above.
-unsafe impl Plain for PrefixKey {}
-// SAFETY: as above.
-unsafe impl Plain for OriginEntry {}
-// SAFETY: as above.
-unsafe impl Plain for PendingConfirm {}
-// SAFETY: an array of integers.
-unsafe impl Plain for PeerSet {}
 
 /// The memory of an array map with `BPF_F_MMAPABLE`.
 ///
@@ -60,7 +22,7 @@ impl<T: Plain> MmapArray<T> {
     /// Bytes from one entry to the next (kernel/bpf/arraymap.c: elem_size is rounded up to eight).
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
-    /// Maps the `entries` entries of an array map, whose shape the caller has checked.
+    /// Maps an array map of `entries` entries into memory. The caller has checked the map's shape.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -99,10 +61,10 @@ impl<T: Plain> MmapArray<T> {
         unsafe { self.start.add(index * Self::STRIDE) }.cast()
     }
 
-    /// A copy of an entry.
+    /// Returns a copy of an entry.
     ///
     /// # Panics
-    /// If there is no such entry.
+    /// The array has no such entry.
     pub(crate) fn get(&self, index: usize) -> T {
         // SAFETY: the pointer is in the mapping, aligned since strides are multiples of eight, and
         // every bit pattern is a value.
@@ -112,24 +74,25 @@ impl<T: Plain> MmapArray<T> {
     /// Overwrites an entry that no program reads at this time.
     ///
     /// # Panics
-    /// If there is no such entry.
+    /// The array has no such entry.
     pub(crate) fn set(&self, index: usize, value: T) {
-        // SAFETY: as for `get`; the map is shared memory, which nobody holds a reference to.
+        // SAFETY: as for `get`; the map is shared memory, to which there are no references.
         unsafe { self.entry(index).write_volatile(value) };
     }
 
-    /// Overwrites every entry with that of another map of the same shape.
+    /// Overwrites every entry with the entry of another map of the same shape.
     ///
     /// # Panics
-    /// If there are fewer of them.
+    /// The other map has fewer entries.
     pub(crate) fn copy_from(&self, other: &Self) {
         (0..self.entries).for_each(|index| self.set(index, other.get(index)));
     }
 
-    /// The 32-bit word at `offset` bytes into an entry, which programs may read at this time.
+    /// Returns the 32-bit word at `offset` bytes into an entry, which programs may read at this
+    /// time.
     ///
     /// # Panics
-    /// If the entry does not exist or the word is not an aligned one of it.
+    /// The array has no such entry, or the entry no aligned word at the offset.
     pub(crate) fn word(&self, index: usize, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<T>());
         let entry: *mut u8 = self.entry(index).cast();
@@ -144,8 +107,75 @@ impl<T: Plain> MmapArray<T> {
 impl<T> Drop for MmapArray<T> {
     fn drop(&mut self) {
         let length = self.entries * size_of::<T>().next_multiple_of(8);
-        // SAFETY: the mapping is this value's own, and no borrow of it outlives the value.
+        // SAFETY: the mapping is this value's own, and no borrow outlives the value.
         let unmapped = unsafe { munmap(self.start.cast(), length) };
         debug_assert!(unmapped.is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::fd::OwnedFd, sync::atomic::Ordering};
+
+    use enforcer_ebpf::layout::{PeerEntry, PortEntry};
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    /// Shared memory in place of a map: mmap(2) treats both alike.
+    fn memory() -> OwnedFd {
+        let memory = memfd_create("array", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&memory, 4096).unwrap();
+        memory
+    }
+
+    #[test]
+    fn entries_of_an_odd_size_keep_apart() {
+        // 84 bytes, 88 with the kernel's padding.
+        let array = MmapArray::<PeerEntry>::new(memory(), "PEERS", 3).unwrap();
+        let entry = |byte| PeerEntry {
+            name: [byte; 32],
+            flags: u32::from(byte),
+            ..PeerEntry::default()
+        };
+        let entries = [entry(1), entry(2), entry(3)];
+        for (index, entry) in entries.into_iter().enumerate() {
+            array.set(index, entry);
+        }
+        assert_eq!([0, 1, 2].map(|index| array.get(index)), entries);
+    }
+
+    #[test]
+    fn two_mappings_show_the_same_entries() {
+        let memory = memory();
+        let ours = MmapArray::<PortEntry>::new(&memory, "PORTS", 4).unwrap();
+        let theirs = MmapArray::<PortEntry>::new(&memory, "PORTS", 4).unwrap();
+        ours.word(2, 4).store(7, Ordering::SeqCst);
+        assert_eq!(theirs.get(2), [0, 7]);
+        assert_eq!(theirs.word(2, 0).load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_copy_is_whole_and_apart() {
+        let (from, to) = (memory(), memory());
+        let from = MmapArray::<PortEntry>::new(from, "PORTS", 2).unwrap();
+        let to = MmapArray::<PortEntry>::new(to, "PORTS", 2).unwrap();
+        from.set(0, [1, 2]);
+        from.set(1, [3, 4]);
+        to.copy_from(&from);
+        from.set(0, [9, 9]);
+        assert_eq!((to.len(), to.get(0), to.get(1)), (2, [1, 2], [3, 4]));
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 2 of 2")]
+    fn an_entry_behind_the_last_panics() {
+        let array = MmapArray::<PortEntry>::new(memory(), "PORTS", 2).unwrap();
+        array.get(2);
+    }
+
+    #[test]
+    fn an_array_without_entries_is_an_error() {
+        assert!(MmapArray::<PortEntry>::new(memory(), "PORTS", 0).is_err());
     }
 }

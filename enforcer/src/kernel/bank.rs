@@ -1,86 +1,94 @@
-//! One bank of the maps, as tables.
+//! A bank of the maps, as [`PolicyTables`].
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
-    path::PathBuf,
-    sync::atomic::Ordering,
-};
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use enforcer_ebpf::{
-    Family, Mode, Protocol,
+    MAX_PEERS, NO_SLOT, Protocol,
     layout::{
-        BANKS, BankEntry, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
-        MAX_RULES, MAX_SERVICES, OriginEntry, PeerEntry, PrefixKey, RuleEntry, ServiceEntry,
-        port_index,
+        BANKS, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, MAX_RULES,
+        MAX_SERVICES, PrefixKey, bank, port_index,
     },
 };
 
-use super::maps::{Maps, field, text};
+use super::{
+    entries::{
+        bank_entry, interface_entry, interface_row, mode, options_entry, options_row, origin_entry,
+        peer_entry, peer_row, prefix_key, provenance, service_entry, service_row, text,
+    },
+    maps::Maps,
+};
 use crate::{
-    interfaces::InterfaceOptions,
-    policy::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
-    registry::{HookChoice, Provenance, Side},
+    policy::{PolicyTables, Slots},
+    registry::Provenance,
 };
 
-/// Peers of a bank: [`enforcer_ebpf::MAX_PEERS`].
-const MAX_PEERS: usize = enforcer_ebpf::MAX_PEERS;
+impl Maps {
+    /// Returns the policy in force.
+    ///
+    /// # Errors
+    /// The maps cannot be read, or hold a value of no meaning in this version.
+    pub(crate) fn tables(&self) -> Result<PolicyTables> {
+        loop {
+            let generation = self.state().generation;
+            let tables = read(self, bank(generation))?;
+            // A reload in the meantime may have begun to fill the bank.
+            if self.state().generation == generation {
+                return Ok(tables);
+            }
+        }
+    }
+
+    /// Returns the registry behind the policy in force.
+    pub(crate) fn provenance(&self) -> Provenance {
+        provenance(&self.origins.get(bank(self.state().generation) as usize))
+    }
+
+    /// Returns the service of a port under the policy in force.
+    pub(crate) fn service_of(&self, protocol: Protocol, port: u16) -> Option<String> {
+        let bank = bank(self.state().generation);
+        let binding = binding(self, bank, protocol, port)?;
+        let number = bank * MAX_SERVICES + u32::from(binding.service);
+        Some(text(&self.services.get(number as usize).name))
+    }
+
+    /// Returns the slots of the policy in force.
+    pub(crate) fn slots(&self) -> Slots {
+        bindings(self, bank(self.state().generation))
+            .map(|(port, binding)| (port, binding.slot))
+            .collect()
+    }
+}
 
 /// Fills a bank that no program reads.
 ///
 /// # Errors
-/// A map refuses an entry, or something does not fit one.
+/// A map refuses an entry, or a row does not fit an entry.
 pub(super) fn write(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     write_ports(maps, bank, tables);
     let base = (bank * MAX_SERVICES) as usize;
     for (number, service) in tables.services.iter().enumerate() {
-        let entry = ServiceEntry {
-            allow: service.allow,
-            name: field(service.name.as_bytes())?,
-        };
-        maps.services.set(base + number, entry);
+        maps.services.set(base + number, service_entry(service)?);
     }
     let base = bank as usize * MAX_PEERS;
     for (number, peer) in tables.peers.iter().enumerate() {
-        let by_key = peer.key.map_or(0, |_| PeerEntry::BY_KEY);
-        let active = if peer.active { PeerEntry::ACTIVE } else { 0 };
-        let entry = PeerEntry {
-            name: field(peer.name.as_bytes())?,
-            interface: field(peer.interface.as_bytes())?,
-            key: peer.key.unwrap_or_default(),
-            flags: by_key | active,
-        };
-        maps.peers.set(base + number, entry);
+        maps.peers.set(base + number, peer_entry(peer)?);
     }
     let base = (bank * MAX_RULES) as usize;
     for (number, row) in tables.interface_options.iter().enumerate() {
-        maps.rules.set(base + number, rule_entry(row)?);
+        maps.rules.set(base + number, options_entry(row)?);
     }
     write_interfaces(maps, bank, tables)?;
     write_prefixes(maps, bank, tables)?;
-    maps.origins
-        .set(bank as usize, origin_entry(&tables.provenance)?);
-    let count = |length: usize| u32::try_from(length).context("too many entries");
-    maps.banks.set(
-        bank as usize,
-        BankEntry {
-            flags: match tables.mode {
-                Mode::Enforce => 0,
-                Mode::Audit => BankEntry::AUDIT,
-            },
-            services: count(tables.services.len())?,
-            peers: count(tables.peers.len())?,
-            rules: count(tables.interface_options.len())?,
-        },
-    );
+    let origin = origin_entry(&tables.provenance)?;
+    maps.origins.set(bank as usize, origin);
+    maps.banks.set(bank as usize, bank_entry(tables)?);
     Ok(())
 }
 
 fn write_ports(maps: &Maps, bank: u32, tables: &PolicyTables) {
     let offset = bank as usize * size_of::<u32>();
-    // The other half of each entry is being read: only this bank's word is touched.
+    // Programs read the other half of each entry: stores touch this bank's word alone.
     for index in 0..maps.ports.len() {
         let word = maps.ports.word(index, offset);
         if word.load(Ordering::Relaxed) != 0 {
@@ -94,7 +102,7 @@ fn write_ports(maps: &Maps, bank: u32, tables: &PolicyTables) {
     }
 }
 
-/// Where the entries of a bank's interfaces are, and their views.
+/// Returns the places of a bank's interfaces, and of their wire views.
 fn interface_places(bank: u32) -> impl Iterator<Item = usize> {
     let slots = INTERFACE_SLOTS as usize;
     let of = move |region: u32| (0..slots).map(move |slot| region as usize * slots + slot);
@@ -123,38 +131,6 @@ fn write_interfaces(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
     Ok(())
 }
 
-fn interface_entry(ifindex: u32, row: &InterfaceRow, tables: &PolicyTables) -> InterfaceEntry {
-    let flag = |set: bool, flag| if set { flag } else { 0 };
-    let mut entry = InterfaceEntry {
-        ifindex,
-        carries: row.carries,
-        flags: flag(row.forward, InterfaceEntry::FORWARD)
-            | flag(row.macvlan_parent_mac.is_some(), InterfaceEntry::CHILDREN)
-            | flag(row.vlan_parent, InterfaceEntry::VLAN_PARENT)
-            | flag(!row.carries.is_empty(), InterfaceEntry::CARRIES),
-        mac: row.macvlan_parent_mac.unwrap_or_default(),
-        ..InterfaceEntry::EMPTY
-    };
-    let mut lengths: BTreeMap<Family, Vec<u8>> = BTreeMap::new();
-    for (owner, network, length) in tables.prefixes.keys() {
-        if *owner == ifindex {
-            lengths.entry(network.family()).or_default().push(*length);
-        }
-    }
-    for (family, lengths) in &mut lengths {
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        lengths.dedup();
-        let (field, count) = match family {
-            Family::V4 => (&mut entry.v4_lengths[..], &mut entry.v4_count),
-            Family::V6 => (&mut entry.v6_lengths[..], &mut entry.v6_count),
-        };
-        // There are as many places as lengths.
-        field[..lengths.len()].copy_from_slice(lengths);
-        *count = u8::try_from(lengths.len()).unwrap_or(u8::MAX);
-    }
-    entry
-}
-
 fn write_prefixes(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     let what = "failed to write the map PREFIXES";
     let stale: Vec<PrefixKey> = maps
@@ -167,113 +143,58 @@ fn write_prefixes(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
         .collect();
     maps.prefixes.remove(&stale).context(what)?;
     let entries = tables.prefixes.iter();
-    let entries = entries.map(|((ifindex, network, length), peers)| {
-        let key = InterfaceKey {
-            ifindex: *ifindex,
-            bank,
-        };
-        (PrefixKey::new(key, network, *length), *peers)
-    });
+    let entries = entries.map(|(prefix, peers)| (prefix_key(bank, prefix), *peers));
     maps.prefixes.insert(entries).context(what)
 }
 
-fn origin_entry(provenance: &Provenance) -> Result<OriginEntry> {
-    let path = provenance.path.as_deref().unwrap_or("".as_ref());
-    Ok(OriginEntry {
-        digest: provenance.digest,
-        has_main: u64::from(provenance.has_main),
-        path: field(path.as_os_str().as_bytes())?,
-    })
+/// Returns the binding of a registered port under a bank.
+fn binding(maps: &Maps, bank: u32, protocol: Protocol, port: u16) -> Option<Binding> {
+    let entry = maps.ports.get(port_index(protocol, port) as usize);
+    let binding = Binding::from_bits(entry[bank as usize]);
+    (binding.slot != NO_SLOT).then_some(binding)
 }
 
-pub(super) fn provenance(entry: &OriginEntry) -> Provenance {
-    let end = entry.path.iter().position(|byte| *byte == 0);
-    let path = OsString::from_vec(entry.path[..end.unwrap_or(entry.path.len())].to_vec());
-    Provenance {
-        path: (!path.is_empty()).then(|| PathBuf::from(path)),
-        digest: entry.digest,
-        has_main: entry.has_main != 0,
-    }
-}
-
-fn rule_entry(row: &OptionsRow) -> Result<RuleEntry> {
-    Ok(RuleEntry {
-        pattern: field(row.pattern.as_bytes())?,
-        side: match row.options.side {
-            None => 0,
-            Some(Side::Inside) => 1,
-            Some(Side::Outside) => 2,
-        },
-        hook: match row.options.hook {
-            HookChoice::Auto => 0,
-            HookChoice::XdpNative => 1,
-            HookChoice::XdpGeneric => 2,
-            HookChoice::Tcx => 3,
-        },
-        forward: u8::from(row.options.forward),
-        zero: 0,
-    })
-}
-
-/// The ports of a bank.
-pub(super) fn bindings(maps: &Maps, bank: u32) -> impl Iterator<Item = ((Protocol, u16), Binding)> {
+/// Returns the registered ports of a bank.
+fn bindings(maps: &Maps, bank: u32) -> impl Iterator<Item = ((Protocol, u16), Binding)> {
     Protocol::ALL.into_iter().flat_map(move |protocol| {
         (0..=u16::MAX).filter_map(move |port| {
-            let binding = maps.binding(bank, protocol, port)?;
+            let binding = binding(maps, bank, protocol, port)?;
             Some(((protocol, port), binding))
         })
     })
 }
 
-/// Reads a bank.
+/// Returns the policy of a bank.
 ///
 /// # Errors
-/// A value is none that this version writes.
+/// The maps cannot be read, or hold a value of no meaning in this version.
 pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
-    let whole = maps.banks.get(bank as usize);
+    let head = maps.banks.get(bank as usize);
     let mut tables = PolicyTables {
-        mode: match whole.flags & BankEntry::AUDIT {
-            0 => Mode::Enforce,
-            _ => Mode::Audit,
-        },
+        mode: mode(&head),
         ports: bindings(maps, bank).collect(),
         provenance: provenance(&maps.origins.get(bank as usize)),
         ..PolicyTables::default()
     };
     let base = (bank * MAX_SERVICES) as usize;
-    for number in 0..whole.services as usize {
+    for number in 0..head.services as usize {
         let entry = maps.services.get(base + number);
-        tables.services.push(ServiceRow {
-            name: text(&entry.name),
-            allow: entry.allow,
-        });
+        tables.services.push(service_row(&entry));
     }
     let base = bank as usize * MAX_PEERS;
-    for number in 0..whole.peers as usize {
+    for number in 0..head.peers as usize {
         let entry = maps.peers.get(base + number);
-        tables.peers.push(PeerRow {
-            name: text(&entry.name),
-            interface: text(&entry.interface),
-            key: (entry.flags & PeerEntry::BY_KEY != 0).then_some(entry.key),
-            active: entry.flags & PeerEntry::ACTIVE != 0,
-        });
+        tables.peers.push(peer_row(&entry));
     }
     let base = (bank * MAX_RULES) as usize;
-    for number in 0..whole.rules as usize {
-        tables
-            .interface_options
-            .push(options_row(&maps.rules.get(base + number))?);
+    for number in 0..head.rules as usize {
+        let entry = maps.rules.get(base + number);
+        tables.interface_options.push(options_row(&entry)?);
     }
     for place in interface_places(bank) {
         let entry = maps.interfaces.get(place);
         if entry.ifindex != InterfaceEntry::FREE {
-            let is = |flag| entry.flags & flag != 0;
-            let row = InterfaceRow {
-                carries: entry.carries,
-                forward: is(InterfaceEntry::FORWARD),
-                macvlan_parent_mac: is(InterfaceEntry::CHILDREN).then_some(entry.mac),
-                vlan_parent: is(InterfaceEntry::VLAN_PARENT),
-            };
+            let row = interface_row(&entry);
             tables.interfaces.insert(entry.ifindex, row);
         }
     }
@@ -290,23 +211,31 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
     Ok(tables)
 }
 
-fn options_row(entry: &RuleEntry) -> Result<OptionsRow> {
-    let pattern = text(&entry.pattern);
-    let options = InterfaceOptions {
-        side: match entry.side {
-            0 => None,
-            1 => Some(Side::Inside),
-            2 => Some(Side::Outside),
-            other => bail!("the options for {pattern} have the unknown side {other}"),
-        },
-        hook: match entry.hook {
-            0 => HookChoice::Auto,
-            1 => HookChoice::XdpNative,
-            2 => HookChoice::XdpGeneric,
-            3 => HookChoice::Tcx,
-            other => bail!("the options for {pattern} have the unknown hook {other}"),
-        },
-        forward: entry.forward != 0,
-    };
-    Ok(OptionsRow { pattern, options })
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use enforcer_ebpf::layout::{INTERFACE_ENTRIES, WIRE_VIEW};
+
+    use super::*;
+
+    #[test]
+    fn the_banks_share_the_places_of_interfaces_between_them() {
+        let both: Vec<usize> = interface_places(0).chain(interface_places(1)).collect();
+        let all: BTreeSet<usize> = (0..INTERFACE_ENTRIES as usize).collect();
+        assert_eq!(both.len(), all.len());
+        assert_eq!(BTreeSet::from_iter(both), all);
+    }
+
+    #[test]
+    fn every_probe_of_an_interface_is_a_place_of_its_bank() {
+        for bank in 0..BANKS {
+            let places: BTreeSet<usize> = interface_places(bank).collect();
+            for ifindex in [1, 1023, 1024, 70_000, 1 | WIRE_VIEW, 1023 | WIRE_VIEW] {
+                let key = InterfaceKey { ifindex, bank };
+                let mut probes = key.places();
+                assert!(probes.all(|place| places.contains(&(place as usize))));
+            }
+        }
+    }
 }

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{maps::MapData, util::nr_cpus};
 
 use super::{
-    array::Plain,
     bpf::{self, Command},
+    plain::Plain,
 };
 
 /// linux/bpf.h: union bpf_attr, member `batch`.
@@ -27,35 +27,37 @@ struct Attributes {
     flags: u64,
 }
 
-/// A hash map whose entries are moved many at a time.
-pub(crate) struct Hash<K, V> {
+/// A hash map whose entries are read, inserted and removed many at a time.
+pub(crate) struct BatchHashMap<K, V> {
     map: OwnedFd,
     _entries: PhantomData<(K, V)>,
 }
 
-impl<K: Plain, V: Plain> Hash<K, V> {
-    /// Entries to ask for at once, to begin with.
-    const ROOM: usize = 4096;
+impl<K: Plain, V: Plain> BatchHashMap<K, V> {
+    /// Entries of the first batch of a read.
+    const FIRST_BATCH: usize = 4096;
+    /// Entries of the largest batch of a read.
+    const LARGEST_BATCH: usize = 1 << 20;
 
-    /// A map whose keys and values are of these types.
+    /// Wraps a map whose keys and values are of these types.
     ///
     /// # Errors
-    /// They are of other sizes, or the kernel's refusal.
+    /// The types are of other sizes, or the kernel's refusal.
     pub(crate) fn new(map: &MapData, name: &str) -> Result<Self> {
         Ok(Self {
-            map: sized(map, name, size_of::<K>(), size_of::<V>())?,
+            map: checked_descriptor(map, name, size_of::<K>(), size_of::<V>())?,
             _entries: PhantomData,
         })
     }
 
-    /// Every entry. One that is added or removed at this time may be there or not.
+    /// Returns every entry. An entry that is added or removed at this time may be missing or not.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub(crate) fn entries(&self) -> io::Result<Vec<(K, V)>> {
         let mut all = Vec::new();
-        let mut room = Self::ROOM;
-        // Where the kernel left off: the number of a bucket of the hash.
+        let mut room = Self::FIRST_BATCH;
+        // The kernel's place to go on from: the number of a bucket of the hash.
         let mut place = None;
         loop {
             let mut keys = zeroed::<K>(room);
@@ -74,8 +76,8 @@ impl<K: Plain, V: Plain> Hash<K, V> {
                 Ok(_) => false,
                 // The last bucket was read: the entries that came with the answer count.
                 Err(Some(libc::ENOENT)) => true,
-                // The next bucket holds more than there is room for, and nothing was moved.
-                Err(Some(libc::ENOSPC)) if room < 1 << 20 => {
+                // The next bucket holds more entries than there is room for: none was moved.
+                Err(Some(libc::ENOSPC)) if room < Self::LARGEST_BATCH => {
                     room *= 2;
                     continue;
                 }
@@ -93,7 +95,7 @@ impl<K: Plain, V: Plain> Hash<K, V> {
     /// Inserts or overwrites entries.
     ///
     /// # Errors
-    /// The kernel's refusal; some of them may be there then.
+    /// The kernel's refusal; some of the entries may be written then.
     pub(crate) fn insert(&self, entries: impl Iterator<Item = (K, V)>) -> io::Result<()> {
         let (keys, values): (Vec<K>, Vec<V>) = entries.unzip();
         if keys.is_empty() {
@@ -108,10 +110,10 @@ impl<K: Plain, V: Plain> Hash<K, V> {
         bpf::call(Command::MapUpdateBatch, &mut attributes).map(drop)
     }
 
-    /// Removes entries; those that are not there are no error.
+    /// Removes entries; a missing entry is no error.
     ///
     /// # Errors
-    /// The kernel's refusal; some of them may be gone then.
+    /// The kernel's refusal; some of the entries may be gone then.
     pub(crate) fn remove(&self, keys: &[K]) -> io::Result<()> {
         let mut rest = keys;
         while !rest.is_empty() {
@@ -122,7 +124,7 @@ impl<K: Plain, V: Plain> Hash<K, V> {
             };
             match bpf::call(Command::MapDeleteBatch, &mut attributes) {
                 Ok(_) => return Ok(()),
-                // The kernel stops at the first that is missing, and says how many it removed.
+                // The kernel stops at the first missing entry, and tells how many went before.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                     rest = rest.get(attributes.count as usize + 1..).unwrap_or(&[]);
                 }
@@ -137,25 +139,25 @@ impl<K: Plain, V: Plain> Hash<K, V> {
     }
 }
 
-/// An array per CPU, whose entries are zeroed many at a time.
-pub(crate) struct PerCpu {
+/// An array per CPU whose entries are zeroed many at a time.
+pub(crate) struct BatchPerCpuArray {
     map: OwnedFd,
     /// Bytes of one entry, over all CPUs.
     stride: usize,
 }
 
-impl PerCpu {
-    /// Memory to hand over at once: the kernel takes the zeros from there.
-    const MOST: usize = 4 << 20;
+impl BatchPerCpuArray {
+    /// The largest memory of zeros for one call: the kernel reads every entry's zeros from there.
+    const MAX_ZEROS: usize = 4 << 20;
 
-    /// A map whose values are of a size, on each CPU.
+    /// Wraps a map whose values are of this size on each CPU.
     ///
     /// # Errors
-    /// They are of another size, or the kernel's refusal.
+    /// The values are of another size, or the kernel's refusal.
     pub(crate) fn new(map: &MapData, name: &str, value: usize) -> Result<Self> {
         let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
         Ok(Self {
-            map: sized(map, name, size_of::<u32>(), value)?,
+            map: checked_descriptor(map, name, size_of::<u32>(), value)?,
             // kernel/bpf/arraymap.c: bpf_percpu_array_update rounds up to eight.
             stride: value.next_multiple_of(8) * cpus,
         })
@@ -164,9 +166,9 @@ impl PerCpu {
     /// Zeroes entries on every CPU.
     ///
     /// # Errors
-    /// The kernel's refusal; some of them may be zero then.
+    /// The kernel's refusal; some of the entries may be zero then.
     pub(crate) fn clear(&self, indexes: &[u32]) -> io::Result<()> {
-        let at_once = (Self::MOST / self.stride).clamp(1, indexes.len().max(1));
+        let at_once = (Self::MAX_ZEROS / self.stride).clamp(1, indexes.len().max(1));
         let zeros = vec![0u8; at_once * self.stride];
         for indexes in indexes.chunks(at_once) {
             let mut attributes = Attributes {
@@ -181,16 +183,17 @@ impl PerCpu {
     }
 }
 
-/// A descriptor of a map, if its entries are of these sizes: the kernel reads and writes as much.
-fn sized(map: &MapData, name: &str, key: usize, value: usize) -> Result<OwnedFd> {
+/// Returns a descriptor of a map whose entries are of these sizes: the kernel reads and writes as
+/// many bytes.
+fn checked_descriptor(map: &MapData, name: &str, key: usize, value: usize) -> Result<OwnedFd> {
     let info = map
         .info()
         .with_context(|| format!("failed to examine the map {name}"))?;
-    let has = (info.key_size() as usize, info.value_size() as usize);
+    let found = (info.key_size() as usize, info.value_size() as usize);
+    let expected = (key, value);
     ensure!(
-        has == (key, value),
-        "the map {name} has entries of {has:?} bytes, and not {:?}",
-        (key, value)
+        found == expected,
+        "the map {name} has entries of {found:?} bytes instead of {expected:?}"
     );
     map.fd()
         .as_fd()

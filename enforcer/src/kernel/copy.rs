@@ -1,5 +1,5 @@
-//! The policy of pinned maps in other maps, bit for bit: what a program reads there is what the
-//! guards read here, and what it counts is nobody's business.
+//! A policy copied from pinned maps to other maps, bit for bit: programs on the copy judge as the
+//! guards do, and leave the guards' counters alone.
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
@@ -7,9 +7,9 @@ use enforcer_ebpf::layout::State;
 use super::maps::Maps;
 
 impl Maps {
-    /// Makes the policy of `from` that of these maps, which no program reads at this time.
+    /// Copies the policy of `from` into these maps, which no program reads at this time.
     ///
-    /// Counters are not copied, nor anything else that guards write.
+    /// Counters stay as they are, like everything else that guards write.
     ///
     /// # Errors
     /// A map cannot be read or written.

@@ -1,4 +1,5 @@
-//! The consumer's end of the events: the ring buffer, the epoch, and what made no event.
+//! The reader's end of the events: the ring buffer, the epoch, and the count of drops without an
+//! event.
 
 use std::{
     fs::{File, TryLockError},
@@ -13,21 +14,18 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     array::MmapArray,
-    maps::{Raw, open},
-    object::check_shape,
+    pinned_map,
     pins::PinDir,
+    plain::{Raw, from_bytes},
 };
 use crate::async_fd;
 
-// SAFETY: integers, without padding.
-unsafe impl aya::Pod for Raw<Budget> {}
-
-/// The right to read the events of a pin directory, which one process has at a time.
+/// The right to read the events of a pin directory, held by one process at a time.
 #[derive(Debug)]
-pub(crate) struct Turn(#[expect(dead_code, reason = "held, never read")] File);
+pub(crate) struct ReaderLock(#[expect(dead_code, reason = "held, never read")] File);
 
-impl Turn {
-    /// Takes it, if nobody has it.
+impl ReaderLock {
+    /// Takes the lock; `None` while another process holds the lock.
     ///
     /// # Errors
     /// The directory cannot be opened or locked.
@@ -41,10 +39,10 @@ impl Turn {
         }
     }
 
-    /// Waits for it. Blocks the thread.
+    /// Waits for the lock. Blocks the thread.
     ///
     /// # Errors
-    /// As above.
+    /// The directory cannot be opened or locked.
     pub(crate) fn wait(pins: &PinDir) -> Result<Self> {
         let what = || format!("failed to lock {}", pins.path().display());
         let directory = File::open(pins.path()).with_context(what)?;
@@ -63,78 +61,67 @@ pub(crate) struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
     budgets: PerCpuArray<MapData, Raw<Budget>>,
     epoch: MmapArray<Epoch>,
-    _turn: Turn,
+    _lock: ReaderLock,
 }
 
 impl Events {
-    /// Opens them; what the ring holds from before is thrown away.
+    /// Opens the events, and discards the events that the ring holds from before.
     ///
     /// # Errors
-    /// The kernel's refusal, or maps of another layout.
-    pub(crate) fn open(pins: &PinDir, turn: Turn) -> Result<Self> {
-        let map = |name: &str| -> Result<MapData> {
-            let map = open(&pins.map(name))
-                .with_context(|| format!("failed to open the map {name} (CAP_BPF is needed)"))?;
-            check_shape(name, &map)?;
-            Ok(map)
-        };
+    /// The maps are of another layout, or the kernel's refusal.
+    pub(crate) fn open(pins: &PinDir, lock: ReaderLock) -> Result<Self> {
+        let map = |name| pinned_map::open(pins, name);
         let mut ring = RingBuf::try_from(Map::RingBuf(map("EVENTS")?))?;
         while ring.next().is_some() {}
         Ok(Self {
             ring: async_fd::readable(ring).context("failed to watch the map EVENTS")?,
             budgets: PerCpuArray::try_from(Map::PerCpuArray(map("BUDGET")?))?,
             epoch: MmapArray::new(map("EPOCH")?.fd(), "EPOCH", 1)?,
-            _turn: turn,
+            _lock: lock,
         })
     }
 
-    /// Lets every CPU make events again.
+    /// Begins an epoch: every CPU has a new budget of events.
     pub(crate) fn next_epoch(&self) {
         self.epoch.word(0, 0).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The drops so far that made no event, by CPU.
+    /// Returns the number of drops so far without an event, by CPU.
     ///
     /// # Errors
     /// The map cannot be read.
-    pub(crate) fn silent(&self) -> Result<Vec<u64>> {
+    pub(crate) fn suppressed(&self) -> Result<Vec<u64>> {
         let budgets = self.budgets.get(&0, 0);
         let budgets = budgets.context("failed to read the map BUDGET")?;
         Ok(budgets.iter().map(|budget| budget.0.suppressed).collect())
     }
 
-    /// Waits until the ring holds something.
+    /// Waits until the ring holds a record.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub(crate) async fn ready(&self) -> io::Result<()> {
-        // A record may have come before anybody waited: readiness is told once for all of them.
+        // A record may have come before the wait: readiness is told once for all records.
         self.ring.readable().await.map(|mut ready| {
             ready.retain_ready();
         })
     }
 
-    /// Takes everything out of the ring.
+    /// Takes every record out of the ring. Records of another length are another version's, and
+    /// left out.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(Event)) {
         loop {
             while let Some(record) = self.ring.get_mut().next() {
-                if let Some(event) = read(&record) {
+                if let Some(event) = from_bytes(&record) {
                     visit(event);
                 }
             }
-            // Edge-triggered: cleared while the ring is empty, and looked at once more after.
+            // Edge-triggered: readiness is cleared while the ring is empty, and the ring is read
+            // once more.
             match async_fd::ready_now(&self.ring) {
                 Some(mut ready) => ready.clear_ready(),
                 None => return,
             }
         }
     }
-}
-
-/// A record as an event; records of another length are another version's.
-fn read(record: &[u8]) -> Option<Event> {
-    let bytes: &[u8; size_of::<Event>()] = record.try_into().ok()?;
-    // SAFETY: an event is integers without padding, so every pattern of as many bytes is one; the
-    // read does not ask for alignment.
-    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }

@@ -1,12 +1,9 @@
-//! Grants that are taken away from a policy in place.
+//! Grants replaced in place, under either bank.
 
 use anyhow::{Context as _, Result};
-use enforcer_ebpf::{
-    Address, PeerSet,
-    layout::{InterfaceKey, PrefixKey, bank},
-};
+use enforcer_ebpf::{Address, PeerSet, layout::bank};
 
-use super::{bank, maps::Maps};
+use super::{bank, entries::prefix_key, maps::Maps};
 use crate::policy::PolicyTables;
 
 /// One of the two banks.
@@ -14,25 +11,28 @@ use crate::policy::PolicyTables;
 pub(crate) enum Bank {
     /// The bank of the policy in force.
     InForce,
-    /// The other bank. While a policy awaits confirmation, the bank holds the policy before it.
+    /// The other bank. While a policy awaits confirmation, the bank holds the policy before.
     Other,
 }
 
-impl Maps {
-    fn number(&self, which: Bank) -> u32 {
-        let in_force = bank(self.state().generation);
-        match which {
-            Bank::InForce => in_force,
-            Bank::Other => 1 - in_force,
+impl Bank {
+    /// Returns the number of the bank under a generation.
+    const fn number(self, generation: u32) -> u32 {
+        let in_force = bank(generation);
+        match self {
+            Self::InForce => in_force,
+            Self::Other => 1 - in_force,
         }
     }
+}
 
-    /// The policy of a bank.
+impl Maps {
+    /// Returns the policy of a bank.
     ///
     /// # Errors
-    /// The maps cannot be read or make no sense.
+    /// The maps cannot be read, or hold a value of no meaning in this version.
     pub(crate) fn tables_of(&self, which: Bank) -> Result<PolicyTables> {
-        bank::read(self, self.number(which))
+        bank::read(self, which.number(self.state().generation))
     }
 
     /// Sets the peers at prefixes that a bank holds already: ifindex, network, length. Each prefix
@@ -49,15 +49,23 @@ impl Maps {
         if grants.is_empty() {
             return Ok(());
         }
-        let bank = self.number(which);
-        let entries = grants.iter().map(|((ifindex, network, length), peers)| {
-            let interface = InterfaceKey {
-                ifindex: *ifindex,
-                bank,
-            };
-            (PrefixKey::new(interface, network, *length), *peers)
-        });
+        let bank = which.number(self.state().generation);
+        let entries = grants.iter();
+        let entries = entries.map(|(prefix, peers)| (prefix_key(bank, prefix), *peers));
         let written = self.prefixes.insert(entries);
         written.context("failed to take grants away in the map PREFIXES")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bank;
+
+    #[test]
+    fn the_banks_take_turns() {
+        for (generation, in_force, other) in [(1, 1, 0), (2, 0, 1), (3, 1, 0), (u32::MAX, 1, 0)] {
+            assert_eq!(Bank::InForce.number(generation), in_force);
+            assert_eq!(Bank::Other.number(generation), other);
+        }
     }
 }

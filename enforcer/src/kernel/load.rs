@@ -1,4 +1,4 @@
-//! The object of the guards: loaded into the kernel, and pinned in a directory.
+//! The loader: the object of the guards, and each program at its first use.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,8 +15,8 @@ use enforcer_ebpf::{Link, layout::State};
 
 use super::{
     btf::Btf,
-    maps,
-    object::{OBJECT, check_shape},
+    object::OBJECT,
+    pinned_map,
     pins::{MAPS, PinDir},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     interfaces::Hook,
 };
 
-/// The program of a wire guard, for a hook and what stands at the first byte of a packet.
+/// Returns the program of a wire guard, for a hook and the kind of a packet's first header.
 pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {
     match (hook, link) {
         (Hook::XdpNative | Hook::XdpGeneric, Link::Ethernet) => "wire_xdp_ethernet",
@@ -34,7 +34,7 @@ pub(crate) const fn wire_program(hook: Hook, link: Link) -> &'static str {
     }
 }
 
-/// Every program of a wire guard.
+/// Returns every program of a wire guard.
 pub(crate) fn wire_programs() -> [&'static str; 4] {
     [
         wire_program(Hook::XdpNative, Link::Ethernet),
@@ -50,17 +50,17 @@ pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 /// The socket guard for kernels that refuse its first form.
 const SOCKET_PROGRAM_READING: &str = "socket_ingress_reading";
 
-/// How to load.
+/// The options of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The namespace whose sockets are judged.
+    /// The cookie of the network namespace whose sockets are judged.
     pub netns_cookie: u64,
-    /// Let the programs' own diagnostics through.
+    /// Whether the programs log diagnostics.
     pub log: bool,
 }
 
 impl Options {
-    /// As the programs of a directory were loaded.
+    /// Returns the options that the programs of a pin directory were loaded with.
     pub(crate) const fn of(state: State) -> Self {
         Self {
             netns_cookie: state.netns_cookie,
@@ -69,18 +69,20 @@ impl Options {
     }
 }
 
-/// The programs of a pin directory: loaded and pinned when one is first needed.
+/// The programs of a pin directory, each loaded and pinned at its first use.
 ///
-/// Verifying all of them takes the kernel seconds on a small machine, and a host needs two or three.
+/// Verifying all programs takes the kernel seconds on a small machine, and a host needs two or
+/// three.
 pub(crate) struct Programs<'a> {
     pins: &'a PinDir,
     options: Options,
-    /// The object with its maps, once something had to be loaded.
+    /// The object with its maps, after the first load.
     object: Option<Ebpf>,
 }
 
 impl<'a> Programs<'a> {
-    /// Those of a directory, whose pinned maps they use; maps that are missing are made.
+    /// Returns the programs of a directory, on the maps that are pinned there; missing maps are
+    /// created.
     ///
     /// # Errors
     /// The kernel refuses a map.
@@ -90,7 +92,7 @@ impl<'a> Programs<'a> {
         Ok(programs)
     }
 
-    /// Those of a directory in which every map is pinned.
+    /// Returns the programs of a directory in which every map is pinned.
     pub(crate) const fn of(pins: &'a PinDir, options: Options) -> Self {
         Self {
             pins,
@@ -106,17 +108,12 @@ impl<'a> Programs<'a> {
 
     fn object(&mut self) -> Result<&mut Ebpf> {
         if self.object.is_none() {
-            let paths = MAPS.map(|name| self.pins.map(name));
-            let maps: Vec<(&str, &Path)> = MAPS
-                .into_iter()
-                .zip(paths.iter().map(AsRef::as_ref))
-                .collect();
-            self.object = Some(load_object(self.options, &maps)?);
+            self.object = Some(load_object(self.options, self.pins)?);
         }
         self.object.as_mut().context("the object was just loaded")
     }
 
-    /// Loads and pins a wire program, if it is not pinned yet; returns its pin.
+    /// Loads and pins a wire program that is not pinned yet, and returns the pin.
     ///
     /// # Errors
     /// The kernel refuses the program.
@@ -131,8 +128,8 @@ impl<'a> Programs<'a> {
         Ok(pin)
     }
 
-    /// Loads the wire programs that are not pinned yet and returns their names; what the kernel
-    /// refuses is left out, for whoever needs it to hear why.
+    /// Loads the wire programs that are not pinned yet, and returns their names. A program that the
+    /// kernel refuses is left out: the first use reports the refusal.
     ///
     /// # Errors
     /// The kernel refuses a map.
@@ -151,7 +148,7 @@ impl<'a> Programs<'a> {
             .collect())
     }
 
-    /// Pins programs that were loaded, but for those that somebody has pinned by now.
+    /// Pins loaded programs, except for programs that another process has pinned by now.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -165,10 +162,10 @@ impl<'a> Programs<'a> {
         Ok(())
     }
 
-    /// Loads and pins the socket program; returns its pin.
+    /// Loads and pins the socket program, and returns the pin.
     ///
     /// # Errors
-    /// The kernel refuses the program in every form.
+    /// The kernel refuses both forms of the program.
     pub(crate) fn socket(&mut self) -> Result<PathBuf> {
         let pin = self.pins.program(SOCKET_PROGRAM);
         let object = self.object()?;
@@ -178,14 +175,15 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Parses the object, sets its constants and creates its maps, or opens those pinned at the paths.
+/// Parses the object, sets its constants, and opens the maps that are pinned in a directory;
+/// missing maps are created and pinned.
 ///
 /// # Errors
 /// The kernel refuses a map.
-pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
+pub(super) fn load_object(options: Options, pins: &PinDir) -> Result<Ebpf> {
     // 0 lets the verifier prune every log statement.
     let level: u8 = if options.log { u8::MAX } else { 0 };
-    // Without them `load_socket` refuses the one form that needs them.
+    // Without the offsets `load_socket` refuses the one form that needs them.
     let (skc_net, net_cookie) = socket_offsets().unwrap_or((0, 0));
     let mut loader = EbpfLoader::new();
     loader
@@ -193,8 +191,8 @@ pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
         .override_global("NETNS_COOKIE", &options.netns_cookie, true)
         .override_global("SKC_NET_OFFSET", &skc_net, true)
         .override_global("NET_COOKIE_OFFSET", &net_cookie, true);
-    for (name, path) in pinned {
-        loader.map_pin_path(name, *path);
+    for name in MAPS {
+        loader.map_pin_path(name, pins.map(name));
     }
     through(Call::LoadObject, || {
         loader
@@ -204,7 +202,8 @@ pub fn load_object(options: Options, pinned: &[(&str, &Path)]) -> Result<Ebpf> {
     .context("failed to create the guards' maps")
 }
 
-/// Where a socket's namespace and its cookie are to be read. Looked for once: BTF is megabytes.
+/// Returns the offsets of a socket's namespace and of a namespace's cookie. The look-up is done
+/// once: BTF is megabytes.
 fn socket_offsets() -> Result<(u64, u64)> {
     static FOUND: OnceLock<(u64, u64)> = OnceLock::new();
     if let Some(found) = FOUND.get() {
@@ -220,21 +219,21 @@ fn socket_offsets() -> Result<(u64, u64)> {
 
 /// Loads the socket program in the first form that the kernel takes, and returns its name.
 fn load_socket(ebpf: &mut Ebpf) -> Result<&'static str> {
-    // Probed by loading: the helper came to cgroup_skb with 6.15, and may be backported.
+    // The probe is the load: the helper came to cgroup_skb with 6.15, and may be backported.
     let Err(first) = load_program(ebpf, SOCKET_PROGRAM) else {
         return Ok(SOCKET_PROGRAM);
     };
     socket_offsets()
         .and_then(|_| load_program(ebpf, SOCKET_PROGRAM_READING))
-        .map_err(|second| anyhow!("{second:#}\nand before that, of its other form: {first:#}"))?;
+        .map_err(|second| anyhow!("{second:#}\nand before that, the other form: {first:#}"))?;
     Ok(SOCKET_PROGRAM_READING)
 }
 
 /// Loads one program.
 ///
 /// # Errors
-/// The verifier's refusal, with its whole log.
-pub fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+/// The verifier's refusal, with the whole log.
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
     let program = ebpf
         .program_mut(name)
         .with_context(|| format!("the object has no program {name}"))?;
@@ -263,18 +262,14 @@ fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
     .with_context(|| format!("failed to pin {}", path.display()))
 }
 
-/// Opens a pinned map and pins it among the new ones as well, if it has the shape that this
-/// build's object gives it.
+/// Pins every map of one directory in another directory as well.
 ///
 /// # Errors
-/// The map is missing or of another shape, named in the error.
+/// A map is missing or of another shape than in this build's object, or the kernel's refusal.
 pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
     let mut found = Vec::new();
     for name in MAPS {
-        let map =
-            maps::open(&from.map(name)).with_context(|| format!("no map is pinned as {name}"))?;
-        check_shape(name, &map)?;
-        found.push((name, map));
+        found.push((name, pinned_map::open(from, name)?));
     }
     for (name, map) in found {
         through(Call::PinMap, || {
@@ -286,7 +281,7 @@ pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
     Ok(())
 }
 
-/// An error with its causes in one line: aya's own messages leave the cause to `source()`.
+/// Returns an error and its causes in one line: aya's messages leave the cause to `source()`.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -298,4 +293,70 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya_obj::Object;
+
+    use super::*;
+
+    #[test]
+    fn every_program_and_every_pinned_map_is_in_the_object() {
+        let object = Object::parse(OBJECT).unwrap();
+        let sockets = [SOCKET_PROGRAM, SOCKET_PROGRAM_READING];
+        for program in wire_programs().into_iter().chain(sockets) {
+            assert!(object.programs.contains_key(program), "{program}");
+        }
+        for map in MAPS {
+            assert!(object.maps.contains_key(map), "{map}");
+        }
+    }
+
+    #[test]
+    fn both_hooks_of_xdp_have_one_program() {
+        for link in [Link::Ethernet, Link::Ip] {
+            let program = |hook| wire_program(hook, link);
+            assert_eq!(program(Hook::XdpNative), program(Hook::XdpGeneric));
+            assert_ne!(program(Hook::XdpNative), program(Hook::Tcx));
+        }
+    }
+
+    #[test]
+    fn options_follow_from_the_state() {
+        for (flags, log) in [(0, false), (State::LOG, true), (!State::LOG, false)] {
+            let state = State {
+                netns_cookie: 7,
+                flags,
+                ..State::default()
+            };
+            let options = Options::of(state);
+            assert_eq!((options.netns_cookie, options.log), (7, log));
+        }
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        #[derive(Debug)]
+        struct Outer(&'static str, io::Error);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl std::error::Error for Outer {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.1)
+            }
+        }
+        let cause = || io::Error::other("no room");
+        assert_eq!(describe(&Outer("failed", cause())), "failed: no room");
+        assert_eq!(
+            describe(&Outer("failed: no room", cause())),
+            "failed: no room"
+        );
+        assert_eq!(describe(&cause()), "no room");
+    }
 }

@@ -1,4 +1,20 @@
-//! The doors to the kernel: maps, programs, links, pins and mounts.
+//! The pinned state, the bpf(2) plumbing, and the few OS calls.
+//!
+//! The floors, from the top down; no import runs up:
+//!
+//! ```text
+//! test_run                      one run of a program by BPF_PROG_TEST_RUN
+//! sandbox                       the object with maps of its own, nothing attached
+//! links                         the guards as links: attach, pin, examine
+//! load         events           the object and its programs; the ring buffer's reader
+//! switch       copy   grants    whole policies: put in force, copied; grants replaced in place
+//! pending      bank   counters  the pending policy's record; a bank as tables; the counts
+//! maps                          the open maps, as a struct of typed handles
+//! reserved_ports                the map of the ports that the loader reserved
+//! pinned_map   entries          one map by its pin; map entries from and to rows
+//! pins         array  batch     the pin directory; reads and writes of maps
+//! bpf  btf  mounts  object  plain  sys
+//! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
 
@@ -8,6 +24,8 @@ mod batch;
 pub(crate) mod bpf;
 mod btf;
 mod copy;
+mod counters;
+mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
 pub(crate) mod links;
@@ -16,8 +34,11 @@ pub(crate) mod maps;
 pub(crate) mod mounts;
 mod object;
 pub(crate) mod pending;
+mod pinned_map;
 pub(crate) mod pins;
-mod reserved_map;
+mod plain;
+mod reserved_ports;
 pub mod sandbox;
+mod switch;
 pub(crate) mod sys;
 pub mod test_run;

@@ -6,25 +6,18 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::{PendingConfirm, State};
 
-use super::{
-    array::MmapArray,
-    maps::{self, Maps, mapped},
-    object::misshapen,
-    pins::PinDir,
-    sys,
-};
+use super::{array::MmapArray, maps::Maps, pinned_map, pins::PinDir, sys};
 use crate::{
-    decisions::pending::{PendingPolicy, PendingState, next_generation},
+    decisions::pending::PendingState,
     failpoint::{self, Call},
-    policy::PolicyTables,
     registry::Provenance,
 };
 
-/// The flags of [`State`] that belong to a policy and are rolled back with it.
-const OF_THE_POLICY: u32 = State::FALLBACK | State::EMBEDDED;
+/// The flags of [`State`] that belong to a policy and are rolled back with the policy.
+const POLICY_FLAGS: u32 = State::FALLBACK | State::EMBEDDED;
 
 /// The two maps that tell the state of a pending policy, without opening the others.
 pub(crate) struct PendingReader {
@@ -38,90 +31,69 @@ impl PendingReader {
     /// # Errors
     /// The kernel's refusal.
     pub(crate) fn open(pins: &PinDir) -> Result<Option<Self>> {
-        let map = |name| -> Result<_> {
-            let pin = pins.map(name);
-            if !pin.try_exists()? {
-                return Ok(None);
-            }
-            let map = maps::open(&pin).with_context(|| format!("failed to open the map {name}"))?;
-            Ok(misshapen(name, &map)?.is_none().then_some(map))
-        };
+        let map = |name| pinned_map::open_if_known(pins, name);
         let (Some(state), Some(record)) = (map("STATE")?, map("TRIAL")?) else {
             return Ok(None);
         };
         Ok(Some(Self {
-            state: mapped(&state, "STATE", 1)?,
-            record: mapped(&record, "TRIAL", 1)?,
+            state: MmapArray::new(state.fd(), "STATE", 1)?,
+            record: MmapArray::new(record.fd(), "TRIAL", 1)?,
         }))
     }
 
-    /// The state of the last pending policy.
+    /// Returns the state of the last pending policy.
     pub(crate) fn pending(&self) -> PendingState {
         let generation = self.state.get(0).generation;
         PendingState::of(self.record.get(0), generation, sys::boottime())
     }
 
-    /// The cookie of the network namespace that the pins guard.
+    /// Returns the cookie of the network namespace that the pins guard.
     pub(crate) fn netns_cookie(&self) -> u64 {
         self.state.get(0).netns_cookie
     }
 }
 
 impl Maps {
-    /// The state of the last pending policy.
+    /// Returns the state of the last pending policy.
     pub(crate) fn pending(&self) -> PendingState {
         let generation = self.state().generation;
         PendingState::of(self.pending.get(0), generation, sys::boottime())
     }
 
-    /// Puts a policy in force that awaits confirmation for `time`. The policy before stays in the
-    /// other bank, for [`Maps::roll_back`]. Returns the new generation.
+    /// Writes and arms the record of a pending policy, which has `time` until the rollback.
     ///
     /// # Errors
-    /// A map refuses an entry, or another policy awaits confirmation: nothing has changed.
-    pub(crate) fn switch_pending(&mut self, tables: &PolicyTables, time: Duration) -> Result<u32> {
-        let next = self.fill_idle(tables)?;
+    /// The time is longer than the record can hold.
+    pub(super) fn arm_pending(&self, generation: u32, time: Duration, digest: u64) -> Result<()> {
         let time = u64::try_from(time.as_nanos()).context("the time to confirm is too long")?;
         self.set_pending(PendingConfirm::NONE);
         self.pending.set(
             0,
             PendingConfirm {
                 state: PendingConfirm::NONE,
-                generation: next,
+                generation,
                 deadline: sys::boottime().saturating_add(time),
-                digest: tables.provenance.digest,
+                digest,
                 previous_flags: self.state().flags,
                 zero: 0,
             },
         );
-        // The record is armed before the switch: a process that ends in between has armed nothing,
-        // because no generation matches the record.
         self.set_pending(PendingConfirm::ARMED);
-        self.switch(next);
-        Ok(next)
+        Ok(())
     }
 
-    /// Puts the policy before the pending policy in force again, with one write.
-    ///
-    /// The caller restores guards, flags and reserved ports, and then calls
-    /// [`Maps::end_pending`].
-    ///
-    /// # Errors
-    /// No policy awaits confirmation.
-    pub(crate) fn roll_back(&self) -> Result<u32> {
-        let Some(PendingPolicy { generation, .. }) = self.pending().awaiting() else {
-            bail!("no policy awaits confirmation");
-        };
-        let next = next_generation(generation);
-        self.switch(next);
-        Ok(next)
+    /// Disarms the record, if the record is armed.
+    pub(super) fn disarm_pending(&self) {
+        if self.pending.get(0).state == PendingConfirm::ARMED {
+            self.end_pending(false);
+        }
     }
 
     /// Restores the flags of the policy before the pending policy.
     pub(crate) fn restore_flags(&self) {
-        let (state, before) = (self.state(), self.pending.get(0).previous_flags);
-        let flags = state.flags & !OF_THE_POLICY | before & OF_THE_POLICY;
-        self.describe(state.netns_cookie, flags);
+        let state = self.state();
+        let before = self.pending.get(0).previous_flags;
+        self.describe(state.netns_cookie, restored_flags(state.flags, before));
     }
 
     /// Whether this registry was the last pending policy's.
@@ -140,6 +112,30 @@ impl Maps {
     fn set_pending(&self, state: u32) {
         let offset = std::mem::offset_of!(PendingConfirm, state);
         self.pending.word(0, offset).store(state, Ordering::SeqCst);
-        failpoint::stored(Call::Trial);
+        failpoint::stored(Call::Pending);
+    }
+}
+
+const fn restored_flags(now: u32, before: u32) -> u32 {
+    now & !POLICY_FLAGS | before & POLICY_FLAGS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_restores_the_flags_of_the_policy_alone() {
+        const WIRE: u32 = State::WANT_WIRE;
+        const LOG: u32 = State::LOG;
+        for (now, before, expected) in [
+            (WIRE, WIRE, WIRE),
+            (WIRE | State::EMBEDDED, WIRE, WIRE),
+            (WIRE, WIRE | State::FALLBACK, WIRE | State::FALLBACK),
+            (WIRE | LOG, State::EMBEDDED, WIRE | LOG | State::EMBEDDED),
+            (WIRE, LOG | State::WANT_SOCKET, WIRE),
+        ] {
+            assert_eq!(restored_flags(now, before), expected, "{now} {before}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The real object with a real policy in its maps, and no guard attached to anything: for
+//! The real object with a real policy in maps of its own, and no guard attached: for
 //! `explain --live`, tests and measurements, which run the programs by BPF_PROG_TEST_RUN.
 
 use std::path::Path;
@@ -10,19 +10,19 @@ use enforcer_ebpf::layout::{Cell, Count};
 use super::{
     load::{self, Options},
     maps::Maps,
-    pins::{MAPS, PinDir},
+    pins::PinDir,
 };
 use crate::policy::PolicyTables;
 
-/// An object and its maps. Everything goes when this value goes.
+/// An object and its maps, which the kernel frees with this value.
 pub struct Sandbox {
     object: Ebpf,
     maps: Maps,
 }
 
 impl Sandbox {
-    /// Creates the maps. They are pinned in `scratch`, a folder of a bpffs that is made and removed
-    /// again, since the loader opens maps by their pins.
+    /// Creates the maps. `scratch` is a directory of a bpffs for their pins, made and removed again,
+    /// since maps are opened by their pins.
     ///
     /// # Errors
     /// The kernel refuses a map, or `scratch` cannot be made or removed.
@@ -30,28 +30,22 @@ impl Sandbox {
         Self::in_folder(options, &PinDir::new(scratch)?)
     }
 
-    /// The same, in a folder of any name.
+    /// As [`Self::new`], in a directory of any name.
     ///
     /// # Errors
     /// As for [`Self::new`].
-    pub(crate) fn in_folder(options: Options, pins: &PinDir) -> Result<Self> {
-        pins.create()?;
-        let paths = MAPS.map(|name| pins.map(name));
-        let maps: Vec<(&str, &Path)> = MAPS
-            .into_iter()
-            .zip(paths.iter().map(AsRef::as_ref))
-            .collect();
-        let built =
-            load::load_object(options, &maps).and_then(|object| Ok((object, Maps::open(pins)?)));
-        let removed = pins.remove();
+    pub(crate) fn in_folder(options: Options, scratch: &PinDir) -> Result<Self> {
+        scratch.create()?;
+        let built = load::load_object(options, scratch)
+            .and_then(|object| Ok((object, Maps::open(scratch)?)));
+        let removed = scratch.remove();
         let (object, maps) = built?;
         removed?;
         maps.describe(options.netns_cookie, 0);
         Ok(Self { object, maps })
     }
 
-    /// Puts a policy in force as a reload does: in the idle bank, with one write to switch. Returns
-    /// the generation.
+    /// Puts a policy in force as a reload does, and returns the generation.
     ///
     /// # Errors
     /// A map refuses an entry.
@@ -59,7 +53,7 @@ impl Sandbox {
         self.maps.switch_to(tables)
     }
 
-    /// Makes the policy of pinned maps the one in force here, bit for bit.
+    /// Copies the policy of pinned maps, bit for bit.
     ///
     /// # Errors
     /// A map cannot be read or written.
@@ -67,15 +61,15 @@ impl Sandbox {
         self.maps.copy_policy(from)
     }
 
-    /// The policy in force.
+    /// Returns the policy in force.
     ///
     /// # Errors
-    /// The maps make no sense.
+    /// The maps hold a value of no meaning in this version.
     pub(crate) fn tables(&self) -> Result<PolicyTables> {
         self.maps.tables()
     }
 
-    /// The counts of a slot, over all CPUs.
+    /// Returns the counts of a slot, over all CPUs.
     ///
     /// # Errors
     /// The map cannot be read.
@@ -83,25 +77,25 @@ impl Sandbox {
         self.maps.counts(slot)
     }
 
-    /// Loads a program; the maps are those of this object.
+    /// Loads a program, on the maps of this object.
     ///
     /// # Errors
-    /// The verifier's refusal, with its whole log.
+    /// The verifier's refusal, with the whole log.
     pub fn load(&mut self, name: &str) -> Result<()> {
         load::load_program(&mut self.object, name)
     }
 
-    /// A program of the object.
+    /// Returns a program of the object.
     ///
     /// # Errors
-    /// There is none of this name.
+    /// The object has no program of this name.
     pub fn program(&self, name: &str) -> Result<&Program> {
         self.object
             .program(name)
             .with_context(|| format!("the object has no program {name}"))
     }
 
-    /// The object, for what only it can tell.
+    /// Returns the object.
     pub fn object(&mut self) -> &mut Ebpf {
         &mut self.object
     }

@@ -18,7 +18,7 @@ use super::record::{Record, ip};
 use crate::{
     control::Instance,
     kernel::{
-        events::{Events, Turn},
+        events::{Events, ReaderLock},
         maps::Maps,
     },
 };
@@ -76,8 +76,8 @@ impl Stream {
     /// # Errors
     /// Another process reads the events, or the kernel's refusal.
     pub fn open(instance: &Instance) -> Result<Self, StreamError> {
-        let turn = Turn::take(instance.pins())?.ok_or(StreamError::Busy)?;
-        Ok(Self::with(instance, turn)?)
+        let lock = ReaderLock::take(instance.pins())?.ok_or(StreamError::Busy)?;
+        Ok(Self::with(instance, lock)?)
     }
 
     /// Opens the pins' events once no other process reads them.
@@ -85,23 +85,23 @@ impl Stream {
     /// # Errors
     /// The kernel's refusal.
     pub async fn wait(instance: &Instance) -> Result<Self> {
-        let turn = match Turn::take(instance.pins())? {
-            Some(turn) => turn,
+        let lock = match ReaderLock::take(instance.pins())? {
+            Some(lock) => lock,
             // Nothing to poll: a thread sleeps until the lock is free.
             None => {
                 let pins = instance.pins().clone();
-                tokio::task::spawn_blocking(move || Turn::wait(&pins))
+                tokio::task::spawn_blocking(move || ReaderLock::wait(&pins))
                     .await
                     .context("failed to wait for the events")??
             }
         };
-        Self::with(instance, turn)
+        Self::with(instance, lock)
     }
 
-    fn with(instance: &Instance, turn: Turn) -> Result<Self> {
+    fn with(instance: &Instance, lock: ReaderLock) -> Result<Self> {
         let maps = instance.maps()?.context("nothing is pinned")?;
-        let events = Events::open(instance.pins(), turn)?;
-        let told = events.silent()?;
+        let events = Events::open(instance.pins(), lock)?;
+        let told = events.suppressed()?;
         // Drops without a reader are in the counters alone.
         events.next_epoch();
         Ok(Self {
@@ -160,7 +160,7 @@ impl Stream {
         if std::mem::take(&mut self.active) {
             return Ok(None);
         }
-        let silent = self.events.silent()?;
+        let silent = self.events.suppressed()?;
         let merged = silent.iter().zip(&self.told).map(|(now, told)| now - told);
         let merged = merged.sum();
         self.told = silent;

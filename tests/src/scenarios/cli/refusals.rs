@@ -88,7 +88,17 @@ fn unprivileged(rig: &Rig<'_>) -> Result<()> {
         finished.code == Some(1) && finished.stderr.contains("CAP_BPF"),
         "expected the missing privileges to be named, but {finished}"
     );
-    expect_state(rig, 4, "off")
+    expect_state(rig, 4, "off")?;
+    // A reader names them too, and says nothing else first.
+    rig.enforcer.up(Guards::Both)?;
+    let finished = as_nobody(&["--pin-dir", pins, "status"])?;
+    ensure!(
+        finished.code == Some(1)
+            && finished.stderr.starts_with("error:")
+            && finished.stderr.contains("CAP_BPF"),
+        "expected `status` to name the missing privileges, but {finished}"
+    );
+    rig.enforcer.down()
 }
 
 fn foreign_pins(rig: &Rig<'_>) -> Result<()> {

@@ -1,0 +1,61 @@
+//! One map, opened by its pin.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::MapData;
+
+use super::{object::shape_mismatch, pins::PinDir};
+use crate::failpoint::{Call, through};
+
+/// The result of a look for a pinned map.
+pub(super) enum Found {
+    /// A map of the shape that this build's object has.
+    Map(MapData),
+    /// No such map, or a map of another shape: the reason in words.
+    Foreign(String),
+}
+
+/// Looks for a map among the pins, and opens the map.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn find(pins: &PinDir, name: &str) -> Result<Found> {
+    let pin = pins.map(name);
+    let exists = pin.try_exists();
+    if !exists.with_context(|| format!("failed to look for {}", pin.display()))? {
+        return Ok(Found::Foreign(format!("there is no map {name}")));
+    }
+    let map = from_pin(&pin)
+        .with_context(|| format!("failed to open the map {name} (CAP_BPF is needed)"))?;
+    Ok(match shape_mismatch(name, &map)? {
+        None => Found::Map(map),
+        Some(why) => Found::Foreign(why),
+    })
+}
+
+/// Opens a map that must have the shape of this build's object.
+///
+/// # Errors
+/// The map is missing or has another shape, or the kernel's refusal.
+pub(super) fn open(pins: &PinDir, name: &str) -> Result<MapData> {
+    match find(pins, name)? {
+        Found::Map(map) => Ok(map),
+        Found::Foreign(why) => bail!(why),
+    }
+}
+
+/// Opens a map of a directory of any layout; `None` for a missing map or another shape.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn open_if_known(pins: &PinDir, name: &str) -> Result<Option<MapData>> {
+    Ok(match find(pins, name)? {
+        Found::Map(map) => Some(map),
+        Found::Foreign(_) => None,
+    })
+}
+
+fn from_pin(pin: &Path) -> Result<MapData> {
+    through(Call::OpenMap, || Ok(MapData::from_pin(pin)?))
+}

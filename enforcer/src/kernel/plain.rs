@@ -1,0 +1,90 @@
+//! Types that may be read from the memory of a map, whatever the bytes are.
+
+use enforcer_ebpf::{
+    PeerSet,
+    layout::{
+        BankEntry, Budget, Cells, Event, InterfaceEntry, OriginEntry, PeerEntry, PendingConfirm,
+        PortBits, PortEntry, PrefixKey, RuleEntry, ServiceEntry, State,
+    },
+};
+
+/// A type without padding and pointers, of which every bit pattern is a value.
+///
+/// # Safety
+/// The type is `repr(C)`, an integer or an array of such, without padding; the alignment is at
+/// most eight bytes.
+pub(crate) unsafe trait Plain: Copy + 'static {}
+
+// SAFETY: `layout` builds these of integers and arrays of integers, and tests there check for
+// padding.
+unsafe impl Plain for State {}
+// SAFETY: as above.
+unsafe impl Plain for BankEntry {}
+// SAFETY: as above.
+unsafe impl Plain for PortEntry {}
+// SAFETY: as above.
+unsafe impl Plain for ServiceEntry {}
+// SAFETY: as above.
+unsafe impl Plain for PeerEntry {}
+// SAFETY: as above.
+unsafe impl Plain for RuleEntry {}
+// SAFETY: as above.
+unsafe impl Plain for InterfaceEntry {}
+// SAFETY: as above.
+unsafe impl Plain for PortBits {}
+// SAFETY: as above.
+unsafe impl Plain for PrefixKey {}
+// SAFETY: as above.
+unsafe impl Plain for OriginEntry {}
+// SAFETY: as above.
+unsafe impl Plain for PendingConfirm {}
+// SAFETY: as above.
+unsafe impl Plain for Cells {}
+// SAFETY: as above.
+unsafe impl Plain for Budget {}
+// SAFETY: as above.
+unsafe impl Plain for Event {}
+// SAFETY: an array of integers.
+unsafe impl Plain for PeerSet {}
+
+/// A plain value in the form that aya moves: [`aya::Pod`] may not be put on another crate's type.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Raw<T>(pub(super) T);
+
+// SAFETY: a plain type may be read from any bytes, and the wrapper is transparent.
+unsafe impl<T: Plain> aya::Pod for Raw<T> {}
+
+/// Returns the value that the bytes are; `None` for another length.
+pub(super) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
+    (bytes.len() == size_of::<T>()).then(|| {
+        // SAFETY: as many bytes as the type has, every pattern of which is a value; the read asks
+        // for no alignment.
+        unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_ebpf::layout::BankEntry;
+
+    use super::from_bytes;
+
+    #[test]
+    fn bytes_of_the_right_length_are_a_value_at_any_alignment() {
+        let mut bytes = vec![0xff];
+        for word in [1u32, 2, 3, 4] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        let entry = BankEntry {
+            flags: 1,
+            services: 2,
+            peers: 3,
+            rules: 4,
+        };
+        assert_eq!(from_bytes(&bytes[1..]), Some(entry));
+        for other in [&bytes[..], &bytes[2..], &[]] {
+            assert_eq!(from_bytes::<BankEntry>(other), None);
+        }
+    }
+}
