@@ -17,6 +17,7 @@
 //! names, or under a later one. WireGuard is polled while no task is left.
 
 mod action;
+mod begun;
 mod registry_file;
 mod reporting;
 mod results;
@@ -28,7 +29,6 @@ mod wireguard_poll;
 
 use std::{collections::BTreeSet, mem, rc::Rc, time::Instant};
 
-use super::startup::Begun;
 use crate::{
     host::Keys,
     note::Note,
@@ -36,6 +36,7 @@ use crate::{
 };
 
 pub(crate) use action::{Action, Operation, SharedRegistry};
+pub(crate) use begun::Begun;
 pub(crate) use registry_file::OwnFile;
 use registry_file::RegistryFile;
 use retry::RetryQueue;

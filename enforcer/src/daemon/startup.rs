@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     outcome,
-    reconciler::SharedRegistry,
+    reconciler::{Begun, SharedRegistry},
     report::{Report, Reporter},
 };
 use crate::{
@@ -13,17 +13,6 @@ use crate::{
     note::NoteKind,
     registry::{MissingFile, Rejected, Source, load},
 };
-
-/// The result of the start: a policy is in force.
-#[derive(Debug, Default)]
-pub(super) struct Begun {
-    /// The registry in force, if this process put the policy in force.
-    pub(super) registry: Option<SharedRegistry>,
-    /// A good registry was kept out of force by a problem that may pass.
-    pub(super) retry: bool,
-    /// The reported errors of a bad registry, in plain text.
-    pub(super) errors: Option<String>,
-}
 
 /// The result of the attempt to put the registry's files in force.
 #[derive(Debug)]

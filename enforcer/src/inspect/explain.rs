@@ -1,40 +1,22 @@
 //! The model of `explain`: the verdict on a described packet, and the reasons.
 
-use std::{fmt, net::IpAddr};
-
 use anyhow::{Context as _, anyhow};
-use enforcer_ebpf::{Decision, Protocol, Reason};
+use enforcer_ebpf::{Decision, Reason};
 use serde::{Serialize, Serializer};
 
 use super::{
+    explain_error::ExplainError,
     explain_live::{Live, copies},
-    explain_packet::{describe, through_both_guards},
+    explain_packet::{Question, describe, through_both_guards},
     explain_policy::JudgedPolicy,
 };
 use crate::{
-    control::{self, Instance},
+    control::Instance,
     host::{self, HostSnapshot},
     interfaces::Interface,
     policy::{Citation, PacketSpec, cite},
-    registry::{Origin, Rejected, Source},
+    registry::{Origin, Source},
 };
-
-/// A packet, as an operator describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The arriving interface.
-    pub interface: String,
-    /// The source address.
-    pub source: IpAddr,
-    /// The destination address; `None` for an address of this host.
-    pub destination: Option<IpAddr>,
-    /// The transport protocol.
-    pub protocol: Protocol,
-    /// The destination port.
-    pub port: u16,
-    /// Whether the loaded wire guard runs on the packet too.
-    pub live: bool,
-}
 
 /// The answer to a [`Question`]; serialised, the JSON of the design.
 #[derive(Clone, Debug)]
@@ -64,47 +46,6 @@ pub struct LiveAnswer {
     pub live: Live,
     /// The decision on the same packet by the tables.
     pub model: Decision,
-}
-
-/// The failure to explain a packet.
-#[derive(Debug)]
-pub enum ExplainError {
-    /// The question makes no sense.
-    Question(anyhow::Error),
-    /// Nothing is pinned, and the registry is bad.
-    Rejected(Rejected),
-    /// The control plane's failure.
-    Control(control::Error),
-}
-
-impl fmt::Display for ExplainError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Question(error) => error.fmt(f),
-            Self::Rejected(rejected) => rejected.fmt(f),
-            Self::Control(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ExplainError {}
-
-impl From<Rejected> for ExplainError {
-    fn from(rejected: Rejected) -> Self {
-        Self::Rejected(rejected)
-    }
-}
-
-impl From<control::Error> for ExplainError {
-    fn from(error: control::Error) -> Self {
-        Self::Control(error)
-    }
-}
-
-impl From<anyhow::Error> for ExplainError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Control(error.into())
-    }
 }
 
 /// Explains a packet by the policy in force, or with nothing pinned by the policy that `up` would
@@ -258,7 +199,9 @@ impl Serialize for Explanation {
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::Guard;
+    use std::net::IpAddr;
+
+    use enforcer_ebpf::{Guard, Protocol};
 
     use super::*;
 

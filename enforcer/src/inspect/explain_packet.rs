@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use enforcer_ebpf::{Decision, Guard, Reason};
+use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
 
-use super::explain::Question;
 use crate::{
     control::{Instance, find_attached},
     decisions::candidate::{EVERY_GUARD, guard_plan},
@@ -14,6 +13,23 @@ use crate::{
     netlink::route,
     policy::{PacketSpec, PolicyTables},
 };
+
+/// A packet, as an operator describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The arriving interface.
+    pub interface: String,
+    /// The source address.
+    pub source: IpAddr,
+    /// The destination address; `None` for an address of this host.
+    pub destination: Option<IpAddr>,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The destination port.
+    pub port: u16,
+    /// Whether the loaded wire guard runs on the packet too.
+    pub live: bool,
+}
 
 /// Returns the packet at the first guard on the way.
 ///

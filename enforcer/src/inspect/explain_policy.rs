@@ -1,6 +1,6 @@
 //! The policy and the cited registry of `explain`.
 
-use super::{explain::ExplainError, explain_live::Copies};
+use super::{explain_error::ExplainError, explain_live::Copies};
 use crate::{
     control::Instance,
     decisions::{

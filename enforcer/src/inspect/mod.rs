@@ -16,6 +16,7 @@ mod counters;
 mod dry_run;
 pub mod events;
 mod explain;
+mod explain_error;
 mod explain_live;
 mod explain_packet;
 mod explain_policy;
@@ -23,8 +24,10 @@ mod status;
 
 pub use counters::{CounterRow, Counters, Selection, counters};
 pub use dry_run::dry_run;
-pub use explain::{ExplainError, Explanation, LiveAnswer, Question, explain};
+pub use explain::{Explanation, LiveAnswer, explain};
+pub use explain_error::ExplainError;
 pub use explain_live::{Live, Run};
+pub use explain_packet::Question;
 pub use status::{
     BypassRow, Condition, Finding, GuardRow, PeerState, PeerStatus, PendingView, Status,
     UncoveredRow, status,
