@@ -11,6 +11,8 @@ struct PureRooms {
     source: &'static str,
     /// Options of `cargo test` for the unit tests.
     tests: &'static [&'static str],
+    /// Names of the tests to run, by a part of the name; all tests if empty.
+    filters: &'static [&'static str],
     /// Modules: a file, a folder of the same name, or both.
     modules: &'static [&'static str],
 }
@@ -22,6 +24,8 @@ const PURE_ROOMS: [PureRooms; 2] = [
         package: "enforcer",
         source: "enforcer/src/",
         tests: &["--lib"],
+        // A room's mutants are for its own tests: the other tests wait for sockets and clocks.
+        filters: &["decisions::", "daemon::", "policy::"],
         modules: &[
             "enforcer/src/decisions",
             "enforcer/src/daemon/reconciler",
@@ -32,6 +36,7 @@ const PURE_ROOMS: [PureRooms; 2] = [
         package: "enforcer-ebpf",
         source: "enforcer-ebpf/src/",
         tests: &["--tests"],
+        filters: &[],
         modules: &[
             "enforcer-ebpf/src/decision",
             "enforcer-ebpf/src/packet",
@@ -55,6 +60,11 @@ impl Selection {
     /// Options of `cargo test` for the unit tests.
     pub(super) fn tests(&self) -> &'static [&'static str] {
         self.rooms.tests
+    }
+
+    /// Names of the tests to run; all tests if empty.
+    pub(super) fn filters(&self) -> &'static [&'static str] {
+        self.rooms.filters
     }
 
     /// Source files, as paths in the tree.

@@ -62,6 +62,10 @@ impl<'a> Tool<'a> {
                     .chain(&OPTIMISED_DEPENDENCIES)
                     .map(|argument| format!("--cargo-arg={argument}")),
             );
+        if !selection.filters().is_empty() {
+            // Behind the first `--` cargo's own arguments, behind the second the test program's.
+            command.args(["--", "--"]).args(selection.filters());
+        }
         println!("\n== {package}: {expected} mutants");
         let status = process::run_to_end(&mut command)?;
         if interrupt::seen() {
