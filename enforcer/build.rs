@@ -1,5 +1,5 @@
-//! Builds the kernel side (`enforcer-ebpf`, binary `guards`) with the tools that
-//! `cargo xtask setup` put into the cache, and leaves it at `$OUT_DIR/guards`.
+//! Builds the kernel side (`enforcer-ebpf`, binary `guards`) as `$OUT_DIR/guards`, with the tools
+//! that `cargo xtask setup` put into the cache.
 
 #[path = "../xtask/src/tools_file.rs"]
 mod tools_file;
@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, anyhow};
 use aya_build::{Package, Toolchain, build_ebpf};
 use tools_file::{CACHE_VARIABLES, FILE_NAME, Tools, cache_dir};
 
-/// `cargo::error` fails the build by itself; an exit code other than 0 would bury
-/// its sentence under everything this script has printed.
+/// Prints an error as `cargo::error`, which fails the build; an exit code other than 0 would bury
+/// the sentence under all other output of this script.
 fn main() {
     // aya-build adds the package itself; profiles and versions are the workspace's.
     for path in [
@@ -42,11 +42,11 @@ fn main() {
     }
 }
 
-/// The compiler's release, and the tools in the cache that is named after it.
+/// Returns the compiler's release, and the tools in the cache of that name.
 fn find_tools() -> Result<(String, Tools), String> {
     let release = rustc_release().map_err(|error| format!("{error:#}"))?;
     let dir = cache_dir(&release)?;
-    // A cache that is filled again elsewhere, or emptied, is a reason to look again.
+    // A cache that was emptied, or filled elsewhere, is a reason to build again.
     println!("cargo::rerun-if-changed={}", dir.join(FILE_NAME).display());
     let tools = Tools::read(&dir)?;
     println!("cargo::rerun-if-changed={}", tools.linker.display());
@@ -68,11 +68,11 @@ fn rustc_release() -> Result<String> {
 fn build(release: &str, tools: &Tools) -> Result<()> {
     let build_dir = ebpf_build_dir()?;
     for (name, value) in tools.environment(&build_dir) {
-        // SAFETY: a build script is a process of its own, and this one has
-        // started no thread yet: nothing else reads the environment.
+        // SAFETY: the process of the build script has started no other thread: nothing else reads
+        // the environment.
         unsafe { env::set_var(name, value) };
     }
-    // The toolchain that is running now, whatever it is called where it came from.
+    // The running toolchain, under any name.
     let toolchain = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| release.to_owned());
     let guards = Package {
         name: "enforcer-ebpf",
@@ -82,7 +82,7 @@ fn build(release: &str, tools: &Tools) -> Result<()> {
     build_ebpf([guards], Toolchain::Custom(&toolchain))
 }
 
-/// `ebpf` in the target folder: `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
+/// Returns `ebpf` in the target folder: `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
 fn ebpf_build_dir() -> Result<PathBuf> {
     let out_dir = env::var_os("OUT_DIR").context("cargo did not set OUT_DIR")?;
     let target = Path::new(&out_dir)

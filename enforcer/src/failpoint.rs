@@ -1,7 +1,7 @@
 //! Failpoints: two at each call that changes kernel state or asks the kernel.
 //!
-//! With the feature `failpoints`, which the shipped binary is built without, the environment arms
-//! one of them. `ENFORCER_FAILPOINT=N:fail` fails the `N`th call before the call is made,
+//! With the feature `failpoints`, which the shipped binary is built without, the environment arms a
+//! failpoint. `ENFORCER_FAILPOINT=N:fail` fails the `N`th call before the call is made,
 //! `N:abort` ends the process after the `N`th change succeeded, and `list` prints every call on
 //! stderr. `ENFORCER_LAYOUT` replaces the layout version, so that two builds disagree on the maps.
 
@@ -149,22 +149,22 @@ mod armed {
         armed.unwrap_or_else(|| panic!("ENFORCER_FAILPOINT={word} is not N:fail, N:abort or list"))
     });
 
-    /// Number of calls so far, or of changes where `N:abort` is armed.
+    /// The number of calls so far, or of changes where `N:abort` is armed.
     static COUNT: AtomicU32 = AtomicU32::new(0);
 
-    /// Counts a call, and returns whether the environment names that call. A match, and with `list`
-    /// every call, is printed on stderr.
-    fn is_struck(call: Call) -> bool {
+    /// Counts a call, and returns whether the environment arms the call. An armed call, and with
+    /// `list` every call, is printed on stderr.
+    fn is_armed(call: Call) -> bool {
         let counts = call.changes() || !matches!(*ARMED, Armed::Abort(_));
         let number = COUNT.fetch_add(u32::from(counts), Ordering::Relaxed) + 1;
-        let struck = match *ARMED {
+        let armed = match *ARMED {
             Armed::Nothing | Armed::List => false,
             Armed::Fail(which) | Armed::Abort(which) => counts && which == number,
         };
-        if struck || *ARMED == Armed::List {
+        if armed || *ARMED == Armed::List {
             eprintln!("failpoint {number} {call}");
         }
-        struck
+        armed
     }
 
     /// Makes a call and returns the result, or EIO in place of the call that has to fail.
@@ -172,12 +172,12 @@ mod armed {
         call: Call,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let struck = is_struck(call);
-        if struck && matches!(*ARMED, Armed::Fail(_)) {
+        let armed = is_armed(call);
+        if armed && matches!(*ARMED, Armed::Fail(_)) {
             return Err(io::Error::from_raw_os_error(libc::EIO).into());
         }
         let made = make()?;
-        if struck {
+        if armed {
             process::abort();
         }
         Ok(made)
@@ -185,7 +185,7 @@ mod armed {
 
     /// Marks a store to memory, which cannot fail and is not counted with `N:fail`.
     pub(crate) fn stored(call: Call) {
-        if !matches!(*ARMED, Armed::Fail(_)) && is_struck(call) {
+        if !matches!(*ARMED, Armed::Fail(_)) && is_armed(call) {
             process::abort();
         }
     }

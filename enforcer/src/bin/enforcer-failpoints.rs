@@ -1,5 +1,4 @@
-//! `enforcer`, built so that a test can let each of its calls fail, or end it after each: see
-//! `failpoint.rs`.
+//! `enforcer` with failpoints, for tests: see `failpoint.rs`.
 
 use std::process::ExitCode;
 

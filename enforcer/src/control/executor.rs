@@ -34,7 +34,7 @@ pub(crate) fn find_attached(pins: &PinDir, snapshot: &HostSnapshot) -> Result<At
     }
     for (ifindex, hook, pin) in pins.wire_links()? {
         let xdp = snapshot.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
-        let link = links::alive(&pin, ifindex, hook, xdp)
+        let link = links::status(&pin, ifindex, hook, xdp)
             .with_context(|| format!("failed to examine {}", pin.display()))?;
         let Some(link) = link else {
             attached.stale.push((ifindex, hook));
@@ -60,7 +60,7 @@ fn find_early(in_force: &PinDir, here: &PinDir) -> Result<EarlyGuards> {
         early.in_force = links.into_iter().map(|(ifindex, _)| ifindex).collect();
     }
     for (ifindex, pin) in here.early_links()? {
-        let link = links::alive(&pin, ifindex, Hook::Tcx, None)
+        let link = links::status(&pin, ifindex, Hook::Tcx, None)
             .with_context(|| format!("failed to examine {}", pin.display()))?;
         early.here.insert(ifindex, link.is_some());
     }

@@ -127,7 +127,7 @@ impl Instance {
     /// # Errors
     /// The kernel does not tell.
     pub fn has_socket_guard(&self) -> Result<bool> {
-        links::is_socket_alive(&self.pins.socket_link())
+        links::is_socket_attached(&self.pins.socket_link())
     }
 
     /// Takes the writers' lock.

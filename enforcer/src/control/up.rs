@@ -321,7 +321,7 @@ impl NewPins<'_> {
     ) -> Result<()> {
         let old = self.instance.pins().socket_link();
         let new = self.staging.socket_link();
-        if adopt && links::is_socket_on(&old, &self.cgroup)? {
+        if adopt && links::is_socket_attached_to(&old, &self.cgroup)? {
             return links::take_over(&old, program, &new);
         }
         // Beside the old guard, if there is one: both judge until the old pins go.

@@ -184,13 +184,13 @@ fn attached(instance: &Instance, ifindex: u32, xdp: Option<u32>) -> Result<Optio
         if index != ifindex {
             continue;
         }
-        let alive = links::alive(&pin, ifindex, hook, xdp)
+        let status = links::status(&pin, ifindex, hook, xdp)
             .with_context(|| format!("failed to examine {}", pin.display()))?;
-        let Some(alive) = alive else { continue };
+        let Some(status) = status else { continue };
         let pinned = [Link::Ethernet, Link::Ip].into_iter().find_map(|link| {
             let name = wire_program(hook, link);
             let info = ProgramInfo::from_pin(instance.pins().program(name)).ok()?;
-            (info.id() == alive.program).then(|| (name, hook, link, info.tag()))
+            (info.id() == status.program).then(|| (name, hook, link, info.tag()))
         });
         return Ok(Some(Attached { program: pinned }));
     }

@@ -1,7 +1,7 @@
-//! The few commands of bpf(2) that concern links and pins.
+//! The few commands of bpf(2) for links, pins and batches.
 //!
-//! aya loads programs and maps; its links hide their descriptor, fall back to attachments that
-//! cannot be pinned, and cannot update a cgroup's program, so these calls are made here.
+//! aya loads programs and maps. The links of aya hide their descriptor, fall back to attachments
+//! that cannot be pinned, and cannot update a cgroup's program.
 
 use std::{
     ffi::CString,
@@ -46,7 +46,7 @@ impl From<Command> for Call {
     }
 }
 
-/// What a link is attached to.
+/// The target of a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'a> {
     /// XDP in the driver of an interface.
@@ -59,14 +59,14 @@ pub(crate) enum Target<'a> {
     CgroupIngress(BorrowedFd<'a>),
 }
 
-/// What the kernel says about a link.
+/// The kernel's facts about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkInfo {
-    /// The id of the program behind it.
+    /// The id of the program behind the link.
     pub(crate) program: u32,
     /// The ifindex of an XDP or tcx link, 0 once the interface is gone; meaningless for others.
     pub(crate) ifindex: u32,
-    /// The id of a cgroup link's cgroup, 0 once it was detached; meaningless for others.
+    /// The id of a cgroup link's cgroup, 0 after the detach; meaningless for others.
     pub(crate) cgroup: u64,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, target: Target<'_>) -> io::Re
     /// linux/if_link.h.
     const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
     const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
-    /// linux/bpf.h: without a program to stand before, before all of them.
+    /// linux/bpf.h: before all programs, if no program is given.
     const BPF_F_BEFORE: u32 = 1 << 3;
     #[repr(C)]
     struct Attributes {
@@ -135,7 +135,7 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     .map(drop)
 }
 
-/// Asks the kernel about a link.
+/// Returns the kernel's facts about a link.
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -174,11 +174,11 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     })
 }
 
-/// The ids of the programs at the tcx ingress of an interface of this network namespace, in the
-/// order in which they run.
+/// Returns the ids of the programs at the tcx ingress of an interface of this network namespace, in
+/// the order in which they run.
 ///
 /// # Errors
-/// The kernel's refusal, on one before 6.6 as well.
+/// The kernel's refusal, by every kernel before 6.6.
 pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
     /// linux/bpf.h: enum bpf_attach_type.
     const TCX_INGRESS: u32 = 46;
@@ -211,34 +211,34 @@ pub(crate) fn tcx_programs(ifindex: u32) -> io::Result<Vec<u32>> {
     Ok(programs.into_iter().take_while(|id| *id != 0).collect())
 }
 
-/// Opens what is pinned at a path.
+/// Opens a pinned object.
 ///
 /// # Errors
-/// Nothing is pinned there, or the kernel's refusal.
-pub(crate) fn get(path: &Path) -> io::Result<OwnedFd> {
+/// The path has no pin, or the kernel's refusal.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     new_descriptor(Command::ObjectGet, &mut PathAttributes::new(&path, 0))
 }
 
-/// Pins an object; it may be pinned elsewhere too.
+/// Pins an object, which may be pinned elsewhere too.
 ///
 /// # Errors
-/// Something is there already, or the kernel's refusal.
+/// The path exists, or the kernel's refusal.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = PathAttributes::new(&path, descriptor(object));
     call(Command::ObjectPin, &mut attributes).map(drop)
 }
 
-/// Removes a pinned link; the guard is off when this returns.
+/// Removes a pinned link; the guard is detached on return.
 ///
 /// # Errors
-/// The pin cannot be opened or removed; the guard stays on then.
+/// The pin cannot be opened or removed; the guard stays attached then.
 pub(crate) fn detach(pin: &Path) -> io::Result<()> {
-    // The last reference must go here, and not in the kernel's own time after the pin's removal
-    // (kernel/bpf/syscall.c: bpf_link_put defers, closing a descriptor does not): so it is a
-    // descriptor of ours, or nothing is removed.
-    let link = get(pin)?;
+    // The last reference is a descriptor of this process, and the close detaches at once; the
+    // removal of the last pin would detach at a time of the kernel's choice
+    // (kernel/bpf/syscall.c: bpf_link_put defers, closing a descriptor does not).
+    let link = open_pin(pin)?;
     through(Call::Unpin, || fs::remove_file(pin))?;
     drop(link);
     Ok(())
@@ -265,11 +265,11 @@ fn descriptor(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-/// A command whose result is a new file descriptor, which the kernel makes close-on-exec.
+/// Makes a call that returns a new file descriptor, which the kernel makes close-on-exec.
 fn new_descriptor<A>(command: Command, attributes: &mut A) -> io::Result<OwnedFd> {
     let fd = call(command, attributes)?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor, and no other value owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -277,7 +277,7 @@ fn new_descriptor<A>(command: Command, attributes: &mut A) -> io::Result<OwnedFd
 pub(super) fn call<A>(command: Command, attributes: &mut A) -> io::Result<i64> {
     through(command.into(), || {
         // SAFETY: the attributes are the beginning of union bpf_attr for this command, the kernel
-        // takes the rest as zeros, and what they point to outlives the call.
+        // takes the rest as zeros, and all memory that they point to outlives the call.
         let code = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

@@ -1,7 +1,7 @@
-//! Where a field stands in a structure of the running kernel, from its BTF.
+//! Offsets of fields in structures of the running kernel, from the kernel's BTF.
 //!
-//! aya reads BTF too, but keeps the members to itself. The format is
-//! Documentation/bpf/btf.rst in the kernel's tree.
+//! aya reads BTF too, but hides the members. The format is in Documentation/bpf/btf.rst in the
+//! kernel's tree.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 const KIND_STRUCT: u32 = 4;
 
-/// A kernel's types.
+/// The types of a kernel.
 pub(crate) struct Btf {
     bytes: Vec<u8>,
     types: std::ops::Range<usize>,
@@ -17,10 +17,10 @@ pub(crate) struct Btf {
 }
 
 impl Btf {
-    /// Reads the running kernel's own types.
+    /// Reads the types of the running kernel.
     ///
     /// # Errors
-    /// The kernel shows none (`CONFIG_DEBUG_INFO_BTF`), or in a form that is not known here.
+    /// The kernel shows no BTF (`CONFIG_DEBUG_INFO_BTF`), or BTF of an unknown form.
     pub(crate) fn of_kernel() -> Result<Self> {
         let path = Path::new("/sys/kernel/btf/vmlinux");
         let bytes = fs::read(path).with_context(|| {
@@ -47,10 +47,10 @@ impl Btf {
         })
     }
 
-    /// The offset in bytes of a direct member of a structure.
+    /// Returns the offset in bytes of a direct member of a structure.
     ///
     /// # Errors
-    /// There is no such structure, member, or kind of type.
+    /// The kernel has no such structure or member, or a kind of type that is unknown here.
     pub(crate) fn offset(&self, structure: &str, member: &str) -> Result<u64> {
         let mut at = self.types.start;
         while at < self.types.end {
@@ -66,7 +66,7 @@ impl Btf {
                         format!("struct {structure} of this kernel has no member {member}")
                     });
             }
-            at = members + tail(kind, count)?;
+            at = members + trailing_bytes(kind, count)?;
         }
         Err(anyhow!("this kernel has no struct {structure}"))
     }
@@ -77,7 +77,7 @@ impl Btf {
             if self.name(u32_at(&self.bytes, at)?) == Some(name.as_bytes()) {
                 let bits = u32_at(&self.bytes, at + 8)?;
                 let bits = if bitfields { bits & 0x00ff_ffff } else { bits };
-                ensure!(bits.is_multiple_of(8), "it is a bit field");
+                ensure!(bits.is_multiple_of(8), "a bit field has no offset in bytes");
                 return Ok(u64::from(bits / 8));
             }
         }
@@ -90,8 +90,8 @@ impl Btf {
     }
 }
 
-/// The bytes behind a type's three words, by kind (linux/btf.h: BTF_KIND_*).
-fn tail(kind: u32, count: usize) -> Result<usize> {
+/// Returns the number of bytes behind a type's three words, by kind (linux/btf.h: BTF_KIND_*).
+fn trailing_bytes(kind: u32, count: usize) -> Result<usize> {
     Ok(match kind {
         // Pointers, forwards, typedefs, qualifiers, functions, floats, type tags.
         2 | 7..=12 | 16 | 18 => 0,
@@ -126,6 +126,72 @@ mod tests {
         assert!(btf.offset("net", "net_cookie").unwrap() > 0);
         assert!(btf.offset("net", "no_such_member").is_err());
         assert!(btf.offset("no_such_struct", "x").is_err());
+    }
+
+    /// BTF of these words in the section of types, and these names.
+    fn btf(types: &[u32], names: &str) -> Result<Btf> {
+        let length = |bytes: usize| u32::try_from(bytes).unwrap();
+        let (types_end, names_length) = (length(types.len() * 4), length(names.len()));
+        let header = [0x0001_eb9f, 24, 0, types_end, types_end, names_length];
+        let words = header.iter().chain(types);
+        let mut bytes: Vec<u8> = words.flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend(names.as_bytes());
+        Btf::parse(bytes)
+    }
+
+    #[test]
+    fn members_are_found_behind_other_types() {
+        const BITFIELDS: u32 = 1 << 31;
+        let names = "\0first\0second\0a\0b\0";
+        let (first, second, a, b) = (1, 7, 14, 16);
+        let types = [
+            // An integer, with one word behind the three.
+            [0, 1 << 24, 4, 32].as_slice(),
+            // An enumeration of two values, and an array.
+            &[0, 6 << 24 | 2, 4, a, 0, b, 1],
+            &[0, 3 << 24, 0, 1, 1, 2],
+            // struct first { a; b }, and struct second with bit fields.
+            &[first, 4 << 24 | 2, 16, a, 1, 0, b, 1, 64],
+            &[
+                second,
+                BITFIELDS | 4 << 24 | 2,
+                8,
+                a,
+                1,
+                32 << 24 | 32,
+                b,
+                1,
+                3 << 24 | 33,
+            ],
+        ]
+        .concat();
+        let btf = btf(&types, names).unwrap();
+        for (structure, member, expected) in [
+            ("first", "a", Some(0)),
+            ("first", "b", Some(8)),
+            ("second", "a", Some(4)),
+            // A bit field that begins within a byte.
+            ("second", "b", None),
+            ("first", "c", None),
+            ("a", "a", None),
+        ] {
+            assert_eq!(
+                btf.offset(structure, member).ok(),
+                expected,
+                "{structure}.{member}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_and_an_early_end_are_errors() {
+        let unknown = btf(&[0, 20 << 24, 0], "\0x\0").unwrap();
+        let error = unknown.offset("x", "y").unwrap_err().to_string();
+        assert!(error.contains("kind 20"), "{error}");
+        let short = btf(&[0, 4 << 24 | 9, 0, 1, 1, 1], "\0x\0").unwrap();
+        assert!(short.offset("x", "y").is_err());
+        let cut = btf(&[1, 4 << 24 | 9, 0, 1, 1, 0], "\0x\0").unwrap();
+        assert!(cut.offset("x", "y").is_err());
     }
 
     #[test]

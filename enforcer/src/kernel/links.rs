@@ -1,4 +1,4 @@
-//! The guards as links: attached by one process, pinned, and found again by the next.
+//! The guards as links: one process attaches and pins a link, the next process finds the link again.
 
 use std::{
     fs::{self, File},
@@ -19,10 +19,10 @@ use super::{
 };
 use crate::interfaces::Hook;
 
-/// Attaches the wire program to an interface and pins the link.
+/// Attaches a wire program to an interface and pins the link.
 ///
 /// # Errors
-/// The hook is not to be had there, or pinning failed; nothing is attached then.
+/// The interface refuses the hook, or the pin fails; nothing is attached then.
 pub(crate) fn attach_wire(
     programs: &mut Programs<'_>,
     ifindex: u32,
@@ -38,8 +38,8 @@ pub(crate) fn attach_wire(
     attach(&program, target, &programs.pins().wire_link(ifindex, hook))
 }
 
-/// Attaches the wire program to an interface that is not up yet, where it is beside what comes
-/// later, and pins the link.
+/// Attaches a wire program to an interface that is not up yet, and pins the link. tcx leaves room
+/// for the guard that comes later.
 ///
 /// # Errors
 /// As for [`attach_wire`].
@@ -61,17 +61,17 @@ pub(crate) fn attach_socket(program: &Path, cgroup: &Path, pin: &Path) -> Result
 }
 
 fn attach(program: &Path, target: Target<'_>, pin: &Path) -> Result<()> {
-    let program = bpf::get(program)
+    let program = bpf::open_pin(program)
         .with_context(|| format!("failed to open the program {}", program.display()))?;
     let link = bpf::link_create(program.as_fd(), target)?;
     bpf::pin(link.as_fd(), pin).with_context(|| format!("failed to pin {}", pin.display()))
 }
 
-/// Puts a new program behind a link of the old pins and pins the link among the new ones as well:
-/// there is no moment without one of the two programs.
+/// Puts a new program behind a link of the old pins, and pins the link among the new pins as well:
+/// at every moment one of the two programs is attached.
 ///
 /// # Errors
-/// The kernel's refusal; the old program is in place then.
+/// The kernel's refusal; the old program stays then.
 pub(crate) fn take_over(old: &Path, program: &Path, new: &Path) -> Result<()> {
     let link = update(old, program)?;
     bpf::pin(link.as_fd(), new).with_context(|| format!("failed to pin {}", new.display()))
@@ -80,33 +80,34 @@ pub(crate) fn take_over(old: &Path, program: &Path, new: &Path) -> Result<()> {
 /// Puts another program behind a pinned link.
 ///
 /// # Errors
-/// The kernel's refusal; the old program is in place then.
+/// The kernel's refusal; the old program stays then.
 pub(crate) fn update(pin: &Path, program: &Path) -> Result<OwnedFd> {
-    let link = bpf::get(pin).with_context(|| format!("failed to open {}", pin.display()))?;
-    let program = bpf::get(program)
+    let link = bpf::open_pin(pin).with_context(|| format!("failed to open {}", pin.display()))?;
+    let program = bpf::open_pin(program)
         .with_context(|| format!("failed to open the program {}", program.display()))?;
     bpf::link_update(link.as_fd(), program.as_fd())
         .with_context(|| format!("failed to update the link {}", pin.display()))?;
     Ok(link)
 }
 
-/// A pinned wire link that guards its interface.
-#[derive(Clone, Copy, Debug)]
+/// The status of a pinned wire link that guards an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkStatus {
-    /// The id of the program behind it.
+    /// The id of the program behind the link.
     pub(crate) program: u32,
-    /// No other program sees a packet before it does.
+    /// Whether the program sees packets before any other program.
     pub(crate) is_first: bool,
 }
 
-/// Whether a pinned wire link still guards the interface of this index in this network namespace.
+/// Returns the status of a pinned wire link; `None` if the link does not guard the interface of
+/// this index in this network namespace.
 ///
-/// `xdp` is the program that rtnetlink names there: a link follows its interface into another
+/// `xdp` is the program that rtnetlink names there: a link follows an interface into another
 /// namespace, and the index may be another interface's here.
 ///
 /// # Errors
-/// The kernel does not say: a guard that holds must not be taken for one that is gone.
-pub(crate) fn alive(
+/// The kernel does not tell: an attached guard must not be taken for a lost guard.
+pub(crate) fn status(
     pin: &Path,
     ifindex: u32,
     hook: Hook,
@@ -115,27 +116,32 @@ pub(crate) fn alive(
     let Some(info) = info(pin)?.filter(|info| info.ifindex == ifindex) else {
         return Ok(None);
     };
-    let program = info.program;
-    let place = match hook {
-        Hook::XdpNative | Hook::XdpGeneric => (xdp == Some(program)).then_some(0),
+    let attached = match hook {
+        Hook::XdpNative | Hook::XdpGeneric => xdp.into_iter().collect(),
         Hook::Tcx => match bpf::tcx_programs(ifindex) {
-            Ok(programs) => programs.iter().position(|id| *id == program),
-            // It went away a moment ago.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => None,
+            Ok(programs) => programs,
+            // The interface went away a moment ago.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Vec::new(),
             Err(error) => return Err(error),
         },
     };
-    Ok(place.map(|place| LinkStatus {
+    Ok(among(info.program, &attached))
+}
+
+/// Returns the status of a program among the programs at a hook, in the order in which they run.
+fn among(program: u32, attached: &[u32]) -> Option<LinkStatus> {
+    let place = attached.iter().position(|id| *id == program)?;
+    Some(LinkStatus {
         program,
         is_first: place == 0,
-    }))
+    })
 }
 
 /// Whether the socket guard's link is pinned at a path, and attached.
 ///
 /// # Errors
-/// The kernel does not say.
-pub(crate) fn is_socket_alive(pin: &Path) -> Result<bool> {
+/// The kernel does not tell.
+pub(crate) fn is_socket_attached(pin: &Path) -> Result<bool> {
     let info = info(pin).with_context(|| format!("failed to examine {}", pin.display()))?;
     Ok(info.is_some_and(|info| info.cgroup != 0))
 }
@@ -143,20 +149,44 @@ pub(crate) fn is_socket_alive(pin: &Path) -> Result<bool> {
 /// Whether the socket guard's link is pinned at a path, and attached to this cgroup.
 ///
 /// # Errors
-/// The kernel does not say.
-pub(crate) fn is_socket_on(pin: &Path, cgroup: &Path) -> Result<bool> {
+/// The kernel does not tell.
+pub(crate) fn is_socket_attached_to(pin: &Path, cgroup: &Path) -> Result<bool> {
     let what = |path: &Path| format!("failed to examine {}", path.display());
-    // The id of a cgroup is its directory's inode (include/linux/kernfs.h: kernfs_ino).
+    // The id of a cgroup is the inode of the directory (include/linux/kernfs.h: kernfs_ino).
     let id = fs::metadata(cgroup).with_context(|| what(cgroup))?.ino();
     let info = info(pin).with_context(|| what(pin))?;
     Ok(info.is_some_and(|info| info.cgroup == id))
 }
 
-/// What the kernel says about a pinned link, `None` where nothing is pinned.
+/// Returns the kernel's facts about a pinned link; `None` without a pin.
 fn info(pin: &Path) -> io::Result<Option<bpf::LinkInfo>> {
-    match bpf::get(pin) {
+    match bpf::open_pin(pin) {
         Ok(link) => bpf::link_info(link.as_fd()).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LinkStatus, among};
+
+    #[test]
+    fn a_program_is_first_behind_no_other() {
+        let status = |is_first| {
+            Some(LinkStatus {
+                program: 7,
+                is_first,
+            })
+        };
+        for (attached, expected) in [
+            (&[][..], None),
+            (&[8], None),
+            (&[7], status(true)),
+            (&[7, 8], status(true)),
+            (&[8, 7], status(false)),
+        ] {
+            assert_eq!(among(7, attached), expected, "{attached:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The loader: the object of the guards, and each program at its first use.
+//! The loader: the object of the guards, and each program at the first use.
 
 use std::{
     path::{Path, PathBuf},
@@ -47,7 +47,7 @@ pub(crate) fn wire_programs() -> [&'static str; 4] {
 /// The program of the socket guard.
 pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 
-/// The socket guard for kernels that refuse its first form.
+/// The second form of the socket guard's program, for kernels that refuse the first form.
 const SOCKET_PROGRAM_READING: &str = "socket_ingress_reading";
 
 /// The options of a load.
@@ -69,20 +69,19 @@ impl Options {
     }
 }
 
-/// The programs of a pin directory, each loaded and pinned at its first use.
+/// The programs of a pin directory, each loaded and pinned at the first use.
 ///
 /// Verifying all programs takes the kernel seconds on a small machine, and a host needs two or
 /// three.
 pub(crate) struct Programs<'a> {
     pins: &'a PinDir,
     options: Options,
-    /// The object with its maps, after the first load.
+    /// The object with the maps, after the first load.
     object: Option<Ebpf>,
 }
 
 impl<'a> Programs<'a> {
-    /// Returns the programs of a directory, on the maps that are pinned there; missing maps are
-    /// created.
+    /// Returns the programs of a directory, on the maps pinned there; missing maps are created.
     ///
     /// # Errors
     /// The kernel refuses a map.
@@ -113,7 +112,7 @@ impl<'a> Programs<'a> {
         self.object.as_mut().context("the object was just loaded")
     }
 
-    /// Loads and pins a wire program that is not pinned yet, and returns the pin.
+    /// Loads and pins a wire program without a pin, and returns the pin.
     ///
     /// # Errors
     /// The kernel refuses the program.
@@ -128,8 +127,8 @@ impl<'a> Programs<'a> {
         Ok(pin)
     }
 
-    /// Loads the wire programs that are not pinned yet, and returns their names. A program that the
-    /// kernel refuses is left out: the first use reports the refusal.
+    /// Loads the wire programs without a pin, and returns their names. A refused program is left out:
+    /// the first use reports the refusal.
     ///
     /// # Errors
     /// The kernel refuses a map.
@@ -148,7 +147,7 @@ impl<'a> Programs<'a> {
             .collect())
     }
 
-    /// Pins loaded programs, except for programs that another process has pinned by now.
+    /// Pins loaded programs, except for programs pinned by another process in the meantime.
     ///
     /// # Errors
     /// The kernel's refusal.
@@ -175,15 +174,15 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Parses the object, sets its constants, and opens the maps that are pinned in a directory;
-/// missing maps are created and pinned.
+/// Parses the object, sets the constants, and opens the maps pinned in a directory; missing maps are
+/// created and pinned.
 ///
 /// # Errors
 /// The kernel refuses a map.
 pub(super) fn load_object(options: Options, pins: &PinDir) -> Result<Ebpf> {
     // 0 lets the verifier prune every log statement.
     let level: u8 = if options.log { u8::MAX } else { 0 };
-    // Without the offsets `load_socket` refuses the one form that needs them.
+    // Without the offsets `load_socket` refuses the form of the program that needs them.
     let (skc_net, net_cookie) = socket_offsets().unwrap_or((0, 0));
     let mut loader = EbpfLoader::new();
     loader
@@ -217,7 +216,7 @@ fn socket_offsets() -> Result<(u64, u64)> {
     Ok(*FOUND.get_or_init(|| found))
 }
 
-/// Loads the socket program in the first form that the kernel takes, and returns its name.
+/// Loads the socket program in the first form that the kernel takes, and returns the form's name.
 fn load_socket(ebpf: &mut Ebpf) -> Result<&'static str> {
     // The probe is the load: the helper came to cgroup_skb with 6.15, and may be backported.
     let Err(first) = load_program(ebpf, SOCKET_PROGRAM) else {
@@ -229,7 +228,7 @@ fn load_socket(ebpf: &mut Ebpf) -> Result<&'static str> {
     Ok(SOCKET_PROGRAM_READING)
 }
 
-/// Loads one program.
+/// Loads a program.
 ///
 /// # Errors
 /// The verifier's refusal, with the whole log.
@@ -262,7 +261,7 @@ fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
     .with_context(|| format!("failed to pin {}", path.display()))
 }
 
-/// Pins every map of one directory in another directory as well.
+/// Pins every map of a directory in another directory as well.
 ///
 /// # Errors
 /// A map is missing or of another shape than in this build's object, or the kernel's refusal.
@@ -281,7 +280,7 @@ pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
     Ok(())
 }
 
-/// Returns an error and its causes in one line: aya's messages leave the cause to `source()`.
+/// Returns an error and the causes in a single line: aya's messages leave the cause to `source()`.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Where the cgroup2 root and bpffs are, from the mount table.
+//! The cgroup2 root and the bpffs, from the mount table.
 
 use std::{
     fs,
@@ -14,23 +14,26 @@ use rustix::{
 
 use crate::{
     failpoint::{Call, through},
-    procfs::{Process, mounts::table},
+    procfs::{
+        Process,
+        mounts::{Mount, table},
+    },
 };
 
 /// linux/magic.h: BPF_FS_MAGIC.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// Where bpffs is mounted on every distribution (systemd mounts it at boot).
+/// The mount point of bpffs on every distribution (systemd mounts bpffs at boot).
 const BPFFS: &str = "/sys/fs/bpf";
 
-/// The cgroup2 root, where a program sees the sockets of every cgroup below.
+/// Returns the cgroup2 root, where a program sees the sockets of every cgroup below.
 ///
-/// On hybrid hosts it is not /sys/fs/cgroup but a folder in it; in a container, whose root is some
-/// cgroup of the host, it is the one that there is. A folder below a root would leave the sockets
-/// of the others unguarded, so `given` must be a root too.
+/// On hybrid hosts the root is not /sys/fs/cgroup but a folder there; in a container, whose root is
+/// some cgroup of the host, the root is the one cgroup2 mount. A folder below a root would leave the
+/// sockets of other folders unguarded, so `given` must be a root too.
 ///
 /// # Errors
-/// There is no cgroup2 mount, or `given` is none.
+/// The host has no cgroup2 mount, or `given` is no root.
 pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
     let mounts = table(Process::ThisThread)
         .context("failed to read the mount table, /proc/thread-self/mountinfo")?;
@@ -45,21 +48,25 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
         );
         return Ok(whole);
     }
-    // The hierarchy's own root before a part of it that is mounted elsewhere.
+    main_root(roots).context(
+        "no cgroup2 file system is mounted: mount one (`mount -t cgroup2 none /sys/fs/cgroup`) or \
+         name it with --cgroup",
+    )
+}
+
+/// Returns the mount point of the whole hierarchy, else of a part that is mounted elsewhere; the
+/// shortest path of several.
+fn main_root(roots: impl Iterator<Item = Mount>) -> Option<PathBuf> {
     roots
         .min_by_key(|mount| (mount.root != "/", mount.point.as_os_str().len()))
         .map(|mount| mount.point)
-        .context(
-            "no cgroup2 file system is mounted: mount one (`mount -t cgroup2 none \
-             /sys/fs/cgroup`) or name it with --cgroup",
-        )
 }
 
-/// Makes sure that the parent of the pin directory is a bpffs that outlives this command; mounts
-/// one at /sys/fs/bpf if that is the parent and nothing is there yet.
+/// Ensures that the parent of the pin directory is on a bpffs that outlives this command. The parent
+/// /sys/fs/bpf gets a bpffs if none is mounted.
 ///
 /// # Errors
-/// The parent is no bpffs, or one that only this process's mount namespace has.
+/// The parent is on no bpffs, or on a bpffs of this process's mount namespace alone.
 pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
     const WAY_OUT: &str = "enter a network namespace without a mount namespace of its own \
                            (`nsenter --net=/run/netns/NAME enforcer up`, not `ip netns exec`)";
@@ -100,16 +107,15 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What to say of the parent of the pin directory if others than root may write to it: they could
-/// hold its lock for ever, or put something in the way of `up` and `down`.
+/// Returns a warning if others than root may write to the parent of the pin directory: they could
+/// hold the lock for ever, or put files in the way of `up` and `down`.
 ///
 /// # Errors
-/// It cannot be examined.
+/// The directory cannot be examined.
 pub(crate) fn open_to_others(parent: &Path) -> Result<Option<String>> {
     let meta = fs::metadata(parent);
     let meta = meta.with_context(|| format!("failed to examine {}", parent.display()))?;
-    let is_open = meta.mode() & 0o022 != 0 || meta.uid() != 0;
-    Ok(is_open.then(|| {
+    Ok(is_open(meta.mode(), meta.uid()).then(|| {
         format!(
             "{0} may be written by others than root, who could keep `enforcer` from working: run \
              `chown root {0} && chmod 700 {0}`",
@@ -118,10 +124,15 @@ pub(crate) fn open_to_others(parent: &Path) -> Result<Option<String>> {
     }))
 }
 
+/// Whether others than root may write to a file of this mode and owner.
+const fn is_open(mode: u32, owner: u32) -> bool {
+    mode & 0o022 != 0 || owner != 0
+}
+
 /// Whether a path is on a bpffs.
 ///
 /// # Errors
-/// It cannot be examined.
+/// The path cannot be examined.
 pub(crate) fn is_bpffs(path: &Path) -> Result<bool> {
     Ok(magic(path)? == BPF_FS_MAGIC)
 }
@@ -131,28 +142,110 @@ fn magic(path: &Path) -> Result<u64> {
     Ok(found.f_type.cast_unsigned())
 }
 
-/// Whether this process has another mount namespace than init: ids of mounts are the system's, so
-/// a namespace of its own has other ones. An init that hides its table is taken to share it.
+/// Whether this process has another mount namespace than init. An init that hides the mount table
+/// is taken to share the namespace.
 fn in_private_mount_namespace() -> bool {
-    let ids = |process: Process| -> Option<Vec<String>> {
-        let mounts = table(process).ok()?.into_iter();
-        Some(mounts.map(|mount| mount.id).collect())
-    };
-    let (Some(ours), Some(inits)) = (ids(Process::ThisThread), ids(Process::INIT)) else {
+    let (Ok(ours), Ok(inits)) = (table(Process::ThisThread), table(Process::INIT)) else {
         return false;
     };
-    ours.first().is_some_and(|root| !inits.contains(root))
+    is_private(&ours, &inits)
 }
 
-/// Whether the file system behind `path` is mounted where init can see it.
+/// Whether two mount tables are of two namespaces: ids of mounts are unique in the system.
+fn is_private(ours: &[Mount], inits: &[Mount]) -> bool {
+    let is_shared = |root: &Mount| inits.iter().any(|mount| mount.id == root.id);
+    ours.first().is_some_and(|root| !is_shared(root))
+}
+
+/// Whether init can see the file system behind `path`. An init that hides the mount table gives no
+/// reason to refuse.
 fn init_sees(path: &Path) -> bool {
     let Ok(meta) = fs::metadata(path) else {
         return false;
     };
-    let device = meta.dev();
+    table(Process::INIT).map_or(true, |mounts| shows(&mounts, meta.dev()))
+}
+
+fn shows(mounts: &[Mount], device: u64) -> bool {
     let device = format!("{}:{}", libc::major(device), libc::minor(device));
-    // An init that hides its mounts gives no reason to refuse.
-    table(Process::INIT).map_or(true, |mounts| {
-        mounts.iter().any(|mount| mount.device == device)
-    })
+    mounts.iter().any(|mount| mount.device == device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(id: &str, root: &str, point: &str) -> Mount {
+        Mount {
+            id: id.to_owned(),
+            device: "0:27".to_owned(),
+            root: root.to_owned(),
+            point: point.into(),
+            kind: "cgroup2".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_whole_hierarchy_comes_before_a_part_and_the_shortest_path_before_others() {
+        let whole = mount("1", "/", "/sys/fs/cgroup/unified");
+        let twice = mount("2", "/", "/sys/fs/cgroup");
+        let part = mount("3", "/system.slice", "/cg");
+        let container = mount("4", "/../..", "/sys/fs/cgroup");
+        for (mounts, expected) in [
+            (&[][..], None),
+            (&[&whole], Some("/sys/fs/cgroup/unified")),
+            (&[&whole, &twice], Some("/sys/fs/cgroup")),
+            (&[&part, &whole], Some("/sys/fs/cgroup/unified")),
+            (&[&container], Some("/sys/fs/cgroup")),
+        ] {
+            let roots = mounts.iter().map(|mount| (*mount).clone());
+            assert_eq!(main_root(roots), expected.map(PathBuf::from));
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_private_if_init_lacks_its_root() {
+        let [first, second, third] = ["21", "22", "23"].map(|id| mount(id, "/", "/"));
+        for (ours, inits, expected) in [
+            (&[&first, &second][..], &[&first, &third][..], false),
+            (&[&second, &first], &[&first], true),
+            (&[&first], &[], true),
+            (&[], &[&first], false),
+        ] {
+            let list = |mounts: &[&Mount]| -> Vec<Mount> {
+                mounts.iter().map(|mount| (*mount).clone()).collect()
+            };
+            assert_eq!(is_private(&list(ours), &list(inits)), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_system_is_found_by_its_device() {
+        let mounts = [mount("1", "/", "/")];
+        for (major, minor, expected) in [(0, 27, true), (0, 2, false), (27, 0, false)] {
+            assert_eq!(shows(&mounts, libc::makedev(major, minor)), expected);
+        }
+        assert!(!shows(&[], libc::makedev(0, 27)));
+    }
+
+    #[test]
+    fn a_directory_is_open_to_others_by_mode_or_owner() {
+        for (mode, owner, expected) in [
+            (0o700, 0, false),
+            (0o755, 0, false),
+            (0o770, 0, true),
+            (0o702, 0, true),
+            (0o1777, 0, true),
+            (0o700, 1000, true),
+        ] {
+            assert_eq!(is_open(mode, owner), expected, "{mode:o} {owner}");
+        }
+    }
+
+    #[test]
+    fn a_folder_below_a_root_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = cgroup_root(Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("findmnt"), "{error}");
+    }
 }

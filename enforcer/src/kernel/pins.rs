@@ -1,8 +1,11 @@
-//! The pin directory: what is in force stands there, and nowhere else.
+//! The pin directory: all that the kernel keeps of enforcer is pinned there, and nowhere else.
 //!
-//! Maps, programs and links are pinned under names without dots (bpffs takes none). A new set is
-//! built in a directory beside it and renamed into place; a lock on the parent makes writers take
-//! turns. The link of an interface is named by its ifindex, since names of interfaces change.
+//! Maps, programs and links are pinned under names without dots (bpffs refuses dots). A new set is
+//! built in a directory beside the pins and renamed into place; a lock on the parent directory lets
+//! one writer in at a time. A link is named by the ifindex, since names of interfaces change.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -14,13 +17,13 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::bpf;
+use super::{bpf, mounts};
 use crate::{
     failpoint::{Call, through},
     interfaces::Hook,
 };
 
-/// The names of the maps that are pinned, which are the names in the object.
+/// The names of the pinned maps, which are the names in the object. `STATE` is the first.
 pub(crate) const MAPS: [&str; 16] = [
     "STATE",
     "BANK",
@@ -40,33 +43,32 @@ pub(crate) const MAPS: [&str; 16] = [
     "TRIAL",
 ];
 
-/// The end of the name of a directory in which a set is built.
+/// The suffix of a directory in which a set is built.
 const STAGING: &str = "_enforcer_tmp";
-/// The end of the name of a directory that is there for a moment, without guards.
+/// The suffix of a directory of maps without guards, which exists for a moment.
 const SCRATCH: &str = "_enforcer_scratch";
-/// The beginning of every program's name.
+/// The prefix of every program's name.
 const PROGRAM: &str = "prog_";
-/// The beginning of every link's name.
+/// The prefix of every link's name.
 const LINK: &str = "link_";
 /// The name of the socket guard's link.
 const SOCKET_LINK: &str = "link_socket";
-/// The beginning of a wire guard's link: `link_wire_IFINDEX_HOOK`.
+/// The prefix of a wire guard's link: `link_wire_IFINDEX_HOOK`.
 const WIRE_LINK: &str = "link_wire_";
-
-/// The beginning of the link of a guard on an interface that is not up yet: `link_early_IFINDEX`.
+/// The prefix of the link of a guard on an interface that is not up yet: `link_early_IFINDEX`.
 const EARLY_LINK: &str = "link_early_";
 
-/// A directory of pins, whether it exists or not.
+/// A directory of pins, which need not exist.
 #[derive(Clone, Debug)]
 pub(crate) struct PinDir {
     path: PathBuf,
 }
 
 impl PinDir {
-    /// The directory of this path, which has a parent and a name without dots.
+    /// Returns the pin directory of an absolute path.
     ///
     /// # Errors
-    /// The path is not one that a pin directory can have.
+    /// The path has no parent, or a name that a pin directory cannot have.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
         let taken = |name: &str| name.ends_with(STAGING) || name.ends_with(SCRATCH);
@@ -83,38 +85,38 @@ impl PinDir {
         })
     }
 
-    /// Its path.
+    /// The path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory that it is in.
+    /// Returns the parent directory.
     pub(crate) fn parent(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// The directory beside it in which a new set is built.
+    /// Returns the directory beside the pins in which a new set is built.
     pub(crate) fn staging(&self) -> Self {
         self.beside(STAGING)
     }
 
-    /// The directory beside it in which maps without guards are pinned for a moment.
+    /// Returns the directory beside the pins in which maps without guards are pinned for a moment.
     pub(crate) fn scratch(&self) -> Self {
         self.beside(SCRATCH)
     }
 
-    fn beside(&self, end: &str) -> Self {
+    fn beside(&self, suffix: &str) -> Self {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(end);
+        name.push(suffix);
         Self {
             path: self.path.with_file_name(name),
         }
     }
 
-    /// Whether there is one.
+    /// Whether the directory exists.
     ///
     /// # Errors
-    /// It cannot be told, for lack of privileges as a rule.
+    /// The parent directory cannot be searched, for lack of privileges as a rule.
     pub(crate) fn exists(&self) -> Result<bool> {
         self.path
             .try_exists()
@@ -132,54 +134,47 @@ impl PinDir {
         .with_context(|| format!("failed to create {}", self.path.display()))
     }
 
-    /// The path of a pinned map.
+    /// Returns the path of a pinned map.
     pub(crate) fn map(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// The path of a pinned program.
+    /// Returns the path of a pinned program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.path.join(format!("{PROGRAM}{name}"))
     }
 
-    /// The path of the socket guard's link.
+    /// Returns the path of the socket guard's link.
     pub(crate) fn socket_link(&self) -> PathBuf {
         self.path.join(SOCKET_LINK)
     }
 
-    /// The path of a wire guard's link.
+    /// Returns the path of a wire guard's link.
     pub(crate) fn wire_link(&self, ifindex: u32, hook: Hook) -> PathBuf {
-        let hook = hook.name().replace('-', "_");
-        self.path.join(format!("{WIRE_LINK}{ifindex}_{hook}"))
+        self.path.join(wire_link_name(ifindex, hook))
     }
 
-    /// The wire guards' links, by ifindex.
+    /// Returns the wire guards' links, by ifindex.
     ///
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn wire_links(&self) -> Result<Vec<(u32, Hook, PathBuf)>> {
-        let mut links = Vec::new();
-        for name in self.names()? {
-            let Some((ifindex, hook)) = name
-                .strip_prefix(WIRE_LINK)
-                .and_then(|rest| rest.split_once('_'))
-            else {
-                continue;
-            };
-            if let (Ok(ifindex), Some(hook)) = (ifindex.parse(), hook_of(hook)) {
-                links.push((ifindex, hook, self.path.join(name)));
-            }
-        }
+        let names = self.names()?;
+        let link = |name: String| {
+            let (ifindex, hook) = parse_wire_link(&name)?;
+            Some((ifindex, hook, self.path.join(name)))
+        };
+        let mut links: Vec<_> = names.into_iter().filter_map(link).collect();
         links.sort();
         Ok(links)
     }
 
-    /// The path of the link of an interface that is not up yet.
+    /// Returns the path of the link of an interface that is not up yet.
     pub(crate) fn early_link(&self, ifindex: u32) -> PathBuf {
         self.path.join(format!("{EARLY_LINK}{ifindex}"))
     }
 
-    /// The links of interfaces that were not up yet, by ifindex.
+    /// Returns the links of interfaces that were not up yet, by ifindex.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -192,7 +187,7 @@ impl PinDir {
         Ok(names.into_iter().filter_map(link).collect())
     }
 
-    /// Whether a link is pinned in it.
+    /// Whether a link is pinned in the directory.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -200,8 +195,8 @@ impl PinDir {
         Ok(self.names()?.iter().any(|name| name.starts_with(LINK)))
     }
 
-    /// Whether every map is pinned in it. If not, a removal had begun: guards go before maps, and
-    /// what was theirs is given back.
+    /// Whether every map is pinned in the directory. If not, a removal had begun: guards go before
+    /// maps, and the ports that were reserved for them are free again.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -214,7 +209,7 @@ impl PinDir {
     fn names(&self) -> Result<Vec<String>> {
         let what = || format!("failed to read the pin directory {}", self.path.display());
         let entries = match fs::read_dir(&self.path) {
-            // Another process renamed or removed it a moment ago.
+            // Another process renamed or removed the directory a moment ago.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.with_context(what)?,
         };
@@ -226,27 +221,24 @@ impl PinDir {
             .collect()
     }
 
-    /// Puts the directory that was built in `staging` in the place of this one, in one step.
-    ///
-    /// The old one, if there is one, is in `staging` then.
+    /// Puts the directory that was built in `staging` in the place of this directory, in one step.
+    /// A directory that was here before is in `staging` then.
     ///
     /// # Errors
     /// The kernel's refusal: nothing has changed.
     pub(crate) fn replace_with(&self, staging: &Self) -> Result<()> {
-        // Not onto a directory that is not empty: the two change places.
-        self.rename(
-            staging,
-            match self.exists()? {
-                true => RenameFlags::EXCHANGE,
-                false => RenameFlags::NOREPLACE,
-            },
-        )
+        // A rename onto a directory with entries fails: the two change places.
+        let flags = match self.exists()? {
+            true => RenameFlags::EXCHANGE,
+            false => RenameFlags::NOREPLACE,
+        };
+        self.rename(staging, flags)
     }
 
-    /// Makes this the name of the directory that was `from`, in one step.
+    /// Renames `from` to the path of this directory, in one step.
     ///
     /// # Errors
-    /// There is a directory of this name, or the kernel's refusal: nothing has changed.
+    /// This directory exists, or the kernel's refusal: nothing has changed.
     pub(crate) fn rename_from(&self, from: &Self) -> Result<()> {
         self.rename(from, RenameFlags::NOREPLACE)
     }
@@ -264,10 +256,10 @@ impl PinDir {
         })
     }
 
-    /// Checks that nothing but pins of the loader is in it.
+    /// Checks that the directory holds pins of enforcer and nothing else.
     ///
     /// # Errors
-    /// Something else is, or it cannot be told.
+    /// The directory is no pin directory, or cannot be read.
     pub(crate) fn check(&self) -> Result<()> {
         self.own_names().map(drop)
     }
@@ -275,10 +267,10 @@ impl PinDir {
     /// Detaches every guard that is pinned here and nowhere else.
     ///
     /// # Errors
-    /// It is not a pin directory, and nothing is removed; or something in it cannot be.
+    /// The directory is no pin directory, and nothing is removed; or a link cannot be removed.
     pub(crate) fn remove_links(&self) -> Result<()> {
         let mut names = self.own_names()?;
-        // The socket guard last: alone it holds on every interface.
+        // The socket guard goes last: alone, the guard holds on every interface.
         names.sort_by_key(|name| name == SOCKET_LINK);
         for name in names.iter().filter(|name| name.starts_with(LINK)) {
             let path = self.path.join(name);
@@ -287,12 +279,12 @@ impl PinDir {
         Ok(())
     }
 
-    /// Removes the directory and every pin in it; what is pinned nowhere else is detached.
+    /// Removes the directory and every pin; guards that are pinned nowhere else are detached.
     ///
-    /// Links go first, and the map that says whose pins these are goes last.
+    /// Links go first. `STATE` goes last, with the network namespace that owns the pins.
     ///
     /// # Errors
-    /// It is not a pin directory, and nothing is removed; or something in it cannot be.
+    /// The directory is no pin directory, and nothing is removed; or a pin cannot be removed.
     pub(crate) fn remove(&self) -> Result<()> {
         if !self.exists()? {
             return Ok(());
@@ -309,20 +301,17 @@ impl PinDir {
             .with_context(|| format!("failed to remove {}", self.path.display()))
     }
 
-    /// What is in the directory, if all of it is the loader's.
+    /// Returns the names in the directory, all of which are names of enforcer's pins.
     fn own_names(&self) -> Result<Vec<String>> {
         let names = self.names()?;
-        let is_ours = |name: &String| {
-            name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&&**name)
-        };
-        if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+        if let Some(foreign) = names.iter().find(|name| !is_pin_name(name)) {
             bail!(
                 "{} is not a directory of enforcer's pins: it holds {foreign}",
                 self.path.display()
             );
         }
         ensure!(
-            super::mounts::is_bpffs(&self.path)?,
+            mounts::is_bpffs(&self.path)?,
             "{} is not on a bpffs",
             self.path.display()
         );
@@ -330,20 +319,29 @@ impl PinDir {
     }
 }
 
-/// The hook in a pin's name, where underscores stand for dashes.
-fn hook_of(name: &str) -> Option<Hook> {
-    let name = name.replace('_', "-");
-    [Hook::XdpNative, Hook::XdpGeneric, Hook::Tcx]
-        .into_iter()
-        .find(|hook| hook.name() == name)
+fn is_pin_name(name: &str) -> bool {
+    name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&name)
 }
 
-/// The right to change the pins of a parent directory, held until it is dropped.
+/// Returns the name of a wire guard's link, with underscores for the dashes of the hook.
+fn wire_link_name(ifindex: u32, hook: Hook) -> String {
+    format!("{WIRE_LINK}{ifindex}_{}", hook.name().replace('-', "_"))
+}
+
+fn parse_wire_link(name: &str) -> Option<(u32, Hook)> {
+    let (ifindex, hook) = name.strip_prefix(WIRE_LINK)?.split_once('_')?;
+    let hook = hook.replace('_', "-");
+    let mut hooks = [Hook::XdpNative, Hook::XdpGeneric, Hook::Tcx].into_iter();
+    let hook = hooks.find(|known| known.name() == hook)?;
+    Some((ifindex.parse().ok()?, hook))
+}
+
+/// The right to change the pins of a parent directory, held until the drop.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, never read")] File);
 
 impl Lock {
-    /// Whether a process has it at this moment.
+    /// Whether a process holds the lock at this moment.
     ///
     /// # Errors
     /// The parent directory cannot be opened or locked.
@@ -357,7 +355,7 @@ impl Lock {
         }
     }
 
-    /// Waits for the turn of this process.
+    /// Waits for the lock.
     ///
     /// # Errors
     /// The parent directory cannot be opened or locked.

@@ -15,8 +15,7 @@ use enforcer_ebpf::{
 /// most eight bytes.
 pub(crate) unsafe trait Plain: Copy + 'static {}
 
-// SAFETY: `layout` builds these of integers and arrays of integers, and tests there check for
-// padding.
+// SAFETY: integers and arrays of integers, without padding (a test sums the fields).
 unsafe impl Plain for State {}
 // SAFETY: as above.
 unsafe impl Plain for BankEntry {}
@@ -66,9 +65,36 @@ pub(super) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::layout::BankEntry;
+    use enforcer_ebpf::layout::{CELLS, EVENT_PACKET, PATH_LENGTH};
 
-    use super::from_bytes;
+    use super::*;
+
+    #[test]
+    fn no_type_has_padding() {
+        const EVENT: usize = 8 + 8 + 4 + 4 + 2 + 2 + 4 + EVENT_PACKET;
+        for (size, fields) in [
+            (size_of::<State>(), 4 + 4 + 8 + 4 + 4),
+            (size_of::<BankEntry>(), 4 * 4),
+            (size_of::<PortEntry>(), 2 * 4),
+            (size_of::<ServiceEntry>(), 32 + 32),
+            (size_of::<PeerEntry>(), 32 + 16 + 32 + 4),
+            (size_of::<RuleEntry>(), 16 + 4),
+            (
+                size_of::<InterfaceEntry>(),
+                4 + 4 + 32 + 4 + 6 + 2 + 33 + 131,
+            ),
+            (size_of::<PortBits>(), 1024 * 8),
+            (size_of::<PrefixKey>(), 8 + 8 + 4 + 4),
+            (size_of::<OriginEntry>(), 8 + 8 + PATH_LENGTH),
+            (size_of::<PendingConfirm>(), 4 + 4 + 8 + 8 + 4 + 4),
+            (size_of::<Cells>(), CELLS * (8 + 8)),
+            (size_of::<Event>(), EVENT),
+            (size_of::<Budget>(), 4 + 4 + 8 + EVENT),
+            (size_of::<PeerSet>(), 4 * 8),
+        ] {
+            assert_eq!(size, fields);
+        }
+    }
 
     #[test]
     fn bytes_of_the_right_length_are_a_value_at_any_alignment() {

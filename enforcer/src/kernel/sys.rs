@@ -1,4 +1,4 @@
-//! System calls that no crate offers in the shape that is needed here.
+//! The few OS calls beside bpf(2), behind types.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use crate::{
     procfs::Process,
 };
 
-/// The cookie of the network namespace that the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).
+/// Returns the cookie of the calling thread's network namespace (SO_NETNS_COOKIE, Linux 5.14).
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -39,7 +39,7 @@ pub(crate) fn netns_cookie() -> Result<u64> {
     Ok(cookie)
 }
 
-/// Waits until no program runs that began before the call (synchronize_rcu in the kernel).
+/// Waits for the end of every program that runs at the call (synchronize_rcu in the kernel).
 ///
 /// # Errors
 /// The kernel's refusal: membarrier(2) may be compiled out.
@@ -47,7 +47,7 @@ pub(crate) fn wait_for_readers() -> Result<()> {
     /// linux/membarrier.h: MEMBARRIER_CMD_GLOBAL.
     const GLOBAL: libc::c_int = 1;
     let waited = through(Call::WaitForReaders, || {
-        // SAFETY: no memory is handed over.
+        // SAFETY: the call takes no memory.
         let code = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
         match code {
             0 => Ok(()),
@@ -57,7 +57,7 @@ pub(crate) fn wait_for_readers() -> Result<()> {
     let Err(error) = waited else { return Ok(()) };
     match error.raw_os_error() {
         // With nohz_full the kernel offers no such wait (kernel/sched/membarrier.c). A program
-        // runs for microseconds, with preemption off: half a second is a long time for one.
+        // runs for microseconds, with preemption off: half a second is long enough.
         Some(libc::EINVAL | libc::ENOSYS) => {
             std::thread::sleep(std::time::Duration::from_millis(500));
             Ok(())
@@ -66,28 +66,32 @@ pub(crate) fn wait_for_readers() -> Result<()> {
     }
 }
 
-/// Nanoseconds since the boot, those that the host slept through included.
+/// Returns the nanoseconds since the boot, including the time in which the host slept.
 pub(crate) fn boottime() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let part = |part: i64| u64::try_from(part).unwrap_or_default();
     part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }
 
-/// The capabilities that are needed and not effective (linux/capability.h has the numbers).
+/// Returns the names of the required capabilities that are not effective.
 pub(crate) fn missing_capabilities() -> Vec<&'static str> {
-    const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
-    let effective = Process::ThisThread
-        .effective_capabilities()
-        .unwrap_or(u64::MAX);
-    NEEDED
+    let effective = Process::ThisThread.effective_capabilities();
+    missing_from(effective.unwrap_or(u64::MAX))
+}
+
+fn missing_from(effective: u64) -> Vec<&'static str> {
+    /// linux/capability.h.
+    const REQUIRED: [(&str, u32); 3] =
+        [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
+    REQUIRED
         .into_iter()
         .filter(|(_, bit)| effective >> bit & 1 == 0)
         .map(|(name, _)| name)
         .collect()
 }
 
-/// Gives memory that is free back to the kernel: loading takes tens of megabytes for a moment, and
-/// the allocator would keep them.
+/// Returns free memory of the allocator to the kernel: a load takes tens of megabytes for a moment,
+/// and the allocator would keep them.
 pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) looks at the allocator's own lists, under its locks.
@@ -97,3 +101,27 @@ pub(crate) fn trim_heap() {
 }
 
 const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_capability_that_is_not_effective_is_named() {
+        for (effective, missing) in [
+            (u64::MAX, &[][..]),
+            (1 << 39 | 1 << 38 | 1 << 12, &[]),
+            (!(1 << 39), &["CAP_BPF"]),
+            (1 << 39 | 1 << 21, &["CAP_NET_ADMIN", "CAP_PERFMON"]),
+            (0, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]),
+        ] {
+            assert_eq!(missing_from(effective), missing, "{effective:x}");
+        }
+    }
+
+    #[test]
+    fn the_boot_time_never_runs_back() {
+        let first = boottime();
+        assert!(first > 0 && boottime() >= first);
+    }
+}

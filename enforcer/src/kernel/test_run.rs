@@ -13,7 +13,7 @@ use crate::{
     interfaces,
 };
 
-/// The hook that a program is made for.
+/// The hook of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// XDP.
@@ -23,10 +23,10 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Both.
+    /// Both hooks.
     pub const ALL: [Self; 2] = [Self::Xdp, Self::Tcx];
 
-    /// The wire guard's program.
+    /// Returns the name of the wire guard's program.
     pub const fn program(self, link: Link) -> &'static str {
         match self {
             Self::Xdp => wire_program(interfaces::Hook::XdpNative, link),
@@ -34,7 +34,7 @@ impl Hook {
         }
     }
 
-    /// The number that a program returns for a packet that goes on, or ends.
+    /// Returns the number by which a program passes a packet on, or drops the packet.
     pub const fn verdict(self, passes: bool) -> u32 {
         match (self, passes) {
             // linux/bpf.h: enum xdp_action, XDP_PASS and XDP_DROP.
@@ -46,7 +46,7 @@ impl Hook {
         }
     }
 
-    /// Whether a packet goes on, by the number that its program returned.
+    /// Whether the program passed the packet on, by the number that the program returned.
     fn passes(self, returned: u32) -> Result<bool> {
         match returned {
             _ if returned == self.verdict(true) => Ok(true),
@@ -74,19 +74,19 @@ impl fmt::Display for Hook {
     }
 }
 
-/// How a frame comes to a program.
+/// A frame and the circumstances of its arrival at a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     /// The bytes, at least 14.
     pub bytes: &'a [u8],
     /// The ifindex in the namespace of the calling thread.
     pub ifindex: u32,
-    /// How many bytes the linear part of the buffer may hold: XDP alone, since Linux 6.18.
+    /// The number of bytes in the linear part of the buffer: XDP alone, since Linux 6.18.
     pub linear: usize,
 }
 
 impl<'a> Arrival<'a> {
-    /// A frame, linear as far as the kernel can have it so.
+    /// Returns the arrival of a frame in a buffer that is linear as far as the kernel allows.
     pub const fn new(bytes: &'a [u8], ifindex: u32) -> Self {
         Self {
             bytes,
@@ -95,14 +95,14 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    /// The context in the form that the program's type wants.
+    /// Returns the context of a program of this hook.
     fn context(&self, hook: Hook) -> Result<Vec<u8>> {
         let words: Vec<u32> = match hook {
             // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
             // egress_ifindex.
             Hook::Xdp => vec![0, u32::try_from(self.linear)?, 0, self.ifindex, 0, 0],
-            // struct __sk_buff up to ifindex, before which nothing may be set; the kernel takes the
-            // rest as zeros.
+            // struct __sk_buff up to ifindex, with zeros before ifindex; the kernel takes the rest as
+            // zeros.
             Hook::Tcx => {
                 let mut words = vec![0; 11];
                 words[10] = self.ifindex;
@@ -112,10 +112,11 @@ impl<'a> Arrival<'a> {
         Ok(words.into_iter().flat_map(u32::to_ne_bytes).collect())
     }
 
-    /// Whether a test run on this hook refuses the frame before any program sees it.
+    /// Whether a test run on this hook refuses the frame before any program sees the frame.
     ///
-    /// It always wants an Ethernet header. For an skb it wants the whole IP header that the ethertype promises, and answers EINVAL (seen
-    /// on Linux 6.18). Behind a priority tag it does not look.
+    /// Every test run needs an Ethernet header. For an skb the kernel also needs the whole IP header
+    /// that the ethertype promises, and answers EINVAL (seen on Linux 6.18), except behind a
+    /// priority tag.
     pub fn is_refused(&self, hook: Hook) -> bool {
         let least = match (hook, self.bytes.get(12..14)) {
             (Hook::Tcx, Some([0x08, 0x00])) => 14 + 20,
@@ -139,7 +140,10 @@ impl<'a> Arrival<'a> {
         let context = match program {
             Program::Xdp(_) => self.context(Hook::Xdp)?,
             Program::SchedClassifier(_) => self.context(Hook::Tcx)?,
-            other => bail!("there is no test run here for {:?}", other.prog_type()),
+            other => bail!(
+                "no test run is possible for a program of the type {:?}",
+                other.prog_type()
+            ),
         };
         let result = through(Call::TestRun, || match program {
             Program::Xdp(program) => program.test_run(options(&context)),
@@ -150,11 +154,76 @@ impl<'a> Arrival<'a> {
     }
 }
 
-/// Runs a wire guard once; whether the packet goes on.
+/// Runs a wire guard once, and returns whether the guard passes the packet on.
 ///
 /// # Errors
 /// The program is not loaded, the kernel's refusal, or a number that is no verdict.
-pub fn passes(bench: &Sandbox, hook: Hook, link: Link, arrival: Arrival<'_>) -> Result<bool> {
-    let program = bench.program(hook.program(link))?;
+pub fn passes(sandbox: &Sandbox, hook: Hook, link: Link, arrival: Arrival<'_>) -> Result<bool> {
+    let program = sandbox.program(hook.program(link))?;
     hook.passes(arrival.run(program, 1)?.return_value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_come_back_and_other_numbers_are_errors() {
+        for hook in Hook::ALL {
+            for passes in [true, false] {
+                assert_eq!(hook.passes(hook.verdict(passes)).ok(), Some(passes));
+            }
+            // XDP_ABORTED and TC_ACT_OK; XDP_TX; XDP_REDIRECT.
+            for other in [0, 3, 4] {
+                assert!(hook.passes(other).is_err(), "{hook} {other}");
+            }
+        }
+        assert_ne!(Hook::Xdp.verdict(true), Hook::Tcx.verdict(true));
+    }
+
+    #[test]
+    fn an_skb_needs_the_header_that_the_ethertype_promises() {
+        for (ethertype, length, xdp, tcx) in [
+            ([0x08, 0x00], 13, true, true),
+            ([0x08, 0x00], 14, false, true),
+            ([0x08, 0x00], 33, false, true),
+            ([0x08, 0x00], 34, false, false),
+            ([0x86, 0xdd], 53, false, true),
+            ([0x86, 0xdd], 54, false, false),
+            ([0x81, 0x00], 14, false, false),
+        ] {
+            let mut bytes = vec![0; length];
+            bytes.splice(12..length.min(14), ethertype.into_iter().take(length - 12));
+            let arrival = Arrival::new(&bytes, 1);
+            let refused = Hook::ALL.map(|hook| arrival.is_refused(hook));
+            assert_eq!(refused, [xdp, tcx], "{ethertype:x?} {length}");
+        }
+    }
+
+    #[test]
+    fn contexts_have_the_ifindex_in_their_place() {
+        let arrival = Arrival {
+            bytes: &[0; 60],
+            ifindex: 7,
+            linear: 32,
+        };
+        let words = |hook| -> Vec<u32> {
+            let context = arrival.context(hook).unwrap();
+            let words = context.chunks_exact(4);
+            words
+                .map(|word| u32::from_ne_bytes(word.try_into().unwrap()))
+                .collect()
+        };
+        assert_eq!(words(Hook::Xdp), [0, 32, 0, 7, 0, 0]);
+        assert_eq!(words(Hook::Tcx), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn both_kinds_of_xdp_are_one_hook() {
+        use interfaces::Hook::{Tcx, XdpGeneric, XdpNative};
+        let hooks = [XdpNative, XdpGeneric, Tcx].map(Hook::from);
+        assert_eq!(hooks, [Hook::Xdp, Hook::Xdp, Hook::Tcx]);
+        let names = Hook::ALL.map(|hook| hook.to_string());
+        assert_eq!(names, ["xdp", "tcx"]);
+    }
 }
