@@ -16,6 +16,7 @@ use crate::{
     control::Instance,
     daemon::{self, Cause, End, Report, RunOptions},
     note::{Level, Note},
+    printable,
     registry::{Diagnostic, Severity, render},
 };
 
@@ -85,7 +86,7 @@ impl Printer {
 
     fn note(&self, note: &Note) {
         match note.level {
-            Level::Info => self.out(&note.text),
+            Level::Info => self.out(&printable::text(&note.text)),
             level => self.err(level, &note_text(note, output::stderr_width())),
         }
     }
