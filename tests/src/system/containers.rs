@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 
 use super::host::Host;
 use crate::lab::Outcome;
+use crate::lab::command::eventually;
+use crate::lab::enforcer::SETTLE;
 
 /// The image made here: busybox and a page.
 pub(super) const IMAGE: &str = "localhost/web:latest";
@@ -110,7 +112,25 @@ impl<'a> Container<'a> {
         let command = ["/bin/httpd", "-f", "-p", port, "-h", "/www"];
         let run = ["podman", "run", "--detach", "--name", name];
         host.run(&[&run[..], options, &[IMAGE], &command[..]].concat())?;
-        Ok(Self { host, name })
+        let container = Self { host, name };
+        container.await_listener(port)?;
+        Ok(container)
+    }
+
+    /// Waits for the web server: `podman run` returns before the server listens.
+    fn await_listener(&self, port: &str) -> Result<()> {
+        let pid = ["podman", "inspect", "--format", "{{.State.Pid}}", self.name];
+        let pid = self.host.run(&pid)?;
+        let port: u16 = port.parse()?;
+        eventually(SETTLE, || {
+            let is_there = ["tcp", "tcp6"].iter().any(|table| {
+                let path = format!("/proc/{}/net/{table}", pid.trim());
+                let sockets = fs::read_to_string(path).unwrap_or_default();
+                sockets.lines().any(|line| is_listener(line, port))
+            });
+            is_there.then_some(())
+        })
+        .with_context(|| format!("{} never listened on port {port}", self.name))
     }
 
     /// The container's address on the network.
@@ -139,11 +159,37 @@ impl Drop for Container<'_> {
     }
 }
 
+/// Whether a line of /proc/PID/net/tcp or tcp6 (proc_pid_net(5)) is a listener on a port: local
+/// address and port in hexadecimal, then the remote end, then the state TCP_LISTEN.
+fn is_listener(line: &str, port: u16) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let &[_, local, _, state, ..] = words.as_slice() else {
+        return false;
+    };
+    local.ends_with(&format!(":{port:04X}")) && state == "0A"
+}
+
 /// The outcome of a client, from the printed input.
 pub(super) fn outcome(heard: &str) -> Outcome {
     if heard.is_empty() {
         Outcome::Silent
     } else {
         Outcome::Answered(heard.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_listener;
+
+    #[test]
+    fn a_listener_is_told_by_port_and_state() {
+        let line = "   0: 00000000000000000000000000000000:0050 \
+                    00000000000000000000000000000000:0000 0A 00000000:00000000";
+        assert!(is_listener(line, 80));
+        assert!(!is_listener(line, 8080));
+        assert!(!is_listener(&line.replace(" 0A ", " 01 "), 80));
+        assert!(!is_listener("  sl  local_address rem_address   st", 80));
+        assert!(!is_listener("", 80));
     }
 }
