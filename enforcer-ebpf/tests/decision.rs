@@ -14,71 +14,21 @@ mod tables;
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use case::{CASES, check, packet_words, same};
+use case::{CASES, Case, check, packet_words, same};
 use enforcer_ebpf::{Guard, Link, Reason, Verdict, destination, parse, source};
 use frames::named::named;
-use reference::Reading;
+use proptest::test_runner::TestCaseError;
+use reference::{Answer, Reading};
 
 #[test]
 fn both_implementations_agree_and_every_rule_is_reached() {
     let seen = RefCell::new(BTreeMap::<String, u32>::new());
     check(CASES, |case| {
-        let bytes = &case.frame.bytes[..];
-        let packet = case.parse();
-        let strict = Reading::strict(bytes, case.frame.link);
-        let lenient = Reading::lenient(bytes, case.frame.link);
-        let is_lenient = !strict.fits(&packet) && lenient.fits(&packet);
-        let reading = if is_lenient { lenient } else { strict };
-        same(
-            "what the packet carries",
-            packet_words(&packet),
-            reading.outcome,
-        )?;
-        same(
-            "rule 2's condition",
-            packet.loopback,
-            reading.has_loopback(),
-        )?;
-        if let Some((from, to)) = reading.addresses {
-            same("source", source(bytes, packet.ip_offset), Some(from.into()))?;
-            same(
-                "destination",
-                destination(bytes, packet.ip_offset),
-                Some(to.into()),
-            )?;
-        }
-        let wire = case
-            .registry
-            .wire(&reading, case.interface, || case.forwarded);
-        same(
-            "wire guard",
-            case.answer(case.wire_with(&case.registry)),
-            wire,
-        )?;
-        let mut answers = vec![(Guard::Wire, wire)];
-        // Only packets with a sound IP header come as far as a socket.
-        if Reading::strict(case.ip(), Link::Ip).addresses.is_some() {
-            let socket = case.registry.socket(case.ip(), case.interface, case.socket);
-            same(
-                "socket guard",
-                case.answer(case.socket_with(&case.registry)),
-                socket,
-            )?;
-            answers.push((Guard::Socket, socket));
-        }
-
+        let (reading, is_lenient) = same_reading(case)?;
+        let answers = same_answers(case, &reading)?;
         let mut seen = seen.borrow_mut();
-        let mut count = |what: String| *seen.entry(what).or_default() += 1;
-        count(reading.why.to_owned());
-        count(if is_lenient { "lenient" } else { "strict" }.to_owned());
-        for (guard, answer) in answers {
-            count(format!("{guard} {}", answer.reason));
-            if let Some(rule) = answer.rule {
-                count(format!("{guard} rule {rule}"));
-            }
-            if answer.audited {
-                count(format!("{guard} {} audited", answer.reason));
-            }
+        for what in reached(&reading, is_lenient, &answers) {
+            *seen.entry(what).or_default() += 1;
         }
         Ok(())
     });
@@ -86,6 +36,79 @@ fn both_implementations_agree_and_every_rule_is_reached() {
     assert_covered(&seen);
     // The lenient reading is for rare packets only.
     assert!(seen["lenient"] * 20 < seen["strict"], "{seen:#?}");
+}
+
+/// Returns the reference's reading of a case, and whether that is the lenient one; an error where
+/// the parser reads something else.
+fn same_reading(case: &Case) -> Result<(Reading, bool), TestCaseError> {
+    let bytes = &case.frame.bytes[..];
+    let packet = case.parse();
+    let strict = Reading::strict(bytes, case.frame.link);
+    let lenient = Reading::lenient(bytes, case.frame.link);
+    let is_lenient = !strict.fits(&packet) && lenient.fits(&packet);
+    let reading = if is_lenient { lenient } else { strict };
+    same(
+        "what the packet carries",
+        packet_words(&packet),
+        reading.outcome,
+    )?;
+    same(
+        "rule 2's condition",
+        packet.loopback,
+        reading.has_loopback(),
+    )?;
+    if let Some((from, to)) = reading.addresses {
+        same("source", source(bytes, packet.ip_offset), Some(from.into()))?;
+        same(
+            "destination",
+            destination(bytes, packet.ip_offset),
+            Some(to.into()),
+        )?;
+    }
+    Ok((reading, is_lenient))
+}
+
+/// Returns the answer of each guard that a case comes to; an error where the two implementations
+/// differ.
+fn same_answers(case: &Case, reading: &Reading) -> Result<Vec<(Guard, Answer)>, TestCaseError> {
+    let wire = case
+        .registry
+        .wire(reading, case.interface, || case.forwarded);
+    same(
+        "wire guard",
+        case.answer(case.wire_with(&case.registry)),
+        wire,
+    )?;
+    let mut answers = vec![(Guard::Wire, wire)];
+    // Only packets with a sound IP header come as far as a socket.
+    if Reading::strict(case.ip(), Link::Ip).addresses.is_some() {
+        let socket = case.registry.socket(case.ip(), case.interface, case.socket);
+        same(
+            "socket guard",
+            case.answer(case.socket_with(&case.registry)),
+            socket,
+        )?;
+        answers.push((Guard::Socket, socket));
+    }
+    Ok(answers)
+}
+
+/// Returns the sentence of the design, the reasons and the rules that a case reaches.
+fn reached(reading: &Reading, is_lenient: bool, answers: &[(Guard, Answer)]) -> Vec<String> {
+    let mut reached = vec![
+        reading.why.to_owned(),
+        if is_lenient { "lenient" } else { "strict" }.to_owned(),
+    ];
+    for (guard, answer) in answers {
+        reached.push(format!("{guard} {}", answer.reason));
+        if let Some(rule) = answer.rule {
+            reached.push(format!("{guard} rule {rule}"));
+        }
+        if answer.audited {
+            reached.push(format!("{guard} {} audited", answer.reason));
+        }
+    }
+    reached
 }
 
 /// Fails if the generator hardly or never reaches a rule, a reason or an ending of the parser.

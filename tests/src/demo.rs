@@ -13,6 +13,17 @@ use crate::scenarios::{attacks, legitimate};
 /// The registry embedded in the enforcer, for machines with another in /etc.
 const DEFAULT_REGISTRY: &str = include_str!("../../enforcer/src/registry/default.toml");
 
+/// The question of the demo: Redis, from the LAN.
+const EXPLAIN: [&str; 7] = [
+    "explain",
+    "--interface",
+    "eth0",
+    "--source",
+    "192.168.77.2",
+    "--port",
+    "6379",
+];
+
 /// Runs the demo; an error if an outcome is not as promised.
 pub fn run(binary: &Path) -> Result<()> {
     println!(
@@ -22,16 +33,8 @@ pub fn run(binary: &Path) -> Result<()> {
     let lab = Lab::new()?;
     let enforcer = with_the_default_registry(binary, &lab)?;
 
-    let attacks: Vec<Attack> = attacks::all()
-        .into_iter()
-        .filter(|attack| attack.title.is_some())
-        .filter(|attack| attack.needs.iter().all(|feature| feature.is_here()))
-        .collect();
-    let traffic: Vec<Legitimate> = legitimate()
-        .into_iter()
-        .filter(|traffic| traffic.title.is_some())
-        .filter(|traffic| traffic.needs.iter().all(|feature| feature.is_here()))
-        .collect();
+    let attacks = shown_attacks();
+    let traffic = shown_traffic();
     let mut attempts = attacks
         .iter()
         .map(|attack| (attack.stage)(&lab).with_context(|| format!("staging {}", attack.name)))
@@ -51,17 +54,45 @@ pub fn run(binary: &Path) -> Result<()> {
     println!("{}", traffic_table(&traffic, &visits_before, &visits_after));
     shown(&enforcer, &["status"])?;
     shown(&enforcer, &["counters"])?;
-    let packet = [
-        "--interface",
-        "eth0",
-        "--source",
-        "192.168.77.2",
-        "--port",
-        "6379",
-    ];
-    shown(&enforcer, &[&["explain"][..], &packet].concat())?;
+    shown(&enforcer, &EXPLAIN)?;
 
-    for (attack, (before, after)) in attacks.iter().zip(before.iter().zip(&after)) {
+    expect_blocked(&enforcer, &attacks, &before, &after)?;
+    expect_untouched(&traffic, &visits_before, &visits_after)?;
+    shown(&enforcer, &["down"])?;
+    println!(
+        "\n{} kinds of attack blocked, {} kinds of legitimate traffic untouched.",
+        attacks.len(),
+        traffic.len()
+    );
+    Ok(())
+}
+
+/// The attacks of the demo that this kernel can make.
+fn shown_attacks() -> Vec<Attack> {
+    attacks::all()
+        .into_iter()
+        .filter(|attack| attack.title.is_some())
+        .filter(|attack| attack.needs.iter().all(|feature| feature.is_here()))
+        .collect()
+}
+
+/// The legitimate traffic of the demo that this kernel can make.
+fn shown_traffic() -> Vec<Legitimate> {
+    legitimate()
+        .into_iter()
+        .filter(|traffic| traffic.title.is_some())
+        .filter(|traffic| traffic.needs.iter().all(|feature| feature.is_here()))
+        .collect()
+}
+
+/// Insists on attacks that reach their service without the enforcer alone, and that are counted.
+fn expect_blocked(
+    enforcer: &Enforcer<'_>,
+    attacks: &[Attack],
+    before: &[Outcome],
+    after: &[Outcome],
+) -> Result<()> {
+    for (attack, (before, after)) in attacks.iter().zip(before.iter().zip(after)) {
         ensure!(
             before.reached(),
             "{}: without the enforcer, {before}",
@@ -76,7 +107,12 @@ pub fn run(binary: &Path) -> Result<()> {
             enforcer.expect_counted(guard, reason, attack.port, 1)?;
         }
     }
-    for (traffic, (before, after)) in traffic.iter().zip(visits_before.iter().zip(&visits_after)) {
+    Ok(())
+}
+
+/// Insists on traffic that reaches its service without the enforcer and with.
+fn expect_untouched(traffic: &[Legitimate], before: &[Outcome], after: &[Outcome]) -> Result<()> {
+    for (traffic, (before, after)) in traffic.iter().zip(before.iter().zip(after)) {
         ensure!(
             before.reached(),
             "{}: without the enforcer, {before}",
@@ -88,12 +124,6 @@ pub fn run(binary: &Path) -> Result<()> {
             traffic.name
         );
     }
-    shown(&enforcer, &["down"])?;
-    println!(
-        "\n{} kinds of attack blocked, {} kinds of legitimate traffic untouched.",
-        attacks.len(),
-        traffic.len()
-    );
     Ok(())
 }
 

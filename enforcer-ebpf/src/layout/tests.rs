@@ -64,63 +64,35 @@ fn the_maps_have_room_for_the_largest_registry_in_both_banks() {
 
 #[test]
 fn a_binding_has_each_field_in_its_bits() {
+    let slot = |slot| Binding {
+        slot,
+        ..Binding::default()
+    };
+    let service = |service| Binding {
+        service,
+        ..Binding::default()
+    };
+    let public = Binding {
+        public: true,
+        ..Binding::default()
+    };
+    let audit = Binding {
+        audit: true,
+        ..Binding::default()
+    };
+    let has_peers = Binding {
+        has_peers: true,
+        ..Binding::default()
+    };
     for (bits, binding) in [
-        (
-            1,
-            Binding {
-                slot: 1,
-                ..Binding::default()
-            },
-        ),
-        (
-            0x2000,
-            Binding {
-                slot: 8192,
-                ..Binding::default()
-            },
-        ),
-        (
-            0x3fff,
-            Binding {
-                slot: 0x3fff,
-                ..Binding::default()
-            },
-        ),
-        (
-            1 << 14,
-            Binding {
-                service: 1,
-                ..Binding::default()
-            },
-        ),
-        (
-            0xfff << 14,
-            Binding {
-                service: 4095,
-                ..Binding::default()
-            },
-        ),
-        (
-            1 << 26,
-            Binding {
-                public: true,
-                ..Binding::default()
-            },
-        ),
-        (
-            1 << 27,
-            Binding {
-                audit: true,
-                ..Binding::default()
-            },
-        ),
-        (
-            1 << 28,
-            Binding {
-                has_peers: true,
-                ..Binding::default()
-            },
-        ),
+        (1, slot(1)),
+        (0x2000, slot(8192)),
+        (0x3fff, slot(0x3fff)),
+        (1 << 14, service(1)),
+        (0xfff << 14, service(4095)),
+        (1 << 26, public),
+        (1 << 27, audit),
+        (1 << 28, has_peers),
     ] {
         assert_eq!(binding.to_bits(), bits, "{binding:?}");
         assert_eq!(Binding::from_bits(bits), binding);

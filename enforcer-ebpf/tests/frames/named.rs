@@ -5,15 +5,26 @@ use enforcer_ebpf::{Link, Protocol, Reason};
 
 use super::{Extension, Fragment, Frame, Ip, Spec, choices::v6};
 
+/// Transport protocol and destination port, or the reason for the lack of them.
+type Outcome = Result<(Protocol, u16), Reason>;
+
 pub(crate) struct Named {
     pub(crate) name: &'static str,
     pub(crate) frame: Frame,
-    pub(crate) expected: Result<(Protocol, u16), Reason>,
+    pub(crate) expected: Outcome,
     pub(crate) loopback: bool,
 }
 
 /// The destination port of all named packets; in bytes 0x23f0.
 pub(crate) const PORT: u16 = 9200;
+
+const TCP: Outcome = Ok((Protocol::Tcp, PORT));
+const UDP: Outcome = Ok((Protocol::Udp, PORT));
+const SCTP: Outcome = Ok((Protocol::Sctp, PORT));
+const OTHER: Outcome = Err(Reason::OtherProtocol);
+const FRAGMENT: Outcome = Err(Reason::Fragment);
+const CHAIN: Outcome = Err(Reason::HeaderChain);
+const TAGGED: Outcome = Err(Reason::Tagged);
 
 const HOP: Extension = Extension::Options(0, 0);
 const ROUTING: Extension = Extension::Options(43, 2);
@@ -28,154 +39,172 @@ const Q: (u16, u16) = (0x8100, 0);
 const AD: (u16, u16) = (0x88a8, 0);
 
 pub(crate) fn named() -> Vec<Named> {
-    let tcp = Ok((Protocol::Tcp, PORT));
-    let udp = Ok((Protocol::Udp, PORT));
-    let sctp = Ok((Protocol::Sctp, PORT));
+    [
+        ipv4(),
+        ipv4_fragments(),
+        ipv6(),
+        extension_headers(),
+        fragment_headers(),
+        chains(),
+        tags(),
+        link_layers(),
+        loopbacks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn ipv4() -> Vec<Named> {
     vec![
-        sample("tcp over ipv4", v4(6, 0, Fragment::WHOLE), tcp),
-        sample("udp over ipv4", v4(17, 0, Fragment::WHOLE), udp),
-        sample("udp-lite over ipv4", v4(136, 0, Fragment::WHOLE), udp),
-        sample("sctp over ipv4", v4(132, 0, Fragment::WHOLE), sctp),
-        sample(
-            "icmp",
-            v4(1, 0, Fragment::WHOLE),
-            Err(Reason::OtherProtocol),
-        ),
-        sample(
-            "gre",
-            v4(47, 0, Fragment::WHOLE),
-            Err(Reason::OtherProtocol),
-        ),
-        sample(
-            "esp",
-            v4(50, 0, Fragment::WHOLE),
-            Err(Reason::OtherProtocol),
-        ),
-        sample("one word of options", v4(6, 1, Fragment::WHOLE), tcp),
-        sample("all ten words of options", v4(17, 10, Fragment::WHOLE), udp),
-        sample("first ipv4 fragment", v4(6, 0, Fragment::FIRST), tcp),
+        sample("tcp over ipv4", v4(6, 0, Fragment::WHOLE), TCP),
+        sample("udp over ipv4", v4(17, 0, Fragment::WHOLE), UDP),
+        sample("udp-lite over ipv4", v4(136, 0, Fragment::WHOLE), UDP),
+        sample("sctp over ipv4", v4(132, 0, Fragment::WHOLE), SCTP),
+        sample("icmp", v4(1, 0, Fragment::WHOLE), OTHER),
+        sample("gre", v4(47, 0, Fragment::WHOLE), OTHER),
+        sample("esp", v4(50, 0, Fragment::WHOLE), OTHER),
+        sample("one word of options", v4(6, 1, Fragment::WHOLE), TCP),
+        sample("all ten words of options", v4(17, 10, Fragment::WHOLE), UDP),
+    ]
+}
+
+fn ipv4_fragments() -> Vec<Named> {
+    vec![
+        sample("first ipv4 fragment", v4(6, 0, Fragment::FIRST), TCP),
         sample(
             "first ipv4 fragment, options",
             v4(17, 4, Fragment::FIRST),
-            udp,
+            UDP,
         ),
-        sample(
-            "later ipv4 fragment",
-            v4(6, 0, Fragment::LATER),
-            Err(Reason::Fragment),
-        ),
+        sample("later ipv4 fragment", v4(6, 0, Fragment::LATER), FRAGMENT),
         sample(
             "last ipv4 fragment, offset 1",
             v4(6, 0, Fragment::LAST),
-            Err(Reason::Fragment),
+            FRAGMENT,
         ),
         sample(
             "ipv4 fragment, all bits of the offset",
             v4(6, 0, Fragment::at(0x1fff, false)),
-            Err(Reason::Fragment),
+            FRAGMENT,
         ),
         sample(
             "ipv4 fragment, top bit of the offset",
             v4(6, 0, Fragment::at(0x1000, false)),
-            Err(Reason::Fragment),
+            FRAGMENT,
         ),
-        sample("tcp over ipv6", v6s(6, &[]), tcp),
-        sample("udp over ipv6", v6s(17, &[]), udp),
-        sample("udp-lite over ipv6", v6s(136, &[]), udp),
-        sample("sctp over ipv6", v6s(132, &[]), sctp),
-        sample("icmpv6", v6s(58, &[]), Err(Reason::OtherProtocol)),
-        sample(
-            "no next header",
-            v6s(59, &[HOP]),
-            Err(Reason::OtherProtocol),
-        ),
-        sample("mobility header", v6s(135, &[]), Err(Reason::OtherProtocol)),
-        sample("hop-by-hop", v6s(6, &[HOP]), tcp),
-        sample("routing header", v6s(6, &[ROUTING]), tcp),
-        sample("destination options", v6s(17, &[DESTINATION]), udp),
+    ]
+}
+
+fn ipv6() -> Vec<Named> {
+    vec![
+        sample("tcp over ipv6", v6s(6, &[]), TCP),
+        sample("udp over ipv6", v6s(17, &[]), UDP),
+        sample("udp-lite over ipv6", v6s(136, &[]), UDP),
+        sample("sctp over ipv6", v6s(132, &[]), SCTP),
+        sample("icmpv6", v6s(58, &[]), OTHER),
+        sample("no next header", v6s(59, &[HOP]), OTHER),
+        sample("mobility header", v6s(135, &[]), OTHER),
+    ]
+}
+
+fn extension_headers() -> Vec<Named> {
+    vec![
+        sample("hop-by-hop", v6s(6, &[HOP]), TCP),
+        sample("routing header", v6s(6, &[ROUTING]), TCP),
+        sample("destination options", v6s(17, &[DESTINATION]), UDP),
         sample(
             "ah without a check value",
             v6s(6, &[Extension::Auth(0)]),
-            tcp,
+            TCP,
         ),
-        sample("ah with 12 bytes", v6s(6, &[AUTH]), tcp),
-        sample("the longest ah", v6s(6, &[Extension::Auth(254)]), tcp),
+        sample("ah with 12 bytes", v6s(6, &[AUTH]), TCP),
+        sample("the longest ah", v6s(6, &[Extension::Auth(254)]), TCP),
         sample(
             "8 times the longest options",
             v6s(6, &[Extension::Options(60, 255); 8]),
-            tcp,
+            TCP,
         ),
-        sample("atomic fragment", v6s(6, &[ATOMIC]), tcp),
+    ]
+}
+
+fn fragment_headers() -> Vec<Named> {
+    vec![
+        sample("atomic fragment", v6s(6, &[ATOMIC]), TCP),
         sample(
             "atomic fragment, reserved bits set",
             v6s(6, &[RESERVED]),
-            tcp,
+            TCP,
         ),
         sample(
             "evil bit",
             v4(6, 0, Fragment::WHOLE.with_reserved_bits()),
-            tcp,
+            TCP,
         ),
-        sample("first ipv6 fragment", v6s(6, &[FIRST]), tcp),
+        sample("first ipv6 fragment", v6s(6, &[FIRST]), TCP),
         sample(
             "first ipv6 fragment behind options",
             v6s(17, &[HOP, DESTINATION, FIRST, AUTH]),
-            udp,
+            UDP,
         ),
-        sample(
-            "later ipv6 fragment",
-            v6s(6, &[HOP, LATER]),
-            Err(Reason::Fragment),
-        ),
+        sample("later ipv6 fragment", v6s(6, &[HOP, LATER]), FRAGMENT),
         sample(
             "first fragment of a later one",
             v6s(6, &[FIRST, LATER]),
-            Err(Reason::Fragment),
+            FRAGMENT,
         ),
-        sample("atomic, then first fragment", v6s(6, &[ATOMIC, FIRST]), tcp),
+        sample("atomic, then first fragment", v6s(6, &[ATOMIC, FIRST]), TCP),
+    ]
+}
+
+fn chains() -> Vec<Named> {
+    vec![
         sample(
             "one of each kind",
             v6s(6, &[HOP, DESTINATION, ROUTING, ATOMIC, AUTH]),
-            tcp,
+            TCP,
         ),
-        sample("8 extension headers", v6s(6, &[HOP; 8]), tcp),
-        sample(
-            "9 extension headers",
-            v6s(6, &[HOP; 9]),
-            Err(Reason::HeaderChain),
-        ),
+        sample("8 extension headers", v6s(6, &[HOP; 8]), TCP),
+        sample("9 extension headers", v6s(6, &[HOP; 9]), CHAIN),
         sample(
             "9 extension headers before icmpv6",
             v6s(58, &[HOP; 9]),
-            Err(Reason::HeaderChain),
+            CHAIN,
         ),
         sample(
             "a later fragment as the 9th",
             v6s(6, &[HOP, HOP, HOP, HOP, HOP, HOP, HOP, HOP, LATER]),
-            Err(Reason::HeaderChain),
+            CHAIN,
         ),
-        sample("one priority tag", tagged(&[Q]), tcp),
-        sample("four priority tags", tagged(&[Q, AD, AD, Q]), tcp),
-        sample(
-            "five priority tags",
-            tagged(&[Q; 5]),
-            Err(Reason::HeaderChain),
-        ),
-        sample("a vlan", tagged(&[(0x8100, 1)]), Err(Reason::Tagged)),
-        sample(
-            "vlan 4095 of a provider",
-            tagged(&[(0x88a8, 4095)]),
-            Err(Reason::Tagged),
-        ),
+    ]
+}
+
+fn tags() -> Vec<Named> {
+    vec![
+        sample("one priority tag", tagged(&[Q]), TCP),
+        sample("four priority tags", tagged(&[Q, AD, AD, Q]), TCP),
+        sample("five priority tags", tagged(&[Q; 5]), CHAIN),
+        sample("a vlan", tagged(&[(0x8100, 1)]), TAGGED),
+        sample("vlan 4095 of a provider", tagged(&[(0x88a8, 4095)]), TAGGED),
         sample(
             "a vlan behind priority tags",
             tagged(&[Q, Q, (0x8100, 256)]),
-            Err(Reason::Tagged),
+            TAGGED,
         ),
-        sample("arp", plain(0x0806), Err(Reason::OtherProtocol)),
-        sample("802.3 with llc", plain(0x0026), Err(Reason::OtherProtocol)),
-        sample("raw tcp over ipv4", raw(v4(6, 0, Fragment::WHOLE)), tcp),
-        sample("raw udp over ipv6", raw(v6s(17, &[HOP])), udp),
+    ]
+}
+
+fn link_layers() -> Vec<Named> {
+    vec![
+        sample("arp", plain(0x0806), OTHER),
+        sample("802.3 with llc", plain(0x0026), OTHER),
+        sample("raw tcp over ipv4", raw(v4(6, 0, Fragment::WHOLE)), TCP),
+        sample("raw udp over ipv6", raw(v6s(17, &[HOP])), UDP),
+    ]
+}
+
+fn loopbacks() -> Vec<Named> {
+    vec![
         loopback("from 127.0.0.1", [127, 0, 0, 1], [192, 168, 1, 2]),
         loopback("to 127.255.255.255", [192, 168, 1, 1], [127, 255, 255, 255]),
         loopback6("from ::1", "::1", "fd00:10::2"),
@@ -183,7 +212,7 @@ pub(crate) fn named() -> Vec<Named> {
     ]
 }
 
-fn sample(name: &'static str, spec: Spec, expected: Result<(Protocol, u16), Reason>) -> Named {
+fn sample(name: &'static str, spec: Spec, expected: Outcome) -> Named {
     Named {
         name,
         frame: spec.build(),

@@ -42,24 +42,6 @@ fn between<'lab>(
 }
 
 fn local() -> Vec<Legitimate> {
-    let own_lan_address = |variant, transport: Transport, port: u16| {
-        let name = format!("the_host_to_its_own_lan_address::{variant}");
-        Legitimate::new(name, move |lab| {
-            let any = format!("0.0.0.0:{port}");
-            let server = Server::start(&lab.host, transport, &any, "its own")?;
-            let ask = Ask::new(transport, &format!("{HOST_LAN}:{port}"));
-            Ok(Box::new(move |patience| {
-                let _server = &server;
-                ask.ask(&lab.host, patience)
-            }))
-        })
-        .counted(
-            Guard::Socket,
-            Reason::Loopback,
-            Port(transport.protocol().name(), port),
-        )
-        .needs_all(transport.needs())
-    };
     vec![
         Legitimate::new("loopback::ipv4", |lab| {
             let service = "127.0.0.1:8200";
@@ -103,6 +85,25 @@ fn local() -> Vec<Legitimate> {
         })
         .shown_as("this host's connection to a remote port 9200"),
     ]
+}
+
+fn own_lan_address(variant: &str, transport: Transport, port: u16) -> Legitimate {
+    let name = format!("the_host_to_its_own_lan_address::{variant}");
+    Legitimate::new(name, move |lab| {
+        let any = format!("0.0.0.0:{port}");
+        let server = Server::start(&lab.host, transport, &any, "its own")?;
+        let ask = Ask::new(transport, &format!("{HOST_LAN}:{port}"));
+        Ok(Box::new(move |patience| {
+            let _server = &server;
+            ask.ask(&lab.host, patience)
+        }))
+    })
+    .counted(
+        Guard::Socket,
+        Reason::Loopback,
+        Port(transport.protocol().name(), port),
+    )
+    .needs_all(transport.needs())
 }
 
 fn containers() -> Vec<Legitimate> {
@@ -205,35 +206,6 @@ fn doors() -> Vec<Legitimate> {
 }
 
 fn peers() -> Vec<Legitimate> {
-    let allowed = |name, service: &'static str, transport: Transport, to: String, from: String| {
-        let port = Port(transport.protocol().name(), 9100);
-        Legitimate::new(name, move |lab: &Lab| {
-            let server = Server::start(&lab.host, transport, service, "metrics")?;
-            let ask = Ask::new(transport, &to).from(&from);
-            Ok(Box::new(move |patience| {
-                let _server = &server;
-                ask.ask(&lab.peer, patience)
-            }))
-        })
-        .counted(Guard::Wire, Reason::Peer, port)
-        .counted(Guard::Socket, Reason::Peer, port)
-    };
-    // The same over real WireGuard.
-    let tunnelled = |name, service: &'static str, transport: Transport, to: String| {
-        let port = Port(transport.protocol().name(), 9100);
-        Legitimate::new(name, move |lab: &Lab| {
-            let hub = WireGuard::hub(lab, Member::usual())?;
-            let server = Server::start(&lab.host, transport, service, "metrics")?;
-            let ask = Ask::new(transport, &to);
-            Ok(Box::new(move |patience| {
-                let _server = &server;
-                ask.ask(&hub.peers[0].namespace, patience)
-            }))
-        })
-        .counted(Guard::Wire, Reason::Peer, port)
-        .counted(Guard::Socket, Reason::Peer, port)
-        .needs(Feature::WireGuard)
-    };
     let (v4, from_v4) = (format!("{HOST_WG}:9100"), format!("{PEER}:0"));
     let (v6, from_v6) = (format!("[{HOST_WG6}]:9100"), format!("[{PEER6}]:0"));
     vec![
@@ -290,6 +262,44 @@ fn peers() -> Vec<Legitimate> {
             format!("[{HOST_WG6}]:9100"),
         ),
     ]
+}
+
+/// The allowed peer at its service.
+fn allowed(
+    name: &str,
+    service: &'static str,
+    transport: Transport,
+    to: String,
+    from: String,
+) -> Legitimate {
+    let port = Port(transport.protocol().name(), 9100);
+    Legitimate::new(name, move |lab: &Lab| {
+        let server = Server::start(&lab.host, transport, service, "metrics")?;
+        let ask = Ask::new(transport, &to).from(&from);
+        Ok(Box::new(move |patience| {
+            let _server = &server;
+            ask.ask(&lab.peer, patience)
+        }))
+    })
+    .counted(Guard::Wire, Reason::Peer, port)
+    .counted(Guard::Socket, Reason::Peer, port)
+}
+
+/// The same over real WireGuard.
+fn tunnelled(name: &str, service: &'static str, transport: Transport, to: String) -> Legitimate {
+    let port = Port(transport.protocol().name(), 9100);
+    Legitimate::new(name, move |lab: &Lab| {
+        let hub = WireGuard::hub(lab, Member::usual())?;
+        let server = Server::start(&lab.host, transport, service, "metrics")?;
+        let ask = Ask::new(transport, &to);
+        Ok(Box::new(move |patience| {
+            let _server = &server;
+            ask.ask(&hub.peers[0].namespace, patience)
+        }))
+    })
+    .counted(Guard::Wire, Reason::Peer, port)
+    .counted(Guard::Socket, Reason::Peer, port)
+    .needs(Feature::WireGuard)
 }
 
 fn bystanders() -> Vec<Legitimate> {

@@ -197,29 +197,6 @@ fn v6_fragments() -> Vec<Attack> {
             (probe, frames.collect())
         })
     };
-    let behind_hop_by_hop = raw("a11_ipv6_fragments::behind_hop_by_hop", UDP, || {
-        let probe = Probe::v6(UDP);
-        let segment = probe.segment();
-        let frames =
-            [(0, true, &segment[..16]), (16, false, &segment[16..])].map(|(offset, more, part)| {
-                let id = probe.source.into();
-                let fragment = v6_fragment(probe.protocol, part, offset, more, id);
-                let (first, bytes) = chain(&[HOP_BY_HOP], FRAGMENT, &fragment);
-                probe.framed(&v6(GHOST6, HOST_LAN6, first, &bytes))
-            });
-        (probe, frames.to_vec())
-    })
-    .host_only(SAME_PATH);
-    let harmless_first = raw("a11_ipv6_fragments::ports_in_the_second", UDP, || {
-        let probe = Probe::v6(UDP);
-        let (first, bytes) = chain(&[DESTINATION], probe.protocol, &probe.segment());
-        let frames =
-            [(0, true, &bytes[..8]), (8, false, &bytes[8..])].map(|(offset, more, part)| {
-                let part = v6_fragment(first, part, offset, more, probe.source.into());
-                probe.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
-            });
-        (probe, frames.to_vec())
-    });
     vec![
         cut("a11_ipv6_fragments::atomic", TCP, &[], 1024)
             .host_only(SAME_PATH)
@@ -235,13 +212,44 @@ fn v6_fragments() -> Vec<Attack> {
         )
         .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
-        behind_hop_by_hop.held_by_both(UntrustedInterface),
+        fragments_behind_hop_by_hop(),
         cut("a11_ipv6_fragments::tiny_tcp", TCP, &[], 8)
             .host_only(SAME_PATH)
             .refused_by_the_stack("a first fragment must hold the whole TCP header (RFC 8200)")
             .held_by_wire(UntrustedInterface),
-        harmless_first
-            .refused_by_the_stack("a first fragment must hold the whole chain (RFC 8200)")
-            .held_by_wire(HeaderChain),
+        ports_in_the_second_fragment(),
     ]
+}
+
+fn fragments_behind_hop_by_hop() -> Attack {
+    raw("a11_ipv6_fragments::behind_hop_by_hop", UDP, || {
+        let probe = Probe::v6(UDP);
+        let segment = probe.segment();
+        let frames =
+            [(0, true, &segment[..16]), (16, false, &segment[16..])].map(|(offset, more, part)| {
+                let id = probe.source.into();
+                let fragment = v6_fragment(probe.protocol, part, offset, more, id);
+                let (first, bytes) = chain(&[HOP_BY_HOP], FRAGMENT, &fragment);
+                probe.framed(&v6(GHOST6, HOST_LAN6, first, &bytes))
+            });
+        (probe, frames.to_vec())
+    })
+    .host_only(SAME_PATH)
+    .held_by_both(UntrustedInterface)
+}
+
+/// A first fragment that ends before the ports.
+fn ports_in_the_second_fragment() -> Attack {
+    raw("a11_ipv6_fragments::ports_in_the_second", UDP, || {
+        let probe = Probe::v6(UDP);
+        let (first, bytes) = chain(&[DESTINATION], probe.protocol, &probe.segment());
+        let frames =
+            [(0, true, &bytes[..8]), (8, false, &bytes[8..])].map(|(offset, more, part)| {
+                let part = v6_fragment(first, part, offset, more, probe.source.into());
+                probe.framed(&v6(GHOST6, HOST_LAN6, FRAGMENT, &part))
+            });
+        (probe, frames.to_vec())
+    })
+    .refused_by_the_stack("a first fragment must hold the whole chain (RFC 8200)")
+    .held_by_wire(HeaderChain)
 }

@@ -52,40 +52,21 @@ fn vlans() -> Vec<Attack> {
         asked(lab)
     })
     .held_by_both(UntrustedInterface);
-    let in_the_bytes = |name, devices: &'static str, top: &'static str, tags: &'static [_]| {
-        Attack::new(name, PORT, move |lab| {
-            let lladdr = "02:00:00:00:77:02";
-            lab.host.ip(&format!(
-                "{devices}
-                 addr add {HOST}/24 dev {top}
-                 link set {top} up
-                 neigh replace {GHOST} lladdr {lladdr} dev {top} nud permanent"
-            ))?;
-            let server = Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
-            from_lan(lab, server, move || {
-                let probe = Probe::between(Ends::V4(GHOST, HOST), PORT);
-                let kind = probe.ends.ethertype();
-                let frame = ethernet(HOST_MAC, LAN_MAC, tags, kind, &probe.packet());
-                (probe, vec![frame])
-            })
-        })
-        .held_by_both(UntrustedInterface)
-    };
     vec![
         accelerated,
-        in_the_bytes(
+        tagged_in_the_bytes(
             "a10_vlan::a_tag_in_the_bytes",
             "link add link eth0 name eth0.5 type vlan id 5",
             "eth0.5",
             &[(DOT1Q, 5)],
         ),
-        in_the_bytes(
+        tagged_in_the_bytes(
             "a10_vlan::behind_a_priority_tag",
             "link add link eth0 name eth0.5 type vlan id 5",
             "eth0.5",
             &[(DOT1Q, 0), (DOT1Q, 5)],
         ),
-        in_the_bytes(
+        tagged_in_the_bytes(
             "a11_qinq::two_devices",
             "link add link eth0 name outer type vlan protocol 802.1ad id 5
              link set outer up
@@ -97,6 +78,32 @@ fn vlans() -> Vec<Attack> {
     .into_iter()
     .map(|attack| attack.needs(Feature::Vlan))
     .collect()
+}
+
+/// A frame with tags in its bytes, to a device on top of others.
+fn tagged_in_the_bytes(
+    name: &'static str,
+    devices: &'static str,
+    top: &'static str,
+    tags: &'static [(u16, u16)],
+) -> Attack {
+    Attack::new(name, PORT, move |lab| {
+        let lladdr = "02:00:00:00:77:02";
+        lab.host.ip(&format!(
+            "{devices}
+             addr add {HOST}/24 dev {top}
+             link set {top} up
+             neigh replace {GHOST} lladdr {lladdr} dev {top} nud permanent"
+        ))?;
+        let server = Server::start(&lab.host, Transport::Tcp, "0.0.0.0:9200", "service")?;
+        from_lan(lab, server, move || {
+            let probe = Probe::between(Ends::V4(GHOST, HOST), PORT);
+            let kind = probe.ends.ethertype();
+            let frame = ethernet(HOST_MAC, LAN_MAC, tags, kind, &probe.packet());
+            (probe, vec![frame])
+        })
+    })
+    .held_by_both(UntrustedInterface)
 }
 
 /// A second wire to the neighbour, with the host's end for some master.
@@ -153,42 +160,46 @@ fn masters() -> Vec<Attack> {
         })
         .held_by_both(UntrustedInterface)
         .needs(Feature::Macvlan),
-        // The DNAT rule runs between the member's hooks and the bridge's, which see port 80. A veth
-        // would be taken for a container's: the NIC of this bridge is a bond.
-        Attack::new(
-            "a20_dnat_on_a_member_of_a_bridge",
-            Port("tcp", 8065),
-            |lab| {
-                second_wire(lab)?;
-                lab.host.ip(&format!(
-                    "link add bond0 type bond mode active-backup miimon 10
-                     link add br0 type bridge
-                     link set nic1 master bond0
-                     link set nic1 up
-                     link set bond0 master br0
-                     link set bond0 up
-                     addr add {HOST}/24 dev br0
-                     link set br0 up"
-                ))?;
-                lab.host.sysctl("net/bridge/bridge-nf-call-iptables", "1")?;
-                lab.host.nft(&format!(
-                    "table ip careless {{
-                       chain prerouting {{
-                         type nat hook prerouting priority -100; policy accept;
-                         ip daddr {HOST} tcp dport 8065 dnat to {CT}:80
-                       }}
-                     }}"
-                ))?;
-                let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "mattermost")?;
-                let ask = Ask::new(Transport::Tcp, &format!("{HOST}:8065"));
-                Ok(Box::new(move |patience| {
-                    let _server = &server;
-                    ask.ask(&lab.lan, patience)
-                }))
-            },
-        )
-        .held_by_wire(UntrustedInterface)
-        .needs(Feature::Bond)
-        .needs(Feature::BridgeNetfilter),
+        dnat_on_a_bridge_member(),
     ]
+}
+
+/// The DNAT rule runs between the member's hooks and the bridge's, which see port 80. A veth would
+/// be taken for a container's: the NIC of this bridge is a bond.
+fn dnat_on_a_bridge_member() -> Attack {
+    Attack::new(
+        "a20_dnat_on_a_member_of_a_bridge",
+        Port("tcp", 8065),
+        |lab| {
+            second_wire(lab)?;
+            lab.host.ip(&format!(
+                "link add bond0 type bond mode active-backup miimon 10
+                 link add br0 type bridge
+                 link set nic1 master bond0
+                 link set nic1 up
+                 link set bond0 master br0
+                 link set bond0 up
+                 addr add {HOST}/24 dev br0
+                 link set br0 up"
+            ))?;
+            lab.host.sysctl("net/bridge/bridge-nf-call-iptables", "1")?;
+            lab.host.nft(&format!(
+                "table ip careless {{
+                   chain prerouting {{
+                     type nat hook prerouting priority -100; policy accept;
+                     ip daddr {HOST} tcp dport 8065 dnat to {CT}:80
+                   }}
+                 }}"
+            ))?;
+            let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "mattermost")?;
+            let ask = Ask::new(Transport::Tcp, &format!("{HOST}:8065"));
+            Ok(Box::new(move |patience| {
+                let _server = &server;
+                ask.ask(&lab.lan, patience)
+            }))
+        },
+    )
+    .held_by_wire(UntrustedInterface)
+    .needs(Feature::Bond)
+    .needs(Feature::BridgeNetfilter)
 }

@@ -12,6 +12,12 @@ use crate::scenarios::attack::Attack;
 use Reason::UntrustedInterface;
 
 pub(super) fn attacks() -> Vec<Attack> {
+    let mut attacks = containers();
+    attacks.extend(accidents());
+    attacks
+}
+
+fn containers() -> Vec<Attack> {
     vec![
         // No DNAT and no published port: the neighbour only knows the container's address.
         Attack::new("a03_routed_to_a_container", Port("tcp", 9200), |lab| {
@@ -25,30 +31,6 @@ pub(super) fn attacks() -> Vec<Attack> {
         })
         .held_by_wire(UntrustedInterface)
         .shown_as("a container's own address and port, by a route"),
-        Attack::new(
-            "a06_accidental_publish::redis_on_0.0.0.0",
-            Port("tcp", 6379),
-            |lab| {
-                let redis = Redis::start(lab)?;
-                Ok(Box::new(move |patience| {
-                    let _redis = &redis;
-                    ping(&lab.lan, &format!("{HOST_LAN}:6379"), patience)
-                }))
-            },
-        )
-        .held_by_both(UntrustedInterface)
-        .shown_as("Redis published on 0.0.0.0:6379"),
-        Attack::new(
-            "a06_accidental_publish::on_[::]",
-            Port("tcp", 9000),
-            |lab| {
-                let ask = tcp(&format!("[{HOST_LAN6}]:9000"));
-                asked(lab, "[::]:9000", "minio", &lab.lan, ask)
-            },
-        )
-        .host_only(SAME_PATH)
-        .held_by_both(UntrustedInterface)
-        .shown_as("MinIO on [::]:9000, over IPv6"),
         Attack::new("a07_published_container_port", Port("tcp", 3001), |lab| {
             let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
             lab.publish_like_netavark(3001, 80)?;
@@ -78,5 +60,35 @@ pub(super) fn attacks() -> Vec<Attack> {
         })
         .held_by_wire(UntrustedInterface)
         .shown_as("8.8.8.8:8065 to our MAC, sent on by DNAT"),
+    ]
+}
+
+/// Services on every address of the host.
+fn accidents() -> Vec<Attack> {
+    vec![
+        Attack::new(
+            "a06_accidental_publish::redis_on_0.0.0.0",
+            Port("tcp", 6379),
+            |lab| {
+                let redis = Redis::start(lab)?;
+                Ok(Box::new(move |patience| {
+                    let _redis = &redis;
+                    ping(&lab.lan, &format!("{HOST_LAN}:6379"), patience)
+                }))
+            },
+        )
+        .held_by_both(UntrustedInterface)
+        .shown_as("Redis published on 0.0.0.0:6379"),
+        Attack::new(
+            "a06_accidental_publish::on_[::]",
+            Port("tcp", 9000),
+            |lab| {
+                let ask = tcp(&format!("[{HOST_LAN6}]:9000"));
+                asked(lab, "[::]:9000", "minio", &lab.lan, ask)
+            },
+        )
+        .host_only(SAME_PATH)
+        .held_by_both(UntrustedInterface)
+        .shown_as("MinIO on [::]:9000, over IPv6"),
     ]
 }

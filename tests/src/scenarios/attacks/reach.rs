@@ -21,7 +21,8 @@ use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = loopback();
     attacks.extend(weak_host());
-    attacks.extend(ipv6());
+    attacks.extend(dual_stack());
+    attacks.extend(v4_mapped());
     attacks.extend(peers());
     attacks.extend(later());
     attacks
@@ -154,7 +155,7 @@ fn weak_host() -> Vec<Attack> {
     ]
 }
 
-fn ipv6() -> Vec<Attack> {
+fn dual_stack() -> Vec<Attack> {
     vec![
         Attack::new("a08_ipv6::v6_only_listener", Port("tcp", 9200), |lab| {
             let service = format!("[{HOST_LAN6}]:9200");
@@ -186,6 +187,11 @@ fn ipv6() -> Vec<Attack> {
         )
         .host_only(SAME_PATH)
         .held_by_both(UntrustedInterface),
+    ]
+}
+
+fn v4_mapped() -> Vec<Attack> {
+    vec![
         // A dual-stack UDP socket takes these for datagrams of the IPv4 peer, and answers by IPv4.
         Attack::new(
             "a08_ipv6::a_v4_mapped_source_through_eth0",

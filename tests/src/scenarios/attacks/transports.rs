@@ -18,12 +18,13 @@ const STATSD: Port<'static> = Port("udp", 8125);
 const SCTP: Port<'static> = Port("sctp", 3868);
 
 pub(super) fn attacks() -> Vec<Attack> {
-    let mut attacks = beside_tcp();
+    let mut attacks = tcp_and_udp();
+    attacks.extend(sctp());
     attacks.extend(datagrams());
     attacks
 }
 
-fn beside_tcp() -> Vec<Attack> {
+fn tcp_and_udp() -> Vec<Attack> {
     vec![
         Attack::new("a15_mptcp_listener", Port("tcp", 9200), |lab| {
             let service =
@@ -56,6 +57,11 @@ fn beside_tcp() -> Vec<Attack> {
             }))
         })
         .held_by_both(UntrustedInterface),
+    ]
+}
+
+fn sctp() -> Vec<Attack> {
+    vec![
         Attack::new("a15_sctp::a_listener", SCTP, |lab| {
             let service = Server::start(&lab.host, Transport::Sctp, "0.0.0.0:3868", "diameter")?;
             let ask = Ask::new(Transport::Sctp, &format!("{HOST_LAN}:3868"));
@@ -89,46 +95,6 @@ fn beside_tcp() -> Vec<Attack> {
 }
 
 fn datagrams() -> Vec<Attack> {
-    // A multicast group of the service, or a broadcast address.
-    let to_many = |name, destination: IpAddr| {
-        Attack::new(name, STATSD, move |lab| {
-            let eth0 = lab.host.ifindex("eth0")?;
-            let any = if destination.is_ipv4() {
-                "0.0.0.0:8125"
-            } else {
-                "[::]:8125"
-            };
-            let server = if destination.is_multicast() {
-                Server::multicast(&lab.host, any, destination, eth0, "statsd")?
-            } else {
-                Server::start(&lab.host, Transport::Udp, any, "statsd")?
-            };
-            let ends = match destination {
-                IpAddr::V4(group) => Ends::V4(GHOST, group),
-                IpAddr::V6(group) => Ends::V6(GHOST6, group),
-            };
-            from_lan(lab, server, move || {
-                let probe = Probe::between(ends, STATSD);
-                (
-                    probe,
-                    vec![probe.framed_to(group_mac(destination), &probe.packet())],
-                )
-            })
-        })
-        .held_by_both(UntrustedInterface)
-    };
-    let lite = |name, service: &'static str, to: String| {
-        Attack::new(name, STATSD, move |lab| {
-            let server = Server::start(&lab.host, Transport::UdpLite, service, "statsd")?;
-            let ask = Ask::new(Transport::UdpLite, &to);
-            Ok(Box::new(move |patience| {
-                let _server = &server;
-                ask.ask(&lab.lan, patience)
-            }))
-        })
-        .held_by_both(UntrustedInterface)
-        .needs(Feature::UdpLite)
-    };
     vec![
         to_many("a22_datagrams::broadcast", Ipv4Addr::BROADCAST.into()),
         to_many(
@@ -144,15 +110,57 @@ fn datagrams() -> Vec<Attack> {
             "a22_datagrams::ipv6_multicast",
             Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x77).into(),
         ),
-        lite(
+        udp_lite(
             "a22_datagrams::udp_lite",
             "0.0.0.0:8125",
             format!("{HOST_LAN}:8125"),
         ),
-        lite(
+        udp_lite(
             "a22_datagrams::udp_lite_ipv6",
             "[::]:8125",
             format!("[{HOST_LAN6}]:8125"),
         ),
     ]
+}
+
+/// Datagrams to a multicast group of the service, or to a broadcast address.
+fn to_many(name: &'static str, destination: IpAddr) -> Attack {
+    Attack::new(name, STATSD, move |lab| {
+        let eth0 = lab.host.ifindex("eth0")?;
+        let any = if destination.is_ipv4() {
+            "0.0.0.0:8125"
+        } else {
+            "[::]:8125"
+        };
+        let server = if destination.is_multicast() {
+            Server::multicast(&lab.host, any, destination, eth0, "statsd")?
+        } else {
+            Server::start(&lab.host, Transport::Udp, any, "statsd")?
+        };
+        let ends = match destination {
+            IpAddr::V4(group) => Ends::V4(GHOST, group),
+            IpAddr::V6(group) => Ends::V6(GHOST6, group),
+        };
+        from_lan(lab, server, move || {
+            let probe = Probe::between(ends, STATSD);
+            (
+                probe,
+                vec![probe.framed_to(group_mac(destination), &probe.packet())],
+            )
+        })
+    })
+    .held_by_both(UntrustedInterface)
+}
+
+fn udp_lite(name: &'static str, service: &'static str, to: String) -> Attack {
+    Attack::new(name, STATSD, move |lab| {
+        let server = Server::start(&lab.host, Transport::UdpLite, service, "statsd")?;
+        let ask = Ask::new(Transport::UdpLite, &to);
+        Ok(Box::new(move |patience| {
+            let _server = &server;
+            ask.ask(&lab.lan, patience)
+        }))
+    })
+    .held_by_both(UntrustedInterface)
+    .needs(Feature::UdpLite)
 }

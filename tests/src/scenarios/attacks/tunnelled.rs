@@ -21,6 +21,9 @@ use crate::scenarios::raw_packet::{Craft, Probe, send_probe};
 use super::reach::goes_on_talking;
 use Reason::{LoopbackAddress, UnknownPeer, UntrustedInterface};
 
+const STATSD: Port<'static> = Port("udp", 8125);
+const ELASTIC: Port<'static> = Port("tcp", 9200);
+
 /// Indices of the peers of [`Member::usual`].
 const COLLECTOR: usize = 0;
 const LAPTOP_PEER: usize = 1;
@@ -29,7 +32,8 @@ const STRANGER_PEER: usize = 2;
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = around_the_tunnel();
     attacks.extend(other_peers());
-    attacks.extend(inside());
+    attacks.extend(loopback_and_dnat());
+    attacks.extend(disguises());
     attacks.extend(at_sockets());
     attacks
         .into_iter()
@@ -197,15 +201,13 @@ fn other_peers() -> Vec<Attack> {
     ]
 }
 
-/// A1, A2, A7 and A11 inside the tunnel, where packets begin with their IP header.
-fn inside() -> Vec<Attack> {
-    let statsd = Port("udp", 8125);
-    let grafana = Port("tcp", 3000);
+/// A1, A2 and A7 inside the tunnel.
+fn loopback_and_dnat() -> Vec<Attack> {
     let gitea = Port("tcp", 3001);
     vec![
-        Attack::new("a01_wireguard::route_localnet", statsd, move |lab| {
-            let attempt = probed_by(lab, COLLECTOR, statsd, move || {
-                let probe = Probe::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), statsd);
+        Attack::new("a01_wireguard::route_localnet", STATSD, move |lab| {
+            let attempt = probed_by(lab, COLLECTOR, STATSD, move || {
+                let probe = Probe::between(Ends::V4(PEER, Ipv4Addr::LOCALHOST), STATSD);
                 (probe, vec![probe.frame()])
             })?;
             lab.host.sysctl("net/ipv4/conf/wg0/route_localnet", "1")?;
@@ -249,6 +251,13 @@ fn inside() -> Vec<Attack> {
             },
         )
         .held_by_wire(UntrustedInterface),
+    ]
+}
+
+/// A11 inside the tunnel, where packets begin with their IP header.
+fn disguises() -> Vec<Attack> {
+    let grafana = Port("tcp", 3000);
+    vec![
         Attack::new("a11_wireguard::ipv4_options", grafana, move |lab| {
             probed_by(lab, LAPTOP_PEER, grafana, move || {
                 let probe = Probe::between(Ends::V4(LAPTOP, HOST_WG), grafana);
@@ -259,9 +268,9 @@ fn inside() -> Vec<Attack> {
             })
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("a11_wireguard::ipv4_fragments", statsd, move |lab| {
-            probed_by(lab, STRANGER_PEER, statsd, move || {
-                let probe = Probe::between(Ends::V4(STRANGER, HOST_WG), statsd);
+        Attack::new("a11_wireguard::ipv4_fragments", STATSD, move |lab| {
+            probed_by(lab, STRANGER_PEER, STATSD, move || {
+                let probe = Probe::between(Ends::V4(STRANGER, HOST_WG), STATSD);
                 let parts = V4::new(STRANGER, HOST_WG)
                     .identification(probe.source)
                     .fragments(probe.protocol, &probe.segment(), 8);
@@ -269,9 +278,9 @@ fn inside() -> Vec<Attack> {
             })
         })
         .held_by_both(UntrustedInterface),
-        Attack::new("a11_wireguard::ipv6_fragments", statsd, move |lab| {
-            probed_by(lab, STRANGER_PEER, statsd, move || {
-                let probe = Probe::between(Ends::V6(STRANGER6, HOST_WG6), statsd);
+        Attack::new("a11_wireguard::ipv6_fragments", STATSD, move |lab| {
+            probed_by(lab, STRANGER_PEER, STATSD, move || {
+                let probe = Probe::between(Ends::V6(STRANGER6, HOST_WG6), STATSD);
                 let segment = probe.segment();
                 let parts = [(0, true, &segment[..16]), (16, false, &segment[16..])];
                 let frames = parts.map(|(offset, more, part)| {
@@ -299,7 +308,6 @@ fn inside() -> Vec<Attack> {
 
 /// A8, A13, A15 and A16: the service's socket, and foreign programs on the interface.
 fn at_sockets() -> Vec<Attack> {
-    const ELASTIC: Port<'static> = Port("tcp", 9200);
     const SCTP: Port<'static> = Port("sctp", 3868);
     let at = |port: Port<'static>| format!("{HOST_WG}:{}", port.1);
     let asked = |name, port: Port<'static>, transport, service: &'static str| {
@@ -315,29 +323,7 @@ fn at_sockets() -> Vec<Attack> {
             Transport::Tcp,
             "[::]:9200",
         ),
-        // A source that WireGuard lets the laptop have, and that a dual-stack socket takes for the
-        // collector's.
-        Attack::new(
-            "a08_wireguard::a_v4_mapped_source",
-            Port("udp", 9100),
-            |lab| {
-                let mapped = PEER.to_ipv6_mapped();
-                let [collector, laptop, _] = Member::usual();
-                let laptop = laptop.allowed(&[&format!("{mapped}/128")]);
-                let hub = WireGuard::hub(lab, [collector, laptop])?;
-                let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
-                let out = Wire::open_ip(&hub.peers[LAPTOP_PEER].namespace, "wg0")?;
-                let answers = Wire::open_ip(&hub.peers[COLLECTOR].namespace, "wg0")?;
-                Ok(Box::new(move |patience| {
-                    let _kept = (&server, &hub);
-                    send_probe(&out, &answers, patience, &|| {
-                        let probe = Probe::between(Ends::V6(mapped, HOST_WG6), Port("udp", 9100));
-                        (probe, vec![probe.frame()])
-                    })
-                }))
-            },
-        )
-        .held_by_both(UnknownPeer),
+        v4_mapped_source(),
         Attack::new(
             "a13_wireguard::a_connection_from_before",
             ELASTIC,
@@ -375,4 +361,30 @@ fn at_sockets() -> Vec<Attack> {
         .held_by_both(UntrustedInterface)
         .needs(Feature::Tcx),
     ]
+}
+
+/// A source that WireGuard lets the laptop have, and that a dual-stack socket takes for the
+/// collector's.
+fn v4_mapped_source() -> Attack {
+    Attack::new(
+        "a08_wireguard::a_v4_mapped_source",
+        Port("udp", 9100),
+        |lab| {
+            let mapped = PEER.to_ipv6_mapped();
+            let [collector, laptop, _] = Member::usual();
+            let laptop = laptop.allowed(&[&format!("{mapped}/128")]);
+            let hub = WireGuard::hub(lab, [collector, laptop])?;
+            let server = Server::start(&lab.host, Transport::Udp, "[::]:9100", "metrics")?;
+            let out = Wire::open_ip(&hub.peers[LAPTOP_PEER].namespace, "wg0")?;
+            let answers = Wire::open_ip(&hub.peers[COLLECTOR].namespace, "wg0")?;
+            Ok(Box::new(move |patience| {
+                let _kept = (&server, &hub);
+                send_probe(&out, &answers, patience, &|| {
+                    let probe = Probe::between(Ends::V6(mapped, HOST_WG6), Port("udp", 9100));
+                    (probe, vec![probe.frame()])
+                })
+            }))
+        },
+    )
+    .held_by_both(UnknownPeer)
 }

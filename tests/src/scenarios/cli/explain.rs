@@ -212,52 +212,69 @@ pub(super) const NEIGHBOUR: [&str; 6] = [
 ];
 
 fn cites(rig: &Rig<'_>) -> Result<()> {
-    let file = rig.enforcer.config_path()?.display().to_string();
-    let expect = |packet: &str, lines: &[(&str, &str)]| -> Result<()> {
-        let seen = explained(rig, packet)?;
-        let found = seen.r#where.clone().unwrap_or_default();
-        let found: Vec<_> = found
-            .iter()
-            .map(|line| (line.file.as_str(), line.line, line.what.as_str()))
-            .collect();
-        let mut expected = Vec::new();
-        for (within, what) in lines {
-            expected.push((file.as_str(), line_of(REGISTRY, within)?, *what));
-        }
-        ensure!(found == expected, "{packet}: {seen:?}");
-        Ok(())
-    };
-    let every = || -> Result<()> {
-        expect(
-            "eth0 192.168.77.2 9200",
-            &[("ports = [9200]", "port 9200 of elasticsearch")],
-        )?;
-        expect(
-            "wg0 10.10.0.5 9100",
-            &[
-                ("allow = [", "allow of metrics"),
-                ("[peers.collector]", "peer collector"),
-            ],
-        )?;
-        expect(
-            "wg0 10.10.0.99 9100",
-            &[
-                ("ports = [9100]", "port 9100 of metrics"),
-                ("allow = [", "allow of metrics"),
-            ],
-        )?;
-        expect(
-            "eth0 192.168.77.2 8443",
-            &[("public = true", "public of traefik")],
-        )?;
-        expect("eth0 192.168.77.2 22", &[])
-    };
-    every().context("with nothing pinned")?;
+    cites_each_rule(rig).context("with nothing pinned")?;
     rig.enforcer.up(Guards::Both)?;
-    every().context("of the policy in force")?;
-    // The file differs now; the policy in force does not come from there.
-    let moved = format!("# One line more.\n{REGISTRY}");
-    for text in [&*moved, "[services.torn"] {
+    cites_each_rule(rig).context("of the policy in force")?;
+    cites_no_changed_file(rig)?;
+    cites_a_moved_line(rig)
+}
+
+fn cites_each_rule(rig: &Rig<'_>) -> Result<()> {
+    expect_cited(
+        rig,
+        "eth0 192.168.77.2 9200",
+        &[("ports = [9200]", "port 9200 of elasticsearch")],
+    )?;
+    expect_cited(
+        rig,
+        "wg0 10.10.0.5 9100",
+        &[
+            ("allow = [", "allow of metrics"),
+            ("[peers.collector]", "peer collector"),
+        ],
+    )?;
+    expect_cited(
+        rig,
+        "wg0 10.10.0.99 9100",
+        &[
+            ("ports = [9100]", "port 9100 of metrics"),
+            ("allow = [", "allow of metrics"),
+        ],
+    )?;
+    expect_cited(
+        rig,
+        "eth0 192.168.77.2 8443",
+        &[("public = true", "public of traefik")],
+    )?;
+    expect_cited(rig, "eth0 192.168.77.2 22", &[])
+}
+
+/// Insists on the lines cited for a packet: each line's text, and the words for the line.
+fn expect_cited(rig: &Rig<'_>, packet: &str, lines: &[(&str, &str)]) -> Result<()> {
+    let file = rig.enforcer.config_path()?.display().to_string();
+    let seen = explained(rig, packet)?;
+    let found = seen.r#where.clone().unwrap_or_default();
+    let found: Vec<_> = found
+        .iter()
+        .map(|line| (line.file.as_str(), line.line, line.what.as_str()))
+        .collect();
+    let mut expected = Vec::new();
+    for (within, what) in lines {
+        expected.push((file.as_str(), line_of(REGISTRY, within)?, *what));
+    }
+    ensure!(found == expected, "{packet}: {seen:?}");
+    Ok(())
+}
+
+/// The registry of the lab, each line further down by one.
+fn moved() -> String {
+    format!("# One line more.\n{REGISTRY}")
+}
+
+/// The file differs now; the policy in force does not come from there.
+fn cites_no_changed_file(rig: &Rig<'_>) -> Result<()> {
+    let file = rig.enforcer.config_path()?.display().to_string();
+    for text in [&*moved(), "[services.torn"] {
         rig.enforcer.registry(text)?;
         let seen = explained(rig, "eth0 192.168.77.2 9200")?;
         ensure!(seen.verdict == "drop" && seen.r#where.is_none(), "{seen:?}");
@@ -269,7 +286,12 @@ fn cites(rig: &Rig<'_>) -> Result<()> {
             "{said}"
         );
     }
-    rig.enforcer.registry(&moved)?;
+    Ok(())
+}
+
+fn cites_a_moved_line(rig: &Rig<'_>) -> Result<()> {
+    let file = rig.enforcer.config_path()?.display().to_string();
+    rig.enforcer.registry(&moved())?;
     rig.enforcer.reload()?;
     let line = line_of(REGISTRY, "ports = [9200]")? + 1;
     let said = rig

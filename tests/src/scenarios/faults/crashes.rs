@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::lab::command::{eventually, finish};
+use crate::lab::Enforcer;
+use crate::lab::command::{Finished, eventually, finish};
 use crate::lab::enforcer::SETTLE;
 
 use super::world::{self, MOST, Policy, World, faulty};
@@ -33,31 +34,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
     world.registry(Policy::New)?;
-    let up = |arguments: &[&str], layout: &str, at: usize| {
-        let mut up = faulty.command(arguments)?;
-        up.env("ENFORCER_FAILPOINT", format!("{at}:fail"));
-        if !layout.is_empty() {
-            up.env("ENFORCER_LAYOUT", layout);
-        }
-        finish(up, "")
-    };
-    // The socket guard is the first link to be made.
-    let first = |arguments: &[&str], layout: &str| -> Result<_> {
-        for number in 1..MOST {
-            let said = up(arguments, layout, number)?;
-            if said.stderr.contains("bpf LinkCreate") {
-                return Ok(said);
-            }
-            ensure!(
-                said.stderr.contains("failpoint"),
-                "no link was made: {said}"
-            );
-            world.set_up(Policy::Off)?;
-            world.registry(Policy::New)?;
-        }
-        bail!("`up` has no end")
-    };
-    let said = first(&["up"], "")?;
+    let said = first_link_failed(&world, &faulty, &["up"])?;
     ensure!(
         said.code == Some(3) && said.stderr.contains("there is no socket guard"),
         "expected `up` to go on, degraded: {said}"
@@ -74,7 +51,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     // New maps want a new socket guard; after a failure the old guard stays.
     let mut number = 1;
     let refused = loop {
-        let said = up(&["up"], "3", number)?;
+        let said = failed_at(&faulty, &["up"], "3", number)?;
         if said.stderr.contains("bpf LinkCreate") {
             break said;
         }
@@ -89,9 +66,46 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     world.expect_whole(Policy::New)?;
     // Asked for alone, the socket guard fails, and nothing is left.
     world.set_up(Policy::Off)?;
-    let refused = first(&["up", "--guards", "socket"], "")?;
+    let refused = first_link_failed(&world, &faulty, &["up", "--guards", "socket"])?;
     ensure!(refused.code == Some(1), "expected a failure: {refused}");
     world.expect_whole(Policy::Off)
+}
+
+/// Runs a command under a layout, with the change of this number failing.
+fn failed_at(
+    faulty: &Enforcer<'_>,
+    arguments: &[&str],
+    layout: &str,
+    number: usize,
+) -> Result<Finished> {
+    let mut command = faulty.command(arguments)?;
+    command.env("ENFORCER_FAILPOINT", format!("{number}:fail"));
+    if !layout.is_empty() {
+        command.env("ENFORCER_LAYOUT", layout);
+    }
+    finish(command, "")
+}
+
+/// Returns the output of a command whose first link fails, from nothing pinned; the socket guard
+/// is the first link to be made.
+fn first_link_failed(
+    world: &World<'_>,
+    faulty: &Enforcer<'_>,
+    arguments: &[&str],
+) -> Result<Finished> {
+    for number in 1..MOST {
+        let said = failed_at(faulty, arguments, "", number)?;
+        if said.stderr.contains("bpf LinkCreate") {
+            return Ok(said);
+        }
+        ensure!(
+            said.stderr.contains("failpoint"),
+            "no link was made: {said}"
+        );
+        world.set_up(Policy::Off)?;
+        world.registry(Policy::New)?;
+    }
+    bail!("`up` has no end")
 }
 
 /// A reload takes a guard off only once the old policy, which wants the guard, is out of force.

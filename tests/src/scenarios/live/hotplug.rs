@@ -12,14 +12,13 @@ use enforcer_ebpf::{Guard, Reason};
 use crate::lab::command::finish;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::wire::Wire;
-use crate::lab::{Feature, Lab, Patience, Server, Transport};
+use crate::lab::{Feature, Lab, Server, Transport};
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::lifecycle::PORT;
-use crate::scenarios::raw_packet::{Probe, send_probe};
-use crate::scenarios::runner::answered;
+use crate::scenarios::raw_packet::Probe;
 
-use super::plug::{NEAR, Plug, look_again};
+use super::plug::{NEAR, Plug, expect_answer_unguarded, look_again};
 use super::timing::{figure, spread, within};
 use super::traffic::{Barrage, PORTS, SynAckWatch};
 
@@ -43,19 +42,8 @@ fn container(lab: &Lab) -> Result<Server> {
     // A SYN-ACK without an answer would be repeated, and seen once the guard is on.
     lab.ct.sysctl("net/ipv4/tcp_synack_retries", "0")?;
     let container = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:9200", "container")?;
-    // The control: the rule sends a SYN from a fresh interface on to the container.
-    let plug = Plug::new(lab)?;
-    plug.up()?;
-    answered(send_probe(
-        &plug.far()?,
-        &eye(lab)?,
-        Patience::Long,
-        &|| {
-            let probe = Probe::between(Plug::ENDS, PORT);
-            (probe, vec![Plug::frame(probe)])
-        },
-    )?)
-    .context("through a fresh interface, unguarded")?;
+    // The rule sends a SYN from a fresh interface on to the container.
+    expect_answer_unguarded(lab)?;
     Ok(container)
 }
 
@@ -164,23 +152,15 @@ fn no_window(rig: &Rig<'_>) -> Result<()> {
         let plug = Plug::new(lab)?;
         let attack = attack(&plug, number)?;
         took.push(waited(plug.index)?);
-        ensure!(
-            lab.pin_dir()
-                .join(format!("link_early_{}", plug.index))
-                .exists(),
-            "no guard in try {number}"
-        );
+        ensure!(plug.has_early_guard(), "no guard in try {number}");
         plug.up()?;
         attack.go_on_for(100)?;
         within(SETTLE, "the guard of an interface that is up", || {
             plug.is_guarded()
         })?;
-        let early = || {
-            lab.pin_dir()
-                .join(format!("link_early_{}", plug.index))
-                .exists()
-        };
-        within(SETTLE, "the end of the early one", || Ok(!early()))?;
+        within(SETTLE, "the end of the early one", || {
+            Ok(!plug.has_early_guard())
+        })?;
         attack.go_on_for(100)?;
         attack.stop()?;
         // An interface that goes down again keeps its guard.

@@ -18,10 +18,10 @@ use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub as _, Pretender, laptop, registry};
 use crate::scenarios::lifecycle::{PORT, flooded_service};
-use crate::scenarios::raw_packet::{Probe, send_probe};
+use crate::scenarios::raw_packet::Probe;
 use crate::scenarios::runner::{answered, unanswered};
 
-use super::plug::{FAR, NEAR, Plug, is_guarded, wire_pins};
+use super::plug::{FAR, NEAR, Plug, expect_answer_unguarded, is_guarded, wire_pins};
 use super::timing::{figure, spread, within};
 use super::traffic::{Barrage, PORTS, SynAckWatch};
 
@@ -51,31 +51,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 
 fn under_attack(rig: &Rig<'_>) -> Result<()> {
     let server = flooded_service(rig)?;
-    let eye = || Wire::open(&rig.lab.lan, "eth0");
-    {
-        // The control: without the enforcer a SYN through a fresh interface is accepted.
-        let plug = Plug::new(rig.lab)?;
-        plug.up()?;
-        answered(send_probe(&plug.far()?, &eye()?, Patience::Long, &|| {
-            let probe = Probe::between(Plug::ENDS, PORT);
-            (probe, vec![Plug::frame(probe)])
-        })?)
-        .context("through a fresh interface, unguarded")?;
-    }
+    expect_answer_unguarded(rig.lab)?;
     let _run = rig.enforcer.run(&[])?;
-    let eye = SynAckWatch::on(eye()?, &[PORT.1]);
+    let eye = SynAckWatch::on(Wire::open(&rig.lab.lan, "eth0")?, &[PORT.1]);
     let tries = if is_guest() { 10 } else { 100 };
     let (mut took, mut sent) = (Vec::new(), 0);
     for number in 1..=tries {
         let plug = Plug::new(rig.lab)?;
-        let mut ports = PORTS.cycle();
-        let attack = Barrage::start(plug.far()?, 5, Duration::from_micros(500), move || {
-            let source = ports.next().unwrap_or(PORTS.start);
-            Plug::frame(Probe {
-                source,
-                ..Probe::between(Plug::ENDS, PORT)
-            })
-        });
+        let attack = syns(&plug)?;
         let start = plug.up()?;
         within(SETTLE, "a wire guard", || plug.is_guarded())
             .with_context(|| format!("try {number}"))?;
@@ -115,6 +98,23 @@ fn under_attack(rig: &Rig<'_>) -> Result<()> {
         Ok(pins.iter().all(|(index, _)| exists(rig.lab, *index)))
     };
     within(SETTLE, "no pin of an interface that left", gone).map(drop)
+}
+
+/// SYNs from the far end, as fast as the near end takes them.
+fn syns(plug: &Plug<'_>) -> Result<Barrage> {
+    let mut ports = PORTS.cycle();
+    Ok(Barrage::start(
+        plug.far()?,
+        5,
+        Duration::from_micros(500),
+        move || {
+            let source = ports.next().unwrap_or(PORTS.start);
+            Plug::frame(Probe {
+                source,
+                ..Probe::between(Plug::ENDS, PORT)
+            })
+        },
+    ))
 }
 
 /// A daemon that is asked for its keys, again and again, and never answers.

@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::lab::Lab;
 use crate::lab::enforcer::SETTLE;
 use crate::lab::frames::{self, Ends, Mac};
 use crate::lab::topology::{GHOST, HOST_LAN};
 use crate::lab::wire::Wire;
-use crate::scenarios::raw_packet::Probe;
+use crate::lab::{Lab, Patience};
+use crate::scenarios::lifecycle::PORT;
+use crate::scenarios::raw_packet::{Probe, send_probe};
+use crate::scenarios::runner::answered;
 
 use super::timing::within;
 
@@ -62,6 +64,12 @@ impl<'lab> Plug<'lab> {
         is_guarded(self.lab, self.index)
     }
 
+    /// Whether the near end has the guard of an interface that is not up yet.
+    pub(super) fn has_early_guard(&self) -> bool {
+        let pin = format!("link_early_{}", self.index);
+        self.lab.pin_dir().join(pin).exists()
+    }
+
     /// A frame to the near end with a packet to one of the host's own addresses, as any sender at
     /// the far end may send; answers leave by eth0, to the ghost.
     pub(super) fn frame(probe: Probe) -> Vec<u8> {
@@ -83,6 +91,18 @@ impl Drop for Plug<'_> {
         // A scenario may have moved or removed the interface.
         let _ = self.lab.lan.ip(&format!("link del {FAR}"));
     }
+}
+
+/// The control of an attack: without the enforcer a SYN through a fresh interface is answered.
+pub(super) fn expect_answer_unguarded(lab: &Lab) -> Result<()> {
+    let plug = Plug::new(lab)?;
+    plug.up()?;
+    let answers = Wire::open(&lab.lan, "eth0")?;
+    answered(send_probe(&plug.far()?, &answers, Patience::Long, &|| {
+        let probe = Probe::between(Plug::ENDS, PORT);
+        (probe, vec![Plug::frame(probe)])
+    })?)
+    .context("through a fresh interface, unguarded")
 }
 
 /// The pins of wire guards, each with the interface's index.

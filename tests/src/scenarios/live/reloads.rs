@@ -65,24 +65,8 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
 
     let _run = rig.enforcer.run(&[])?;
     let eye = SynAckWatch::on(Wire::open(&rig.lab.lan, "eth0")?, &FORBIDDEN);
-    let (mut ports, mut targets) = (PORTS.cycle(), FORBIDDEN.into_iter().cycle());
-    let flood = Barrage::start(
-        Wire::open(&rig.lab.lan, "eth0")?,
-        10,
-        Duration::from_millis(5),
-        move || {
-            let source = ports.next().unwrap_or(PORTS.start);
-            let probe = Probe::v4(Port("tcp", targets.next().unwrap_or(FORBIDDEN[0])));
-            Probe { source, ..probe }.frame()
-        },
-    );
-    let public = requests(&rig.lab.lan, "0.0.0.0:0", &format!("{HOST_LAN}:8080"))?;
-    let peer = requests(
-        &rig.lab.peer,
-        &format!("{PEER}:0"),
-        &format!("{HOST_WG}:9100"),
-    )?;
-    let local = requests(host, "127.0.0.1:0", "127.0.0.1:9200")?;
+    let flood = flood(&rig.lab.lan)?;
+    let allowed = allowed_requests(rig)?;
 
     let (first, start) = (rig.enforcer.status()?.1.generation, Instant::now());
     let by_edits = switch(rig, switches)?;
@@ -91,11 +75,10 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
 
     flood.go_on_for(100)?;
     let sent = flood.stop()?;
-    let asked = [
-        public.stop().context("the public port")?,
-        peer.stop().context("the allowed peer")?,
-        local.stop().context("the host itself")?,
-    ];
+    let asked = allowed
+        .into_iter()
+        .map(|(what, requests)| requests.stop().context(what))
+        .collect::<Result<Vec<_>>>()?;
     let accepted = eye.close()?;
     let counters = rig.enforcer.counters()?;
     figure(
@@ -117,10 +100,43 @@ fn thousand(rig: &Rig<'_>, switches: usize) -> Result<()> {
         generations >= u64::try_from(switches)?,
         "{switches} switches made {generations} generations"
     );
-    let refused = drops_at(&counters, &ALLOWED);
+    expect_traffic(&counters, switches, &asked)
+}
+
+/// SYNs to the closed ports in turns.
+fn flood(from: &Netns) -> Result<Barrage> {
+    let (mut ports, mut targets) = (PORTS.cycle(), FORBIDDEN.into_iter().cycle());
+    Ok(Barrage::start(
+        Wire::open(from, "eth0")?,
+        10,
+        Duration::from_millis(5),
+        move || {
+            let source = ports.next().unwrap_or(PORTS.start);
+            let probe = Probe::v4(Port("tcp", targets.next().unwrap_or(FORBIDDEN[0])));
+            Probe { source, ..probe }.frame()
+        },
+    ))
+}
+
+/// Requests that both policies allow, by their destination.
+fn allowed_requests(rig: &Rig<'_>) -> Result<[(&'static str, Requests); 3]> {
+    let lab = rig.lab;
+    let public = requests(&lab.lan, "0.0.0.0:0", &format!("{HOST_LAN}:8080"))?;
+    let peer = requests(&lab.peer, &format!("{PEER}:0"), &format!("{HOST_WG}:9100"))?;
+    let local = requests(&lab.host, "127.0.0.1:0", "127.0.0.1:9200")?;
+    Ok([
+        ("the public port", public),
+        ("the allowed peer", peer),
+        ("the host itself", local),
+    ])
+}
+
+/// Insists on no drop at an open port, and on both kinds of traffic.
+fn expect_traffic(counters: &Counters, switches: usize, asked: &[u64]) -> Result<()> {
+    let refused = drops_at(counters, &ALLOWED);
     ensure!(refused == 0, "an open port refused something:\n{counters}");
     // The control: both kinds of traffic were there, and in numbers.
-    let dropped = drops_at(&counters, &FORBIDDEN);
+    let dropped = drops_at(counters, &FORBIDDEN);
     ensure!(
         dropped >= u64::try_from(switches)? && asked.iter().all(|&asked| asked >= 20),
         "too little came: {dropped} drops, {asked:?} requests\n{counters}"

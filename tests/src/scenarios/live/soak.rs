@@ -62,44 +62,19 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
     at_home(&hub)?;
     rig.enforcer.registry(&registry(hub.laptop()))?;
     let run = rig.enforcer.run_guided(&[], |command| hub.guide(command))?;
-    // A first round, for lasting allocations before the day begins.
-    let mut change = 0;
-    come_and_leave(rig, 0, || {
-        change += 1;
-        away(&hub, change)
-    })?;
-    settle(rig, &hub, &run)?;
-    // Programs that are loaded ahead take tens of megabytes for a moment.
-    within(SETTLE * 5, "little memory", || {
-        Ok(resident(&run)? < MOST_RESIDENT)
-    })?;
+    first_round(rig, &hub, &run)?;
     let before = Holdings::of(rig, &run)?;
     let (own_before, resident_before) = (anonymous(&run)?, resident(&run)?);
-    let first = rig.enforcer.status()?.1.generation;
+    let first = generation(rig)?;
 
     let start = Instant::now();
     let batches = events / (2 * BATCH);
-    let (mut step, steps) = (0, batches * STEPS);
-    let generation = || -> Result<u64> { Ok(rig.enforcer.status()?.1.generation) };
-    for batch in 1..=batches {
-        let before = generation()?;
-        come_and_leave(rig, batch, || {
-            let mut due = changes * step / steps..changes * (step + 1) / steps;
-            step += 1;
-            due.try_for_each(|change| away(&hub, change))
-        })
-        .with_context(|| format!("batch {batch}"))?;
-        // A userspace device is asked once a second at most, and while nothing else happens.
-        if waits_for_guards(batch) {
-            within(SETTLE, "other keys in force", || Ok(generation()? > before))
-                .with_context(|| format!("after batch {batch}"))?;
-        }
-    }
+    come_and_change(rig, &hub, batches, changes)?;
     let took = start.elapsed();
     settle(rig, &hub, &run)?;
     let after = Holdings::of(rig, &run)?;
     let (own_after, resident_after) = (anonymous(&run)?, resident(&run)?);
-    let generations = rig.enforcer.status()?.1.generation - first;
+    let generations = generation(rig)? - first;
     figure(
         "a_day_compressed",
         &format!(
@@ -127,6 +102,47 @@ fn day(rig: &Rig<'_>, events: usize, changes: usize) -> Result<()> {
         "{resident_before} KiB were resident, and {resident_after} are now"
     );
     Ok(())
+}
+
+/// A batch and some other keys, for lasting allocations before the day begins.
+fn first_round(rig: &Rig<'_>, hub: &dyn Hub, run: &Daemon) -> Result<()> {
+    let mut change = 0;
+    come_and_leave(rig, 0, || {
+        change += 1;
+        away(hub, change)
+    })?;
+    settle(rig, hub, run)?;
+    // Programs that are loaded ahead take tens of megabytes for a moment.
+    within(SETTLE * 5, "little memory", || {
+        Ok(resident(run)? < MOST_RESIDENT)
+    })
+    .map(drop)
+}
+
+/// Batches of interfaces, with the changes of keys spread evenly over their steps.
+fn come_and_change(rig: &Rig<'_>, hub: &dyn Hub, batches: usize, changes: usize) -> Result<()> {
+    let (mut step, steps) = (0, batches * STEPS);
+    for batch in 1..=batches {
+        let before = generation(rig)?;
+        come_and_leave(rig, batch, || {
+            let mut due = changes * step / steps..changes * (step + 1) / steps;
+            step += 1;
+            due.try_for_each(|change| away(hub, change))
+        })
+        .with_context(|| format!("batch {batch}"))?;
+        // A userspace device is asked once a second at most, and while nothing else happens.
+        if waits_for_guards(batch) {
+            within(SETTLE, "other keys in force", || {
+                Ok(generation(rig)? > before)
+            })
+            .with_context(|| format!("after batch {batch}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn generation(rig: &Rig<'_>) -> Result<u64> {
+    Ok(rig.enforcer.status()?.1.generation)
 }
 
 /// Half of a batch are the near ends of veth pairs, half the far ends: all in this namespace.

@@ -20,9 +20,12 @@ pub(super) fn named() -> Vec<Named> {
         headers(),
         tags(),
         addresses(),
+        policy::peer_prefixes(),
         policy::peers(),
         policy::services(),
-        policy::places(),
+        policy::lo(),
+        policy::forwarded(),
+        policy::parents(),
     ]
     .into_iter()
     .flatten()

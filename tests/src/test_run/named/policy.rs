@@ -10,7 +10,7 @@ use crate::test_run::network::On::*;
 use crate::test_run::network::{LOCAL_V4, LOCAL_V6};
 use crate::test_run::packet::{Packet, UDP_LITE};
 
-pub(super) fn peers() -> Vec<Named> {
+pub(super) fn peer_prefixes() -> Vec<Named> {
     vec![
         wg("a /32 peer", from("10.10.0.5", 9090), Peer),
         wg("a /28 peer, last address", from("10.10.0.15", 9101), Peer),
@@ -53,6 +53,12 @@ pub(super) fn peers() -> Vec<Named> {
             from("fd00:20::8000:0:0:0", 9090),
             UnknownPeer,
         ),
+    ]
+}
+
+/// Peers in other packets, at other services and on other interfaces.
+pub(super) fn peers() -> Vec<Named> {
+    vec![
         wg(
             "a v4-mapped peer's address",
             from("::ffff:10.10.0.5", 9090),
@@ -130,8 +136,7 @@ pub(super) fn services() -> Vec<Named> {
     ]
 }
 
-pub(super) fn places() -> Vec<Named> {
-    let forwarded = |port| Packet::tcp("10.10.0.5", "198.51.100.7", port);
+pub(super) fn lo() -> Vec<Named> {
     vec![
         row(
             "lo, registered",
@@ -146,6 +151,12 @@ pub(super) fn places() -> Vec<Named> {
             Loopback,
         ),
         row("lo, too many headers", Lo, v6().chain(&[HOP; 9]), Loopback),
+    ]
+}
+
+pub(super) fn forwarded() -> Vec<Named> {
+    let forwarded = |port| Packet::tcp("10.10.0.5", "198.51.100.7", port);
+    vec![
         fwd("only passing through", forwarded(9200), Forwarded),
         fwd(
             "only passing through, ipv6",
@@ -175,6 +186,12 @@ pub(super) fn places() -> Vec<Named> {
             Packet::tcp("127.0.0.1", "198.51.100.7", 9200),
             LoopbackAddress,
         ),
+    ]
+}
+
+/// Interfaces below a VLAN device or a macvlan child.
+pub(super) fn parents() -> Vec<Named> {
+    vec![
         row(
             "a vlan device's peer on the parent",
             Par0,
