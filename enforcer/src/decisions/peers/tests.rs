@@ -97,6 +97,23 @@ fn a_device_that_does_not_fit_is_not_stale_for_ever() {
 }
 
 #[test]
+fn the_room_for_prefixes_is_used_to_the_last_one() {
+    let hub = |count: usize| -> HostSnapshot {
+        let addresses = (0..count).map(|n| {
+            let n = u32::try_from(n).unwrap();
+            format!("{}/32", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n))
+        });
+        let addresses: Vec<String> = addresses.collect();
+        let prefixes: Vec<(u8, &str)> = addresses.iter().map(|it| (1, it.as_str())).collect();
+        snapshot(device(&prefixes))
+    };
+    let without = tables(&[("192.0.2.0/24", &[1])]);
+    let why = |count| why_waiting(&without, &hub(count), 0, &without.peers[0], [1; 32]).unwrap();
+    assert!(why(MAX_PREFIXES).contains("did not fit"));
+    assert!(why(MAX_PREFIXES - 1).contains("`enforcer reload`"));
+}
+
+#[test]
 fn it_is_said_why_a_peer_waits() {
     let waiting = tables(&[("192.0.2.0/24", &[1])]);
     let why = |snapshot: &HostSnapshot, byte: u8| {
