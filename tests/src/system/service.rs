@@ -12,6 +12,7 @@ use super::flood::{Flood, to_host};
 use super::host::{Host, reached, unreached};
 use super::scenario::SystemScenario;
 use crate::lab::command::eventually;
+use crate::lab::enforcer::SETTLE;
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 
 const ELASTIC: Port<'static> = Port("tcp", 9200);
@@ -45,6 +46,10 @@ pub(super) fn scenarios() -> Vec<SystemScenario> {
         SystemScenario {
             name: "service::reload_takes_a_good_registry_and_refuses_a_bad_one",
             body: reload,
+        },
+        SystemScenario {
+            name: "service::the_journal_knows_warnings_from_news",
+            body: journal,
         },
         SystemScenario {
             name: "service::the_udev_rule_parses",
@@ -221,6 +226,42 @@ fn reload_both(host: &Host) -> Result<()> {
     );
     unreached(&host.ask_from_lan(ADDED, Patience::Brief)?)?;
     host.expect_counted(Guard::Wire, Reason::UntrustedInterface, Port("tcp", 15_000))
+}
+
+/// `journalctl --priority=warning` shows warnings and errors of `run`, and no news.
+fn journal(host: &Host) -> Result<()> {
+    host.guards_off()?;
+    host.start_service()?;
+    let done = journal_of_edits(host);
+    fs::remove_file(REGISTRY).ok();
+    host.guards_off()?;
+    done
+}
+
+fn journal_of_edits(host: &Host) -> Result<()> {
+    let process = format!("_PID={}", main_process(host)?);
+    let lines = |priority: &str| {
+        let journal = ["journalctl", "--no-pager", "--quiet", "--output=cat"];
+        host.run(&[&journal[..], &["--priority", priority, &process]].concat())
+    };
+    let comes = |priority: &str, words: &str| {
+        let is_there = || lines(priority).ok()?.contains(words).then_some(());
+        eventually(SETTLE, is_there).with_context(|| format!("no `{words}` at {priority}"))
+    };
+    put(REGISTRY, "[services.added]\nports = [0]\n")?;
+    comes("err", "port 0")?;
+    comes("warning", "the registry is bad")?;
+    put(
+        REGISTRY,
+        &(fs::read_to_string(EXAMPLE)? + "[services.added]\nports = [15000]\n"),
+    )?;
+    comes("info", "is in force")?;
+    let (errors, warnings) = (lines("err")?, lines("warning")?);
+    ensure!(
+        !errors.contains("the registry is bad") && !warnings.contains("is in force"),
+        "expected each line at its own priority, but errors are\n{errors}\nand warnings\n{warnings}"
+    );
+    Ok(())
 }
 
 /// Replaces a file as a whole: `run` reads the registry after every change.

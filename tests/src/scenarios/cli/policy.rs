@@ -19,6 +19,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("reload::a_slot_starts_from_zero_again", slot_reuse).host_only(COMMAND_LINE),
         Scenario::new("reload::dry_run_changes_nothing", dry_run).host_only(COMMAND_LINE),
         Scenario::new("reload::dry_run_says_it_in_words", dry_run_words).host_only(COMMAND_LINE),
+        Scenario::new("reload::notes_have_a_kind_in_json", notes).host_only(COMMAND_LINE),
         Scenario::new("reload::a_fragment_adds_a_service", fragment).host_only(COMMAND_LINE),
         Scenario::new("reload::a_bad_registry_changes_nothing", bad_registry)
             .host_only(COMMAND_LINE),
@@ -297,4 +298,51 @@ fn audit_global(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.registry(REGISTRY)?;
     rig.enforcer.reload()?;
     unanswered(from_lan(rig, 9200, Patience::Brief)?)
+}
+
+/// `reload`, `confirm` and `down` tell scripts the kinds of their notes.
+fn notes(rig: &Rig<'_>) -> Result<()> {
+    let json = |arguments: &[&str], code| -> Result<serde_json::Value> {
+        let finished = rig.enforcer.expect(arguments, code)?;
+        serde_json::from_str(&finished.stdout).with_context(|| finished.to_string())
+    };
+    let kinds = |value: &serde_json::Value| -> Vec<String> {
+        let notes = value["notes"].as_array().into_iter().flatten();
+        let kind = |note: &serde_json::Value| note["kind"].as_str().map(str::to_owned);
+        notes.filter_map(kind).collect()
+    };
+    let nothing = json(&["reload", "--json"], 4)?;
+    ensure!(
+        kinds(&nothing) == ["nothing-pinned"] && nothing["generation"].is_null(),
+        "{nothing}"
+    );
+    let _run = rig.enforcer.run(&[])?;
+    let plain = json(&["reload", "--json"], 0)?;
+    ensure!(
+        plain["schema"] == 1 && plain["generation"] == 2 && kinds(&plain).is_empty(),
+        "{plain}"
+    );
+    let pending = json(&["reload", "--confirm", "60", "--json"], 0)?;
+    ensure!(
+        kinds(&pending) == ["pending-unchanged", "pending"],
+        "{pending}"
+    );
+    let confirmed = json(&["confirm", "--json"], 0)?;
+    ensure!(
+        confirmed["generation"] == 3 && kinds(&confirmed).is_empty(),
+        "{confirmed}"
+    );
+    let again = json(&["confirm", "--json"], 1)?;
+    ensure!(again["generation"].is_null(), "{again}");
+    rig.enforcer
+        .registry(&REGISTRY.replace("public = true", ""))?;
+    let forced = json(&["reload", "--force", "--json"], 0)?;
+    ensure!(kinds(&forced) == ["lockout-accepted"], "{forced}");
+    let level = &forced["notes"][0]["level"];
+    ensure!(level == "warning", "{forced}");
+    let down = json(&["down", "--json"], 0)?;
+    ensure!(down["was_pinned"] == true, "{down}");
+    let down = json(&["down", "--json"], 0)?;
+    ensure!(down["was_pinned"] == false, "{down}");
+    Ok(())
 }
