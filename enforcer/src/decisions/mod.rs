@@ -13,6 +13,8 @@
 
 pub(crate) mod attached;
 pub(crate) mod candidate;
+#[cfg(test)]
+mod fixtures;
 pub(crate) mod lockout;
 pub(crate) mod peers;
 pub(crate) mod pending;

@@ -1,13 +1,14 @@
 //! Candidates from one registry and hosts of a few interfaces.
 
-use std::{collections::BTreeSet, io::Write as _};
+use std::collections::BTreeSet;
 
 use enforcer_ebpf::layout::WIRE_VIEW;
 
 use super::*;
 use crate::{
+    decisions::fixtures,
     interfaces::{Interface, XdpAttached, XdpMode},
-    registry::{self, Identity, Source},
+    registry::Identity,
     wireguard::AllowedIps,
 };
 
@@ -26,10 +27,7 @@ fn loaded(extra: &str) -> Loaded {
          [peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{key}\"\n\
          [peers.vlan]\ninterface = \"eth0.5\"\naddresses = [\"192.0.2.0/24\"]\n{extra}"
     );
-    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    let loaded = registry::load(&Source::Named(file.path().into()));
-    loaded.unwrap_or_else(|rejected| panic!("{rejected}"))
+    fixtures::loaded(&text)
 }
 
 fn interface(index: u32, name: &str, kind: Option<&str>) -> Interface {

@@ -1,22 +1,15 @@
 //! Dangers of a change, from small registries on a host with one outside interface.
 
-use std::io::Write as _;
-
 use super::*;
 use crate::{
+    decisions::fixtures,
     policy::{PolicyInterface, Slots, compile},
-    registry::{self, Source},
 };
 
 const ETH0: u32 = 2;
 
 fn tables(text: &str) -> PolicyTables {
-    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    let loaded = registry::load(&Source::Named(file.path().into()));
-    let registry = loaded
-        .unwrap_or_else(|rejected| panic!("{rejected}"))
-        .registry;
+    let registry = fixtures::loaded(text).registry;
     let interface = |ifindex, name: &str| PolicyInterface {
         ifindex,
         name: name.to_owned(),

@@ -1,7 +1,7 @@
 //! Grants to keys beside the answers of WireGuard.
 
 use super::*;
-use crate::policy::InterfaceRow;
+use crate::{decisions::fixtures, policy::InterfaceRow};
 
 fn key(byte: u8) -> PublicKey {
     PublicKey::from([byte; 32])
@@ -230,12 +230,7 @@ fn peers_by_key_want_a_follower() {
         let text = format!(
             "[services.s]\nports = [9200]\nallow = [\"p\"]\n[peers.p]\ninterface = \"wg0\"\n{peer}\n"
         );
-        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-        let loaded = crate::registry::load(&crate::registry::Source::Named(file.path().into()));
-        loaded
-            .unwrap_or_else(|rejected| panic!("{rejected}"))
-            .registry
+        fixtures::loaded(&text).registry
     };
     let by_key = "public-key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"";
     let note = unfollowed(&registry(by_key)).expect("a note");
