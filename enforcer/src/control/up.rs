@@ -3,10 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
@@ -17,7 +14,7 @@ use super::{
 use crate::{
     decisions::{
         attached::AttachedGuards,
-        candidate::{Candidate, Recipe},
+        candidate::{Candidate, EVERY_GUARD, Recipe},
         lockout::{Author, Consent},
         pending::Change,
         reconcile::HookPolicy,
@@ -284,7 +281,9 @@ impl NewPins<'_> {
         )?;
         notes.extend(report.notes);
         maps.watch_bypasses(&report.guards.keys().copied().collect())?;
-        let tables = self.candidate(&maps, report.guards, &plan.wanted)?;
+        let candidate =
+            Candidate::compile_for(&self.recipe, &plan.wanted, report.guards, &maps.slots())?;
+        let tables = candidate.tables;
         // Last, if the maps are those in force: a failure before this line has changed no policy.
         // A second time, if the maps are new and an interface took another hook than expected.
         if adopt || tables != maps.tables()? {
@@ -298,17 +297,6 @@ impl NewPins<'_> {
             tables,
             notes,
         })
-    }
-
-    /// The policy for the attached guards.
-    fn candidate(
-        &self,
-        maps: &Maps,
-        hooks: BTreeMap<u32, crate::interfaces::Hook>,
-        plan: &crate::interfaces::Plan,
-    ) -> Result<PolicyTables> {
-        let candidate = Candidate::compile_for(&self.recipe, plan, hooks, &maps.slots())?;
-        Ok(candidate.tables)
     }
 
     /// Attaches the socket guard before any wire guard: the socket guard alone holds on every
@@ -351,7 +339,7 @@ impl NewPins<'_> {
     /// Gives the guards in place their own programs again.
     fn give_back(&self) -> Result<()> {
         let everything = Recipe {
-            flags: crate::decisions::candidate::EVERY_GUARD,
+            flags: EVERY_GUARD,
             ..self.recipe
         };
         let plan = everything.guard_plan(&AttachedGuards::default());
