@@ -19,6 +19,7 @@
 //! procfs       every file of /proc that is read
 //! note         facts that an operator should know, as data
 //! printable    foreign names, made safe for a terminal
+//! trust        files that root alone can change
 //! failpoint    faults at each call, in builds for tests
 //! ```
 
@@ -38,5 +39,7 @@ pub mod policy;
 mod printable;
 mod procfs;
 pub mod registry;
+#[cfg_attr(not(test), expect(dead_code, reason = "the readers of files follow"))]
+mod trust;
 pub mod watch;
 pub mod wireguard;
