@@ -9,13 +9,10 @@
 //! The sockets' folder is the same for the whole machine. Here, every program that looks for the
 //! folder gets a private mount namespace, with a scratch folder of the lab at /run.
 
-use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,13 +20,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::UnshareFlags;
 
 use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 use crate::lab::topology::{HOST_LAN, HOST_WG, Lab, PEER, STRANGER};
-use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Transport};
+use crate::lab::{Ask, Guards, Netns, Outcome, Patience, PrivateRun, Transport};
 
 use super::hub::{Hub, METRICS, Who, call, follow, hole, laptop, metrics, registry};
 use crate::scenario::{Rig, Scenario};
@@ -77,37 +72,26 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// The folder at /run for the programs of a scenario.
-struct Run(PathBuf);
+/// The folder at /run for the programs of a scenario, with the sockets.
+struct Run(PrivateRun);
 
 impl Run {
     fn new(lab: &Lab) -> Result<Self> {
-        let run = Self(lab.scratch().join("run"));
-        std::fs::create_dir_all(run.0.join("wireguard"))?;
-        // Absent from the barest of guests.
-        std::fs::create_dir_all("/var/run")?;
+        let run = Self(PrivateRun::new(lab)?);
+        std::fs::create_dir_all(run.folder())?;
         Ok(run)
     }
 
-    fn socket(&self, device: &str) -> PathBuf {
-        self.0.join("wireguard").join(format!("{device}.sock"))
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("wireguard")
     }
 
-    /// Mounts the folder there for a single program.
+    fn socket(&self, device: &str) -> PathBuf {
+        self.folder().join(format!("{device}.sock"))
+    }
+
     fn guide(&self, command: &mut Command) {
-        let Ok(folder) = CString::new(self.0.as_os_str().as_bytes()) else {
-            return;
-        };
-        let hide = move || {
-            // SAFETY: only the mount namespace is left behind, in a child with a single thread.
-            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
-            let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-            mount_change(c"/", slave)?;
-            mount_bind(folder.as_c_str(), c"/var/run")?;
-            Ok(())
-        };
-        // SAFETY: between fork and exec the closure makes three system calls and allocates nothing.
-        unsafe { command.pre_exec(hide) };
+        self.0.guide(command);
     }
 
     /// Starts and configures wireguard-go for a device of a namespace.
