@@ -31,7 +31,7 @@ use crate::scenario::{Rig, Scenario};
 use crate::scenarios::runner::{answered, unanswered};
 
 /// A throw-away key pair: both in the hex digits of the protocol.
-struct Keys {
+pub(super) struct Keys {
     private: &'static str,
     public: &'static str,
 }
@@ -40,12 +40,12 @@ const HUB: Keys = Keys {
     private: "c8be335220096ce279146b728ef4e23861087eb78502471e4503cb86612dee4b",
     public: "286aacc70ea0e17afe7b78bf09a9aae8697da8e111dd064e34c1a74db6b6823d",
 };
-const LAPTOP: Keys = Keys {
+pub(super) const LAPTOP: Keys = Keys {
     private: "985b30969543efbf8bf4027da60732a3e025388d7848081bd4892724dad13845",
     public: "0032313b5f781399a547a296060e0a3b2c88f70e0f438c6f5c2c3776e0549f6c",
 };
 /// The public key of [`LAPTOP`], as written in registries.
-const LAPTOP_BASE64: &str = "ADIxO194E5mlR6KWBg4KOyyI9w4PQ4xvXCw3duBUn2w=";
+pub(super) const LAPTOP_BASE64: &str = "ADIxO194E5mlR6KWBg4KOyyI9w4PQ4xvXCw3duBUn2w=";
 const OTHER: Keys = Keys {
     private: "105f50fbbb5c39f446d5cedf7f1ea71d888348df193e0dbfe60ce483135f854e",
     public: "52fdc02f3c4fef6cb9860566337b08631028e2fc6308dc65b17fcbc52d06f93c",
@@ -73,24 +73,24 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 /// The folder at /run for the programs of a scenario, with the sockets.
-struct Run(PrivateRun);
+pub(super) struct Run(PrivateRun);
 
 impl Run {
-    fn new(lab: &Lab) -> Result<Self> {
+    pub(super) fn new(lab: &Lab) -> Result<Self> {
         let run = Self(PrivateRun::new(lab)?);
         std::fs::create_dir_all(run.folder())?;
         Ok(run)
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         self.0.path().join("wireguard")
     }
 
-    fn socket(&self, device: &str) -> PathBuf {
+    pub(super) fn socket(&self, device: &str) -> PathBuf {
         self.folder().join(format!("{device}.sock"))
     }
 
-    fn guide(&self, command: &mut Command) {
+    pub(super) fn guide(&self, command: &mut Command) {
         self.0.guide(command);
     }
 
@@ -173,7 +173,7 @@ fn to_the_hub() -> String {
 }
 
 /// A peer with these AllowedIPs instead of any others.
-fn peer(keys: &Keys, allowed: &[&str]) -> String {
+pub(super) fn peer(keys: &Keys, allowed: &[&str]) -> String {
     let mut text = format!("public_key={}\nreplace_allowed_ips=true\n", keys.public);
     for prefix in allowed {
         let _ = writeln!(text, "allowed_ip={prefix}");
