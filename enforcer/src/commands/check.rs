@@ -45,7 +45,7 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
         return Ok(0);
     }
     if !warnings.is_empty() {
-        anstream::eprintln!("{}", render(&warnings, true).trim_end());
+        output::print_err(render(&warnings, true).trim_end());
     }
     output::print(&human(&loaded, warnings.len(), output::width()))?;
     Ok(0)

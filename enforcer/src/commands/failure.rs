@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anstream::eprintln;
-
 use super::{
     output::{self, PrintError},
     wrap::{Width, wrap},
@@ -55,7 +53,7 @@ impl Failure {
             false => None,
         };
         let missing = missing.map(|missing| format!("{missing:#}"));
-        eprintln!("{}", self.words(missing.as_deref(), output::stderr_width()));
+        output::print_err(&self.words(missing.as_deref(), output::stderr_width()));
         ExitCode::from(match self {
             Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
             Self::Usage(_) | Self::Rejected(_) => 2,

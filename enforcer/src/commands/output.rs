@@ -6,7 +6,6 @@ use std::{
     os::fd::AsFd,
 };
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -111,10 +110,16 @@ fn columns(stream: impl AsFd) -> Width {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
+/// Prints text to stderr, coloured only if the terminal wants colours. Standard error that is full
+/// or broken changes neither the work of a command nor the exit code.
+pub(crate) fn print_err(text: &str) {
+    let mut err = anstream::stderr().lock();
+    writeln!(err, "{text}").and_then(|()| err.flush()).ok();
+}
+
 /// Prints a note to stderr, for people.
 pub(crate) fn note(note: &Note) {
-    eprintln!("{}", note_text(note, stderr_width()));
-    io::stderr().flush().ok();
+    print_err(&note_text(note, stderr_width()));
 }
 
 /// Returns a note in words.
