@@ -13,7 +13,7 @@
 //! reserved_ports                the map of the ports that the loader reserved
 //! pinned_map   entries          one map by its pin; map entries from and to rows
 //! pins         array  batch     the pin directory; reads and writes of maps
-//! bpf  btf  mounts  object  plain  sys
+//! bpf  btf  interface_names  mounts  object  plain  sys
 //! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
@@ -28,6 +28,7 @@ mod counters;
 mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
+pub(crate) mod interface_names;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
