@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,7 +22,10 @@ use super::{
     ring::{Cursor, Ring},
     stream::Stream,
 };
-use crate::control::{Instance, RUNTIME, SocketState, socket_state};
+use crate::{
+    control::{Instance, RUNTIME, SocketState, socket_state},
+    kernel::runtime::make_folder,
+};
 
 /// The followers at most.
 pub const FOLLOWERS: usize = 32;
@@ -69,12 +72,7 @@ impl Server {
     pub fn bind(instance: &Instance) -> Result<Self> {
         let path = instance.events_socket()?;
         let what = || format!("failed to listen on {}", path.display());
-        let made = fs::DirBuilder::new().mode(0o700).create(RUNTIME);
-        if let Err(error) = made
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(error).with_context(|| format!("failed to make {RUNTIME}"));
-        }
+        make_folder()?;
         sweep(Path::new(RUNTIME));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
