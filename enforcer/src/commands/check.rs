@@ -55,7 +55,7 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
 fn human(loaded: &Loaded, warnings: usize, width: Width) -> String {
     let origin = match &loaded.origin {
         Origin::Embedded => "the embedded default (there is no registry file)".to_owned(),
-        Origin::Files(files) => printable::text(&printable::decoded(files)),
+        Origin::Files(files) => printable::name(&printable::decoded(files)).into_owned(),
     };
     let warned = match warnings {
         0 => String::new(),

@@ -21,6 +21,7 @@ use crate::{
     control::{self, Instance},
     inspect::events::{Record, Refused, Stream, StreamError},
     note::{Note, NoteKind},
+    printable,
     watch::Pins,
 };
 use words::{HEADER, line};
@@ -89,7 +90,7 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
             return Err(anyhow!("{why}: end another `enforcer events`, and try again").into());
         }
         if globals.json {
-            output::print(&text)?;
+            output::print(&printable::json(&text))?;
             continue;
         }
         let record: Record = serde_json::from_str(&text)

@@ -41,7 +41,9 @@ pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) ->
         }
         // The words of a failure have no priority.
         Err(error) if printer.is_err_journal => {
-            printer.err(Level::Error, &format!("error: {error:#}"));
+            let error = format!("{error:#}");
+            let error = output::labelled(output::RED, "error", &error, output::stderr_width());
+            printer.err(Level::Error, &error);
             Ok(1)
         }
         Err(error) => Err(error.into()),
@@ -77,16 +79,21 @@ impl Printer {
                 self.out(&format!("generation {generation} is in force: {why}"));
             }
             Report::Status(status) => match self.json {
-                true => self.out(&serde_json::to_string_pretty(&status).unwrap_or_default()),
+                true => {
+                    let json = serde_json::to_string_pretty(&status).unwrap_or_default();
+                    self.out(&printable::json(&json));
+                }
                 false => self.out(&status::human(&status, output::width())),
             },
-            Report::ProgramLog(line) => self.err(Level::Info, &format!("bpf: {line}")),
+            Report::ProgramLog(line) => {
+                self.err(Level::Info, &format!("bpf: {}", printable::name(&line)))
+            }
         }
     }
 
     fn note(&self, note: &Note) {
         match note.level {
-            Level::Info => self.out(&printable::text(&note.text)),
+            Level::Info => self.out(&printable::text(&note.text).replace('\n', "\n  ")),
             level => self.err(level, &note_text(note, output::stderr_width())),
         }
     }
