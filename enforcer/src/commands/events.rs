@@ -2,7 +2,7 @@
 
 mod words;
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use jiff::tz::TimeZone;
@@ -18,11 +18,11 @@ use super::{
     output::{self, BOLD, PLAIN},
 };
 use crate::{
-    control::{self, Instance},
+    control::{self, Instance, RUNTIME},
     inspect::events::{Record, Refused, Stream, StreamError},
     note::{Note, NoteKind},
     printable,
-    watch::Pins,
+    watch::{Pins, Watch as _},
 };
 use words::{HEADER, line};
 
@@ -63,7 +63,7 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
             Err(_) => {}
         }
         // The watch starts before the events are opened, so that no change of the pins is missed.
-        let pins = Pins::watch(instance.pin_dir())?;
+        let pins = Pins::watch(instance.pin_dir(), Path::new(RUNTIME))?;
         match Stream::open(instance) {
             Ok(drops) => alone(globals, instance, pins, drops).await?,
             // Another follower of the ended `run` was faster.
@@ -112,7 +112,7 @@ fn refusal(line: &str) -> Option<String> {
 async fn alone(
     globals: &Globals,
     instance: &Instance,
-    pins: Pins,
+    mut pins: Pins,
     mut drops: Stream,
 ) -> Result<(), Failure> {
     let generation = instance.generation()?;
