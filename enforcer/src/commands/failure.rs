@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anstream::eprintln;
-
 use super::{
     output::{self, PrintError},
     wrap::{Width, wrap},
@@ -50,7 +48,7 @@ impl Failure {
         if matches!(self, Self::Print(PrintError::ClosedPipe)) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("{}", self.text(needs_privileges));
+        output::print_err(&self.text(needs_privileges));
         ExitCode::from(match self {
             Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
             Self::Usage(_) | Self::Rejected(_) => 2,

@@ -1,6 +1,6 @@
 //! `up`, `down` and `reload`.
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 use serde::Serialize;
 
 use super::{
@@ -44,7 +44,6 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
     }
     control::check_privileges()?;
     let snapshot = host::snapshot().await?;
-    warn(&loaded, &snapshot)?;
     let options = UpOptions {
         wire: up.guards != Guards::Socket,
         socket: up.guards != Guards::Wire,
@@ -56,7 +55,10 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
         },
         ..UpOptions::default()
     };
-    output::notes(&control::up(instance, &loaded, options).await?);
+    // The guards first, the words after: standard error may be full, or a pipe without a reader.
+    let notes = control::up(instance, &loaded, options).await;
+    warn(&loaded, &snapshot);
+    output::notes(&notes?);
     let status = inspect::status(instance).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
@@ -116,7 +118,6 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
     control::check_privileges()?;
     let loaded = load(&source(globals, instance.missing_file()?))?;
     let snapshot = host::snapshot().await?;
-    warn(&loaded, &snapshot)?;
     let terms = Terms {
         confirm: reload.confirm,
         consent: Consent {
@@ -124,8 +125,9 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
             ..Consent::default()
         },
     };
-    let reloaded = control::reload(instance, &loaded, terms).await?;
-    let (generation, notes) = match reloaded {
+    let reloaded = control::reload(instance, &loaded, terms).await;
+    warn(&loaded, &snapshot);
+    let (generation, notes) = match reloaded? {
         Some(reloaded) => (Some(reloaded.generation), reloaded.notes),
         None => (None, vec![nothing_pinned()]),
     };
@@ -154,11 +156,20 @@ fn in_force(generation: u32, loaded: &Loaded, width: Width) -> String {
 }
 
 /// Prints the warnings of a registry to stderr.
-pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
-    let of_host = control::host_warnings(&loaded.registry, Some(snapshot))?;
-    let all: Vec<&Diagnostic> = loaded.warnings.iter().chain(&of_host).collect();
+pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) {
+    let of_host = control::host_warnings(&loaded.registry, Some(snapshot));
+    let all: Vec<&Diagnostic> = loaded
+        .warnings
+        .iter()
+        .chain(of_host.iter().flatten())
+        .collect();
     if !all.is_empty() {
-        anstream::eprintln!("{}", render(all, true).trim_end());
+        output::print_err(render(all, true).trim_end());
+    }
+    if let Err(error) = &of_host {
+        let text = format!("the ports were not compared with the ephemeral ports: {error:#}");
+        let width = output::stderr_width();
+        output::print_err(&output::labelled(output::YELLOW, "warning", &text, width));
     }
     if matches!(loaded.origin, Origin::Embedded) {
         output::note(&Note::new(
@@ -166,7 +177,6 @@ pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
             "there is no registry file: the embedded default applies",
         ));
     }
-    Ok(())
 }
 
 /// The size of a registry, in a few words.

@@ -47,6 +47,7 @@ pub use error::Error;
 pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
 pub use instance::{Instance, RUNTIME};
+pub(crate) use instance::{SocketState, socket_state};
 pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};

@@ -15,7 +15,7 @@
 //! held                          descriptors of everything pinned, to put lost pins back
 //! runtime                       /run/enforcer: locks, and the word of `down`
 //! pins         array  batch     the pin directory; reads and writes of maps
-//! bpf  btf  mounts  object  plain  sys
+//! bpf  btf  interface_names  mounts  object  plain  sys
 //! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
@@ -31,6 +31,7 @@ mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
 pub(crate) mod held;
+pub(crate) mod interface_names;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
