@@ -24,7 +24,7 @@ use crate::{
     control::{self, Consent, Instance, Terms},
     host::{self, Keys},
     kernel::sys,
-    registry::{Source, load},
+    registry::{Reader, Source, load},
     watch::{Files, Links, Modules, Pins, Settings},
 };
 
@@ -179,7 +179,9 @@ impl Driver<'_> {
             self.watchers.files = Files::watch(&file)
                 .map_err(|error| LoadError::Failed(format!("failed to watch: {error:#}")))?;
         }
-        let loaded = load(source).map_err(|rejected| {
+        let in_force = self.instance.provenance().ok().flatten();
+        let reader = Reader::STRICT.again(in_force);
+        let loaded = load(source, &reader).map_err(|rejected| {
             LoadError::Rejected(outcome::rejection(rejected, !file.exists()))
         })?;
         Ok(loaded.into())

@@ -11,7 +11,7 @@ use crate::{
     control::{self, Error, Instance, UpOptions},
     host::HostSnapshot,
     note::NoteKind,
-    registry::{MissingFile, Rejected, Source, load},
+    registry::{MissingFile, Reader, Rejected, Source, load},
 };
 
 /// The result of the attempt to put the registry's files in force.
@@ -119,7 +119,7 @@ pub(super) async fn begin(
                 fallback: true,
                 ..options
             };
-            let embedded = load(&Source::Embedded).map_err(anyhow::Error::from)?;
+            let embedded = load(&Source::Embedded, &Reader::STRICT).map_err(anyhow::Error::from)?;
             let embedded = SharedRegistry::from(embedded);
             // The guards first: an operator may read the errors later.
             let put = put_in_force(instance, &embedded, options, reporter).await;
@@ -155,7 +155,9 @@ async fn attempt(
     snapshot: &HostSnapshot,
     reporter: &Reporter<'_>,
 ) -> Result<Attempt, Error> {
-    let registry = match load(source) {
+    let in_force = instance.provenance().ok().flatten();
+    let reader = Reader::STRICT.again(in_force);
+    let registry = match load(source, &reader) {
         Ok(loaded) => SharedRegistry::from(loaded),
         Err(rejected) => return Ok(Attempt::Bad(rejected)),
     };
@@ -184,7 +186,7 @@ async fn put_in_force(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::LockOut;
+    use crate::{control::LockOut, registry::Diagnostics};
 
     fn decision(attempt: Attempt, is_pinned: bool) -> (&'static str, Option<(NoteKind, bool)>) {
         let seen = |problem: Problem| Some((problem.kind, problem.retry));
@@ -198,11 +200,12 @@ mod tests {
 
     #[test]
     fn a_policy_holds_whatever_is_wrong_with_the_registry() {
-        let in_force = || Attempt::InForce(load(&Source::Embedded).unwrap().into());
+        let in_force =
+            || Attempt::InForce(load(&Source::Embedded, &Reader::STRICT).unwrap().into());
         let bad = || {
             Attempt::Bad(Rejected {
-                errors: Vec::new(),
-                warnings: Vec::new(),
+                errors: Diagnostics::default(),
+                warnings: Diagnostics::default(),
             })
         };
         let lock_out = || {

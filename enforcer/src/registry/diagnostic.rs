@@ -1,6 +1,7 @@
 //! Diagnostics: an error or a warning, a source span and a fix.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,11 +67,20 @@ impl Diagnostic {
         }
     }
 
-    pub(super) fn whole_file(file: &Arc<SourceFile>, fault: Fault) -> Self {
+    /// A diagnostic about a file as a whole, which shows no line.
+    pub(super) fn of_file(severity: Severity, file: &Arc<SourceFile>, fault: Fault) -> Self {
         Self {
             shows_line: false,
-            ..Self::new(Severity::Error, Span::new(file, 0..0), fault)
+            ..Self::new(severity, Span::new(file, 0..0), fault)
         }
+    }
+
+    pub(super) fn whole_file(file: &Arc<SourceFile>, fault: Fault) -> Self {
+        Self::of_file(Severity::Error, file, fault)
+    }
+
+    pub(super) fn reading_order(&self, other: &Self) -> Ordering {
+        self.place.reading_order(&other.place)
     }
 
     pub(super) fn related(mut self, place: Span, label: impl Into<String>) -> Self {
@@ -182,44 +192,5 @@ impl Serialize for Diagnostic {
         object.serialize_field("message", &self.message)?;
         object.serialize_field("help", &self.help)?;
         object.end()
-    }
-}
-
-/// Returns the diagnostics as printed to an operator, one block each, separated by empty lines.
-pub fn render<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, styled: bool) -> String {
-    let blocks: Vec<String> = diagnostics
-        .into_iter()
-        .map(|diagnostic| diagnostic.render(styled))
-        .collect();
-    blocks.join("\n\n")
-}
-
-/// The collected diagnostics of one load.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) errors: Vec<Diagnostic>,
-    pub(super) warnings: Vec<Diagnostic>,
-}
-
-impl Report {
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        match diagnostic.severity {
-            Severity::Error => self.errors.push(diagnostic),
-            Severity::Warning => self.warnings.push(diagnostic),
-        }
-    }
-
-    pub(super) fn error(&mut self, place: &Span, fault: Fault) {
-        self.push(Diagnostic::new(Severity::Error, place.clone(), fault));
-    }
-
-    pub(super) fn warning(&mut self, place: &Span, fault: Fault) {
-        self.push(Diagnostic::new(Severity::Warning, place.clone(), fault));
-    }
-
-    pub(super) fn sort(&mut self) {
-        for list in [&mut self.errors, &mut self.warnings] {
-            list.sort_by(|a, b| a.place.reading_order(&b.place));
-        }
     }
 }

@@ -4,8 +4,9 @@ use std::ops::RangeInclusive;
 
 use enforcer_ebpf::Protocol;
 
-use super::diagnostic::{Diagnostic, Fault, Report};
+use super::diagnostic::Fault;
 use super::model::{Identity, Peer, PortRange, Registry, Service};
+use super::report::{Diagnostics, Report};
 use super::suggest::quoted;
 
 /// UDP ports from which clients on the host send; the replies come to the same ports. Names are
@@ -31,7 +32,7 @@ pub fn lint(
     registry: &Registry,
     ephemeral: &RangeInclusive<u16>,
     is_wireguard: impl Fn(&str) -> Option<bool>,
-) -> Vec<Diagnostic> {
+) -> Diagnostics {
     let mut report = Report::default();
     // A public service drops nothing, so no reply either.
     for service in registry.services().iter().filter(|service| !service.public) {
@@ -50,8 +51,7 @@ pub fn lint(
             report.warning(&peer.at, spoofable(peer));
         }
     }
-    report.sort();
-    report.warnings
+    report.finish().1
 }
 
 fn warn_of_ephemeral_ports(

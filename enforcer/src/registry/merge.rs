@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::diagnostic::{Diagnostic, Fault, Report, Severity};
+use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::draft::Draft;
 use super::model::{
     Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PREFIXES, Peer, Registry,
@@ -10,6 +10,7 @@ use super::model::{
 };
 use super::peer::PeerDraft;
 use super::port_conflicts;
+use super::report::Report;
 use super::service::ServiceDraft;
 use super::source::Span;
 use super::suggest::{did_you_mean, grouped, listed, quoted};

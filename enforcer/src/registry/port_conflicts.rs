@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use enforcer_ebpf::Protocol;
 
-use super::diagnostic::{Diagnostic, Fault, Report, Severity};
+use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::model::{MAX_PORTS, PortRange};
+use super::report::Report;
 use super::service::ServiceDraft;
 use super::suggest::{grouped, quoted};
 

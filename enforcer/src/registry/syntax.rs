@@ -7,7 +7,7 @@ use toml::de::{DeTable, Error};
 
 use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::duplicate;
-use super::read::Reader;
+use super::read::TableReader;
 use super::source::{SourceFile, Span};
 use super::suggest::{quoted, shown};
 
@@ -17,7 +17,7 @@ const MAX_ERRORS: usize = 20;
 const MAX_EXAMINED: usize = 200;
 
 /// Parses the text of a file. Reports syntax errors and returns `None` if there are any.
-pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTable<'t>> {
+pub(super) fn parse<'t>(text: &'t str, reader: &mut TableReader<'_>) -> Option<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Some(table.into_inner());
@@ -28,7 +28,7 @@ pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTabl
 
 /// Reports one error for each line: the parser recovers after an error, which finds several
 /// mistakes at once but also invents some.
-fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
+fn report(text: &str, mut errors: Vec<Error>, reader: &mut TableReader<'_>) {
     errors.sort_by_key(|error| span(error).start);
     if let Some(open) = unclosed_array(text, &errors) {
         // The parser read the rest of the file as part of the array.

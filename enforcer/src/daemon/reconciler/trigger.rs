@@ -6,7 +6,7 @@ use super::SharedRegistry;
 use crate::{
     host::Keys,
     note::Note,
-    registry::{Diagnostic, MissingFile, Provenance},
+    registry::{Diagnostics, MissingFile, Provenance},
 };
 
 /// An input of the reconciler.
@@ -69,7 +69,7 @@ pub(crate) enum LoadError {
 #[derive(Debug)]
 pub(crate) struct Rejection {
     /// The errors, for the operator.
-    pub(crate) errors: Vec<Diagnostic>,
+    pub(crate) errors: Diagnostics,
     /// The errors in plain text, to be compared.
     pub(crate) text: String,
     /// The main file does not exist.

@@ -151,7 +151,7 @@ fn json_has_exactly_the_keys_of_the_contract() {
     let rejected = load_texts(&[("etc/r.toml", "[services.a]\nports = [1]\nmode = \"adit\"\n")]);
     let errors = rejected.unwrap_err().errors;
     assert_eq!(
-        serde_json::to_string(&errors).unwrap(),
+        serde_json::to_string(errors.told()).unwrap(),
         r#"[{"file":"etc/r.toml","line":3,"column":8,"message":"unknown mode `adit`","help":"did you mean `audit`?"}]"#
     );
 }
