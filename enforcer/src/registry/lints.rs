@@ -1,5 +1,6 @@
 //! Lints: warnings about a valid registry that need facts about this host.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use enforcer_ebpf::Protocol;
@@ -41,9 +42,13 @@ pub fn lint(
             warn_of_client_ports(service, range, &mut report);
         }
     }
+    let allowed: BTreeSet<&String> = registry
+        .services()
+        .iter()
+        .flat_map(|it| &it.allow)
+        .collect();
     for peer in registry.peers() {
-        let allows = |service: &Service| service.allow.contains(&peer.name);
-        if !registry.services().iter().any(allows) {
+        if !allowed.contains(&peer.name) {
             report.warning(&peer.at, unused(peer));
         }
         let by_address = matches!(peer.identity, Identity::Addresses(_));

@@ -24,6 +24,8 @@ use crate::trust::{self, Distrust};
 
 /// The file name of the embedded registry in diagnostics.
 const EMBEDDED_NAME: &str = "<embedded registry>";
+/// The size limit of all files together, in bytes.
+const MAX_BYTES: usize = 4 << 20;
 const EMPTY_HELP: &str = "add a table such as `[services.redis]` with `ports = [6379]`; to stop enforcing, run `enforcer down`";
 
 /// A registry that is being read.
@@ -35,6 +37,8 @@ pub(super) struct Loader<'a> {
     draft: Draft,
     /// The number of files seen, which orders diagnostics.
     files: usize,
+    /// The bytes of the files so far.
+    bytes: usize,
     /// Whether a file could not be read or parsed: an undefined name may be defined there.
     incomplete: bool,
     /// The first parsed file, for errors about the registry as a whole.
@@ -81,6 +85,7 @@ impl<'a> Loader<'a> {
             report: Report::default(),
             draft: Draft::default(),
             files: 0,
+            bytes: 0,
             incomplete: false,
             first: None,
             main,
@@ -223,6 +228,10 @@ impl<'a> Loader<'a> {
         if !self.judge(path, Ok(contents.distrust)) {
             return;
         }
+        self.bytes += contents.bytes.len();
+        if self.bytes > MAX_BYTES {
+            return self.refuse_file(path, too_many_bytes());
+        }
         let name = decode_path(path);
         match String::from_utf8(contents.bytes) {
             Ok(text) => self.parse(name, text, role),
@@ -313,6 +322,14 @@ impl<'a> Loader<'a> {
             origin,
         })
     }
+}
+
+fn too_many_bytes() -> Fault {
+    let limit = MAX_BYTES >> 20;
+    Fault::new(
+        format!("the files of the registry are larger than {limit} MiB together"),
+        "shorten them, or check that they are the files that you meant",
+    )
 }
 
 /// Returns whether a path leads to nothing, without a dangling link on the way: such a link is

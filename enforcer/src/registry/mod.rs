@@ -20,6 +20,7 @@
 mod diagnostic;
 mod draft;
 mod duplicate;
+mod excerpt;
 mod files;
 mod interface;
 mod lints;

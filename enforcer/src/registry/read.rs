@@ -56,16 +56,14 @@ impl TableReader<'_> {
             if shape.keys.contains(&name) {
                 continue;
             }
-            let help = did_you_mean(name, shape.keys.iter().copied(), || {
-                unknown_key_help(name, value.get_ref(), shape)
-            });
-            self.error(
-                key.span(),
-                Fault::new(
-                    format!("unknown key {} in {}", quoted(name), shape.owner),
-                    help,
-                ),
-            );
+            let fault = || {
+                let help = did_you_mean(name, shape.keys.iter().copied(), || {
+                    unknown_key_help(name, value.get_ref(), shape)
+                });
+                let text = format!("unknown key {} in {}", quoted(name), shape.owner);
+                Fault::new(text, help)
+            };
+            self.report.error_with(&self.place(key.span()), fault);
         }
     }
 

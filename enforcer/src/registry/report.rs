@@ -118,8 +118,13 @@ impl Report {
     }
 
     pub(super) fn error(&mut self, place: &Span, fault: Fault) {
+        self.error_with(place, || fault);
+    }
+
+    /// Adds an error, whose words are made only if there is room.
+    pub(super) fn error_with(&mut self, place: &Span, fault: impl FnOnce() -> Fault) {
         self.push_with(Severity::Error, || {
-            Diagnostic::new(Severity::Error, place.clone(), fault)
+            Diagnostic::new(Severity::Error, place.clone(), fault())
         });
     }
 
@@ -127,14 +132,6 @@ impl Report {
         self.push_with(Severity::Warning, || {
             Diagnostic::new(Severity::Warning, place.clone(), fault)
         });
-    }
-
-    /// Whether another diagnostic of a severity would only be counted.
-    pub(super) fn is_full(&self, severity: Severity) -> bool {
-        match severity {
-            Severity::Error => self.errors.is_full(),
-            Severity::Warning => self.warnings.is_full(),
-        }
     }
 
     pub(super) fn has_errors(&self) -> bool {

@@ -214,6 +214,21 @@ fn a_byte_order_mark_is_not_a_column() {
 }
 
 #[test]
+fn all_files_together_have_a_limit() {
+    let half = format!("#{}", "x".repeat((2 << 20) - 1));
+    let etc = Etc::new()
+        .with("enforcer.toml", A)
+        .with("enforcer.d/1.toml", &half)
+        .with("enforcer.d/2.toml", &half[..half.len() - A.len()]);
+    assert_eq!(names(&etc.default().unwrap()), ["a"]);
+    let etc = etc.with("enforcer.d/3.toml", "#");
+    etc.rejects(
+        etc.default(),
+        &["enforcer.d/3.toml:1:1 the files of the registry are larger than 4 MiB together"],
+    );
+}
+
+#[test]
 fn a_file_over_the_limit_is_refused_by_one_byte() {
     let text = |length: usize| format!("{A}#{}", "x".repeat(length - A.len() - 1));
     let etc = Etc::new()
