@@ -32,7 +32,7 @@ use crate::{
     control::{Instance, Patience},
     inspect::Selection,
     note::{Note, NoteKind},
-    registry::{MissingFile, Source},
+    registry::{Loaded, MissingFile, READ_LIMIT, Reader, Rejected, Source, load_within},
 };
 
 /// The patience of a command with another command.
@@ -105,6 +105,25 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
         Command::Explain(packet) => explain::explain(&globals, &instance, &packet).await,
         Command::Check => check::check(&globals).await,
     }
+}
+
+/// Reads the registry of a command.
+///
+/// # Errors
+/// The registry is bad, or its files do not answer.
+pub(crate) fn read(globals: &Globals, missing: MissingFile) -> Result<Loaded, Rejected> {
+    let reader = Reader::of_command(globals.config.as_deref());
+    load_within(&source(globals, missing), &reader, READ_LIMIT)
+}
+
+/// Reads the registry of a command that replaces the policy in force.
+///
+/// # Errors
+/// As for [`read`]; the pins cannot be read.
+pub(crate) fn read_again(globals: &Globals, instance: &Instance) -> Result<Loaded, Failure> {
+    let reader = Reader::of_command(globals.config.as_deref()).again(instance.provenance()?);
+    let source = source(globals, instance.missing_file()?);
+    Ok(load_within(&source, &reader, READ_LIMIT)?)
 }
 
 /// The registry that a command reads.

@@ -8,7 +8,7 @@ use super::{
     cli::{Reload, Up},
     confirm::nothing_pinned,
     failure::{Failure, NOT_ENFORCING},
-    output, source, status,
+    output, read, read_again, status,
     wrap::{Width, wrap},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     host::{self, HostSnapshot},
     inspect,
     note::{Note, NoteKind},
-    registry::{Diagnostic, Identity, Loaded, MissingFile, Origin, Registry, load, render},
+    registry::{Identity, Loaded, MissingFile, Origin, Registry, render},
 };
 
 /// The result of `down` as JSON; the fields are the JSON of the design.
@@ -38,7 +38,7 @@ struct ReloadJson<'a> {
 
 /// Loads, attaches and pins the guards, and prints the status.
 pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
-    let loaded = load(&source(globals, MissingFile::Embedded))?;
+    let loaded = read(globals, MissingFile::Embedded)?;
     if !up.static_peers {
         refuse_keys(&loaded.registry)?;
     }
@@ -116,7 +116,7 @@ fn off(was_pinned: bool, width: Width) -> String {
 /// Reads the registry again and switches to the new policy.
 pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Reload) -> Outcome {
     control::check_privileges()?;
-    let loaded = load(&source(globals, instance.missing_file()?))?;
+    let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot().await?;
     let terms = Terms {
         confirm: reload.confirm,
@@ -158,13 +158,12 @@ fn in_force(generation: u32, loaded: &Loaded, width: Width) -> String {
 /// Prints the warnings of a registry to stderr.
 pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) {
     let of_host = control::host_warnings(&loaded.registry, Some(snapshot));
-    let all: Vec<&Diagnostic> = loaded
-        .warnings
-        .iter()
-        .chain(of_host.iter().flatten())
-        .collect();
+    let mut all = loaded.warnings.clone();
+    if let Ok(of_host) = &of_host {
+        all.extend(of_host.clone());
+    }
     if !all.is_empty() {
-        output::print_err(render(all, true).trim_end());
+        output::print_err(render(&all, true).trim_end());
     }
     if let Err(error) = &of_host {
         let text = format!("the ports were not compared with the ephemeral ports: {error:#}");
@@ -195,12 +194,12 @@ mod tests {
     use super::*;
     use crate::{
         commands::snapshots::assert_snapshot,
-        registry::{PublicKey, Source},
+        registry::{PublicKey, Reader, Source, load},
     };
 
     #[test]
     fn results() {
-        let loaded = load(&Source::Embedded).unwrap();
+        let loaded = load(&Source::Embedded, &Reader::STRICT).unwrap();
         let reloaded = |width| in_force(13, &loaded, width);
         assert_snapshot("reload", reloaded);
         let down = |width| {
@@ -224,7 +223,7 @@ mod tests {
         let failures = [one, two].map(|peers| {
             let services = "[services.redis]\nports = [6379]\n";
             std::fs::write(&path, format!("{services}{peers}")).unwrap();
-            let loaded = load(&Source::Named(path.clone())).unwrap();
+            let loaded = load(&Source::Named(path.clone()), &Reader::NAMED).unwrap();
             refuse_keys(&loaded.registry).unwrap_err()
         });
         assert_snapshot("up-refuses-keys", |width| {

@@ -85,7 +85,7 @@ pub fn check_privileges() -> Result<()> {
 pub fn host_warnings(
     registry: &registry::Registry,
     snapshot: Option<&HostSnapshot>,
-) -> Result<Vec<registry::Diagnostic>> {
+) -> Result<registry::Diagnostics> {
     let ephemeral = procfs::sysctl::local_port_range()?;
     let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
     Ok(registry::lint(registry, &ephemeral, is_wireguard))
