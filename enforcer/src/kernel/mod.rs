@@ -13,7 +13,7 @@
 //! reserved_ports                the map of the ports that the loader reserved
 //! pinned_map   entries          one map by its pin; map entries from and to rows
 //! pins         array  batch     the pin directory; reads and writes of maps
-//! bpf  btf  mounts  object  plain  sys
+//! bpf  btf  mounts  object  plain  privileges  sys
 //! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
@@ -37,6 +37,7 @@ pub(crate) mod pending;
 mod pinned_map;
 pub(crate) mod pins;
 mod plain;
+pub(crate) mod privileges;
 mod reserved_ports;
 pub mod sandbox;
 mod switch;

@@ -18,7 +18,7 @@ use crate::{
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn netns_cookie() -> Result<u64> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)
         .context("failed to open a socket to ask for the network namespace's cookie")?;
     let mut cookie = 0u64;
     let mut length = libc::socklen_t::try_from(size_of_val(&cookie))?;
