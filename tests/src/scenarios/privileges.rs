@@ -1,6 +1,7 @@
 //! The capabilities of root's commands: few are needed, and `run` keeps no others.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,6 +13,9 @@ use crate::scenario::{Rig, Scenario};
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF (linux/capability.h).
 const KEPT: u64 = 1 << 12 | 1 << 38 | 1 << 39;
 
+/// The same, as setpriv(1) takes them.
+const THREE: &str = "+net_admin,+cap_38,+cap_39";
+
 /// The fields of /proc/PID/status (proc_pid_status(5)).
 const SETS: [&str; 3] = ["CapPrm", "CapEff", "CapBnd"];
 
@@ -20,6 +24,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("run::keeps_three_capabilities", three_are_kept).host_only(COMMAND_LINE),
         // The kernel's demands differ from line to line.
         Scenario::new("up::needs_three_capabilities", three_suffice),
+        Scenario::new("up::works_where_proc_hides_init", hidden_init).host_only(COMMAND_LINE),
     ]
 }
 
@@ -47,16 +52,8 @@ fn three_are_kept(rig: &Rig<'_>) -> Result<()> {
 fn three_suffice(rig: &Rig<'_>) -> Result<()> {
     let bounded = |set: &str, arguments: &[&str]| {
         let mut command = rig.lab.host.command("setpriv");
-        command
-            .arg(format!("--bounding-set=-all,{set}"))
-            .arg("--inh-caps=-all")
-            .arg(rig.enforcer.binary())
-            .arg("--pin-dir")
-            .arg(rig.lab.pin_dir())
-            .arg("--config")
-            .arg(rig.enforcer.config_path()?)
-            .args(arguments)
-            .env("NO_COLOR", "1");
+        bound(rig, &mut command, set)?;
+        command.args(arguments);
         finish(command, "")
     };
     // The control: with two of them, the third is named.
@@ -65,7 +62,6 @@ fn three_suffice(rig: &Rig<'_>) -> Result<()> {
         short.code == Some(1) && short.stderr.contains("CAP_PERFMON"),
         "expected the missing capability to be named, but {short}"
     );
-    const THREE: &str = "+net_admin,+cap_38,+cap_39";
     for arguments in [
         &["up"][..],
         &["status"],
@@ -83,6 +79,44 @@ fn three_suffice(rig: &Rig<'_>) -> Result<()> {
     let finished = bounded(THREE, &["down"])?;
     ensure!(finished.code == Some(0), "{finished}");
     expect_state(rig, 4, "off")
+}
+
+/// As under `ProtectProc=` in the strictest form: /proc shows no process with more capabilities.
+fn hidden_init(rig: &Rig<'_>) -> Result<()> {
+    const HIDE: &str = "mount -t proc -o hidepid=ptraceable proc /proc && exec setpriv \"$@\"";
+    let behind = |program: &[&str]| {
+        let mut command = rig.lab.host.command("unshare");
+        command.args(["--mount", "sh", "-c", HIDE, "sh"]);
+        if program.is_empty() {
+            bound(rig, &mut command, THREE)?;
+            command.arg("up");
+        } else {
+            command.arg(format!("--bounding-set=-all,{THREE}"));
+            command.args(program);
+        }
+        finish(command, "")
+    };
+    // The control: the first process is hidden.
+    let hidden = behind(&["test", "-e", "/proc/1"])?;
+    ensure!(hidden.code == Some(1), "/proc/1 is there: {hidden}");
+    let finished = behind(&[])?;
+    ensure!(finished.code == Some(0), "{finished}");
+    expect_state(rig, 0, "enforcing")?;
+    rig.enforcer.down()
+}
+
+/// Gives setpriv the capabilities, and the enforcer with its global options as the program.
+fn bound(rig: &Rig<'_>, command: &mut Command, set: &str) -> Result<()> {
+    command
+        .arg(format!("--bounding-set=-all,{set}"))
+        .arg("--inh-caps=-all")
+        .arg(rig.enforcer.binary())
+        .arg("--pin-dir")
+        .arg(rig.lab.pin_dir())
+        .arg("--config")
+        .arg(rig.enforcer.config_path()?)
+        .env("NO_COLOR", "1");
+    Ok(())
 }
 
 /// Returns each thread of a process, as a folder of /proc.
