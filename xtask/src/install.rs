@@ -234,6 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn the_unit_has_three_capabilities_and_no_internet_socket() {
+        let has = |line: &str| UNIT.lines().any(|has| has == line);
+        for line in [
+            "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
+            "RestrictAddressFamilies=AF_NETLINK AF_UNIX",
+            "Upholds=sys-fs-bpf.mount",
+            "After=sys-fs-bpf.mount",
+            "RuntimeDirectoryPreserve=yes",
+        ] {
+            assert!(has(line), "{line}");
+        }
+        // Both would take the pins of other processes away.
+        let settings = |name: &str| UNIT.lines().any(|line| line.starts_with(name));
+        assert!(!settings("PrivateBPF=") && !settings("ProtectKernelTunables="));
+        assert!(MOUNT.contains("\nWhere=/sys/fs/bpf\n"));
+    }
+
+    #[test]
     fn a_prefix_that_a_unit_would_read_otherwise_is_refused() {
         with_bindir(UNIT, Path::new("/opt/a b")).unwrap_err();
         with_bindir(UNIT, Path::new("/opt/%h")).unwrap_err();
