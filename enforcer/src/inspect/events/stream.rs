@@ -30,7 +30,7 @@ const EPOCH: Duration = Duration::from_millis(100);
 pub struct Stream {
     events: Events,
     maps: Maps,
-    /// For names of interfaces.
+    /// For names of interfaces: a socket of any family (`sock_do_ioctl` in net/socket.c).
     socket: OwnedFd,
     /// The reported number of silent drops, by CPU.
     told: Vec<u64>,
@@ -107,7 +107,7 @@ impl Stream {
         Ok(Self {
             events,
             maps,
-            socket: socket(AddressFamily::INET, SocketType::DGRAM, None)
+            socket: socket(AddressFamily::UNIX, SocketType::DGRAM, None)
                 .context("failed to open a socket to ask for names of interfaces")?,
             told,
             due: None,
