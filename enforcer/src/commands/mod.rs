@@ -11,6 +11,7 @@ mod explain;
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod policy;
+mod privileges;
 mod run;
 #[cfg(test)]
 mod snapshots;
@@ -78,6 +79,8 @@ pub fn definition() -> clap::Command {
 async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     let instance =
         Instance::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
+    // Capabilities that stay do no harm to the guards: the command goes on.
+    privileges::give_up(&globals, &command, &instance).ok();
     // A person can wait for another command; `run` has a host to follow.
     let instance = match command {
         Command::Run(_) => instance,
