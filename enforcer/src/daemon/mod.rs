@@ -119,6 +119,7 @@ pub async fn run(
         reconciler: Reconciler::new(own, begun, Instant::now()),
         reporter,
         manager: &manager.unwrap_or_default(),
+        poll: None,
     };
     let end = hold(instance, driver, signals, options.bpf_log).await?;
     if end == End::GuardsStay && options.ephemeral {

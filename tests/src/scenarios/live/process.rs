@@ -28,7 +28,7 @@ pub(in crate::scenarios) fn anonymous(daemon: &Daemon) -> Result<u64> {
 }
 
 /// The highest resident memory ever, in KiB.
-pub(super) fn most_resident(daemon: &Daemon) -> Result<u64> {
+pub(in crate::scenarios) fn most_resident(daemon: &Daemon) -> Result<u64> {
     field(
         Path::new(&format!("/proc/{}/status", daemon.id())),
         "VmHWM:",
