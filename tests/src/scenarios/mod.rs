@@ -26,6 +26,7 @@ mod legitimate;
 mod lifecycle;
 mod links;
 mod live;
+pub mod obstacles;
 pub mod part;
 pub mod raw_packet;
 pub mod runner;
@@ -65,6 +66,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(confirm::scenarios());
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
+    scenarios.extend(obstacles::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

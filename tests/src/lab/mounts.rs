@@ -1,0 +1,120 @@
+//! Private mount namespaces for single programs.
+
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
+    mount_remount, unmount,
+};
+use rustix::thread::UnshareFlags;
+
+use super::command::finish;
+
+/// A change to the mounts of a program.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A fresh file system of this type, with these options.
+    Fresh(CString, CString, CString),
+    /// A file or folder at another place.
+    Bind(CString, CString),
+    /// A place that takes no write any more.
+    ReadOnly(CString),
+    /// A place without its file system.
+    Without(CString),
+}
+
+impl Change {
+    /// A file system of a type at a place, with options as for mount(8).
+    pub fn fresh(kind: &str, at: &Path, options: &str) -> Result<Self> {
+        Ok(Self::Fresh(text(kind)?, text(at)?, text(options)?))
+    }
+
+    /// A file or folder `from` at the place `at`.
+    pub fn bind(from: &Path, at: &Path) -> Result<Self> {
+        Ok(Self::Bind(text(from)?, text(at)?))
+    }
+
+    /// A place that takes no write.
+    pub fn read_only(at: &Path) -> Result<Self> {
+        Ok(Self::ReadOnly(text(at)?))
+    }
+
+    /// A place without its file system.
+    pub fn without(at: &Path) -> Result<Self> {
+        Ok(Self::Without(text(at)?))
+    }
+
+    fn make(&self) -> io::Result<()> {
+        match self {
+            Self::Fresh(kind, at, options) => {
+                let (none, options) = (MountFlags::empty(), Some(options.as_c_str()));
+                mount(
+                    c"enforcer-lab",
+                    at.as_c_str(),
+                    kind.as_c_str(),
+                    none,
+                    options,
+                )?;
+            }
+            Self::Bind(from, at) => mount_bind(from.as_c_str(), at.as_c_str())?,
+            Self::ReadOnly(at) => {
+                mount_bind(at.as_c_str(), at.as_c_str())?;
+                let flags = MountFlags::BIND | MountFlags::RDONLY;
+                mount_remount(at.as_c_str(), flags, c"")?;
+            }
+            Self::Without(at) => unmount(at.as_c_str(), UnmountFlags::DETACH)?,
+        }
+        Ok(())
+    }
+}
+
+fn text(of: &(impl AsRef<OsStr> + ?Sized)) -> Result<CString> {
+    CString::new(of.as_ref().as_bytes()).context("a place with a NUL")
+}
+
+/// Gives a command a mount namespace with these changes, in turn. Mounts of the machine appear
+/// there too; none leaves.
+pub fn with_mounts(command: &mut Command, changes: Vec<Change>) {
+    let hide = move || {
+        // SAFETY: only the mount namespace is left behind, in a child with a single thread.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+        let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change(c"/", slave)?;
+        changes.iter().try_for_each(Change::make)
+    };
+    // SAFETY: between fork and exec the closure makes system calls with strings made before, and
+    // allocates nothing.
+    unsafe { command.pre_exec(hide) };
+}
+
+/// Runs a command in the mount namespace of a process.
+pub fn in_mounts_of(command: &mut Command, process: u32) -> Result<()> {
+    let namespace = File::open(format!("/proc/{process}/ns/mnt"))
+        .context("failed to open a mount namespace")?;
+    let enter = move || {
+        // SAFETY: setns takes a descriptor that the closure owns; the child has a single thread.
+        match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(enter) };
+    Ok(())
+}
+
+/// Runs a program to the end in the mount namespace of a process.
+pub fn call_in_mounts_of(process: u32, program: &str, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    in_mounts_of(&mut command, process)?;
+    finish(command, "")?.ok().map(drop)
+}

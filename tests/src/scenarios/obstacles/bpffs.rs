@@ -1,0 +1,188 @@
+//! The bpffs, and the pins there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::cell::Obstacle::Bpffs;
+use super::cell::{Cell, State};
+use super::files::mode;
+use super::trial::{HEALING, Trial};
+use crate::lab::command::{eventually, finish};
+use crate::lab::enforcer::SETTLE;
+use crate::lab::mounts::call_in_mounts_of;
+
+const NONE: Duration = Duration::ZERO;
+const BPFFS: &str = "/sys/fs/bpf";
+
+pub(super) const CELLS: &[Cell] = &[
+    Cell::tried(
+        Bpffs,
+        State::Absent,
+        "bpffs_absent",
+        "not mounted at boot",
+        absent,
+    ),
+    Cell::left_out(Bpffs, State::Hangs, "the kernel answers within the call"),
+    Cell::left_out(Bpffs, State::Full, "a bpffs has no size"),
+    Cell::tried(
+        Bpffs,
+        State::Foreign,
+        "bpffs_squatted",
+        "a user's folder at the place of the pins at boot, parent 1777",
+        squatted,
+    )
+    .in_guests(),
+    Cell::tried(
+        Bpffs,
+        State::Garbage,
+        "bpffs_pins_exchanged",
+        "the pins of two maps exchanged at boot, guards in force",
+        exchanged,
+    ),
+    Cell::tried(
+        Bpffs,
+        State::Vanishes,
+        "bpffs_pins_removed",
+        "all pins removed",
+        removed,
+    )
+    .in_guests(),
+    Cell::tried(
+        Bpffs,
+        State::Vanishes,
+        "bpffs_unmounted",
+        "unmounted",
+        unmounted,
+    ),
+    Cell::tried(
+        Bpffs,
+        State::Returns,
+        "bpffs_returns",
+        "unmounted, and mounted",
+        returns,
+    ),
+];
+
+/// `run` below an init of its own, with mounts that seem to be the machine's: `prelude` is run by
+/// the shell there first.
+fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
+    trial.pin_at(PathBuf::from(BPFFS).join("enforcer"));
+    let run = trial.command(&["run"])?;
+    let mut command = trial.rig.lab.host.command("unshare");
+    command.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+    ]);
+    // The shell stays, as the first process gets no signal that it does not ask for.
+    command
+        .arg(format!("{prelude}\n\"$@\" & wait $!"))
+        .arg("sh");
+    command.arg(run.get_program()).args(run.get_args());
+    trial.equip(&mut command)?;
+    command.env("NO_COLOR", "1");
+    Ok(command)
+}
+
+/// The shell of the machine.
+fn shell(trial: &mut Trial<'_>) -> Result<u32> {
+    let outer = trial.daemon()?.id();
+    let children = format!("/proc/{outer}/task/{outer}/children");
+    let shell = eventually(SETTLE, || {
+        let listed = fs::read_to_string(&children).ok()?;
+        listed.split_whitespace().next()?.parse().ok()
+    })
+    .context("the machine has no first process")?;
+    trial.share_mounts_of(shell);
+    Ok(shell)
+}
+
+fn absent(trial: &mut Trial<'_>) -> Result<()> {
+    let command = machine(trial, "umount -l /sys/fs/bpf")?;
+    trial.boot_command(NONE, command)?;
+    shell(trial)?;
+    trial.needs_no_word("nothing: `run` mounts the file system");
+    trial.heals("`run` itself", HEALING, |_| Ok(()))
+}
+
+fn squatted(trial: &mut Trial<'_>) -> Result<()> {
+    let pins = trial.rig.lab.pin_dir();
+    let parent = pins.parent().context("the pins have a parent")?.to_owned();
+    mode(&parent, 0o1777)?;
+    let mut squat = Command::new("setpriv");
+    squat.args([
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        "mkdir",
+        "-p",
+    ]);
+    squat.arg(pins.join("a"));
+    finish(squat, "")?.ok()?;
+    trial.boot(NONE, |_| Ok(()))?;
+    trial.says(&["aside", "chmod"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("chmod 700", HEALING, |_| mode(&parent, 0o700))
+}
+
+fn exchanged(trial: &mut Trial<'_>) -> Result<()> {
+    trial.rig.enforcer.expect(&["up"], 0)?;
+    let pins = trial.rig.lab.pin_dir();
+    for (from, to) in [("STATE", "x"), ("PORTS", "STATE"), ("x", "PORTS")] {
+        fs::rename(pins.join(from), pins.join(to))?;
+    }
+    trial.boot_guarded()?;
+    trial.says(&["replace", "layout", "aside", "pin"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))
+}
+
+fn removed(trial: &mut Trial<'_>) -> Result<()> {
+    trial.live(|_| Ok(()))?;
+    fs::remove_dir_all(trial.rig.lab.pin_dir())?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))?;
+    trial.says(&["put back", "again", "restored", "gone", "removed"])?;
+    trial.guards_a_newcomer()
+}
+
+fn unmount(trial: &mut Trial<'_>) -> Result<u32> {
+    let command = machine(
+        trial,
+        "umount -l /sys/fs/bpf; mount -t bpf -o mode=700 bpf /sys/fs/bpf",
+    )?;
+    trial.live_command(command)?;
+    let shell = shell(trial)?;
+    call_in_mounts_of(shell, "umount", &["-l", BPFFS])?;
+    Ok(shell)
+}
+
+fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
+    unmount(trial)?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))?;
+    trial.says(&["put back", "again", "restored", "gone", "mount"])?;
+    trial.guards_a_newcomer()
+}
+
+fn returns(trial: &mut Trial<'_>) -> Result<()> {
+    let shell = unmount(trial)?;
+    trial.stays_closed(Duration::from_secs(1))?;
+    trial.heals("mounted, and `run` itself", HEALING, |_| {
+        call_in_mounts_of(
+            shell,
+            "mount",
+            &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS],
+        )
+    })?;
+    trial.says(&["put back", "again", "restored", "gone", "mount"])?;
+    trial.guards_a_newcomer()
+}
