@@ -16,7 +16,9 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::command::finish;
+use super::command::{Daemon, eventually, finish};
+use super::enforcer::SETTLE;
+use super::netns::Netns;
 
 /// A change to the mounts of a program.
 #[derive(Clone, Debug)]
@@ -117,4 +119,28 @@ pub fn call_in_mounts_of(process: u32, program: &str, arguments: &[&str]) -> Res
     command.args(arguments);
     in_mounts_of(&mut command, process)?;
     finish(command, "")?.ok().map(drop)
+}
+
+/// Wraps a program for a namespace in a small machine: a first process and mounts of its own, which
+/// the program takes for the machine's. The shell runs `prelude` there first.
+pub fn in_a_machine(namespace: &Netns, prelude: &str, program: &Command) -> Command {
+    let mut command = namespace.command("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    // The shell stays, as the first process gets no signal that it does not ask for.
+    let script = format!("{prelude}\n\"$@\" & wait $!");
+    command.args(["sh", "-c", &script, "sh"]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// The first process of a small machine.
+pub fn first_process(machine: &Daemon) -> Result<u32> {
+    let outer = machine.id();
+    let children = format!("/proc/{outer}/task/{outer}/children");
+    let first = eventually(SETTLE, || {
+        let listed = std::fs::read_to_string(&children).ok()?;
+        listed.split_whitespace().next()?.parse().ok()
+    });
+    first.context("the machine has no first process")
 }

@@ -11,9 +11,8 @@ use super::cell::Obstacle::Bpffs;
 use super::cell::{Cell, State};
 use super::files::mode;
 use super::trial::{HEALING, Trial};
-use crate::lab::command::{eventually, finish};
-use crate::lab::enforcer::SETTLE;
-use crate::lab::mounts::call_in_mounts_of;
+use crate::lab::command::finish;
+use crate::lab::mounts::{call_in_mounts_of, first_process, in_a_machine};
 
 const NONE: Duration = Duration::ZERO;
 const BPFFS: &str = "/sys/fs/bpf";
@@ -67,40 +66,18 @@ pub(super) const CELLS: &[Cell] = &[
     ),
 ];
 
-/// `run` below an init of its own, with mounts that seem to be the machine's: `prelude` is run by
-/// the shell there first.
+/// `run` in a small machine, whose bpffs is the machine's own.
 fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
     trial.pin_at(PathBuf::from(BPFFS).join("enforcer"));
     let run = trial.command(&["run"])?;
-    let mut command = trial.rig.lab.host.command("unshare");
-    command.args([
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-    ]);
-    // The shell stays, as the first process gets no signal that it does not ask for.
-    command
-        .arg(format!("{prelude}\n\"$@\" & wait $!"))
-        .arg("sh");
-    command.arg(run.get_program()).args(run.get_args());
+    let mut command = in_a_machine(&trial.rig.lab.host, prelude, &run);
     trial.equip(&mut command)?;
-    command.env("NO_COLOR", "1");
     Ok(command)
 }
 
-/// The shell of the machine.
+/// The first process of the machine, whose mounts count from here on.
 fn shell(trial: &mut Trial<'_>) -> Result<u32> {
-    let outer = trial.daemon()?.id();
-    let children = format!("/proc/{outer}/task/{outer}/children");
-    let shell = eventually(SETTLE, || {
-        let listed = fs::read_to_string(&children).ok()?;
-        listed.split_whitespace().next()?.parse().ok()
-    })
-    .context("the machine has no first process")?;
+    let shell = first_process(trial.daemon()?)?;
     trial.share_mounts_of(shell);
     Ok(shell)
 }

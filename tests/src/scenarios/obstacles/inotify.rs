@@ -1,6 +1,7 @@
 //! inotify, by which `run` learns of edits and pins.
 
 use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -59,6 +60,12 @@ pub(super) const CELLS: &[Cell] = &[
     )
     .alone(),
 ];
+
+/// Lets a program have no inotify instance.
+pub(in crate::scenarios) fn refuse_inotify(command: &mut Command) {
+    let call = u32::try_from(libc::SYS_inotify_init1).unwrap_or_default();
+    refuse(command, call, None, libc::EMFILE.unsigned_abs());
+}
 
 fn none_at_boot(trial: &mut Trial<'_>, error: i32) -> Result<()> {
     let (call, error) = (

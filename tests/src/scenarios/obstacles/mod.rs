@@ -23,6 +23,7 @@ mod trial;
 mod uapi;
 
 use cell::Cell;
+pub(in crate::scenarios) use inotify::refuse_inotify;
 use trial::Trial;
 
 use crate::scenario::{Scenario, host_only};
