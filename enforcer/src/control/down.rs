@@ -31,20 +31,31 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
     };
     let pins = instance.pins();
     let going = pins.staging();
-    if !pins.exists()? && !going.exists()? && !pins.scratch().exists()? {
+    let beside = [&going, &pins.rescue(), &pins.scratch()];
+    let mut found = pins.exists()?;
+    for directory in beside {
+        found |= directory.exists()?;
+    }
+    if !found {
+        // A `run` may hold guards whose pins are gone.
+        if instance.is_followed() {
+            instance.word()?.leave()?;
+        }
         return Ok(nothing);
     }
-    let _lock = instance.lock()?;
+    let lock = instance.lock()?;
     instance.recover()?;
     if !pins.exists()? {
         return Ok(nothing);
     }
     instance.owner(pins)?;
     pins.check()?;
+    // `run` puts guards back that go without a word.
+    instance.word()?.leave()?;
     let reserved = Reserved::of(pins)?;
     going
         .rename_from(pins)
-        .and_then(|()| going.remove_links())
+        .and_then(|()| going.remove_links(None))
         .context("failed to take the guards off: run `enforcer down` again")?;
     let mut notes = Vec::new();
     let left = "the guards are off, but something is left: run `enforcer down` again";
@@ -57,7 +68,8 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
              enforcer added",
         )),
     }
-    going.remove().context(left)?;
+    going.remove(None).context(left)?;
+    lock.retire();
     Ok(Removed {
         was_pinned: true,
         notes,

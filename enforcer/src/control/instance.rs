@@ -13,14 +13,14 @@ use crate::{
     kernel::{
         links,
         maps::{self, Maps, OpenError},
-        pins::{Lock, PinDir},
+        pins::PinDir,
+        runtime::{Lock, LockError, Patience, Word},
         sys,
     },
     registry::{DEFAULT_PATH, MissingFile, Provenance},
 };
 
-/// The folder of the sockets of `run`, for root alone; systemd makes the folder for the unit.
-pub const RUNTIME: &str = "/run/enforcer";
+pub use crate::kernel::runtime::RUNTIME;
 
 /// A pin directory and a cgroup2 root.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Instance {
     pins: PinDir,
     /// The cgroup2 root of `--cgroup`.
     cgroup: Option<PathBuf>,
+    /// The patience with another writer.
+    patience: Patience,
 }
 
 impl Instance {
@@ -39,7 +41,14 @@ impl Instance {
         Ok(Self {
             pins: PinDir::new(pin_dir)?,
             cgroup,
+            patience: Patience::BRIEF,
         })
+    }
+
+    /// The same instance with another patience for the lock.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// The path of the pin directory.
@@ -130,9 +139,23 @@ impl Instance {
         links::is_socket_attached(&self.pins.socket_link())
     }
 
-    /// Takes the writers' lock.
-    pub(crate) fn lock(&self) -> Result<Lock> {
-        Lock::exclusive(&self.pins)
+    /// Takes the writers' lock. Blocks the thread up to the limit of the patience.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], or the file of the lock cannot be made.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        Lock::take(&self.pins, self.patience).map_err(|error| match error {
+            LockError::Held(holder) => Error::Locked(holder),
+            LockError::Failed(error) => Error::Failed(error),
+        })
+    }
+
+    /// The word of `down`.
+    ///
+    /// # Errors
+    /// The kernel does not tell the network namespace's cookie.
+    pub(super) fn word(&self) -> Result<Word> {
+        Word::of(&self.pins)
     }
 
     /// Opens the pinned maps; `None` if nothing is pinned.
@@ -197,24 +220,25 @@ impl Instance {
     /// The rest is another network namespace's, or the kernel's refusal.
     pub(super) fn recover(&self) -> Result<(), Error> {
         let what = "failed to clean up after an interrupted command";
-        self.pins.scratch().remove().context(what)?;
-        let staging = self.pins.staging();
-        if !staging.exists()? {
-            return Ok(());
-        }
-        let is_whole = staging.has_links()? || staging.has_all_maps()?;
-        match self.owner(&staging)? {
-            Owner::Us if is_whole && !self.pins.exists()? => {
-                self.pins.rename_from(&staging).context(what)?;
+        self.pins.scratch().remove(None).context(what)?;
+        for beside in [self.pins.staging(), self.pins.rescue()] {
+            if !beside.exists()? {
+                continue;
             }
-            Owner::Us | Owner::Nobody => staging.remove().context(what)?,
+            let is_whole = beside.has_links()? || beside.has_all_maps()?;
+            match self.owner(&beside)? {
+                Owner::Us if is_whole && !self.pins.exists()? => {
+                    self.pins.rename_from(&beside).context(what)?;
+                }
+                Owner::Us | Owner::Nobody => beside.remove(Some(&self.pins)).context(what)?,
+            }
         }
         Ok(())
     }
 
     /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
     fn has_guards_beside(&self) -> Result<bool> {
-        self.pins.staging().has_links()
+        Ok(self.pins.staging().has_links()? || self.pins.rescue().has_links()?)
     }
 
     /// Whether an interrupted command left guards beside the pins.

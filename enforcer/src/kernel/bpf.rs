@@ -7,7 +7,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -28,6 +28,7 @@ pub(crate) enum Command {
     MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
+    LinkDetach = 34,
 }
 
 impl From<Command> for Call {
@@ -42,6 +43,7 @@ impl From<Command> for Call {
             Command::MapDeleteBatch => Self::Bpf("MapDeleteBatch"),
             Command::LinkCreate => Self::Bpf("LinkCreate"),
             Command::LinkUpdate => Self::Bpf("LinkUpdate"),
+            Command::LinkDetach => Self::Bpf("LinkDetach"),
         }
     }
 }
@@ -62,6 +64,8 @@ pub(crate) enum Target<'a> {
 /// The kernel's facts about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkInfo {
+    /// The id of the link.
+    pub(crate) id: u32,
     /// The id of the program behind the link.
     pub(crate) program: u32,
     /// The ifindex of an XDP or tcx link, 0 once the interface is gone; meaningless for others.
@@ -168,6 +172,7 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         },
     )?;
     Ok(LinkInfo {
+        id: info.id,
         program: info.program,
         ifindex: info.ifindex,
         cgroup: u64::from(info.ifindex) | u64::from(info.rest[0]) << 32,
@@ -230,18 +235,28 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     call(Command::ObjectPin, &mut attributes).map(drop)
 }
 
-/// Removes a pinned link; the guard is detached on return.
+/// Removes a pinned link; the guard is detached on return, although other pins and descriptors of
+/// the link may exist: `run` holds one.
 ///
 /// # Errors
-/// The pin cannot be opened or removed; the guard stays attached then.
+/// The pin cannot be opened or removed, and the guard stays attached; or the kernel's refusal.
 pub(crate) fn detach(pin: &Path) -> io::Result<()> {
-    // The last reference is a descriptor of this process, and the close detaches at once; the
-    // removal of the last pin would detach at a time of the kernel's choice
-    // (kernel/bpf/syscall.c: bpf_link_put defers, closing a descriptor does not).
+    #[repr(C)]
+    struct Attributes {
+        link: u32,
+    }
     let link = open_pin(pin)?;
-    through(Call::Unpin, || fs::remove_file(pin))?;
-    drop(link);
-    Ok(())
+    unpin(pin)?;
+    let link = descriptor(link.as_fd());
+    call(Command::LinkDetach, &mut Attributes { link }).map(drop)
+}
+
+/// Removes a pin. The object lives on by other pins and descriptors.
+///
+/// # Errors
+/// The pin cannot be removed.
+pub(crate) fn unpin(pin: &Path) -> io::Result<()> {
+    through(Call::Unpin, || fs::remove_file(pin))
 }
 
 #[repr(C)]

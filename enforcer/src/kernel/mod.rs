@@ -12,6 +12,8 @@
 //! maps                          the open maps, as a struct of typed handles
 //! reserved_ports                the map of the ports that the loader reserved
 //! pinned_map   entries          one map by its pin; map entries from and to rows
+//! held                          descriptors of everything pinned, to put lost pins back
+//! runtime                       /run/enforcer: locks, and the word of `down`
 //! pins         array  batch     the pin directory; reads and writes of maps
 //! bpf  btf  mounts  object  plain  sys
 //! ```
@@ -28,6 +30,7 @@ mod counters;
 mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
+pub(crate) mod held;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
@@ -38,6 +41,7 @@ mod pinned_map;
 pub(crate) mod pins;
 mod plain;
 mod reserved_ports;
+pub(crate) mod runtime;
 pub mod sandbox;
 mod switch;
 pub(crate) mod sys;
