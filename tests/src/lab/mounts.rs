@@ -16,7 +16,7 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::command::{Daemon, eventually, finish};
+use super::command::{Daemon, eventually};
 use super::enforcer::SETTLE;
 use super::netns::Netns;
 
@@ -113,14 +113,6 @@ pub fn in_mounts_of(command: &mut Command, process: u32) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program to the end in the mount namespace of a process.
-pub fn call_in_mounts_of(process: u32, program: &str, arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    in_mounts_of(&mut command, process)?;
-    finish(command, "")?.ok().map(drop)
-}
-
 /// Wraps a program for a namespace in a small machine: a first process and mounts of its own, which
 /// the program takes for the machine's. The shell runs `prelude` there first.
 pub fn in_a_machine(namespace: &Netns, prelude: &str, program: &Command) -> Command {
@@ -143,4 +135,26 @@ pub fn first_process(machine: &Daemon) -> Result<u32> {
         listed.split_whitespace().next()?.parse().ok()
     });
     first.context("the machine has no first process")
+}
+
+/// A program for a namespace, in the small machine of a first process.
+pub fn inside_machine(namespace: &Netns, first: u32, program: &Command) -> Command {
+    let mut command = namespace.command("nsenter");
+    command.args(["--mount", "--pid", "--target", &first.to_string(), "--"]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// The child of a process with this name.
+pub fn child_of(parent: u32, name: &str) -> Result<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+        .context("the parent is gone")?;
+    let is_named = |id: &&str| {
+        let comm = std::fs::read_to_string(format!("/proc/{id}/comm"));
+        comm.is_ok_and(|comm| comm.starts_with(name))
+    };
+    let found = listed.split_whitespace().find(is_named);
+    let id = found.with_context(|| format!("process {parent} has no child {name}"))?;
+    id.parse().context("a process id")
 }

@@ -1,13 +1,16 @@
 //! A user who keeps `run` busy from outside.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::inotify;
 
-use super::signals::{enforcing, stage};
+use super::removals::Machine;
+use super::signals::stage;
 use crate::lab::command::Daemon;
+use crate::lab::mounts::inside_machine;
 use crate::scenario::{Rig, Scenario, host_only};
 
 /// Time of the noise.
@@ -32,26 +35,17 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 /// openings.
 fn openings(rig: &Rig<'_>) -> Result<()> {
     let (_server, _hammer) = stage(rig)?;
-    let pins = rig.lab.pin_dir();
-    let parent = pins.parent().context("the pins have a parent")?;
-    std::fs::set_permissions(parent, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let run = rig.enforcer.run(&[])?;
-    enforcing(rig)?;
+    let mut machine = Machine::start(rig, "755")?;
+    machine.enforcing(None)?;
+    let parent = PathBuf::from(format!("/proc/{}/root/sys/fs/bpf", machine.first));
+    let run = machine.run()?;
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&watch, parent, inotify::WatchFlags::CLOSE_NOWRITE)?;
-    let before = ticks(&run)?;
+    inotify::add_watch(&watch, &parent, inotify::WatchFlags::CLOSE_NOWRITE)?;
+    let before = ticks(run)?;
     let mut user = Command::new("setpriv");
-    let script = format!("while :; do : < {}; done", parent.display());
-    user.args([
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--clear-groups",
-        "sh",
-        "-c",
-        &script,
-    ]);
+    user.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    user.args(["sh", "-c", "while :; do : < /sys/fs/bpf; done"]);
+    let mut user = inside_machine(&rig.lab.host, machine.first, &user);
     user.stdin(Stdio::null());
     let user = Daemon::spawn(user)?;
     let mut seen = 0;
@@ -64,7 +58,7 @@ fn openings(rig: &Rig<'_>) -> Result<()> {
             seen += length / 16;
         }
     }
-    let spent = ticks(&run)? - before;
+    let spent = ticks(run)? - before;
     drop(user);
     println!("kills::noise: {spent} hundredths of a second in {NOISE:?}, {seen} events");
     ensure!(seen >= EVENTS, "the control: only {seen} events");
@@ -76,8 +70,8 @@ fn openings(rig: &Rig<'_>) -> Result<()> {
 }
 
 /// The processor time of a process, user and system, in clock ticks of 10 ms (proc_pid_stat(5)).
-fn ticks(process: &Daemon) -> Result<u64> {
-    let path = format!("/proc/{}/stat", process.id());
+fn ticks(process: u32) -> Result<u64> {
+    let path = format!("/proc/{process}/stat");
     let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     // The name in parentheses may hold anything; the state, field 3, follows.
     let (_, rest) = text.rsplit_once(')').context("no name in stat")?;

@@ -1,6 +1,7 @@
 //! Pins, links and mounts that go while `run` lives: all is put back, and nothing is accepted.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +11,7 @@ use super::{Rng, seed, share_of};
 use crate::lab::bpf::detach_pinned;
 use crate::lab::command::{Daemon, Finished, eventually, finish};
 use crate::lab::hammer::Hammer;
-use crate::lab::mounts::{call_in_mounts_of, first_process, in_a_machine, in_mounts_of};
+use crate::lab::mounts::{child_of, first_process, in_a_machine, inside_machine};
 use crate::scenario::{Rig, Scenario, host_only};
 
 /// Removals of a whole run.
@@ -124,17 +125,19 @@ fn put_back(rig: &Rig<'_>, guard: &str, way: Way) -> Result<()> {
 }
 
 /// `run` in a small machine with a bpffs of its own.
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     rig: &'a Rig<'a>,
     daemon: Daemon,
-    first: u32,
+    /// The first process there.
+    pub(super) first: u32,
 }
 
 impl<'a> Machine<'a> {
-    fn start(rig: &'a Rig<'a>) -> Result<Self> {
-        let mount = "umount -l /sys/fs/bpf; mount -t bpf -o mode=700 bpf /sys/fs/bpf";
+    /// Starts, with a bpffs of this mode.
+    pub(super) fn start(rig: &'a Rig<'a>, mode: &str) -> Result<Self> {
+        let mount = format!("umount -l {BPFFS}; mount -t bpf -o mode={mode} bpf {BPFFS}");
         let run = Self::command(rig, &["run"])?;
-        let mut command = in_a_machine(&rig.lab.host, mount, &run);
+        let mut command = in_a_machine(&rig.lab.host, &mount, &run);
         let log = std::fs::File::create(rig.lab.scratch().join("run.log"))?;
         command.stdout(log.try_clone()?).stderr(log);
         command.env_remove("NOTIFY_SOCKET");
@@ -143,7 +146,7 @@ impl<'a> Machine<'a> {
         Ok(Self { rig, daemon, first })
     }
 
-    fn command(rig: &Rig<'_>, arguments: &[&str]) -> Result<std::process::Command> {
+    fn command(rig: &Rig<'_>, arguments: &[&str]) -> Result<Command> {
         let mut command = rig.lab.host.command(rig.enforcer.binary());
         command.arg("--pin-dir").arg(format!("{BPFFS}/enforcer"));
         command.arg("--config").arg(rig.enforcer.config_path()?);
@@ -152,9 +155,16 @@ impl<'a> Machine<'a> {
     }
 
     fn call(&self, arguments: &[&str]) -> Result<Finished> {
-        let mut command = Self::command(self.rig, arguments)?;
-        in_mounts_of(&mut command, self.first)?;
-        finish(command, "")
+        self.inside(&Self::command(self.rig, arguments)?)
+    }
+
+    fn inside(&self, program: &Command) -> Result<Finished> {
+        finish(inside_machine(&self.rig.lab.host, self.first, program), "")
+    }
+
+    /// The process id of `run`.
+    pub(super) fn run(&self) -> Result<u32> {
+        child_of(self.first, "enforcer")
     }
 
     /// The pins, seen from outside.
@@ -163,7 +173,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Waits until `status` says enforcing and a look at the pins says whole.
-    fn enforcing(&mut self, pins: Option<&[String]>) -> Result<Duration> {
+    pub(super) fn enforcing(&mut self, pins: Option<&[String]>) -> Result<Duration> {
         let start = Instant::now();
         let mut seen = String::new();
         let healed = eventually(HEALING, || {
@@ -226,7 +236,7 @@ fn random(rig: &Rig<'_>) -> Result<()> {
     let seed = seed()?;
     let mut rng = Rng(seed);
     let (_server, hammer) = stage(rig)?;
-    let mut machine = Machine::start(rig)?;
+    let mut machine = Machine::start(rig, "700")?;
     machine.enforcing(None)?;
     let since = Instant::now();
     let mut worst = Duration::ZERO;
@@ -269,7 +279,11 @@ fn strike(
             detach_pinned(&all[rng.pick(&links)?])?;
         }
         Removal::Folder => std::fs::remove_dir_all(&pins)?,
-        Removal::Mount => call_in_mounts_of(machine.first, "umount", &["-l", BPFFS])?,
+        Removal::Mount => {
+            let mut umount = Command::new("umount");
+            umount.args(["-l", BPFFS]);
+            machine.inside(&umount)?.ok()?;
+        }
         Removal::Renamed => std::fs::rename(&pins, pins.with_file_name("elsewhere"))?,
     }
     let whole = machine.enforcing(Some(&names));

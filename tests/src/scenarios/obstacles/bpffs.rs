@@ -9,10 +9,8 @@ use anyhow::{Context, Result};
 
 use super::cell::Obstacle::Bpffs;
 use super::cell::{Cell, State};
-use super::files::mode;
 use super::trial::{HEALING, Trial};
-use crate::lab::command::finish;
-use crate::lab::mounts::{call_in_mounts_of, first_process, in_a_machine};
+use crate::lab::mounts::in_a_machine;
 
 const NONE: Duration = Duration::ZERO;
 const BPFFS: &str = "/sys/fs/bpf";
@@ -67,7 +65,7 @@ pub(super) const CELLS: &[Cell] = &[
 ];
 
 /// `run` in a small machine, whose bpffs is the machine's own.
-fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
+pub(super) fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
     trial.pin_at(PathBuf::from(BPFFS).join("enforcer"));
     let run = trial.command(&["run"])?;
     let mut command = in_a_machine(&trial.rig.lab.host, prelude, &run);
@@ -75,41 +73,33 @@ fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// The first process of the machine, whose mounts count from here on.
-fn shell(trial: &mut Trial<'_>) -> Result<u32> {
-    let shell = first_process(trial.daemon()?)?;
-    trial.share_mounts_of(shell);
-    Ok(shell)
+/// The lines of a shell that mount a bpffs of this mode.
+pub(super) fn mounted(mode: &str) -> String {
+    format!("umount -l {BPFFS}; mount -t bpf -o mode={mode} bpf {BPFFS}")
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
     let command = machine(trial, "umount -l /sys/fs/bpf")?;
     trial.boot_command(NONE, command)?;
-    shell(trial)?;
+    trial.enter_machine()?;
     trial.needs_no_word("nothing: `run` mounts the file system");
     trial.heals("`run` itself", HEALING, |_| Ok(()))
 }
 
 fn squatted(trial: &mut Trial<'_>) -> Result<()> {
-    let pins = trial.rig.lab.pin_dir();
-    let parent = pins.parent().context("the pins have a parent")?.to_owned();
-    mode(&parent, 0o1777)?;
-    let mut squat = Command::new("setpriv");
-    squat.args([
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--clear-groups",
-        "mkdir",
-        "-p",
-    ]);
-    squat.arg(pins.join("a"));
-    finish(squat, "")?.ok()?;
-    trial.boot(NONE, |_| Ok(()))?;
+    let squat =
+        "setpriv --reuid 65534 --regid 65534 --clear-groups mkdir -p /sys/fs/bpf/enforcer/a";
+    let command = machine(trial, &format!("{}; {squat}", mounted("1777")))?;
+    trial.boot_command(NONE, command)?;
+    trial.enter_machine()?;
+    trial
+        .tool("sh", &["-c", "ls -d /sys/fs/bpf/*/a"])
+        .context("the user made nothing")?;
     trial.says(&["aside", "chmod"])?;
     trial.guards_a_newcomer()?;
-    trial.heals("chmod 700", HEALING, |_| mode(&parent, 0o700))
+    trial.heals("chmod 700", HEALING, |trial| {
+        trial.tool("chmod", &["700", BPFFS])
+    })
 }
 
 fn exchanged(trial: &mut Trial<'_>) -> Result<()> {
@@ -132,15 +122,11 @@ fn removed(trial: &mut Trial<'_>) -> Result<()> {
     trial.guards_a_newcomer()
 }
 
-fn unmount(trial: &mut Trial<'_>) -> Result<u32> {
-    let command = machine(
-        trial,
-        "umount -l /sys/fs/bpf; mount -t bpf -o mode=700 bpf /sys/fs/bpf",
-    )?;
+fn unmount(trial: &mut Trial<'_>) -> Result<()> {
+    let command = machine(trial, &mounted("700"))?;
     trial.live_command(command)?;
-    let shell = shell(trial)?;
-    call_in_mounts_of(shell, "umount", &["-l", BPFFS])?;
-    Ok(shell)
+    trial.enter_machine()?;
+    trial.tool("umount", &["-l", BPFFS])
 }
 
 fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
@@ -151,14 +137,10 @@ fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn returns(trial: &mut Trial<'_>) -> Result<()> {
-    let shell = unmount(trial)?;
+    unmount(trial)?;
     trial.stays_closed(Duration::from_secs(1))?;
-    trial.heals("mounted, and `run` itself", HEALING, |_| {
-        call_in_mounts_of(
-            shell,
-            "mount",
-            &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS],
-        )
+    trial.heals("mounted, and `run` itself", HEALING, |trial| {
+        trial.tool("mount", &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS])
     })?;
     trial.says(&["put back", "again", "restored", "gone", "mount"])?;
     trial.guards_a_newcomer()

@@ -11,7 +11,7 @@ use super::cell::{Cell, State};
 use super::trial::{HEALING, Trial};
 use crate::lab::bpf::{CGROUP_ALLOW, Foreign};
 use crate::lab::cleanup::cgroup2_root;
-use crate::lab::mounts::{Change, call_in_mounts_of, with_mounts};
+use crate::lab::mounts::{Change, with_mounts};
 
 const NONE: Duration = Duration::ZERO;
 /// linux/bpf-cgroup-defs.h: BPF_CGROUP_MAX_PROGS.
@@ -66,9 +66,8 @@ fn root() -> Result<PathBuf> {
     cgroup2_root().context("no cgroup2 file system is mounted")
 }
 
-fn mount(process: u32, root: &Path) -> Result<()> {
-    let root = root.to_string_lossy();
-    call_in_mounts_of(process, "mount", &["-t", "cgroup2", "none", &root])
+fn mount(trial: &Trial<'_>, root: &Path) -> Result<()> {
+    trial.tool("mount", &["-t", "cgroup2", "none", &root.to_string_lossy()])
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
@@ -78,9 +77,9 @@ fn absent(trial: &mut Trial<'_>) -> Result<()> {
         Ok(())
     })?;
     trial.says(&["cgroup"])?;
-    let run = trial.share_mounts()?;
+    trial.share_mounts()?;
     trial.guards_a_newcomer()?;
-    trial.heals("mounted again", HEALING, |_| mount(run, &root))
+    trial.heals("mounted again", HEALING, |trial| mount(trial, &root))
 }
 
 fn full(trial: &mut Trial<'_>) -> Result<()> {
@@ -106,10 +105,10 @@ fn covered(trial: &mut Trial<'_>) -> Result<()> {
         Ok(())
     })?;
     trial.says(&["cgroup"])?;
-    let run = trial.share_mounts()?;
+    trial.share_mounts()?;
     trial.guards_a_newcomer()?;
-    trial.heals("the folder is unmounted", HEALING, |_| {
-        call_in_mounts_of(run, "umount", &[&root.to_string_lossy()])
+    trial.heals("the folder is unmounted", HEALING, |trial| {
+        trial.tool("umount", &[&root.to_string_lossy()])
     })
 }
 
@@ -119,8 +118,8 @@ fn vanishes(trial: &mut Trial<'_>) -> Result<()> {
         with_mounts(command, Vec::new());
         Ok(())
     })?;
-    let run = trial.share_mounts()?;
-    call_in_mounts_of(run, "umount", &["-l", &root.to_string_lossy()])?;
+    trial.share_mounts()?;
+    trial.tool("umount", &["-l", &root.to_string_lossy()])?;
     trial.guards_a_newcomer()?;
     trial.needs_no_word("nothing: a link needs no mount");
     trial.stays_closed(Duration::from_secs(2))
@@ -129,7 +128,5 @@ fn vanishes(trial: &mut Trial<'_>) -> Result<()> {
 fn returns(trial: &mut Trial<'_>) -> Result<()> {
     vanishes(trial)?;
     let root = root()?;
-    trial.heals("mounted again", HEALING, |trial| {
-        mount(trial.daemon()?.id(), &root)
-    })
+    trial.heals("mounted again", HEALING, |trial| mount(trial, &root))
 }

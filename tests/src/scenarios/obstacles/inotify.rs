@@ -2,6 +2,9 @@
 
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -82,19 +85,48 @@ fn none_at_boot(trial: &mut Trial<'_>, error: i32) -> Result<()> {
     trial.obeys()
 }
 
-/// Takes every instance that root may have.
-fn exhaust() -> Result<Vec<OwnedFd>> {
-    let mut taken = Vec::new();
+/// Holds every instance that root may have, those too that others give back.
+struct Exhausted {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exhausted {
+    fn now() -> Result<Self> {
+        let mut taken = Vec::new();
+        take_rest(&mut taken)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) && take_rest(&mut taken).is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Exhausted {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn take_rest(taken: &mut Vec<OwnedFd>) -> Result<()> {
     while let Ok(instance) = inotify::init(inotify::CreateFlags::CLOEXEC) {
         taken.push(instance);
         ensure!(taken.len() < MOST, "inotify has no limit here");
     }
-    Ok(taken)
+    Ok(())
 }
 
 fn full(trial: &mut Trial<'_>) -> Result<()> {
     trial.live(|_| Ok(()))?;
-    let taken = exhaust()?;
+    let taken = Exhausted::now()?;
     trial.needs_no_word("nothing: `run` keeps its own");
     trial.applies_an_edit()?;
     trial.guards_a_newcomer()?;
@@ -104,7 +136,7 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
 
 fn returns(trial: &mut Trial<'_>) -> Result<()> {
     trial.live(|_| Ok(()))?;
-    let taken = exhaust()?;
+    let taken = Exhausted::now()?;
     trial.needs_no_word("nothing: `run` keeps its own");
     trial.applies_an_edit()?;
     drop(taken);

@@ -2,17 +2,17 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::bpffs::{machine, mounted};
 use super::cell::Obstacle::Lock;
 use super::cell::{Cell, State};
 use super::files::{NOBODY, give, mode};
 use super::trial::{HEALING, Trial};
-use crate::lab::command::Daemon;
-use crate::lab::mounts::{Change, in_mounts_of, with_mounts};
+use crate::lab::command::finish;
+use crate::lab::mounts::{Change, with_mounts};
 
 const NONE: Duration = Duration::ZERO;
 /// The time limit of a lock.
@@ -46,14 +46,14 @@ pub(super) const CELLS: &[Cell] = &[
         State::Foreign,
         "lock_of_a_user",
         "a user locks the parent of the pins, 0755, at boot",
-        |trial| of_a_user(trial, 0o755),
+        |trial| of_a_user(trial, "755"),
     ),
     Cell::tried(
         Lock,
         State::Foreign,
         "lock_of_a_user_1777",
         "a user locks the parent of the pins, 1777, at boot",
-        |trial| of_a_user(trial, 0o1777),
+        |trial| of_a_user(trial, "1777"),
     )
     .in_guests(),
     Cell::tried(
@@ -101,7 +101,7 @@ fn boot_with(trial: &mut Trial<'_>, limit: Duration, run: &Path, more: &[Change]
         with_mounts(command, changes);
         Ok(())
     })?;
-    trial.share_mounts().map(drop)
+    trial.share_mounts()
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
@@ -109,12 +109,8 @@ fn absent(trial: &mut Trial<'_>) -> Result<()> {
     boot_with(trial, LIMIT, &run, &[Change::read_only(Path::new(RUN))?])?;
     trial.says(&["/run/enforcer", "lock"])?;
     trial.guards_a_newcomer()?;
-    let process = trial.daemon()?.id();
-    trial.heals("/run takes writes", HEALING, |_| {
-        let mut command = Command::new("mount");
-        command.args(["-o", "remount,bind,rw", RUN]);
-        in_mounts_of(&mut command, process)?;
-        crate::lab::command::finish(command, "")?.ok().map(drop)
+    trial.heals("/run takes writes", HEALING, |trial| {
+        trial.tool("mount", &["-o", "remount,bind,rw", RUN])
     })
 }
 
@@ -124,12 +120,8 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
     boot_with(trial, LIMIT, &run, &[small])?;
     trial.says(&["/run/enforcer", "lock", "No space left"])?;
     trial.guards_a_newcomer()?;
-    let process = trial.daemon()?.id();
-    trial.heals("room in /run", HEALING, |_| {
-        let mut command = Command::new("mount");
-        command.args(["-o", "remount,nr_inodes=100", RUN]);
-        in_mounts_of(&mut command, process)?;
-        crate::lab::command::finish(command, "")?.ok().map(drop)
+    trial.heals("room in /run", HEALING, |trial| {
+        trial.tool("mount", &["-o", "remount,nr_inodes=100", RUN])
     })
 }
 
@@ -139,7 +131,7 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
     for word in ["up", "down"] {
         let mut command = trial.command(&[word])?;
         with_mounts(&mut command, vec![Change::bind(&run, Path::new(RUN))?]);
-        crate::lab::command::finish(command, "")?.ok()?;
+        finish(command, "")?.ok()?;
     }
     let mut held = vec![run.join("enforcer")];
     if let Ok(entries) = fs::read_dir(&held[0]) {
@@ -164,37 +156,27 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
     })
 }
 
-fn of_a_user(trial: &mut Trial<'_>, parent_mode: u32) -> Result<()> {
-    let pins = trial.rig.lab.pin_dir();
-    let parent = pins.parent().context("the pins have a parent")?.to_owned();
-    mode(&parent, parent_mode)?;
-    let mut user = Command::new("setpriv");
-    user.args([
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        "--clear-groups",
-        "flock",
-        "-x",
-    ]);
-    user.arg(&parent).args(["sleep", "60"]).stdin(Stdio::null());
-    let stranger = Daemon::spawn(user)?;
-    crate::lab::command::eventually(Duration::from_secs(5), || {
-        let file = File::open(&parent).ok()?;
-        file.try_lock().is_err().then_some(())
-    })
-    .context("the control: the user holds no lock")?;
-    trial.boot(LIMIT, |_| Ok(()))?;
-    match parent_mode & 0o022 {
-        0 => trial.needs_no_word("nothing: the lock of `enforcer` lies elsewhere"),
+/// Reading the folder is enough for a lock on the folder.
+fn of_a_user(trial: &mut Trial<'_>, parent_mode: &str) -> Result<()> {
+    let user = "setpriv --reuid 65534 --regid 65534 --clear-groups flock -x /sys/fs/bpf sleep 60";
+    let locked = "while flock -n /sys/fs/bpf true; do sleep 0.02; done";
+    let command = machine(
+        trial,
+        &format!("{}; {user} & {locked}", mounted(parent_mode)),
+    )?;
+    trial.boot_command(LIMIT, command)?;
+    trial.enter_machine()?;
+    let free = trial.tool("flock", &["-n", "/sys/fs/bpf", "true"]);
+    ensure!(free.is_err(), "the control: the user holds no lock");
+    match parent_mode {
+        "755" => trial.needs_no_word("nothing: the lock of `enforcer` lies elsewhere"),
         _ => trial.says(&["chmod"])?,
     }
     trial.guards_a_newcomer()?;
-    trial.heals("chmod 700", HEALING, |_| mode(&parent, 0o700))?;
-    trial.obeys()?;
-    drop(stranger);
-    Ok(())
+    trial.heals("chmod 700", HEALING, |trial| {
+        trial.tool("chmod", &["700", "/sys/fs/bpf"])
+    })?;
+    trial.obeys()
 }
 
 fn folder_of_a_user(trial: &mut Trial<'_>) -> Result<()> {

@@ -56,7 +56,7 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
     trial.live(|_| Ok(()))?;
     trial.daemon()?.signal(Signal::STOP)?;
     for _ in 0..4 {
-        let mut batch = String::from("link add flap type dummy\n");
+        let mut batch = String::from("link add flap type veth peer name flop\n");
         batch.push_str(&"link set flap up\nlink set flap down\n".repeat(100));
         batch.push_str("link del flap");
         trial.rig.lab.host.ip(&batch)?;

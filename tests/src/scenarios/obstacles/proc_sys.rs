@@ -9,8 +9,8 @@ use anyhow::Result;
 use super::cell::Obstacle::ProcSys;
 use super::cell::{Cell, State};
 use super::files::GARBAGE;
-use super::trial::{HEALING, Trial};
-use crate::lab::mounts::{Change, call_in_mounts_of, with_mounts};
+use super::trial::{GOOD, GOOD_FRAGMENT, HEALING, Trial};
+use crate::lab::mounts::{Change, with_mounts};
 
 const NONE: Duration = Duration::ZERO;
 const SETTINGS: &str = "/proc/sys";
@@ -61,14 +61,14 @@ fn boot_with(trial: &mut Trial<'_>, change: Change) -> Result<()> {
         with_mounts(command, vec![change]);
         Ok(())
     })?;
-    trial.says(&["reserved", SETTINGS])?;
+    trial.says(&[SETTINGS, "outgoing connections"])?;
     trial.share_mounts()?;
     trial.guards_a_newcomer()
 }
 
-fn uncover(trial: &mut Trial<'_>, place: &str) -> Result<()> {
-    let run = trial.daemon()?.id();
-    call_in_mounts_of(run, "umount", &[place])
+fn uncover(trial: &Trial<'_>, place: &str) -> Result<()> {
+    // Lazily, as `run` may hold a setting open.
+    trial.tool("umount", &["-l", place])
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
@@ -96,14 +96,19 @@ fn vanish(trial: &mut Trial<'_>) -> Result<()> {
         with_mounts(command, Vec::new());
         Ok(())
     })?;
-    let run = trial.share_mounts()?;
-    call_in_mounts_of(run, "mount", &["-t", "tmpfs", "none", SETTINGS])?;
-    trial.applies_an_edit()?;
-    trial.says(&["reserved", SETTINGS])?;
+    trial.share_mounts()?;
+    trial.tool("mount", &["-t", "tmpfs", "none", SETTINGS])?;
+    trial
+        .rig
+        .enforcer
+        .registry(&format!("{GOOD}{GOOD_FRAGMENT}"))?;
+    trial.says(&[SETTINGS, "outgoing connections"])?;
     trial.guards_a_newcomer()
 }
 
 fn come_back(trial: &mut Trial<'_>) -> Result<()> {
     vanish(trial)?;
-    trial.heals("uncovered", HEALING, |trial| uncover(trial, SETTINGS))
+    uncover(trial, SETTINGS)?;
+    trial.applies_an_edit()?;
+    trial.heals("uncovered", HEALING, |_| Ok(()))
 }

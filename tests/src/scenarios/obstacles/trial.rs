@@ -1,5 +1,7 @@
 //! The trial of a cell: a neighbour who never rests, `run`, and the facts for the table.
 
+mod checks;
+
 use std::fs::File;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -7,13 +9,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
 
 use super::cell::{Cell, FRAGMENT, MAIN};
 use super::record::Record;
 use crate::lab::command::{Daemon, Finished, eventually, finish};
 use crate::lab::hammer::Hammer;
-use crate::lab::mounts::in_mounts_of;
+use crate::lab::mounts::{first_process, in_mounts_of, inside_machine};
 use crate::lab::report::Status;
 use crate::lab::session::is_guest;
 use crate::lab::{Server, Transport};
@@ -43,13 +44,25 @@ pub struct Trial<'a> {
     _servers: [Server; 2],
     notify: UnixDatagram,
     run: Option<Daemon>,
-    /// The process whose mounts count, if not this process.
-    mounts: Option<u32>,
+    place: Place,
     /// The pin directory, if not the lab's.
     pins: Option<PathBuf>,
     /// The moment from which no attempt may succeed.
     since: Option<Instant>,
+    /// The time from exec to guards without any obstacle, right before.
+    baseline: Duration,
     facts: Record,
+}
+
+/// The mounts that count for commands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Those of this process.
+    Here,
+    /// Those of `run`.
+    OfRun(u32),
+    /// Those of a small machine, by its first process.
+    Machine(u32),
 }
 
 impl<'a> Trial<'a> {
@@ -59,6 +72,7 @@ impl<'a> Trial<'a> {
             bail!("{}: no trial", cell.made)
         };
         let mut trial = Self::new(cell, rig)?;
+        trial.measure_baseline().context("without an obstacle")?;
         let tried = body(&mut trial).and_then(|()| trial.still_runs());
         let ended = trial.conclude();
         let log = trial.log();
@@ -83,11 +97,27 @@ impl<'a> Trial<'a> {
             _servers: servers,
             notify,
             run: None,
-            mounts: None,
+            place: Place::Here,
+            baseline: Duration::ZERO,
             pins: None,
             since: None,
             facts: Record::of(cell),
         })
+    }
+
+    /// Starts `run` without an obstacle, waits for the guards, and takes them off.
+    fn measure_baseline(&mut self) -> Result<()> {
+        self.hammer.expect_open()?;
+        let mut command = self.command(&["run"])?;
+        self.equip(&mut command)?;
+        let exec = Instant::now();
+        let run = Daemon::spawn(command)?;
+        self.wait_ready()?;
+        std::thread::sleep(Duration::from_millis(100));
+        let last = self.hammer.last_accepted().unwrap_or(exec);
+        self.baseline = last.saturating_duration_since(exec);
+        drop(run);
+        self.rig.enforcer.down()
     }
 
     /// The command line of `run` with this pin directory.
@@ -137,7 +167,8 @@ impl<'a> Trial<'a> {
     /// As [`Self::boot`], with a whole command.
     pub(super) fn boot_command(&mut self, limit: Duration, command: Command) -> Result<()> {
         self.hammer.expect_open()?;
-        let bound = patient(AT_ONCE + limit);
+        // A busy machine is no obstacle.
+        let bound = patient(AT_ONCE).max(self.baseline * 3) + patient(limit);
         let exec = Instant::now();
         self.run = Some(Daemon::spawn(command)?);
         self.since = Some(exec + bound);
@@ -176,20 +207,6 @@ impl<'a> Trial<'a> {
         self.wait_ready()
     }
 
-    /// Insists that an edit of the registry is put in force, and undoes the edit.
-    pub(super) fn applies_an_edit(&mut self) -> Result<()> {
-        for (text, services) in [(format!("{GOOD}{GOOD_FRAGMENT}"), 3), (GOOD.to_owned(), 2)] {
-            self.rig.enforcer.registry(&text)?;
-            let applied = eventually(patient(WORDS), || {
-                std::thread::sleep(Duration::from_millis(50));
-                let (_, status) = self.status().ok()?;
-                (status.services == services).then_some(())
-            });
-            applied.with_context(|| format!("an edit had no effect:\n{}", self.log()))?;
-        }
-        self.expect_closed()
-    }
-
     fn wait_ready(&mut self) -> Result<()> {
         let mut message = [0; 4096];
         let ready = eventually(patient(READY), || {
@@ -205,23 +222,37 @@ impl<'a> Trial<'a> {
         self.run.as_mut().context("`run` was never started")
     }
 
-    /// Mounts of this process count for commands from here on.
-    pub(super) fn share_mounts_of(&mut self, process: u32) {
-        self.mounts = Some(process);
+    /// Mounts of `run` count for commands from here on.
+    pub(super) fn share_mounts(&mut self) -> Result<()> {
+        self.place = Place::OfRun(self.daemon()?.id());
+        Ok(())
     }
 
-    /// Mounts of `run` count for commands from here on.
-    pub(super) fn share_mounts(&mut self) -> Result<u32> {
-        let process = self.daemon()?.id();
-        self.mounts = Some(process);
-        Ok(process)
+    /// Mounts of the small machine around `run` count for commands from here on.
+    pub(super) fn enter_machine(&mut self) -> Result<()> {
+        self.place = Place::Machine(first_process(self.daemon()?)?);
+        Ok(())
     }
 
     /// A command to the end, among the mounts that count.
     pub(super) fn call(&self, arguments: &[&str]) -> Result<Finished> {
-        let mut command = self.command(arguments)?;
-        if let Some(process) = self.mounts {
-            in_mounts_of(&mut command, process)?;
+        self.finish(self.command(arguments)?)
+    }
+
+    /// A program that must succeed, among the mounts that count.
+    pub(super) fn tool(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = self.rig.lab.host.command(program);
+        command.args(arguments);
+        self.finish(command)?.ok().map(drop)
+    }
+
+    fn finish(&self, mut command: Command) -> Result<Finished> {
+        match self.place {
+            Place::Here => {}
+            Place::OfRun(process) => in_mounts_of(&mut command, process)?,
+            Place::Machine(first) => {
+                command = inside_machine(&self.rig.lab.host, first, &command);
+            }
         }
         finish(command, "")
     }
@@ -232,101 +263,6 @@ impl<'a> Trial<'a> {
         let status = serde_json::from_str(&finished.stdout)
             .with_context(|| format!("no status: {finished}"))?;
         Ok((finished.code, status))
-    }
-
-    /// Waits until `run` has said a line with one of these words, and notes the line.
-    pub(super) fn says(&mut self, words: &[&str]) -> Result<()> {
-        let line = eventually(patient(WORDS), || {
-            let log = self.log();
-            log.lines().find_map(|line| {
-                let lower = line.to_lowercase();
-                let hit = words
-                    .iter()
-                    .any(|word| lower.contains(&word.to_lowercase()));
-                hit.then(|| line.to_owned())
-            })
-        });
-        let line = line
-            .with_context(|| format!("silent: `run` said nothing of {words:?}:\n{}", self.log()))?;
-        self.facts.says(&line, self.rig.lab.scratch());
-        Ok(())
-    }
-
-    /// Notes why `run` has nothing to say.
-    pub(super) fn needs_no_word(&mut self, why: &str) {
-        self.facts.says_nothing(why);
-    }
-
-    /// Insists that `status` tells of the fault, where the words of `run` reach nobody.
-    pub(super) fn status_tells(&mut self) -> Result<()> {
-        let (code, status) = self.status()?;
-        ensure!(code == Some(3), "silent: {status:?}");
-        self.facts
-            .says_nothing(&format!("`status`: {}", status.state));
-        Ok(())
-    }
-
-    /// Lets a while pass, in which nothing is accepted.
-    pub(super) fn stays_closed(&self, a_while: Duration) -> Result<()> {
-        std::thread::sleep(a_while);
-        self.expect_closed()
-    }
-
-    /// Heals the fault: `status` must say enforcing, with 0.
-    pub(super) fn heals(
-        &mut self,
-        how: &str,
-        limit: Duration,
-        act: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<()> {
-        act(self).with_context(|| format!("to heal: {how}"))?;
-        let start = Instant::now();
-        let mut seen = String::new();
-        let healed = eventually(patient(limit), || {
-            match self.status() {
-                Ok((Some(0), status)) if status.state == "enforcing" => return Some(()),
-                other => seen = format!("{other:?}"),
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            None
-        });
-        healed.with_context(|| format!("no healing within {limit:?} by: {how}: {seen}"))?;
-        self.facts.heals(how, start.elapsed());
-        self.expect_closed()
-    }
-
-    /// Insists that an interface that comes up now gets its guard.
-    pub(super) fn guards_a_newcomer(&mut self) -> Result<()> {
-        let host = &self.rig.lab.host;
-        host.ip("link add new0 type veth peer name new1\nlink set new0 up\nlink set new1 up")?;
-        let mut seen = String::new();
-        let guarded = eventually(patient(Duration::from_secs(5)), || {
-            let status = self.status();
-            seen = format!("{status:?}");
-            let (_, status) = status.ok()?;
-            let mut guards = status.guards.iter();
-            guards
-                .any(|guard| guard.interface.as_deref() == Some("new0"))
-                .then_some(())
-        });
-        guarded.with_context(|| format!("an interface came up, and got no guard: {seen}"))?;
-        self.rig.lab.host.ip("link del new0")
-    }
-
-    /// Insists that SIGTERM ends `run`, which has no obstacle to wait for.
-    pub(super) fn obeys(&mut self) -> Result<()> {
-        let log = self.log_file();
-        let run = self.daemon()?;
-        run.signal(Signal::TERM)?;
-        let ended = run.wait(patient(Duration::from_secs(3)))?;
-        let ended = ended.context("SIGTERM had no effect within 3 s")?;
-        ensure!(
-            ended.success(),
-            "SIGTERM: {ended}:\n{}",
-            std::fs::read_to_string(log).unwrap_or_default()
-        );
-        self.run = None;
-        self.expect_closed()
     }
 
     /// The words of `run`.

@@ -279,7 +279,8 @@ fn gone(trial: &mut Trial<'_>) -> Result<PathBuf> {
     trial.share_mounts()?;
     expect_peers(trial, "active")?;
     drop(daemons);
-    trial.says(&["wait"])?;
+    trial.says(&["wait", "the host has changed"])?;
+    expect_peers(trial, "waiting")?;
     trial.guards_a_newcomer()?;
     Ok(sockets)
 }
