@@ -15,7 +15,7 @@
 //! held                          descriptors of everything pinned, to put lost pins back
 //! runtime                       /run/enforcer: locks, and the word of `down`
 //! pins         array  batch     the pin directory; reads and writes of maps
-//! bpf  btf  mounts  object  plain  sys
+//! bpf  btf  mounts  object  parallel  plain  sys
 //! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
@@ -36,6 +36,7 @@ pub mod load;
 pub(crate) mod maps;
 pub(crate) mod mounts;
 mod object;
+mod parallel;
 pub(crate) mod pending;
 mod pinned_map;
 pub(crate) mod pins;
