@@ -15,7 +15,7 @@
 //! held                          descriptors of everything pinned, to put lost pins back
 //! runtime                       /run/enforcer: locks, and the word of `down`
 //! pins         array  batch     the pin directory; reads and writes of maps
-//! bpf  btf  interface_names  mounts  object  plain  privileges  sys
+//! bpf  btf  interface_names  mounts  object  parallel  plain  privileges  sys
 //! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
@@ -37,6 +37,7 @@ pub mod load;
 pub(crate) mod maps;
 pub(crate) mod mounts;
 mod object;
+mod parallel;
 pub(crate) mod pending;
 mod pinned_map;
 pub(crate) mod pins;
