@@ -4,7 +4,11 @@ use anyhow::Context as _;
 
 use super::{Error, Instance, reserve};
 use crate::{
-    kernel::maps::Reserved,
+    kernel::{
+        maps::Reserved,
+        mounts::is_bpffs,
+        pins::{Content, PinDir},
+    },
     note::{Note, NoteKind},
 };
 
@@ -25,43 +29,53 @@ pub struct Removed {
 /// # Errors
 /// The pins are another namespace's, or a pin cannot be removed.
 pub fn down(instance: &Instance) -> Result<Removed, Error> {
-    let nothing = Removed {
+    let pins = instance.pins();
+    let going = pins.staging();
+    let mut removed = Removed {
         was_pinned: false,
         notes: Vec::new(),
     };
-    let pins = instance.pins();
-    let going = pins.staging();
-    if !pins.exists()? && !going.exists()? && !pins.scratch().exists()? {
-        return Ok(nothing);
+    if [pins, &going, &pins.scratch()]
+        .iter()
+        .all(|place| matches!(place.content(), Ok(Content::Nothing)))
+    {
+        return Ok(removed);
     }
+    // Before anything is moved: whoever says `down` needs no room.
+    refuse_others(pins)?;
     let _lock = instance.lock()?;
-    instance.recover()?;
+    removed.notes = instance.recover()?;
     if !pins.exists()? {
-        return Ok(nothing);
+        return Ok(removed);
     }
     instance.owner(pins)?;
-    pins.check()?;
     let reserved = Reserved::of(pins)?;
     going
         .rename_from(pins)
-        .and_then(|()| going.remove_links())
+        .and_then(|notes| going.remove_links().map(|()| removed.notes.extend(notes)))
         .context("failed to take the guards off: run `enforcer down` again")?;
-    let mut notes = Vec::new();
     let left = "the guards are off, but something is left: run `enforcer down` again";
     match reserved {
         // The pins alone tell the added ports, so the pins stay until the ports are given back.
         Some(ours) => reserve::release(&ours).context(left)?,
-        None => notes.push(Note::new(
+        None => removed.notes.push(Note::new(
             NoteKind::ReservedPorts,
             "reserved ports were left as they are: pins of this layout do not tell which of them \
              enforcer added",
         )),
     }
-    going.remove().context(left)?;
-    Ok(Removed {
-        was_pinned: true,
-        notes,
-    })
+    removed.notes.extend(going.remove().context(left)?);
+    removed.was_pinned = true;
+    Ok(removed)
+}
+
+/// Refuses a folder of root's with other files than enforcer's, alone or beside pins: a wrong
+/// `--pin-dir`, or files that root put among the pins. What a stranger made is moved aside.
+fn refuse_others(pins: &PinDir) -> Result<(), Error> {
+    match pins.content()? {
+        Content::Foreign(foreign) if foreign.owner != 0 && is_bpffs(pins.parent())? => Ok(()),
+        _ => Ok(pins.check()?),
+    }
 }
 
 #[cfg(test)]

@@ -12,10 +12,12 @@ use super::Error;
 use crate::{
     kernel::{
         links,
-        maps::{self, Maps, OpenError},
-        pins::{Lock, PinDir},
+        maps::{self, Maps, OpenError, OtherLayout},
+        namespace,
+        pins::{Content, Lock, PinDir},
         sys,
     },
+    note::{Note, NoteKind},
     registry::{DEFAULT_PATH, MissingFile, Provenance},
 };
 
@@ -57,12 +59,12 @@ impl Instance {
         self.cgroup.as_deref()
     }
 
-    /// Whether anything is pinned.
+    /// Whether anything is pinned. Pins of a network namespace that is gone guard nothing.
     ///
     /// # Errors
     /// The parent directory cannot be read.
     pub fn is_pinned(&self) -> Result<bool> {
-        self.pins.exists()
+        Ok(self.pins.exists()? && !is_gone(&self.pins))
     }
 
     /// The meaning of a missing file at the default path, for a reload of the policy in force.
@@ -140,7 +142,7 @@ impl Instance {
     /// # Errors
     /// The maps are of another layout, or of another network namespace than this process's.
     pub(crate) fn maps(&self) -> Result<Option<Maps>, Error> {
-        if !self.pins.exists()? {
+        if !self.is_pinned()? {
             return Ok(None);
         }
         let maps = Maps::open(&self.pins).map_err(anyhow::Error::from)?;
@@ -166,27 +168,38 @@ impl Instance {
     /// # Errors
     /// The maps guard another or an unknown namespace.
     pub(super) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
-        if !self.pins.exists()? {
-            return Ok(Adoptable::Nothing);
-        }
-        let why = match Maps::open(&self.pins) {
-            Ok(maps) => {
-                self.check_namespace(&maps)?;
-                // An interrupted `up` may have left maps without a policy.
-                return Ok(match maps.state().generation {
-                    0 => Adoptable::Nothing,
-                    _ => Adoptable::Maps(Box::new(maps)),
-                });
+        let beside = match self.pins.content()? {
+            Content::Pins(beside) => beside,
+            Content::Nothing | Content::Empty | Content::Foreign(_) => {
+                return Ok(Adoptable::Nothing);
             }
+        };
+        let why = match Maps::open(&self.pins) {
+            // An interrupted `up` may have left maps without a policy.
+            Ok(maps) if maps.state().generation == 0 => {
+                self.check_namespace(&maps)?;
+                return Ok(Adoptable::Nothing);
+            }
+            Ok(maps) => match beside {
+                None => {
+                    self.check_namespace(&maps)?;
+                    return Ok(Adoptable::Maps(Box::new(maps)));
+                }
+                Some(entry) => OtherLayout::beside(&self.pins, entry),
+            },
             // A fault is no reason to give the counters up.
             Err(OpenError::Failed(error)) => return Err(error.into()),
             Err(OpenError::OtherLayout(why)) => why,
         };
         self.owner(&self.pins)?;
-        Ok(Adoptable::OtherLayout(why.to_string()))
+        Ok(Adoptable::Replace(Note::new(
+            NoteKind::LayoutReplaced,
+            why.replaced(),
+        )))
     }
 
-    /// Ends the work of an interrupted command, found beside the pins.
+    /// Ends the work of an interrupted command, found beside the pins, and makes room: what is not
+    /// enforcer's is moved aside, and pins of a network namespace that is gone are removed.
     ///
     /// Without pins, an `up` from nothing or a `down` was interrupted: the rest takes the place of
     /// the pins, so that its guards hold until the caller acts. Beside pins, the
@@ -195,26 +208,45 @@ impl Instance {
     ///
     /// # Errors
     /// The rest is another network namespace's, or the kernel's refusal.
-    pub(super) fn recover(&self) -> Result<(), Error> {
+    pub(super) fn recover(&self) -> Result<Vec<Note>, Error> {
         let what = "failed to clean up after an interrupted command";
-        self.pins.scratch().remove().context(what)?;
+        let mut notes = self.pins.clear()?;
+        notes.extend(self.remove_if_gone()?);
+        notes.extend(self.pins.scratch().remove().context(what)?);
         let staging = self.pins.staging();
+        notes.extend(staging.clear().context(what)?);
         if !staging.exists()? {
-            return Ok(());
+            return Ok(notes);
         }
         let is_whole = staging.has_links()? || staging.has_all_maps()?;
-        match self.owner(&staging)? {
+        notes.extend(match self.owner(&staging)? {
             Owner::Us if is_whole && !self.pins.exists()? => {
-                self.pins.rename_from(&staging).context(what)?;
+                self.pins.rename_from(&staging).context(what)?
             }
-            Owner::Us | Owner::Nobody => staging.remove().context(what)?,
+            Owner::Us | Owner::Nobody | Owner::Gone => staging.remove().context(what)?,
+        });
+        Ok(notes)
+    }
+
+    /// Removes the pins of a network namespace that is gone. Its reserved ports went with it.
+    fn remove_if_gone(&self) -> Result<Vec<Note>, Error> {
+        if !self.pins.exists()? || !is_gone(&self.pins) {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let removed = self.pins.remove();
+        let mut notes = removed.context("failed to remove the pins of a namespace that is gone")?;
+        let text = format!(
+            "the pins in {} guarded a network namespace that is gone, and were removed",
+            self.pins.path().display()
+        );
+        notes.push(Note::new(NoteKind::NamespaceGone, text));
+        Ok(notes)
     }
 
     /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
     fn has_guards_beside(&self) -> Result<bool> {
-        self.pins.staging().has_links()
+        let staging = self.pins.staging();
+        Ok(staging.exists()? && staging.has_links()?)
     }
 
     /// Whether an interrupted command left guards beside the pins.
@@ -226,27 +258,27 @@ impl Instance {
         )
     }
 
-    /// The owner of pins of any layout.
+    /// The owner of pins of any layout, with or without all maps.
     ///
     /// # Errors
-    /// The pins are another or an unknown network namespace's, or the directory holds other files
-    /// than an enforcer's pins.
+    /// The pins are another living or an unknown network namespace's.
     pub(super) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
-        pins.check()?;
-        match maps::pinned_netns_cookie(pins) {
-            // The value of a new map, before any guard is attached.
-            Ok(0) => Ok(Owner::Nobody),
-            Ok(cookie) => ensure_ours(cookie, pins).map(|()| Owner::Us),
+        let namespace = namespace::look(pins);
+        let cookie = match maps::pinned_netns_cookie(pins) {
+            Ok(cookie) => cookie,
             // STATE is made before the first guard, and removed after the last.
-            Err(_) if !pins.has_links()? => Ok(Owner::Nobody),
-            Err(why) => Err(why
-                .context(format!(
-                    "nobody can tell which network namespace the pins in {} guard: take them off \
-                     with the `enforcer down` of the version that made them, or remove the folder \
-                     by hand",
-                    pins.path().display()
-                ))
-                .into()),
+            Err(_) if !pins.has_links()? => return Ok(Owner::Nobody),
+            // STATE alone may be missing.
+            Err(why) => match namespace {
+                Some(namespace) => namespace.cookie,
+                None => return Err(unknown_owner(pins, why).into()),
+            },
+        };
+        match cookie {
+            // The value of a new map, before any guard is attached.
+            0 => Ok(Owner::Nobody),
+            _ if namespace.is_some_and(|namespace| namespace.is_gone) => Ok(Owner::Gone),
+            _ => ensure_ours(cookie, pins).map(|()| Owner::Us),
         }
     }
 
@@ -262,8 +294,8 @@ pub(super) enum Adoptable {
     Nothing,
     /// The maps can be used by a new set of pins.
     Maps(Box<Maps>),
-    /// The pins are another version's, for this reason.
-    OtherLayout(String),
+    /// The pins cannot be used, and a new set replaces them, as the note tells.
+    Replace(Note),
 }
 
 /// The owner of pins in reach of this process.
@@ -273,6 +305,22 @@ pub(super) enum Owner {
     Us,
     /// None yet: the pins hold no guard.
     Nobody,
+    /// A network namespace that is gone.
+    Gone,
+}
+
+/// Whether pins are those of a network namespace that is gone. Pins that do not tell are taken for
+/// a living namespace's.
+fn is_gone(pins: &PinDir) -> bool {
+    namespace::look(pins).is_some_and(|namespace| namespace.is_gone)
+}
+
+fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
+    why.context(format!(
+        "nobody can tell which network namespace the pins in {} guard: take them off with the \
+         `enforcer down` of the version that made them, or remove the folder by hand",
+        pins.path().display()
+    ))
 }
 
 /// Refuses the pins of another network namespace.
@@ -348,9 +396,12 @@ mod tests {
         let instance = Instance::new(&folder.path().join("pins"), None).unwrap();
         std::fs::create_dir(instance.pin_dir()).unwrap();
         std::fs::write(instance.pin_dir().join("mine"), "").unwrap();
-        let error = instance.owner(instance.pins()).unwrap_err().to_string();
+        assert!(!instance.is_pinned().unwrap());
+        let error = instance.pins().check().unwrap_err().to_string();
         assert!(error.contains("it holds mine"), "{error}");
-        assert!(instance.adoptable_maps().is_err());
+        // A typing error in `--pin-dir` moves nothing: the folder is on no bpffs.
+        let error = instance.recover().unwrap_err().to_string();
+        assert!(error.contains("not on a bpffs"), "{error}");
         assert!(instance.pin_dir().join("mine").exists());
     }
 }

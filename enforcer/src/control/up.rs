@@ -97,18 +97,13 @@ pub async fn up(
     let _lock = instance.lock()?;
     // Under the lock: another command's new program must not look like a stranger's.
     let snapshot = snapshot_for(&loaded.registry).await?;
-    instance.recover()?;
-    let mut notes: Vec<Note> = parent_writable(parent)?.into_iter().collect();
+    let mut notes = instance.recover()?;
+    notes.extend(parent_writable(parent)?);
     let before = match instance.adoptable_maps()? {
         Adoptable::Nothing => None,
         Adoptable::Maps(maps) => Some(*maps),
-        Adoptable::OtherLayout(why) => {
-            notes.push(Note::new(
-                NoteKind::LayoutReplaced,
-                format!(
-                    "the pins were of another layout and are replaced; counters start at 0 ({why})"
-                ),
-            ));
+        Adoptable::Replace(note) => {
+            notes.push(note);
             None
         }
     };
@@ -126,7 +121,7 @@ pub async fn up(
     drop(before);
     notes.extend(removed_guards(instance, &snapshot, options)?);
     let staging = instance.pins().staging();
-    staging.create()?;
+    notes.extend(staging.create()?);
     let new = NewPins {
         staging: &staging,
         instance,
@@ -231,10 +226,10 @@ impl NewPins<'_> {
         built
             .notes
             .extend(reserve::reserve_or_note(&built.maps, &built.tables));
-        removed.context(
+        built.notes.extend(removed.context(
             "the new policy is in force, but the old pins cannot be removed: run `enforcer up` \
              again",
-        )?;
+        )?);
         Ok(built.notes)
     }
 

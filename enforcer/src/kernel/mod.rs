@@ -12,6 +12,7 @@
 //! maps                          the open maps, as a struct of typed handles
 //! reserved_ports                the map of the ports that the loader reserved
 //! pinned_map   entries          one map by its pin; map entries from and to rows
+//! namespace                     the map that tells whether the guarded namespace lives
 //! pins         array  batch     the pin directory; reads and writes of maps
 //! bpf  btf  mounts  object  plain  sys
 //! ```
@@ -32,6 +33,7 @@ pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
 pub(crate) mod mounts;
+pub(crate) mod namespace;
 mod object;
 pub(crate) mod pending;
 mod pinned_map;
