@@ -1,6 +1,6 @@
 //! `down`: the only way to open.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 
 use super::{Error, Instance, reserve};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
         maps::Reserved,
         mounts::is_bpffs,
         pins::{Content, PinDir},
+        strays::Stray,
     },
     note::{Note, NoteKind},
 };
@@ -67,6 +68,38 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
     removed.notes.extend(going.remove().context(left)?);
     removed.was_pinned = true;
     Ok(removed)
+}
+
+/// Names the guards of this network namespace that no pin reaches, and with `all` takes them off.
+/// Returns the guards that remain, in words. Without CAP_SYS_ADMIN, nobody can tell.
+///
+/// # Errors
+/// The pins cannot be read, or the kernel's refusal.
+pub fn strays(instance: &Instance, all: bool) -> Result<Strays> {
+    let found = instance.strays()?;
+    let words: Vec<String> = found.iter().map(ToString::to_string).collect();
+    if all {
+        found.iter().try_for_each(Stray::detach)?;
+    }
+    Ok(match all {
+        true => Strays {
+            detached: words,
+            left: Vec::new(),
+        },
+        false => Strays {
+            detached: Vec::new(),
+            left: words,
+        },
+    })
+}
+
+/// Guards that no pin reaches, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// The guards that were taken off.
+    pub detached: Vec<String>,
+    /// The guards that remain.
+    pub left: Vec<String>,
 }
 
 /// Refuses a folder of root's with other files than enforcer's, alone or beside pins: a wrong

@@ -3,6 +3,7 @@
 use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,6 +16,7 @@ use crate::{
         maps::{self, Maps, OpenError, OtherLayout},
         namespace,
         pins::{Content, Lock, PinDir},
+        strays::{self, Stray},
         sys,
     },
     note::{Note, NoteKind},
@@ -23,6 +25,14 @@ use crate::{
 
 /// The folder of the sockets of `run`, for root alone; systemd makes the folder for the unit.
 pub const RUNTIME: &str = "/run/enforcer";
+
+/// The time that a command at work may take from the attachment of a guard to its pin.
+const AT_WORK: Duration = Duration::from_millis(200);
+
+/// The gap of a socket guard below the root, in words.
+pub(crate) const BELOW_ROOT: &str = "the socket guard stands at a cgroup below the root, and sees \
+     the sockets of that cgroup alone: run `enforcer up` outside of the container, in the cgroup \
+     namespace of the host (`nsenter --target 1 --cgroup --mount enforcer up`)";
 
 /// A pin directory and a cgroup2 root.
 #[derive(Clone, Debug)]
@@ -132,6 +142,38 @@ impl Instance {
         links::is_socket_attached(&self.pins.socket_link())
     }
 
+    /// Returns a note if the socket guard stands below the root of the cgroups: the processes of
+    /// other cgroups have sockets too.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(super) fn below_root(&self) -> Result<Option<Note>> {
+        let cgroup = links::socket_cgroup(&self.pins.socket_link())?;
+        let below = cgroup.filter(|cgroup| !cgroup.is_root());
+        Ok(below.map(|_| Note::new(NoteKind::SocketGuardBelowRoot, BELOW_ROOT)))
+    }
+
+    /// Finds the attached guards of this network namespace that no pin reaches, here or beside;
+    /// none without CAP_SYS_ADMIN.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or the kernel's refusal.
+    pub(crate) fn strays(&self) -> Result<Vec<Stray>> {
+        let find = || {
+            let places = [&self.pins, &self.pins.staging()];
+            strays::find(sys::netns_cookie()?, &places)
+        };
+        let first = find()?;
+        if first.is_empty() {
+            return Ok(first);
+        }
+        // A command at work pins a guard a moment after its attachment, and renames directories.
+        std::thread::sleep(AT_WORK);
+        let mut second = find()?;
+        second.retain(|stray| first.iter().any(|earlier| earlier.id() == stray.id()));
+        Ok(second)
+    }
+
     /// Takes the writers' lock.
     pub(crate) fn lock(&self) -> Result<Lock> {
         Lock::exclusive(&self.pins)
@@ -148,6 +190,21 @@ impl Instance {
         let maps = Maps::open(&self.pins).map_err(anyhow::Error::from)?;
         self.check_namespace(&maps)?;
         Ok(Some(maps))
+    }
+
+    /// The names of the maps without a pin; none if nothing is pinned.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub(crate) fn missing_maps(&self) -> Result<Vec<&'static str>, Error> {
+        if !self.is_pinned()? {
+            return Ok(Vec::new());
+        }
+        let missing = self.pins.missing_maps()?;
+        if !missing.is_empty() {
+            self.owner(&self.pins)?;
+        }
+        Ok(missing)
     }
 
     /// Opens the maps for a change in place; `None` if nothing is pinned.

@@ -130,6 +130,7 @@ pub async fn up(
         recipe,
     };
     notes.extend(new.put_in_force(adopt)?);
+    notes.extend(instance.below_root()?);
     Ok(notes)
 }
 

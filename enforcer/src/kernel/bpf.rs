@@ -78,6 +78,7 @@ pub(crate) enum Target<'a> {
 /// The kernel's facts about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkInfo {
+    kind: u32,
     /// The id of the link.
     pub(crate) id: u32,
     /// The id of the program behind the link.
@@ -86,6 +87,24 @@ pub(crate) struct LinkInfo {
     pub(crate) ifindex: u32,
     /// The id of a cgroup link's cgroup, 0 after the detach; meaningless for others.
     pub(crate) cgroup: u64,
+}
+
+impl LinkInfo {
+    /// Whether the link attaches to a cgroup.
+    pub(crate) const fn is_cgroups(&self) -> bool {
+        /// linux/bpf.h: BPF_LINK_TYPE_CGROUP.
+        const CGROUP: u32 = 3;
+        self.kind == CGROUP
+    }
+
+    /// Whether the program is attached: the interface or the cgroup exists, and nobody detached the
+    /// link. For links of XDP, tcx and cgroups.
+    pub(crate) const fn is_attached(&self) -> bool {
+        match self.is_cgroups() {
+            true => self.cgroup != 0,
+            false => self.ifindex != 0,
+        }
+    }
 }
 
 /// Attaches a program.
@@ -192,6 +211,7 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = Info::default();
     object_info(link, &mut info)?;
     Ok(LinkInfo {
+        kind: info.kind,
         id: info.id,
         program: info.program,
         ifindex: info.ifindex,

@@ -51,6 +51,19 @@ pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 /// The second form of the socket guard's program, for kernels that refuse the first form.
 const SOCKET_PROGRAM_READING: &str = "socket_ingress_reading";
 
+/// Returns the names of all programs of guards.
+pub(super) fn program_names() -> [&'static str; 6] {
+    let [one, two, three, four] = wire_programs();
+    [
+        one,
+        two,
+        three,
+        four,
+        SOCKET_PROGRAM,
+        SOCKET_PROGRAM_READING,
+    ]
+}
+
 /// The options of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {

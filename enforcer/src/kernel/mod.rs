@@ -8,12 +8,14 @@
 //! links                         the guards as links: attach, pin, examine
 //! load         events           the object and its programs; the ring buffer's reader
 //! switch       copy   grants    whole policies: put in force, copied; grants replaced in place
+//! strays                        guards that no pin reaches
 //! pending      bank   counters  the pending policy's record; a bank as tables; the counts
 //! maps                          the open maps, as a struct of typed handles
 //! reserved_ports                the map of the ports that the loader reserved
 //! pinned_map   entries          one map by its pin; map entries from and to rows
 //! namespace                     the map that tells whether the guarded namespace lives
 //! pins         array  batch     the pin directory; reads and writes of maps
+//! introspect                    the kernel's maps, programs and links by id, and their facts
 //! bpf  btf  mounts  object  plain  sys
 //! ```
 //!
@@ -29,6 +31,7 @@ mod counters;
 mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
+mod introspect;
 pub(crate) mod links;
 pub mod load;
 pub(crate) mod maps;
@@ -41,6 +44,7 @@ pub(crate) mod pins;
 mod plain;
 mod reserved_ports;
 pub mod sandbox;
+pub(crate) mod strays;
 mod switch;
 pub(crate) mod sys;
 pub mod test_run;

@@ -11,22 +11,19 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
     bpf::{self, Command},
+    introspect::{DEVMAP_HASH, NAME_BYTES, element, map_info},
     pins::{NAMESPACE, PinDir},
 };
 
-/// linux/bpf.h: enum bpf_map_type.
-const DEVMAP_HASH: u32 = 25;
 /// include/net/net_namespace.h: LOOPBACK_IFINDEX, of `lo` in each namespace.
 const LOOPBACK: u32 = 1;
-/// linux/bpf.h: BPF_OBJ_NAME_LEN, with the closing zero.
-const NAME_BYTES: usize = 16;
 /// The beginning of the map's name, before the cookie in hexadecimal digits.
 const PREFIX: &str = "ns_";
 
@@ -53,9 +50,9 @@ pub(super) fn pin(pins: &PinDir, cookie: u64) -> Result<()> {
 /// kernel does not tell.
 pub(crate) fn look(pins: &PinDir) -> Option<Namespace> {
     let map = bpf::open_pin(&pins.map(NAMESPACE)).ok()?;
-    let (kind, name) = kind_and_name(map.as_fd()).ok()?;
-    let cookie = cookie_of(&name).filter(|_| kind == DEVMAP_HASH)?;
-    let is_gone = match lookup(map.as_fd()) {
+    let info = map_info(map.as_fd()).ok()?;
+    let cookie = cookie_of(info.name()).filter(|_| info.kind == DEVMAP_HASH)?;
+    let is_gone = match element(Command::MapLookup, map.as_fd(), LOOPBACK, &mut 0u32) {
         Ok(()) => false,
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(_) => return None,
@@ -73,10 +70,8 @@ fn name_of(cookie: u64) -> Option<[u8; NAME_BYTES]> {
     Some(bytes)
 }
 
-fn cookie_of(name: &[u8; NAME_BYTES]) -> Option<u64> {
-    let text = name.split(|byte| *byte == 0).next()?;
-    let digits = std::str::from_utf8(text).ok()?.strip_prefix(PREFIX)?;
-    u64::from_str_radix(digits, 16).ok()
+fn cookie_of(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix(PREFIX)?, 16).ok()
 }
 
 fn create(cookie: u64) -> Result<OwnedFd> {
@@ -107,50 +102,8 @@ fn create(cookie: u64) -> Result<OwnedFd> {
     let map = bpf::new_descriptor(Command::MapCreate, &mut attributes)?;
     // The kernel looks the index up in the namespace of this thread.
     let mut value = LOOPBACK;
-    element(Command::MapUpdate, map.as_fd(), &mut value)?;
+    element(Command::MapUpdate, map.as_fd(), LOOPBACK, &mut value)?;
     Ok(map)
-}
-
-fn lookup(map: BorrowedFd<'_>) -> io::Result<()> {
-    element(Command::MapLookup, map, &mut 0)
-}
-
-/// Reads or writes the map's only entry.
-fn element(command: Command, map: BorrowedFd<'_>, value: &mut u32) -> io::Result<()> {
-    /// linux/bpf.h: union bpf_attr, of BPF_MAP_*_ELEM.
-    #[repr(C)]
-    struct Attributes {
-        map: u32,
-        hole: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-    let key = LOOPBACK;
-    let mut attributes = Attributes {
-        map: map.as_raw_fd().cast_unsigned(),
-        hole: 0,
-        key: (&raw const key) as u64,
-        value: (&raw mut *value) as u64,
-        flags: 0,
-    };
-    bpf::call(command, &mut attributes).map(drop)
-}
-
-/// Returns the type and the name of a map.
-fn kind_and_name(map: BorrowedFd<'_>) -> io::Result<(u32, [u8; NAME_BYTES])> {
-    /// linux/bpf.h: struct bpf_map_info, up to the name.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Info {
-        kind: u32,
-        id: u32,
-        shape: [u32; 4],
-        name: [u8; NAME_BYTES],
-    }
-    let mut info = Info::default();
-    bpf::object_info(map, &mut info)?;
-    Ok((info.kind, info.name))
 }
 
 #[cfg(test)]
@@ -161,16 +114,13 @@ mod tests {
     fn a_name_bears_the_cookie() {
         for cookie in [1, 0x5003, (1 << 48) - 1] {
             let name = name_of(cookie).unwrap();
-            assert_eq!(cookie_of(&name), Some(cookie));
-            assert_eq!(name[NAME_BYTES - 1], 0);
+            let text = std::str::from_utf8(&name).unwrap();
+            assert!(text.ends_with('\0'), "{text:?}");
+            assert_eq!(cookie_of(text.trim_end_matches('\0')), Some(cookie));
         }
         assert_eq!(name_of(1 << 48), None);
-        for foreign in [
-            *b"STATE\0\0\0\0\0\0\0\0\0\0\0",
-            [0; NAME_BYTES],
-            [0xff; NAME_BYTES],
-        ] {
-            assert_eq!(cookie_of(&foreign), None);
+        for foreign in ["STATE", "", "ns_", "ns_x"] {
+            assert_eq!(cookie_of(foreign), None);
         }
     }
 }

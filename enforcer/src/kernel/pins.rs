@@ -171,6 +171,16 @@ impl PinDir {
         Ok(names.into_iter().filter_map(link).collect())
     }
 
+    /// Returns the paths of all links.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn links(&self) -> Result<Vec<PathBuf>> {
+        let mut names = self.names()?;
+        names.retain(|name| name.starts_with(LINK));
+        Ok(names.iter().map(|name| self.path.join(name)).collect())
+    }
+
     /// Whether a link is pinned in the directory.
     ///
     /// # Errors
