@@ -44,6 +44,16 @@ pub enum NoteKind {
     SocketGuardRestored,
     /// The guards of a rolled-back policy could not all be restored.
     GuardsNotRestored,
+    /// Pins that another program removed were pinned again.
+    PinsRestored,
+    /// A guard that another program took off was attached again.
+    GuardRestored,
+    /// Another process held the lock of the pins, and guards were attached without the lock.
+    LockHeld,
+    /// A file, a socket or a watcher of `run` does not answer or cannot be had.
+    Obstacle,
+    /// A signal asked for a reload, and the registry has not changed.
+    RegistryUnchanged,
     /// Pins of another layout were replaced; counters start at 0.
     LayoutReplaced,
     /// The pins of a network namespace that is gone were removed.
@@ -114,6 +124,10 @@ impl NoteKind {
             | Self::HookKept
             | Self::NoSocketGuard
             | Self::GuardsNotRestored
+            | Self::PinsRestored
+            | Self::GuardRestored
+            | Self::LockHeld
+            | Self::Obstacle
             | Self::ReservedPorts
             | Self::ParentWritable
             | Self::MovedAside
@@ -142,7 +156,7 @@ impl NoteKind {
             | Self::RegistryEmbedded
             | Self::NothingPinned
             | Self::GuardsOff => Level::Notice,
-            Self::InForce => Level::Info,
+            Self::InForce | Self::RegistryUnchanged => Level::Info,
         }
     }
 }

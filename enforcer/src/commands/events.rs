@@ -2,7 +2,7 @@
 
 mod words;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
@@ -18,10 +18,10 @@ use super::{
     output::{self, BOLD, PLAIN},
 };
 use crate::{
-    control::{self, Instance},
+    control::{self, Instance, RUNTIME},
     inspect::events::{Record, Stream, StreamError},
     note::{Note, NoteKind},
-    watch::Pins,
+    watch::{Pins, Watch as _},
 };
 use words::{HEADER, line};
 
@@ -53,7 +53,7 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
             continue;
         }
         // The watch starts before the events are opened, so that no change of the pins is missed.
-        let pins = Pins::watch(instance.pin_dir())?;
+        let pins = Pins::watch(instance.pin_dir(), Path::new(RUNTIME))?;
         match Stream::open(instance) {
             Ok(drops) => alone(globals, instance, pins, drops).await?,
             // Another follower of the ended `run` was faster.
@@ -91,7 +91,7 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
 async fn alone(
     globals: &Globals,
     instance: &Instance,
-    pins: Pins,
+    mut pins: Pins,
     mut drops: Stream,
 ) -> Result<(), Failure> {
     let generation = instance.generation()?;

@@ -36,24 +36,33 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
         was_pinned: false,
         notes: Vec::new(),
     };
-    if [pins, &going, &pins.scratch()]
-        .iter()
-        .all(|place| matches!(place.content(), Ok(Content::Nothing)))
-    {
+    let places = [pins, &going, &pins.rescue(), &pins.scratch()];
+    let is_free = |place: &&PinDir| matches!(place.content(), Ok(Content::Nothing));
+    if places.iter().all(is_free) {
+        // A `run` may hold guards whose pins are gone.
+        if instance.is_followed() {
+            instance.word()?.leave()?;
+        }
         return Ok(removed);
     }
     // Before anything is moved: whoever says `down` needs no room.
     refuse_others(pins)?;
-    let _lock = instance.lock()?;
+    let lock = instance.lock()?;
     removed.notes = instance.recover()?;
     if !pins.exists()? {
         return Ok(removed);
     }
     instance.owner(pins)?;
+    // `run` puts guards back that go without a word.
+    instance.word()?.leave()?;
     let reserved = Reserved::of(pins)?;
     going
         .rename_from(pins)
-        .and_then(|notes| going.remove_links().map(|()| removed.notes.extend(notes)))
+        .and_then(|notes| {
+            going
+                .remove_links(None)
+                .map(|()| removed.notes.extend(notes))
+        })
         .context("failed to take the guards off: run `enforcer down` again")?;
     let left = "the guards are off, but something is left: run `enforcer down` again";
     match reserved {
@@ -65,7 +74,8 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
              enforcer added",
         )),
     }
-    removed.notes.extend(going.remove().context(left)?);
+    removed.notes.extend(going.remove(None).context(left)?);
+    lock.retire();
     removed.was_pinned = true;
     Ok(removed)
 }

@@ -15,7 +15,8 @@ use crate::{
         links,
         maps::{self, Maps, OpenError, OtherLayout},
         namespace,
-        pins::{Content, Lock, PinDir},
+        pins::{Content, PinDir},
+        runtime::{Lock, LockError, Patience, Word},
         strays::{self, Stray},
         sys,
     },
@@ -23,8 +24,7 @@ use crate::{
     registry::{DEFAULT_PATH, MissingFile, Provenance},
 };
 
-/// The folder of the sockets of `run`, for root alone; systemd makes the folder for the unit.
-pub const RUNTIME: &str = "/run/enforcer";
+pub use crate::kernel::runtime::RUNTIME;
 
 /// The time that a command at work may take from the attachment of a guard to its pin.
 const AT_WORK: Duration = Duration::from_millis(200);
@@ -40,6 +40,8 @@ pub struct Instance {
     pins: PinDir,
     /// The cgroup2 root of `--cgroup`.
     cgroup: Option<PathBuf>,
+    /// The patience with another writer.
+    patience: Patience,
 }
 
 impl Instance {
@@ -51,7 +53,14 @@ impl Instance {
         Ok(Self {
             pins: PinDir::new(pin_dir)?,
             cgroup,
+            patience: Patience::BRIEF,
         })
+    }
+
+    /// The same instance with another patience for the lock.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// The path of the pin directory.
@@ -160,7 +169,7 @@ impl Instance {
     /// The pins cannot be read, or the kernel's refusal.
     pub(crate) fn strays(&self) -> Result<Vec<Stray>> {
         let find = || {
-            let places = [&self.pins, &self.pins.staging()];
+            let places = [&self.pins, &self.pins.staging(), &self.pins.rescue()];
             strays::find(sys::netns_cookie()?, &places)
         };
         let first = find()?;
@@ -174,9 +183,23 @@ impl Instance {
         Ok(second)
     }
 
-    /// Takes the writers' lock.
-    pub(crate) fn lock(&self) -> Result<Lock> {
-        Lock::exclusive(&self.pins)
+    /// Takes the writers' lock. Blocks the thread up to the limit of the patience.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], or the file of the lock cannot be made.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        Lock::take(&self.pins, self.patience).map_err(|error| match error {
+            LockError::Held(holder) => Error::Locked(holder),
+            LockError::Failed(error) => Error::Failed(error),
+        })
+    }
+
+    /// The word of `down`.
+    ///
+    /// # Errors
+    /// The kernel does not tell the network namespace's cookie.
+    pub(super) fn word(&self) -> Result<Word> {
+        Word::of(&self.pins)
     }
 
     /// Opens the pinned maps; `None` if nothing is pinned.
@@ -269,19 +292,22 @@ impl Instance {
         let what = "failed to clean up after an interrupted command";
         let mut notes = self.pins.clear()?;
         notes.extend(self.remove_if_gone()?);
-        notes.extend(self.pins.scratch().remove().context(what)?);
-        let staging = self.pins.staging();
-        notes.extend(staging.clear().context(what)?);
-        if !staging.exists()? {
-            return Ok(notes);
-        }
-        let is_whole = staging.has_links()? || staging.has_all_maps()?;
-        notes.extend(match self.owner(&staging)? {
-            Owner::Us if is_whole && !self.pins.exists()? => {
-                self.pins.rename_from(&staging).context(what)?
+        notes.extend(self.pins.scratch().remove(None).context(what)?);
+        for beside in [self.pins.staging(), self.pins.rescue()] {
+            notes.extend(beside.clear().context(what)?);
+            if !beside.exists()? {
+                continue;
             }
-            Owner::Us | Owner::Nobody | Owner::Gone => staging.remove().context(what)?,
-        });
+            let is_whole = beside.has_links()? || beside.has_all_maps()?;
+            notes.extend(match self.owner(&beside)? {
+                Owner::Us if is_whole && !self.pins.exists()? => {
+                    self.pins.rename_from(&beside).context(what)?
+                }
+                Owner::Us | Owner::Nobody | Owner::Gone => {
+                    beside.remove(Some(&self.pins)).context(what)?
+                }
+            });
+        }
         Ok(notes)
     }
 
@@ -290,7 +316,7 @@ impl Instance {
         if !self.pins.exists()? || !is_gone(&self.pins) {
             return Ok(Vec::new());
         }
-        let removed = self.pins.remove();
+        let removed = self.pins.remove(None);
         let mut notes = removed.context("failed to remove the pins of a namespace that is gone")?;
         let text = format!(
             "the pins in {} guarded a network namespace that is gone, and were removed",
@@ -302,8 +328,12 @@ impl Instance {
 
     /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
     fn has_guards_beside(&self) -> Result<bool> {
-        let staging = self.pins.staging();
-        Ok(staging.exists()? && staging.has_links()?)
+        for beside in [self.pins.staging(), self.pins.rescue()] {
+            if beside.exists()? && beside.has_links()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether an interrupted command left guards beside the pins.

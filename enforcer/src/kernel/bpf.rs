@@ -7,7 +7,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -275,18 +275,28 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     call(Command::ObjectPin, &mut attributes).map(drop)
 }
 
-/// Removes a pinned link; the guard is detached on return.
+/// Removes a pinned link; the guard is detached on return, although other pins and descriptors of
+/// the link may exist: `run` holds one.
 ///
 /// # Errors
-/// The pin cannot be opened or removed; the guard stays attached then.
+/// The pin cannot be opened or removed, and the guard stays attached; or the kernel's refusal.
 pub(crate) fn detach(pin: &Path) -> io::Result<()> {
-    // The last reference is a descriptor of this process, and the close detaches at once; the
-    // removal of the last pin would detach at a time of the kernel's choice
-    // (kernel/bpf/syscall.c: bpf_link_put defers, closing a descriptor does not).
+    #[repr(C)]
+    struct Attributes {
+        link: u32,
+    }
     let link = open_pin(pin)?;
-    through(Call::Unpin, || fs::remove_file(pin))?;
-    drop(link);
-    Ok(())
+    unpin(pin)?;
+    let link = descriptor(link.as_fd());
+    call(Command::LinkDetach, &mut Attributes { link }).map(drop)
+}
+
+/// Removes a pin. The object lives on by other pins and descriptors.
+///
+/// # Errors
+/// The pin cannot be removed.
+pub(crate) fn unpin(pin: &Path) -> io::Result<()> {
+    through(Call::Unpin, || fs::remove_file(pin))
 }
 
 #[repr(C)]

@@ -14,6 +14,8 @@
 //! reserved_ports                the map of the ports that the loader reserved
 //! pinned_map   entries          one map by its pin; map entries from and to rows
 //! namespace                     the map that tells whether the guarded namespace lives
+//! held                          descriptors of everything pinned, to put lost pins back
+//! runtime                       /run/enforcer: locks, and the word of `down`
 //! pins         array  batch     the pin directory; reads and writes of maps
 //! introspect                    the kernel's maps, programs and links by id, and their facts
 //! bpf  btf  mounts  object  plain  sys
@@ -31,6 +33,7 @@ mod counters;
 mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
+pub(crate) mod held;
 mod introspect;
 pub(crate) mod links;
 pub mod load;
@@ -43,6 +46,7 @@ mod pinned_map;
 pub(crate) mod pins;
 mod plain;
 mod reserved_ports;
+pub(crate) mod runtime;
 pub mod sandbox;
 pub(crate) mod strays;
 mod switch;

@@ -25,6 +25,12 @@ impl Process {
         parent(&self.status().ok()?)
     }
 
+    /// Returns the name of the program, up to 15 bytes; `None` where /proc hides the process.
+    pub(crate) fn name(self) -> Option<String> {
+        let name = fs::read(self.path("comm")).ok()?;
+        Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+    }
+
     /// Returns the effective capabilities, a bit for each (linux/capability.h).
     pub(crate) fn effective_capabilities(self) -> Option<u64> {
         effective_capabilities(&self.status().ok()?)

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use super::Watch;
 use crate::netlink::{Protocol, Socket};
 
 /// linux/rtnetlink.h: the multicast group of RTM_NEWLINK and RTM_DELLINK, as a mask.
@@ -25,12 +26,12 @@ impl Links {
             socket.context("failed to listen for changes of interfaces")?,
         ))
     }
+}
 
-    /// Waits for a change, and drains all queued notifications.
-    ///
-    /// # Errors
-    /// The kernel's refusal. An overrun buffer counts as a change.
-    pub async fn changed(&mut self) -> Result<()> {
+impl Watch for Links {
+    /// Waits for a change, and drains all queued notifications. An overrun buffer counts as a
+    /// change.
+    async fn changed(&mut self) -> Result<()> {
         let what = "failed to wait for changes of interfaces";
         self.0.wait_for(|_| true).await.context(what)
     }
@@ -50,12 +51,11 @@ impl Modules {
         let socket = Socket::listen(Protocol::KobjectUevent, UEVENT_KERNEL);
         Ok(Self(socket.context("failed to listen for modules")?))
     }
+}
 
-    /// Waits for the load of the module.
-    ///
-    /// # Errors
-    /// The kernel's refusal. An overrun buffer counts as the event, which may be lost.
-    pub async fn changed(&mut self) -> Result<()> {
+impl Watch for Modules {
+    /// Waits for the load of the module. An overrun buffer counts as the event, which may be lost.
+    async fn changed(&mut self) -> Result<()> {
         let waited = self.0.wait_for(|text| text.starts_with(BR_NETFILTER)).await;
         waited.context("failed to wait for modules")
     }

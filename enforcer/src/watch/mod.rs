@@ -4,6 +4,7 @@
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
 //! files       the registry's files                       inotify, on their directories
 //! paths       pins, locks and sysctls                    inotify
+//! steady      looks in place of a watcher that fails
 //! ```
 //!
 //! No watcher reports details: `run` reconciles the whole state on every event, so a lost or merged
@@ -12,7 +13,9 @@
 mod files;
 mod links;
 mod paths;
+mod steady;
 
 pub use files::Files;
 pub use links::{Links, Modules};
 pub use paths::{Pins, Settings};
+pub use steady::{Steady, Watch};

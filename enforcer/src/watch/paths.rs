@@ -1,8 +1,9 @@
 //! Single paths under inotify(7): the pins, and sysctls with other writers.
 
 use std::{
+    ffi::CStr,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +15,7 @@ use rustix::fs::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::Watch;
 use crate::{
     async_fd,
     procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
@@ -84,33 +86,55 @@ impl Inotify {
 /// A watch on the pins, for removal and for the end of a command's work on them.
 pub struct Pins {
     inotify: Inotify,
+    pin_dir: PathBuf,
+    /// The end of the name of the lock's file.
+    lock: Vec<u8>,
 }
 
 impl Pins {
-    /// Watches the parent of a pin directory.
+    /// Watches a pin directory, its parent, and the folder of the locks.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn watch(pin_dir: &Path) -> Result<Self> {
-        let inotify = Inotify::new()?;
-        // A writer holds a lock on this directory, and closes the directory at the end. `down`
-        // renames and removes entries.
-        let changes = WatchFlags::CLOSE_NOWRITE
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO;
-        inotify.add(pin_dir.parent().unwrap_or(Path::new("/")), changes)?;
-        Ok(Self { inotify })
+    pub fn watch(pin_dir: &Path, locks: &Path) -> Result<Self> {
+        let name = pin_dir.file_name().unwrap_or_default();
+        let mut lock = vec![b'-'];
+        lock.extend_from_slice(name.as_bytes());
+        lock.extend_from_slice(b".lock");
+        let pins = Self {
+            inotify: Inotify::new()?,
+            pin_dir: pin_dir.to_owned(),
+            lock,
+        };
+        pins.again()?;
+        // A writer has the file of the lock open for writing, and closes the file at the end.
+        pins.inotify.add(locks, WatchFlags::CLOSE_WRITE).ok();
+        Ok(pins)
     }
 
-    /// Waits until a command may have changed the pins.
+    /// Watches the present directories: `up` makes the pin directory anew, and a mount replaces the
+    /// parent.
     ///
     /// # Errors
-    /// The kernel's refusal.
-    pub async fn changed(&self) -> Result<()> {
-        // Readers close the pin directory, an entry with a name; writers also close the parent.
+    /// The parent cannot be watched.
+    fn again(&self) -> Result<()> {
+        let removals = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
+        let parent = self.pin_dir.parent().unwrap_or(Path::new("/"));
+        self.inotify.add(parent, removals)?;
+        self.inotify.add(&self.pin_dir, removals).ok();
+        Ok(())
+    }
+}
+
+impl Watch for Pins {
+    /// Waits until a command may have changed the pins.
+    async fn changed(&mut self) -> Result<()> {
+        // A directory that is gone for now is found by the look without an event.
+        self.again().ok();
         let counts = |event: &Event<'_>| {
-            event.file_name().is_none() || !event.events().contains(ReadFlags::CLOSE_NOWRITE)
+            let is_lock = |name: &CStr| name.to_bytes().ends_with(&self.lock);
+            !event.events().contains(ReadFlags::CLOSE_WRITE)
+                || event.file_name().is_some_and(is_lock)
         };
         self.inotify.changed_where(counts).await
     }
@@ -149,12 +173,11 @@ impl Settings {
             self.inotify.add(path, WatchFlags::MODIFY).ok();
         }
     }
+}
 
+impl Watch for Settings {
     /// Waits for a write to any of the sysctls.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub async fn changed(&self) -> Result<()> {
+    async fn changed(&mut self) -> Result<()> {
         self.inotify.changed().await
     }
 }

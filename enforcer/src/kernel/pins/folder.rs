@@ -273,13 +273,14 @@ impl PinDir {
     /// Removes the directory and every pin; guards that are pinned nowhere else are detached. Other
     /// entries are moved aside with the directory.
     ///
-    /// Links go first. `STATE` goes last, with the network namespace that owns the pins.
+    /// Guards that are pinned in `other` too stay attached. Links go first. `STATE` goes last, with
+    /// the network namespace that owns the pins.
     ///
     /// # Errors
     /// A pin cannot be removed, or the directory is on no bpffs.
-    pub(crate) fn remove(&self) -> Result<Vec<Note>> {
+    pub(crate) fn remove(&self, other: Option<&Self>) -> Result<Vec<Note>> {
         if self.exists()? {
-            self.remove_links()?;
+            self.remove_links(other)?;
             self.remove_maps()?;
         }
         self.clear()
