@@ -89,7 +89,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     match command {
         Command::Run(options) => run::run(&globals, &instance, options).await,
         Command::Up(up) => policy::up(&globals, &instance, up).await,
-        Command::Down => policy::down(&globals, &instance),
+        Command::Down { all } => policy::down(&globals, &instance, all),
         Command::Reload(reload) if reload.dry_run => dry_run::dry_run(&globals, &instance).await,
         Command::Reload(reload) => policy::reload(&globals, &instance, &reload).await,
         Command::Confirm { roll_back: false } => confirm::confirm(&globals, &instance).await,

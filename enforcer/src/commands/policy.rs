@@ -12,7 +12,7 @@ use super::{
     wrap::{Width, wrap},
 };
 use crate::{
-    control::{self, Consent, Instance, Terms, UpOptions},
+    control::{self, Consent, Instance, Strays, Terms, UpOptions},
     host::{self, HostSnapshot},
     inspect,
     note::{Note, NoteKind},
@@ -87,26 +87,48 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
     )))
 }
 
-/// Detaches the guards.
-pub(crate) fn down(globals: &Globals, instance: &Instance) -> Outcome {
+/// Detaches the guards. Guards that no pin reaches are a failure, unless `all` takes them off.
+pub(crate) fn down(globals: &Globals, instance: &Instance, all: bool) -> Outcome {
     control::check_privileges()?;
-    let removed = control::down(instance)?;
+    let mut removed = control::down(instance)?;
+    let strays = control::strays(instance, all)?;
+    removed.notes.extend(stray_notes(&strays));
+    let code = u8::from(!strays.left.is_empty());
     if globals.json {
         output::print_json(&DownJson {
             schema: 1,
             was_pinned: removed.was_pinned,
             notes: &removed.notes,
         })?;
-        return Ok(0);
+        return Ok(code);
     }
     output::notes(&removed.notes);
-    output::print(&off(removed.was_pinned, output::width()))?;
-    Ok(0)
+    let was_on = removed.was_pinned || !strays.detached.is_empty();
+    if strays.left.is_empty() {
+        output::print(&off(was_on, output::width()))?;
+    }
+    Ok(code)
+}
+
+/// Returns the notes of the guards that no pin reaches.
+fn stray_notes(strays: &Strays) -> Vec<Note> {
+    let note = |words: &[String], text: &str, kind| {
+        let note = || Note::new(kind, format!("{text}: {}", words.join(", ")));
+        (!words.is_empty()).then(note)
+    };
+    let left = "guards remain that no pin reaches, and registered ports stay closed (`enforcer \
+                down --all` takes these guards off too)";
+    let detached = "guards that no pin reached were taken off";
+    let notes = [
+        note(&strays.left, left, NoteKind::Strays),
+        note(&strays.detached, detached, NoteKind::GuardsOff),
+    ];
+    notes.into_iter().flatten().collect()
 }
 
 /// Returns the result of `down` in words.
-fn off(was_pinned: bool, width: Width) -> String {
-    let text = match was_pinned {
+fn off(was_on: bool, width: Width) -> String {
+    let text = match was_on {
         true => "off: the guards are gone, and registered ports are as open as their sockets",
         false => "off: nothing was pinned",
     };

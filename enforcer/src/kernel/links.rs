@@ -171,8 +171,30 @@ fn among(program: u32, attached: &[u32]) -> Option<LinkStatus> {
 /// # Errors
 /// The kernel does not tell.
 pub(crate) fn is_socket_attached(pin: &Path) -> Result<bool> {
+    Ok(socket_cgroup(pin)?.is_some())
+}
+
+/// The cgroup of a pinned socket guard, if the guard is attached.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn socket_cgroup(pin: &Path) -> Result<Option<Cgroup>> {
     let info = info(pin).with_context(|| format!("failed to examine {}", pin.display()))?;
-    Ok(info.is_some_and(|info| info.cgroup != 0))
+    let attached = info.filter(|info| info.cgroup != 0);
+    Ok(attached.map(|info| Cgroup(info.cgroup)))
+}
+
+/// A cgroup, by the id that every cgroup namespace and mount shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cgroup(pub(crate) u64);
+
+impl Cgroup {
+    /// Whether the cgroup is the root of the hierarchy, above every cgroup namespace: the first
+    /// node of a kernfs has the id 1 (fs/kernfs/dir.c: kernfs_create_root; on 64 bits the id is the
+    /// inode alone, include/linux/kernfs.h: kernfs_id_ino).
+    pub(crate) const fn is_root(self) -> bool {
+        self.0 == 1
+    }
 }
 
 /// Whether the socket guard's link is pinned at a path, and attached to this cgroup.
@@ -198,7 +220,13 @@ fn info(pin: &Path) -> io::Result<Option<bpf::LinkInfo>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LinkStatus, among};
+    use super::{Cgroup, LinkStatus, among};
+
+    #[test]
+    fn the_first_cgroup_is_the_root() {
+        assert!(Cgroup(1).is_root());
+        assert!(!Cgroup(2).is_root() && !Cgroup(1 << 32 | 1).is_root());
+    }
 
     #[test]
     fn a_program_is_first_behind_no_other() {
