@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::{Error, Instance, confirm, reconcile_in_place, reload, reserve};
+use super::{Error, Instance, confirm, instance::lock_note, reconcile_in_place, reload, reserve};
 use crate::{
     decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
     host::{self, Keys, interfaces_with_keys, snapshot_with},
-    kernel::{grants::Bank, maps::Maps},
-    note::Note,
+    kernel::{grants::Bank, maps::Maps, runtime::Holder},
+    note::{Note, NoteKind},
     registry::Loaded,
 };
 
@@ -76,7 +76,11 @@ pub async fn follow(
             &first
         }
     };
-    let _lock = instance.lock()?;
+    let lock = match instance.lock() {
+        Ok(lock) => lock,
+        Err(Error::Locked(holder)) => return guard_without_lock(instance, &holder).await,
+        Err(error) => return Err(error),
+    };
     let Some(mut maps) = instance.maps_to_change()? else {
         return Ok(Look::only(Followed::Gone));
     };
@@ -105,10 +109,36 @@ pub async fn follow(
         true => Followed::Unchanged,
         false => Followed::Switched(maps.switch_to(&tables)?),
     };
+    let mut notes = reload::finish(instance, &maps, report, &tables)?;
+    notes.extend(lock_note(&lock));
     Ok(Look {
         followed,
-        notes: reload::finish(instance, &maps, report, &tables)?,
+        notes,
         keys: Some(Keys::of(snapshot)),
+    })
+}
+
+/// Attaches the guards of new interfaces and changes nothing else, because another process does not
+/// give up the lock. At worst, the other process attaches the same guard or takes the guard off with
+/// the set before, and the next look attaches a guard again.
+async fn guard_without_lock(instance: &Instance, holder: &Holder) -> Result<Look, Error> {
+    let Some(maps) = instance.maps()? else {
+        return Ok(Look::only(Followed::Gone));
+    };
+    let snapshot = &host::snapshot().await?;
+    let tables = maps.tables()?;
+    let options = |name: &str| tables.options_of(name);
+    let (_, report) =
+        reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
+    let text = format!(
+        "{holder} has the lock of the pins and does not give the lock up: new interfaces get their \
+         guards, and other changes wait; wait for the end of the process, or end the process"
+    );
+    let mut notes = report.notes;
+    notes.push(Note::new(NoteKind::LockHeld, text));
+    Ok(Look {
+        notes,
+        ..Look::only(Followed::Unchanged)
     })
 }
 

@@ -191,7 +191,7 @@ impl Instance {
     pub(crate) fn lock(&self) -> Result<Lock, Error> {
         Lock::take(&self.pins, self.patience).map_err(|error| match error {
             LockError::Held(holder) => Error::Locked(holder),
-            LockError::Failed(error) => Error::Failed(error),
+            LockError::Failed(error) => Error::NoLock(error),
         })
     }
 
@@ -433,6 +433,12 @@ fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
          `enforcer down` of the version that made them, or remove the folder by hand",
         pins.path().display()
     ))
+}
+
+/// Returns a note of a lock that could not be had in its place.
+pub(super) fn lock_note(lock: &Lock) -> Option<Note> {
+    let text = lock.instead()?;
+    Some(Note::new(NoteKind::Obstacle, text))
 }
 
 /// Refuses the pins of another network namespace.
