@@ -8,7 +8,7 @@ use super::{Error, Instance, confirm, instance::lock_note, reconcile_in_place, r
 use crate::{
     decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
     host::{self, Keys, interfaces_with_keys, snapshot_with},
-    kernel::{grants::Bank, maps::Maps, runtime::Holder},
+    kernel::{grants::Bank, maps::Maps},
     note::{Note, NoteKind},
     registry::Loaded,
 };
@@ -78,8 +78,10 @@ pub async fn follow(
     };
     let lock = match instance.lock() {
         Ok(lock) => lock,
-        Err(Error::Locked(holder)) => return guard_without_lock(instance, &holder).await,
-        Err(error) => return Err(error),
+        Err(error) => match error.without_lock() {
+            Some(why) => return guard_without_lock(instance, &why).await,
+            None => return Err(error),
+        },
     };
     let Some(mut maps) = instance.maps_to_change()? else {
         return Ok(Look::only(Followed::Gone));
@@ -118,10 +120,9 @@ pub async fn follow(
     })
 }
 
-/// Attaches the guards of new interfaces and changes nothing else, because another process does not
-/// give up the lock. At worst, the other process attaches the same guard or takes the guard off with
+/// Attaches the guards of new interfaces and changes nothing else, because no lock can be had. At worst, the other process attaches the same guard or takes the guard off with
 /// the set before, and the next look attaches a guard again.
-async fn guard_without_lock(instance: &Instance, holder: &Holder) -> Result<Look, Error> {
+async fn guard_without_lock(instance: &Instance, why: &str) -> Result<Look, Error> {
     let Some(maps) = instance.maps()? else {
         return Ok(Look::only(Followed::Gone));
     };
@@ -130,10 +131,8 @@ async fn guard_without_lock(instance: &Instance, holder: &Holder) -> Result<Look
     let options = |name: &str| tables.options_of(name);
     let (_, report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
-    let text = format!(
-        "{holder} has the lock of the pins and does not give the lock up: new interfaces get their \
-         guards, and other changes wait; wait for the end of the process, or end the process"
-    );
+    let text =
+        format!("{why}: new interfaces get their guards, and other changes of the host wait");
     let mut notes = report.notes;
     notes.push(Note::new(NoteKind::LockHeld, text));
     Ok(Look {
