@@ -233,7 +233,7 @@ fn hung(rig: &Rig<'_>) -> Result<()> {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut command = Daemon::spawn(command)?;
         let socket_guard = rig.lab.pin_dir().join("link_socket");
-        eventually(SETTLE, || socket_guard.exists().then_some(())).context("no guard")?;
+        eventually(SETTLE * 3, || socket_guard.exists().then_some(())).context("no guard")?;
         let guarded = start.elapsed();
         ensure!(command.expect_end(SETTLE)?.success(), "`up` failed");
         Ok((guarded, start.elapsed()))
