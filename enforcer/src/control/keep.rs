@@ -28,7 +28,7 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
         return Ok(Kept::Whole(None));
     }
     // Another command may be at work.
-    let _lock = instance.lock()?;
+    let lock = instance.lock()?;
     let number = if is_whole(held, pins)? {
         0
     } else if held.is_of(pins) {
@@ -37,6 +37,7 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
         let word = instance.word()?;
         if !pins.exists()? && word.is_left() {
             word.take_back();
+            lock.retire();
             return Ok(Kept::Down);
         }
         put_back_all(instance, held)?
@@ -79,7 +80,7 @@ fn put_back_all(instance: &Instance, held: &mut Held) -> Result<usize, Error> {
     staging.create().context(what)?;
     let number = held
         .put_back(&staging)
-        .and_then(|number| pins.rename_from(&staging).map(|()| number))
+        .and_then(|number| pins.rename_from(&staging).map(|_| number))
         .context(what)?;
     held.moved_to(pins)?;
     Ok(number)
