@@ -11,6 +11,7 @@ pub mod entries;
 pub mod frames;
 pub mod kernel;
 pub mod leaks;
+pub mod namespaces;
 pub mod netns;
 pub mod redis;
 pub mod report;

@@ -27,6 +27,7 @@ mod lifecycle;
 mod links;
 mod live;
 pub mod part;
+mod pins;
 pub mod raw_packet;
 pub mod runner;
 mod upgrade;
@@ -65,6 +66,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(confirm::scenarios());
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
+    scenarios.extend(pins::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }
