@@ -14,6 +14,7 @@ pub mod hammer;
 pub mod kernel;
 pub mod leaks;
 pub mod mounts;
+pub mod namespaces;
 pub mod netns;
 pub mod private_run;
 pub mod redis;
