@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anstream::eprintln;
-
 use super::{
     output::{self, PrintError},
     wrap::{Width, wrap},
@@ -50,7 +48,7 @@ impl Failure {
         if matches!(self, Self::Print(PrintError::ClosedPipe)) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("{}", self.text(needs_privileges));
+        output::print_err(&self.text(needs_privileges));
         ExitCode::from(match self {
             Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
             Self::Usage(_) | Self::Rejected(_) => 2,
@@ -76,7 +74,7 @@ impl Failure {
             Self::Print(cause) => error(&cause.to_string()),
             Self::Usage(cause) => error(&format!("{cause:#}")),
             Self::Rejected(rejected) => {
-                let errors = output::count(rejected.errors.len(), "error");
+                let errors = output::count(rejected.errors.total(), "error");
                 let end = error(&format!(
                     "the registry is bad ({errors}): nothing was changed"
                 ));
@@ -139,7 +137,7 @@ mod tests {
     use crate::{
         commands::snapshots::assert_snapshot,
         control::{Error, PendingPolicy},
-        registry::{Source, load},
+        registry::{Reader, Source, load},
     };
 
     fn assert_failures(name: &str, failures: &[Failure]) {
@@ -199,7 +197,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.toml");
         fs::write(&path, "[services.redis]\nports = [6379]\nmode = \"adit\"\n").unwrap();
-        let failure = Failure::from(load(&Source::Named(path)).unwrap_err());
+        let failure = Failure::from(load(&Source::Named(path), &Reader::NAMED).unwrap_err());
         let folder = folder.path().display().to_string();
         assert_snapshot("failure-registry", |width| {
             failure.words(None, width).replace(&folder, "/etc/enforcer")

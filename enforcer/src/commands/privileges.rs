@@ -59,7 +59,7 @@ fn needed(command: &Command, circumstances: Circumstances) -> CapabilitySet {
         Command::Check => CapabilitySet::empty(),
         // Look up objects of BPF by id (a demand of the kernel: kernel/bpf/syscall.c,
         // bpf_link_get_fd_by_id).
-        Command::Up(_) | Command::Down | Command::Status => GUARD | CapabilitySet::SYS_ADMIN,
+        Command::Up(_) | Command::Down { .. } | Command::Status => GUARD | CapabilitySet::SYS_ADMIN,
         // Compare the network namespace with that of the first process (namespaces(7): readlink
         // needs PTRACE_MODE_READ_FSCREDS).
         Command::Reload(Reload {

@@ -19,7 +19,7 @@ use crate::{
     daemon::{self, Cause, End, Report, RunOptions},
     note::{Level, Note},
     printable,
-    registry::{Diagnostic, Severity, render},
+    registry::{Diagnostic, Diagnostics, Severity, render},
 };
 
 /// Load, attach, pin, say READY, and hold until told to stop.
@@ -87,21 +87,26 @@ impl Printer {
                 self.out(&format!("generation {generation} is in force: {why}"));
             }
             Report::Status(status) => match self.json {
-                true => self.out(&serde_json::to_string_pretty(&status).unwrap_or_default()),
+                true => {
+                    let json = serde_json::to_string_pretty(&status).unwrap_or_default();
+                    self.out(&printable::json(&json));
+                }
                 false => self.out(&status::human(&status, output::width())),
             },
-            Report::ProgramLog(line) => self.err(Level::Info, &format!("bpf: {line}")),
+            Report::ProgramLog(line) => {
+                self.err(Level::Info, &format!("bpf: {}", printable::name(&line)));
+            }
         }
     }
 
     fn note(&self, note: &Note) {
         match note.level {
-            Level::Info => self.out(&printable::text(&note.text)),
+            Level::Info => self.out(&printable::text(&note.text).replace('\n', "\n  ")),
             level => self.err(level, &note_text(note, output::stderr_width())),
         }
     }
 
-    fn diagnostics(&self, diagnostics: &[Diagnostic]) {
+    fn diagnostics(&self, diagnostics: &Diagnostics) {
         let is_error = |diagnostic: &Diagnostic| diagnostic.severity() == Severity::Error;
         let level = match diagnostics.iter().any(is_error) {
             true => Level::Error,
@@ -124,7 +129,10 @@ impl Printer {
     /// Prints the failure of `run`.
     fn failure(&self, error: Error) {
         let text = match self.is_err_journal {
-            true => format!("error: {error:#}"),
+            true => {
+                let width = output::stderr_width();
+                output::labelled(output::RED, "error", &format!("{error:#}"), width)
+            }
             false => Failure::from(error).text(true),
         };
         self.err(Level::Error, &text);

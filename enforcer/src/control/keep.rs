@@ -80,7 +80,7 @@ fn put_back_all(instance: &Instance, held: &mut Held) -> Result<usize, Error> {
     staging.create().context(what)?;
     let number = held
         .put_back(&staging)
-        .and_then(|number| pins.rename_from(&staging).map(|()| number))
+        .and_then(|number| pins.rename_from(&staging).map(|_| number))
         .context(what)?;
     held.moved_to(pins)?;
     Ok(number)

@@ -10,7 +10,7 @@ mod interfaces;
 mod masters;
 mod mixed;
 mod plug;
-mod process;
+pub(super) mod process;
 mod reloads;
 mod reserved;
 mod sleep;

@@ -26,6 +26,7 @@ mod legitimate;
 mod lifecycle;
 mod links;
 mod live;
+pub mod obstacles;
 pub mod part;
 mod privileges;
 pub mod raw_packet;
@@ -67,6 +68,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
     scenarios.extend(privileges::scenarios());
+    scenarios.extend(obstacles::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }
