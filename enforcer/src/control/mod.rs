@@ -26,6 +26,7 @@ mod preload;
 mod reload;
 mod reserve;
 mod rollback_timer;
+mod socket_state;
 mod up;
 
 use anyhow::{Result, bail};
@@ -47,11 +48,11 @@ pub use error::Error;
 pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
 pub use instance::{Instance, RUNTIME};
-pub(crate) use instance::{SocketState, socket_state};
 pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};
 pub use reload::{Reloaded, Replaced, Terms, reload, replace};
+pub(crate) use socket_state::{SocketState, socket_state};
 pub use up::{UpOptions, up};
 
 /// Makes sure of a bpffs for the pins, as `up` and `run` do.
