@@ -53,7 +53,7 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
             continue;
         }
         // The watch starts before the events are opened, so that no change of the pins is missed.
-        let pins = Pins::watch(instance.pin_dir())?;
+        let (pins, _) = Pins::open(instance.pin_dir());
         match Stream::open(instance) {
             Ok(drops) => alone(globals, instance, pins, drops).await?,
             // Another follower of the ended `run` was faster.
@@ -91,7 +91,7 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
 async fn alone(
     globals: &Globals,
     instance: &Instance,
-    pins: Pins,
+    mut pins: Pins,
     mut drops: Stream,
 ) -> Result<(), Failure> {
     let generation = instance.generation()?;
@@ -106,8 +106,7 @@ async fn alone(
                 }
                 continue;
             }
-            changed = pins.changed() => {
-                changed?;
+            () = pins.changed() => {
                 // Another set of pins has other events.
                 if !instance.is_pinned()? || instance.generation()? < generation {
                     return Ok(());

@@ -25,14 +25,14 @@ use crate::{
     host::{self, Keys},
     kernel::sys,
     registry::{Reader, Source, load},
-    watch::{Files, Links, Modules, Pins, Settings},
+    watch::{FileWatcher, Links, Modules, Pins, Settings},
 };
 
 /// The watchers of the host, of the registry's files and of the pins.
 pub(super) struct Watchers {
     links: Links,
     modules: Modules,
-    files: Files,
+    files: FileWatcher,
     settings: Settings,
     pins: Pins,
 }
@@ -44,12 +44,14 @@ impl Watchers {
     /// # Errors
     /// The kernel's refusal.
     pub(super) fn open(instance: &Instance, file: &Path) -> Result<Self> {
+        let (files, _) = FileWatcher::open(file);
+        files.watches().renew(file).ok();
         Ok(Self {
             links: Links::open()?,
             modules: Modules::open()?,
-            files: Files::watch(file)?,
-            settings: Settings::watch()?,
-            pins: Pins::watch(instance.pin_dir())?,
+            files,
+            settings: Settings::open().0,
+            pins: Pins::open(instance.pin_dir()).0,
         })
     }
 
@@ -58,9 +60,9 @@ impl Watchers {
         tokio::select! {
             changed = self.links.changed() => changed.map(|()| Trigger::HostChanged),
             changed = self.modules.changed() => changed.map(|()| Trigger::HostChanged),
-            changed = self.settings.changed() => changed.map(|()| Trigger::HostChanged),
-            changed = self.files.changed() => changed.map(|()| Trigger::FilesChanged),
-            changed = self.pins.changed() => changed.map(|()| Trigger::PinsChanged),
+            () = self.settings.changed() => Ok(Trigger::HostChanged),
+            () = self.files.changed() => Ok(Trigger::FilesChanged),
+            () = self.pins.changed() => Ok(Trigger::PinsChanged),
         }
     }
 }
@@ -176,9 +178,10 @@ impl Driver<'_> {
 
     fn load(&mut self, file: PathBuf, source: &Source) -> Result<SharedRegistry, LoadError> {
         if file != self.watchers.files.main() {
-            self.watchers.files = Files::watch(&file)
-                .map_err(|error| LoadError::Failed(format!("failed to watch: {error:#}")))?;
+            self.watchers.files.follow(file.clone());
         }
+        // Before the files are read, so that no later change is missed.
+        self.watchers.files.watches().renew(&file).ok();
         let in_force = self.instance.provenance().ok().flatten();
         let reader = Reader::STRICT.again(in_force);
         let loaded = load(source, &reader).map_err(|rejected| {
