@@ -44,8 +44,27 @@ pub enum NoteKind {
     SocketGuardRestored,
     /// The guards of a rolled-back policy could not all be restored.
     GuardsNotRestored,
+    /// Pins that another program removed were pinned again.
+    PinsRestored,
+    /// A guard that another program took off was attached again.
+    GuardRestored,
+    /// Another process held the lock of the pins, and guards were attached without the lock.
+    LockHeld,
+    /// A file, a socket or a watcher of `run` does not answer or cannot be had.
+    Obstacle,
+    /// A signal asked for a reload, and the registry has not changed.
+    RegistryUnchanged,
     /// Pins of another layout were replaced; counters start at 0.
     LayoutReplaced,
+    /// The pins of a network namespace that is gone were removed.
+    NamespaceGone,
+    /// A file or folder that is not enforcer's was in the way and was moved aside.
+    MovedAside,
+    /// The socket guard stands at a cgroup below the root, and sees the sockets of that cgroup
+    /// alone.
+    SocketGuardBelowRoot,
+    /// Guards hold that no pin reaches.
+    Strays,
     /// `ip_local_reserved_ports` could not be brought up to date.
     ReservedPorts,
     /// Other users than root may write to the parent of the pin directory.
@@ -105,8 +124,15 @@ impl NoteKind {
             | Self::HookKept
             | Self::NoSocketGuard
             | Self::GuardsNotRestored
+            | Self::PinsRestored
+            | Self::GuardRestored
+            | Self::LockHeld
+            | Self::Obstacle
             | Self::ReservedPorts
             | Self::ParentWritable
+            | Self::MovedAside
+            | Self::SocketGuardBelowRoot
+            | Self::Strays
             | Self::LockoutAccepted
             | Self::LockoutUnknown
             | Self::PeerWaiting
@@ -123,13 +149,14 @@ impl NoteKind {
             | Self::GuardsRemoved
             | Self::SocketGuardRestored
             | Self::LayoutReplaced
+            | Self::NamespaceGone
             | Self::PeersNotFollowed
             | Self::Pending
             | Self::PendingUnchanged
             | Self::RegistryEmbedded
             | Self::NothingPinned
             | Self::GuardsOff => Level::Notice,
-            Self::InForce => Level::Info,
+            Self::InForce | Self::RegistryUnchanged => Level::Info,
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
         return Ok(0);
     }
     if !warnings.is_empty() {
-        anstream::eprintln!("{}", render(&warnings, true).trim_end());
+        output::print_err(render(&warnings, true).trim_end());
     }
     output::print(&human(&loaded, warnings.total(), output::width()))?;
     Ok(0)
@@ -66,7 +66,7 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
 fn human(loaded: &Loaded, warnings: usize, width: Width) -> String {
     let origin = match &loaded.origin {
         Origin::Embedded => "the embedded default (there is no registry file)".to_owned(),
-        Origin::Files(files) => printable::text(&printable::decoded(files)),
+        Origin::Files(files) => printable::name(&printable::decoded(files)).into_owned(),
     };
     let warned = match warnings {
         0 => String::new(),

@@ -13,7 +13,7 @@ use crate::{control::Instance, host, inspect, policy::Change, printable};
 pub(crate) async fn dry_run(globals: &Globals, instance: &Instance) -> Outcome {
     let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot_for(&loaded.registry).await?;
-    policy::warn(&loaded, &snapshot)?;
+    policy::warn(&loaded, &snapshot);
     let Some(changes) = inspect::dry_run(instance, &loaded, &snapshot).await? else {
         output::note(&nothing_pinned());
         return Ok(NOT_ENFORCING);

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anstream::eprintln;
-
 use super::{
     output::{self, PrintError},
     wrap::{Width, wrap},
@@ -50,16 +48,21 @@ impl Failure {
         if matches!(self, Self::Print(PrintError::ClosedPipe)) {
             return ExitCode::SUCCESS;
         }
+        output::print_err(&self.text(needs_privileges));
+        ExitCode::from(match self {
+            Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
+            Self::Usage(_) | Self::Rejected(_) => 2,
+        })
+    }
+
+    /// Returns the failure in words for stderr, with the privileges that a command lacks.
+    pub(crate) fn text(&self, needs_privileges: bool) -> String {
         let missing = match needs_privileges {
             true => control::check_privileges().err(),
             false => None,
         };
         let missing = missing.map(|missing| format!("{missing:#}"));
-        eprintln!("{}", self.words(missing.as_deref(), output::stderr_width()));
-        ExitCode::from(match self {
-            Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
-            Self::Usage(_) | Self::Rejected(_) => 2,
-        })
+        self.words(missing.as_deref(), output::stderr_width())
     }
 
     /// Returns the failure in words; `missing` are the privileges that the process lacks.

@@ -1,6 +1,6 @@
 //! `up`, `down` and `reload`.
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 use serde::Serialize;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     wrap::{Width, wrap},
 };
 use crate::{
-    control::{self, Consent, Instance, Terms, UpOptions},
+    control::{self, Consent, Instance, Strays, Terms, UpOptions},
     host::{self, HostSnapshot},
     inspect,
     note::{Note, NoteKind},
@@ -44,7 +44,6 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
     }
     control::check_privileges()?;
     let snapshot = host::snapshot().await?;
-    warn(&loaded, &snapshot)?;
     let options = UpOptions {
         wire: up.guards != Guards::Socket,
         socket: up.guards != Guards::Wire,
@@ -56,7 +55,10 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
         },
         ..UpOptions::default()
     };
-    output::notes(&control::up(instance, &loaded, options).await?);
+    // The guards first, the words after: standard error may be full, or a pipe without a reader.
+    let notes = control::up(instance, &loaded, options).await;
+    warn(&loaded, &snapshot);
+    output::notes(&notes?);
     let status = inspect::status(instance).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
@@ -85,26 +87,48 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
     )))
 }
 
-/// Detaches the guards.
-pub(crate) fn down(globals: &Globals, instance: &Instance) -> Outcome {
+/// Detaches the guards. Guards that no pin reaches are a failure, unless `all` takes them off.
+pub(crate) fn down(globals: &Globals, instance: &Instance, all: bool) -> Outcome {
     control::check_privileges()?;
-    let removed = control::down(instance)?;
+    let mut removed = control::down(instance)?;
+    let strays = control::strays(instance, all)?;
+    removed.notes.extend(stray_notes(&strays));
+    let code = u8::from(!strays.left.is_empty());
     if globals.json {
         output::print_json(&DownJson {
             schema: 1,
             was_pinned: removed.was_pinned,
             notes: &removed.notes,
         })?;
-        return Ok(0);
+        return Ok(code);
     }
     output::notes(&removed.notes);
-    output::print(&off(removed.was_pinned, output::width()))?;
-    Ok(0)
+    let was_on = removed.was_pinned || !strays.detached.is_empty();
+    if strays.left.is_empty() {
+        output::print(&off(was_on, output::width()))?;
+    }
+    Ok(code)
+}
+
+/// Returns the notes of the guards that no pin reaches.
+fn stray_notes(strays: &Strays) -> Vec<Note> {
+    let note = |words: &[String], text: &str, kind| {
+        let note = || Note::new(kind, format!("{text}: {}", words.join(", ")));
+        (!words.is_empty()).then(note)
+    };
+    let left = "guards remain that no pin reaches, and registered ports stay closed (`enforcer \
+                down --all` takes these guards off too)";
+    let detached = "guards that no pin reached were taken off";
+    let notes = [
+        note(&strays.left, left, NoteKind::Strays),
+        note(&strays.detached, detached, NoteKind::GuardsOff),
+    ];
+    notes.into_iter().flatten().collect()
 }
 
 /// Returns the result of `down` in words.
-fn off(was_pinned: bool, width: Width) -> String {
-    let text = match was_pinned {
+fn off(was_on: bool, width: Width) -> String {
+    let text = match was_on {
         true => "off: the guards are gone, and registered ports are as open as their sockets",
         false => "off: nothing was pinned",
     };
@@ -116,7 +140,6 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
     control::check_privileges()?;
     let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot().await?;
-    warn(&loaded, &snapshot)?;
     let terms = Terms {
         confirm: reload.confirm,
         consent: Consent {
@@ -124,8 +147,9 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
             ..Consent::default()
         },
     };
-    let reloaded = control::reload(instance, &loaded, terms).await?;
-    let (generation, notes) = match reloaded {
+    let reloaded = control::reload(instance, &loaded, terms).await;
+    warn(&loaded, &snapshot);
+    let (generation, notes) = match reloaded? {
         Some(reloaded) => (Some(reloaded.generation), reloaded.notes),
         None => (None, vec![nothing_pinned()]),
     };
@@ -154,12 +178,19 @@ fn in_force(generation: u32, loaded: &Loaded, width: Width) -> String {
 }
 
 /// Prints the warnings of a registry to stderr.
-pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
-    let of_host = control::host_warnings(&loaded.registry, Some(snapshot))?;
+pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) {
+    let of_host = control::host_warnings(&loaded.registry, Some(snapshot));
     let mut all = loaded.warnings.clone();
-    all.extend(of_host);
+    if let Ok(of_host) = &of_host {
+        all.extend(of_host.clone());
+    }
     if !all.is_empty() {
-        anstream::eprintln!("{}", render(&all, true).trim_end());
+        output::print_err(render(&all, true).trim_end());
+    }
+    if let Err(error) = &of_host {
+        let text = format!("the ports were not compared with the ephemeral ports: {error:#}");
+        let width = output::stderr_width();
+        output::print_err(&output::labelled(output::YELLOW, "warning", &text, width));
     }
     if matches!(loaded.origin, Origin::Embedded) {
         output::note(&Note::new(
@@ -167,7 +198,6 @@ pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
             "there is no registry file: the embedded default applies",
         ));
     }
-    Ok(())
 }
 
 /// The size of a registry, in a few words.

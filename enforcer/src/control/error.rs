@@ -2,9 +2,12 @@
 
 use std::{error, fmt, path::PathBuf};
 
-use crate::decisions::{
-    lockout::LockOut,
-    pending::{PendingPolicy, Refusal},
+use crate::{
+    decisions::{
+        lockout::LockOut,
+        pending::{PendingPolicy, Refusal},
+    },
+    kernel::runtime::Holder,
 };
 
 /// The failure of a command of the control plane. Unless the message says otherwise, the policy
@@ -20,6 +23,8 @@ pub enum Error {
     AlreadyRolledBack,
     /// A pending policy would never be rolled back, for this reason.
     NoRollback(String),
+    /// Another process writes to the pins for longer than the limit.
+    Locked(Holder),
     /// An earlier command was interrupted and left guards beside the pins.
     Interrupted,
     /// The pins guard another network namespace.
@@ -62,6 +67,11 @@ impl fmt::Display for Error {
                 f,
                 "the new policy would never be rolled back: no `enforcer run` follows these pins, \
                  and {why}: nothing was changed. Start `enforcer run`, or reload without --confirm"
+            ),
+            Self::Locked(holder) => write!(
+                f,
+                "{holder} has the lock of the pins and does not give the lock up: nothing was \
+                 changed. Wait for the end of the process, or end the process"
             ),
             Self::Interrupted => f.write_str(
                 "an earlier command was interrupted, and guards that it made may hold: run \

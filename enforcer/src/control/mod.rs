@@ -7,6 +7,7 @@
 //! follow     the same registry on a changed host
 //! confirm    the pending policy: accept, roll back; rollback_timer sees to the deadline
 //! down       take everything off: the only way to open
+//! keep       `run` puts pins back that another program removed
 //! executor   carries out the steps of decisions::reconcile
 //! lockout    gathers the facts for the lock-out check
 //! ```
@@ -19,6 +20,7 @@ mod error;
 mod executor;
 mod follow;
 mod instance;
+mod keep;
 mod lockout;
 mod preload;
 mod reload;
@@ -38,12 +40,16 @@ pub use crate::decisions::{
     lockout::{Author, Consent, Danger, LockOut},
     pending::PendingPolicy,
 };
+pub use crate::kernel::runtime::{Holder, Patience};
 pub use confirm::{Confirmed, RolledBack, confirm, pending, roll_back_if_due, roll_back_when_due};
-pub use down::{Removed, down};
+pub use down::{Removed, Strays, down, strays};
 pub use error::Error;
 pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
+pub(crate) use instance::BELOW_ROOT;
 pub use instance::{Instance, RUNTIME};
+pub(crate) use instance::{SocketState, socket_state};
+pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};
 pub use reload::{Reloaded, Replaced, Terms, reload, replace};

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
@@ -19,7 +19,7 @@ use crate::{
         pending::Change,
         reconcile::HookPolicy,
     },
-    host::{HostSnapshot, snapshot_for},
+    host::{self, HostSnapshot, Keys, interfaces_with_keys, snapshot_with},
     kernel::{
         links,
         load::{self, Options, Programs},
@@ -46,6 +46,9 @@ pub struct UpOptions {
     pub fallback: bool,
     /// Peers by key are resolved by `up` and by each reload, and no `run` follows them.
     pub static_peers: bool,
+    /// Another process holds the lock and does not give the lock up: guards that judge twice are
+    /// better than none. For `run` with nothing pinned.
+    pub without_lock: bool,
     /// The author and the consent. An operator's `up` ends a pending policy; `run`'s does not.
     pub consent: Consent,
 }
@@ -58,6 +61,7 @@ impl Default for UpOptions {
             log: false,
             fallback: false,
             static_peers: false,
+            without_lock: false,
             consent: Consent::default(),
         }
     }
@@ -93,22 +97,28 @@ pub async fn up(
 ) -> Result<Vec<Note>, Error> {
     let parent = instance.pins().parent();
     mounts::ensure_bpffs(parent)?;
-    let cgroup = mounts::cgroup_root(instance.cgroup())?;
-    let _lock = instance.lock()?;
+    let names = interfaces_with_keys(&loaded.registry);
+    // Where nothing is pinned, `run` attaches guards before a daemon answers, and peers wait.
+    let keys = match options.consent.author == Author::Run && !instance.is_pinned()? {
+        true => Keys::default(),
+        false => host::ask(names.clone()).await,
+    };
+    let _lock = match options.without_lock {
+        true => None,
+        false => Some(instance.lock()?),
+    };
     // Under the lock: another command's new program must not look like a stranger's.
-    let snapshot = snapshot_for(&loaded.registry).await?;
-    instance.recover()?;
-    let mut notes: Vec<Note> = parent_writable(parent)?.into_iter().collect();
+    let snapshot = snapshot_with(names, &keys).await?;
+    let mut notes = match options.without_lock {
+        true => Vec::new(),
+        false => instance.recover()?,
+    };
+    notes.extend(parent_writable(parent)?);
     let before = match instance.adoptable_maps()? {
         Adoptable::Nothing => None,
         Adoptable::Maps(maps) => Some(*maps),
-        Adoptable::OtherLayout(why) => {
-            notes.push(Note::new(
-                NoteKind::LayoutReplaced,
-                format!(
-                    "the pins were of another layout and are replaced; counters start at 0 ({why})"
-                ),
-            ));
+        Adoptable::Replace(note) => {
+            notes.push(note);
             None
         }
     };
@@ -125,16 +135,20 @@ pub async fn up(
     notes.extend(lockout::check(instance, before.as_ref(), &recipe, options.consent).await?);
     drop(before);
     notes.extend(removed_guards(instance, &snapshot, options)?);
-    let staging = instance.pins().staging();
-    staging.create()?;
+    let staging = match options.without_lock {
+        true => instance.pins().rescue(),
+        false => instance.pins().staging(),
+    };
+    notes.extend(staging.create()?);
     let new = NewPins {
         staging: &staging,
         instance,
-        cgroup,
         options,
         recipe,
     };
     notes.extend(new.put_in_force(adopt)?);
+    notes.extend(instance.below_root()?);
+    instance.word()?.take_back();
     Ok(notes)
 }
 
@@ -189,7 +203,6 @@ fn removed_guards(
 struct NewPins<'a> {
     staging: &'a PinDir,
     instance: &'a Instance,
-    cgroup: PathBuf,
     options: UpOptions,
     recipe: Recipe<'a>,
 }
@@ -226,15 +239,15 @@ impl NewPins<'_> {
         };
         // After an exchange the old set; after a failure the new set, whose links are
         // also pinned in the old set.
-        let removed = self.staging.remove();
+        let removed = self.staging.remove(Some(self.instance.pins()));
         let mut built = built?;
         built
             .notes
             .extend(reserve::reserve_or_note(&built.maps, &built.tables));
-        removed.context(
+        built.notes.extend(removed.context(
             "the new policy is in force, but the old pins cannot be removed: run `enforcer up` \
              again",
-        )?;
+        )?);
         Ok(built.notes)
     }
 
@@ -309,11 +322,17 @@ impl NewPins<'_> {
     ) -> Result<()> {
         let old = self.instance.pins().socket_link();
         let new = self.staging.socket_link();
-        if adopt && links::is_socket_attached_to(&old, &self.cgroup)? {
+        let cgroup = mounts::cgroup_root(self.instance.cgroup());
+        let is_in_place = match &cgroup {
+            Ok(cgroup) => links::is_socket_attached_to(&old, cgroup)?,
+            // The attached guard needs no mounted cgroup2.
+            Err(_) => self.instance.has_socket_guard()?,
+        };
+        if adopt && is_in_place {
             return links::take_over(&old, program, &new);
         }
         // Beside the old guard, if there is one: both judge until the old pins go.
-        let attached = links::attach_socket(program, &self.cgroup, &new);
+        let attached = cgroup.and_then(|cgroup| links::attach_socket(program, &cgroup, &new));
         self.or_without(attached, notes).map(drop)
     }
 

@@ -1,68 +1,67 @@
-//! The driver: carries out the actions of the reconciler, and sleeps on the watchers.
+//! The driver: hands the reconciler's actions to threads, and sleeps on watchers and results.
+//!
+//! The loop of `run` waits for nothing else: operations, reads of the registry and the report of the
+//! state have a thread each. Polls of WireGuard are a future of the loop, because a thread would
+//! be woken each second.
 
 use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
+    path::Path,
     pin::Pin,
-    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use super::{
+    operations::Operations,
     outcome,
-    reconciler::{
-        Action, LoadError, Operation, PollOutcome, Reconciler, ReplaceOutcome, SharedRegistry,
-        Trigger,
-    },
-    report::Reporter,
-    sd_notify,
+    reader::{Answer, RegistryReader, Request},
+    reconciler::{Action, Operation, PollOutcome, Reconciler, Trigger},
+    report::{Report, Reporter},
+    sd_notify::ServiceManager,
+    worker::Worker,
 };
 use crate::{
-    control::{self, Consent, Instance, Terms},
-    host::{self, Keys},
-    kernel::sys,
-    registry::{Reader, Source, load},
-    watch::{FileWatcher, Links, Modules, Pins, Settings},
+    control::{Error, Instance, RUNTIME},
+    host::Keys,
+    inspect::{self, Status},
+    note::NoteKind,
+    watch::{Links, Modules, Pins, Settings, Steady},
 };
 
-/// The watchers of the host, of the registry's files and of the pins.
+/// The time after which an operation counts as hung: the watchdog of the service manager is told
+/// nothing then.
+pub(super) const HUNG: Duration = Duration::from_secs(60);
+
+/// The watchers of the host and of the pins.
 pub(super) struct Watchers {
-    links: Links,
-    modules: Modules,
-    files: FileWatcher,
-    settings: Settings,
-    pins: Pins,
+    links: Steady<Links>,
+    modules: Steady<Modules>,
+    settings: Steady<Settings>,
+    pins: Steady<Pins>,
 }
 
 impl Watchers {
-    /// Begins to watch, before the registry is read for the first time: no later change is missed.
-    /// `file` is the registry's main file.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(super) fn open(instance: &Instance, file: &Path) -> Result<Self> {
-        let (files, _) = FileWatcher::open(file);
-        files.watches().renew(file).ok();
-        Ok(Self {
-            links: Links::open()?,
-            modules: Modules::open()?,
-            files,
-            settings: Settings::open().0,
-            pins: Pins::open(instance.pin_dir()).0,
-        })
+    /// Begins to watch.
+    pub(super) fn open(instance: &Instance) -> Self {
+        let pin_dir = instance.pin_dir().to_owned();
+        Self {
+            links: Steady::new(Links::open),
+            modules: Steady::new(Modules::open),
+            settings: Steady::new(Settings::watch),
+            pins: Steady::new(move || Pins::watch(&pin_dir, Path::new(RUNTIME))),
+        }
     }
 
-    /// Waits for an event. A cancelled call loses no event.
-    async fn event(&mut self) -> Result<Trigger> {
+    /// Waits for an event. Also returns the failure of a watcher. A cancelled call loses nothing.
+    async fn event(&mut self) -> (Trigger, Option<anyhow::Error>) {
         tokio::select! {
-            changed = self.links.changed() => changed.map(|()| Trigger::HostChanged),
-            changed = self.modules.changed() => changed.map(|()| Trigger::HostChanged),
-            () = self.settings.changed() => Ok(Trigger::HostChanged),
-            () = self.files.changed() => Ok(Trigger::FilesChanged),
-            () = self.pins.changed() => Ok(Trigger::PinsChanged),
+            failure = self.links.changed() => (Trigger::HostChanged, failure),
+            failure = self.modules.changed() => (Trigger::HostChanged, failure),
+            failure = self.settings.changed() => (Trigger::HostChanged, failure),
+            failure = self.pins.changed() => (Trigger::PinsChanged, failure),
         }
     }
 }
@@ -74,150 +73,174 @@ pub(super) enum Next {
     Rest,
     /// The readers of the pins must open the pins again.
     ReopenReaders,
-    /// Nothing is pinned, so `run` ends.
+    /// `enforcer down` took the guards off, so `run` ends.
     Gone,
+}
+
+/// A poll of WireGuard.
+type Poll = Pin<Box<dyn Future<Output = PollOutcome>>>;
+
+/// The result of a thread.
+enum Woken {
+    By(Trigger),
+    Status(Box<Result<Status, Error>>),
+    /// A watcher fails.
+    Failure(anyhow::Error),
+}
+
+/// The threads behind the loop.
+pub(super) struct Threads {
+    pub(super) operations: Worker<Operation, Trigger>,
+    /// The state, which takes a second where a device of WireGuard hangs.
+    pub(super) status: Worker<(), Box<Result<Status, Error>>>,
+    pub(super) reader: RegistryReader,
+}
+
+impl Threads {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The kernel refuses a thread.
+    pub(super) fn start(reader: RegistryReader, mut operations: Operations) -> Result<Self> {
+        let instance = operations.instance.clone();
+        Ok(Self {
+            operations: Worker::start("operations", move |operation, runtime| {
+                runtime.block_on(operations.carry_out(operation))
+            })?,
+            status: Worker::start("status", move |(), runtime| {
+                Box::new(runtime.block_on(inspect::status(&instance)))
+            })?,
+            reader,
+        })
+    }
+
+    /// Waits for the result of a thread. A cancelled call loses no result.
+    async fn result(&mut self) -> Result<Woken> {
+        Ok(Woken::By(tokio::select! {
+            result = self.operations.answer() => result?,
+            status = self.status.answer() => return Ok(Woken::Status(status?)),
+            answer = self.reader.answer() => match answer? {
+                Answer::Changed => Trigger::FilesChanged,
+                Answer::Unwatched(error) => return Ok(Woken::Failure(error)),
+                Answer::Loaded { result, is_settling } => {
+                    Trigger::RegistryLoaded { result, is_settling }
+                }
+            },
+        }))
+    }
 }
 
 /// The executor of the reconciler's actions.
 pub(super) struct Driver<'a> {
-    pub(super) instance: &'a Instance,
-    /// The consent for edits of the registry.
-    pub(super) consent: Consent,
     pub(super) watchers: Watchers,
+    pub(super) threads: Threads,
     pub(super) reconciler: Reconciler,
     pub(super) reporter: &'a Reporter<'a>,
-    /// The poll of WireGuard that runs beside the watchers.
-    pub(super) poll: Option<Pin<Box<dyn Future<Output = PollOutcome>>>>,
+    pub(super) manager: &'a ServiceManager,
+    /// The poll of WireGuard without an outcome so far.
+    pub(super) poll: Option<Poll>,
 }
 
 impl Driver<'_> {
     /// Sleeps until the next trigger. A cancelled call loses no trigger.
     ///
     /// # Errors
-    /// A watcher fails.
+    /// A thread has ended.
     pub(super) async fn woken(&mut self) -> Result<Trigger> {
         let deadline = self.reconciler.deadline();
-        let trigger = tokio::select! {
-            event = self.watchers.event() => event?,
-            () = until(deadline) => Trigger::DeadlineReached,
-            outcome = answer(&mut self.poll) => Trigger::WireGuardPolled(outcome),
-        };
-        self.poll = None;
-        Ok(trigger)
+        loop {
+            let woken = tokio::select! {
+                (trigger, failure) = self.watchers.event() => {
+                    if let Some(error) = failure {
+                        self.report_failure(&error);
+                    }
+                    return Ok(trigger);
+                }
+                result = self.threads.result() => result?,
+                () = until(deadline) => return Ok(Trigger::DeadlineReached),
+                outcome = outcome(&mut self.poll) => {
+                    self.poll = None;
+                    return Ok(Trigger::WireGuardPolled(outcome));
+                }
+            };
+            match woken {
+                Woken::By(trigger) => return Ok(trigger),
+                Woken::Status(status) => self.report_status(*status),
+                Woken::Failure(error) => self.report_failure(&error),
+            }
+        }
     }
 
-    /// Hands a trigger to the reconciler, and carries out actions until the reconciler is at rest.
-    pub(super) async fn settle(&mut self, trigger: Trigger) -> Next {
+    /// Hands a trigger to the reconciler, and begins the actions. Never blocks.
+    pub(super) fn settle(&mut self, trigger: Trigger) -> Next {
         let mut next = Next::Rest;
-        let mut has_worked = false;
-        let mut actions = VecDeque::from(self.reconciler.on(trigger, Instant::now()));
-        while let Some(action) = actions.pop_front() {
-            let result = match action {
+        for action in self.reconciler.on(trigger, Instant::now()) {
+            match action {
                 Action::Run(operation) => {
-                    has_worked |= !matches!(operation, Operation::InspectPins);
-                    self.carry_out(operation).await
+                    // br_netfilter brings its settings along.
+                    if let (Operation::Follow { .. }, Some(settings)) =
+                        (&operation, self.watchers.settings.watcher())
+                    {
+                        settings.again();
+                    }
+                    self.threads.operations.request(operation);
                 }
-                Action::PollWireGuard { keys, limit } => match self.poll(keys, limit).await {
-                    Some(outcome) => Trigger::WireGuardPolled(outcome),
-                    None => continue,
-                },
-                Action::ReopenReaders => {
-                    next = Next::ReopenReaders;
-                    continue;
+                Action::LoadRegistry { file, source } => {
+                    self.threads.reader.request(Request { file, source });
                 }
-                Action::NotifyGeneration(generation) => {
-                    sd_notify::generation(generation);
-                    continue;
-                }
-                Action::Report(report) => {
-                    self.reporter.report(report);
-                    continue;
-                }
+                Action::PollWireGuard(keys) => self.poll = Some(Box::pin(poll(keys))),
+                Action::ReopenReaders => next = Next::ReopenReaders,
+                Action::NotifyGeneration(generation) => self.manager.generation(generation),
+                Action::NotifyReady => self.ready(),
+                Action::Report(report) => self.reporter.report(report),
                 Action::Stop => return Next::Gone,
-            };
-            actions.extend(self.reconciler.on(result, Instant::now()));
-        }
-        // A burst of events may have taken a hundred lists of interfaces; the sleep may be long.
-        if has_worked {
-            sys::trim_heap();
+            }
         }
         next
     }
 
-    async fn carry_out(&mut self, operation: Operation) -> Trigger {
-        match operation {
-            Operation::InspectPins => {
-                let state = outcome::pinned_state(self.instance);
-                Trigger::PinsInspected(state.map_err(|error| outcome::text(&error)))
-            }
-            Operation::LoadRegistry { file, source } => Trigger::RegistryLoaded {
-                result: self.load(file, &source),
-                is_settling: self.watchers.files.is_pending(),
-            },
-            Operation::Replace {
-                registry,
-                generation,
-            } => Trigger::Replaced(self.replace(&registry, generation).await),
-            Operation::Follow {
-                registry,
-                generation,
-                keys,
-            } => {
-                // br_netfilter brings its settings along.
-                self.watchers.settings.again();
-                let registry = registry.as_deref();
-                let look = control::follow(self.instance, registry, generation, &keys).await;
-                Trigger::Followed(outcome::followed(look))
-            }
-            Operation::RollBack => {
-                let rolled_back = control::roll_back_if_due(self.instance).await;
-                Trigger::RolledBack(outcome::rolled_back(rolled_back))
+    fn ready(&mut self) {
+        self.threads.status.request(());
+        if let Err(error) = self.manager.ready() {
+            let text = format!("the service manager cannot be told READY: {error}");
+            self.reporter.note(NoteKind::ServiceManager, text);
+        }
+    }
+
+    fn report_failure(&self, error: &anyhow::Error) {
+        let text = format!("{error:#}: looks at intervals take the watcher's place");
+        self.reporter.note(NoteKind::Obstacle, text);
+    }
+
+    fn report_status(&self, status: Result<Status, Error>) {
+        match status {
+            Ok(status) => self.reporter.report(Report::Status(Box::new(status))),
+            Err(error) => {
+                let text = format!("the state cannot be read: {}", outcome::text(&error));
+                self.reporter.note(NoteKind::Obstacle, text);
             }
         }
     }
 
-    fn load(&mut self, file: PathBuf, source: &Source) -> Result<SharedRegistry, LoadError> {
-        if file != self.watchers.files.main() {
-            self.watchers.files.follow(file.clone());
-        }
-        // Before the files are read, so that no later change is missed.
-        self.watchers.files.watches().renew(&file).ok();
-        let in_force = self.instance.provenance().ok().flatten();
-        let reader = Reader::STRICT.again(in_force);
-        let loaded = load(source, &reader).map_err(|rejected| {
-            LoadError::Rejected(outcome::rejection(rejected, !file.exists()))
-        })?;
-        Ok(loaded.into())
+    /// Whether no operation hangs.
+    pub(super) fn is_alive(&self) -> bool {
+        let busy = self.threads.operations.busy_for();
+        busy.is_none_or(|busy| busy < HUNG)
     }
+}
 
-    async fn replace(&self, registry: &SharedRegistry, generation: u32) -> ReplaceOutcome {
-        let snapshot = host::snapshot().await;
-        let warned = snapshot.and_then(|snapshot| self.reporter.warnings(registry, &snapshot));
-        if let Err(error) = warned {
-            return ReplaceOutcome::Failed(format!("{error:#}"));
-        }
-        let terms = Terms {
-            confirm: None,
-            consent: self.consent,
-        };
-        outcome::replaced(control::replace(self.instance, registry, terms, generation).await)
+async fn poll(keys: Arc<Keys>) -> PollOutcome {
+    match keys.changed().await {
+        Some(keys) => PollOutcome::Changed(keys),
+        None => PollOutcome::Unchanged,
     }
+}
 
-    /// Polls WireGuard. Without a limit, the poll begins, and the outcome comes with
-    /// [`Self::woken`].
-    async fn poll(&mut self, keys: Rc<Keys>, limit: Option<Duration>) -> Option<PollOutcome> {
-        let poll = async move {
-            match keys.changed().await {
-                Some(keys) => PollOutcome::Changed(keys),
-                None => PollOutcome::Unchanged,
-            }
-        };
-        let Some(limit) = limit else {
-            self.poll = Some(Box::pin(poll));
-            return None;
-        };
-        let outcome = timeout(limit, poll).await;
-        Some(outcome.unwrap_or(PollOutcome::GivenUp))
+/// Waits for the outcome of a poll, for ever without a poll. A cancelled call leaves the poll alive.
+async fn outcome(poll: &mut Option<Poll>) -> PollOutcome {
+    match poll {
+        Some(poll) => poll.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -225,14 +248,6 @@ impl Driver<'_> {
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the outcome of a poll; for ever without a poll.
-async fn answer(poll: &mut Option<Pin<Box<dyn Future<Output = PollOutcome>>>>) -> PollOutcome {
-    match poll {
-        Some(poll) => poll.await,
         None => std::future::pending().await,
     }
 }

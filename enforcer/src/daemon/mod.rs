@@ -3,22 +3,30 @@
 //! ```text
 //! startup      the policy to begin with
 //! reconciler   the decisions after that: a state machine without I/O
-//! driver       carries out the reconciler's actions; sleeps on the watchers
+//! driver       hands the reconciler's actions to threads; sleeps on watchers and results
 //! outcome      results of control, as the reconciler knows them
+//! operations   the reconciler's operations, in their thread
+//! reader       the reads of the registry's files, in their thread
+//! worker       a thread that answers requests
 //! background   the server of events, and programs loaded ahead of their use
 //! bpf_log      the log of the eBPF programs
 //! sd_notify    messages to the service manager
+//! signals      the signals of an operator
 //! report       facts for the operator: nothing here prints
 //! ```
 
 mod background;
 mod bpf_log;
 mod driver;
+mod operations;
 mod outcome;
+mod reader;
 mod reconciler;
 mod report;
 mod sd_notify;
+mod signals;
 mod startup;
+mod worker;
 
 use std::{
     path::{Path, PathBuf},
@@ -26,25 +34,24 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 
 use crate::{
     control::{self, Author, Consent, Error, Instance, UpOptions},
-    host,
-    inspect::{self, events::Server},
-    kernel::sys,
-    note::NoteKind,
+    inspect::events::Server,
+    kernel::{held::Held, sys},
     registry::DEFAULT_PATH,
 };
 use background::{preload, serve_events};
 use bpf_log::ProgramLog;
-use driver::{Driver, Next, Watchers};
+use driver::{Driver, Next, Threads, Watchers};
+use operations::Operations;
+use reader::RegistryReader;
 use reconciler::{OwnFile, Reconciler, Trigger};
 use report::Reporter;
 pub use report::{Cause, Report};
+use sd_notify::ServiceManager;
+use signals::{Signalled, Signals};
 
 /// The options of `run`.
 #[derive(Clone, Debug, Default)]
@@ -74,15 +81,16 @@ pub enum End {
 /// `enforcer down` comes.
 ///
 /// # Errors
-/// No policy could be put in force, or a watcher fails. Guards that hold stay attached.
+/// No policy could be put in force, or a thread ends. Guards that hold stay attached.
 pub async fn run(
     instance: &Instance,
     options: &RunOptions,
     report: &mut dyn FnMut(Report),
 ) -> Result<End, Error> {
     control::check_privileges()?;
+    // A signal must not end a start.
+    let signals = Signals::listen()?;
     let reporter = &Reporter::new(report);
-    let snapshot = host::snapshot().await?;
     let own = own_file(options.config.as_deref())?;
     let consent = Consent {
         author: Author::Run,
@@ -95,21 +103,25 @@ pub async fn run(
         ..UpOptions::default()
     };
     control::make_parent(instance)?;
-    let watchers = Watchers::open(instance, &own.path);
-    let config = options.config.as_deref();
-    let begun = startup::begin(instance, config, up, &snapshot, reporter).await?;
-    let driver = Driver {
-        instance,
+    // Before the registry is read for the first time: no later change is missed.
+    let watchers = Watchers::open(instance);
+    let mut reader = RegistryReader::start(instance, &own.path)?;
+    let begun = startup::begin(instance, &own, up, &mut reader, reporter).await?;
+    let operations = Operations {
+        instance: instance.clone(),
         consent,
-        // After the guards: without watchers, too, the host is guarded.
-        watchers: watchers.context("the guards hold, but nobody can follow the host")?,
+        held: Held::default(),
+    };
+    let manager = ServiceManager::of_environment();
+    let driver = Driver {
+        watchers,
+        threads: Threads::start(reader, operations)?,
         reconciler: Reconciler::new(own, begun, Instant::now()),
         reporter,
+        manager: &manager.unwrap_or_default(),
         poll: None,
     };
-    let status = inspect::status(instance).await?;
-    reporter.report(Report::Status(Box::new(status)));
-    let end = hold(driver, options.bpf_log).await?;
+    let end = hold(instance, driver, signals, options.bpf_log).await?;
     if end == End::GuardsStay && options.ephemeral {
         let removed = control::down(instance)?;
         let notes = removed.notes.into_iter();
@@ -129,12 +141,14 @@ fn own_file(config: Option<&Path>) -> Result<OwnFile> {
     })
 }
 
-/// Says READY and follows the host until the end.
-async fn hold(mut driver: Driver<'_>, bpf_log: bool) -> Result<End> {
-    let (instance, reporter) = (driver.instance, driver.reporter);
-    // Before READY: a process that waits for READY may send a signal at once.
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+/// Follows the host until the end.
+async fn hold(
+    instance: &Instance,
+    mut driver: Driver<'_>,
+    mut signals: Signals,
+    bpf_log: bool,
+) -> Result<End> {
+    let (reporter, manager) = (driver.reporter, driver.manager);
     let log = match bpf_log {
         true => Some(ProgramLog::open(instance)?),
         false => None,
@@ -144,15 +158,12 @@ async fn hold(mut driver: Driver<'_>, bpf_log: bool) -> Result<End> {
     let events = serve_events(instance, Server::bind(instance), reopened, reporter);
     let preloading = preload(instance, reporter);
     let logging = bpf_log::forward(log, reporter);
-    if let Err(error) = sd_notify::ready() {
-        let text = format!("the service manager cannot be told READY: {error}");
-        reporter.note(NoteKind::ServiceManager, text);
-    }
+    let watchdog = watchdog(manager);
     sys::trim_heap();
-    tokio::pin!(events, preloading, logging);
+    tokio::pin!(events, preloading, logging, watchdog);
     let mut trigger = Trigger::Started;
     loop {
-        match driver.settle(trigger).await {
+        match driver.settle(trigger) {
             Next::Rest => {}
             Next::ReopenReaders => {
                 reopen.send_replace(());
@@ -161,19 +172,34 @@ async fn hold(mut driver: Driver<'_>, bpf_log: bool) -> Result<End> {
             }
             Next::Gone => return Ok(End::GuardsGone),
         }
-        trigger = tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            woken = driver.woken() => woken?,
-            never = &mut events => match never {},
-            never = &mut preloading => match never {},
-            never = &mut logging => match never {},
+        trigger = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signalled::End => {
+                        manager.stopping();
+                        return Ok(End::GuardsStay);
+                    }
+                    Signalled::Reload => break Trigger::ReloadRequested,
+                },
+                woken = driver.woken() => break woken?,
+                () = &mut watchdog => {
+                    if driver.is_alive() {
+                        manager.keep_alive();
+                    }
+                    watchdog.set(self::watchdog(manager));
+                }
+                never = &mut events => match never {},
+                never = &mut preloading => match never {},
+                never = &mut logging => match never {},
+            }
         };
     }
-    sd_notify::stopping();
-    Ok(End::GuardsStay)
 }
 
-fn listen(kind: SignalKind) -> Result<Signal> {
-    signal(kind).with_context(|| format!("failed to listen for signal {}", kind.as_raw_value()))
+/// Waits until the next keep-alive message is due, for ever without a watchdog.
+async fn watchdog(manager: &ServiceManager) {
+    match manager.interval() {
+        Some(interval) => tokio::time::sleep(interval).await,
+        None => std::future::pending().await,
+    }
 }

@@ -2,30 +2,42 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _};
 
+use anyhow::anyhow;
+
 use super::reconciler::{FollowOutcome, PinnedState, Rejection, ReplaceOutcome};
 use crate::{
-    control::{Error, Followed, Instance, Look, Replaced, RolledBack},
+    control::{self, Error, Followed, Instance, Kept, Look, Replaced, RolledBack},
+    kernel::held::Held,
     note::Note,
-    registry::Rejected,
+    registry::{Diagnostics, Rejected},
 };
 
-/// The pinned state; `None` if nothing is pinned.
+/// The pinned state, after the repair of lost pins; `None` if `enforcer down` took the guards off.
 ///
 /// # Errors
-/// The pins cannot be read, or are another namespace's.
-pub(super) fn pinned_state(instance: &Instance) -> Result<Option<PinnedState>, Error> {
-    let Some(maps) = instance.maps()? else {
+/// The pins cannot be read or put back, or are another namespace's.
+pub(super) fn pinned_state(
+    instance: &Instance,
+    held: &mut Held,
+) -> Result<Option<PinnedState>, Error> {
+    let Kept::Whole(repair) = control::keep(instance, held)? else {
         return Ok(None);
     };
+    let gone = || anyhow!("another command has taken the pins off a moment ago");
+    let maps = instance.maps()?.ok_or_else(gone)?;
     let generation = maps.state().generation;
     let directory = fs::metadata(instance.pin_dir()).ok();
     // Maps of generation 0 hold no policy: an `up` was interrupted.
-    Ok((generation != 0).then(|| PinnedState {
+    if generation == 0 {
+        return Err(Error::Interrupted);
+    }
+    Ok(Some(PinnedState {
         generation,
         directory: directory.map(|pins| pins.ino()),
         pending: maps.pending().awaiting().map(|pending| pending.left),
         provenance: maps.provenance(),
         missing: Instance::missing_file_of(&maps),
+        notes: repair.into_iter().collect(),
     }))
 }
 
@@ -41,7 +53,11 @@ pub(super) fn rejection(rejected: Rejected, is_missing: bool) -> Rejection {
 /// The outcome of [`crate::control::replace`].
 pub(super) fn replaced(result: Result<Replaced, Error>) -> ReplaceOutcome {
     match result {
-        Ok(Replaced::By(reloaded)) => ReplaceOutcome::InForce(reloaded.generation, reloaded.notes),
+        Ok(Replaced::By(reloaded)) => ReplaceOutcome::InForce {
+            generation: reloaded.generation,
+            notes: reloaded.notes,
+            warnings: Diagnostics::default(),
+        },
         Ok(Replaced::Foreign) => ReplaceOutcome::Foreign,
         Ok(Replaced::Gone) => ReplaceOutcome::Gone,
         Err(Error::Pending(_)) => ReplaceOutcome::Pending,

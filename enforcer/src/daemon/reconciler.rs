@@ -8,16 +8,19 @@
 //!
 //! ```text
 //! RollBack   the pending policy, after its deadline          RollBack
-//! Inspect    the pins, and the registry in force             InspectPins, LoadRegistry
-//! Edit       the registry's files                            LoadRegistry, Replace
+//! Inspect    the pins, and the registry in force             InspectPins, a read
+//! Edit       the registry's files                            a read, Replace
 //! Follow     the host                                        Follow
 //! ```
 //!
 //! An edit begins with a look at the pins: the files are read under the generation that `Replace`
-//! names, or under a later one. WireGuard is polled while no task is left.
+//! names, or under a later one. A read and a poll of WireGuard may take for ever, so both run
+//! beside the operations. A look at pins and host every [`LOOK`] covers the changes that no
+//! watcher tells: a guard that was taken off, for example.
 
 mod action;
 mod begun;
+mod reading;
 mod registry_file;
 mod reporting;
 mod results;
@@ -27,22 +30,28 @@ mod tests;
 mod trigger;
 mod wireguard_poll;
 
-use std::{collections::BTreeSet, mem, rc::Rc, time::Instant};
-
-use crate::{
-    host::Keys,
-    note::Note,
-    registry::{MissingFile, Provenance},
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
 };
+
+use crate::{host::Keys, note::Note, registry::MissingFile};
 
 pub(crate) use action::{Action, Operation, SharedRegistry};
 pub(crate) use begun::Begun;
+use reading::{Purpose, Reading};
 pub(crate) use registry_file::OwnFile;
 use registry_file::RegistryFile;
 use retry::RetryQueue;
 pub(crate) use trigger::{
     FollowOutcome, LoadError, PinnedState, PollOutcome, Rejection, ReplaceOutcome, Trigger,
 };
+
+/// The time between two looks at pins and host without an event. A lost guard is back within 30
+/// seconds, the time of a look included.
+const LOOK: Duration = Duration::from_secs(25);
 
 /// A task, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,9 +71,8 @@ enum Task {
 enum InFlight {
     RollBack,
     Inspect,
-    /// Read the registry in force, by the provenance of the pins.
-    Adopt(Provenance),
-    Edit,
+    /// A read that operations wait for.
+    Read,
     Replace(SharedRegistry),
     Follow,
 }
@@ -90,11 +98,25 @@ pub(crate) struct Reconciler {
     /// The known pins; `None` before the first look.
     pins: Option<Pins>,
     /// The last answers of WireGuard.
-    keys: Rc<Keys>,
+    keys: Arc<Keys>,
     /// The time of the next poll of WireGuard.
     next_wg_poll: Instant,
-    /// A poll runs beside the watchers.
-    is_polling: bool,
+    /// The poll without a result so far, by the answers that it compares with.
+    polled: Option<Arc<Keys>>,
+    /// A poll has ended.
+    has_polled: bool,
+    /// The read without a result so far.
+    reading: Option<Reading>,
+    /// The tasks that wait for the end of the read.
+    after_reading: BTreeSet<Task>,
+    /// The result of a read that came when operations went on already.
+    late_edit: Option<Result<SharedRegistry, LoadError>>,
+    /// The time of the next look without an event.
+    next_look: Instant,
+    /// The service manager knows that `run` is ready.
+    is_ready: bool,
+    /// An operator waits for the answer to SIGHUP.
+    reload_requested: bool,
     /// The notes of the last operation, reported already.
     reported: BTreeSet<Note>,
     /// The errors of the registry's files, if the files are bad.
@@ -106,7 +128,7 @@ pub(crate) struct Reconciler {
     tasks: BTreeSet<Task>,
     in_flight: Option<InFlight>,
     retry: RetryQueue,
-    /// Nothing is pinned, and `run` ends.
+    /// `enforcer down` took the guards off, and `run` ends.
     stopped: bool,
     /// The actions of the current trigger.
     actions: Vec<Action>,
@@ -121,9 +143,16 @@ impl Reconciler {
             registry: begun.registry,
             registry_unknown: true,
             pins: None,
-            keys: Rc::default(),
+            keys: Arc::default(),
             next_wg_poll: now,
-            is_polling: false,
+            polled: None,
+            has_polled: false,
+            reading: begun.is_loading.then(|| Reading::of_start(now)),
+            after_reading: BTreeSet::new(),
+            late_edit: None,
+            next_look: now + LOOK,
+            is_ready: false,
+            reload_requested: false,
             reported: BTreeSet::new(),
             last_errors: begun.errors,
             pending: None,
@@ -144,8 +173,22 @@ impl Reconciler {
         if self.stopped {
             return None;
         }
+        let work = self.work_deadline();
+        Some(work.map_or(self.next_look, |at| at.min(self.next_look)))
+    }
+
+    /// The time of the next step of work that is known now.
+    fn work_deadline(&self) -> Option<Instant> {
+        if self.stopped {
+            return None;
+        }
         let pending = self.pending.filter(|_| !self.is_rolling_back());
-        let times = [pending, self.retry.at(), self.poll_deadline()];
+        let times = [
+            pending,
+            self.retry.at(),
+            self.poll_deadline(),
+            self.reading_deadline(),
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -154,21 +197,28 @@ impl Reconciler {
         if self.stopped {
             return Vec::new();
         }
-        let was_polling = mem::take(&mut self.is_polling);
         self.add_due_tasks(now);
+        self.tire_of_reading(now);
         match trigger {
             Trigger::DeadlineReached => {}
             Trigger::Started => self.tasks.extend([Task::Inspect, Task::Follow]),
             Trigger::PinsChanged => self.add(Task::Inspect),
-            Trigger::FilesChanged => self.add(Task::Edit),
+            Trigger::FilesChanged => {
+                self.late_edit = None;
+                self.add(Task::Edit);
+            }
+            Trigger::ReloadRequested => self.reload(),
             Trigger::HostChanged => {
                 self.add(Task::Follow);
                 if self.edit_deferred || self.registry_unknown {
                     self.add(Task::Inspect);
                 }
             }
-            Trigger::WireGuardPolled(outcome) if was_polling => self.polled(outcome, now),
-            Trigger::WireGuardPolled(_) => {}
+            Trigger::WireGuardPolled(outcome) => self.polled(outcome, now),
+            Trigger::RegistryLoaded {
+                result,
+                is_settling,
+            } => self.loaded(result, is_settling, now),
             result => self.finish(result, now),
         }
         self.advance(now);
@@ -183,16 +233,6 @@ impl Reconciler {
             }
             (Some(InFlight::Inspect), Trigger::PinsInspected(result)) => {
                 self.inspected(result, now);
-            }
-            (
-                Some(InFlight::Adopt(provenance)),
-                Trigger::RegistryLoaded {
-                    result,
-                    is_settling,
-                },
-            ) => self.adopted(&provenance, result, is_settling, now),
-            (Some(InFlight::Edit), Trigger::RegistryLoaded { result, .. }) => {
-                self.edited(result, now);
             }
             (Some(InFlight::Replace(registry)), Trigger::Replaced(outcome)) => {
                 self.replaced(registry, outcome, now);
@@ -210,6 +250,19 @@ impl Reconciler {
         for task in self.retry.take_due(now) {
             self.add(task);
         }
+        if self.next_look <= now {
+            self.next_look = now + LOOK;
+            self.tasks.extend([Task::Inspect, Task::Follow]);
+        }
+    }
+
+    /// Reads the files, and asks the host and WireGuard anew.
+    fn reload(&mut self) {
+        self.reload_requested = true;
+        self.late_edit = None;
+        self.forget_keys();
+        self.add(Task::Edit);
+        self.add(Task::Follow);
     }
 
     fn add(&mut self, task: Task) {
@@ -228,21 +281,26 @@ impl Reconciler {
     fn advance(&mut self, now: Instant) {
         while self.in_flight.is_none() && !self.stopped {
             let Some(task) = self.tasks.pop_first() else {
-                return self.poll_if_due(now);
+                self.poll_if_due(now);
+                return self.notify_ready();
             };
             match task {
                 Task::RollBack => self.begin(InFlight::RollBack, Operation::RollBack),
                 Task::Inspect => self.begin(InFlight::Inspect, Operation::InspectPins),
                 Task::Edit if self.pending.is_some() => {
                     self.edit_deferred = true;
+                    self.late_edit = None;
                     self.retry.succeeded(Task::Edit);
                 }
-                Task::Edit => self.load_edit(),
+                Task::Edit => match self.late_edit.take() {
+                    Some(result) => self.edited(result, now),
+                    None => self.load_edit(now),
+                },
                 Task::Follow => {
                     let follow = Operation::Follow {
                         registry: self.registry.clone(),
                         generation: self.generation(),
-                        keys: Rc::clone(&self.keys),
+                        keys: Arc::clone(&self.keys),
                     };
                     self.begin(InFlight::Follow, follow);
                 }
@@ -260,11 +318,16 @@ impl Reconciler {
         self.pins.map_or(0, |pins| pins.generation)
     }
 
-    fn load_edit(&mut self) {
-        let load = Operation::LoadRegistry {
-            file: self.file.path().to_owned(),
-            source: self.file.source(self.missing),
-        };
-        self.begin(InFlight::Edit, load);
+    fn load_edit(&mut self, now: Instant) {
+        let source = self.file.source(self.missing);
+        self.read(Purpose::Edit, source, now);
+    }
+
+    /// Says that `run` is ready: the first look is done, and WireGuard has answered or had its time.
+    fn notify_ready(&mut self) {
+        if !self.is_ready && (self.has_polled || !self.keys.is_incomplete()) {
+            self.is_ready = true;
+            self.actions.push(Action::NotifyReady);
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! Reports of `run`: facts for the operator, to be turned into words by `commands`.
 
-use std::{cell::RefCell, rc::Rc};
-
-use anyhow::Result;
+use std::{cell::RefCell, sync::Arc};
 
 use crate::{
     control,
@@ -45,7 +43,7 @@ pub enum Cause {
     /// The host has changed.
     Host,
     /// The registry has changed, to this one.
-    Registry(Rc<Loaded>),
+    Registry(Arc<Loaded>),
 }
 
 /// The receiver of reports, shared by the driver and the tasks beside the driver.
@@ -64,13 +62,12 @@ impl<'a> Reporter<'a> {
         self.report(Report::note(kind, text));
     }
 
-    /// Reports the warnings of a registry before the registry is put in force.
-    ///
-    /// # Errors
-    /// The host's ephemeral ports cannot be read.
-    pub(super) fn warnings(&self, loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
+    /// Reports the warnings of a registry.
+    pub(super) fn warnings(&self, loaded: &Loaded, snapshot: Option<&HostSnapshot>) {
         let mut warnings = loaded.warnings.clone();
-        warnings.extend(control::host_warnings(&loaded.registry, Some(snapshot))?);
+        // The host's ephemeral ports may be out of reach.
+        let of_host = control::host_warnings(&loaded.registry, snapshot);
+        warnings.extend(of_host.unwrap_or_default());
         if !warnings.is_empty() {
             self.report(Report::Diagnostics(warnings));
         }
@@ -80,6 +77,5 @@ impl<'a> Reporter<'a> {
                 "there is no registry file: the embedded default applies",
             );
         }
-        Ok(())
     }
 }

@@ -1,18 +1,25 @@
 //! The start of `run`: whatever is wrong with the registry, a policy holds.
 
-use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{
     outcome,
-    reconciler::{Begun, SharedRegistry},
+    reader::{RegistryReader, Request},
+    reconciler::{Begun, LoadError, OwnFile, Rejection, SharedRegistry},
     report::{Report, Reporter},
 };
 use crate::{
     control::{self, Error, Instance, UpOptions},
-    host::HostSnapshot,
-    note::NoteKind,
-    registry::{MissingFile, Reader, Rejected, Source, load},
+    host,
+    note::{Note, NoteKind},
+    registry::{self, MissingFile, Source, load},
 };
+
+/// The time for which the first guards wait for the registry's files, which answer in milliseconds
+/// as a rule.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The result of the attempt to put the registry's files in force.
 #[derive(Debug)]
@@ -20,7 +27,11 @@ enum Attempt {
     /// The registry is in force.
     InForce(SharedRegistry),
     /// The registry is bad.
-    Bad(Rejected),
+    Bad(Rejection),
+    /// The files cannot be read for now.
+    Unread(String),
+    /// The files have not answered yet.
+    Late,
     /// The registry is good, and an error kept it out of force.
     KeptOut(Error),
 }
@@ -45,9 +56,23 @@ struct Problem {
     kind: NoteKind,
     text: String,
     /// The errors of a bad registry.
-    rejected: Option<Rejected>,
+    rejection: Option<Rejection>,
     /// The problem may pass.
     retry: bool,
+    /// The read goes on.
+    is_loading: bool,
+}
+
+impl Problem {
+    fn new(kind: NoteKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+            rejection: None,
+            retry: false,
+            is_loading: false,
+        }
+    }
 }
 
 /// The decision about the policy to begin with.
@@ -55,20 +80,27 @@ fn decide(attempt: Attempt, is_pinned: bool) -> Decision {
     let problem = match attempt {
         Attempt::InForce(registry) => return Decision::Registry(registry),
         Attempt::KeptOut(error @ Error::LockOut(_)) if !is_pinned => return Decision::Fail(error),
+        Attempt::KeptOut(error) if error.is_refusal() => {
+            Problem::new(NoteKind::RegistryRefused, outcome::text(&error))
+        }
         Attempt::KeptOut(error) => Problem {
-            kind: match error.is_refusal() {
-                true => NoteKind::RegistryRefused,
-                false => NoteKind::Retry,
-            },
-            text: outcome::text(&error),
-            rejected: None,
-            retry: !error.is_refusal(),
+            retry: true,
+            ..Problem::new(NoteKind::Retry, outcome::text(&error))
         },
-        Attempt::Bad(rejected) => Problem {
-            kind: NoteKind::RegistryBad,
-            text: "the registry is bad".to_owned(),
-            rejected: Some(rejected),
-            retry: false,
+        Attempt::Bad(rejection) => Problem {
+            rejection: Some(rejection),
+            ..Problem::new(NoteKind::RegistryBad, "the registry is bad")
+        },
+        Attempt::Unread(why) => Problem {
+            retry: true,
+            ..Problem::new(NoteKind::Retry, why)
+        },
+        Attempt::Late => Problem {
+            is_loading: true,
+            ..Problem::new(
+                NoteKind::Obstacle,
+                format!("the registry's files have not answered within {GRACE:?}"),
+            )
         },
     };
     match is_pinned {
@@ -78,15 +110,15 @@ fn decide(attempt: Attempt, is_pinned: bool) -> Decision {
 }
 
 /// Puts the registry in force, or else keeps the pinned policy, or else puts the embedded default
-/// in force. Reports warnings, errors and notes.
+/// in force. Guards come before words: warnings, errors and notes are reported afterwards.
 ///
 /// # Errors
 /// No policy could be put in force, and nothing was pinned.
 pub(super) async fn begin(
     instance: &Instance,
-    config: Option<&Path>,
+    own: &OwnFile,
     options: UpOptions,
-    snapshot: &HostSnapshot,
+    reader: &mut RegistryReader,
     reporter: &Reporter<'_>,
 ) -> Result<Begun, Error> {
     let is_pinned = instance.is_pinned()?;
@@ -95,8 +127,21 @@ pub(super) async fn begin(
         // Pins of another layout do not tell, and `up` replaces them.
         true => instance.missing_file().unwrap_or(MissingFile::Fragments),
     };
-    let source = Source::of_config(config, missing);
-    let attempt = attempt(instance, &source, options, snapshot, reporter).await?;
+    let config = own.is_named.then_some(own.path.as_path());
+    reader.request(Request {
+        file: own.path.clone(),
+        source: Source::of_config(config, missing),
+    });
+    let attempt = match timeout(GRACE, reader.result()).await {
+        Err(_) => Attempt::Late,
+        Ok(result) => {
+            match result.unwrap_or_else(|error| Err(LoadError::Failed(format!("{error:#}")))) {
+                Ok(registry) => attempt(instance, registry, options, reporter).await,
+                Err(LoadError::Rejected(rejection)) => Attempt::Bad(rejection),
+                Err(LoadError::Failed(why)) => Attempt::Unread(why),
+            }
+        }
+    };
     match decide(attempt, is_pinned) {
         Decision::Registry(registry) => Ok(Begun {
             registry: Some(registry),
@@ -111,18 +156,18 @@ pub(super) async fn begin(
             Ok(begun)
         }
         Decision::EmbeddedDefault(problem) => {
-            let text = format!(
-                "{}: the embedded default holds in its place (degraded)",
-                problem.text
-            );
+            let embedded =
+                load(&Source::Embedded, &registry::Reader::STRICT).map_err(anyhow::Error::from)?;
+            let embedded = SharedRegistry::from(embedded);
             let options = UpOptions {
                 fallback: true,
                 ..options
             };
-            let embedded = load(&Source::Embedded, &Reader::STRICT).map_err(anyhow::Error::from)?;
-            let embedded = SharedRegistry::from(embedded);
-            // The guards first: an operator may read the errors later.
             let put = put_in_force(instance, &embedded, options, reporter).await;
+            let text = format!(
+                "{}: the embedded default holds in its place (degraded)",
+                problem.text
+            );
             let mut begun = problem.begun(reporter);
             put?;
             begun.registry = Some(embedded);
@@ -135,13 +180,13 @@ pub(super) async fn begin(
 impl Problem {
     /// Reports the errors of a bad registry, and returns the start with this problem.
     fn begun(self, reporter: &Reporter<'_>) -> Begun {
-        let errors = self.rejected.map(|rejected| {
-            let text = rejected.to_string();
-            reporter.report(Report::Diagnostics(rejected.errors));
-            text
+        let errors = self.rejection.map(|rejection| {
+            reporter.report(Report::Diagnostics(rejection.errors));
+            rejection.text
         });
         Begun {
             registry: None,
+            is_loading: self.is_loading,
             retry: self.retry,
             errors,
         }
@@ -150,33 +195,44 @@ impl Problem {
 
 async fn attempt(
     instance: &Instance,
-    source: &Source,
+    registry: SharedRegistry,
     options: UpOptions,
-    snapshot: &HostSnapshot,
     reporter: &Reporter<'_>,
-) -> Result<Attempt, Error> {
-    let in_force = instance.provenance().ok().flatten();
-    let reader = Reader::STRICT.again(in_force);
-    let registry = match load(source, &reader) {
-        Ok(loaded) => SharedRegistry::from(loaded),
-        Err(rejected) => return Ok(Attempt::Bad(rejected)),
-    };
-    reporter.warnings(&registry, snapshot)?;
-    Ok(
-        match put_in_force(instance, &registry, options, reporter).await {
-            Ok(()) => Attempt::InForce(registry),
-            Err(error) => Attempt::KeptOut(error),
-        },
-    )
+) -> Attempt {
+    match put_in_force(instance, &registry, options, reporter).await {
+        Ok(()) => {
+            let snapshot = host::snapshot().await.ok();
+            reporter.warnings(&registry, snapshot.as_ref());
+            Attempt::InForce(registry)
+        }
+        Err(error) => Attempt::KeptOut(error),
+    }
 }
 
+/// Puts a registry in force. Another process that does not give up the lock prevents no guard
+/// where nothing is pinned.
 async fn put_in_force(
     instance: &Instance,
     registry: &SharedRegistry,
     options: UpOptions,
     reporter: &Reporter<'_>,
 ) -> Result<(), Error> {
-    let notes = control::up(instance, registry, options).await?;
+    let notes = match control::up(instance, registry, options).await {
+        Err(Error::Locked(holder)) if !instance.is_pinned()? => {
+            let alone = UpOptions {
+                without_lock: true,
+                ..options
+            };
+            let mut notes = control::up(instance, registry, alone).await?;
+            let text = format!(
+                "{holder} has the lock of the pins and does not give the lock up: guards were \
+                 attached without the lock; wait for the end of the process, or end the process"
+            );
+            notes.push(Note::new(NoteKind::LockHeld, text));
+            notes
+        }
+        up => up?,
+    };
     notes
         .into_iter()
         .for_each(|note| reporter.report(Report::Note(note)));
@@ -189,7 +245,10 @@ mod tests {
     use crate::{control::LockOut, registry::Diagnostics};
 
     fn decision(attempt: Attempt, is_pinned: bool) -> (&'static str, Option<(NoteKind, bool)>) {
-        let seen = |problem: Problem| Some((problem.kind, problem.retry));
+        let seen = |problem: Problem| {
+            let comes_later = problem.retry || problem.is_loading;
+            Some((problem.kind, comes_later))
+        };
         match decide(attempt, is_pinned) {
             Decision::Registry(_) => ("registry", None),
             Decision::Pinned(problem) => ("pinned", seen(problem)),
@@ -200,12 +259,18 @@ mod tests {
 
     #[test]
     fn a_policy_holds_whatever_is_wrong_with_the_registry() {
-        let in_force =
-            || Attempt::InForce(load(&Source::Embedded, &Reader::STRICT).unwrap().into());
+        let in_force = || {
+            Attempt::InForce(
+                load(&Source::Embedded, &registry::Reader::STRICT)
+                    .unwrap()
+                    .into(),
+            )
+        };
         let bad = || {
-            Attempt::Bad(Rejected {
+            Attempt::Bad(Rejection {
                 errors: Diagnostics::default(),
-                warnings: Diagnostics::default(),
+                text: "typo".to_owned(),
+                is_missing: false,
             })
         };
         let lock_out = || {
@@ -219,17 +284,23 @@ mod tests {
         let refused = Some((NoteKind::RegistryRefused, false));
         let is_bad = Some((NoteKind::RegistryBad, false));
         let may_pass = Some((NoteKind::Retry, true));
+        let unread = || Attempt::Unread("no thread".to_owned());
+        let is_late = Some((NoteKind::Obstacle, true));
 
         assert_eq!(decision(in_force(), true), ("registry", None));
         assert_eq!(decision(bad(), true), ("pinned", is_bad));
         assert_eq!(decision(lock_out(), true), ("pinned", refused));
         assert_eq!(decision(rolled_back(), true), ("pinned", refused));
         assert_eq!(decision(failed(), true), ("pinned", may_pass));
+        assert_eq!(decision(unread(), true), ("pinned", may_pass));
+        assert_eq!(decision(Attempt::Late, true), ("pinned", is_late));
 
         assert_eq!(decision(in_force(), false), ("registry", None));
         assert_eq!(decision(bad(), false), ("embedded", is_bad));
         assert_eq!(decision(lock_out(), false), ("fail", None));
         assert_eq!(decision(rolled_back(), false), ("embedded", refused));
         assert_eq!(decision(failed(), false), ("embedded", may_pass));
+        assert_eq!(decision(unread(), false), ("embedded", may_pass));
+        assert_eq!(decision(Attempt::Late, false), ("embedded", is_late));
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn copies(instance: &Instance) -> Result<Option<Copies>, Error> {
     let _lock = instance.lock()?;
     let scratch = instance.pins().scratch();
     scratch
-        .remove()
+        .remove(None)
         .context("failed to clean up after an interrupted `explain --live`")?;
     let options = Options {
         netns_cookie: maps.state().netns_cookie,

@@ -1,21 +1,23 @@
 //! The pin directory: all that the kernel keeps of enforcer is pinned there, and nowhere else.
 //!
 //! Maps, programs and links are pinned under names without dots (bpffs refuses dots). A new set is
-//! built in a directory beside the pins and renamed into place; a lock on the parent directory lets
-//! one writer in at a time. A link is named by the ifindex, since names of interfaces change.
+//! built in a directory beside the pins and renamed into place; the lock of `runtime` lets one
+//! writer in at a time. A link is named by the ifindex, since names of interfaces change.
 
+mod folder;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
-    io,
-    os::unix::fs::DirBuilderExt as _,
+    collections::BTreeSet,
+    fs, io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+pub(crate) use folder::Content;
 
 use super::{bpf, mounts};
 use crate::{
@@ -43,16 +45,22 @@ pub(crate) const MAPS: [&str; 16] = [
     "TRIAL",
 ];
 
+/// The name of the map that tells whether the guarded network namespace lives; the programs have no
+/// use for the map, and sets of earlier versions lack the map.
+pub(crate) const NAMESPACE: &str = "NAMESPACE";
+
 /// The suffix of a directory in which a set is built.
 const STAGING: &str = "_enforcer_tmp";
+/// The suffix of a directory in which a set is built without the lock.
+const RESCUE: &str = "_enforcer_rescue";
 /// The suffix of a directory of maps without guards, which exists for a moment.
 const SCRATCH: &str = "_enforcer_scratch";
 /// The prefix of every program's name.
 const PROGRAM: &str = "prog_";
 /// The prefix of every link's name.
-const LINK: &str = "link_";
+pub(super) const LINK: &str = "link_";
 /// The name of the socket guard's link.
-const SOCKET_LINK: &str = "link_socket";
+pub(super) const SOCKET_LINK: &str = "link_socket";
 /// The prefix of a wire guard's link: `link_wire_IFINDEX_HOOK`.
 const WIRE_LINK: &str = "link_wire_";
 /// The prefix of the link of a guard on an interface that is not up yet: `link_early_IFINDEX`.
@@ -71,13 +79,17 @@ impl PinDir {
     /// The path has no parent, or a name that a pin directory cannot have.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let taken = |name: &str| name.ends_with(STAGING) || name.ends_with(SCRATCH);
+        let taken = |name: &str| {
+            [STAGING, RESCUE, SCRATCH]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
         let usable =
             name.is_some_and(|name| !name.contains('.') && !taken(name)) && path.parent().is_some();
         ensure!(
             usable && path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0),
             "{} cannot be a pin directory: give an absolute path to a folder of a bpffs whose name \
-             has no dots and does not end in {STAGING} or {SCRATCH}",
+             has no dots and does not end in {STAGING}, {RESCUE} or {SCRATCH}",
             path.display()
         );
         Ok(Self {
@@ -100,6 +112,11 @@ impl PinDir {
         self.beside(STAGING)
     }
 
+    /// Returns the directory beside the pins in which a new set is built without the lock.
+    pub(crate) fn rescue(&self) -> Self {
+        self.beside(RESCUE)
+    }
+
     /// Returns the directory beside the pins in which maps without guards are pinned for a moment.
     pub(crate) fn scratch(&self) -> Self {
         self.beside(SCRATCH)
@@ -111,27 +128,6 @@ impl PinDir {
         Self {
             path: self.path.with_file_name(name),
         }
-    }
-
-    /// Whether the directory exists.
-    ///
-    /// # Errors
-    /// The parent directory cannot be searched, for lack of privileges as a rule.
-    pub(crate) fn exists(&self) -> Result<bool> {
-        self.path
-            .try_exists()
-            .with_context(|| format!("failed to look for pins at {}", self.path.display()))
-    }
-
-    /// Makes the directory, for root alone.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(crate) fn create(&self) -> Result<()> {
-        through(Call::MakeDirectory, || {
-            DirBuilder::new().mode(0o700).create(&self.path)
-        })
-        .with_context(|| format!("failed to create {}", self.path.display()))
     }
 
     /// Returns the path of a pinned map.
@@ -187,6 +183,16 @@ impl PinDir {
         Ok(names.into_iter().filter_map(link).collect())
     }
 
+    /// Returns the paths of all links.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn links(&self) -> Result<Vec<PathBuf>> {
+        let mut names = self.names()?;
+        names.retain(|name| name.starts_with(LINK));
+        Ok(names.iter().map(|name| self.path.join(name)).collect())
+    }
+
     /// Whether a link is pinned in the directory.
     ///
     /// # Errors
@@ -201,12 +207,30 @@ impl PinDir {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn has_all_maps(&self) -> Result<bool> {
-        let names = self.names()?;
-        let is_there = |map: &str| names.iter().any(|name| name == map);
-        Ok(MAPS.iter().all(|map| is_there(map)))
+        Ok(self.missing_maps()?.is_empty())
     }
 
-    fn names(&self) -> Result<Vec<String>> {
+    /// Returns the names of the maps without a pin in the directory.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn missing_maps(&self) -> Result<Vec<&'static str>> {
+        let names = self.names()?;
+        let is_missing = |map: &&str| !names.iter().any(|name| name == map);
+        Ok(MAPS.into_iter().filter(is_missing).collect())
+    }
+
+    /// Whether the directory belongs to the user of this process: root.
+    ///
+    /// # Errors
+    /// The directory cannot be examined.
+    pub(crate) fn is_roots(&self) -> Result<bool> {
+        let found = fs::symlink_metadata(&self.path)
+            .with_context(|| format!("failed to examine {}", self.path.display()))?;
+        Ok(found.is_dir() && found.uid() == rustix::process::geteuid().as_raw())
+    }
+
+    pub(super) fn names(&self) -> Result<Vec<String>> {
         let what = || format!("failed to read the pin directory {}", self.path.display());
         let entries = match fs::read_dir(&self.path) {
             // Another process renamed or removed the directory a moment ago.
@@ -221,75 +245,59 @@ impl PinDir {
             .collect()
     }
 
-    /// Puts the directory that was built in `staging` in the place of this directory, in one step.
-    /// A directory that was here before is in `staging` then.
-    ///
-    /// # Errors
-    /// The kernel's refusal: nothing has changed.
-    pub(crate) fn replace_with(&self, staging: &Self) -> Result<()> {
-        // A rename onto a directory with entries fails: the two change places.
-        let flags = match self.exists()? {
-            true => RenameFlags::EXCHANGE,
-            false => RenameFlags::NOREPLACE,
-        };
-        self.rename(staging, flags)
-    }
-
-    /// Renames `from` to the path of this directory, in one step.
-    ///
-    /// # Errors
-    /// This directory exists, or the kernel's refusal: nothing has changed.
-    pub(crate) fn rename_from(&self, from: &Self) -> Result<()> {
-        self.rename(from, RenameFlags::NOREPLACE)
-    }
-
-    fn rename(&self, from: &Self, flags: RenameFlags) -> Result<()> {
-        through(Call::Rename, || {
-            renameat_with(CWD, &from.path, CWD, &self.path, flags).map_err(io::Error::from)
-        })
-        .with_context(|| {
-            format!(
-                "failed to rename {} to {}",
-                from.path.display(),
-                self.path.display()
-            )
-        })
-    }
-
     /// Checks that the directory holds pins of enforcer and nothing else.
     ///
     /// # Errors
-    /// The directory is no pin directory, or cannot be read.
+    /// The directory holds something else, or cannot be read.
     pub(crate) fn check(&self) -> Result<()> {
-        self.own_names().map(drop)
+        let other = match self.content()? {
+            Content::Nothing | Content::Empty => return Ok(()),
+            Content::Pins(None) => return self.own_names().map(drop),
+            Content::Pins(other) => other,
+            Content::Foreign(foreign) => foreign.entry,
+        };
+        let path = self.path.display();
+        match other {
+            Some(other) => bail!(
+                "{path} is not a directory of enforcer's pins alone: it holds {other}: move {other} \
+                 away, and run the command again"
+            ),
+            None => bail!("{path} is not a folder"),
+        }
     }
 
-    /// Detaches every guard that is pinned here and nowhere else.
+    /// Detaches every guard that is pinned here, and removes the pins; a guard that is pinned in
+    /// `other` too stays attached.
     ///
     /// # Errors
-    /// The directory is no pin directory, and nothing is removed; or a link cannot be removed.
-    pub(crate) fn remove_links(&self) -> Result<()> {
+    /// The directory is on no bpffs, and nothing is removed; or a link cannot be removed.
+    pub(crate) fn remove_links(&self, other: Option<&Self>) -> Result<()> {
         let mut names = self.own_names()?;
+        let shared = match other {
+            Some(other) => other.link_ids()?,
+            None => BTreeSet::new(),
+        };
         // The socket guard goes last: alone, the guard holds on every interface.
         names.sort_by_key(|name| name == SOCKET_LINK);
         for name in names.iter().filter(|name| name.starts_with(LINK)) {
             let path = self.path.join(name);
-            bpf::detach(&path).with_context(|| format!("failed to unpin {}", path.display()))?;
+            let is_shared = !shared.is_empty() && shared.contains(&link_id(&path)?);
+            let removed = match is_shared {
+                true => bpf::unpin(&path),
+                false => bpf::detach(&path),
+            };
+            removed.with_context(|| format!("failed to unpin {}", path.display()))?;
         }
         Ok(())
     }
 
-    /// Removes the directory and every pin; guards that are pinned nowhere else are detached.
-    ///
-    /// Links go first. `STATE` goes last, with the network namespace that owns the pins.
-    ///
-    /// # Errors
-    /// The directory is no pin directory, and nothing is removed; or a pin cannot be removed.
-    pub(crate) fn remove(&self) -> Result<()> {
-        if !self.exists()? {
-            return Ok(());
-        }
-        self.remove_links()?;
+    /// Returns the ids of the links that are pinned here; none without the directory.
+    fn link_ids(&self) -> Result<BTreeSet<u32>> {
+        self.links()?.iter().map(|path| link_id(path)).collect()
+    }
+
+    /// Removes every pin of a directory without links. `STATE` goes last.
+    fn remove_maps(&self) -> Result<()> {
         let mut names = self.own_names()?;
         names.sort_by_key(|name| name == MAPS[0]);
         for name in names {
@@ -297,30 +305,31 @@ impl PinDir {
             through(Call::Unpin, || fs::remove_file(&path))
                 .with_context(|| format!("failed to unpin {}", path.display()))?;
         }
-        through(Call::RemoveDirectory, || fs::remove_dir(&self.path))
-            .with_context(|| format!("failed to remove {}", self.path.display()))
+        Ok(())
     }
 
-    /// Returns the names in the directory, all of which are names of enforcer's pins.
+    /// Returns the names of enforcer's pins in the directory, which is on a bpffs.
     fn own_names(&self) -> Result<Vec<String>> {
-        let names = self.names()?;
-        if let Some(foreign) = names.iter().find(|name| !is_pin_name(name)) {
-            bail!(
-                "{} is not a directory of enforcer's pins: it holds {foreign}",
-                self.path.display()
-            );
-        }
+        let mut names = self.names()?;
         ensure!(
             mounts::is_bpffs(&self.path)?,
             "{} is not on a bpffs",
             self.path.display()
         );
+        names.retain(|name| is_pin_name(name));
         Ok(names)
     }
 }
 
-fn is_pin_name(name: &str) -> bool {
-    name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&name)
+/// Returns the id of a pinned link.
+pub(super) fn link_id(pin: &Path) -> Result<u32> {
+    let link = bpf::open_pin(pin).and_then(|link| bpf::link_info(link.as_fd()));
+    let link = link.with_context(|| format!("failed to examine {}", pin.display()))?;
+    Ok(link.id)
+}
+
+pub(super) fn is_pin_name(name: &str) -> bool {
+    name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&name) || name == NAMESPACE
 }
 
 /// Returns the name of a wire guard's link, with underscores for the dashes of the hook.
@@ -334,43 +343,4 @@ fn parse_wire_link(name: &str) -> Option<(u32, Hook)> {
     let mut hooks = [Hook::XdpNative, Hook::XdpGeneric, Hook::Tcx].into_iter();
     let hook = hooks.find(|known| known.name() == hook)?;
     Some((ifindex.parse().ok()?, hook))
-}
-
-/// The right to change the pins of a parent directory, held until the drop.
-#[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held, never read")] File);
-
-impl Lock {
-    /// Whether a process holds the lock at this moment.
-    ///
-    /// # Errors
-    /// The parent directory cannot be opened or locked.
-    pub(crate) fn is_taken(pins: &PinDir) -> Result<bool> {
-        let parent = pins.parent();
-        let what = || format!("failed to look at the lock of {}", parent.display());
-        match File::open(parent).with_context(what)?.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(error).with_context(what),
-        }
-    }
-
-    /// Waits for the lock.
-    ///
-    /// # Errors
-    /// The parent directory cannot be opened or locked.
-    pub(crate) fn exclusive(pins: &PinDir) -> Result<Self> {
-        let parent = pins.parent();
-        let file = File::open(parent)
-            .with_context(|| format!("failed to open {} to lock it", parent.display()))?;
-        loop {
-            match through(Call::Lock, || file.lock()) {
-                Ok(()) => return Ok(Self(file)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    bail!("failed to lock {}: {error}", parent.display());
-                }
-            }
-        }
-    }
 }

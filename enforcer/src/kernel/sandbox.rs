@@ -38,7 +38,7 @@ impl Sandbox {
         scratch.create()?;
         let built = load::load_object(options, scratch)
             .and_then(|object| Ok((object, Maps::open(scratch)?)));
-        let removed = scratch.remove();
+        let removed = scratch.remove(None);
         let (object, maps) = built?;
         removed?;
         maps.describe(options.netns_cookie, 0);

@@ -15,10 +15,13 @@ use crate::{
 
 /// Returns the cookie of the calling thread's network namespace (SO_NETNS_COOKIE, Linux 5.14).
 ///
+/// The option is of sockets of every family (`sk_getsockopt` in net/core/sock.c), so a service
+/// without AF_INET has the answer too.
+///
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn netns_cookie() -> Result<u64> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)
         .context("failed to open a socket to ask for the network namespace's cookie")?;
     let mut cookie = 0u64;
     let mut length = libc::socklen_t::try_from(size_of_val(&cookie))?;
@@ -105,6 +108,13 @@ const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cookie_is_of_the_namespace() {
+        let here = netns_cookie().unwrap();
+        assert_ne!(here, 0);
+        assert_eq!(netns_cookie().unwrap(), here);
+    }
 
     #[test]
     fn each_capability_that_is_not_effective_is_named() {

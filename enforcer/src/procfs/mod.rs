@@ -1,14 +1,16 @@
 //! Readers of /proc (proc(5)): no other module opens a file there, apart from watches.
 //!
 //! ```text
-//! process          /proc/PID: status, environ, ns/net         mounts    /proc/PID/mountinfo
+//! process          /proc/PID: status, comm, environ, ns/net   mounts    /proc/PID/mountinfo
 //! tcp              /proc/self/net/tcp, tcp6                   sysctl    /proc/sys/net
+//! locks            /proc/locks
 //! reserved_ports   net.ipv4.ip_local_reserved_ports: read and written
 //! ```
 //!
 //! Parsers are pure functions over text. The kernel resolves /proc/sys/net in the network namespace
 //! of the opening task (`net_ctl_root` in net/sysctl_net.c), wherever /proc was mounted.
 
+pub(crate) mod locks;
 pub(crate) mod mounts;
 mod process;
 pub(crate) mod reserved_ports;

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::printable;
+
 /// A folder of /proc that stands for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Process {
@@ -23,6 +25,12 @@ impl Process {
     /// Returns the id of the parent; `None` where /proc hides the process.
     pub(crate) fn parent(self) -> Option<u32> {
         parent(&self.status().ok()?)
+    }
+
+    /// Returns the name of the program, up to 15 bytes; `None` where /proc hides the process.
+    pub(crate) fn name(self) -> Option<String> {
+        let name = fs::read(self.path("comm")).ok()?;
+        Some(printable::decode(name.strip_suffix(b"\n").unwrap_or(&name)))
     }
 
     /// Returns the effective capabilities, a bit for each (linux/capability.h).

@@ -15,17 +15,19 @@ use std::{
 
 use anyhow::{Error, Result};
 use rustix::{
-    fs::inotify::{self, WatchFlags},
+    fs::inotify::{self, Event, ReadFlags, WatchFlags},
     io::Errno,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::inotify::{Inotify, SlowLook, add};
+use super::inotify::{Inotify, add};
 
 /// The quiet time before the files are read, since an editor saves in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The longest debounce, for a file under constant change.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
+/// The time between looks without events.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The changes of a registry's main file and its fragments.
 ///
@@ -76,7 +78,7 @@ impl FileWatcher {
             main: main.to_owned(),
             inotify: None,
             watches: Watches::default(),
-            look: SlowLook::default(),
+            look: SlowLook::every(LOOK),
             pending: None,
         };
         let reason = watcher.connect().err();
@@ -149,16 +151,35 @@ impl FileWatcher {
 
 /// Waits for an event; for ever without an instance.
 async fn event(inotify: Option<&Inotify>) {
-    let Some(inotify) = inotify else {
-        return std::future::pending().await;
+    // IGNORED: a renewal removed a watch. At a directory's own end DELETE_SELF or UNMOUNT come too.
+    let counts = |event: &Event<'_>| !event.events().contains(ReadFlags::IGNORED);
+    let changed = match inotify {
+        Some(inotify) => inotify.changed_where(counts).await,
+        None => std::future::pending().await,
     };
-    loop {
-        match inotify.changed_where(|_| true).await {
-            Ok(drained) if drained.counts => return,
-            // A renewal removed a watch; before a directory's own end another event comes.
-            Ok(_) => {}
-            Err(_) => return std::future::pending().await,
-        }
+    if changed.is_err() {
+        // The runtime ends.
+        std::future::pending().await
+    }
+}
+
+/// A look from time to time, in place of events.
+#[derive(Debug)]
+struct SlowLook {
+    period: Duration,
+    due: Instant,
+}
+
+impl SlowLook {
+    fn every(period: Duration) -> Self {
+        let due = Instant::now() + period;
+        Self { period, due }
+    }
+
+    /// Waits until the next look is due. Cancel safe: a cancelled wait delays no look.
+    async fn due(&mut self) {
+        sleep_until(self.due).await;
+        self.due = Instant::now() + self.period;
     }
 }
 

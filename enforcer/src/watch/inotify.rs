@@ -1,30 +1,15 @@
-//! inotify(7): events without details, and a slower look where no instance can be had.
+//! inotify(7): events without details.
 
-use std::{mem::MaybeUninit, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{mem::MaybeUninit, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags};
-use tokio::{
-    io::unix::AsyncFd,
-    time::{Instant, sleep_until},
-};
+use tokio::io::unix::AsyncFd;
 
 use crate::async_fd;
 
-/// The time between looks without events.
-const LOOK: Duration = Duration::from_secs(5);
-
 /// An inotify instance that reports events without details.
 pub(super) struct Inotify(AsyncFd<Arc<OwnedFd>>);
-
-/// The events that were waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Drained {
-    /// An event counts.
-    pub(super) counts: bool,
-    /// A watch is gone: its path was removed or unmounted.
-    pub(super) lost: bool,
-}
 
 impl Inotify {
     /// Makes an instance without watches.
@@ -50,46 +35,41 @@ impl Inotify {
         add(self.0.get_ref(), path, flags).map(drop)
     }
 
-    /// Waits for an event that `counts` or for the loss of a watch, and drains the queue.
+    /// Waits for an event, and drains the queue.
     ///
     /// # Errors
-    /// The runtime's refusal.
-    pub(super) async fn changed_where(
-        &self,
-        counts: impl Fn(&Event<'_>) -> bool,
-    ) -> Result<Drained> {
+    /// The kernel's refusal.
+    pub(super) async fn changed(&self) -> Result<()> {
+        self.changed_where(|_| true).await
+    }
+
+    /// Waits for an event that `counts`, and drains the queue.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) async fn changed_where(&self, counts: impl Fn(&Event<'_>) -> bool) -> Result<()> {
         loop {
             let ready = self.0.readable().await;
             let mut ready = ready.context("failed to wait for inotify")?;
             let before = self.drain(&counts);
             ready.clear_ready();
             // An event between the two calls is read now; a later event wakes this task again.
-            let after = self.drain(&counts);
-            let drained = Drained {
-                counts: before.counts | after.counts,
-                lost: before.lost | after.lost,
-            };
-            if drained != Drained::default() {
-                return Ok(drained);
+            if before | self.drain(&counts) {
+                return Ok(());
             }
         }
     }
 
-    /// Drains the queue.
-    fn drain(&self, counts: impl Fn(&Event<'_>) -> bool) -> Drained {
+    /// Drains the queue and returns whether any event counts.
+    fn drain(&self, counts: impl Fn(&Event<'_>) -> bool) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
-        let mut drained = Drained::default();
+        let mut any = false;
         while let Ok(event) = reader.next() {
-            if event.events().contains(ReadFlags::IGNORED) {
-                drained.lost = true;
-                continue;
-            }
             // An overrun queue may have lost an event that counts.
-            let is_overrun = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-            drained.counts |= is_overrun || counts(&event);
+            any |= event.events().contains(ReadFlags::QUEUE_OVERFLOW) || counts(&event);
         }
-        drained
+        any
     }
 }
 
@@ -101,30 +81,4 @@ impl Inotify {
 pub(super) fn add(inotify: &OwnedFd, path: &Path, flags: WatchFlags) -> Result<i32> {
     inotify::add_watch(inotify, path, flags)
         .with_context(|| format!("failed to watch {}", path.display()))
-}
-
-/// A look from time to time, in place of events.
-#[derive(Debug)]
-pub(super) struct SlowLook {
-    period: Duration,
-    due: Instant,
-}
-
-impl Default for SlowLook {
-    fn default() -> Self {
-        Self::every(LOOK)
-    }
-}
-
-impl SlowLook {
-    pub(super) fn every(period: Duration) -> Self {
-        let due = Instant::now() + period;
-        Self { period, due }
-    }
-
-    /// Waits until the next look is due. Cancel safe: a cancelled wait delays no look.
-    pub(super) async fn due(&mut self) {
-        sleep_until(self.due).await;
-        self.due = Instant::now() + self.period;
-    }
 }

@@ -4,7 +4,9 @@
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
 //! files       the registry's files                       inotify, on their directories
 //! paths       pins, locks and sysctls                    inotify
-//! inotify     one instance; a slower look without one
+//! inotify     an instance, which reports events without details
+//! pace        the budget of looks in a burst of changes
+//! steady      looks in place of a watcher that fails
 //! ```
 //!
 //! No watcher reports details: `run` reconciles the whole state on every event, so a lost or merged
@@ -13,8 +15,11 @@
 mod files;
 mod inotify;
 mod links;
+mod pace;
 mod paths;
+mod steady;
 
 pub use files::{FileWatcher, Watches};
 pub use links::{Links, Modules};
 pub use paths::{Pins, Settings};
+pub use steady::{Steady, Watch};

@@ -1,6 +1,6 @@
 //! Outputs of the reconciler.
 
-use std::{fmt, ops::Deref, path::PathBuf, rc::Rc, time::Duration};
+use std::{fmt, ops::Deref, path::PathBuf, sync::Arc};
 
 use crate::{
     daemon::report::Report,
@@ -14,38 +14,35 @@ pub(crate) enum Action {
     /// Carry out an operation, and hand the result back as a [`super::Trigger`]. Until then, no
     /// other operation is requested.
     Run(Operation),
-    /// Ask WireGuard whether its answers differ from `keys`. Any trigger but the result ends the
-    /// poll.
-    PollWireGuard {
-        /// The last answers.
-        keys: Rc<Keys>,
-        /// The time to wait for the answer before anything else is done; without a limit, the poll
-        /// runs beside the watchers.
-        limit: Option<Duration>,
-    },
-    /// Have the readers open the pins again: `up` has replaced the pins.
-    ReopenReaders,
-    /// Tell the service manager the generation in force.
-    NotifyGeneration(u32),
-    /// Report to the operator.
-    Report(Report),
-    /// End `run`: nothing is pinned.
-    Stop,
-}
-
-/// An operation. Each has a trigger for the result.
-#[derive(Debug)]
-pub(crate) enum Operation {
-    /// Read the pinned state.
-    InspectPins,
     /// Watch a registry's main file and fragments, unless `file` is watched already, and read the
-    /// registry afterwards: no later edit is missed.
+    /// registry afterwards: no later edit is missed. The read runs beside operations, because a
+    /// file may never answer; a second read is not requested before the result.
     LoadRegistry {
         /// The main file.
         file: PathBuf,
         /// The source to read.
         source: Source,
     },
+    /// Ask WireGuard whether its answers differ from these last answers. The poll runs beside
+    /// operations; a second poll is not requested before the result.
+    PollWireGuard(Arc<Keys>),
+    /// Tell the service manager that `run` is ready.
+    NotifyReady,
+    /// Have the readers open the pins again: `up` has replaced the pins.
+    ReopenReaders,
+    /// Tell the service manager the generation in force.
+    NotifyGeneration(u32),
+    /// Report to the operator.
+    Report(Report),
+    /// End `run`: `enforcer down` took the guards off.
+    Stop,
+}
+
+/// An operation. Each has a trigger for the result.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    /// Read the pinned state, and put back what another program removed.
+    InspectPins,
     /// Put a registry in force, in place of the policy of `generation`.
     Replace {
         /// The registry.
@@ -60,7 +57,7 @@ pub(crate) enum Operation {
         /// The known generation.
         generation: u32,
         /// The last answers of WireGuard.
-        keys: Rc<Keys>,
+        keys: Arc<Keys>,
     },
     /// Roll the pending policy back, if its deadline has passed.
     RollBack,
@@ -68,7 +65,7 @@ pub(crate) enum Operation {
 
 /// A shared registry: actions and triggers hand the registry on without a copy.
 #[derive(Clone)]
-pub(crate) struct SharedRegistry(pub(crate) Rc<Loaded>);
+pub(crate) struct SharedRegistry(pub(crate) Arc<Loaded>);
 
 impl fmt::Debug for SharedRegistry {
     /// Writes the provenance, not the hundreds of lines of the registry.
@@ -89,6 +86,6 @@ impl Deref for SharedRegistry {
 
 impl From<Loaded> for SharedRegistry {
     fn from(loaded: Loaded) -> Self {
-        Self(Rc::new(loaded))
+        Self(Arc::new(loaded))
     }
 }

@@ -1,6 +1,6 @@
 //! Reports of the reconciler, each of them made once.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, mem, time::Instant};
 
 use super::{Action, Reconciler, Task};
 use crate::{
@@ -20,6 +20,24 @@ impl Reconciler {
         new.into_iter()
             .for_each(|note| self.report(Report::Note(note)));
         self.reported = notes;
+    }
+
+    /// Reports repairs, each time anew.
+    pub(super) fn report_repairs(&mut self, notes: Vec<Note>) {
+        notes
+            .into_iter()
+            .for_each(|note| self.report(Report::Note(note)));
+    }
+
+    /// Answers a request for a reload of files that have not changed.
+    pub(super) fn report_unchanged(&mut self) {
+        if mem::take(&mut self.reload_requested) {
+            let text = format!(
+                "the registry has not changed: generation {} stays in force",
+                self.generation()
+            );
+            self.report(Report::note(NoteKind::RegistryUnchanged, text));
+        }
     }
 
     /// Notes and reports a switch by this process.
@@ -54,7 +72,7 @@ impl Reconciler {
         self.retry.failed(task, now);
     }
 
-    /// Ends: nothing is pinned.
+    /// Ends: `enforcer down` took the guards off.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         self.actions.push(Action::Stop);

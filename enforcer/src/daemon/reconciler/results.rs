@@ -1,9 +1,9 @@
 //! Results of operations: new knowledge, reports and further tasks.
 
-use std::{mem, rc::Rc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 
 use super::{
-    Action, FollowOutcome, InFlight, LoadError, Operation, PinnedState, Pins, Reconciler,
+    Action, FollowOutcome, InFlight, LoadError, Operation, PinnedState, Pins, Purpose, Reconciler,
     Rejection, ReplaceOutcome, SharedRegistry, Task, registry_file,
 };
 use crate::{
@@ -38,6 +38,7 @@ impl Reconciler {
             }
         };
         self.missing = state.missing;
+        self.report_repairs(state.notes);
         let pending = state.pending.map(|left| now + left);
         let was_pending = mem::replace(&mut self.pending, pending).is_some();
         if pending.is_none() {
@@ -64,11 +65,11 @@ impl Reconciler {
         // The other command has asked WireGuard later than this process.
         self.forget_keys();
         self.add(Task::Follow);
-        self.adopt(state.provenance);
+        self.adopt(state.provenance, now);
     }
 
     /// Finds the registry in force, perhaps another command's.
-    fn adopt(&mut self, provenance: Provenance) {
+    fn adopt(&mut self, provenance: Provenance, now: Instant) {
         let is_known = |registry: &SharedRegistry| registry.provenance.has_same_text(&provenance);
         self.registry = self.registry.take().filter(is_known);
         self.registry_unknown = self.registry.is_none();
@@ -76,11 +77,8 @@ impl Reconciler {
             return self.retry.succeeded(Task::Inspect);
         }
         self.file.follow(&provenance);
-        let load = Operation::LoadRegistry {
-            file: self.file.path().to_owned(),
-            source: Source::in_force(&provenance),
-        };
-        self.begin(InFlight::Adopt(provenance), load);
+        let source = Source::in_force(&provenance);
+        self.read(Purpose::Adopt(provenance), source, now);
     }
 
     pub(super) fn adopted(
@@ -112,7 +110,7 @@ impl Reconciler {
                 if rejection.is_missing && self.file.is_others() =>
             {
                 self.file.follow_own();
-                return self.load_edit();
+                return self.load_edit(now);
             }
             Err(LoadError::Rejected(rejection)) => {
                 self.rejected(rejection);
@@ -122,6 +120,7 @@ impl Reconciler {
         self.last_errors = None;
         let in_force = self.registry.as_ref().map(|registry| &registry.provenance);
         if in_force == Some(&registry.provenance) {
+            self.report_unchanged();
             return self.retry.succeeded(Task::Edit);
         }
         let replace = Operation::Replace {
@@ -148,8 +147,16 @@ impl Reconciler {
         now: Instant,
     ) {
         match outcome {
-            ReplaceOutcome::InForce(generation, notes) => {
-                self.switched(generation, Cause::Registry(Rc::clone(&registry.0)));
+            ReplaceOutcome::InForce {
+                generation,
+                notes,
+                warnings,
+            } => {
+                self.reload_requested = false;
+                if !warnings.is_empty() {
+                    self.report(Report::Diagnostics(warnings));
+                }
+                self.switched(generation, Cause::Registry(Arc::clone(&registry.0)));
                 self.report_new(notes);
                 self.file.follow(&registry.provenance);
                 self.registry = Some(registry);
@@ -160,7 +167,11 @@ impl Reconciler {
             }
             // The other command may have read the files later than this process.
             ReplaceOutcome::Foreign => return self.add(Task::Edit),
-            ReplaceOutcome::Gone => return self.stop(),
+            // The look at the pins tells why.
+            ReplaceOutcome::Gone => {
+                self.add(Task::Inspect);
+                return self.retry.failed(Task::Edit, now);
+            }
             ReplaceOutcome::Pending => {
                 self.edit_deferred = true;
                 self.add(Task::Inspect);
@@ -195,7 +206,10 @@ impl Reconciler {
                 self.report_new(notes);
                 self.add(Task::Inspect);
             }
-            FollowOutcome::Gone => return self.stop(),
+            FollowOutcome::Gone => {
+                self.add(Task::Inspect);
+                return self.retry.failed(Task::Follow, now);
+            }
             FollowOutcome::Failed(why) => return self.failed(Task::Follow, &why, now),
         }
         self.retry.succeeded(Task::Follow);

@@ -20,11 +20,14 @@ pub(crate) enum Trigger {
     FilesChanged,
     /// Another command may have changed the pins.
     PinsChanged,
+    /// An operator asks for a reload, by SIGHUP.
+    ReloadRequested,
     /// The time of [`super::Reconciler::deadline`] has come.
     DeadlineReached,
-    /// The result of [`super::Operation::InspectPins`]; `None` if nothing is pinned.
+    /// The result of [`super::Operation::InspectPins`]; `None` if `enforcer down` took the guards
+    /// off.
     PinsInspected(Result<Option<PinnedState>, String>),
-    /// The result of [`super::Operation::LoadRegistry`].
+    /// The result of [`super::Action::LoadRegistry`].
     RegistryLoaded {
         /// The registry, or the reason why there is none.
         result: Result<SharedRegistry, LoadError>,
@@ -54,6 +57,8 @@ pub(crate) struct PinnedState {
     pub(crate) provenance: Provenance,
     /// The meaning of a missing file at the default path.
     pub(crate) missing: MissingFile,
+    /// Notes of repairs.
+    pub(crate) notes: Vec<Note>,
 }
 
 /// The reason why a registry was not loaded.
@@ -79,8 +84,15 @@ pub(crate) struct Rejection {
 /// The result of a reload by `run`.
 #[derive(Debug)]
 pub(crate) enum ReplaceOutcome {
-    /// The registry is in force, as this generation.
-    InForce(u32, Vec<Note>),
+    /// The registry is in force.
+    InForce {
+        /// The generation.
+        generation: u32,
+        /// Notes for the operator.
+        notes: Vec<Note>,
+        /// Warnings about the registry on this host.
+        warnings: Diagnostics,
+    },
     /// The generation is not the known one: another command was at work.
     Foreign,
     /// Nothing is pinned.
@@ -123,6 +135,4 @@ pub(crate) enum PollOutcome {
     Changed(Keys),
     /// The answers are the known ones.
     Unchanged,
-    /// A device did not answer within the limit.
-    GivenUp,
 }

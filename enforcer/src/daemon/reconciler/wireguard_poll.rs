@@ -1,11 +1,10 @@
 //! The poll of WireGuard: there is no notification of a change of keys or AllowedIPs.
 //!
 //! A userspace device may be slow to answer, or never answer. A poll therefore runs beside the
-//! watchers, and any event ends the poll. After a delay of more than an interval by events, a poll
-//! runs alone for a tenth of a second, so that events without end do not starve the polls.
+//! operations, one at a time, and asks all devices together within a limit.
 
 use std::{
-    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,40 +13,34 @@ use crate::host::Keys;
 
 /// The time between two polls.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
-/// The time limit of an overdue poll, during which events wait.
-pub(super) const LIMIT: Duration = Duration::from_millis(100);
 
 impl Reconciler {
     /// The time of the next poll: none during a poll, nor without a peer by key on an interface.
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
-        (!self.keys.is_empty() && !self.is_polling).then_some(self.next_wg_poll)
+        (!self.keys.is_empty() && self.polled.is_none()).then_some(self.next_wg_poll)
     }
 
     /// Begins a poll if due.
     pub(super) fn poll_if_due(&mut self, now: Instant) {
-        if self.poll_deadline().is_none_or(|at| at > now) {
-            return;
+        if self.poll_deadline().is_some_and(|at| at <= now) {
+            self.polled = Some(Arc::clone(&self.keys));
+            self.actions
+                .push(Action::PollWireGuard(Arc::clone(&self.keys)));
         }
-        let is_overdue = now.duration_since(self.next_wg_poll) > INTERVAL;
-        if is_overdue {
-            self.next_wg_poll = now;
-        }
-        self.is_polling = true;
-        self.actions.push(Action::PollWireGuard {
-            keys: Rc::clone(&self.keys),
-            limit: is_overdue.then_some(LIMIT),
-        });
     }
 
-    /// Takes the result of a poll.
+    /// Takes the result of a poll. A result is old if another look has asked WireGuard later.
     pub(super) fn polled(&mut self, outcome: PollOutcome, now: Instant) {
-        match outcome {
-            PollOutcome::GivenUp => return,
-            PollOutcome::Unchanged => {}
-            PollOutcome::Changed(keys) => {
-                self.keys = Rc::new(keys);
-                self.add(Task::Follow);
-            }
+        let Some(asked) = self.polled.take() else {
+            return;
+        };
+        if !Arc::ptr_eq(&asked, &self.keys) {
+            return;
+        }
+        self.has_polled = true;
+        if let PollOutcome::Changed(keys) = outcome {
+            self.keys = Arc::new(keys);
+            self.add(Task::Follow);
         }
         self.next_wg_poll = now + INTERVAL;
     }
@@ -59,11 +52,13 @@ impl Reconciler {
         } else if self.keys.is_empty() {
             self.next_wg_poll = now + INTERVAL;
         }
-        self.keys = Rc::new(keys);
+        if *self.keys != keys {
+            self.keys = Arc::new(keys);
+        }
     }
 
     /// Forgets the answers, so that the next look at the host asks every device.
     pub(super) fn forget_keys(&mut self) {
-        self.keys = Rc::default();
+        self.keys = Arc::default();
     }
 }

@@ -34,7 +34,7 @@ fn a_bad_registry_is_reported_once_and_again_after_a_change() {
     write(&mut rig.world, OWN, Content::Bad("another typo"));
     assert_eq!(rig.on(Trigger::FilesChanged), bad);
     assert_eq!(name(&rig.world.in_force), "own:1");
-    assert_eq!(rig.reconciler.deadline(), None, "only an edit mends it");
+    assert_eq!(rig.deadline(), None, "only an edit mends it");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_refused_edit_is_reported_and_not_retried() {
         rig.on(Trigger::FilesChanged),
         "inspect; watch own load named own; replace 1 by own:2; RegistryRefused"
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
     rig.world.locks_out = false;
     assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1");
     assert_eq!(rig.on(Trigger::PinsChanged), "inspect");
@@ -82,7 +82,7 @@ fn a_registry_that_was_rolled_back_is_not_put_in_force_again_by_itself() {
         rig.on(Trigger::FilesChanged),
         "inspect; watch own load named own; replace 1 by own:2; RegistryRefused"
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
     // A command's reload does it, and a further edit.
     rig.world.reload(OWN);
     rig.on(Trigger::PinsChanged);
@@ -104,7 +104,7 @@ fn an_edit_that_fails_is_retried() {
     let (slept, transcript) = rig.sleep();
     assert_eq!(slept, seconds(1));
     assert!(transcript.contains("2 in force by own:2"), "{transcript}");
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn an_edit_that_cannot_be_watched_is_retried() {
     assert_eq!(rig.on(Trigger::FilesChanged), failed);
     rig.world.faults.clear();
     assert_eq!(rig.sleep(), (seconds(1), INSPECT_AND_LOAD.to_owned()));
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]

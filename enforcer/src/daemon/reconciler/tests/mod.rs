@@ -4,6 +4,7 @@
 //! actions that follow.
 
 mod edits;
+mod obstacles;
 mod pending;
 mod pins;
 mod polls;
@@ -29,8 +30,14 @@ struct Rig {
     world: World,
     reconciler: Reconciler,
     now: Instant,
-    /// The limit of the last poll that was begun.
-    poll: Option<Option<Duration>>,
+    /// A poll is under way.
+    is_polling: bool,
+    /// The files do not answer.
+    hangs: bool,
+    /// The read under way.
+    read: Option<(PathBuf, Source)>,
+    /// Looks without an event are made, which most tests leave out.
+    makes_looks: bool,
     has_stopped: bool,
 }
 
@@ -57,7 +64,10 @@ impl Rig {
             world,
             reconciler: Reconciler::new(own, begun, now),
             now,
-            poll: None,
+            is_polling: false,
+            hangs: false,
+            read: None,
+            makes_looks: false,
             has_stopped: false,
         }
     }
@@ -79,35 +89,66 @@ impl Rig {
         let mut actions: VecDeque<Action> = self.hand(trigger).into();
         while let Some(action) = actions.pop_front() {
             log.push(describe(&action));
-            match action {
+            let is_only = |it: &Action| !matches!(it, Action::Run(_));
+            let result = match action {
                 Action::Run(operation) => {
-                    let is_only = |it: &Action| !matches!(it, Action::Run(_));
                     assert!(actions.iter().all(is_only), "two operations at a time");
-                    let result = self.world.carry_out(&operation, self.now);
-                    if let Some(trigger) = meanwhile(self) {
-                        let early = self.hand(trigger);
-                        assert!(
-                            early.iter().all(is_only),
-                            "an operation before the result of the last one"
-                        );
-                        actions.extend(early);
-                    }
-                    actions.extend(self.hand(result));
+                    Some(self.world.carry_out(&operation, self.now))
                 }
-                Action::PollWireGuard { limit, .. } => self.poll = Some(limit),
+                Action::LoadRegistry { file, source } => {
+                    assert!(self.read.is_none(), "two reads at a time");
+                    self.read = Some((file, source));
+                    (!self.hangs).then(|| self.answer_read())
+                }
+                Action::PollWireGuard(_) => {
+                    assert!(!self.is_polling, "two polls at a time");
+                    self.is_polling = true;
+                    None
+                }
                 Action::Stop => {
                     assert!(!self.world.is_pinned, "stopped beside pins");
                     self.has_stopped = true;
+                    None
                 }
-                Action::ReopenReaders | Action::NotifyGeneration(_) | Action::Report(_) => {}
+                Action::ReopenReaders
+                | Action::NotifyReady
+                | Action::NotifyGeneration(_)
+                | Action::Report(_) => None,
+            };
+            if let Some(result) = result {
+                if let Some(trigger) = meanwhile(self) {
+                    let early = self.hand(trigger);
+                    assert!(
+                        early.iter().all(is_only),
+                        "an operation before the result of the last one"
+                    );
+                    actions.extend(early);
+                }
+                actions.extend(self.hand(result));
             }
         }
         log.join("; ")
     }
 
     fn hand(&mut self, trigger: Trigger) -> Vec<Action> {
-        self.poll = None;
+        if !self.makes_looks {
+            self.reconciler.next_look = self.now + super::LOOK;
+        }
         self.reconciler.on(trigger, self.now)
+    }
+
+    /// The result of the read under way.
+    fn answer_read(&mut self) -> Trigger {
+        let (file, source) = self.read.take().expect("a read");
+        Trigger::RegistryLoaded {
+            result: self.world.load(&file, &source),
+            is_settling: self.world.is_settling,
+        }
+    }
+
+    /// The time of the next step of known work, without the looks at intervals.
+    fn deadline(&self) -> Option<Instant> {
+        self.reconciler.work_deadline()
     }
 
     /// Lets time pass without an event.
@@ -117,7 +158,7 @@ impl Rig {
 
     /// Sleeps until the reconciler's deadline. Returns the time slept and the transcript.
     fn sleep(&mut self) -> (Duration, String) {
-        let deadline = self.reconciler.deadline().expect("a deadline");
+        let deadline = self.deadline().expect("a deadline");
         let slept = deadline.saturating_duration_since(self.now);
         self.now += slept;
         (slept, self.on(Trigger::DeadlineReached))
@@ -125,7 +166,8 @@ impl Rig {
 
     /// Hands the result of a poll to the reconciler.
     fn answer(&mut self, outcome: PollOutcome) -> String {
-        assert!(self.poll.is_some(), "nobody polls");
+        assert!(self.is_polling, "nobody polls");
+        self.is_polling = false;
         self.on(Trigger::WireGuardPolled(outcome))
     }
 }
@@ -134,10 +176,16 @@ impl Rig {
 fn describe(action: &Action) -> String {
     match action {
         Action::Run(operation) => describe_operation(operation),
-        Action::PollWireGuard { limit: None, .. } => "poll".to_owned(),
-        Action::PollWireGuard {
-            limit: Some(limit), ..
-        } => format!("poll for {limit:?}"),
+        Action::LoadRegistry { file, source } => {
+            let source = match source {
+                Source::Embedded => "embedded".to_owned(),
+                Source::Named(path) => format!("named {}", short(path)),
+                Source::Default { path, absent } => format!("{} or {absent:?}", short(path)),
+            };
+            format!("watch {} load {source}", short(file))
+        }
+        Action::PollWireGuard(_) => "poll".to_owned(),
+        Action::NotifyReady => "ready".to_owned(),
         Action::ReopenReaders => "reopen".to_owned(),
         Action::NotifyGeneration(generation) => format!("notify {generation}"),
         Action::Stop => "stop".to_owned(),
@@ -160,14 +208,6 @@ fn describe(action: &Action) -> String {
 fn describe_operation(operation: &Operation) -> String {
     match operation {
         Operation::InspectPins => "inspect".to_owned(),
-        Operation::LoadRegistry { file, source } => {
-            let source = match source {
-                Source::Embedded => "embedded".to_owned(),
-                Source::Named(path) => format!("named {}", short(path)),
-                Source::Default { path, absent } => format!("{} or {absent:?}", short(path)),
-            };
-            format!("watch {} load {source}", short(file))
-        }
         Operation::Replace {
             registry,
             generation,

@@ -12,7 +12,7 @@ fn pending() -> Rig {
         rig.on(Trigger::PinsChanged),
         "inspect; notify 2; watch other load named other; follow 2 as other:5"
     );
-    assert_eq!(rig.reconciler.deadline(), Some(after(rig.now, 60)));
+    assert_eq!(rig.deadline(), Some(after(rig.now, 60)));
     rig
 }
 
@@ -28,7 +28,7 @@ fn an_edit_during_a_pending_policy_waits_for_the_confirmation() {
         "inspect; watch other load named other; replace 2 by other:6; 3 in force by other:6; \
          notify 3; follow 3 as other:6"
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
     assert_eq!(rig.on(Trigger::PinsChanged), "inspect");
 }
 
@@ -72,7 +72,7 @@ fn the_deadline_brings_the_rollback() {
         transcript,
         "roll back; RolledBack; inspect; notify 3; watch own load named own; follow 3 as own:1"
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_rollback_that_fails_is_reported_and_retried_with_backoff() {
     let (slept, transcript) = rig.sleep();
     assert_eq!(slept, seconds(4));
     assert!(transcript.starts_with("roll back; RolledBack; inspect; notify 3"));
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn up_ends_a_pending_policy_and_its_deadline() {
         rig.on(Trigger::PinsChanged),
         "inspect; reopen; notify 3; follow 3 as other:5"
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_reload_that_meets_a_pending_policy_waits_for_it() {
         transcript,
         "inspect; watch own load named own; replace 1 by own:2; inspect"
     );
-    assert_eq!(rig.reconciler.deadline(), Some(after(rig.now, 60)));
+    assert_eq!(rig.deadline(), Some(after(rig.now, 60)));
     rig.world.confirm();
     let transcript = rig.on(Trigger::PinsChanged);
     assert!(transcript.contains("2 in force by own:2"), "{transcript}");

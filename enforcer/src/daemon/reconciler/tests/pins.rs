@@ -9,10 +9,10 @@ fn the_start_looks_at_pins_and_host_and_reopens_nothing() {
     let mut rig = Rig::of(World::default(), true);
     assert_eq!(
         rig.on(Trigger::Started),
-        "inspect; notify 1; follow 1 as own:1"
+        "inspect; notify 1; follow 1 as own:1; ready"
     );
     assert_eq!(rig.on(Trigger::PinsChanged), "inspect");
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn a_command_between_the_start_and_the_first_look_is_seen() {
     rig.world.reload(OWN);
     assert_eq!(
         rig.on(Trigger::Started),
-        "inspect; notify 2; watch own load named own; follow 2 as own:2"
+        "inspect; notify 2; watch own load named own; follow 2 as own:2; ready"
     );
 }
 
@@ -43,7 +43,7 @@ fn a_registry_that_could_not_be_put_in_force_at_the_start_is_tried_again() {
     assert_eq!(
         rig.on(Trigger::Started),
         "inspect; notify 1; watch own load named own; watch own load named own; \
-         replace 1 by own:2; 2 in force by own:2; notify 2; follow 2 as own:2"
+         replace 1 by own:2; 2 in force by own:2; notify 2; follow 2 as own:2; ready"
     );
 }
 
@@ -132,7 +132,7 @@ fn down_ends_run_whoever_finds_out() {
     for (trigger, transcript) in [
         (Trigger::PinsChanged, "inspect; stop"),
         (Trigger::FilesChanged, "inspect; stop"),
-        (Trigger::HostChanged, "follow 1 as own:1; stop"),
+        (Trigger::HostChanged, "follow 1 as own:1; inspect; stop"),
     ] {
         let mut rig = Rig::start();
         rig.world.is_pinned = false;
@@ -154,7 +154,7 @@ fn down_before_a_reload_by_run_ends_run() {
     });
     assert_eq!(
         transcript,
-        "inspect; watch own load named own; replace 1 by own:2; stop"
+        "inspect; watch own load named own; replace 1 by own:2; inspect; stop"
     );
 }
 

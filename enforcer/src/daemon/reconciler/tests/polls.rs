@@ -27,7 +27,7 @@ fn without_a_peer_by_key_nobody_polls() {
     let mut rig = Rig::start();
     rig.wait(seconds(10));
     assert_eq!(rig.on(Trigger::DeadlineReached), "");
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn wireguard_is_polled_once_a_second() {
     let mut rig = with_keys();
     for _ in 0..3 {
         assert_eq!(rig.sleep(), (seconds(1), "poll".to_owned()));
-        assert_eq!(rig.reconciler.deadline(), None, "during the poll");
+        assert_eq!(rig.deadline(), None, "during the poll");
         rig.wait(Duration::from_millis(30));
         assert_eq!(rig.answer(PollOutcome::Unchanged), "");
     }
@@ -72,29 +72,27 @@ fn a_change_of_keys_is_followed_while_a_policy_is_pending() {
 fn a_device_that_hangs_delays_no_other_trigger() {
     let mut rig = with_keys();
     rig.sleep();
-    // The device never answers. The event ends the poll; a new poll begins after the event.
+    // The device has not answered. The poll goes on beside the operations.
+    assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1 with keys");
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect");
+    assert_eq!(rig.deadline(), None, "during the poll");
     assert_eq!(
-        rig.on(Trigger::HostChanged),
-        "follow 1 as own:1 with keys; poll"
+        rig.answer(PollOutcome::Changed(keys("two"))),
+        "follow 1 as own:1 with keys"
     );
-    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll");
-    assert_eq!(rig.poll, Some(None), "beside the watchers");
 }
 
 #[test]
-fn a_poll_that_events_put_off_is_waited_for_a_tenth_of_a_second() {
-    let mut rig = with_keys();
-    rig.sleep();
-    rig.wait(seconds(1));
-    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll", "not overdue");
-    rig.wait(Duration::from_millis(1));
-    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll for 100ms");
-    assert_eq!(rig.answer(PollOutcome::GivenUp), "poll");
-    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll");
-    rig.wait(Duration::from_millis(1001));
-    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; poll for 100ms");
-    assert_eq!(rig.answer(PollOutcome::Unchanged), "");
-    assert_eq!(rig.sleep().0, seconds(1));
+fn run_is_ready_once_wireguard_has_answered_or_had_its_time() {
+    let mut world = World::default();
+    world.keys = Keys::late(Interface::default());
+    let mut rig = Rig::of(world, true);
+    assert_eq!(
+        rig.on(Trigger::Started),
+        "inspect; notify 1; follow 1 as own:1; poll"
+    );
+    assert_eq!(rig.answer(PollOutcome::Unchanged), "ready");
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect", "once");
 }
 
 #[test]
@@ -119,13 +117,19 @@ fn an_event_of_the_host_does_not_put_the_poll_off() {
 }
 
 #[test]
-fn an_answer_that_comes_after_an_event_is_too_old() {
+fn an_answer_from_before_another_look_is_too_old() {
     let mut rig = with_keys();
     rig.sleep();
+    rig.world.keys = keys("new");
     let follow = "follow 1 as own:1 with keys";
-    let stale = |_: &mut Rig| Some(Trigger::WireGuardPolled(PollOutcome::Changed(keys("old"))));
-    let transcript = rig.on_with(Trigger::HostChanged, stale);
-    assert_eq!(transcript, format!("{follow}; poll"), "no second look");
+    assert_eq!(rig.on(Trigger::HostChanged), follow);
+    assert_eq!(
+        rig.answer(PollOutcome::Changed(keys("old"))),
+        "poll",
+        "no second look"
+    );
+    assert_eq!(rig.answer(PollOutcome::Unchanged), "");
+    assert_eq!(rig.on(Trigger::HostChanged), follow);
 }
 
 #[test]
@@ -167,9 +171,9 @@ fn a_look_that_fails_does_not_stop_the_polls() {
 #[test]
 fn the_earliest_deadline_is_the_next() {
     let mut rig = with_keys();
-    assert_eq!(rig.reconciler.deadline(), Some(rig.now + seconds(1)));
+    assert_eq!(rig.deadline(), Some(rig.now + seconds(1)));
     rig.world.arm(OWN, rig.now + Duration::from_millis(400));
     rig.on(Trigger::PinsChanged);
     let pending = Some(rig.now + Duration::from_millis(400));
-    assert_eq!(rig.reconciler.deadline(), pending);
+    assert_eq!(rig.deadline(), pending);
 }

@@ -121,7 +121,7 @@ impl Rig {
             self.on(watcher.trigger());
         }
         let mut sleeps = 0;
-        while self.reconciler.deadline().is_some() {
+        while self.deadline().is_some() {
             self.sleep();
             sleeps += 1;
             assert!(sleeps < 20, "no rest: {:?}", self.reconciler);

@@ -14,7 +14,7 @@ fn a_look_that_fails_is_reported_once_and_retried_with_backoff() {
     }
     rig.world.faults.clear();
     assert_eq!(rig.sleep(), (seconds(60), follow.to_owned()));
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
     rig.world.faults.insert(Fault::Follow);
     assert_eq!(
         rig.on(Trigger::HostChanged),
@@ -47,7 +47,7 @@ fn an_event_brings_another_attempt_at_once_and_the_retry_stays() {
     assert_eq!(rig.sleep().0, Duration::from_millis(400));
     rig.world.faults.clear();
     rig.on(Trigger::HostChanged);
-    assert_eq!(rig.reconciler.deadline(), None, "a success ends it");
+    assert_eq!(rig.deadline(), None, "a success ends it");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn an_inspection_that_fails_is_retried_and_the_host_is_followed_meanwhile() {
     assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1");
     rig.world.faults.clear();
     assert_eq!(rig.sleep(), (seconds(1), "inspect".to_owned()));
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn an_edit_waits_for_an_inspection_that_succeeds() {
         "inspect; watch own load named own; replace 1 by own:2; 2 in force by own:2; notify 2; \
          follow 2 as own:2"
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_failed_edit_is_not_retried_while_a_policy_is_pending() {
     rig.world.arm(OTHER, deadline);
     rig.on(Trigger::PinsChanged);
     assert_eq!(rig.sleep(), (seconds(1), "inspect".to_owned()));
-    assert_eq!(rig.reconciler.deadline(), Some(deadline));
+    assert_eq!(rig.deadline(), Some(deadline));
     assert!(rig.reconciler.edit_deferred);
 }
 
@@ -113,7 +113,7 @@ fn a_registry_that_cannot_be_watched_is_looked_for_again() {
             "inspect; notify 2; watch other load named other; follow 2 as other:5".to_owned()
         )
     );
-    assert_eq!(rig.reconciler.deadline(), None);
+    assert_eq!(rig.deadline(), None);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) enum Fault {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) is_pinned: bool,
+    /// Another program than `down` removed the pins.
+    pub(super) is_lost: bool,
     pub(super) generation: u32,
     pub(super) directory: u64,
     pub(super) in_force: Provenance,
@@ -67,6 +69,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             is_pinned: true,
+            is_lost: false,
             generation: 1,
             directory: 70,
             in_force: provenance(OWN, 1),
@@ -137,12 +140,8 @@ impl World {
         match operation {
             Operation::InspectPins => Trigger::PinsInspected(match self.fails(Fault::Inspect) {
                 true => Err("no pins".to_owned()),
-                false => Ok(self.is_pinned.then(|| self.state(now))),
+                false => Ok(self.inspect(now)),
             }),
-            Operation::LoadRegistry { file, source } => Trigger::RegistryLoaded {
-                result: self.load(file, source),
-                is_settling: self.is_settling,
-            },
             Operation::Replace {
                 registry,
                 generation,
@@ -162,6 +161,19 @@ impl World {
         }
     }
 
+    /// Puts lost pins back, as a look does.
+    fn inspect(&mut self, now: Instant) -> Option<PinnedState> {
+        let mut notes = Vec::new();
+        if std::mem::take(&mut self.is_lost) {
+            self.is_pinned = true;
+            notes.push(Note::new(NoteKind::PinsRestored, "pinned again"));
+        }
+        self.is_pinned.then(|| PinnedState {
+            notes,
+            ..self.state(now)
+        })
+    }
+
     fn state(&self, now: Instant) -> PinnedState {
         let left = |(deadline, _): &(Instant, _)| deadline.saturating_duration_since(now);
         PinnedState {
@@ -170,10 +182,12 @@ impl World {
             pending: self.pending.as_ref().map(left),
             provenance: self.in_force.clone(),
             missing: self.missing,
+            notes: Vec::new(),
         }
     }
 
-    fn load(&self, file: &Path, source: &Source) -> Result<SharedRegistry, LoadError> {
+    /// Reads the registry.
+    pub(super) fn load(&self, file: &Path, source: &Source) -> Result<SharedRegistry, LoadError> {
         if self.fails(Fault::Watch) {
             return Err(LoadError::Failed("no watch".to_owned()));
         }
@@ -219,7 +233,11 @@ impl World {
         }
         self.switch(registry.provenance.clone());
         self.rolled_back = None;
-        ReplaceOutcome::InForce(self.generation, self.notes.clone())
+        ReplaceOutcome::InForce {
+            generation: self.generation,
+            notes: self.notes.clone(),
+            warnings: Diagnostics::default(),
+        }
     }
 
     fn follow(&mut self, has_registry: bool, known: u32, now: Instant) -> FollowOutcome {

@@ -1,0 +1,87 @@
+//! `run` keeps the pins: pins that another program removed are pinned again.
+
+use anyhow::{Context as _, anyhow};
+
+use super::{Error, Instance};
+use crate::{
+    kernel::{held::Held, mounts, pins::PinDir},
+    note::{Note, NoteKind},
+};
+
+/// The state of the pins after a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The pins are whole; with a note of a repair, if there was one.
+    Whole(Option<Note>),
+    /// `down` took the guards off.
+    Down,
+}
+
+/// Looks at the pins, and pins lost objects again. `held` follows the pins.
+///
+/// # Errors
+/// The pins cannot be put back; the guards hold by the descriptors of this process.
+pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> {
+    let pins = instance.pins();
+    if is_whole(held, pins)? {
+        held.refresh(pins)?;
+        return Ok(Kept::Whole(None));
+    }
+    // Another command may be at work.
+    let lock = instance.lock()?;
+    let number = if is_whole(held, pins)? {
+        0
+    } else if held.is_of(pins) {
+        held.put_back(pins)?
+    } else {
+        let word = instance.word()?;
+        if !pins.exists()? && word.is_left() {
+            word.take_back();
+            lock.retire();
+            return Ok(Kept::Down);
+        }
+        put_back_all(instance, held)?
+    };
+    held.refresh(pins)?;
+    let note = (number > 0).then(|| {
+        let text = format!(
+            "{number} pins were removed by another program than `enforcer down`, and are pinned \
+             again; the guards held in the meantime"
+        );
+        Note::new(NoteKind::PinsRestored, text)
+    });
+    Ok(Kept::Whole(note))
+}
+
+/// Whether a directory holds the whole set, or the whole set of another command.
+fn is_whole(held: &Held, pins: &PinDir) -> Result<bool, Error> {
+    Ok(match held.is_of(pins) {
+        true => held.missing(pins)?.is_empty(),
+        false => pins.exists()? && pins.is_roots()? && pins.has_all_maps()?,
+    })
+}
+
+/// Makes the directory again, and pins every object.
+fn put_back_all(instance: &Instance, held: &mut Held) -> Result<usize, Error> {
+    let pins = instance.pins();
+    let what = "the pins are gone without a word of `enforcer down`, and cannot be put back: the \
+                guards hold while this process lives";
+    mounts::ensure_bpffs(pins.parent()).context(what)?;
+    instance.recover()?;
+    if is_whole(held, pins)? {
+        return Ok(0);
+    }
+    if held.is_empty() {
+        return Err(anyhow!("no descriptor of a pin is left")
+            .context(what)
+            .into());
+    }
+    let staging = pins.staging();
+    staging.create().context(what)?;
+    let number = held
+        .put_back(&staging)
+        .and_then(|number| pins.rename_from(&staging).map(|_| number))
+        .context(what)?;
+    held.moved_to(pins)?;
+    Ok(number)
+}

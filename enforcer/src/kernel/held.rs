@@ -1,0 +1,157 @@
+//! Descriptors of everything that is pinned: removed pins open nothing while `run` lives, and `run`
+//! pins the same objects again.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    bpf,
+    pins::{LINK, PinDir, SOCKET_LINK, is_pin_name},
+};
+
+/// The objects of a set of pins, by the names of their pins.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// The directory of the set.
+    directory: Option<FileId>,
+    objects: BTreeMap<String, Object>,
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+#[derive(Debug)]
+struct Object {
+    /// The pin behind the descriptor.
+    pin: FileId,
+    descriptor: OwnedFd,
+}
+
+impl Object {
+    fn open(path: &Path) -> Result<Self> {
+        let open = || -> io::Result<Self> {
+            Ok(Self {
+                pin: file_id(path)?,
+                descriptor: bpf::open_pin(path)?,
+            })
+        };
+        open().with_context(|| format!("failed to open {}", path.display()))
+    }
+
+    /// Whether the object is a link that guards nothing any more.
+    fn is_detached(&self, name: &str) -> bool {
+        if !name.starts_with(LINK) {
+            return false;
+        }
+        let is_bare = |link: bpf::LinkInfo| match name == SOCKET_LINK {
+            true => link.cgroup == 0,
+            false => link.ifindex == 0,
+        };
+        bpf::link_info(self.descriptor.as_fd()).is_ok_and(is_bare)
+    }
+}
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+impl Held {
+    /// Takes descriptors of what is pinned. A new directory is another command's set, and takes the
+    /// place of all descriptors; a missing pin keeps its descriptor, unless its guard was detached.
+    ///
+    /// # Errors
+    /// A pin cannot be opened; the descriptors from before stay.
+    pub(crate) fn refresh(&mut self, pins: &PinDir) -> Result<()> {
+        let Ok(directory) = file_id(pins.path()) else {
+            return Ok(());
+        };
+        let mut objects = match self.directory == Some(directory) {
+            true => std::mem::take(&mut self.objects),
+            false => BTreeMap::new(),
+        };
+        let taken = Self::take_new(pins, &mut objects);
+        if taken.is_ok() || self.directory == Some(directory) {
+            objects.retain(|name, object| !object.is_detached(name));
+            self.objects = objects;
+            self.directory = Some(directory);
+        }
+        taken
+    }
+
+    fn take_new(pins: &PinDir, objects: &mut BTreeMap<String, Object>) -> Result<()> {
+        for name in pins.names()? {
+            let path = pins.path().join(&name);
+            let Ok(pin) = file_id(&path) else { continue };
+            let is_held = objects.get(&name).is_some_and(|object| object.pin == pin);
+            if !is_held && is_pin_name(&name) {
+                objects.insert(name, Object::open(&path)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Returns the names of the pins that are missing in a directory and can be put back.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn missing(&self, pins: &PinDir) -> Result<Vec<&str>> {
+        let present = pins.names()?;
+        let missing = self.objects.iter().filter(|(name, object)| {
+            !present.iter().any(|other| other == *name) && !object.is_detached(name)
+        });
+        Ok(missing.map(|(name, _)| name.as_str()).collect())
+    }
+
+    /// Pins the missing objects in a directory again. Returns the number of new pins.
+    ///
+    /// # Errors
+    /// The kernel's refusal; some objects may be pinned then.
+    pub(crate) fn put_back(&mut self, pins: &PinDir) -> Result<usize> {
+        let missing: Vec<String> = self.missing(pins)?.into_iter().map(str::to_owned).collect();
+        for name in &missing {
+            let path = pins.path().join(name);
+            let what = || format!("failed to pin {} again", path.display());
+            let Some(object) = self.objects.get_mut(name) else {
+                continue;
+            };
+            bpf::pin(object.descriptor.as_fd(), &path).with_context(what)?;
+            object.pin = file_id(&path).with_context(what)?;
+        }
+        Ok(missing.len())
+    }
+
+    /// Whether a directory is the directory of the held set.
+    pub(crate) fn is_of(&self, pins: &PinDir) -> bool {
+        self.directory.is_some() && file_id(pins.path()).ok() == self.directory
+    }
+
+    /// Notes the directory that took the place of a lost directory, with the same objects.
+    ///
+    /// # Errors
+    /// The directory cannot be examined.
+    pub(crate) fn moved_to(&mut self, pins: &PinDir) -> Result<()> {
+        let what = || format!("failed to examine {}", pins.path().display());
+        self.directory = Some(file_id(pins.path()).with_context(what)?);
+        for (name, object) in &mut self.objects {
+            if let Ok(pin) = file_id(&pins.path().join(name)) {
+                object.pin = pin;
+            }
+        }
+        Ok(())
+    }
+}
