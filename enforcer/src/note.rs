@@ -56,6 +56,15 @@ pub enum NoteKind {
     RegistryUnchanged,
     /// Pins of another layout were replaced; counters start at 0.
     LayoutReplaced,
+    /// The pins of a network namespace that is gone were removed.
+    NamespaceGone,
+    /// A file or folder that is not enforcer's was in the way and was moved aside.
+    MovedAside,
+    /// The socket guard stands at a cgroup below the root, and sees the sockets of that cgroup
+    /// alone.
+    SocketGuardBelowRoot,
+    /// Guards hold that no pin reaches.
+    Strays,
     /// `ip_local_reserved_ports` could not be brought up to date.
     ReservedPorts,
     /// Other users than root may write to the parent of the pin directory.
@@ -121,6 +130,9 @@ impl NoteKind {
             | Self::Obstacle
             | Self::ReservedPorts
             | Self::ParentWritable
+            | Self::MovedAside
+            | Self::SocketGuardBelowRoot
+            | Self::Strays
             | Self::LockoutAccepted
             | Self::LockoutUnknown
             | Self::PeerWaiting
@@ -137,6 +149,7 @@ impl NoteKind {
             | Self::GuardsRemoved
             | Self::SocketGuardRestored
             | Self::LayoutReplaced
+            | Self::NamespaceGone
             | Self::PeersNotFollowed
             | Self::Pending
             | Self::PendingUnchanged

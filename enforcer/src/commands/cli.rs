@@ -65,7 +65,14 @@ pub(crate) enum Command {
     /// Load, attach and pin the guards, print the status, and exit
     Up(Up),
     /// Detach the guards, and give the reserved ports back
-    Down,
+    ///
+    /// Guards of this network namespace that no pin reaches, such as those under a bpffs that
+    /// another mount covers, are named, and the exit code is 1.
+    Down {
+        /// Detach the guards that no pin reaches too (needs CAP_SYS_ADMIN)
+        #[arg(long)]
+        all: bool,
+    },
     /// Read the registry again and switch to the new policy, at once and as a whole
     ///
     /// A change that would cut the SSH session of this command, or leave no public port, is refused

@@ -74,7 +74,7 @@ impl Failure {
             Self::Print(cause) => error(&cause.to_string()),
             Self::Usage(cause) => error(&format!("{cause:#}")),
             Self::Rejected(rejected) => {
-                let errors = output::count(rejected.errors.len(), "error");
+                let errors = output::count(rejected.errors.total(), "error");
                 let end = error(&format!(
                     "the registry is bad ({errors}): nothing was changed"
                 ));
@@ -137,7 +137,7 @@ mod tests {
     use crate::{
         commands::snapshots::assert_snapshot,
         control::{Error, PendingPolicy},
-        registry::{Source, load},
+        registry::{Reader, Source, load},
     };
 
     fn assert_failures(name: &str, failures: &[Failure]) {
@@ -197,7 +197,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.toml");
         fs::write(&path, "[services.redis]\nports = [6379]\nmode = \"adit\"\n").unwrap();
-        let failure = Failure::from(load(&Source::Named(path)).unwrap_err());
+        let failure = Failure::from(load(&Source::Named(path), &Reader::NAMED).unwrap_err());
         let folder = folder.path().display().to_string();
         assert_snapshot("failure-registry", |width| {
             failure.words(None, width).replace(&folder, "/etc/enforcer")

@@ -11,6 +11,7 @@ mod explain;
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod policy;
+mod privileges;
 mod run;
 #[cfg(test)]
 mod snapshots;
@@ -32,7 +33,7 @@ use crate::{
     control::{Instance, Patience},
     inspect::Selection,
     note::{Note, NoteKind},
-    registry::{MissingFile, Source},
+    registry::{Loaded, MissingFile, READ_LIMIT, Reader, Rejected, Source, load_within},
 };
 
 /// The patience of a command with another command.
@@ -78,6 +79,8 @@ pub fn definition() -> clap::Command {
 async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     let instance =
         Instance::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
+    // Capabilities that stay do no harm to the guards: the command goes on.
+    privileges::give_up(&globals, &command, &instance).ok();
     // A person can wait for another command; `run` has a host to follow.
     let instance = match command {
         Command::Run(_) => instance,
@@ -86,7 +89,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     match command {
         Command::Run(options) => run::run(&globals, &instance, options).await,
         Command::Up(up) => policy::up(&globals, &instance, up).await,
-        Command::Down => policy::down(&globals, &instance),
+        Command::Down { all } => policy::down(&globals, &instance, all),
         Command::Reload(reload) if reload.dry_run => dry_run::dry_run(&globals, &instance).await,
         Command::Reload(reload) => policy::reload(&globals, &instance, &reload).await,
         Command::Confirm { roll_back: false } => confirm::confirm(&globals, &instance).await,
@@ -105,6 +108,25 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
         Command::Explain(packet) => explain::explain(&globals, &instance, &packet).await,
         Command::Check => check::check(&globals).await,
     }
+}
+
+/// Reads the registry of a command.
+///
+/// # Errors
+/// The registry is bad, or its files do not answer.
+pub(crate) fn read(globals: &Globals, missing: MissingFile) -> Result<Loaded, Rejected> {
+    let reader = Reader::of_command(globals.config.as_deref());
+    load_within(&source(globals, missing), &reader, READ_LIMIT)
+}
+
+/// Reads the registry of a command that replaces the policy in force.
+///
+/// # Errors
+/// As for [`read`]; the pins cannot be read.
+pub(crate) fn read_again(globals: &Globals, instance: &Instance) -> Result<Loaded, Failure> {
+    let reader = Reader::of_command(globals.config.as_deref()).again(instance.provenance()?);
+    let source = source(globals, instance.missing_file()?);
+    Ok(load_within(&source, &reader, READ_LIMIT)?)
 }
 
 /// The registry that a command reads.

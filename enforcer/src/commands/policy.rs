@@ -8,15 +8,15 @@ use super::{
     cli::{Reload, Up},
     confirm::nothing_pinned,
     failure::{Failure, NOT_ENFORCING},
-    output, source, status,
+    output, read, read_again, status,
     wrap::{Width, wrap},
 };
 use crate::{
-    control::{self, Consent, Instance, Terms, UpOptions},
+    control::{self, Consent, Instance, Strays, Terms, UpOptions},
     host::{self, HostSnapshot},
     inspect,
     note::{Note, NoteKind},
-    registry::{Diagnostic, Identity, Loaded, MissingFile, Origin, Registry, load, render},
+    registry::{Identity, Loaded, MissingFile, Origin, Registry, render},
 };
 
 /// The result of `down` as JSON; the fields are the JSON of the design.
@@ -38,7 +38,7 @@ struct ReloadJson<'a> {
 
 /// Loads, attaches and pins the guards, and prints the status.
 pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
-    let loaded = load(&source(globals, MissingFile::Embedded))?;
+    let loaded = read(globals, MissingFile::Embedded)?;
     if !up.static_peers {
         refuse_keys(&loaded.registry)?;
     }
@@ -87,26 +87,48 @@ fn refuse_keys(registry: &Registry) -> Result<(), Failure> {
     )))
 }
 
-/// Detaches the guards.
-pub(crate) fn down(globals: &Globals, instance: &Instance) -> Outcome {
+/// Detaches the guards. Guards that no pin reaches are a failure, unless `all` takes them off.
+pub(crate) fn down(globals: &Globals, instance: &Instance, all: bool) -> Outcome {
     control::check_privileges()?;
-    let removed = control::down(instance)?;
+    let mut removed = control::down(instance)?;
+    let strays = control::strays(instance, all)?;
+    removed.notes.extend(stray_notes(&strays));
+    let code = u8::from(!strays.left.is_empty());
     if globals.json {
         output::print_json(&DownJson {
             schema: 1,
             was_pinned: removed.was_pinned,
             notes: &removed.notes,
         })?;
-        return Ok(0);
+        return Ok(code);
     }
     output::notes(&removed.notes);
-    output::print(&off(removed.was_pinned, output::width()))?;
-    Ok(0)
+    let was_on = removed.was_pinned || !strays.detached.is_empty();
+    if strays.left.is_empty() {
+        output::print(&off(was_on, output::width()))?;
+    }
+    Ok(code)
+}
+
+/// Returns the notes of the guards that no pin reaches.
+fn stray_notes(strays: &Strays) -> Vec<Note> {
+    let note = |words: &[String], text: &str, kind| {
+        let note = || Note::new(kind, format!("{text}: {}", words.join(", ")));
+        (!words.is_empty()).then(note)
+    };
+    let left = "guards remain that no pin reaches, and registered ports stay closed (`enforcer \
+                down --all` takes these guards off too)";
+    let detached = "guards that no pin reached were taken off";
+    let notes = [
+        note(&strays.left, left, NoteKind::Strays),
+        note(&strays.detached, detached, NoteKind::GuardsOff),
+    ];
+    notes.into_iter().flatten().collect()
 }
 
 /// Returns the result of `down` in words.
-fn off(was_pinned: bool, width: Width) -> String {
-    let text = match was_pinned {
+fn off(was_on: bool, width: Width) -> String {
+    let text = match was_on {
         true => "off: the guards are gone, and registered ports are as open as their sockets",
         false => "off: nothing was pinned",
     };
@@ -116,7 +138,7 @@ fn off(was_pinned: bool, width: Width) -> String {
 /// Reads the registry again and switches to the new policy.
 pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Reload) -> Outcome {
     control::check_privileges()?;
-    let loaded = load(&source(globals, instance.missing_file()?))?;
+    let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot().await?;
     let terms = Terms {
         confirm: reload.confirm,
@@ -158,13 +180,12 @@ fn in_force(generation: u32, loaded: &Loaded, width: Width) -> String {
 /// Prints the warnings of a registry to stderr.
 pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) {
     let of_host = control::host_warnings(&loaded.registry, Some(snapshot));
-    let all: Vec<&Diagnostic> = loaded
-        .warnings
-        .iter()
-        .chain(of_host.iter().flatten())
-        .collect();
+    let mut all = loaded.warnings.clone();
+    if let Ok(of_host) = &of_host {
+        all.extend(of_host.clone());
+    }
     if !all.is_empty() {
-        output::print_err(render(all, true).trim_end());
+        output::print_err(render(&all, true).trim_end());
     }
     if let Err(error) = &of_host {
         let text = format!("the ports were not compared with the ephemeral ports: {error:#}");
@@ -195,12 +216,12 @@ mod tests {
     use super::*;
     use crate::{
         commands::snapshots::assert_snapshot,
-        registry::{PublicKey, Source},
+        registry::{PublicKey, Reader, Source, load},
     };
 
     #[test]
     fn results() {
-        let loaded = load(&Source::Embedded).unwrap();
+        let loaded = load(&Source::Embedded, &Reader::STRICT).unwrap();
         let reloaded = |width| in_force(13, &loaded, width);
         assert_snapshot("reload", reloaded);
         let down = |width| {
@@ -224,7 +245,7 @@ mod tests {
         let failures = [one, two].map(|peers| {
             let services = "[services.redis]\nports = [6379]\n";
             std::fs::write(&path, format!("{services}{peers}")).unwrap();
-            let loaded = load(&Source::Named(path.clone())).unwrap();
+            let loaded = load(&Source::Named(path.clone()), &Reader::NAMED).unwrap();
             refuse_keys(&loaded.registry).unwrap_err()
         });
         assert_snapshot("up-refuses-keys", |width| {

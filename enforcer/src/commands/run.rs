@@ -19,7 +19,7 @@ use crate::{
     daemon::{self, Cause, End, Report, RunOptions},
     note::{Level, Note},
     printable,
-    registry::{Diagnostic, Severity, render},
+    registry::{Diagnostic, Diagnostics, Severity, render},
 };
 
 /// Load, attach, pin, say READY, and hold until told to stop.
@@ -106,7 +106,7 @@ impl Printer {
         }
     }
 
-    fn diagnostics(&self, diagnostics: &[Diagnostic]) {
+    fn diagnostics(&self, diagnostics: &Diagnostics) {
         let is_error = |diagnostic: &Diagnostic| diagnostic.severity() == Severity::Error;
         let level = match diagnostics.iter().any(is_error) {
             true => Level::Error,

@@ -6,7 +6,7 @@ use super::{
     wrap::{Width, wrap},
 };
 use crate::{
-    control::Instance,
+    control::{BELOW_ROOT, Instance},
     inspect::{self, BypassRow, Condition, Finding, GuardRow, PeerStatus, Status},
     printable::{self, name},
 };
@@ -33,7 +33,12 @@ pub(crate) fn print(globals: &Globals, status: &Status) -> output::Printed {
 /// Returns a status in words.
 pub(super) fn human(status: &Status, width: Width) -> String {
     if status.state == Condition::Off {
-        let text = "nothing is pinned, registered ports are as open as their sockets";
+        let text = match status.findings.contains(&Finding::NamespaceGone) {
+            true => {
+                "these pins guarded a network namespace that is gone: `enforcer up` guards this one"
+            }
+            false => "nothing is pinned, registered ports are as open as their sockets",
+        };
         return wrap(&format!("{RED}off{PLAIN}: {text}"), width, 2);
     }
     let mut text = wrap(&summary(status), width, 2);
@@ -135,6 +140,20 @@ fn finding(finding: &Finding) -> String {
             "{} has another MAC address than at the last reload: run `enforcer reload`",
             name(interface)
         ),
+        Finding::MissingMap(map) => {
+            format!("the pin of the map {map} is missing: run `enforcer up`")
+        }
+        Finding::NoCgroup(why) => format!("there is no socket guard: {}", printable::text(why)),
+        Finding::SocketBelowRoot => BELOW_ROOT.to_owned(),
+        Finding::ParentWritable(text) => printable::text(text),
+        Finding::Strays(guards) => format!(
+            "guards hold that no pin reaches: {}: run `enforcer down --all` to take them off, and \
+             `enforcer up` after that",
+            guards.join(", ")
+        ),
+        Finding::NamespaceGone => {
+            "the pins guarded a network namespace that is gone: run `enforcer up`".to_owned()
+        }
         Finding::Interrupted => {
             "a command was interrupted, and guards that it made or should have \
                                  taken off may hold: run `enforcer up`, or `down`"
@@ -253,6 +272,11 @@ mod tests {
             ..enforcing
         };
         assert_status("status-off", &off);
+        let gone = Status {
+            findings: vec![Finding::NamespaceGone],
+            ..off
+        };
+        assert_status("status-off-gone", &gone);
     }
 
     #[test]
@@ -295,7 +319,8 @@ mod tests {
             interface: interface.to_owned(),
             why: why.to_owned(),
         };
-        let up = "it has come up since, or refused the guard: run `enforcer reload`";
+        let up =
+            "it has come up since, lost its guard, or refused the guard: run `enforcer reload`";
         let none = "its packets have no link layer of a known kind";
         let (evil, eth0) = ("evil\u{1b}[2J".to_owned(), "eth0".to_owned());
         let status = Status {
@@ -317,6 +342,15 @@ mod tests {
                 },
                 Finding::MacChanged(eth0),
                 Finding::Interrupted,
+                Finding::MissingMap("EVENTS"),
+                Finding::NoCgroup("no cgroup2 is mounted".to_owned()),
+                Finding::SocketBelowRoot,
+                Finding::ParentWritable("/sys/fs/bpf may be written".to_owned()),
+                Finding::Strays(vec![
+                    "the socket guard (link 7)".to_owned(),
+                    "a wire guard on ifindex 2 (link 8)".to_owned(),
+                ]),
+                Finding::NamespaceGone,
             ],
             ..enforcing()
         };

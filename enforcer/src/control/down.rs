@@ -1,10 +1,15 @@
 //! `down`: the only way to open.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 
 use super::{Error, Instance, reserve};
 use crate::{
-    kernel::maps::Reserved,
+    kernel::{
+        maps::Reserved,
+        mounts::is_bpffs,
+        pins::{Content, PinDir},
+        strays::Stray,
+    },
     note::{Note, NoteKind},
 };
 
@@ -25,55 +30,95 @@ pub struct Removed {
 /// # Errors
 /// The pins are another namespace's, or a pin cannot be removed.
 pub fn down(instance: &Instance) -> Result<Removed, Error> {
-    let nothing = Removed {
+    let pins = instance.pins();
+    let going = pins.staging();
+    let mut removed = Removed {
         was_pinned: false,
         notes: Vec::new(),
     };
-    let pins = instance.pins();
-    let going = pins.staging();
-    let beside = [&going, &pins.rescue(), &pins.scratch()];
-    let mut found = pins.exists()?;
-    for directory in beside {
-        found |= directory.exists()?;
-    }
-    if !found {
+    let places = [pins, &going, &pins.rescue(), &pins.scratch()];
+    let is_free = |place: &&PinDir| matches!(place.content(), Ok(Content::Nothing));
+    if places.iter().all(is_free) {
         // A `run` may hold guards whose pins are gone.
         if instance.is_followed() {
             instance.word()?.leave()?;
         }
-        return Ok(nothing);
+        return Ok(removed);
     }
+    // Before anything is moved: whoever says `down` needs no room.
+    refuse_others(pins)?;
     let lock = instance.lock()?;
-    instance.recover()?;
+    removed.notes = instance.recover()?;
     if !pins.exists()? {
-        return Ok(nothing);
+        return Ok(removed);
     }
     instance.owner(pins)?;
-    pins.check()?;
     // `run` puts guards back that go without a word.
     instance.word()?.leave()?;
     let reserved = Reserved::of(pins)?;
     going
         .rename_from(pins)
-        .and_then(|()| going.remove_links(None))
+        .and_then(|notes| {
+            going
+                .remove_links(None)
+                .map(|()| removed.notes.extend(notes))
+        })
         .context("failed to take the guards off: run `enforcer down` again")?;
-    let mut notes = Vec::new();
     let left = "the guards are off, but something is left: run `enforcer down` again";
     match reserved {
         // The pins alone tell the added ports, so the pins stay until the ports are given back.
         Some(ours) => reserve::release(&ours).context(left)?,
-        None => notes.push(Note::new(
+        None => removed.notes.push(Note::new(
             NoteKind::ReservedPorts,
             "reserved ports were left as they are: pins of this layout do not tell which of them \
              enforcer added",
         )),
     }
-    going.remove(None).context(left)?;
+    removed.notes.extend(going.remove(None).context(left)?);
     lock.retire();
-    Ok(Removed {
-        was_pinned: true,
-        notes,
+    removed.was_pinned = true;
+    Ok(removed)
+}
+
+/// Names the guards of this network namespace that no pin reaches, and with `all` takes them off.
+/// Returns the guards that remain, in words. Without CAP_SYS_ADMIN, nobody can tell.
+///
+/// # Errors
+/// The pins cannot be read, or the kernel's refusal.
+pub fn strays(instance: &Instance, all: bool) -> Result<Strays> {
+    let found = instance.strays()?;
+    let words: Vec<String> = found.iter().map(ToString::to_string).collect();
+    if all {
+        found.iter().try_for_each(Stray::detach)?;
+    }
+    Ok(match all {
+        true => Strays {
+            detached: words,
+            left: Vec::new(),
+        },
+        false => Strays {
+            detached: Vec::new(),
+            left: words,
+        },
     })
+}
+
+/// Guards that no pin reaches, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// The guards that were taken off.
+    pub detached: Vec<String>,
+    /// The guards that remain.
+    pub left: Vec<String>,
+}
+
+/// Refuses a folder of root's with other files than enforcer's, alone or beside pins: a wrong
+/// `--pin-dir`, or files that root put among the pins. What a stranger made is moved aside.
+fn refuse_others(pins: &PinDir) -> Result<(), Error> {
+    match pins.content()? {
+        Content::Foreign(foreign) if foreign.owner != 0 && is_bpffs(pins.parent())? => Ok(()),
+        _ => Ok(pins.check()?),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The pin directory of a command, for the network namespace of the process.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
@@ -12,15 +15,26 @@ use super::{
 use crate::{
     kernel::{
         links,
-        maps::{self, Maps, OpenError},
-        pins::PinDir,
+        maps::{self, Maps, OpenError, OtherLayout},
+        namespace,
+        pins::{Content, PinDir},
         runtime::{Lock, LockError, Patience, Word},
+        strays::{self, Stray},
         sys,
     },
+    note::{Note, NoteKind},
     registry::{DEFAULT_PATH, MissingFile, Provenance},
 };
 
 pub use crate::kernel::runtime::RUNTIME;
+
+/// The time that a command at work may take from the attachment of a guard to its pin.
+const AT_WORK: Duration = Duration::from_millis(200);
+
+/// The gap of a socket guard below the root, in words.
+pub(crate) const BELOW_ROOT: &str = "the socket guard stands at a cgroup below the root, and sees \
+     the sockets of that cgroup alone: run `enforcer up` outside of the container, in the cgroup \
+     namespace of the host (`nsenter --target 1 --cgroup --mount enforcer up`)";
 
 /// A pin directory and a cgroup2 root.
 #[derive(Clone, Debug)]
@@ -66,12 +80,12 @@ impl Instance {
         self.cgroup.as_deref()
     }
 
-    /// Whether anything is pinned.
+    /// Whether anything is pinned. Pins of a network namespace that is gone guard nothing.
     ///
     /// # Errors
     /// The parent directory cannot be read.
     pub fn is_pinned(&self) -> Result<bool> {
-        self.pins.exists()
+        Ok(self.pins.exists()? && !is_gone(&self.pins))
     }
 
     /// The meaning of a missing file at the default path, for a reload of the policy in force.
@@ -140,6 +154,38 @@ impl Instance {
         links::is_socket_attached(&self.pins.socket_link())
     }
 
+    /// Returns a note if the socket guard stands below the root of the cgroups: the processes of
+    /// other cgroups have sockets too.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(super) fn below_root(&self) -> Result<Option<Note>> {
+        let cgroup = links::socket_cgroup(&self.pins.socket_link())?;
+        let below = cgroup.filter(|cgroup| !cgroup.is_root());
+        Ok(below.map(|_| Note::new(NoteKind::SocketGuardBelowRoot, BELOW_ROOT)))
+    }
+
+    /// Finds the attached guards of this network namespace that no pin reaches, here or beside;
+    /// none without CAP_SYS_ADMIN.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or the kernel's refusal.
+    pub(crate) fn strays(&self) -> Result<Vec<Stray>> {
+        let find = || {
+            let places = [&self.pins, &self.pins.staging(), &self.pins.rescue()];
+            strays::find(sys::netns_cookie()?, &places)
+        };
+        let first = find()?;
+        if first.is_empty() {
+            return Ok(first);
+        }
+        // A command at work pins a guard a moment after its attachment, and renames directories.
+        std::thread::sleep(AT_WORK);
+        let mut second = find()?;
+        second.retain(|stray| first.iter().any(|earlier| earlier.id() == stray.id()));
+        Ok(second)
+    }
+
     /// Takes the writers' lock. Blocks the thread up to the limit of the patience.
     ///
     /// # Errors
@@ -164,12 +210,27 @@ impl Instance {
     /// # Errors
     /// The maps are of another layout, or of another network namespace than this process's.
     pub(crate) fn maps(&self) -> Result<Option<Maps>, Error> {
-        if !self.pins.exists()? {
+        if !self.is_pinned()? {
             return Ok(None);
         }
         let maps = Maps::open(&self.pins).map_err(anyhow::Error::from)?;
         self.check_namespace(&maps)?;
         Ok(Some(maps))
+    }
+
+    /// The names of the maps without a pin; none if nothing is pinned.
+    ///
+    /// # Errors
+    /// The pins cannot be read, or are another namespace's.
+    pub(crate) fn missing_maps(&self) -> Result<Vec<&'static str>, Error> {
+        if !self.is_pinned()? {
+            return Ok(Vec::new());
+        }
+        let missing = self.pins.missing_maps()?;
+        if !missing.is_empty() {
+            self.owner(&self.pins)?;
+        }
+        Ok(missing)
     }
 
     /// Opens the maps for a change in place; `None` if nothing is pinned.
@@ -190,27 +251,38 @@ impl Instance {
     /// # Errors
     /// The maps guard another or an unknown namespace.
     pub(super) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
-        if !self.pins.exists()? {
-            return Ok(Adoptable::Nothing);
-        }
-        let why = match Maps::open(&self.pins) {
-            Ok(maps) => {
-                self.check_namespace(&maps)?;
-                // An interrupted `up` may have left maps without a policy.
-                return Ok(match maps.state().generation {
-                    0 => Adoptable::Nothing,
-                    _ => Adoptable::Maps(Box::new(maps)),
-                });
+        let beside = match self.pins.content()? {
+            Content::Pins(beside) => beside,
+            Content::Nothing | Content::Empty | Content::Foreign(_) => {
+                return Ok(Adoptable::Nothing);
             }
+        };
+        let why = match Maps::open(&self.pins) {
+            // An interrupted `up` may have left maps without a policy.
+            Ok(maps) if maps.state().generation == 0 => {
+                self.check_namespace(&maps)?;
+                return Ok(Adoptable::Nothing);
+            }
+            Ok(maps) => match beside {
+                None => {
+                    self.check_namespace(&maps)?;
+                    return Ok(Adoptable::Maps(Box::new(maps)));
+                }
+                Some(entry) => OtherLayout::beside(&self.pins, entry),
+            },
             // A fault is no reason to give the counters up.
             Err(OpenError::Failed(error)) => return Err(error.into()),
             Err(OpenError::OtherLayout(why)) => why,
         };
         self.owner(&self.pins)?;
-        Ok(Adoptable::OtherLayout(why.to_string()))
+        Ok(Adoptable::Replace(Note::new(
+            NoteKind::LayoutReplaced,
+            why.replaced(),
+        )))
     }
 
-    /// Ends the work of an interrupted command, found beside the pins.
+    /// Ends the work of an interrupted command, found beside the pins, and makes room: what is not
+    /// enforcer's is moved aside, and pins of a network namespace that is gone are removed.
     ///
     /// Without pins, an `up` from nothing or a `down` was interrupted: the rest takes the place of
     /// the pins, so that its guards hold until the caller acts. Beside pins, the
@@ -219,27 +291,52 @@ impl Instance {
     ///
     /// # Errors
     /// The rest is another network namespace's, or the kernel's refusal.
-    pub(super) fn recover(&self) -> Result<(), Error> {
+    pub(super) fn recover(&self) -> Result<Vec<Note>, Error> {
         let what = "failed to clean up after an interrupted command";
-        self.pins.scratch().remove(None).context(what)?;
+        let mut notes = self.pins.clear()?;
+        notes.extend(self.remove_if_gone()?);
+        notes.extend(self.pins.scratch().remove(None).context(what)?);
         for beside in [self.pins.staging(), self.pins.rescue()] {
+            notes.extend(beside.clear().context(what)?);
             if !beside.exists()? {
                 continue;
             }
             let is_whole = beside.has_links()? || beside.has_all_maps()?;
-            match self.owner(&beside)? {
+            notes.extend(match self.owner(&beside)? {
                 Owner::Us if is_whole && !self.pins.exists()? => {
-                    self.pins.rename_from(&beside).context(what)?;
+                    self.pins.rename_from(&beside).context(what)?
                 }
-                Owner::Us | Owner::Nobody => beside.remove(Some(&self.pins)).context(what)?,
-            }
+                Owner::Us | Owner::Nobody | Owner::Gone => {
+                    beside.remove(Some(&self.pins)).context(what)?
+                }
+            });
         }
-        Ok(())
+        Ok(notes)
+    }
+
+    /// Removes the pins of a network namespace that is gone. Its reserved ports went with it.
+    fn remove_if_gone(&self) -> Result<Vec<Note>, Error> {
+        if !self.pins.exists()? || !is_gone(&self.pins) {
+            return Ok(Vec::new());
+        }
+        let removed = self.pins.remove(None);
+        let mut notes = removed.context("failed to remove the pins of a namespace that is gone")?;
+        let text = format!(
+            "the pins in {} guarded a network namespace that is gone, and were removed",
+            self.pins.path().display()
+        );
+        notes.push(Note::new(NoteKind::NamespaceGone, text));
+        Ok(notes)
     }
 
     /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
     fn has_guards_beside(&self) -> Result<bool> {
-        Ok(self.pins.staging().has_links()? || self.pins.rescue().has_links()?)
+        for beside in [self.pins.staging(), self.pins.rescue()] {
+            if beside.exists()? && beside.has_links()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether an interrupted command left guards beside the pins.
@@ -251,27 +348,27 @@ impl Instance {
         )
     }
 
-    /// The owner of pins of any layout.
+    /// The owner of pins of any layout, with or without all maps.
     ///
     /// # Errors
-    /// The pins are another or an unknown network namespace's, or the directory holds other files
-    /// than an enforcer's pins.
+    /// The pins are another living or an unknown network namespace's.
     pub(super) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
-        pins.check()?;
-        match maps::pinned_netns_cookie(pins) {
-            // The value of a new map, before any guard is attached.
-            Ok(0) => Ok(Owner::Nobody),
-            Ok(cookie) => ensure_ours(cookie, pins).map(|()| Owner::Us),
+        let namespace = namespace::look(pins);
+        let cookie = match maps::pinned_netns_cookie(pins) {
+            Ok(cookie) => cookie,
             // STATE is made before the first guard, and removed after the last.
-            Err(_) if !pins.has_links()? => Ok(Owner::Nobody),
-            Err(why) => Err(why
-                .context(format!(
-                    "nobody can tell which network namespace the pins in {} guard: take them off \
-                     with the `enforcer down` of the version that made them, or remove the folder \
-                     by hand",
-                    pins.path().display()
-                ))
-                .into()),
+            Err(_) if !pins.has_links()? => return Ok(Owner::Nobody),
+            // STATE alone may be missing.
+            Err(why) => match namespace {
+                Some(namespace) => namespace.cookie,
+                None => return Err(unknown_owner(pins, why).into()),
+            },
+        };
+        match cookie {
+            // The value of a new map, before any guard is attached.
+            0 => Ok(Owner::Nobody),
+            _ if namespace.is_some_and(|namespace| namespace.is_gone) => Ok(Owner::Gone),
+            _ => ensure_ours(cookie, pins).map(|()| Owner::Us),
         }
     }
 
@@ -287,8 +384,8 @@ pub(super) enum Adoptable {
     Nothing,
     /// The maps can be used by a new set of pins.
     Maps(Box<Maps>),
-    /// The pins are another version's, for this reason.
-    OtherLayout(String),
+    /// The pins cannot be used, and a new set replaces them, as the note tells.
+    Replace(Note),
 }
 
 /// The owner of pins in reach of this process.
@@ -298,6 +395,22 @@ pub(super) enum Owner {
     Us,
     /// None yet: the pins hold no guard.
     Nobody,
+    /// A network namespace that is gone.
+    Gone,
+}
+
+/// Whether pins are those of a network namespace that is gone. Pins that do not tell are taken for
+/// a living namespace's.
+fn is_gone(pins: &PinDir) -> bool {
+    namespace::look(pins).is_some_and(|namespace| namespace.is_gone)
+}
+
+fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
+    why.context(format!(
+        "nobody can tell which network namespace the pins in {} guard: take them off with the \
+         `enforcer down` of the version that made them, or remove the folder by hand",
+        pins.path().display()
+    ))
 }
 
 /// Refuses the pins of another network namespace.
@@ -373,9 +486,12 @@ mod tests {
         let instance = Instance::new(&folder.path().join("pins"), None).unwrap();
         std::fs::create_dir(instance.pin_dir()).unwrap();
         std::fs::write(instance.pin_dir().join("mine"), "").unwrap();
-        let error = instance.owner(instance.pins()).unwrap_err().to_string();
+        assert!(!instance.is_pinned().unwrap());
+        let error = instance.pins().check().unwrap_err().to_string();
         assert!(error.contains("it holds mine"), "{error}");
-        assert!(instance.adoptable_maps().is_err());
+        // A typing error in `--pin-dir` moves nothing: the folder is on no bpffs.
+        let error = instance.recover().unwrap_err().to_string();
+        assert!(error.contains("not on a bpffs"), "{error}");
         assert!(instance.pin_dir().join("mine").exists());
     }
 }

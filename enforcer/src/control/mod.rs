@@ -43,10 +43,11 @@ pub use crate::decisions::{
 };
 pub use crate::kernel::runtime::{Holder, Patience};
 pub use confirm::{Confirmed, RolledBack, confirm, pending, roll_back_if_due, roll_back_when_due};
-pub use down::{Removed, down};
+pub use down::{Removed, Strays, down, strays};
 pub use error::Error;
 pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
+pub(crate) use instance::BELOW_ROOT;
 pub use instance::{Instance, RUNTIME};
 pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
@@ -86,7 +87,7 @@ pub fn check_privileges() -> Result<()> {
 pub fn host_warnings(
     registry: &registry::Registry,
     snapshot: Option<&HostSnapshot>,
-) -> Result<Vec<registry::Diagnostic>> {
+) -> Result<registry::Diagnostics> {
     let ephemeral = procfs::sysctl::local_port_range()?;
     let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
     Ok(registry::lint(registry, &ephemeral, is_wireguard))

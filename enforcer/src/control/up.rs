@@ -109,20 +109,16 @@ pub async fn up(
     };
     // Under the lock: another command's new program must not look like a stranger's.
     let snapshot = snapshot_with(names, &keys).await?;
-    if !options.without_lock {
-        instance.recover()?;
-    }
-    let mut notes: Vec<Note> = parent_writable(parent)?.into_iter().collect();
+    let mut notes = match options.without_lock {
+        true => Vec::new(),
+        false => instance.recover()?,
+    };
+    notes.extend(parent_writable(parent)?);
     let before = match instance.adoptable_maps()? {
         Adoptable::Nothing => None,
         Adoptable::Maps(maps) => Some(*maps),
-        Adoptable::OtherLayout(why) => {
-            notes.push(Note::new(
-                NoteKind::LayoutReplaced,
-                format!(
-                    "the pins were of another layout and are replaced; counters start at 0 ({why})"
-                ),
-            ));
+        Adoptable::Replace(note) => {
+            notes.push(note);
             None
         }
     };
@@ -143,7 +139,7 @@ pub async fn up(
         true => instance.pins().rescue(),
         false => instance.pins().staging(),
     };
-    staging.create()?;
+    notes.extend(staging.create()?);
     let new = NewPins {
         staging: &staging,
         instance,
@@ -151,6 +147,7 @@ pub async fn up(
         recipe,
     };
     notes.extend(new.put_in_force(adopt)?);
+    notes.extend(instance.below_root()?);
     instance.word()?.take_back();
     Ok(notes)
 }
@@ -247,10 +244,10 @@ impl NewPins<'_> {
         built
             .notes
             .extend(reserve::reserve_or_note(&built.maps, &built.tables));
-        removed.context(
+        built.notes.extend(removed.context(
             "the new policy is in force, but the old pins cannot be removed: run `enforcer up` \
              again",
-        )?;
+        )?);
         Ok(built.notes)
     }
 

@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 use super::{
     operations::Operations,
     outcome,
-    reader::{Answer, Reader, Request},
+    reader::{Answer, RegistryReader, Request},
     reconciler::{Action, Operation, PollOutcome, Reconciler, Trigger},
     report::{Report, Reporter},
     sd_notify::ServiceManager,
@@ -91,7 +91,7 @@ pub(super) struct Threads {
     pub(super) operations: Worker<Operation, Trigger>,
     /// The state, which takes a second where a device of WireGuard hangs.
     pub(super) status: Worker<(), Box<Result<Status, Error>>>,
-    pub(super) reader: Reader,
+    pub(super) reader: RegistryReader,
 }
 
 impl Threads {
@@ -99,7 +99,7 @@ impl Threads {
     ///
     /// # Errors
     /// The kernel refuses a thread.
-    pub(super) fn start(reader: Reader, mut operations: Operations) -> Result<Self> {
+    pub(super) fn start(reader: RegistryReader, mut operations: Operations) -> Result<Self> {
         let instance = operations.instance.clone();
         Ok(Self {
             operations: Worker::start("operations", move |operation, runtime| {

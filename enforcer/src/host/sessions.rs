@@ -1,6 +1,6 @@
 //! SSH sessions of this host: the session of a command, and the sessions of logged-in users.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::OnceLock};
 
 use anyhow::Result;
 
@@ -70,8 +70,15 @@ pub(super) fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
 }
 
 /// Returns the session of this process, by the environment of the process or of an ancestor, as
-/// `sudo` removes the variable.
+/// `sudo` removes the variable. The first call looks, and needs CAP_SYS_PTRACE for ancestors with
+/// more capabilities or of other users (ptrace(2), access mode checking); later calls repeat the
+/// answer.
 pub(crate) fn own() -> Option<Session> {
+    static OWN: OnceLock<Option<Session>> = OnceLock::new();
+    OWN.get_or_init(find_own).clone()
+}
+
+fn find_own() -> Option<Session> {
     if let Ok(value) = std::env::var(VARIABLE) {
         return Session::parse(&value);
     }

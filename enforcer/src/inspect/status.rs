@@ -24,8 +24,8 @@ use crate::{
     interfaces::Hook,
     policy::PolicyTables,
 };
-use findings::{findings, uncovered, why_waiting};
-use gather::{Facts, Found};
+use findings::{around_findings, findings, uncovered, why_waiting};
+use gather::{Around, Facts, Found};
 
 /// The state as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -139,18 +139,23 @@ pub struct Status {
 /// The pins cannot be read, or are another namespace's.
 pub async fn status(instance: &Instance) -> Result<Status, Error> {
     Ok(match gather::gather(instance).await? {
-        Found::Nothing { interrupted } => Status::of_nothing(interrupted),
+        Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
         Found::Pins(facts) => Status::of(&facts),
     })
 }
 
 impl Status {
-    /// The status with nothing pinned: off, unless guards of an interrupted command may hold.
-    fn of_nothing(interrupted: bool) -> Self {
-        let (state, findings) = match interrupted {
-            true => (Condition::Degraded, vec![Finding::Interrupted]),
+    /// The status with nothing pinned: off, unless guards of an interrupted command or guards
+    /// without a pin hold.
+    fn of_nothing(around: &Around, is_gone: bool) -> Self {
+        let holds = around.interrupted || !around.strays.is_empty();
+        let (state, mut findings) = match holds {
+            true => (Condition::Degraded, around_findings(around)),
             false => (Condition::Off, Vec::new()),
         };
+        if is_gone {
+            findings.push(Finding::NamespaceGone);
+        }
         Self {
             schema: 1,
             state,
@@ -171,7 +176,10 @@ impl Status {
     fn of(facts: &Facts) -> Self {
         let tables = &facts.tables;
         let peers = peers(facts);
-        let uncovered = uncovered(facts);
+        let uncovered = match facts.missing.is_empty() {
+            true => uncovered(facts),
+            false => Vec::new(),
+        };
         let findings = findings(facts, &uncovered);
         Self {
             state: condition(tables.mode, &findings),
@@ -187,7 +195,7 @@ impl Status {
             }),
             rolled_back: facts.pending == PendingState::RolledBack,
             findings,
-            ..Self::of_nothing(false)
+            ..Self::of_nothing(&Around::default(), false)
         }
     }
 
@@ -244,7 +252,7 @@ fn guards(facts: &Facts, peers: &[PeerStatus]) -> Vec<GuardRow> {
         })
     };
     let mut rows: Vec<GuardRow> = wire.chain(early).filter_map(row).collect();
-    if facts.has_socket_guard {
+    if facts.socket_cgroup.is_some() {
         let active = peers.iter().filter(|peer| peer.state == PeerState::Active);
         rows.push(GuardRow {
             guard: "socket",

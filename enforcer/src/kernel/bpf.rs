@@ -19,8 +19,13 @@ use crate::failpoint::{Call, through};
 #[derive(Clone, Copy, Debug)]
 #[repr(i64)]
 pub(crate) enum Command {
+    MapCreate = 0,
+    MapLookup = 1,
+    MapUpdate = 2,
     ObjectPin = 6,
     ObjectGet = 7,
+    ProgramById = 13,
+    MapById = 14,
     ObjectInfo = 15,
     ProgramQuery = 16,
     MapLookupBatch = 24,
@@ -28,14 +33,21 @@ pub(crate) enum Command {
     MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
+    LinkById = 30,
+    NextLinkId = 31,
     LinkDetach = 34,
 }
 
 impl From<Command> for Call {
     fn from(command: Command) -> Self {
         match command {
+            Command::MapCreate => Self::Bpf("MapCreate"),
+            Command::MapLookup => Self::BpfQuery("MapLookup"),
+            Command::MapUpdate => Self::Bpf("MapUpdate"),
             Command::ObjectPin => Self::Bpf("ObjectPin"),
             Command::ObjectGet => Self::BpfQuery("ObjectGet"),
+            Command::ProgramById => Self::BpfQuery("ProgramById"),
+            Command::MapById => Self::BpfQuery("MapById"),
             Command::ObjectInfo => Self::BpfQuery("ObjectInfo"),
             Command::ProgramQuery => Self::BpfQuery("ProgramQuery"),
             Command::MapLookupBatch => Self::BpfQuery("MapLookupBatch"),
@@ -43,6 +55,8 @@ impl From<Command> for Call {
             Command::MapDeleteBatch => Self::Bpf("MapDeleteBatch"),
             Command::LinkCreate => Self::Bpf("LinkCreate"),
             Command::LinkUpdate => Self::Bpf("LinkUpdate"),
+            Command::LinkById => Self::BpfQuery("LinkById"),
+            Command::NextLinkId => Self::BpfQuery("NextLinkId"),
             Command::LinkDetach => Self::Bpf("LinkDetach"),
         }
     }
@@ -64,6 +78,7 @@ pub(crate) enum Target<'a> {
 /// The kernel's facts about a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkInfo {
+    kind: u32,
     /// The id of the link.
     pub(crate) id: u32,
     /// The id of the program behind the link.
@@ -72,6 +87,24 @@ pub(crate) struct LinkInfo {
     pub(crate) ifindex: u32,
     /// The id of a cgroup link's cgroup, 0 after the detach; meaningless for others.
     pub(crate) cgroup: u64,
+}
+
+impl LinkInfo {
+    /// Whether the link attaches to a cgroup.
+    pub(crate) const fn is_cgroups(&self) -> bool {
+        /// linux/bpf.h: BPF_LINK_TYPE_CGROUP.
+        const CGROUP: u32 = 3;
+        self.kind == CGROUP
+    }
+
+    /// Whether the program is attached: the interface or the cgroup exists, and nobody detached the
+    /// link. For links of XDP, tcx and cgroups.
+    pub(crate) const fn is_attached(&self) -> bool {
+        match self.is_cgroups() {
+            true => self.cgroup != 0,
+            false => self.ifindex != 0,
+        }
+    }
 }
 
 /// Attaches a program.
@@ -139,17 +172,31 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     .map(drop)
 }
 
-/// Returns the kernel's facts about a link.
+/// Asks for the beginning of an object's `struct bpf_*_info` (linux/bpf.h).
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+pub(super) fn object_info<I>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
     #[repr(C)]
     struct Attributes {
         object: u32,
         length: u32,
         info: u64,
     }
+    let length = u32::try_from(size_of::<I>()).map_err(io::Error::other)?;
+    let mut attributes = Attributes {
+        object: descriptor(object),
+        length,
+        info: (&raw mut *info) as u64,
+    };
+    call(Command::ObjectInfo, &mut attributes).map(drop)
+}
+
+/// Returns the kernel's facts about a link.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     /// linux/bpf.h: struct bpf_link_info; `xdp` and `tcx` both begin with the ifindex.
     #[repr(C)]
     #[derive(Default)]
@@ -162,16 +209,9 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         rest: [u32; 11],
     }
     let mut info = Info::default();
-    let length = u32::try_from(size_of::<Info>()).map_err(io::Error::other)?;
-    call(
-        Command::ObjectInfo,
-        &mut Attributes {
-            object: descriptor(link),
-            length,
-            info: (&raw mut info) as u64,
-        },
-    )?;
+    object_info(link, &mut info)?;
     Ok(LinkInfo {
+        kind: info.kind,
         id: info.id,
         program: info.program,
         ifindex: info.ifindex,
@@ -281,7 +321,7 @@ fn descriptor(fd: BorrowedFd<'_>) -> u32 {
 }
 
 /// Makes a call that returns a new file descriptor, which the kernel makes close-on-exec.
-fn new_descriptor<A>(command: Command, attributes: &mut A) -> io::Result<OwnedFd> {
+pub(super) fn new_descriptor<A>(command: Command, attributes: &mut A) -> io::Result<OwnedFd> {
     let fd = call(command, attributes)?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and no other value owns it.

@@ -1,6 +1,7 @@
 //! The guards as links: one process attaches and pins a link, the next process finds the link again.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     os::{
@@ -15,7 +16,8 @@ use enforcer_ebpf::Link;
 
 use super::{
     bpf::{self, Target},
-    load::Programs,
+    load::{Programs, wire_program},
+    parallel,
 };
 use crate::interfaces::Hook;
 
@@ -29,13 +31,40 @@ pub(crate) fn attach_wire(
     hook: Hook,
     link: Link,
 ) -> Result<()> {
-    let target = match hook {
+    let program = programs.wire(hook, link)?;
+    let pin = programs.pins().wire_link(ifindex, hook);
+    attach(&program, wire_target(ifindex, hook), &pin)
+}
+
+const fn wire_target(ifindex: u32, hook: Hook) -> Target<'static> {
+    match hook {
         Hook::XdpNative => Target::XdpNative(ifindex),
         Hook::XdpGeneric => Target::XdpGeneric(ifindex),
         Hook::Tcx => Target::TcxHead(ifindex),
-    };
-    let program = programs.wire(hook, link)?;
-    attach(&program, target, &programs.pins().wire_link(ifindex, hook))
+    }
+}
+
+/// Attaches wire programs to many interfaces and pins the links, from several threads. Returns for
+/// each interface whether the guard is attached and pinned; else nothing is attached there.
+pub(crate) fn attach_together(
+    programs: &mut Programs<'_>,
+    wanted: &[(u32, Hook, Link)],
+) -> Vec<bool> {
+    let mut opened = BTreeMap::new();
+    for &(_, hook, link) in wanted {
+        opened
+            .entry(wire_program(hook, link))
+            .or_insert_with(|| bpf::open_pin(&programs.wire(hook, link).ok()?).ok());
+    }
+    let pins = programs.pins();
+    parallel::map(wanted, |&(ifindex, hook, link)| {
+        let Some(Some(program)) = opened.get(wire_program(hook, link)) else {
+            return false;
+        };
+        let link = bpf::link_create(program.as_fd(), wire_target(ifindex, hook));
+        link.and_then(|link| bpf::pin(link.as_fd(), &pins.wire_link(ifindex, hook)))
+            .is_ok()
+    })
 }
 
 /// Attaches a wire program to an interface that is not up yet, and pins the link. tcx leaves room
@@ -142,8 +171,30 @@ fn among(program: u32, attached: &[u32]) -> Option<LinkStatus> {
 /// # Errors
 /// The kernel does not tell.
 pub(crate) fn is_socket_attached(pin: &Path) -> Result<bool> {
+    Ok(socket_cgroup(pin)?.is_some())
+}
+
+/// The cgroup of a pinned socket guard, if the guard is attached.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn socket_cgroup(pin: &Path) -> Result<Option<Cgroup>> {
     let info = info(pin).with_context(|| format!("failed to examine {}", pin.display()))?;
-    Ok(info.is_some_and(|info| info.cgroup != 0))
+    let attached = info.filter(|info| info.cgroup != 0);
+    Ok(attached.map(|info| Cgroup(info.cgroup)))
+}
+
+/// A cgroup, by the id that every cgroup namespace and mount shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cgroup(pub(crate) u64);
+
+impl Cgroup {
+    /// Whether the cgroup is the root of the hierarchy, above every cgroup namespace: the first
+    /// node of a kernfs has the id 1 (fs/kernfs/dir.c: kernfs_create_root; on 64 bits the id is the
+    /// inode alone, include/linux/kernfs.h: kernfs_id_ino).
+    pub(crate) const fn is_root(self) -> bool {
+        self.0 == 1
+    }
 }
 
 /// Whether the socket guard's link is pinned at a path, and attached to this cgroup.
@@ -169,7 +220,13 @@ fn info(pin: &Path) -> io::Result<Option<bpf::LinkInfo>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LinkStatus, among};
+    use super::{Cgroup, LinkStatus, among};
+
+    #[test]
+    fn the_first_cgroup_is_the_root() {
+        assert!(Cgroup(1).is_root());
+        assert!(!Cgroup(2).is_root() && !Cgroup(1 << 32 | 1).is_root());
+    }
 
     #[test]
     fn a_program_is_first_behind_no_other() {

@@ -15,6 +15,7 @@ use enforcer_ebpf::{Link, layout::State};
 
 use super::{
     btf::Btf,
+    namespace,
     object::OBJECT,
     pinned_map,
     pins::{MAPS, PinDir},
@@ -50,6 +51,19 @@ pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 /// The second form of the socket guard's program, for kernels that refuse the first form.
 const SOCKET_PROGRAM_READING: &str = "socket_ingress_reading";
 
+/// Returns the names of all programs of guards.
+pub(super) fn program_names() -> [&'static str; 6] {
+    let [one, two, three, four] = wire_programs();
+    [
+        one,
+        two,
+        three,
+        four,
+        SOCKET_PROGRAM,
+        SOCKET_PROGRAM_READING,
+    ]
+}
+
 /// The options of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -81,13 +95,16 @@ pub(crate) struct Programs<'a> {
 }
 
 impl<'a> Programs<'a> {
-    /// Returns the programs of a directory, on the maps pinned there; missing maps are created.
+    /// Returns the programs of a directory, on the maps pinned there; missing maps are created, with
+    /// the map that tells whether this process's network namespace lives.
     ///
     /// # Errors
     /// The kernel refuses a map.
     pub(crate) fn with_maps(pins: &'a PinDir, options: Options) -> Result<Self> {
         let mut programs = Self::of(pins, options);
         programs.object()?;
+        // A set without this map guards all the same: the set's namespace is taken to live.
+        namespace::pin(pins, options.netns_cookie).ok();
         Ok(programs)
     }
 

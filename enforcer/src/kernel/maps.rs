@@ -39,7 +39,7 @@ impl OpenError {
     fn other_layout(path: &Path, why: String) -> Self {
         Self::OtherLayout(OtherLayout {
             path: path.to_owned(),
-            why,
+            why: Difference::Layout(why),
         })
     }
 }
@@ -63,18 +63,62 @@ impl From<OpenError> for anyhow::Error {
 #[derive(Debug)]
 pub(crate) struct OtherLayout {
     path: PathBuf,
-    why: String,
+    why: Difference,
+}
+
+/// The difference between pins and a whole set of this version.
+#[derive(Debug)]
+enum Difference {
+    /// The pins of these maps are missing.
+    Missing(Vec<&'static str>),
+    /// A map has another shape, or the whole set another layout, in words.
+    Layout(String),
+    /// The directory holds this entry too, which is no pin of enforcer.
+    Beside(String),
+}
+
+impl OtherLayout {
+    /// Pins among which is an entry that is no pin of enforcer.
+    pub(crate) fn beside(pins: &PinDir, entry: String) -> Self {
+        Self {
+            path: pins.path().to_owned(),
+            why: Difference::Beside(entry),
+        }
+    }
+
+    /// Returns the fact that the pins were replaced, in words.
+    pub(crate) fn replaced(&self) -> String {
+        let were = match &self.why {
+            Difference::Missing(_) => "incomplete",
+            Difference::Layout(_) => "of another layout",
+            Difference::Beside(_) => "not alone in their directory",
+        };
+        format!("the pins were {were} and are replaced; counters start at 0 ({self})")
+    }
 }
 
 impl fmt::Display for OtherLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, why) = (self.path.display(), &self.why);
-        write!(
-            f,
-            "the pins in {path} are not of this version's layout ({}): {why}: run `enforcer up` to \
-             replace them",
-            layout()
-        )
+        let path = self.path.display();
+        match &self.why {
+            Difference::Missing(maps) => write!(
+                f,
+                "the pins in {path} are incomplete: the pin of the map {} is missing: run \
+                 `enforcer up` to replace them",
+                maps.join(", ")
+            ),
+            Difference::Layout(why) => write!(
+                f,
+                "the pins in {path} are not of this version's layout ({}): {why}: run `enforcer \
+                 up` to replace them",
+                layout()
+            ),
+            Difference::Beside(entry) => write!(
+                f,
+                "the pins in {path} are not alone: {entry} is no pin of enforcer: run `enforcer \
+                 up` to replace them"
+            ),
+        }
     }
 }
 
@@ -106,6 +150,13 @@ impl Maps {
     /// # Errors
     /// A map is missing or has another layout than this version's, or the kernel's refusal.
     pub(crate) fn open(pins: &PinDir) -> Result<Self, OpenError> {
+        let missing = pins.missing_maps()?;
+        if !missing.is_empty() {
+            return Err(OpenError::OtherLayout(OtherLayout {
+                path: pins.path().to_owned(),
+                why: Difference::Missing(missing),
+            }));
+        }
         let map = |name| match pinned_map::find(pins, name)? {
             Found::Map(map) => Ok(map),
             Found::Foreign(why) => Err(OpenError::other_layout(pins.path(), why)),
@@ -130,6 +181,10 @@ impl Maps {
             bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(map("BYPASSED")?))
                 .map_err(anyhow::Error::from)?,
         };
+        // The programs use these maps, and other commands open them: a whole set has them all.
+        for name in ["EVENTS", "BUDGET", "EPOCH"] {
+            map(name)?;
+        }
         // A new map holds 0, before the first policy.
         let pinned = maps.state().layout;
         if pinned != layout() && pinned != 0 {

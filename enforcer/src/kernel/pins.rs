@@ -4,22 +4,20 @@
 //! built in a directory beside the pins and renamed into place; the lock of `runtime` lets one
 //! writer in at a time. A link is named by the ifindex, since names of interfaces change.
 
+mod folder;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeSet,
-    fs::{self, DirBuilder},
-    io,
-    os::{
-        fd::AsFd as _,
-        unix::fs::{DirBuilderExt as _, MetadataExt as _},
-    },
+    fs, io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+pub(crate) use folder::Content;
 
 use super::{bpf, mounts};
 use crate::{
@@ -46,6 +44,10 @@ pub(crate) const MAPS: [&str; 16] = [
     "ORIGIN",
     "TRIAL",
 ];
+
+/// The name of the map that tells whether the guarded network namespace lives; the programs have no
+/// use for the map, and sets of earlier versions lack the map.
+pub(crate) const NAMESPACE: &str = "NAMESPACE";
 
 /// The suffix of a directory in which a set is built.
 const STAGING: &str = "_enforcer_tmp";
@@ -128,27 +130,6 @@ impl PinDir {
         }
     }
 
-    /// Whether the directory exists.
-    ///
-    /// # Errors
-    /// The parent directory cannot be searched, for lack of privileges as a rule.
-    pub(crate) fn exists(&self) -> Result<bool> {
-        self.path
-            .try_exists()
-            .with_context(|| format!("failed to look for pins at {}", self.path.display()))
-    }
-
-    /// Makes the directory, for root alone.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(crate) fn create(&self) -> Result<()> {
-        through(Call::MakeDirectory, || {
-            DirBuilder::new().mode(0o700).create(&self.path)
-        })
-        .with_context(|| format!("failed to create {}", self.path.display()))
-    }
-
     /// Returns the path of a pinned map.
     pub(crate) fn map(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -202,6 +183,16 @@ impl PinDir {
         Ok(names.into_iter().filter_map(link).collect())
     }
 
+    /// Returns the paths of all links.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn links(&self) -> Result<Vec<PathBuf>> {
+        let mut names = self.names()?;
+        names.retain(|name| name.starts_with(LINK));
+        Ok(names.iter().map(|name| self.path.join(name)).collect())
+    }
+
     /// Whether a link is pinned in the directory.
     ///
     /// # Errors
@@ -216,9 +207,17 @@ impl PinDir {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn has_all_maps(&self) -> Result<bool> {
+        Ok(self.missing_maps()?.is_empty())
+    }
+
+    /// Returns the names of the maps without a pin in the directory.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn missing_maps(&self) -> Result<Vec<&'static str>> {
         let names = self.names()?;
-        let is_there = |map: &str| names.iter().any(|name| name == map);
-        Ok(MAPS.iter().all(|map| is_there(map)))
+        let is_missing = |map: &&str| !names.iter().any(|name| name == map);
+        Ok(MAPS.into_iter().filter(is_missing).collect())
     }
 
     /// Whether the directory belongs to the user of this process: root.
@@ -246,54 +245,32 @@ impl PinDir {
             .collect()
     }
 
-    /// Puts the directory that was built in `staging` in the place of this directory, in one step.
-    /// A directory that was here before is in `staging` then.
-    ///
-    /// # Errors
-    /// The kernel's refusal: nothing has changed.
-    pub(crate) fn replace_with(&self, staging: &Self) -> Result<()> {
-        // A rename onto a directory with entries fails: the two change places.
-        let flags = match self.exists()? {
-            true => RenameFlags::EXCHANGE,
-            false => RenameFlags::NOREPLACE,
-        };
-        self.rename(staging, flags)
-    }
-
-    /// Renames `from` to the path of this directory, in one step.
-    ///
-    /// # Errors
-    /// This directory exists, or the kernel's refusal: nothing has changed.
-    pub(crate) fn rename_from(&self, from: &Self) -> Result<()> {
-        self.rename(from, RenameFlags::NOREPLACE)
-    }
-
-    fn rename(&self, from: &Self, flags: RenameFlags) -> Result<()> {
-        through(Call::Rename, || {
-            renameat_with(CWD, &from.path, CWD, &self.path, flags).map_err(io::Error::from)
-        })
-        .with_context(|| {
-            format!(
-                "failed to rename {} to {}",
-                from.path.display(),
-                self.path.display()
-            )
-        })
-    }
-
     /// Checks that the directory holds pins of enforcer and nothing else.
     ///
     /// # Errors
-    /// The directory is no pin directory, or cannot be read.
+    /// The directory holds something else, or cannot be read.
     pub(crate) fn check(&self) -> Result<()> {
-        self.own_names().map(drop)
+        let other = match self.content()? {
+            Content::Nothing | Content::Empty => return Ok(()),
+            Content::Pins(None) => return self.own_names().map(drop),
+            Content::Pins(other) => other,
+            Content::Foreign(foreign) => foreign.entry,
+        };
+        let path = self.path.display();
+        match other {
+            Some(other) => bail!(
+                "{path} is not a directory of enforcer's pins alone: it holds {other}: move {other} \
+                 away, and run the command again"
+            ),
+            None => bail!("{path} is not a folder"),
+        }
     }
 
     /// Detaches every guard that is pinned here, and removes the pins; a guard that is pinned in
     /// `other` too stays attached.
     ///
     /// # Errors
-    /// The directory is no pin directory, and nothing is removed; or a link cannot be removed.
+    /// The directory is on no bpffs, and nothing is removed; or a link cannot be removed.
     pub(crate) fn remove_links(&self, other: Option<&Self>) -> Result<()> {
         let mut names = self.own_names()?;
         let shared = match other {
@@ -316,23 +293,11 @@ impl PinDir {
 
     /// Returns the ids of the links that are pinned here; none without the directory.
     fn link_ids(&self) -> Result<BTreeSet<u32>> {
-        let names = self.names()?;
-        let links = names.iter().filter(|name| name.starts_with(LINK));
-        links.map(|name| link_id(&self.path.join(name))).collect()
+        self.links()?.iter().map(|path| link_id(path)).collect()
     }
 
-    /// Removes the directory and every pin. Guards are detached, except for guards that are pinned in
-    /// `other` too.
-    ///
-    /// Links go first. `STATE` goes last, with the network namespace that owns the pins.
-    ///
-    /// # Errors
-    /// The directory is no pin directory, and nothing is removed; or a pin cannot be removed.
-    pub(crate) fn remove(&self, other: Option<&Self>) -> Result<()> {
-        if !self.exists()? {
-            return Ok(());
-        }
-        self.remove_links(other)?;
+    /// Removes every pin of a directory without links. `STATE` goes last.
+    fn remove_maps(&self) -> Result<()> {
         let mut names = self.own_names()?;
         names.sort_by_key(|name| name == MAPS[0]);
         for name in names {
@@ -340,37 +305,31 @@ impl PinDir {
             through(Call::Unpin, || fs::remove_file(&path))
                 .with_context(|| format!("failed to unpin {}", path.display()))?;
         }
-        through(Call::RemoveDirectory, || fs::remove_dir(&self.path))
-            .with_context(|| format!("failed to remove {}", self.path.display()))
+        Ok(())
     }
 
-    /// Returns the names in the directory, all of which are names of enforcer's pins.
+    /// Returns the names of enforcer's pins in the directory, which is on a bpffs.
     fn own_names(&self) -> Result<Vec<String>> {
-        let names = self.names()?;
-        if let Some(foreign) = names.iter().find(|name| !is_pin_name(name)) {
-            bail!(
-                "{} is not a directory of enforcer's pins: it holds {foreign}",
-                self.path.display()
-            );
-        }
+        let mut names = self.names()?;
         ensure!(
             mounts::is_bpffs(&self.path)?,
             "{} is not on a bpffs",
             self.path.display()
         );
+        names.retain(|name| is_pin_name(name));
         Ok(names)
     }
 }
 
 /// Returns the id of a pinned link.
-fn link_id(pin: &Path) -> Result<u32> {
+pub(super) fn link_id(pin: &Path) -> Result<u32> {
     let link = bpf::open_pin(pin).and_then(|link| bpf::link_info(link.as_fd()));
     let link = link.with_context(|| format!("failed to examine {}", pin.display()))?;
     Ok(link.id)
 }
 
 pub(super) fn is_pin_name(name: &str) -> bool {
-    name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&name)
+    name.starts_with(LINK) || name.starts_with(PROGRAM) || MAPS.contains(&name) || name == NAMESPACE
 }
 
 /// Returns the name of a wire guard's link, with underscores for the dashes of the hook.

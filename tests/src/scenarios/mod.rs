@@ -26,7 +26,9 @@ mod legitimate;
 mod lifecycle;
 mod links;
 mod live;
+pub mod obstacles;
 pub mod part;
+mod privileges;
 pub mod raw_packet;
 pub mod runner;
 mod upgrade;
@@ -65,6 +67,8 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(confirm::scenarios());
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
+    scenarios.extend(privileges::scenarios());
+    scenarios.extend(obstacles::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

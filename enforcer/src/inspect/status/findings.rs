@@ -2,16 +2,22 @@
 
 use enforcer_ebpf::layout::State;
 
-use super::{UncoveredRow, gather::Facts, has};
+use super::{
+    UncoveredRow,
+    gather::{Around, Facts},
+    has,
+};
 use crate::{
     decisions::peers,
     host::HostSnapshot,
     interfaces::Plan,
+    kernel::links::Cgroup,
     policy::{PeerRow, PolicyTables},
 };
 
 /// The cure for an interface that should have a guard.
-const RELOAD: &str = "it has come up since, or refused the guard: run `enforcer reload`";
+const RELOAD: &str =
+    "it has come up since, lost its guard, or refused the guard: run `enforcer reload`";
 
 /// The reason for the absence of all wire guards.
 const NOT_WANTED: &str = "`up` was told to do without wire guards";
@@ -47,6 +53,18 @@ pub enum Finding {
     MacChanged(String),
     /// A command was interrupted, and guards of that command may hold.
     Interrupted,
+    /// The pin of this map is missing.
+    MissingMap(&'static str),
+    /// No cgroup2 is mounted, for this reason, so that there can be no socket guard.
+    NoCgroup(String),
+    /// The socket guard stands at a cgroup below the root.
+    SocketBelowRoot,
+    /// Other users may write to the parent of the pin directory: the fact, and the cure.
+    ParentWritable(String),
+    /// These guards hold, and no pin reaches them.
+    Strays(Vec<String>),
+    /// The pins guarded a network namespace that is gone: nothing is guarded here.
+    NamespaceGone,
 }
 
 /// Returns the interfaces that should have a wire guard and have none.
@@ -83,6 +101,44 @@ fn plan(facts: &Facts) -> Plan {
 
 /// Returns every reason for a degraded state.
 pub(super) fn findings(facts: &Facts, uncovered: &[UncoveredRow]) -> Vec<Finding> {
+    let missing = facts.missing.iter();
+    let mut findings: Vec<Finding> = missing.map(|map| Finding::MissingMap(map)).collect();
+    // Without all maps, the policy's wishes are unknown.
+    if findings.is_empty() {
+        findings = policy_findings(facts, uncovered);
+    }
+    findings.extend(guard_findings(facts));
+    findings.extend(around_findings(&facts.around));
+    findings
+}
+
+/// Returns the gaps around the pins.
+pub(super) fn around_findings(around: &Around) -> Vec<Finding> {
+    let strays = Some(&around.strays).filter(|strays| !strays.is_empty());
+    let found = [
+        around.interrupted.then_some(Finding::Interrupted),
+        strays.map(|strays| Finding::Strays(strays.clone())),
+        around.open_parent.clone().map(Finding::ParentWritable),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// Returns the gaps of the guards as they stand, whatever the policy is.
+fn guard_findings(facts: &Facts) -> Vec<Finding> {
+    let is_below = |cgroup: &Cgroup| !cgroup.is_root();
+    let below = facts.socket_cgroup.filter(is_below);
+    let mut findings: Vec<Finding> = below
+        .map(|_| Finding::SocketBelowRoot)
+        .into_iter()
+        .collect();
+    let behind = facts.attached.behind.iter();
+    let behind = behind.filter_map(|ifindex| facts.snapshot.by_index(*ifindex));
+    findings.extend(behind.map(|interface| Finding::Behind(interface.name.clone())));
+    findings
+}
+
+/// Returns the differences between the policy and the host.
+fn policy_findings(facts: &Facts, uncovered: &[UncoveredRow]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = uncovered
         .iter()
         .cloned()
@@ -92,21 +148,17 @@ pub(super) fn findings(facts: &Facts, uncovered: &[UncoveredRow]) -> Vec<Finding
     if is_bare && !has(facts.state, State::WANT_WIRE) {
         findings.push(Finding::WireNotWanted);
     }
-    match (has(facts.state, State::WANT_SOCKET), facts.has_socket_guard) {
-        (false, _) => findings.push(Finding::SocketNotWanted),
-        (true, false) => findings.push(Finding::NoSocketGuard),
-        (true, true) => {}
+    let wants_socket = has(facts.state, State::WANT_SOCKET);
+    match (wants_socket, facts.socket_cgroup, &facts.no_cgroup) {
+        (false, _, _) => findings.push(Finding::SocketNotWanted),
+        (true, None, Some(why)) => findings.push(Finding::NoCgroup(why.clone())),
+        (true, None, None) => findings.push(Finding::NoSocketGuard),
+        (true, Some(_), _) => {}
     }
     if has(facts.state, State::FALLBACK) {
         findings.push(Finding::Fallback);
     }
-    let behind = facts.attached.behind.iter();
-    let behind = behind.filter_map(|ifindex| facts.snapshot.by_index(*ifindex));
-    findings.extend(behind.map(|interface| Finding::Behind(interface.name.clone())));
     findings.extend(astray(&facts.tables, &facts.snapshot));
-    if facts.interrupted {
-        findings.push(Finding::Interrupted);
-    }
     findings
 }
 

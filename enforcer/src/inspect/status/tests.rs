@@ -12,6 +12,7 @@ use crate::{
     decisions::{attached::AttachedGuards, candidate::EVERY_GUARD, pending::PendingPolicy},
     host::HostSnapshot,
     interfaces::Interface,
+    kernel::links::Cgroup,
     policy::{InterfaceRow, PeerRow},
     wireguard::Answer,
 };
@@ -74,8 +75,10 @@ fn facts() -> Facts {
             ..AttachedGuards::default()
         },
         early: Vec::new(),
-        has_socket_guard: true,
-        interrupted: false,
+        socket_cgroup: Some(Cgroup(1)),
+        no_cgroup: None,
+        missing: Vec::new(),
+        around: Around::default(),
         bypasses: BTreeMap::new(),
     }
 }
@@ -99,7 +102,7 @@ fn audit_is_a_state_without_gaps_alone() {
     let mut facts = facts();
     facts.tables.mode = Mode::Audit;
     assert_eq!(Status::of(&facts).state, Condition::Audit);
-    facts.has_socket_guard = false;
+    facts.socket_cgroup = None;
     let status = Status::of(&facts);
     assert_eq!(status.state, Condition::Degraded);
     assert_eq!(status.findings, [Finding::NoSocketGuard]);
@@ -129,7 +132,7 @@ fn guards_that_were_not_wanted_are_gaps_of_a_bare_host_too() {
     facts.snapshot = host(&[]);
     facts.tables = PolicyTables::default();
     facts.attached.guards.clear();
-    facts.has_socket_guard = false;
+    facts.socket_cgroup = None;
     facts.state.flags = State::FALLBACK;
     assert_eq!(
         Status::of(&facts).findings,
@@ -179,7 +182,7 @@ fn a_link_that_left_the_namespace_is_no_guard() {
 fn a_guard_behind_another_program_is_a_gap() {
     let mut facts = facts();
     facts.attached.behind = BTreeSet::from([2]);
-    facts.interrupted = true;
+    facts.around.interrupted = true;
     assert_eq!(
         Status::of(&facts).findings,
         [Finding::Behind("eth0".to_owned()), Finding::Interrupted]
@@ -272,10 +275,73 @@ fn pending_and_rolled_back_are_shown() {
 }
 
 #[test]
-fn nothing_pinned_is_off_unless_a_command_was_interrupted() {
-    let off = Status::of_nothing(false);
-    assert_eq!((off.state, off.exit_code()), (Condition::Off, 4));
-    let left = Status::of_nothing(true);
-    assert_eq!((left.state, left.exit_code()), (Condition::Degraded, 3));
-    assert_eq!(left.findings, [Finding::Interrupted]);
+fn nothing_pinned_is_off_unless_guards_may_hold() {
+    let off = |around: &Around, is_gone| {
+        let status = Status::of_nothing(around, is_gone);
+        (status.state, status.exit_code(), status.findings)
+    };
+    let nothing = Around::default();
+    assert_eq!(off(&nothing, false), (Condition::Off, 4, vec![]));
+    let gone = vec![Finding::NamespaceGone];
+    assert_eq!(off(&nothing, true), (Condition::Off, 4, gone));
+    let interrupted = Around {
+        interrupted: true,
+        ..Around::default()
+    };
+    let finding = vec![Finding::Interrupted];
+    assert_eq!(off(&interrupted, false), (Condition::Degraded, 3, finding));
+    let strays = Around {
+        strays: vec!["the socket guard (link 7)".to_owned()],
+        ..Around::default()
+    };
+    let finding = vec![Finding::Strays(strays.strays.clone())];
+    assert_eq!(off(&strays, false), (Condition::Degraded, 3, finding));
+    // Nobody can take guards away that are not there.
+    let open = Around {
+        open_parent: Some("/p may be written".to_owned()),
+        ..Around::default()
+    };
+    assert_eq!(off(&open, false), (Condition::Off, 4, vec![]));
+}
+
+#[test]
+fn a_missing_map_is_a_gap_and_the_guards_are_shown_all_the_same() {
+    let mut facts = facts();
+    facts.missing = vec!["EVENTS", "PORTS"];
+    facts.tables = PolicyTables::default();
+    facts.state = State::default();
+    let status = Status::of(&facts);
+    assert_eq!(
+        status.findings,
+        [Finding::MissingMap("EVENTS"), Finding::MissingMap("PORTS")]
+    );
+    assert_eq!((status.state, status.generation), (Condition::Degraded, 0));
+    assert_eq!((status.guards.len(), status.uncovered.len()), (2, 0));
+}
+
+#[test]
+fn the_place_of_the_socket_guard_counts() {
+    let mut facts = facts();
+    facts.socket_cgroup = Some(Cgroup(4711));
+    assert_eq!(Status::of(&facts).findings, [Finding::SocketBelowRoot]);
+    facts.socket_cgroup = None;
+    facts.no_cgroup = Some("no cgroup2 is mounted".to_owned());
+    let expected = Finding::NoCgroup("no cgroup2 is mounted".to_owned());
+    assert_eq!(Status::of(&facts).findings, [expected]);
+}
+
+#[test]
+fn strays_and_an_open_parent_degrade_whatever_is_pinned() {
+    let mut facts = facts();
+    facts.around.strays = vec!["the socket guard (link 7)".to_owned()];
+    facts.around.open_parent = Some("/p may be written".to_owned());
+    let status = Status::of(&facts);
+    assert_eq!(
+        status.findings,
+        [
+            Finding::Strays(facts.around.strays.clone()),
+            Finding::ParentWritable("/p may be written".to_owned())
+        ]
+    );
+    assert_eq!(status.exit_code(), 3);
 }

@@ -124,7 +124,7 @@ fn links_are_found_by_their_names() {
 #[test]
 fn a_missing_directory_has_no_pins() {
     let (parent, pins) = directory::<&str>(&[]);
-    assert!(pins.exists().unwrap() && !pins.has_links().unwrap());
+    assert!(!pins.exists().unwrap() && !pins.has_links().unwrap());
     let none = PinDir::new(&parent.path().join("none")).unwrap();
     assert!(!none.exists().unwrap() && !none.has_links().unwrap());
     assert!(none.wire_links().unwrap().is_empty() && none.early_links().unwrap().is_empty());
@@ -144,14 +144,14 @@ fn a_set_without_one_of_the_maps_is_not_whole() {
 
 #[test]
 fn a_new_set_takes_the_place_of_the_old_one() {
-    let (_parent, pins) = directory(&["old"]);
+    let (_parent, pins) = directory(&["prog_old"]);
     let staging = pins.staging();
     staging.create().unwrap();
-    File::create(staging.path().join("new")).unwrap();
+    File::create(staging.path().join("prog_new")).unwrap();
     pins.replace_with(&staging).unwrap();
     assert_eq!(
         (pins.names().unwrap(), staging.names().unwrap()),
-        (vec!["new".to_owned()], vec!["old".to_owned()])
+        (vec!["prog_new".to_owned()], vec!["prog_old".to_owned()])
     );
     // Onto another directory only an exchange is a rename.
     assert!(pins.rename_from(&staging).is_err());

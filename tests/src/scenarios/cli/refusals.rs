@@ -102,17 +102,18 @@ fn unprivileged(rig: &Rig<'_>) -> Result<()> {
 }
 
 fn foreign_pins(rig: &Rig<'_>) -> Result<()> {
-    // A foreign directory, with a foreign entry.
+    // A foreign directory of root's, with a foreign entry.
     let theirs = rig.lab.pin_dir().join("theirs");
     std::fs::create_dir_all(&theirs)?;
-    let finished = rig.enforcer.call(&["up"])?;
-    let refused = finished.code == Some(1);
+    let refused = rig.enforcer.expect(&["down"], 1)?;
     ensure!(
-        refused,
-        "expected `up` to leave a foreign directory alone, but {finished}"
+        refused.stderr.contains("it holds theirs") && theirs.exists(),
+        "expected `down` to leave a foreign directory alone, but {refused}"
     );
-    ensure!(theirs.exists(), "`up` removed a foreign directory");
-    std::fs::remove_dir(&theirs)?;
-    std::fs::remove_dir(rig.lab.pin_dir())?;
-    Ok(())
+    let up = rig.enforcer.expect(&["up"], 0)?;
+    ensure!(
+        up.stderr.contains("was in the way") && !theirs.exists(),
+        "expected `up` to move a foreign directory aside, but {up}"
+    );
+    rig.enforcer.down()
 }
