@@ -1,5 +1,9 @@
 //! Builds the kernel side (`enforcer-ebpf`, binary `guards`) as `$OUT_DIR/guards`, with the tools
 //! that `cargo xtask setup` put into the cache.
+#![expect(
+    clippy::disallowed_macros,
+    reason = "cargo reads the standard output of a build script"
+)]
 
 #[path = "../xtask/src/tools_file.rs"]
 mod tools_file;

@@ -279,10 +279,20 @@ pub const PATH_LENGTH: usize = 4096;
 pub struct OriginEntry {
     /// A digest of the registry's files; 0 without files, or without files to read again.
     pub digest: u64,
-    /// 1 with a main file, 0 with fragments alone.
-    pub has_main: u64,
+    /// The files: [`OriginEntry::MAIN`], [`OriginEntry::FRAGMENTS`], and the folder of the fragments.
+    pub parts: u64,
     /// The path of the main file, padded with zeros; empty for the embedded registry.
     pub path: [u8; PATH_LENGTH],
+}
+
+impl OriginEntry {
+    /// There was a main file.
+    pub const MAIN: u64 = 1;
+    /// There were fragments. The upper half of the word is a digest of their folder's device and
+    /// inode.
+    pub const FRAGMENTS: u64 = 2;
+    /// The place of the folder's digest in the word, in bits.
+    pub const FOLDER_SHIFT: u32 = 32;
 }
 
 /// `TRIAL[0]`: the pending policy, in force until a deadline unless the operator confirms it.

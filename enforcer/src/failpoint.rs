@@ -120,7 +120,9 @@ impl Call {
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::{
-        env, io, process,
+        env,
+        io::{self, Write as _},
+        process,
         sync::{
             LazyLock,
             atomic::{AtomicU32, Ordering},
@@ -162,7 +164,7 @@ mod armed {
             Armed::Fail(which) | Armed::Abort(which) => counts && which == number,
         };
         if armed || *ARMED == Armed::List {
-            eprintln!("failpoint {number} {call}");
+            writeln!(io::stderr(), "failpoint {number} {call}").ok();
         }
         armed
     }

@@ -39,7 +39,6 @@ pub mod policy;
 mod printable;
 mod procfs;
 pub mod registry;
-#[cfg_attr(not(test), expect(dead_code, reason = "the readers of files follow"))]
 mod trust;
 pub mod watch;
 pub mod wireguard;

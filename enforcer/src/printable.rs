@@ -1,7 +1,8 @@
 //! Foreign names (of interfaces, files, units), made safe for a terminal.
 //!
 //! The kernel allows almost every byte in an interface name (`dev_valid_name`, net/core/dev.c) and
-//! in a file name. The escapes here are reversible, so two names never look the same.
+//! in a file name. The escapes here are reversible, so two names never look the same. Letters
+//! that resemble letters of another script stay as they are.
 
 use std::{
     borrow::Cow,
@@ -13,7 +14,15 @@ use std::{
 /// Marks a byte outside UTF-8, in front of two hexadecimal digits.
 const MARK: char = char::REPLACEMENT_CHARACTER;
 
-/// Decodes a name without loss: a byte outside UTF-8 becomes U+FFFD and two hexadecimal digits.
+/// The characters at most of a text's first line, which is the sentence, and names within.
+pub(crate) const SENTENCE: usize = 4096;
+/// The characters at most of a further line, which quotes another program.
+pub(crate) const QUOTED: usize = 160;
+/// The lines at most of a text: the first half and the last half.
+pub(crate) const LINES: usize = 50;
+
+/// Decodes a name without loss: a byte outside UTF-8 becomes U+FFFD and two hexadecimal digits. So
+/// does a line feed, which would end the line of a text that quotes the name.
 ///
 /// U+FFFD itself is decoded byte by byte, so that each name has a text of its own.
 pub(crate) fn decode(bytes: &[u8]) -> String {
@@ -22,6 +31,7 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 MARK => push_bytes(&mut text, "\u{fffd}".as_bytes()),
+                '\n' => push_bytes(&mut text, b"\n"),
                 c => text.push(c),
             }
         }
@@ -42,15 +52,28 @@ fn push_bytes(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Returns a name with escapes in place of control characters (`\x1b`), invisible characters
-/// (`\u{202e}`), backslashes (`\\`) and the undecodable bytes of [`decode`] (`\xff`).
+/// Returns a name with escapes in place of control characters (`\x1b`), invisible characters and
+/// letters that run from right to left (`\u{202e}`), spaces at an end (`\x20`), backslashes (`\\`)
+/// and the undecodable bytes of [`decode`] (`\xff`).
 pub(crate) fn name(name: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| matches!(c, ' '..='~') && c != '\\';
-    if name.chars().all(is_plain) {
-        return Cow::Borrowed(name);
+    let inner = name.trim_matches(' ');
+    if inner.len() == name.len() {
+        return escape(name);
     }
-    let mut text = String::with_capacity(name.len() + 8);
-    let mut rest = name.chars();
+    // Spaces alone are all in front.
+    let front = name.len() - name.trim_start_matches(' ').len();
+    let end = name.len() - front - inner.len();
+    let [front, end] = [front, end].map(|spaces| "\\x20".repeat(spaces));
+    Cow::Owned(format!("{front}{}{end}", escape(inner)))
+}
+
+fn escape(line: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| matches!(c, ' '..='~') && c != '\\';
+    if line.chars().all(is_plain) {
+        return Cow::Borrowed(line);
+    }
+    let mut text = String::with_capacity(line.len() + 8);
+    let mut rest = line.chars();
     while let Some(c) = rest.next() {
         match c {
             MARK => match hexadecimal(rest.as_str()) {
@@ -64,10 +87,28 @@ pub(crate) fn name(name: &str) -> Cow<'_, str> {
             '\\' => text.push_str("\\\\"),
             '"' | '\'' => text.push(c),
             c if c.is_ascii_control() => _ = write!(text, "\\x{:02x}", u32::from(c)),
+            c if misleads(c) => text.extend(c.escape_unicode()),
             c => text.extend(c.escape_debug()),
         }
     }
     Cow::Owned(text)
+}
+
+/// Whether a letter, for Rust printable, misleads the eye: a letter from right to left reorders the
+/// text around (the bidirectional classes R and AL, Unicode Standard Annex 9), and a filler is blank.
+fn misleads(c: char) -> bool {
+    matches!(
+        c,
+        '\u{590}'..='\u{8ff}'
+            | '\u{fb1d}'..='\u{fdff}'
+            | '\u{fe70}'..='\u{feff}'
+            | '\u{10800}'..='\u{10fff}'
+            | '\u{1e800}'..='\u{1efff}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{ffa0}'
+    )
 }
 
 /// Returns the first two characters of a text if [`decode`] wrote them behind a mark.
@@ -82,10 +123,73 @@ pub(crate) fn decoded(paths: &[PathBuf]) -> String {
     paths.join(", ")
 }
 
-/// Returns a text that quotes names, escaped like a name; line feeds stay.
+/// Returns a text that quotes names and programs, escaped like a name; line feeds stay. Of long
+/// lines and of many lines a part is left out, with `…` in its place.
 pub(crate) fn text(text: &str) -> String {
-    let lines: Vec<Cow<'_, str>> = text.split('\n').map(name).collect();
-    lines.join("\n")
+    let lines: Vec<&str> = text.split('\n').collect();
+    let (front, back) = match lines.len() {
+        0..=LINES => (&lines[..], &[][..]),
+        many => (&lines[..LINES / 2], &lines[many - LINES / 2..]),
+    };
+    let mut shown: Vec<Cow<'_, str>> = Vec::new();
+    for (number, line) in front.iter().enumerate() {
+        let most = if number == 0 { SENTENCE } else { QUOTED };
+        shown.push(clipped(line, most));
+    }
+    if !back.is_empty() {
+        shown.push(format!("… {} lines are left out", lines.len() - LINES).into());
+    }
+    shown.extend(back.iter().map(|line| clipped(line, QUOTED)));
+    shown.join("\n")
+}
+
+/// Returns a line, escaped, with `…` in place of the characters beyond `most`.
+fn clipped(line: &str, most: usize) -> Cow<'_, str> {
+    match line.char_indices().nth(most) {
+        None => escape(line),
+        Some((end, _)) => Cow::Owned(escape(&line[..end]).into_owned() + "…"),
+    }
+}
+
+/// Decodes the output of another program, as a text may quote the output: lines of at most
+/// [`QUOTED`] characters, a few of them, the last being the most telling.
+pub(crate) fn quoted(output: &[u8]) -> String {
+    const MOST: usize = 8;
+    let lines: Vec<&[u8]> = output.trim_ascii().split(|&byte| byte == b'\n').collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(MOST));
+    let clip = |line: &&[u8]| {
+        let line = decode(line.trim_ascii_end());
+        match line.char_indices().nth(QUOTED) {
+            None => line,
+            Some((end, _)) => line[..end].to_owned() + "…",
+        }
+    };
+    last.map(clip).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns JSON with `\u` escapes for characters that [`name`] would escape and JSON does not: the
+/// value stays the same, and no name in a string can write to a terminal.
+pub(crate) fn json(json: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| match c {
+        // U+FFFD is the mark of `decode`.
+        ' '..='~' | '\n' | MARK => false,
+        c => misleads(c) || c.escape_debug().len() > 1,
+    };
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        match is_unsafe(c) {
+            false => text.push(c),
+            // Writing to a string does not fail.
+            true => c
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| _ = write!(text, "\\u{unit:04x}")),
+        }
+    }
+    Cow::Owned(text)
 }
 
 #[cfg(test)]
@@ -109,6 +213,70 @@ mod tests {
         assert_eq!(name("a\u{9b}31m"), "a\\u{9b}31m");
         assert_eq!(name("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
         assert_eq!(text("a\u{1b}\nb\\"), "a\\x1b\nb\\\\");
+    }
+
+    #[test]
+    fn what_the_eye_misses_becomes_visible() {
+        for (hidden, shown) in [
+            (" a", "\\x20a"),
+            ("a  ", "a\\x20\\x20"),
+            ("  ", "\\x20\\x20"),
+            ("a\u{a0}b", "a\\u{a0}b"),
+            ("a\u{3164}", "a\\u{3164}"),
+            ("1\u{5d0}", "1\\u{5d0}"),
+            ("\u{5d0}1", "\\u{5d0}1"),
+            ("e\u{301}", "e\\u{301}"),
+        ] {
+            assert_eq!(name(hidden), shown);
+        }
+        assert_eq!(text("  indented"), "  indented");
+    }
+
+    #[test]
+    fn a_line_feed_in_a_name_ends_no_line() {
+        let quoted = format!("no file {}", decode(b"a\nerror: b"));
+        assert_eq!(text(&quoted), "no file a\\x0aerror: b");
+    }
+
+    #[test]
+    fn long_texts_are_clipped() {
+        let long = "x".repeat(5000);
+        let shown = text(&format!("{long}\n{long}\nend"));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[0], format!("{}…", &long[..SENTENCE]));
+        assert_eq!(lines[1], format!("{}…", &long[..QUOTED]));
+        assert_eq!(lines[2], "end");
+        let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let shown = text(&many.join("\n"));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), LINES + 1);
+        assert_eq!(lines[24..27], ["24", "… 950 lines are left out", "975"]);
+        let exact = many[..LINES].join("\n");
+        assert_eq!(text(&exact), exact);
+    }
+
+    #[test]
+    fn programs_are_quoted_in_short() {
+        assert_eq!(quoted(b" oh\xff\r\nno\n\n"), "oh\u{fffd}ff\nno");
+        let many = "a\n".repeat(100) + &"é".repeat(QUOTED + 1);
+        let shown = quoted(many.as_bytes());
+        assert_eq!(shown.lines().count(), 8);
+        let last = shown.lines().last().unwrap();
+        assert_eq!(last, "é".repeat(QUOTED) + "…");
+    }
+
+    #[test]
+    fn json_says_the_same_without_raw_characters() {
+        let value = "\u{9b}2J \u{202e}\u{7f} größe \u{e0041} \u{fffd}ff \n\u{1b}";
+        let plain = serde_json::to_string_pretty(&[value]).unwrap();
+        let shown = json(&plain);
+        assert!(
+            shown.contains("\\u009b2J \\u202e\\u007f größe \\udb40\\udc41"),
+            "{shown}"
+        );
+        let back: [String; 1] = serde_json::from_str(&shown).unwrap();
+        assert_eq!(back, [value]);
+        assert!(matches!(json("{\n  \"a\": \"größe\"\n}"), Cow::Borrowed(_)));
     }
 
     #[test]

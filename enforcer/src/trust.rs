@@ -3,8 +3,13 @@
 use std::{
     ffi::OsString,
     fmt, fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::BorrowedFd, unix::fs::MetadataExt as _},
     path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Stat, fstat},
+    process::geteuid,
 };
 
 use crate::printable;
@@ -77,6 +82,13 @@ impl Attributes {
         })
     }
 
+    const fn of_open(found: &Stat) -> Self {
+        Self {
+            owner: found.st_uid,
+            mode: found.st_mode,
+        }
+    }
+
     /// Whether root alone may change the file; for a folder, whether root alone may change the
     /// folder's entry of `below`'s owner.
     const fn is_roots(self, below: Option<Self>) -> bool {
@@ -142,6 +154,36 @@ pub(crate) fn examine(path: &Path) -> io::Result<Option<Distrust>> {
         folder = found;
     }
     Ok((!folder.is_roots(None)).then(|| distrust(&here, folder)))
+}
+
+/// Examines a file that is open, and the way to the file as [`examine`] does.
+///
+/// The order counts: the file is open first, so that the examined file is the one that is read.
+///
+/// # Errors
+/// As for [`examine`]; `ESTALE` if the path leads to another file than the open one.
+pub(crate) fn examine_open(path: &Path, file: BorrowedFd<'_>) -> io::Result<Option<Distrust>> {
+    if let Some(found) = examine(path)? {
+        return Ok(Some(found));
+    }
+    let named = fs::metadata(path)?;
+    let open = fstat(file)?;
+    if (named.dev(), named.ino()) != (open.st_dev, open.st_ino) {
+        return Err(io::Error::from_raw_os_error(libc::ESTALE));
+    }
+    let found = Attributes::of_open(&open);
+    Ok((!found.is_roots(None)).then(|| distrust(path, found)))
+}
+
+/// Examines a pipe that is open: the shell of `--config <(…)` owns the pipe, and the pipe's path
+/// says nothing. Returns the pipe if neither root nor the caller owns the pipe.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn examine_pipe(path: &Path, pipe: BorrowedFd<'_>) -> io::Result<Option<Distrust>> {
+    let found = Attributes::of_open(&fstat(pipe)?);
+    let is_ours = found.owner == 0 || found.owner == geteuid().as_raw();
+    Ok((!is_ours || found.mode & WRITE != 0).then(|| distrust(path, found)))
 }
 
 fn distrust(path: &Path, found: Attributes) -> Distrust {
@@ -243,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_folder_and_link_on_the_way_counts() {
-        if !rustix::process::geteuid().is_root() {
+        if !geteuid().is_root() {
             // The files of another user are no one's to trust, whatever their modes.
             assert!(first(|root| root.join("absent")).is_some());
             return;

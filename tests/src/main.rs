@@ -1,5 +1,6 @@
 //! `enforcer-tests`: the scenarios against a built enforcer, and the demo.
 
+use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     /// Run the scenarios of a whole system, in a guest.
     #[command(subcommand)]
     System(system::Command),
+    /// Put the fault matrix of a run into docs/failure-modes.md.
+    Matrix(Matrix),
     /// Show attacks succeed without the enforcer and fail with it.
     Demo(Binary),
 }
@@ -64,6 +67,14 @@ struct Binary {
     /// The enforcer under test; the binary beside this program if absent.
     #[arg(long, value_name = "PATH")]
     enforcer: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Matrix {
+    /// The lines that the scenarios `obstacles::` wrote, with ENFORCER_MATRIX=LINES.
+    lines: PathBuf,
+    /// The page with the markers of the table.
+    page: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -108,6 +119,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
         Command::System(command) => system::run(command),
+        Command::Matrix(Matrix { lines, page }) => {
+            let (lines, text) = (read_to_string(lines)?, read_to_string(&page)?);
+            let cells = scenarios::obstacles::cells();
+            std::fs::write(
+                page,
+                scenarios::obstacles::record::render(&lines, &text, &cells)?,
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Demo(binary) => {
             require_machine(Machine::Host)?;
             let enforcer = find_enforcer(binary.enforcer)?;

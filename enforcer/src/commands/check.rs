@@ -10,24 +10,39 @@ use super::{
 };
 use crate::{
     control, printable,
-    registry::{Diagnostic, Loaded, MissingFile, Origin, load, render},
+    registry::{
+        Diagnostic, Diagnostics, Loaded, MissingFile, Origin, READ_LIMIT, Reader, load_within,
+        render,
+    },
 };
 
+/// The result as JSON; the fields are the JSON of the design.
 #[derive(Serialize)]
 struct Report<'a> {
     errors: &'a [Diagnostic],
     warnings: &'a [Diagnostic],
+    /// The number of errors and warnings that are left out.
+    more: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(errors: &'a Diagnostics, warnings: &'a Diagnostics) -> Self {
+        Self {
+            errors: errors.told(),
+            warnings: warnings.told(),
+            more: errors.untold() + warnings.untold(),
+        }
+    }
 }
 
 /// Checks a registry, without privileges.
 pub(crate) async fn check(globals: &Globals) -> Outcome {
-    let loaded = match load(&source(globals, MissingFile::Embedded)) {
+    let reader = Reader::of_reader(globals.config.as_deref());
+    let source = source(globals, MissingFile::Embedded);
+    let loaded = match load_within(&source, &reader, READ_LIMIT) {
         Ok(loaded) => loaded,
         Err(rejected) if globals.json => {
-            output::print_json(&Report {
-                errors: &rejected.errors,
-                warnings: &rejected.warnings,
-            })?;
+            output::print_json(&Report::new(&rejected.errors, &rejected.warnings))?;
             return Ok(2);
         }
         Err(rejected) => return Err(rejected.into()),
@@ -37,17 +52,13 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
     let mut warnings = loaded.warnings.clone();
     warnings.extend(control::host_warnings(&loaded.registry, snapshot.as_ref())?);
     if globals.json {
-        let errors = &[];
-        output::print_json(&Report {
-            errors,
-            warnings: &warnings,
-        })?;
+        output::print_json(&Report::new(&Diagnostics::default(), &warnings))?;
         return Ok(0);
     }
     if !warnings.is_empty() {
-        anstream::eprintln!("{}", render(&warnings, true).trim_end());
+        output::print_err(render(&warnings, true).trim_end());
     }
-    output::print(&human(&loaded, warnings.len(), output::width()))?;
+    output::print(&human(&loaded, warnings.total(), output::width()))?;
     Ok(0)
 }
 
@@ -55,7 +66,7 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
 fn human(loaded: &Loaded, warnings: usize, width: Width) -> String {
     let origin = match &loaded.origin {
         Origin::Embedded => "the embedded default (there is no registry file)".to_owned(),
-        Origin::Files(files) => printable::text(&printable::decoded(files)),
+        Origin::Files(files) => printable::name(&printable::decoded(files)).into_owned(),
     };
     let warned = match warnings {
         0 => String::new(),
@@ -74,11 +85,14 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::{commands::snapshots::assert_snapshot, registry::Source};
+    use crate::{
+        commands::snapshots::assert_snapshot,
+        registry::{Source, load},
+    };
 
     #[test]
     fn good_registries() {
-        let embedded = load(&Source::Embedded).unwrap();
+        let embedded = load(&Source::Embedded, &Reader::STRICT).unwrap();
         let files = [
             "enforcer.toml",
             "enforcer.d/10-r\u{1b}.toml",

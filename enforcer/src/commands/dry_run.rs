@@ -4,16 +4,16 @@ use super::{
     Globals, Outcome,
     confirm::nothing_pinned,
     failure::{DIFFERENT, NOT_ENFORCING},
-    output, policy, source,
+    output, policy, read_again,
     wrap::{Width, wrap},
 };
-use crate::{control::Instance, host, inspect, policy::Change, printable, registry::load};
+use crate::{control::Instance, host, inspect, policy::Change, printable};
 
 /// Prints the changes of a reload, and changes nothing. The exit code is 5 if there are changes.
 pub(crate) async fn dry_run(globals: &Globals, instance: &Instance) -> Outcome {
-    let loaded = load(&source(globals, instance.missing_file()?))?;
+    let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot_for(&loaded.registry).await?;
-    policy::warn(&loaded, &snapshot)?;
+    policy::warn(&loaded, &snapshot);
     let Some(changes) = inspect::dry_run(instance, &loaded, &snapshot).await? else {
         output::note(&nothing_pinned());
         return Ok(NOT_ENFORCING);

@@ -2,9 +2,9 @@
 
 mod words;
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use jiff::tz::TimeZone;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     control::{self, Instance, RUNTIME},
-    inspect::events::{Record, Stream, StreamError},
+    inspect::events::{Record, Refused, Stream, StreamError},
     note::{Note, NoteKind},
+    printable,
     watch::{Pins, Watch as _},
 };
 use words::{HEADER, line};
@@ -47,10 +48,19 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
         if !std::mem::replace(&mut begun, true) && !globals.json {
             output::print(&format!("{BOLD}{HEADER}{PLAIN}"))?;
         }
-        if let Ok(run) = UnixStream::connect(instance.events_socket()?).await {
-            followed = true;
-            from_run(globals, run).await?;
-            continue;
+        match UnixStream::connect(instance.events_socket()?).await {
+            Ok(run) => {
+                followed = true;
+                from_run(globals, run).await?;
+                continue;
+            }
+            // The backlog of `run` is full.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                followed = true;
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Err(_) => {}
         }
         // The watch starts before the events are opened, so that no change of the pins is missed.
         let pins = Pins::watch(instance.pin_dir(), Path::new(RUNTIME))?;
@@ -76,8 +86,11 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
     let mut lines = BufReader::new(run).lines();
     // The end of a `run`, by a signal too, ends the connection, possibly with an error.
     while let Ok(Some(text)) = lines.next_line().await {
+        if let Some(why) = refusal(&text) {
+            return Err(anyhow!("{why}: end another `enforcer events`, and try again").into());
+        }
         if globals.json {
-            output::print(&text)?;
+            output::print(&printable::json(&text))?;
             continue;
         }
         let record: Record = serde_json::from_str(&text)
@@ -85,6 +98,14 @@ async fn from_run(globals: &Globals, run: UnixStream) -> Result<(), Failure> {
         output::print(&line(&record, TimeZone::system()))?;
     }
     Ok(())
+}
+
+/// Returns the reason why `run` has no place for a further follower, if the line gives one.
+fn refusal(line: &str) -> Option<String> {
+    // No drop has the field: a line is parsed once.
+    let is_refusal = line.starts_with(r#"{"refused":"#);
+    let refused: Option<Refused> = is_refusal.then(|| serde_json::from_str(line).ok())?;
+    Some(refused?.refused)
 }
 
 /// Reads the events without `run`, until the pins go or a `run` starts.
@@ -121,5 +142,24 @@ async fn alone(
                 false => output::print(&line(&record, TimeZone::system()))?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_a_drop() {
+        let refused = Refused {
+            refused: "32 followers are connected already".to_owned(),
+        };
+        let line = serde_json::to_string(&refused).unwrap();
+        assert_eq!(refusal(&line), Some(refused.refused));
+        let record = Record {
+            interface: Some(r#"{"refused":"x"}"#.to_owned()),
+            ..Record::default()
+        };
+        assert_eq!(refusal(&serde_json::to_string(&record).unwrap()), None);
     }
 }

@@ -4,7 +4,7 @@ mod words;
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{Globals, Outcome, cli::Explain, output, source};
+use super::{Globals, Outcome, cli::Explain, output, read};
 use crate::{
     control::Instance,
     inspect::{self, LiveAnswer, Question},
@@ -16,8 +16,8 @@ use crate::{
 /// Gives the verdict on a described packet, and the reasons.
 pub(crate) async fn explain(globals: &Globals, instance: &Instance, packet: &Explain) -> Outcome {
     let question = Question::from(packet);
-    let registry = source(globals, MissingFile::Embedded);
-    let explanation = inspect::explain(instance, &registry, &question).await?;
+    let registry = || read(globals, MissingFile::Embedded);
+    let explanation = inspect::explain(instance, registry, &question).await?;
     if let Some(origin) = &explanation.hypothetical {
         output::note(&hypothetical(origin));
     }

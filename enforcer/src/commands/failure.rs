@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anstream::eprintln;
-
 use super::{
     output::{self, PrintError},
     wrap::{Width, wrap},
@@ -50,16 +48,21 @@ impl Failure {
         if matches!(self, Self::Print(PrintError::ClosedPipe)) {
             return ExitCode::SUCCESS;
         }
+        output::print_err(&self.text(needs_privileges));
+        ExitCode::from(match self {
+            Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
+            Self::Usage(_) | Self::Rejected(_) => 2,
+        })
+    }
+
+    /// Returns the failure in words for stderr, with the privileges that a command lacks.
+    pub(crate) fn text(&self, needs_privileges: bool) -> String {
         let missing = match needs_privileges {
             true => control::check_privileges().err(),
             false => None,
         };
         let missing = missing.map(|missing| format!("{missing:#}"));
-        eprintln!("{}", self.words(missing.as_deref(), output::stderr_width()));
-        ExitCode::from(match self {
-            Self::Control(_) | Self::Failed(_) | Self::Print(_) => 1,
-            Self::Usage(_) | Self::Rejected(_) => 2,
-        })
+        self.words(missing.as_deref(), output::stderr_width())
     }
 
     /// Returns the failure in words; `missing` are the privileges that the process lacks.
@@ -71,7 +74,7 @@ impl Failure {
             Self::Print(cause) => error(&cause.to_string()),
             Self::Usage(cause) => error(&format!("{cause:#}")),
             Self::Rejected(rejected) => {
-                let errors = output::count(rejected.errors.len(), "error");
+                let errors = output::count(rejected.errors.total(), "error");
                 let end = error(&format!(
                     "the registry is bad ({errors}): nothing was changed"
                 ));
@@ -134,7 +137,7 @@ mod tests {
     use crate::{
         commands::snapshots::assert_snapshot,
         control::{Error, PendingPolicy},
-        registry::{Source, load},
+        registry::{Reader, Source, load},
     };
 
     fn assert_failures(name: &str, failures: &[Failure]) {
@@ -194,7 +197,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.toml");
         fs::write(&path, "[services.redis]\nports = [6379]\nmode = \"adit\"\n").unwrap();
-        let failure = Failure::from(load(&Source::Named(path)).unwrap_err());
+        let failure = Failure::from(load(&Source::Named(path), &Reader::NAMED).unwrap_err());
         let folder = folder.path().display().to_string();
         assert_snapshot("failure-registry", |width| {
             failure.words(None, width).replace(&folder, "/etc/enforcer")

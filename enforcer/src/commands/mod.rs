@@ -11,13 +11,15 @@ mod explain;
 pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod policy;
+mod privileges;
 mod run;
 #[cfg(test)]
 mod snapshots;
 pub(crate) mod status;
+mod stream;
 mod wrap;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -28,9 +30,21 @@ use failure::Failure;
 pub(crate) use failure::Outcome;
 
 use crate::{
-    control::Instance,
+    control::{Instance, Patience},
     inspect::Selection,
-    registry::{MissingFile, Source},
+    note::{Note, NoteKind},
+    registry::{Loaded, MissingFile, READ_LIMIT, Reader, Rejected, Source, load_within},
+};
+
+/// The patience of a command with another command.
+const PATIENCE: Patience = Patience {
+    limit: Duration::from_secs(30),
+    report: |holder| {
+        output::note(&Note::new(
+            NoteKind::LockHeld,
+            format!("{holder} has the lock of the pins: waiting for up to 30 s"),
+        ));
+    },
 };
 
 /// Parses the command line, runs the command, and returns the exit code.
@@ -65,6 +79,13 @@ pub fn definition() -> clap::Command {
 async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
     let instance =
         Instance::new(&globals.pin_dir, globals.cgroup.clone()).map_err(Failure::usage)?;
+    // Capabilities that stay do no harm to the guards: the command goes on.
+    privileges::give_up(&globals, &command, &instance).ok();
+    // A person can wait for another command; `run` has a host to follow.
+    let instance = match command {
+        Command::Run(_) => instance,
+        _ => instance.with_patience(PATIENCE),
+    };
     match command {
         Command::Run(options) => run::run(&globals, &instance, options).await,
         Command::Up(up) => policy::up(&globals, &instance, up).await,
@@ -87,6 +108,25 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
         Command::Explain(packet) => explain::explain(&globals, &instance, &packet).await,
         Command::Check => check::check(&globals).await,
     }
+}
+
+/// Reads the registry of a command.
+///
+/// # Errors
+/// The registry is bad, or its files do not answer.
+pub(crate) fn read(globals: &Globals, missing: MissingFile) -> Result<Loaded, Rejected> {
+    let reader = Reader::of_command(globals.config.as_deref());
+    load_within(&source(globals, missing), &reader, READ_LIMIT)
+}
+
+/// Reads the registry of a command that replaces the policy in force.
+///
+/// # Errors
+/// As for [`read`]; the pins cannot be read.
+pub(crate) fn read_again(globals: &Globals, instance: &Instance) -> Result<Loaded, Failure> {
+    let reader = Reader::of_command(globals.config.as_deref()).again(instance.provenance()?);
+    let source = source(globals, instance.missing_file()?);
+    Ok(load_within(&source, &reader, READ_LIMIT)?)
 }
 
 /// The registry that a command reads.

@@ -6,12 +6,11 @@ use std::{
     os::fd::AsFd,
 };
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::wrap::{Width, wrap};
+use super::wrap::{Width, columns, wrap};
 use crate::{
     note::{Level, Note},
     printable,
@@ -84,7 +83,7 @@ pub(crate) fn lossy(printed: Printed) -> Printed {
 /// Standard output is closed or fails.
 pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Printed {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
-    print(&text)
+    print(&printable::json(&text))
 }
 
 /// Prints a value as one line of JSON.
@@ -93,28 +92,34 @@ pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Printed {
 /// Standard output is closed or fails.
 pub(crate) fn print_json_line<T: Serialize + ?Sized>(value: &T) -> Printed {
     let text = serde_json::to_string(value).map_err(io::Error::other)?;
-    print(&text)
+    print(&printable::json(&text))
 }
 
 /// Returns the width of standard output, if a terminal.
 pub(crate) fn width() -> Width {
-    columns(io::stdout())
+    columns_of(io::stdout())
 }
 
 /// Returns the width of standard error, if a terminal.
 pub(crate) fn stderr_width() -> Width {
-    columns(io::stderr())
+    columns_of(io::stderr())
 }
 
-fn columns(stream: impl AsFd) -> Width {
+fn columns_of(stream: impl AsFd) -> Width {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
+/// Prints text to stderr, coloured only if the terminal wants colours. Standard error that is full
+/// or broken changes neither the work of a command nor the exit code.
+pub(crate) fn print_err(text: &str) {
+    let mut err = anstream::stderr().lock();
+    writeln!(err, "{text}").and_then(|()| err.flush()).ok();
+}
+
 /// Prints a note to stderr, for people.
 pub(crate) fn note(note: &Note) {
-    eprintln!("{}", note_text(note, stderr_width()));
-    io::stderr().flush().ok();
+    print_err(&note_text(note, stderr_width()));
 }
 
 /// Returns a note in words.
@@ -171,6 +176,11 @@ pub(crate) fn table(header: &[&str], numbers: &[usize], rows: Vec<Vec<String>>) 
     }
 }
 
+/// Returns a name with spaces behind, up to a number of columns.
+pub(crate) fn padded(name: &str, width: usize) -> String {
+    name.to_owned() + &" ".repeat(width.saturating_sub(columns(name)))
+}
+
 /// A number with its noun.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     match number {
@@ -204,6 +214,28 @@ mod tests {
         ];
         let shown = |width| notes.each_ref().map(|it| note_text(it, width)).join("\n");
         assert_snapshot("notes", shown);
+    }
+
+    #[test]
+    fn columns_stay_in_line_whatever_the_names() {
+        let names = [
+            "lo",
+            "日本",
+            "größe",
+            "\u{1b}]0;PWN\u{7}",
+            "\u{202e}x",
+            "e\u{301}",
+        ];
+        let rows = names.map(|name| vec![printable::name(name).into_owned(), "7".to_owned()]);
+        let table = table(&["name", "number"], &[1], rows.to_vec());
+        let plain = anstream::adapter::strip_str(&table).to_string();
+        for line in plain.lines() {
+            assert_eq!(columns(line), 22, "{plain}");
+        }
+        for name in names.map(printable::name) {
+            assert_eq!(columns(&padded(&name, 20)), 20);
+        }
+        assert_eq!(padded("long", 2), "long");
     }
 
     #[test]

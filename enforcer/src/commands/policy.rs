@@ -1,6 +1,6 @@
 //! `up`, `down` and `reload`.
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 use serde::Serialize;
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     cli::{Reload, Up},
     confirm::nothing_pinned,
     failure::{Failure, NOT_ENFORCING},
-    output, source, status,
+    output, read, read_again, status,
     wrap::{Width, wrap},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     host::{self, HostSnapshot},
     inspect,
     note::{Note, NoteKind},
-    registry::{Diagnostic, Identity, Loaded, MissingFile, Origin, Registry, load, render},
+    registry::{Identity, Loaded, MissingFile, Origin, Registry, render},
 };
 
 /// The result of `down` as JSON; the fields are the JSON of the design.
@@ -38,13 +38,12 @@ struct ReloadJson<'a> {
 
 /// Loads, attaches and pins the guards, and prints the status.
 pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
-    let loaded = load(&source(globals, MissingFile::Embedded))?;
+    let loaded = read(globals, MissingFile::Embedded)?;
     if !up.static_peers {
         refuse_keys(&loaded.registry)?;
     }
     control::check_privileges()?;
     let snapshot = host::snapshot().await?;
-    warn(&loaded, &snapshot)?;
     let options = UpOptions {
         wire: up.guards != Guards::Socket,
         socket: up.guards != Guards::Wire,
@@ -56,7 +55,10 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
         },
         ..UpOptions::default()
     };
-    output::notes(&control::up(instance, &loaded, options).await?);
+    // The guards first, the words after: standard error may be full, or a pipe without a reader.
+    let notes = control::up(instance, &loaded, options).await;
+    warn(&loaded, &snapshot);
+    output::notes(&notes?);
     let status = inspect::status(instance).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
@@ -136,9 +138,8 @@ fn off(was_on: bool, width: Width) -> String {
 /// Reads the registry again and switches to the new policy.
 pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Reload) -> Outcome {
     control::check_privileges()?;
-    let loaded = load(&source(globals, instance.missing_file()?))?;
+    let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot().await?;
-    warn(&loaded, &snapshot)?;
     let terms = Terms {
         confirm: reload.confirm,
         consent: Consent {
@@ -146,8 +147,9 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
             ..Consent::default()
         },
     };
-    let reloaded = control::reload(instance, &loaded, terms).await?;
-    let (generation, notes) = match reloaded {
+    let reloaded = control::reload(instance, &loaded, terms).await;
+    warn(&loaded, &snapshot);
+    let (generation, notes) = match reloaded? {
         Some(reloaded) => (Some(reloaded.generation), reloaded.notes),
         None => (None, vec![nothing_pinned()]),
     };
@@ -176,11 +178,19 @@ fn in_force(generation: u32, loaded: &Loaded, width: Width) -> String {
 }
 
 /// Prints the warnings of a registry to stderr.
-pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
-    let of_host = control::host_warnings(&loaded.registry, Some(snapshot))?;
-    let all: Vec<&Diagnostic> = loaded.warnings.iter().chain(&of_host).collect();
+pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) {
+    let of_host = control::host_warnings(&loaded.registry, Some(snapshot));
+    let mut all = loaded.warnings.clone();
+    if let Ok(of_host) = &of_host {
+        all.extend(of_host.clone());
+    }
     if !all.is_empty() {
-        anstream::eprintln!("{}", render(all, true).trim_end());
+        output::print_err(render(&all, true).trim_end());
+    }
+    if let Err(error) = &of_host {
+        let text = format!("the ports were not compared with the ephemeral ports: {error:#}");
+        let width = output::stderr_width();
+        output::print_err(&output::labelled(output::YELLOW, "warning", &text, width));
     }
     if matches!(loaded.origin, Origin::Embedded) {
         output::note(&Note::new(
@@ -188,7 +198,6 @@ pub(crate) fn warn(loaded: &Loaded, snapshot: &HostSnapshot) -> Result<()> {
             "there is no registry file: the embedded default applies",
         ));
     }
-    Ok(())
 }
 
 /// The size of a registry, in a few words.
@@ -207,12 +216,12 @@ mod tests {
     use super::*;
     use crate::{
         commands::snapshots::assert_snapshot,
-        registry::{PublicKey, Source},
+        registry::{PublicKey, Reader, Source, load},
     };
 
     #[test]
     fn results() {
-        let loaded = load(&Source::Embedded).unwrap();
+        let loaded = load(&Source::Embedded, &Reader::STRICT).unwrap();
         let reloaded = |width| in_force(13, &loaded, width);
         assert_snapshot("reload", reloaded);
         let down = |width| {
@@ -236,7 +245,7 @@ mod tests {
         let failures = [one, two].map(|peers| {
             let services = "[services.redis]\nports = [6379]\n";
             std::fs::write(&path, format!("{services}{peers}")).unwrap();
-            let loaded = load(&Source::Named(path.clone())).unwrap();
+            let loaded = load(&Source::Named(path.clone()), &Reader::NAMED).unwrap();
             refuse_keys(&loaded.registry).unwrap_err()
         });
         assert_snapshot("up-refuses-keys", |width| {

@@ -8,16 +8,18 @@ use std::{
 use super::{
     Globals, Outcome,
     cli::Run,
+    failure::Failure,
     output::{self, note_text},
     policy::summary,
     status,
+    stream::Stream,
 };
 use crate::{
-    control::Instance,
+    control::{Error, Instance},
     daemon::{self, Cause, End, Report, RunOptions},
     note::{Level, Note},
     printable,
-    registry::{Diagnostic, Severity, render},
+    registry::{Diagnostic, Diagnostics, Severity, render},
 };
 
 /// Load, attach, pin, say READY, and hold until told to stop.
@@ -30,26 +32,28 @@ pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) ->
         force: options.force,
     };
     let mut report = |report| printer.print(report);
-    match daemon::run(instance, &options, &mut report).await {
+    let code = match daemon::run(instance, &options, &mut report).await {
         Ok(end) => {
             printer.out(match end {
                 End::GuardsStay => "stopped: the guards stay on (`enforcer down` takes them off)",
                 End::GuardsRemoved => "stopped: the guards are off",
                 End::GuardsGone => "the guards were taken off by `enforcer down`",
             });
-            Ok(0)
+            0
         }
-        // The words of a failure have no priority.
-        Err(error) if printer.is_err_journal => {
-            printer.err(Level::Error, &format!("error: {error:#}"));
-            Ok(1)
+        Err(error) => {
+            printer.failure(error);
+            1
         }
-        Err(error) => Err(error.into()),
-    }
+    };
+    printer.finish();
+    Ok(code)
 }
 
-/// The printer of reports. An output that fails never ends `run`.
+/// The printer of reports. An output that fails or blocks never stops `run`.
 struct Printer {
+    out: Stream,
+    err: Stream,
     json: bool,
     is_out_journal: bool,
     is_err_journal: bool,
@@ -59,6 +63,12 @@ impl Printer {
     fn new(json: bool) -> Self {
         let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
         Self {
+            out: Stream::start(|text| output::print(text).map_err(io::Error::other)),
+            err: Stream::start(|text| {
+                let mut err = anstream::stderr().lock();
+                writeln!(err, "{text}")?;
+                err.flush()
+            }),
             json,
             is_out_journal: is_connected(&stream, io::stdout()),
             is_err_journal: is_connected(&stream, io::stderr()),
@@ -77,21 +87,26 @@ impl Printer {
                 self.out(&format!("generation {generation} is in force: {why}"));
             }
             Report::Status(status) => match self.json {
-                true => self.out(&serde_json::to_string_pretty(&status).unwrap_or_default()),
+                true => {
+                    let json = serde_json::to_string_pretty(&status).unwrap_or_default();
+                    self.out(&printable::json(&json));
+                }
                 false => self.out(&status::human(&status, output::width())),
             },
-            Report::ProgramLog(line) => self.err(Level::Info, &format!("bpf: {line}")),
+            Report::ProgramLog(line) => {
+                self.err(Level::Info, &format!("bpf: {}", printable::name(&line)));
+            }
         }
     }
 
     fn note(&self, note: &Note) {
         match note.level {
-            Level::Info => self.out(&printable::text(&note.text)),
+            Level::Info => self.out(&printable::text(&note.text).replace('\n', "\n  ")),
             level => self.err(level, &note_text(note, output::stderr_width())),
         }
     }
 
-    fn diagnostics(&self, diagnostics: &[Diagnostic]) {
+    fn diagnostics(&self, diagnostics: &Diagnostics) {
         let is_error = |diagnostic: &Diagnostic| diagnostic.severity() == Severity::Error;
         let level = match diagnostics.iter().any(is_error) {
             true => Level::Error,
@@ -102,14 +117,31 @@ impl Printer {
 
     /// Prints the normal course of things to stdout.
     fn out(&self, text: &str) {
-        output::print(&for_stream(text, Level::Info, self.is_out_journal)).ok();
+        self.out
+            .print(for_stream(text, Level::Info, self.is_out_journal));
     }
 
     /// Prints the rest to stderr.
     fn err(&self, level: Level, text: &str) {
-        let text = for_stream(text, level, self.is_err_journal);
-        let mut err = anstream::stderr().lock();
-        writeln!(err, "{text}").and_then(|()| err.flush()).ok();
+        self.err.print(for_stream(text, level, self.is_err_journal));
+    }
+
+    /// Prints the failure of `run`.
+    fn failure(&self, error: Error) {
+        let text = match self.is_err_journal {
+            true => {
+                let width = output::stderr_width();
+                output::labelled(output::RED, "error", &format!("{error:#}"), width)
+            }
+            false => Failure::from(error).text(true),
+        };
+        self.err(Level::Error, &text);
+    }
+
+    /// Waits for the last texts.
+    fn finish(self) {
+        self.err.finish();
+        self.out.finish();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Line wrapping for terminals.
 
 use anstream::adapter::strip_str;
+use unicode_width::UnicodeWidthStr;
 
 /// The columns of a terminal. `None` stands for a pipe or a file, where no line is wrapped.
 pub(crate) type Width = Option<usize>;
@@ -40,9 +41,9 @@ fn wrap_line(line: &str, width: usize, indent: usize) -> String {
     text
 }
 
-/// Returns the number of characters without styles.
-fn columns(text: &str) -> usize {
-    strip_str(text).map(|part| part.chars().count()).sum()
+/// Returns the columns of a text on a terminal, without styles.
+pub(crate) fn columns(text: &str) -> usize {
+    strip_str(text).map(UnicodeWidthStr::width).sum()
 }
 
 #[cfg(test)]
@@ -75,5 +76,6 @@ mod tests {
         let styled = format!("{RED}error:{PLAIN} abcdef ghijkl");
         assert_eq!(wrap(&styled, Some(20), 2), styled);
         assert_eq!(columns(&format!("{RED}ä{PLAIN}")), 1);
+        assert_eq!(columns("日本"), 4);
     }
 }

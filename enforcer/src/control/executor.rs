@@ -1,6 +1,6 @@
 //! The executor: finds the attached guards, and carries out the steps of a reconciliation.
 
-use std::{collections::VecDeque, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
@@ -10,7 +10,9 @@ use crate::{
     decisions::{
         attached::{AttachedGuards, EarlyGuards},
         candidate::guard_plan,
-        reconcile::{AttachReport, GuardPlan, HookPolicy, Outcome, Phase, PinSet, Reconcile, Step},
+        reconcile::{
+            AttachReport, GuardPlan, HookPolicy, Outcome, Phase, PinSet, Reconcile, Step, groups,
+        },
     },
     host::HostSnapshot,
     interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
@@ -33,9 +35,16 @@ pub(crate) fn find_attached(pins: &PinDir, snapshot: &HostSnapshot) -> Result<At
         return Ok(attached);
     }
     for (ifindex, hook, pin) in pins.wire_links()? {
-        let xdp = snapshot.by_index(ifindex).and_then(|i| i.xdp?.prog_id);
-        let link = links::status(&pin, ifindex, hook, xdp)
-            .with_context(|| format!("failed to examine {}", pin.display()))?;
+        let link = match snapshot.by_index(ifindex) {
+            Some(interface) => {
+                let xdp = interface.xdp.and_then(|xdp| xdp.prog_id);
+                links::status(&pin, ifindex, hook, xdp)
+                    .with_context(|| format!("failed to examine {}", pin.display()))?
+            }
+            // Two questions for each of many links would each wait for the kernel's lock of
+            // interfaces, which the removal of many interfaces holds most of the time.
+            None => None,
+        };
         let Some(link) = link else {
             attached.stale.push((ifindex, hook));
             continue;
@@ -93,13 +102,51 @@ pub(crate) fn reconcile(
     };
     let mut report = AttachReport::default();
     for phase in Phase::ALL {
-        let mut steps = VecDeque::from(request.steps(phase, &report));
-        while let Some(step) = steps.pop_front() {
-            let outcome = execute(programs, in_force, step)?;
-            steps.extend(report.record(step, outcome, set));
+        let mut steps = request.steps(phase, &report);
+        while !steps.is_empty() {
+            let mut after = Vec::new();
+            for group in groups(&steps) {
+                let outcomes = execute_group(programs, in_force, group)?;
+                for (step, outcome) in group.iter().zip(outcomes) {
+                    after.extend(report.record(*step, outcome, set));
+                }
+            }
+            steps = after;
         }
     }
     Ok(report)
+}
+
+/// The number of new guards that are worth another thread.
+const MANY: usize = 8;
+
+/// Carries out the steps of a group. Returns the outcomes in the order of the steps.
+fn execute_group(
+    programs: &mut Programs<'_>,
+    in_force: &PinDir,
+    group: &[Step<'_>],
+) -> Result<Vec<Outcome>> {
+    let by_first_hook = |step: &Step<'_>| match step {
+        Step::Attach { guard } => Some((guard.ifindex, *guard.hooks.first()?, guard.link)),
+        _ => None,
+    };
+    let together: Vec<_> = group.iter().map_while(by_first_hook).collect();
+    if group.len() < MANY || together.len() < group.len() {
+        let steps = group.iter();
+        return steps
+            .map(|step| execute(programs, in_force, *step))
+            .collect();
+    }
+    let attached = links::attach_together(programs, &together);
+    let mut outcomes = Vec::new();
+    for ((step, is_attached), (_, hook, _)) in group.iter().zip(attached).zip(&together) {
+        outcomes.push(match is_attached {
+            true => Outcome::Attached(*hook),
+            // Alone, the guard tries every hook.
+            false => execute(programs, in_force, *step)?,
+        });
+    }
+    Ok(outcomes)
 }
 
 /// Carries out one step.
@@ -167,6 +214,7 @@ pub(crate) fn reconcile_in_place(
     // A new interface may be the first to want a program.
     let mut programs = Programs::of(pins, Options::of(state));
     let mut report = reconcile(&mut programs, pins, &attached, &plan, hooks)?;
+    report.notes.extend(attached.restored(&report, snapshot));
     report.notes.extend(restore_socket_guard(instance, state)?);
     Ok((plan.wanted, report))
 }

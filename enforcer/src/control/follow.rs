@@ -1,11 +1,13 @@
 //! `run` follows the host: the same registry on changed interfaces and WireGuard devices.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::{Error, Instance, confirm, reconcile_in_place, reload, reserve};
 use crate::{
     decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
-    host::{Keys, interfaces_with_keys, snapshot_at_once},
+    host::{self, Keys, interfaces_with_keys, snapshot_with},
     kernel::{grants::Bank, maps::Maps},
     note::Note,
     registry::Loaded,
@@ -51,8 +53,9 @@ pub enum Followed {
 /// Without the registry, and while a policy awaits confirmation, only guards follow, and grants to
 /// keys are taken away without WireGuard's confirmation; new grants wait.
 ///
-/// A new interface does not wait for a process: `keys` has the last answers of userspace devices,
-/// and no device is asked twice.
+/// A new interface does not wait for a process: `keys` has the last answers of WireGuard devices, and
+/// a userspace device without an answer has not answered yet. Only the first look, without `keys`,
+/// asks the devices, for a second at most and before the lock.
 ///
 /// # Errors
 /// As for [`super::reload()`].
@@ -65,6 +68,14 @@ pub async fn follow(
     if !instance.is_pinned()? {
         return Ok(Look::only(Followed::Gone));
     }
+    let first;
+    let keys = match keys.were_asked() {
+        true => keys,
+        false => {
+            first = first_answers(instance, loaded).await?;
+            &first
+        }
+    };
     let _lock = instance.lock()?;
     let Some(mut maps) = instance.maps_to_change()? else {
         return Ok(Look::only(Followed::Gone));
@@ -83,7 +94,7 @@ pub async fn follow(
         return follow_without_registry(instance, &mut maps, is_pending, keys).await;
     };
     let names = interfaces_with_keys(&loaded.registry);
-    let snapshot = &snapshot_at_once(names, keys).await?;
+    let snapshot = &snapshot_with(names, keys).await?;
     let recipe = Recipe {
         loaded,
         snapshot,
@@ -99,6 +110,22 @@ pub async fn follow(
         notes: reload::finish(instance, &maps, report, &tables)?,
         keys: Some(Keys::of(snapshot)),
     })
+}
+
+/// Asks the devices of the registry and of the pinned policies.
+async fn first_answers(instance: &Instance, loaded: Option<&Loaded>) -> Result<Keys, Error> {
+    let mut policies = Vec::new();
+    if let Some(maps) = instance.maps()? {
+        policies.push(maps.tables()?);
+        if maps.pending().awaiting().is_some() {
+            policies.push(maps.tables_of(Bank::Other)?);
+        }
+    }
+    let mut names: BTreeSet<&str> = policies.iter().flat_map(peers::interfaces_by_key).collect();
+    if let Some(loaded) = loaded {
+        names.extend(interfaces_with_keys(&loaded.registry));
+    }
+    Ok(host::ask(names).await)
 }
 
 /// Gives new interfaces their guards, detaches no guard of an existing interface, and takes away
@@ -118,7 +145,7 @@ async fn follow_without_registry(
     let names = policies
         .iter()
         .flat_map(|(_, tables)| peers::interfaces_by_key(tables));
-    let snapshot = &snapshot_at_once(names.collect(), keys).await?;
+    let snapshot = &snapshot_with(names.collect(), keys).await?;
     let tables = &policies[0].1;
     let options = |name: &str| tables.options_of(name);
     let (_, mut report) =

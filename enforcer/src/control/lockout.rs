@@ -9,7 +9,7 @@ use crate::{
         candidate::{Candidate, Recipe},
         lockout::{self, Arrival, Author, Consent, Danger, GuardedPolicy, Verdict},
     },
-    host::{HostSnapshot, Session, sessions},
+    host::{HostSnapshot, Owner, Session, sessions},
     kernel::maps::Maps,
     netlink::route,
     note::Note,
@@ -46,7 +46,8 @@ pub(crate) async fn dangers(
     author: Author,
 ) -> Result<Vec<Danger>> {
     let mut arrivals = Vec::new();
-    for session in sessions_at_risk(author, maps.is_some())? {
+    let (sessions, is_more) = sessions_at_risk(author, maps.is_some())?;
+    for session in sessions {
         arrivals.extend(arrival(session, recipe.snapshot).await?);
     }
     let services = recipe.loaded.registry.services();
@@ -72,18 +73,34 @@ pub(crate) async fn dangers(
         }),
         None => None,
     };
-    Ok(lockout::dangers(&arrivals, before.as_ref(), &after))
+    Ok(lockout::dangers(
+        &arrivals,
+        is_more,
+        before.as_ref(),
+        &after,
+    ))
 }
 
-/// The sessions to be spared by a change: the session of the command; and every
-/// connection to port 22 if the change is `run`'s or comes through systemd.
-fn sessions_at_risk(author: Author, is_pinned: bool) -> Result<Vec<Session>> {
+/// The greatest number of nobody's connections that are looked at: a neighbour may have thousands.
+const NOBODYS: usize = 16;
+
+/// The sessions to be spared by a change: the session of the command; and the sessions of every
+/// logged-in user if the change is `run`'s or comes through systemd, with some of the connections
+/// that are nobody's session. Returns also whether there are more of the latter.
+fn sessions_at_risk(author: Author, is_pinned: bool) -> Result<(Vec<Session>, bool)> {
     let mut all: Vec<Session> = sessions::own().into_iter().collect();
     let is_typed = author == Author::Command && !sessions::is_of_a_unit();
-    if !is_typed && is_pinned {
-        all.extend(sessions::established()?);
+    if is_typed || !is_pinned {
+        return Ok((all, false));
     }
-    Ok(all)
+    let is_nobodys = |session: &Session| matches!(session.owner, Owner::Nobody | Owner::Unknown);
+    let (mut nobodys, users): (Vec<Session>, Vec<Session>) =
+        sessions::established()?.into_iter().partition(is_nobodys);
+    let is_more = nobodys.len() > NOBODYS;
+    nobodys.truncate(NOBODYS);
+    all.extend(users);
+    all.extend(nobodys);
+    Ok((all, is_more))
 }
 
 /// The arrival of a session's packets, by the routes; `None` for a session of another network

@@ -48,6 +48,7 @@ pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
 pub(crate) use instance::BELOW_ROOT;
 pub use instance::{Instance, RUNTIME};
+pub(crate) use instance::{SocketState, socket_state};
 pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};
@@ -85,7 +86,7 @@ pub fn check_privileges() -> Result<()> {
 pub fn host_warnings(
     registry: &registry::Registry,
     snapshot: Option<&HostSnapshot>,
-) -> Result<Vec<registry::Diagnostic>> {
+) -> Result<registry::Diagnostics> {
     let ephemeral = procfs::sysctl::local_port_range()?;
     let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
     Ok(registry::lint(registry, &ephemeral, is_wireguard))

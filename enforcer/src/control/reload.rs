@@ -16,7 +16,7 @@ use crate::{
         pending::Change,
         reconcile::{AttachReport, HookPolicy},
     },
-    host::{HostSnapshot, snapshot_for},
+    host::{self, HostSnapshot, interfaces_with_keys, snapshot_with},
     interfaces::InterfaceOptions,
     kernel::maps::Maps,
     note::{Note, NoteKind},
@@ -94,6 +94,8 @@ async fn replace_any(
     if !instance.is_pinned()? {
         return Ok(Replaced::Gone);
     }
+    let names = interfaces_with_keys(&loaded.registry);
+    let keys = host::ask(names.clone()).await;
     let _lock = instance.lock()?;
     let Some(mut maps) = instance.maps_to_change()? else {
         return Ok(Replaced::Gone);
@@ -111,7 +113,7 @@ async fn replace_any(
         is_last_pending: maps.was_last_pending(&loaded.provenance),
     })?;
     // Under the lock: another command's new program must not look like a stranger's.
-    let snapshot = &snapshot_for(&loaded.registry).await?;
+    let snapshot = &snapshot_with(names, &keys).await?;
     let recipe = Recipe {
         loaded,
         snapshot,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
 use super::{Error, Instance};
-use crate::procfs::Process;
+use crate::{printable, procfs::Process};
 
 /// The longest wait for systemd to start a timer.
 const SYSTEMD_LIMIT: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ async fn start_timer(instance: &Instance, time: Duration) -> Result<()> {
     ensure!(
         output.status.success(),
         "systemd-run failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
+        printable::quoted(&output.stderr)
     );
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::{
         pending::Change,
         reconcile::HookPolicy,
     },
-    host::{HostSnapshot, snapshot_for},
+    host::{self, HostSnapshot, Keys, interfaces_with_keys, snapshot_with},
     kernel::{
         links,
         load::{self, Options, Programs},
@@ -97,12 +97,18 @@ pub async fn up(
 ) -> Result<Vec<Note>, Error> {
     let parent = instance.pins().parent();
     mounts::ensure_bpffs(parent)?;
+    let names = interfaces_with_keys(&loaded.registry);
+    // Where nothing is pinned, `run` attaches guards before a daemon answers, and peers wait.
+    let keys = match options.consent.author == Author::Run && !instance.is_pinned()? {
+        true => Keys::default(),
+        false => host::ask(names.clone()).await,
+    };
     let _lock = match options.without_lock {
         true => None,
         false => Some(instance.lock()?),
     };
     // Under the lock: another command's new program must not look like a stranger's.
-    let snapshot = snapshot_for(&loaded.registry).await?;
+    let snapshot = snapshot_with(names, &keys).await?;
     let mut notes = match options.without_lock {
         true => Vec::new(),
         false => instance.recover()?,

@@ -1,10 +1,12 @@
 //! The driver: hands the reconciler's actions to threads, and sleeps on watchers and results.
 //!
-//! The loop of `run` waits for nothing else: operations, polls of WireGuard and reads of the
-//! registry have a thread each.
+//! The loop of `run` waits for nothing else: operations, reads of the registry and the report of the
+//! state have a thread each. Polls of WireGuard are a future of the loop, because a thread would
+//! be woken each second.
 
 use std::{
     path::Path,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +17,7 @@ use tokio::time::sleep_until;
 use super::{
     operations::Operations,
     outcome,
-    reader::{Answer, Reader, Request},
+    reader::{Answer, RegistryReader, Request},
     reconciler::{Action, Operation, PollOutcome, Reconciler, Trigger},
     report::{Report, Reporter},
     sd_notify::ServiceManager,
@@ -75,19 +77,8 @@ pub(super) enum Next {
     Gone,
 }
 
-/// A question beside the operations, because a daemon of WireGuard may answer late.
-pub(super) enum Question {
-    /// Whether WireGuard's answers differ from these.
-    Keys(Arc<Keys>),
-    /// The state after the start.
-    Status,
-}
-
-/// The reply to a question.
-pub(super) enum Reply {
-    Keys(PollOutcome),
-    Status(Box<Result<Status, Error>>),
-}
+/// A poll of WireGuard.
+type Poll = Pin<Box<dyn Future<Output = PollOutcome>>>;
 
 /// The result of a thread.
 enum Woken {
@@ -98,8 +89,9 @@ enum Woken {
 /// The threads behind the loop.
 pub(super) struct Threads {
     pub(super) operations: Worker<Operation, Trigger>,
-    pub(super) questions: Worker<Question, Reply>,
-    pub(super) reader: Reader,
+    /// The state, which takes a second where a device of WireGuard hangs.
+    pub(super) status: Worker<(), Box<Result<Status, Error>>>,
+    pub(super) reader: RegistryReader,
 }
 
 impl Threads {
@@ -107,21 +99,14 @@ impl Threads {
     ///
     /// # Errors
     /// The kernel refuses a thread.
-    pub(super) fn start(reader: Reader, mut operations: Operations) -> Result<Self> {
+    pub(super) fn start(reader: RegistryReader, mut operations: Operations) -> Result<Self> {
         let instance = operations.instance.clone();
         Ok(Self {
             operations: Worker::start("operations", move |operation, runtime| {
                 runtime.block_on(operations.carry_out(operation))
             })?,
-            questions: Worker::start("questions", move |question, runtime| match question {
-                Question::Keys(keys) => Reply::Keys(match runtime.block_on(keys.changed()) {
-                    Some(keys) => PollOutcome::Changed(keys),
-                    None => PollOutcome::Unchanged,
-                }),
-                Question::Status => {
-                    let status = runtime.block_on(inspect::status(&instance));
-                    Reply::Status(Box::new(status))
-                }
+            status: Worker::start("status", move |(), runtime| {
+                Box::new(runtime.block_on(inspect::status(&instance)))
             })?,
             reader,
         })
@@ -131,10 +116,7 @@ impl Threads {
     async fn result(&mut self) -> Result<Woken> {
         Ok(Woken::By(tokio::select! {
             result = self.operations.answer() => result?,
-            reply = self.questions.answer() => match reply? {
-                Reply::Keys(outcome) => Trigger::WireGuardPolled(outcome),
-                Reply::Status(status) => return Ok(Woken::Status(status)),
-            },
+            status = self.status.answer() => return Ok(Woken::Status(status?)),
             answer = self.reader.answer() => match answer? {
                 Answer::Changed => Trigger::FilesChanged,
                 Answer::Loaded { result, is_settling } => {
@@ -152,6 +134,8 @@ pub(super) struct Driver<'a> {
     pub(super) reconciler: Reconciler,
     pub(super) reporter: &'a Reporter<'a>,
     pub(super) manager: &'a ServiceManager,
+    /// The poll of WireGuard without an outcome so far.
+    pub(super) poll: Option<Poll>,
 }
 
 impl Driver<'_> {
@@ -171,6 +155,10 @@ impl Driver<'_> {
                 }
                 result = self.threads.result() => result?,
                 () = until(deadline) => return Ok(Trigger::DeadlineReached),
+                outcome = outcome(&mut self.poll) => {
+                    self.poll = None;
+                    return Ok(Trigger::WireGuardPolled(outcome));
+                }
             };
             match woken {
                 Woken::By(trigger) => return Ok(trigger),
@@ -186,7 +174,9 @@ impl Driver<'_> {
             match action {
                 Action::Run(operation) => {
                     // br_netfilter brings its settings along.
-                    if let Some(settings) = self.watchers.settings.watcher() {
+                    if let (Operation::Follow { .. }, Some(settings)) =
+                        (&operation, self.watchers.settings.watcher())
+                    {
                         settings.again();
                     }
                     self.threads.operations.request(operation);
@@ -194,9 +184,7 @@ impl Driver<'_> {
                 Action::LoadRegistry { file, source } => {
                     self.threads.reader.request(Request { file, source });
                 }
-                Action::PollWireGuard(keys) => {
-                    self.threads.questions.request(Question::Keys(keys));
-                }
+                Action::PollWireGuard(keys) => self.poll = Some(Box::pin(poll(keys))),
                 Action::ReopenReaders => next = Next::ReopenReaders,
                 Action::NotifyGeneration(generation) => self.manager.generation(generation),
                 Action::NotifyReady => self.ready(),
@@ -208,7 +196,7 @@ impl Driver<'_> {
     }
 
     fn ready(&mut self) {
-        self.threads.questions.request(Question::Status);
+        self.threads.status.request(());
         if let Err(error) = self.manager.ready() {
             let text = format!("the service manager cannot be told READY: {error}");
             self.reporter.note(NoteKind::ServiceManager, text);
@@ -234,6 +222,21 @@ impl Driver<'_> {
     pub(super) fn is_alive(&self) -> bool {
         let busy = self.threads.operations.busy_for();
         busy.is_none_or(|busy| busy < HUNG)
+    }
+}
+
+async fn poll(keys: Arc<Keys>) -> PollOutcome {
+    match keys.changed().await {
+        Some(keys) => PollOutcome::Changed(keys),
+        None => PollOutcome::Unchanged,
+    }
+}
+
+/// Waits for the outcome of a poll, for ever without a poll. A cancelled call leaves the poll alive.
+async fn outcome(poll: &mut Option<Poll>) -> PollOutcome {
+    match poll {
+        Some(poll) => poll.await,
+        None => std::future::pending().await,
     }
 }
 

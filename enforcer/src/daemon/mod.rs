@@ -46,7 +46,7 @@ use background::{preload, serve_events};
 use bpf_log::ProgramLog;
 use driver::{Driver, Next, Threads, Watchers};
 use operations::Operations;
-use reader::Reader;
+use reader::RegistryReader;
 use reconciler::{OwnFile, Reconciler, Trigger};
 use report::Reporter;
 pub use report::{Cause, Report};
@@ -88,6 +88,7 @@ pub async fn run(
     report: &mut dyn FnMut(Report),
 ) -> Result<End, Error> {
     control::check_privileges()?;
+    sys::raise_descriptor_limit();
     // A signal must not end a start.
     let signals = Signals::listen()?;
     let reporter = &Reporter::new(report);
@@ -105,7 +106,7 @@ pub async fn run(
     control::make_parent(instance)?;
     // Before the registry is read for the first time: no later change is missed.
     let watchers = Watchers::open(instance);
-    let mut reader = Reader::start(&own.path)?;
+    let mut reader = RegistryReader::start(instance, &own.path)?;
     let begun = startup::begin(instance, &own, up, &mut reader, reporter).await?;
     let operations = Operations {
         instance: instance.clone(),
@@ -119,6 +120,7 @@ pub async fn run(
         reconciler: Reconciler::new(own, begun, Instant::now()),
         reporter,
         manager: &manager.unwrap_or_default(),
+        poll: None,
     };
     let end = hold(instance, driver, signals, options.bpf_log).await?;
     if end == End::GuardsStay && options.ephemeral {

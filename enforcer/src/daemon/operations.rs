@@ -67,7 +67,7 @@ impl Operations {
         let replaced = control::replace(&self.instance, registry, terms, generation).await;
         let mut outcome = outcome::replaced(replaced);
         if let ReplaceOutcome::InForce { warnings, .. } = &mut outcome {
-            warnings.extend(registry.warnings.iter().cloned());
+            *warnings = registry.warnings.clone();
             let snapshot = host::snapshot().await.ok();
             let of_host = control::host_warnings(&registry.registry, snapshot.as_ref());
             warnings.extend(of_host.unwrap_or_default());

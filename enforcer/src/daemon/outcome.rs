@@ -9,7 +9,7 @@ use crate::{
     control::{self, Error, Followed, Instance, Kept, Look, Replaced, RolledBack},
     kernel::held::Held,
     note::Note,
-    registry::Rejected,
+    registry::{Diagnostics, Rejected},
 };
 
 /// The pinned state, after the repair of lost pins; `None` if `enforcer down` took the guards off.
@@ -56,7 +56,7 @@ pub(super) fn replaced(result: Result<Replaced, Error>) -> ReplaceOutcome {
         Ok(Replaced::By(reloaded)) => ReplaceOutcome::InForce {
             generation: reloaded.generation,
             notes: reloaded.notes,
-            warnings: Vec::new(),
+            warnings: Diagnostics::default(),
         },
         Ok(Replaced::Foreign) => ReplaceOutcome::Foreign,
         Ok(Replaced::Gone) => ReplaceOutcome::Gone,

@@ -10,7 +10,8 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    registry::{Rejected, Source, load},
+    control::Instance,
+    registry::{Reader, Rejected, Source, load},
     watch::Files,
 };
 
@@ -38,21 +39,22 @@ pub(super) enum Answer {
 }
 
 /// The watcher of the files, and the thread that reads the files.
-pub(super) struct Reader {
+pub(super) struct RegistryReader {
     files: Files,
     worker: Worker<Request, Result<SharedRegistry, LoadError>>,
 }
 
-impl Reader {
+impl RegistryReader {
     /// Watches the main file and its fragments, and starts the thread.
     ///
     /// # Errors
     /// The kernel refuses a thread.
-    pub(super) fn start(main: &Path) -> Result<Self> {
+    pub(super) fn start(instance: &Instance, main: &Path) -> Result<Self> {
+        let instance = instance.clone();
         Ok(Self {
             files: Files::watch(main)?,
-            worker: Worker::start("the registry's reader", |request: Request, _| {
-                read(&request)
+            worker: Worker::start("the registry's reader", move |request: Request, _| {
+                read(&instance, &request)
             })?,
         })
     }
@@ -90,11 +92,12 @@ impl Reader {
     }
 }
 
-fn read(request: &Request) -> Result<SharedRegistry, LoadError> {
+fn read(instance: &Instance, request: &Request) -> Result<SharedRegistry, LoadError> {
+    let in_force = instance.provenance().ok().flatten();
     let rejection = |rejected: Rejected| {
         LoadError::Rejected(outcome::rejection(rejected, !request.file.exists()))
     };
-    load(&request.source)
+    load(&request.source, &Reader::STRICT.again(in_force))
         .map(SharedRegistry::from)
         .map_err(rejection)
 }

@@ -51,7 +51,7 @@ pub(crate) use trigger::{
 
 /// The time between two looks at pins and host without an event. A lost guard is back within 30
 /// seconds, the time of a look included.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(25);
 
 /// A task, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

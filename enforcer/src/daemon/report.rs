@@ -7,7 +7,7 @@ use crate::{
     host::HostSnapshot,
     inspect::Status,
     note::{Note, NoteKind},
-    registry::{Diagnostic, Loaded, Origin},
+    registry::{Diagnostics, Loaded, Origin},
 };
 
 /// A report of `run`.
@@ -16,7 +16,7 @@ pub enum Report {
     /// A note for the operator.
     Note(Note),
     /// The errors or the warnings of a registry.
-    Diagnostics(Vec<Diagnostic>),
+    Diagnostics(Diagnostics),
     /// Another generation is in force.
     InForce {
         /// The generation.

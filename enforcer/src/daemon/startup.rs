@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{
     outcome,
-    reader::{Reader, Request},
+    reader::{RegistryReader, Request},
     reconciler::{Begun, LoadError, OwnFile, Rejection, SharedRegistry},
     report::{Report, Reporter},
 };
@@ -14,7 +14,7 @@ use crate::{
     control::{self, Error, Instance, UpOptions},
     host,
     note::{Note, NoteKind},
-    registry::{MissingFile, Source, load},
+    registry::{self, MissingFile, Source, load},
 };
 
 /// The time for which the first guards wait for the registry's files, which answer in milliseconds
@@ -118,7 +118,7 @@ pub(super) async fn begin(
     instance: &Instance,
     own: &OwnFile,
     options: UpOptions,
-    reader: &mut Reader,
+    reader: &mut RegistryReader,
     reporter: &Reporter<'_>,
 ) -> Result<Begun, Error> {
     let is_pinned = instance.is_pinned()?;
@@ -156,7 +156,8 @@ pub(super) async fn begin(
             Ok(begun)
         }
         Decision::EmbeddedDefault(problem) => {
-            let embedded = load(&Source::Embedded).map_err(anyhow::Error::from)?;
+            let embedded =
+                load(&Source::Embedded, &registry::Reader::STRICT).map_err(anyhow::Error::from)?;
             let embedded = SharedRegistry::from(embedded);
             let options = UpOptions {
                 fallback: true,
@@ -241,7 +242,7 @@ async fn put_in_force(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::LockOut;
+    use crate::{control::LockOut, registry::Diagnostics};
 
     fn decision(attempt: Attempt, is_pinned: bool) -> (&'static str, Option<(NoteKind, bool)>) {
         let seen = |problem: Problem| {
@@ -258,10 +259,16 @@ mod tests {
 
     #[test]
     fn a_policy_holds_whatever_is_wrong_with_the_registry() {
-        let in_force = || Attempt::InForce(load(&Source::Embedded).unwrap().into());
+        let in_force = || {
+            Attempt::InForce(
+                load(&Source::Embedded, &registry::Reader::STRICT)
+                    .unwrap()
+                    .into(),
+            )
+        };
         let bad = || {
             Attempt::Bad(Rejection {
-                errors: Vec::new(),
+                errors: Diagnostics::default(),
                 text: "typo".to_owned(),
                 is_missing: false,
             })

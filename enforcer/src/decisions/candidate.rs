@@ -115,9 +115,10 @@ fn policy_interfaces(
     hooks: &BTreeMap<u32, Hook>,
 ) -> Vec<PolicyInterface> {
     let interfaces = snapshot.iter().filter(|interface| !interface.loopback);
+    let guards = plan.guards.iter().chain(&plan.early).chain(&plan.members);
+    let guards: BTreeMap<u32, &WireGuard> = guards.map(|guard| (guard.ifindex, guard)).collect();
     let describe = |interface: &crate::interfaces::Interface| {
-        let mut guards = plan.guards.iter().chain(&plan.early).chain(&plan.members);
-        let planned = guards.find(|guard| guard.ifindex == interface.index);
+        let planned = guards.get(&interface.index).copied();
         let hook = hooks.get(&interface.index);
         PolicyInterface {
             ifindex: interface.index,

@@ -9,20 +9,21 @@ use anyhow::Result;
 use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
 
 use crate::{
-    host::Session,
+    host::{Owner, Session},
     interfaces::Hook,
     note::{Note, NoteKind},
     policy::{PacketSpec, PolicyTables},
+    printable,
 };
 
 /// The author of a change. The author decides on the sessions to be spared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Author {
-    /// An operator typed a command: the SSH session of the command. For `systemctl reload`, every
-    /// connection to port 22.
+    /// An operator typed a command: the SSH session of the command. For `systemctl reload`, the
+    /// sessions of every logged-in user.
     #[default]
     Command,
-    /// `run` found the registry edited: every connection to port 22.
+    /// `run` found the registry edited: the sessions of every logged-in user.
     Run,
 }
 
@@ -67,8 +68,8 @@ pub(crate) struct Arrival {
 pub enum Danger {
     /// The change cuts an SSH session.
     CutsSession {
-        /// Whether the command at work was typed in this session.
-        is_own: bool,
+        /// The owner of the session.
+        owner: Owner,
         /// The address of the client.
         client: IpAddr,
         /// The port of the session on this host.
@@ -80,30 +81,73 @@ pub enum Danger {
         /// The reason of the drop.
         reason: Reason,
     },
+    /// The change cuts connections to sshd that are nobody's session.
+    CutsConnections {
+        /// The number of connections.
+        count: usize,
+        /// Whether there may be more, as not every connection was looked at.
+        is_more: bool,
+        /// The addresses of the clients.
+        clients: Vec<IpAddr>,
+        /// Whether the host keeps a record of logins.
+        has_record: bool,
+    },
     /// The change leaves no public port; these are public in the policy in force.
     ClosesLastPublicPort(Vec<String>),
+}
+
+impl Danger {
+    /// Whether the change needs consent. Connections that are nobody's session need none: else any
+    /// neighbour could keep a port open.
+    pub(crate) const fn needs_consent(&self) -> bool {
+        !matches!(self, Self::CutsConnections { .. })
+    }
 }
 
 impl fmt::Display for Danger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CutsSession {
-                is_own,
+                owner,
                 client,
                 port,
                 interface,
                 service,
                 reason,
             } => {
-                let session = match is_own {
-                    true => "the SSH session that it was typed in",
-                    false => "an SSH session",
+                let session = match owner {
+                    Owner::Operator => "the SSH session that it was typed in".to_owned(),
+                    Owner::User(user) => format!("an SSH session of {}", printable::name(user)),
+                    Owner::Nobody | Owner::Unknown => "an SSH connection".to_owned(),
                 };
+                let interface = printable::name(interface);
                 let service = service.as_deref().unwrap_or("a guard");
                 write!(
                     f,
                     "would cut {session} ({client} on {interface} to port {port}): {service} \
                      ({port}/tcp) drops it as {reason}"
+                )
+            }
+            Self::CutsConnections {
+                count,
+                is_more,
+                clients,
+                has_record,
+            } => {
+                let clients: Vec<String> = clients.iter().map(IpAddr::to_string).collect();
+                let why = match has_record {
+                    true => "no login of the address is on record",
+                    false => {
+                        "the host has neither /run/systemd/sessions nor /run/utmp, so the logins \
+                         are unknown"
+                    }
+                };
+                write!(
+                    f,
+                    "cuts {count}{} connection{} to sshd ({}), nobody's session: {why}",
+                    if *is_more { " or more" } else { "" },
+                    if *count == 1 { "" } else { "s" },
+                    shortened(&clients)
                 )
             }
             Self::ClosesLastPublicPort(public) => {
@@ -125,15 +169,17 @@ pub struct LockOut {
 
 impl fmt::Display for LockOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dangers: Vec<String> = self.dangers.iter().map(ToString::to_string).collect();
-        write!(
-            f,
-            "this {}: nothing was changed. `--force` does it all the same",
-            dangers.join(", and ")
-        )?;
+        let shown = self.dangers.iter().take(SHOWN).map(ToString::to_string);
+        let shown = shown.collect::<Vec<_>>().join(", and ");
+        write!(f, "this {shown}")?;
+        match self.dangers.len().saturating_sub(SHOWN) {
+            0 => {}
+            more => write!(f, ", and {more} more like the last")?,
+        }
+        f.write_str(": nothing was changed. `--force` does it all the same")?;
         if self.is_pinned {
             f.write_str(
-                "; `enforcer reload --confirm 60s` does it, and rolls it back unless `enforcer \
+                "; to apply: `enforcer reload --confirm 60s`, rolled back unless `enforcer \
                  confirm` follows within 60 seconds",
             )?;
         }
@@ -157,49 +203,61 @@ pub(crate) enum Verdict {
 /// Decides by the dangers and the consent.
 pub(crate) fn decide(dangers: Result<Vec<Danger>>, consent: Consent, is_pinned: bool) -> Verdict {
     let because = match consent {
-        Consent { force: true, .. } => "--force was given",
+        Consent { force: true, .. } => Some("--force was given"),
         Consent {
             is_pending: true, ..
-        } => "it is rolled back unless it is confirmed",
-        _ => {
-            return match dangers {
-                Ok(dangers) if dangers.is_empty() => Verdict::Allowed(Vec::new()),
-                Ok(dangers) => Verdict::Refused(LockOut { dangers, is_pinned }),
-                Err(error) => Verdict::Unknown(error.context(
-                    "the lock-out check failed, so this might cut off a session: nothing was \
-                     changed (`--force` does it all the same)",
-                )),
-            };
+        } => Some("it is rolled back unless it is confirmed"),
+        _ => None,
+    };
+    let dangers = match (dangers, because) {
+        (Ok(dangers), _) => dangers,
+        (Err(error), None) => {
+            return Verdict::Unknown(error.context(
+                "the lock-out check failed, so this might cut off a session: nothing was changed \
+                 (`--force` does it all the same)",
+            ));
+        }
+        (Err(error), Some(because)) => {
+            let text = format!(
+                "the lock-out check failed ({error:#}), so this might cut off a session; {because}"
+            );
+            return Verdict::Allowed(vec![Note::new(NoteKind::LockoutUnknown, text)]);
         }
     };
-    Verdict::Allowed(match dangers {
-        Ok(dangers) => dangers
-            .iter()
-            .map(|danger| {
-                let text = format!("this {danger}; {because}");
-                Note::new(NoteKind::LockoutAccepted, text)
-            })
-            .collect(),
-        Err(error) => vec![Note::new(
-            NoteKind::LockoutUnknown,
-            format!(
-                "the lock-out check failed ({error:#}), so this might cut off a session; {because}"
-            ),
-        )],
-    })
+    let (refused, told): (Vec<Danger>, Vec<Danger>) =
+        dangers.into_iter().partition(Danger::needs_consent);
+    let told = told.iter().map(|danger| {
+        let text = format!("this {danger}");
+        Note::new(NoteKind::LockoutUnknown, text)
+    });
+    if because.is_none() && !refused.is_empty() {
+        return Verdict::Refused(LockOut {
+            dangers: refused,
+            is_pinned,
+        });
+    }
+    let because = because.unwrap_or_default();
+    let accepted = refused.iter().map(|danger| {
+        let text = format!("this {danger}; {because}");
+        Note::new(NoteKind::LockoutAccepted, text)
+    });
+    Verdict::Allowed(accepted.chain(told).collect())
 }
 
-/// The dangers of a change, from the policy before, if any, to the policy after.
+/// The dangers of a change, from the policy before, if any, to the policy after. `is_more`: some
+/// connections that are nobody's session are not among the arrivals.
 pub(crate) fn dangers(
     arrivals: &[Arrival],
+    is_more: bool,
     before: Option<&GuardedPolicy<'_>>,
     after: &GuardedPolicy<'_>,
 ) -> Vec<Danger> {
-    let mut dangers: Vec<Danger> = arrivals
+    let cut = arrivals
         .iter()
-        .filter_map(|arrival| cuts(arrival, before, after))
-        .collect();
+        .filter_map(|arrival| cuts(arrival, before, after));
+    let (mut dangers, nobodys): (Vec<Danger>, Vec<Danger>) = cut.partition(is_somebodys);
     dangers.dedup();
+    dangers.extend(connections(&nobodys, is_more));
     let has_public = |tables: &PolicyTables| tables.ports.values().any(|binding| binding.public);
     if let Some(before) = before
         && has_public(before.tables)
@@ -208,6 +266,32 @@ pub(crate) fn dangers(
         dangers.push(Danger::ClosesLastPublicPort(public_ports(before.tables)));
     }
     dangers
+}
+
+/// Whether a cut session belongs to somebody.
+fn is_somebodys(danger: &Danger) -> bool {
+    match danger {
+        Danger::CutsSession { owner, .. } => matches!(owner, Owner::Operator | Owner::User(_)),
+        Danger::CutsConnections { .. } | Danger::ClosesLastPublicPort(_) => true,
+    }
+}
+
+/// Joins cut connections that are nobody's session.
+fn connections(cut: &[Danger], is_more: bool) -> Option<Danger> {
+    let clients = cut.iter().filter_map(|danger| match danger {
+        Danger::CutsSession { client, .. } => Some(*client),
+        _ => None,
+    });
+    let is_unknown = |danger: &Danger| match danger {
+        Danger::CutsSession { owner, .. } => *owner == Owner::Unknown,
+        _ => false,
+    };
+    (!cut.is_empty()).then(|| Danger::CutsConnections {
+        count: cut.len(),
+        is_more,
+        clients: clients.collect(),
+        has_record: !cut.iter().any(is_unknown),
+    })
 }
 
 /// The danger to a session, if the policy before let the session pass.
@@ -223,7 +307,7 @@ fn cuts(
     let session = &arrival.session;
     let service = after.tables.service_of(Protocol::Tcp, session.port);
     Some(Danger::CutsSession {
-        is_own: session.is_ours,
+        owner: session.owner.clone(),
         client: session.client,
         port: session.port,
         interface: arrival.interface.clone(),
@@ -267,9 +351,11 @@ fn public_ports(tables: &PolicyTables) -> Vec<String> {
         .collect()
 }
 
+/// The number of names and of dangers that are shown.
+const SHOWN: usize = 4;
+
 /// The first few of many names.
 fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 4;
     let shown = names.get(..SHOWN.min(names.len())).unwrap_or_default();
     let more = match names.len() - shown.len() {
         0 => String::new(),

@@ -213,11 +213,13 @@ impl<'a> Reconcile<'a> {
     fn leftovers(&self, report: &AttachReport) -> Vec<Step<'a>> {
         let planned = self.plan.wanted.guards.iter().chain(self.stand_ins(report));
         let planned: BTreeSet<u32> = planned.map(|guard| guard.ifindex).collect();
+        let tolerated = self.plan.tolerated.guards.iter();
+        let tolerated: BTreeMap<u32, &WireGuard> =
+            tolerated.map(|guard| (guard.ifindex, guard)).collect();
         let attached = self.attached.guards.iter();
         let left = attached.filter(|(ifindex, _)| !planned.contains(ifindex));
         let step = |(&ifindex, &hook): (&u32, &Hook)| {
-            let mut tolerated = self.plan.tolerated.guards.iter();
-            let guard = tolerated.find(|guard| guard.ifindex == ifindex);
+            let guard = tolerated.get(&ifindex).copied();
             let stays =
                 |guard: &&WireGuard| self.hooks == HookPolicy::Keep || guard.hooks.contains(&hook);
             match (guard.filter(stays), self.set) {
@@ -235,15 +237,12 @@ impl<'a> Reconcile<'a> {
     fn early(&self, report: &AttachReport) -> Vec<Step<'a>> {
         let plan = &self.plan.wanted;
         let is_covered = |ifindex: &u32| report.guards.contains_key(ifindex);
-        let wants = |ifindex: &u32| {
-            let mut guards = plan.early.iter().chain(&plan.guards);
-            guards.any(|guard| guard.ifindex == *ifindex)
-        };
-        let (kept, gone): (Vec<_>, Vec<_>) = self
-            .early
-            .here
-            .iter()
-            .partition(|(it, is_attached)| **is_attached && !is_covered(it) && wants(it));
+        let wanted = plan.early.iter().chain(&plan.guards);
+        let wanted: BTreeSet<u32> = wanted.map(|guard| guard.ifindex).collect();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.early.here.iter().partition(|(it, is_attached)| {
+                **is_attached && !is_covered(it) && wanted.contains(it)
+            });
         let kept: BTreeSet<u32> = kept.into_iter().map(|(ifindex, _)| *ifindex).collect();
         let gone = gone.into_iter();
         let mut steps: Vec<Step<'a>> = gone
@@ -261,6 +260,29 @@ impl<'a> Reconcile<'a> {
         steps.extend(missing.map(|guard| Step::AttachEarly { guard }));
         steps
     }
+}
+
+/// Splits steps, in their order, into groups: the steps of a group may be carried out at the same
+/// time.
+///
+/// Groups have several steps for new guards of interfaces without relations alone. Where one
+/// interface is above another, the order counts: a driver may refuse XDP on an interface while a
+/// program is attached above or below.
+pub(crate) fn groups<'s, 'a>(steps: &'s [Step<'a>]) -> impl Iterator<Item = &'s [Step<'a>]> {
+    let guards = steps.iter().filter_map(|step| match step {
+        Step::Attach { guard } => Some(guard),
+        _ => None,
+    });
+    let masters: BTreeSet<u32> = guards.filter_map(|guard| guard.master).collect();
+    let is_alone = move |step: &Step<'_>| match step {
+        Step::Attach { guard } => {
+            let is_master = masters.contains(&guard.ifindex);
+            let is_parent = guard.has_macvlan_children || !guard.vlan_children.is_empty();
+            guard.master.is_none() && !is_master && !is_parent
+        }
+        _ => false,
+    };
+    steps.chunk_by(move |one, next| is_alone(one) && is_alone(next))
 }
 
 impl AttachReport {

@@ -1,10 +1,14 @@
 //! The host at one moment: interfaces, answers of WireGuard, SSH sessions.
 
 mod keys;
+mod logins;
+mod retry;
 pub(crate) mod sessions;
 mod snapshot;
+mod sshd;
 
-pub use keys::Keys;
+pub use keys::{Keys, ask};
+pub use sessions::Owner;
 pub(crate) use sessions::Session;
-pub use snapshot::{HostSnapshot, snapshot, snapshot_for};
-pub(crate) use snapshot::{interfaces_with_keys, snapshot_at_once};
+pub(crate) use snapshot::interfaces_with_keys;
+pub use snapshot::{HostSnapshot, snapshot, snapshot_for, snapshot_with};

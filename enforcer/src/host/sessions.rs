@@ -1,20 +1,31 @@
-//! SSH sessions of this host: the session of a command, and every established session.
+//! SSH sessions of this host: the session of a command, and the sessions of logged-in users.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::OnceLock};
 
 use anyhow::Result;
 
+use super::{logins, sshd};
 use crate::procfs::{Process, tcp};
 
 /// The variable of sshd in the programs of a session: `CLIENT PORT SERVER PORT` (ssh(1),
 /// ENVIRONMENT).
 const VARIABLE: &str = "SSH_CONNECTION";
 
-/// The default port of sshd.
-const SSH: u16 = 22;
-
 /// The greatest number of examined ancestors: more than nested shells have.
 const ANCESTORS: usize = 64;
+
+/// The owner of a connection to sshd.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// The user of the running command.
+    Operator,
+    /// A user who is logged in.
+    User(String),
+    /// Nobody: a login of the client's address is on no record.
+    Nobody,
+    /// Unknown, as the host keeps no record of logins.
+    Unknown,
+}
 
 /// An SSH connection to this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +38,8 @@ pub(crate) struct Session {
     pub(crate) port: u16,
     /// The interface of a link-local client.
     pub(crate) scope: Option<String>,
-    /// Whether the running command belongs to the session.
-    pub(crate) is_ours: bool,
+    /// The owner.
+    pub(crate) owner: Owner,
 }
 
 impl Session {
@@ -44,13 +55,13 @@ impl Session {
             server,
             port,
             scope,
-            is_ours: true,
+            owner: Owner::Operator,
         })
     }
 }
 
 /// Reads an address, with the interface behind a `%`.
-fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
+pub(super) fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
     let (address, scope) = match text.split_once('%') {
         Some((address, scope)) => (address, Some(scope.to_owned())),
         None => (text, None),
@@ -59,8 +70,15 @@ fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
 }
 
 /// Returns the session of this process, by the environment of the process or of an ancestor, as
-/// `sudo` removes the variable.
+/// `sudo` removes the variable. The first call looks, and needs CAP_SYS_PTRACE for ancestors with
+/// more capabilities or of other users (ptrace(2), access mode checking); later calls repeat the
+/// answer.
 pub(crate) fn own() -> Option<Session> {
+    static OWN: OnceLock<Option<Session>> = OnceLock::new();
+    OWN.get_or_init(find_own).clone()
+}
+
+fn find_own() -> Option<Session> {
     if let Ok(value) = std::env::var(VARIABLE) {
         return Session::parse(&value);
     }
@@ -95,25 +113,42 @@ fn of_environment(environment: &[u8]) -> Option<Session> {
     })
 }
 
-/// Returns the connections from elsewhere to sshd's default port in the network namespace of this
-/// process, one for each client's address.
+/// Returns the connections from elsewhere to sshd's ports in the network namespace of this
+/// process, one for each client's address, with the owners by the records of logins.
 ///
 /// # Errors
-/// The kernel does not list connections.
+/// The kernel does not list connections, or a record cannot be read.
 pub(crate) fn established() -> Result<BTreeSet<Session>> {
-    Ok(tcp::list()?.into_iter().filter_map(of_socket).collect())
+    let ports = sshd::ports();
+    let sockets = tcp::list()?;
+    let logins = logins::recorded()?;
+    let owner = |client| match &logins {
+        None => Owner::Unknown,
+        Some(logins) => match logins.user_at(client) {
+            Some(user) => Owner::User(user.to_owned()),
+            None => Owner::Nobody,
+        },
+    };
+    let sessions = sockets.into_iter();
+    Ok(sessions
+        .filter_map(|socket| of_socket(socket, &ports, &owner))
+        .collect())
 }
 
 /// Returns the session of a TCP socket.
-fn of_socket(socket: tcp::Socket) -> Option<Session> {
+fn of_socket(
+    socket: tcp::Socket,
+    ports: &BTreeSet<u16>,
+    owner: impl Fn(IpAddr) -> Owner,
+) -> Option<Session> {
     let ((server, port), (client, _)) = (socket.local, socket.remote);
-    let is_one = socket.is_established && port == SSH && !client.is_loopback();
-    is_one.then_some(Session {
+    let is_one = socket.is_established && ports.contains(&port) && !client.is_loopback();
+    is_one.then(|| Session {
         client,
         server,
         port,
         scope: None,
-        is_ours: false,
+        owner: owner(client),
     })
 }
 
@@ -162,7 +197,8 @@ mod tests {
     fn established_sessions_are_read_from_proc() {
         let line = |ends: &str, state: &str| {
             let line = format!("   3: {ends} {state} 00000000:00000000 00:00000000");
-            tcp::parse(&line).and_then(of_socket)
+            let socket = tcp::parse(&line)?;
+            of_socket(socket, &BTreeSet::from([22]), |_| Owner::Nobody)
         };
         let v4 = "010200C0:0016 070200C0:C351";
         let session = line(v4, "01").expect("a session");

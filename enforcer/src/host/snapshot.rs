@@ -1,14 +1,19 @@
 //! The interfaces of this namespace, with the answers of WireGuard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use anyhow::Result;
 
-use super::Keys;
+#[cfg(test)]
+use super::retry::Retry;
+use super::{Keys, keys::Heard};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
     registry::{Identity, Registry},
-    wireguard::{self, Answer},
+    wireguard::{Answer, Device, LIMIT, ask_all},
 };
 
 /// The interfaces by rtnetlink at one moment, and the answers of the WireGuard devices that were
@@ -17,7 +22,7 @@ use crate::{
 pub struct HostSnapshot {
     interfaces: BTreeMap<u32, Interface>,
     host: interfaces::Host,
-    wireguard: BTreeMap<u32, Answer>,
+    wireguard: BTreeMap<u32, Heard>,
 }
 
 /// Returns the interfaces of this thread's network namespace.
@@ -34,7 +39,8 @@ pub async fn snapshot() -> Result<HostSnapshot> {
     })
 }
 
-/// As [`snapshot`], with the answers of WireGuard for the interfaces of a registry's peers by key.
+/// As [`snapshot`], with the answers of WireGuard for the interfaces of a registry's peers by key,
+/// after a second at most.
 ///
 /// # Errors
 /// As for [`snapshot`]. A failure of WireGuard is an answer.
@@ -44,24 +50,30 @@ pub async fn snapshot_for(registry: &Registry) -> Result<HostSnapshot> {
     Ok(snapshot)
 }
 
-/// As [`snapshot`], with the answers of the WireGuard devices of these names. A userspace device
-/// with an answer `before` is not asked again.
+/// As [`snapshot`], with the answers in `keys` of the WireGuard devices of these names. No process is
+/// asked: a userspace device without an answer has not answered yet.
 ///
 /// # Errors
 /// As for [`snapshot`].
-pub(crate) async fn snapshot_at_once(names: BTreeSet<&str>, before: &Keys) -> Result<HostSnapshot> {
+pub async fn snapshot_with(names: BTreeSet<&str>, keys: &Keys) -> Result<HostSnapshot> {
     let mut snapshot = snapshot().await?;
+    let mut at_once = BTreeSet::new();
     for name in names {
         let Some(interface) = snapshot.by_name(name) else {
             continue;
         };
-        let answer = match wireguard::answers_at_once(interface) {
-            true => wireguard::ask(interface).await,
-            false => before.answer(interface).await,
+        let heard = match (keys.heard(interface), Device::of(interface)) {
+            (Some(heard), _) => heard.clone(),
+            (None, Some(Device::Userspace(_))) => Heard::late(),
+            (None, Some(Device::Kernel(_)) | None) => {
+                at_once.insert(name);
+                continue;
+            }
         };
         let index = interface.index;
-        snapshot.wireguard.insert(index, answer);
+        snapshot.wireguard.insert(index, heard);
     }
+    snapshot.ask_wireguard(at_once).await;
     Ok(snapshot)
 }
 
@@ -79,8 +91,8 @@ impl HostSnapshot {
     #[cfg(test)]
     pub(crate) fn of(found: Vec<(Interface, Answer)>) -> Self {
         let index = |(interface, answer): (Interface, Answer)| {
-            let index = interface.index;
-            ((index, interface), (index, answer))
+            let (index, retry) = (interface.index, Retry::default());
+            ((index, interface), (index, Heard { answer, retry }))
         };
         let (interfaces, wireguard) = found.into_iter().map(index).unzip();
         Self {
@@ -90,18 +102,22 @@ impl HostSnapshot {
         }
     }
 
-    /// Asks WireGuard about the existing interfaces of these names.
+    /// Asks WireGuard about the existing interfaces of these names at the same time, for a second at
+    /// most.
     pub(crate) async fn ask_wireguard(&mut self, names: BTreeSet<&str>) {
-        for name in names {
-            if let Some(interface) = self.by_name(name) {
-                let (index, answer) = (interface.index, wireguard::ask(interface).await);
-                self.wireguard.insert(index, answer);
-            }
-        }
+        let asked = names.into_iter().filter_map(|name| self.by_name(name));
+        let answers = ask_all(asked, LIMIT, |_, _| false).await;
+        let now = Instant::now();
+        let heard = |(index, answer)| (index, Heard::first(answer, now));
+        self.wireguard.extend(answers.into_iter().map(heard));
     }
 
     /// Returns the answer of WireGuard for an interface, if asked.
     pub(crate) fn wireguard(&self, ifindex: u32) -> Option<&Answer> {
+        self.heard(ifindex).map(|heard| &heard.answer)
+    }
+
+    pub(super) fn heard(&self, ifindex: u32) -> Option<&Heard> {
         self.wireguard.get(&ifindex)
     }
 
@@ -147,7 +163,7 @@ impl HostSnapshot {
 
     /// Returns whether the interface of a name is WireGuard; `None` without such an interface.
     pub fn is_wireguard(&self, name: &str) -> Option<bool> {
-        self.by_name(name).map(wireguard::is_device)
+        self.by_name(name).map(|it| Device::of(it).is_some())
     }
 }
 
@@ -160,7 +176,7 @@ fn kernel_has_tcx() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Source, load};
+    use crate::registry::{Reader, Source, load};
 
     fn host() -> HostSnapshot {
         let interface = |index, name: &str, kind: Option<&str>, up| Interface {
@@ -215,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_embedded_registry_has_no_peer_by_key() {
-        let registry = load(&Source::Embedded).unwrap().registry;
+        let registry = load(&Source::Embedded, &Reader::STRICT).unwrap().registry;
         assert_eq!(interfaces_with_keys(&registry), BTreeSet::new());
     }
 }

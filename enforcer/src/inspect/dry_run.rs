@@ -48,7 +48,8 @@ fn all_changes(
         let what = format!("the keys of {name} have other AllowedIPs than at the last reload");
         Change::global('~', what)
     }));
-    changes.extend(dangers.iter().map(|danger| {
+    let refused = dangers.iter().filter(|danger| danger.needs_consent());
+    changes.extend(refused.map(|danger| {
         let what = format!("this {danger}: it wants --force, or --confirm");
         Change::global('!', what)
     }));

@@ -15,7 +15,7 @@ use crate::{
     host::{self, HostSnapshot},
     interfaces::Interface,
     policy::{Citation, PacketSpec, cite},
-    registry::{Origin, Source},
+    registry::{Loaded, Origin, Rejected},
 };
 
 /// The answer to a [`Question`]; serialised, the JSON of the design.
@@ -49,14 +49,14 @@ pub struct LiveAnswer {
 }
 
 /// Explains a packet by the policy in force, or with nothing pinned by the policy that `up` would
-/// put in force from a registry.
+/// put in force from the registry that `read` reads.
 ///
 /// # Errors
 /// The question makes no sense, the registry is bad, the pins cannot be read, or the kernel
 /// refuses the run.
 pub async fn explain(
     instance: &Instance,
-    registry: &Source,
+    read: impl FnOnce() -> Result<Loaded, Rejected>,
     question: &Question,
 ) -> Result<Explanation, ExplainError> {
     question.check()?;
@@ -66,7 +66,7 @@ pub async fn explain(
         true => copies(instance)?,
         false => None,
     };
-    let policy = JudgedPolicy::find(instance, registry, copies.as_ref()).await?;
+    let policy = JudgedPolicy::find(instance, read, copies.as_ref()).await?;
     let tables = &policy.tables;
     let interface = named(&question.interface, &snapshot)?;
     let at_wire = describe(question, tables, instance, &snapshot, interface).await?;

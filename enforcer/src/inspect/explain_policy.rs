@@ -10,7 +10,10 @@ use crate::{
     host,
     policy::{PolicyTables, Slots},
     printable,
-    registry::{Origin, Provenance, Registry, Source, load},
+    registry::{
+        Loaded, Origin, Provenance, READ_LIMIT, Reader, Registry, Rejected, Source, Trust,
+        load_within,
+    },
 };
 
 /// The policy behind the verdict, with its registry.
@@ -24,14 +27,15 @@ pub(super) struct JudgedPolicy {
 }
 
 impl JudgedPolicy {
-    /// Finds the policy in force, or the policy that `up` would put in force from a registry.
+    /// Finds the policy in force, or the policy that `up` would put in force from a registry,
+    /// which `read` reads.
     ///
     /// # Errors
     /// The pins cannot be read, or with nothing pinned, the registry is bad or exceeds a limit of
     /// the maps.
     pub(super) async fn find(
         instance: &Instance,
-        registry: &Source,
+        read: impl FnOnce() -> Result<Loaded, Rejected>,
         copies: Option<&Copies>,
     ) -> Result<Self, ExplainError> {
         let tables = match copies {
@@ -44,16 +48,15 @@ impl JudgedPolicy {
                 tables,
                 hypothetical: None,
             }),
-            None => Self::would_be(registry).await,
+            None => Self::would_be(&read()?).await,
         }
     }
 
     /// The policy that a registry would be on this host with nothing pinned.
-    async fn would_be(registry: &Source) -> Result<Self, ExplainError> {
-        let loaded = load(registry)?;
+    async fn would_be(loaded: &Loaded) -> Result<Self, ExplainError> {
         let snapshot = host::snapshot_for(&loaded.registry).await?;
         let recipe = Recipe {
-            loaded: &loaded,
+            loaded,
             snapshot: &snapshot,
             flags: EVERY_GUARD,
         };
@@ -61,8 +64,8 @@ impl JudgedPolicy {
         let candidate = Candidate::compile(&recipe, &attached, &Slots::new())?;
         Ok(Self {
             tables: candidate.tables,
-            registry: Ok(loaded.registry),
-            hypothetical: Some(loaded.origin),
+            registry: Ok(loaded.registry.clone()),
+            hypothetical: Some(loaded.origin.clone()),
         })
     }
 }
@@ -77,7 +80,12 @@ fn cited_registry(provenance: &Provenance) -> Result<Registry, String> {
     if provenance.digest == 0 {
         return Err(format!("{file} is nothing that could be read again"));
     }
-    match load(&Source::in_force(provenance)) {
+    // The lines were believed when the policy was put in force.
+    let reader = Reader {
+        trust: Trust::Warn,
+        ..Reader::STRICT
+    };
+    match load_within(&Source::in_force(provenance), &reader, READ_LIMIT) {
         Ok(loaded) if loaded.provenance.digest == provenance.digest => Ok(loaded.registry),
         Ok(_) => Err(format!(
             "{file} has changed since the policy was put in force (`enforcer reload` would apply \
@@ -95,6 +103,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::registry::load;
 
     #[test]
     fn lines_are_cited_only_from_unchanged_files() {
@@ -102,7 +111,9 @@ mod tests {
         let path = directory.path().join("r.toml");
         let write = |text: &str| fs::write(&path, text).unwrap();
         write("[services.redis]\nports = [6379]\n");
-        let provenance = load(&Source::Named(path.clone())).unwrap().provenance;
+        let provenance = load(&Source::Named(path.clone()), &Reader::NAMED)
+            .unwrap()
+            .provenance;
         assert!(cited_registry(&provenance).is_ok());
         write("[services.redis]\nports = [6380]\n");
         let why = cited_registry(&provenance).unwrap_err();

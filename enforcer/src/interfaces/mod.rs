@@ -4,6 +4,7 @@
 //! list       every interface, and the host's settings
 //! facts      Interface (from `netlink`), Host
 //! framing    the first header of a packet, by the type of the interface
+//! relations  interfaces above and below each other
 //! plan       the decision: wire guards, their hooks, and uncovered interfaces
 //! ```
 //!
@@ -14,6 +15,7 @@ mod facts;
 mod framing;
 mod list;
 mod plan;
+mod relations;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use enforcer_ebpf::Link;
 
 use super::facts::{Host, Interface};
 use super::framing::{ARPHRD_ETHER, Framing, framing};
+use super::relations::Relations;
 use crate::registry::{HookChoice, InterfaceTable, Registry, Side};
 
 /// The wire guards for a host.
@@ -139,7 +140,7 @@ pub fn plan(
     host: &Host,
 ) -> Plan {
     let planner = Planner {
-        interfaces,
+        relations: Relations::of(interfaces),
         options_of: &options_of,
         host,
     };
@@ -196,7 +197,7 @@ enum Placement {
 }
 
 struct Planner<'a, R> {
-    interfaces: &'a [Interface],
+    relations: Relations<'a>,
     options_of: &'a R,
     host: &'a Host,
 }
@@ -211,7 +212,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         }
         // A bridge with only containers and guests as members is inside. A bridge without members
         // receives no packets; a new member changes the facts and so the plan.
-        if interface.is_kind("bridge") && self.members(interface).all(is_guest_port) {
+        if interface.is_kind("bridge") && self.relations.members(interface).all(is_guest_port) {
             return Placement::Inside;
         }
         let Some(master) = self.master(interface) else {
@@ -336,21 +337,8 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         }
     }
 
-    fn by_index(&self, index: u32) -> Option<&'a Interface> {
-        self.interfaces
-            .iter()
-            .find(|interface| interface.index == index)
-    }
-
     fn master(&self, interface: &Interface) -> Option<&'a Interface> {
-        self.by_index(interface.master?)
-    }
-
-    fn members(&self, master: &Interface) -> impl Iterator<Item = &'a Interface> {
-        let index = master.index;
-        self.interfaces
-            .iter()
-            .filter(move |interface| interface.master == Some(index))
+        self.relations.by_index(interface.master?)
     }
 
     fn vlan_children(&self, interface: &Interface) -> Vec<u32> {
@@ -360,11 +348,11 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
             parents.push(master.index);
             above = self.master(master).filter(|master| is_rx_master(master));
         }
-        let mut children: Vec<u32> = self
-            .interfaces
+        let children = parents
             .iter()
+            .flat_map(|parent| self.relations.children(*parent));
+        let mut children: Vec<u32> = children
             .filter(|child| child.is_kind("vlan"))
-            .filter(|child| child.parent.is_some_and(|parent| parents.contains(&parent)))
             .map(|child| child.index)
             .collect();
         children.sort_unstable();
@@ -378,10 +366,10 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
             return false;
         }
         interface.other_macs
-            || self.interfaces.iter().any(|child| {
-                (child.is_kind("macvlan") || child.is_kind("macvtap"))
-                    && child.parent == Some(interface.index)
-            })
+            || self
+                .relations
+                .children(interface.index)
+                .any(|child| child.is_kind("macvlan") || child.is_kind("macvtap"))
     }
 }
 

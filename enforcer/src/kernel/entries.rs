@@ -22,7 +22,7 @@ use enforcer_ebpf::{
 use crate::{
     interfaces::InterfaceOptions,
     policy::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
-    registry::{HookChoice, Provenance, Side},
+    registry::{FragmentFolder, HookChoice, Provenance, Side},
 };
 
 /// Returns the mode and the sizes of a policy.
@@ -173,7 +173,7 @@ pub(super) fn origin_entry(provenance: &Provenance) -> Result<OriginEntry> {
     let path = provenance.path.as_deref().unwrap_or("".as_ref());
     Ok(OriginEntry {
         digest: provenance.digest,
-        has_main: u64::from(provenance.has_main),
+        parts: parts(provenance),
         path: field(path.as_os_str().as_bytes())?,
     })
 }
@@ -183,8 +183,27 @@ pub(super) fn provenance(entry: &OriginEntry) -> Provenance {
     Provenance {
         path: (!path.is_empty()).then(|| PathBuf::from(OsString::from_vec(path.to_vec()))),
         digest: entry.digest,
-        has_main: entry.has_main != 0,
+        has_main: entry.parts & OriginEntry::MAIN != 0,
+        fragments: (entry.parts & OriginEntry::FRAGMENTS != 0).then(|| {
+            let folder = entry.parts >> OriginEntry::FOLDER_SHIFT;
+            FragmentFolder(u32::try_from(folder).unwrap_or_default())
+        }),
     }
+}
+
+/// Returns the files of a registry, as [`OriginEntry::parts`] has them.
+fn parts(provenance: &Provenance) -> u64 {
+    let main = match provenance.has_main {
+        true => OriginEntry::MAIN,
+        false => 0,
+    };
+    let fragments = match provenance.fragments {
+        Some(FragmentFolder(folder)) => {
+            OriginEntry::FRAGMENTS | u64::from(folder) << OriginEntry::FOLDER_SHIFT
+        }
+        None => 0,
+    };
+    main | fragments
 }
 
 /// Returns the key of a prefix: ifindex, network and length under a bank.

@@ -1,6 +1,7 @@
 //! The guards as links: one process attaches and pins a link, the next process finds the link again.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     os::{
@@ -15,7 +16,8 @@ use enforcer_ebpf::Link;
 
 use super::{
     bpf::{self, Target},
-    load::Programs,
+    load::{Programs, wire_program},
+    parallel,
 };
 use crate::interfaces::Hook;
 
@@ -29,13 +31,40 @@ pub(crate) fn attach_wire(
     hook: Hook,
     link: Link,
 ) -> Result<()> {
-    let target = match hook {
+    let program = programs.wire(hook, link)?;
+    let pin = programs.pins().wire_link(ifindex, hook);
+    attach(&program, wire_target(ifindex, hook), &pin)
+}
+
+const fn wire_target(ifindex: u32, hook: Hook) -> Target<'static> {
+    match hook {
         Hook::XdpNative => Target::XdpNative(ifindex),
         Hook::XdpGeneric => Target::XdpGeneric(ifindex),
         Hook::Tcx => Target::TcxHead(ifindex),
-    };
-    let program = programs.wire(hook, link)?;
-    attach(&program, target, &programs.pins().wire_link(ifindex, hook))
+    }
+}
+
+/// Attaches wire programs to many interfaces and pins the links, from several threads. Returns for
+/// each interface whether the guard is attached and pinned; else nothing is attached there.
+pub(crate) fn attach_together(
+    programs: &mut Programs<'_>,
+    wanted: &[(u32, Hook, Link)],
+) -> Vec<bool> {
+    let mut opened = BTreeMap::new();
+    for &(_, hook, link) in wanted {
+        opened
+            .entry(wire_program(hook, link))
+            .or_insert_with(|| bpf::open_pin(&programs.wire(hook, link).ok()?).ok());
+    }
+    let pins = programs.pins();
+    parallel::map(wanted, |&(ifindex, hook, link)| {
+        let Some(Some(program)) = opened.get(wire_program(hook, link)) else {
+            return false;
+        };
+        let link = bpf::link_create(program.as_fd(), wire_target(ifindex, hook));
+        link.and_then(|link| bpf::pin(link.as_fd(), &pins.wire_link(ifindex, hook)))
+            .is_ok()
+    })
 }
 
 /// Attaches a wire program to an interface that is not up yet, and pins the link. tcx leaves room

@@ -18,7 +18,7 @@
 //! runtime                       /run/enforcer: locks, and the word of `down`
 //! pins         array  batch     the pin directory; reads and writes of maps
 //! introspect                    the kernel's maps, programs and links by id, and their facts
-//! bpf  btf  mounts  object  plain  sys
+//! bpf  btf  interface_names  mounts  object  parallel  plain  privileges  sys
 //! ```
 //!
 //! All `unsafe` code of the loader is in here, behind types; `async_fd.rs` has the one exception.
@@ -34,6 +34,7 @@ mod entries;
 pub(crate) mod events;
 pub(crate) mod grants;
 pub(crate) mod held;
+pub(crate) mod interface_names;
 mod introspect;
 pub(crate) mod links;
 pub mod load;
@@ -41,10 +42,12 @@ pub(crate) mod maps;
 pub(crate) mod mounts;
 pub(crate) mod namespace;
 mod object;
+mod parallel;
 pub(crate) mod pending;
 mod pinned_map;
 pub(crate) mod pins;
 mod plain;
+pub(crate) mod privileges;
 mod reserved_ports;
 pub(crate) mod runtime;
 pub mod sandbox;

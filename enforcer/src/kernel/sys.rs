@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::{
+    net::{AddressFamily, SocketType, socket},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 use crate::{
     failpoint::{Call, through},
@@ -15,10 +18,13 @@ use crate::{
 
 /// Returns the cookie of the calling thread's network namespace (SO_NETNS_COOKIE, Linux 5.14).
 ///
+/// The option is of sockets of every family (`sk_getsockopt` in net/core/sock.c), so a service
+/// without AF_INET has the answer too.
+///
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn netns_cookie() -> Result<u64> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)
         .context("failed to open a socket to ask for the network namespace's cookie")?;
     let mut cookie = 0u64;
     let mut length = libc::socklen_t::try_from(size_of_val(&cookie))?;
@@ -90,6 +96,17 @@ fn missing_from(effective: u64) -> Vec<&'static str> {
         .collect()
 }
 
+/// Raises the soft limit of open descriptors to the hard limit: `run` holds one for each guard.
+/// A filter of system calls may refuse, and the limit stays.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).ok();
+}
+
 /// Returns free memory of the allocator to the kernel: a load takes tens of megabytes for a moment,
 /// and the allocator would keep them.
 pub(crate) fn trim_heap() {
@@ -105,6 +122,13 @@ const _: () = assert!(usize::BITS == 64, "64-bit hosts only");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cookie_is_of_the_namespace() {
+        let here = netns_cookie().unwrap();
+        assert_ne!(here, 0);
+        assert_eq!(netns_cookie().unwrap(), here);
+    }
 
     #[test]
     fn each_capability_that_is_not_effective_is_named() {

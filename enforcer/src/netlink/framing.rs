@@ -52,6 +52,22 @@ fn split_message(datagram: &[u8]) -> Option<(Message<'_>, &[u8])> {
     Some((message, rest.unwrap_or_default()))
 }
 
+/// Returns whether a message of a datagram, by type and payload, is as asked. A datagram that cannot
+/// be read counts as well.
+pub(super) fn any_message(datagram: &[u8], is_asked: impl Fn(u16, &[u8]) -> bool) -> bool {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let Some((message, behind)) = split_message(rest) else {
+            return true;
+        };
+        if is_asked(message.kind, message.payload) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
 /// Splits attributes into the type and value of the first one, and the rest; `None` where a length
 /// does not fit.
 fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {

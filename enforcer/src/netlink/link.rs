@@ -4,11 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{
     Request, Socket,
-    framing::{each_attribute, index, number, push_attribute, text},
+    framing::{any_message, each_attribute, index, number, push_attribute, text},
 };
 
 /// linux/rtnetlink.h.
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 
 /// linux/if.h.
@@ -126,6 +127,20 @@ pub(crate) async fn dump(socket: &mut Socket) -> Result<Option<Vec<Interface>>> 
     };
     let parse = |payload: &[u8]| parse(payload).map(Some);
     socket.consistent_dump(request, parse).await
+}
+
+/// Returns whether a notice of the group RTMGRP_LINK, a datagram, may tell of an interface that came
+/// up: any but RTM_DELLINK and RTM_NEWLINK of an interface that is down.
+pub(crate) fn may_be_up(notice: &[u8]) -> bool {
+    any_message(notice, |kind, payload| match kind {
+        RTM_DELLINK => false,
+        // `struct ifinfomsg`: the flags follow family, type and ifindex.
+        RTM_NEWLINK => {
+            let flags = payload.get(8..).and_then(number);
+            flags.is_none_or(|flags| flags & IFF_UP != 0)
+        }
+        _ => true,
+    })
 }
 
 /// Parses the payload of an RTM_NEWLINK message: `struct ifinfomsg` and attributes. Absent

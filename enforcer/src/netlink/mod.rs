@@ -23,4 +23,5 @@ mod socket;
 mod tests;
 
 pub(crate) use framing::each_attribute;
+pub(crate) use link::may_be_up;
 pub(crate) use socket::{ATTEMPTS, Protocol, Request, Socket};

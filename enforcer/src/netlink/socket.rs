@@ -102,26 +102,32 @@ impl Socket {
 
     /// Waits for a notice that `counts`, and discards all notices that arrived by then.
     ///
+    /// # Errors
+    /// As for [`Self::notices`].
+    pub(crate) async fn wait_for(&mut self, counts: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        while !self.notices(&counts).await? {}
+        Ok(())
+    }
+
+    /// Waits for notices, and discards all that arrived by then. Returns whether any of them
+    /// `counts`. A cancelled call discards none.
+    ///
     /// ENOBUFS counts: the socket's buffer overran, and a lost notice may have counted
     /// (netlink(7)).
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) async fn wait_for(&mut self, counts: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    pub(crate) async fn notices(&mut self, counts: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
         let counted = |received: io::Result<&[u8]>| match received {
             Ok(datagram) => Ok(counts(datagram)),
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
             Err(error) => Err(error),
         };
-        loop {
-            let mut any = counted(self.receive().await)?;
-            while let Some(received) = self.receive_now() {
-                any |= counted(received)?;
-            }
-            if any {
-                return Ok(());
-            }
+        let mut any = counted(self.receive().await)?;
+        while let Some(received) = self.receive_now() {
+            any |= counted(received)?;
         }
+        Ok(any)
     }
 
     /// Repeats a dump until the subject does not change in between; `None` after [`ATTEMPTS`].

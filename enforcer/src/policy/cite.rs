@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::{PolicyInterface, Slots, compile},
-        registry::{Source, load},
+        registry::{Reader, Source, load},
     };
 
     const REGISTRY: &str = r#"mode = "audit"
@@ -170,7 +170,7 @@ forward = true
     fn cited(packet: &Packet) -> Vec<String> {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         file.write_all(REGISTRY.as_bytes()).unwrap();
-        let registry = load(&Source::Named(file.path().to_owned())).unwrap();
+        let registry = load(&Source::Named(file.path().to_owned()), &Reader::NAMED).unwrap();
         let registry = registry.registry;
         let attachments = [("eth0", 10), ("wg0", 11)].map(|(name, ifindex)| PolicyInterface {
             ifindex,

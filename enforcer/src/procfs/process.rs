@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::printable;
+
 /// A folder of /proc that stands for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Process {
@@ -28,7 +30,7 @@ impl Process {
     /// Returns the name of the program, up to 15 bytes; `None` where /proc hides the process.
     pub(crate) fn name(self) -> Option<String> {
         let name = fs::read(self.path("comm")).ok()?;
-        Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+        Some(printable::decode(name.strip_suffix(b"\n").unwrap_or(&name)))
     }
 
     /// Returns the effective capabilities, a bit for each (linux/capability.h).

@@ -1,7 +1,7 @@
 //! Diagnostics: an error or a warning, a source span and a fix.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use annotate_snippets::{
@@ -9,6 +9,7 @@ use annotate_snippets::{
 };
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::excerpt::Excerpt;
 use super::source::{SourceFile, Span};
 use crate::printable;
 
@@ -66,11 +67,20 @@ impl Diagnostic {
         }
     }
 
-    pub(super) fn whole_file(file: &Arc<SourceFile>, fault: Fault) -> Self {
+    /// A diagnostic about a file as a whole, which shows no line.
+    pub(super) fn of_file(severity: Severity, file: &Arc<SourceFile>, fault: Fault) -> Self {
         Self {
             shows_line: false,
-            ..Self::new(Severity::Error, Span::new(file, 0..0), fault)
+            ..Self::new(severity, Span::new(file, 0..0), fault)
         }
+    }
+
+    pub(super) fn whole_file(file: &Arc<SourceFile>, fault: Fault) -> Self {
+        Self::of_file(Severity::Error, file, fault)
+    }
+
+    pub(super) fn reading_order(&self, other: &Self) -> Ordering {
+        self.place.reading_order(&other.place)
     }
 
     pub(super) fn related(mut self, place: Span, label: impl Into<String>) -> Self {
@@ -115,45 +125,65 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(tamed(&self.message)));
-        if self.shows_line {
-            group = group.element(snippet(&self.place, AnnotationKind::Primary, None));
-        } else {
-            group = group.element(Origin::path(printable::name(self.file())));
-        }
-        if let Some((place, label)) = &self.related {
-            group = group.element(snippet(place, AnnotationKind::Context, Some(label)));
-        }
-        if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(safe(help)));
-        }
-        let renderer = if styled {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
+        let renderer = match styled {
+            true => Renderer::styled(),
+            false => Renderer::plain(),
         };
-        renderer.render(&[group])
+        // Excerpts bound the width: 160 characters of at most four columns.
+        let renderer = renderer.term_width(1_000);
+        let path = || printable::name(self.file());
+        let title = Group::with_title(level.clone().primary_title(tamed(&self.message)));
+        if !self.shows_line {
+            return renderer.render(&[self.end(title.element(Origin::path(path())))]);
+        }
+        let (snippet, is_cut) = snippet(&self.place, AnnotationKind::Primary, None);
+        if !is_cut {
+            return renderer.render(&[self.end(title.element(snippet.path(path())))]);
+        }
+        // The renderer would count the column in the excerpt, so the head is made apart.
+        let origin = Origin::path(path()).line(self.line());
+        let origin = origin.char_column(self.column());
+        let head = renderer.render(&[title.element(origin)]);
+        let (title, origin) = head.rsplit_once('\n').unwrap_or((&head, ""));
+        let indent = self.line().to_string().len();
+        let body = renderer.render(&[self.end(Group::with_level(level).element(snippet))]);
+        format!("{title}\n{:indent$}{origin}\n{body}", "")
+    }
+
+    /// Adds the related line and the help to a group.
+    fn end<'a>(&'a self, mut group: Group<'a>) -> Group<'a> {
+        if let Some((place, label)) = &self.related {
+            let (snippet, is_cut) = snippet(place, AnnotationKind::Context, Some(label));
+            group = match is_cut {
+                true => group.element(Level::NOTE.message(safe(&format!("{label}: {place}")))),
+                false => group.element(snippet.path(printable::name(place.file()))),
+            };
+        }
+        match &self.help {
+            Some(help) => group.element(Level::HELP.message(safe(help))),
+            None => group,
+        }
     }
 }
 
-/// Returns the span's line as a snippet. The renderer gets one line alone: no diagnostic spans two,
-/// and the renderer would search a large file again for each diagnostic.
+/// Returns the span's line as a snippet, and whether the line is cut. The renderer gets one line
+/// alone: no diagnostic spans two, and the renderer would search a large file again for each
+/// diagnostic.
 fn snippet<'a>(
-    place: &'a Span,
+    place: &Span,
     kind: AnnotationKind,
     label: Option<&'a str>,
-) -> Snippet<'a, Annotation<'a>> {
-    let line = place.line_text();
-    let Range { start, end } = place.underline();
-    let mut source = tamed(&line[..start]).into_owned();
+) -> (Snippet<'a, Annotation<'a>>, bool) {
+    let Excerpt { text, underline } = Excerpt::of(place.line_text(), place.underline());
+    let mut source = tamed(&text[..underline.start]).into_owned();
     let from = source.len();
-    source += &tamed(&line[start..end]);
+    source += &tamed(&text[underline.clone()]);
     let to = source.len();
-    source += &tamed(&line[end..]);
-    Snippet::source(source)
+    source += &tamed(&text[underline.end..]);
+    let snippet = Snippet::source(source)
         .line_start(place.line())
-        .path(printable::name(place.file()))
-        .annotation(kind.span(from..to).label(label))
+        .annotation(kind.span(from..to).label(label));
+    (snippet, matches!(text, Cow::Owned(_)))
 }
 
 /// Returns a text made safe for the parts of a message that the renderer does not sanitize: a help
@@ -182,44 +212,5 @@ impl Serialize for Diagnostic {
         object.serialize_field("message", &self.message)?;
         object.serialize_field("help", &self.help)?;
         object.end()
-    }
-}
-
-/// Returns the diagnostics as printed to an operator, one block each, separated by empty lines.
-pub fn render<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, styled: bool) -> String {
-    let blocks: Vec<String> = diagnostics
-        .into_iter()
-        .map(|diagnostic| diagnostic.render(styled))
-        .collect();
-    blocks.join("\n\n")
-}
-
-/// The collected diagnostics of one load.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) errors: Vec<Diagnostic>,
-    pub(super) warnings: Vec<Diagnostic>,
-}
-
-impl Report {
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        match diagnostic.severity {
-            Severity::Error => self.errors.push(diagnostic),
-            Severity::Warning => self.warnings.push(diagnostic),
-        }
-    }
-
-    pub(super) fn error(&mut self, place: &Span, fault: Fault) {
-        self.push(Diagnostic::new(Severity::Error, place.clone(), fault));
-    }
-
-    pub(super) fn warning(&mut self, place: &Span, fault: Fault) {
-        self.push(Diagnostic::new(Severity::Warning, place.clone(), fault));
-    }
-
-    pub(super) fn sort(&mut self) {
-        for list in [&mut self.errors, &mut self.warnings] {
-            list.sort_by(|a, b| a.place.reading_order(&b.place));
-        }
     }
 }

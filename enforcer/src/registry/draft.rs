@@ -7,7 +7,7 @@ use super::diagnostic::Fault;
 use super::interface;
 use super::model::InterfaceTable;
 use super::peer::{self, PeerDraft};
-use super::read::{Reader, Shape};
+use super::read::{Shape, TableReader};
 use super::service::{self, MODES, ServiceDraft};
 use super::source::Span;
 
@@ -34,7 +34,12 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Adds the contents of one file.
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>, table: &DeTable<'_>, role: Role<'_>) {
+    pub(super) fn read(
+        &mut self,
+        reader: &mut TableReader<'_>,
+        table: &DeTable<'_>,
+        role: Role<'_>,
+    ) {
         reader.refuse_unknown_keys(
             table,
             &Shape {
@@ -68,7 +73,7 @@ impl Draft {
     }
 }
 
-fn refuse_global_keys(reader: &mut Reader<'_>, table: &DeTable<'_>, main: &str) {
+fn refuse_global_keys(reader: &mut TableReader<'_>, table: &DeTable<'_>, main: &str) {
     for name in ["mode", "interfaces"] {
         if let Some((key, _)) = table.get_key_value(name) {
             reader.error(

@@ -4,39 +4,72 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-/// Returns the span of the first definition of the key defined again at `duplicate`; `None` for
-/// keys inside inline tables.
-pub(super) fn first_definition(text: &str, duplicate: Range<usize>) -> Option<Range<usize>> {
-    let line = line_start(text, duplicate.start);
-    let before = text.get(..line)?;
-    let written = text.get(line..duplicate.end)?.trim_start();
-    let mut path = Vec::new();
-    if !written.starts_with('[')
-        && let Some(header) = header_above(text, line)
-    {
-        path = header_path(&text[header..])?;
-    }
-    path.extend(key_path(written.trim_start_matches('['))?);
-    let (table, _) = DeTable::parse_recoverable(before);
-    find(table.get_ref(), &path)
+/// The most bytes that are parsed again to find first definitions.
+const MAX_PARSED: usize = 4 << 20;
+
+/// The definitions of a text in which some key is written twice.
+pub(super) struct Duplicates<'t> {
+    text: &'t str,
+    /// The offsets of the lines with a table header.
+    headers: Vec<usize>,
+    /// The bytes that may still be parsed.
+    budget: usize,
 }
 
-/// Returns the offset of the line around an offset, if the line is a table header.
-pub(super) fn header_at(text: &str, offset: usize) -> Option<usize> {
-    let line = line_start(text, offset);
-    is_header(&text[line..]).then_some(line)
-}
-
-/// Returns the offset of the nearest table header above an offset.
-pub(super) fn header_above(text: &str, offset: usize) -> Option<usize> {
-    let mut start = line_start(text, offset);
-    for line in text[..start].split_inclusive('\n').rev() {
-        start -= line.len();
-        if is_header(line) {
-            return Some(start);
+impl<'t> Duplicates<'t> {
+    pub(super) const fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            headers: Vec::new(),
+            budget: MAX_PARSED,
         }
     }
-    None
+
+    /// Returns the span of the first definition of the key defined again at `duplicate`; `None` for
+    /// keys inside inline tables, and after many questions about a long text.
+    pub(super) fn first_definition(&mut self, duplicate: Range<usize>) -> Option<Range<usize>> {
+        let line = line_start(self.text, duplicate.start);
+        let before = self.text.get(..line)?;
+        self.budget = self.budget.checked_sub(before.len())?;
+        let written = self.text.get(line..duplicate.end)?.trim_start();
+        let mut path = Vec::new();
+        if !written.starts_with('[')
+            && let Some(header) = self.header_above(line)
+        {
+            path = header_path(&self.text[header..])?;
+        }
+        path.extend(key_path(written.trim_start_matches('['))?);
+        let (table, _) = DeTable::parse_recoverable(before);
+        find(table.get_ref(), &path)
+    }
+
+    /// Returns the offset of the line around an offset, if the line is a table header.
+    pub(super) fn header_at(&mut self, offset: usize) -> Option<usize> {
+        let line = line_start(self.text, offset);
+        self.headers().binary_search(&line).ok().map(|_| line)
+    }
+
+    /// Returns the offset of the nearest table header above an offset.
+    pub(super) fn header_above(&mut self, offset: usize) -> Option<usize> {
+        let line = line_start(self.text, offset);
+        let headers = self.headers();
+        let above = headers.partition_point(|&header| header < line);
+        headers.get(above.checked_sub(1)?).copied()
+    }
+
+    /// Returns the headers, which are looked for once.
+    fn headers(&mut self) -> &[usize] {
+        if self.headers.is_empty() {
+            let mut start = 0;
+            for line in self.text.split_inclusive('\n') {
+                if is_header(line) {
+                    self.headers.push(start);
+                }
+                start += line.len();
+            }
+        }
+        &self.headers
+    }
 }
 
 fn is_header(line: &str) -> bool {
@@ -87,7 +120,8 @@ mod tests {
     /// Returns the line (from 1) of the first definition of the last `key` in the text.
     fn first_line(text: &str, key: &str) -> Option<usize> {
         let start = text.rfind(key).unwrap();
-        let first = first_definition(text, start..start + key.len())?;
+        let mut duplicates = Duplicates::new(text);
+        let first = duplicates.first_definition(start..start + key.len())?;
         Some(text[..first.start].matches('\n').count() + 1)
     }
 
@@ -112,8 +146,25 @@ mod tests {
     #[test]
     fn headers_are_told_from_lists() {
         let text = "[a]\nx = [\n  [1],\n]\ny = 1\n";
-        assert_eq!(header_at(text, 1), Some(0));
-        assert_eq!(header_at(text, 5), None);
-        assert_eq!(header_above("y = 1", 0), None);
+        assert_eq!(Duplicates::new(text).header_at(1), Some(0));
+        assert_eq!(Duplicates::new(text).header_at(5), None);
+        assert_eq!(Duplicates::new("y = 1").header_above(0), None);
+        let text = "[a]\nx = 1\n[b]\nx = 1\n";
+        for (offset, above) in [(0, None), (5, Some(0)), (10, Some(0)), (15, Some(10))] {
+            assert_eq!(
+                Duplicates::new(text).header_above(offset),
+                above,
+                "{offset}"
+            );
+        }
+    }
+
+    #[test]
+    fn long_texts_are_not_parsed_for_ever() {
+        let text = format!("x = 1\n#{}\nx = 2\n", "-".repeat(1 << 20));
+        let mut duplicates = Duplicates::new(&text);
+        let at = text.len() - 6..text.len() - 5;
+        let found = (0..20).filter(|_| duplicates.first_definition(at.clone()).is_some());
+        assert_eq!(found.count(), 3);
     }
 }

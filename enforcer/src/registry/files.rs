@@ -1,17 +1,19 @@
-//! The files of a registry: their names, their order and reading them.
+//! The place of a registry, and the result of reading one.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use super::diagnostic::{Diagnostic, Fault, Report, Severity, render};
-use super::draft::{Draft, Role};
+use super::diagnostic::{Diagnostic, Fault};
+use super::loader::{Digest, Loader};
 use super::model::Registry;
-use super::read::Reader;
-use super::source::{SourceFile, Span};
-use super::{merge, syntax};
+use super::reader::Reader;
+use super::report::{Diagnostics, render};
+use super::source::SourceFile;
 use crate::printable::decode_path;
 
 /// The registry's path unless `--config` names another.
@@ -20,13 +22,6 @@ pub const DEFAULT_PATH: &str = "/etc/enforcer/enforcer.toml";
 /// The text of `default.toml`, the registry that applies where the host has none. Packages and
 /// operators may start from a copy.
 pub const EMBEDDED: &str = include_str!("default.toml");
-
-/// The file name of the embedded registry in diagnostics.
-const EMBEDDED_NAME: &str = "<embedded registry>";
-/// The size limit of a file, in bytes: room for 10,000 prefixes, one on each line, each with a
-/// comment of a thousand characters.
-const MAX_FILE: u64 = 16 << 20;
-const EMPTY_HELP: &str = "add a table such as `[services.redis]` with `ports = [6379]`; to stop enforcing, run `enforcer down`";
 
 /// The place of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +94,31 @@ pub struct Provenance {
     pub digest: u64,
     /// Whether the main file existed, beside any fragments.
     pub has_main: bool,
+    /// The folder of the fragments, if there were any.
+    pub fragments: Option<FragmentFolder>,
+}
+
+impl Provenance {
+    /// Whether both are of the same files with the same texts, whatever folder holds these now.
+    pub fn has_same_text(&self, other: &Self) -> bool {
+        let of = |it: &Self| (it.digest, it.has_main);
+        self.path == other.path && of(self) == of(other)
+    }
+}
+
+/// The identity of a folder of fragments: a digest of the device and the inode. Another folder at
+/// the same path, such as the mount point after `umount`, has another identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentFolder(pub u32);
+
+impl FragmentFolder {
+    pub(super) fn new(device: u64, inode: u64) -> Self {
+        let mut digest = Digest::default();
+        let numbers = [device.to_le_bytes(), inode.to_le_bytes()];
+        numbers.iter().for_each(|number| digest.add(number));
+        let [a, b, c, d, ..] = digest.value().to_le_bytes();
+        Self(u32::from_le_bytes([a, b, c, d]))
+    }
 }
 
 /// A valid registry, with warnings and origin.
@@ -107,7 +127,7 @@ pub struct Loaded {
     /// The registry.
     pub registry: Registry,
     /// The warnings about the text; [`super::lint`] adds warnings about the host.
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Diagnostics,
     /// The origin, for messages.
     pub origin: Origin,
     /// The origin, to read the registry again later.
@@ -118,9 +138,27 @@ pub struct Loaded {
 #[derive(Clone, Debug)]
 pub struct Rejected {
     /// The errors, in file order; at least one.
-    pub errors: Vec<Diagnostic>,
+    pub errors: Diagnostics,
     /// The warnings.
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Diagnostics,
+}
+
+impl Rejected {
+    /// The rejection of a registry whose file did not answer within a time: a network mount that is
+    /// dead, or a pipe without a writer.
+    pub fn no_answer(path: &Path, limit: Duration) -> Self {
+        let name = decode_path(path);
+        let seconds = limit.as_secs_f32();
+        let fault = Fault::new(
+            format!("{name} did not answer within {seconds} s"),
+            "look at the disk or the network mount that holds it, or the program behind a pipe",
+        );
+        let file = SourceFile::new(1, name, String::new());
+        Self {
+            errors: vec![Diagnostic::whole_file(&file, fault)].into(),
+            warnings: Diagnostics::default(),
+        }
+    }
 }
 
 impl fmt::Display for Rejected {
@@ -132,18 +170,43 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
-/// Reads a registry and any fragments.
+/// The file at which a reader of a registry is at work, for the message of another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Place(Arc<Mutex<PathBuf>>);
+
+impl Place {
+    /// Returns the file; the empty path before the first one.
+    pub fn path(&self) -> PathBuf {
+        let path = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        path.clone()
+    }
+
+    pub(super) fn set(&self, path: &Path) {
+        let mut here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        path.clone_into(&mut here);
+    }
+}
+
+/// Reads a registry and any fragments. The call blocks for as long as the file systems do; pipes
+/// may block for ever.
 ///
 /// # Errors
-/// Every error in the files, and files that cannot be read.
-pub fn load(source: &Source) -> Result<Loaded, Rejected> {
-    let mut loader = Loader {
-        main: match source {
-            Source::Embedded => None,
-            Source::Named(path) | Source::Default { path, .. } => std::path::absolute(path).ok(),
-        },
-        ..Loader::default()
+/// Every error in the files, and files that cannot be read or, with [`super::Trust::Refuse`], may
+/// be changed by others than root.
+pub fn load(source: &Source, reader: &Reader) -> Result<Loaded, Rejected> {
+    load_at(source, reader, &Place::default())
+}
+
+/// As [`load`], and keeps `place` at the file that is read.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_at(source: &Source, reader: &Reader, place: &Place) -> Result<Loaded, Rejected> {
+    let main = match source {
+        Source::Embedded => None,
+        Source::Named(path) | Source::Default { path, .. } => std::path::absolute(path).ok(),
     };
+    let mut loader = Loader::new(reader, place, main);
     let origin = match source {
         Source::Embedded => loader.read_embedded(),
         Source::Named(path) => loader.read_files(path, true),
@@ -152,248 +215,48 @@ pub fn load(source: &Source) -> Result<Loaded, Rejected> {
     loader.finish(origin)
 }
 
+/// As [`load`], in a thread that is left behind after `limit`. The process can end all the same,
+/// unless the kernel itself waits for a dead mount.
+///
+/// # Errors
+/// As for [`load`]; after `limit` the name of the file that did not answer.
+pub fn load_within(source: &Source, reader: &Reader, limit: Duration) -> Result<Loaded, Rejected> {
+    let place = Place::default();
+    let (done, result) = sync_channel(1);
+    let thread = {
+        let (source, reader, place) = (source.clone(), reader.clone(), place.clone());
+        let read = move || {
+            // Nobody listens after the limit.
+            done.send(load_at(&source, &reader, &place)).ok();
+        };
+        thread::Builder::new()
+            .name("registry".to_owned())
+            .spawn(read)
+    };
+    let Ok(thread) = thread else {
+        return load(source, reader);
+    };
+    match result.recv_timeout(limit) {
+        Ok(loaded) => loaded,
+        Err(RecvTimeoutError::Timeout) => Err(Rejected::no_answer(&place.path(), limit)),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => Err(Rejected::no_answer(&place.path(), limit)),
+        },
+    }
+}
+
 /// Reads a registry from texts: the main file, then fragments.
 #[cfg(test)]
 pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Rejected> {
-    let mut loader = Loader::default();
+    use super::draft::Role;
+
+    let (reader, place) = (Reader::STRICT, Place::default());
+    let mut loader = Loader::new(&reader, &place, None);
     let mut role = Role::Main;
     for &(name, text) in files {
         loader.parse(name.to_owned(), text.to_owned(), role);
         role = Role::Fragment(files[0].0);
     }
     loader.finish(Origin::Embedded)
-}
-
-#[derive(Default)]
-struct Loader {
-    report: Report,
-    draft: Draft,
-    /// The number of files seen, which orders diagnostics.
-    files: usize,
-    /// Whether a file could not be read or parsed: an undefined name may be defined there.
-    incomplete: bool,
-    /// The first parsed file, for errors about the registry as a whole.
-    first: Option<Arc<SourceFile>>,
-    /// The main file, absolute.
-    main: Option<PathBuf>,
-    /// Whether the main file exists, or must exist.
-    has_main: bool,
-    digest: Digest,
-}
-
-/// FNV-1a with 64 bits (RFC 9923): the same in every build, unlike the standard library's
-/// hashers. The digest detects edits and is no defence against forgery.
-struct Digest(u64);
-
-impl Default for Digest {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Digest {
-    fn add(&mut self, text: &str) {
-        // A byte that never occurs in UTF-8 ends each text.
-        for &byte in text.as_bytes().iter().chain(&[0xff]) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
-
-impl Loader {
-    fn read_embedded(&mut self) -> Origin {
-        self.parse(EMBEDDED_NAME.to_owned(), EMBEDDED.to_owned(), Role::Main);
-        Origin::Embedded
-    }
-
-    fn read_default(&mut self, path: &Path, absent: MissingFile) -> Origin {
-        let origin = self.read_files(path, false);
-        let none = matches!(&origin, Origin::Files(files) if files.is_empty());
-        match absent {
-            // Errors about the path are reported already.
-            _ if self.has_main || !self.report.errors.is_empty() => {}
-            MissingFile::Embedded if none => return self.read_embedded(),
-            MissingFile::Fragments if none => self.refuse_absence(
-                path,
-                "there is no registry: the file and its fragments are absent",
-                "write one; the policy in force stays as it is, and `enforcer down` ends it",
-            ),
-            MissingFile::Vanished => self.refuse_absence(
-                path,
-                "this file is gone: the policy in force was made from it",
-                "put it back, if need be as an empty file; `enforcer up` does without it, and \
-                 takes the fragments alone, or the built-in registry where there are none",
-            ),
-            MissingFile::Embedded | MissingFile::Fragments => {}
-        }
-        origin
-    }
-
-    fn read_files(&mut self, path: &Path, required: bool) -> Origin {
-        let mut files = Vec::new();
-        // A dangling link is not an absent file: the operator meant a file to exist.
-        let absent =
-            matches!(fs::symlink_metadata(path), Err(e) if e.kind() == ErrorKind::NotFound);
-        if required || !absent {
-            self.has_main = true;
-            self.read(path, Role::Main);
-            files.push(path.to_owned());
-        }
-        let shown = decode_path(path);
-        for fragment in self.fragments(path) {
-            self.read(&fragment, Role::Fragment(&shown));
-            files.push(fragment);
-        }
-        Origin::Files(files)
-    }
-
-    /// Returns the fragments of a registry, sorted by name. As in a shell, `*` does not match a
-    /// leading dot, which keeps editors' lock files out.
-    fn fragments(&mut self, path: &Path) -> Vec<PathBuf> {
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            return Vec::new();
-        }
-        let directory = path.with_extension("d");
-        let listed = fs::read_dir(&directory).and_then(|entries| {
-            entries
-                .map(|entry| Ok(entry?.file_name()))
-                .collect::<io::Result<Vec<_>>>()
-        });
-        let mut names = match listed {
-            Ok(names) => names,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                self.refuse_file(&directory, cannot_read("directory", &error));
-                return Vec::new();
-            }
-        };
-        names.retain(|name| {
-            let name = name.as_encoded_bytes();
-            name.ends_with(b".toml") && !name.starts_with(b".")
-        });
-        names.sort();
-        names.into_iter().map(|name| directory.join(name)).collect()
-    }
-
-    fn read(&mut self, path: &Path, role: Role<'_>) {
-        let bytes = match read_limited(path) {
-            Ok(bytes) => bytes,
-            Err(fault) => return self.refuse_file(path, fault),
-        };
-        let name = decode_path(path);
-        match String::from_utf8(bytes) {
-            Ok(text) => self.parse(name, text, role),
-            Err(error) => self.refuse_encoding(name, &error.into_bytes()),
-        }
-    }
-
-    fn parse(&mut self, name: String, text: String, role: Role<'_>) {
-        // Some editors write a byte order mark, which would count as a column.
-        let text = match text.strip_prefix('\u{feff}') {
-            Some(text) => text.to_owned(),
-            None => text,
-        };
-        // The last component alone: the same file may be named by another path.
-        self.digest.add(name.rsplit('/').next().unwrap_or(&name));
-        self.digest.add(&text);
-        let file = self.file(name, text);
-        let mut reader = Reader {
-            file: &file,
-            report: &mut self.report,
-        };
-        match syntax::parse(file.text(), &mut reader) {
-            Some(table) => self.draft.read(&mut reader, &table, role),
-            None => self.incomplete = true,
-        }
-        self.first.get_or_insert(file);
-    }
-
-    fn file(&mut self, name: String, text: String) -> Arc<SourceFile> {
-        self.files += 1;
-        SourceFile::new(self.files, name, text)
-    }
-
-    fn refuse_file(&mut self, path: &Path, fault: Fault) {
-        self.incomplete = true;
-        let file = self.file(decode_path(path), String::new());
-        self.report.push(Diagnostic::whole_file(&file, fault));
-    }
-
-    fn refuse_encoding(&mut self, name: String, bytes: &[u8]) {
-        self.incomplete = true;
-        let start = bytes
-            .utf8_chunks()
-            .next()
-            .map_or(0, |chunk| chunk.valid().len());
-        let byte = bytes.get(start).copied().unwrap_or_default();
-        // Up to the first bad byte, the lossy text equals the bytes.
-        let file = self.file(name, String::from_utf8_lossy(bytes).into_owned());
-        let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
-        self.report.push(Diagnostic::new(
-            Severity::Error,
-            Span::new(&file, start..end),
-            Fault::new(
-                format!("this is not UTF-8: byte 0x{byte:02x}"),
-                "save the file as UTF-8",
-            ),
-        ));
-    }
-
-    fn refuse_absence(&mut self, path: &Path, what: &str, help: &str) {
-        self.refuse_file(path, Fault::new(what, help));
-    }
-
-    fn finish(mut self, origin: Origin) -> Result<Loaded, Rejected> {
-        merge::check(&self.draft, !self.incomplete, &mut self.report);
-        // An earlier error may be the cause, and rejects the registry anyway.
-        if self.draft.services.is_empty()
-            && self.report.errors.is_empty()
-            && let Some(file) = &self.first
-        {
-            let fault = Fault::new("the registry has no services", EMPTY_HELP);
-            self.report.push(Diagnostic::whole_file(file, fault));
-        }
-        self.report.sort();
-        let Report { errors, warnings } = self.report;
-        if !errors.is_empty() {
-            return Err(Rejected { errors, warnings });
-        }
-        Ok(Loaded {
-            registry: merge::finish(self.draft),
-            warnings,
-            provenance: Provenance {
-                path: self.main.filter(|_| origin != Origin::Embedded),
-                digest: self.digest.0,
-                has_main: self.has_main,
-            },
-            origin,
-        })
-    }
-}
-
-/// Returns the bytes of a file or a pipe (`--config <(…)`) up to the size limit.
-fn read_limited(path: &Path) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| cannot_read("file", &error))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) {
-        return Ok(bytes);
-    }
-    let limit = MAX_FILE >> 20;
-    Err(Fault::new(
-        format!("this file is larger than {limit} MiB"),
-        "split it into fragments, or check that it is the file that you meant",
-    ))
-}
-
-fn cannot_read(what: &str, error: &io::Error) -> Fault {
-    let help = match error.kind() {
-        ErrorKind::NotFound => "check the path, and links in it",
-        ErrorKind::PermissionDenied => "run as root, or make it readable",
-        ErrorKind::IsADirectory => "name a file",
-        ErrorKind::NotADirectory => "one of the parts of the path is a file; move it away",
-        _ => "check the disk and the path",
-    };
-    Fault::new(format!("cannot read this {what}: {error}"), help)
 }

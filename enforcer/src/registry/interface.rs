@@ -6,11 +6,11 @@ use toml::de::{DeString, DeTable};
 use super::diagnostic::Fault;
 use super::model::{HookChoice, InterfaceTable, Side};
 use super::name;
-use super::read::{Reader, Shape};
+use super::read::{Shape, TableReader};
 use super::suggest::quoted;
 
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut TableReader<'_>,
     key: &Spanned<DeString<'_>>,
     table: &DeTable<'_>,
 ) -> InterfaceTable {

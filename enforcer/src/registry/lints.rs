@@ -1,11 +1,13 @@
 //! Lints: warnings about a valid registry that need facts about this host.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use enforcer_ebpf::Protocol;
 
-use super::diagnostic::{Diagnostic, Fault, Report};
+use super::diagnostic::Fault;
 use super::model::{Identity, Peer, PortRange, Registry, Service};
+use super::report::{Diagnostics, Report};
 use super::suggest::quoted;
 
 /// UDP ports from which clients on the host send; the replies come to the same ports. Names are
@@ -31,7 +33,7 @@ pub fn lint(
     registry: &Registry,
     ephemeral: &RangeInclusive<u16>,
     is_wireguard: impl Fn(&str) -> Option<bool>,
-) -> Vec<Diagnostic> {
+) -> Diagnostics {
     let mut report = Report::default();
     // A public service drops nothing, so no reply either.
     for service in registry.services().iter().filter(|service| !service.public) {
@@ -40,9 +42,13 @@ pub fn lint(
             warn_of_client_ports(service, range, &mut report);
         }
     }
+    let allowed: BTreeSet<&String> = registry
+        .services()
+        .iter()
+        .flat_map(|it| &it.allow)
+        .collect();
     for peer in registry.peers() {
-        let allows = |service: &Service| service.allow.contains(&peer.name);
-        if !registry.services().iter().any(allows) {
+        if !allowed.contains(&peer.name) {
             report.warning(&peer.at, unused(peer));
         }
         let by_address = matches!(peer.identity, Identity::Addresses(_));
@@ -50,8 +56,7 @@ pub fn lint(
             report.warning(&peer.at, spoofable(peer));
         }
     }
-    report.sort();
-    report.warnings
+    report.finish().1
 }
 
 fn warn_of_ephemeral_ports(

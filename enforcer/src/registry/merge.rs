@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::diagnostic::{Diagnostic, Fault, Report, Severity};
+use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::draft::Draft;
 use super::model::{
     Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PREFIXES, Peer, Registry,
@@ -10,6 +10,7 @@ use super::model::{
 };
 use super::peer::PeerDraft;
 use super::port_conflicts;
+use super::report::Report;
 use super::service::ServiceDraft;
 use super::source::Span;
 use super::suggest::{did_you_mean, grouped, listed, quoted};
@@ -56,7 +57,7 @@ fn duplicates<'a>(
     for (name, at) in entries {
         let earlier = *first.entry(name).or_insert(at);
         if !std::ptr::eq(earlier, at) {
-            report.push(
+            report.push_with(Severity::Error, || {
                 Diagnostic::new(
                     Severity::Error,
                     at.clone(),
@@ -65,8 +66,8 @@ fn duplicates<'a>(
                         "rename one of them, or put both in one table",
                     ),
                 )
-                .related(earlier.clone(), "first defined here"),
-            );
+                .related(earlier.clone(), "first defined here")
+            });
         }
     }
 }
@@ -78,21 +79,21 @@ fn unknown_peers(draft: &Draft, report: &mut Report) {
         if known.contains(name.as_str()) {
             continue;
         }
-        let help = if name == "any" {
-            "write `public = true` instead of `allow` for a service that anyone may reach"
-                .to_owned()
-        } else {
-            did_you_mean(name, known.iter().copied(), || match known.len() {
-                0 => "no peer is defined; a peer is a table such as `[peers.collector]`".to_owned(),
-                1..=8 => format!("known peers: {}", listed(known.iter().copied(), "and")),
-                _ => "define it in a table `[peers.…]`".to_owned(),
-            })
-        };
-        report.error(
-            at,
-            Fault::new(format!("unknown peer {}", quoted(name)), help),
-        );
+        report.error_with(at, || unknown_peer(name, &known));
     }
+}
+
+fn unknown_peer(name: &str, known: &BTreeSet<&str>) -> Fault {
+    let help = if name == "any" {
+        "write `public = true` instead of `allow` for a service that anyone may reach".to_owned()
+    } else {
+        did_you_mean(name, known.iter().copied(), || match known.len() {
+            0 => "no peer is defined; a peer is a table such as `[peers.collector]`".to_owned(),
+            1..=8 => format!("known peers: {}", listed(known.iter().copied(), "and")),
+            _ => "define it in a table `[peers.…]`".to_owned(),
+        })
+    };
+    Fault::new(format!("unknown peer {}", quoted(name)), help)
 }
 
 fn limits(peers: &[PeerDraft], interfaces: &[InterfaceTable], report: &mut Report) {
@@ -152,7 +153,7 @@ fn shared_keys(peers: &[PeerDraft], report: &mut Report) {
         };
         let earlier: &PeerDraft = first.entry((interface, key)).or_insert(peer);
         if !std::ptr::eq(earlier, peer) && earlier.name != peer.name {
-            report.push(
+            report.push_with(Severity::Warning, || {
                 Diagnostic::new(
                     Severity::Warning,
                     peer.at.clone(),
@@ -166,8 +167,8 @@ fn shared_keys(peers: &[PeerDraft], report: &mut Report) {
                         "if they are one peer, keep one of the names; else correct the key",
                     ),
                 )
-                .related(earlier.at.clone(), "the same key here"),
-            );
+                .related(earlier.at.clone(), "the same key here")
+            });
         }
     }
 }

@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::diagnostic::Fault;
 use super::model::Identity;
 use super::public_key::PublicKey;
-use super::read::{Reader, Shape};
+use super::read::{Shape, TableReader};
 use super::source::Span;
 use super::suggest::quoted;
 use super::{name, prefix};
@@ -28,7 +28,7 @@ pub(super) struct PeerDraft {
 }
 
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut TableReader<'_>,
     key: &Spanned<DeString<'_>>,
     table: &DeTable<'_>,
 ) -> PeerDraft {
@@ -63,7 +63,7 @@ pub(super) fn read(
     }
 }
 
-fn interface(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<String> {
+fn interface(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Option<String> {
     let name = reader.string("`interface`", value, INTERFACE_EXAMPLE)?;
     reader.noted(value.span(), name::check_interface(name))?;
     if name == "lo" {
@@ -80,7 +80,7 @@ fn interface(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<St
 }
 
 fn identity(
-    reader: &mut Reader<'_>,
+    reader: &mut TableReader<'_>,
     peer: &Spanned<DeString<'_>>,
     table: &DeTable<'_>,
     owner: &str,
@@ -119,7 +119,7 @@ fn identity(
     }
 }
 
-fn addresses(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Vec<IpNet>> {
+fn addresses(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Vec<IpNet>> {
     let items = reader.array("`addresses`", value, ADDRESSES_EXAMPLE)?;
     if items.is_empty() {
         reader.error(

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use enforcer_ebpf::Protocol;
 
-use super::diagnostic::{Diagnostic, Fault, Report, Severity};
+use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::model::{MAX_PORTS, PortRange};
+use super::report::Report;
 use super::service::ServiceDraft;
 use super::suggest::{grouped, quoted};
+
+/// The most ports that are looked up, several times where a port is listed several times.
+const MAX_LOOKS: usize = 500_000;
 
 /// A range of ports, claimed by a service.
 #[derive(Clone, Copy)]
@@ -22,16 +26,31 @@ struct Overlap<'a> {
     protocols: Vec<&'static str>,
 }
 
+impl Overlap<'_> {
+    /// A port of two services is an error.
+    fn severity(&self, claim: Claim<'_>) -> Severity {
+        match std::ptr::eq(self.earlier.service, claim.service) {
+            true => Severity::Warning,
+            false => Severity::Error,
+        }
+    }
+}
+
 /// Reports ports of two services, overlapping ranges within a service, and too many ports. Services
 /// come in reading order, so that the report is at the later of two.
 pub(super) fn check<'a>(services: impl IntoIterator<Item = &'a ServiceDraft>, report: &mut Report) {
     let mut claims = BTreeMap::new();
+    let mut looks = 0;
     for service in services {
         for range in &service.ranges {
             let within = claims.len() <= MAX_PORTS;
             let claim = Claim { service, range };
+            looks += service.protocols.len() * (usize::from(range.last - range.first) + 1);
+            if looks > MAX_LOOKS {
+                return report.error(&range.at, too_often());
+            }
             for overlap in register(&mut claims, claim) {
-                report.push(diagnostic(&overlap, claim));
+                report.push_with(overlap.severity(claim), || diagnostic(&overlap, claim));
             }
             if within && claims.len() > MAX_PORTS {
                 report.error(&range.at, too_many());
@@ -75,22 +94,20 @@ fn diagnostic(overlap: &Overlap<'_>, claim: Claim<'_>) -> Diagnostic {
     let Overlap { earlier, protocols } = overlap;
     let common = common_ports(earlier.range, claim.range);
     let at = &earlier.range.at;
-    let (severity, fault) = if std::ptr::eq(earlier.service, claim.service) {
-        let fault = Fault::new(
+    let severity = overlap.severity(claim);
+    let fault = match severity {
+        Severity::Warning => Fault::new(
             format!("{common} listed twice, first at {at}"),
             "remove one of them",
-        );
-        (Severity::Warning, fault)
-    } else {
-        let fault = Fault::new(
+        ),
+        Severity::Error => Fault::new(
             format!(
                 "{} {common} already registered for service {}, at {at}",
                 protocols.join(" and "),
                 quoted(&earlier.service.name)
             ),
             "a port belongs to one service; give one of them another port",
-        );
-        (Severity::Error, fault)
+        ),
     };
     Diagnostic::new(severity, claim.range.at.clone(), fault)
         .related(at.clone(), "first registered here")
@@ -108,6 +125,14 @@ fn common_ports(a: &PortRange, b: &PortRange) -> String {
     } else {
         format!("ports {shared} are")
     }
+}
+
+fn too_often() -> Fault {
+    let (limit, looks) = (grouped(MAX_PORTS), grouped(MAX_LOOKS));
+    Fault::new(
+        format!("the ports, counted as often as they are listed, are more than {looks}"),
+        format!("list each port once; the limit is {limit} ports in all"),
+    )
 }
 
 fn too_many() -> Fault {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
-use super::diagnostic::{Fault, Report};
+use super::diagnostic::Fault;
+use super::report::Report;
 use super::source::{SourceFile, Span};
 use super::suggest::{did_you_mean, listed, quoted, shown};
 
@@ -19,12 +20,12 @@ pub(super) struct Shape<'a> {
 }
 
 /// A reader of one file.
-pub(super) struct Reader<'a> {
+pub(super) struct TableReader<'a> {
     pub(super) file: &'a Arc<SourceFile>,
     pub(super) report: &'a mut Report,
 }
 
-impl Reader<'_> {
+impl TableReader<'_> {
     pub(super) fn place(&self, span: Range<usize>) -> Span {
         Span::new(self.file, span)
     }
@@ -55,16 +56,14 @@ impl Reader<'_> {
             if shape.keys.contains(&name) {
                 continue;
             }
-            let help = did_you_mean(name, shape.keys.iter().copied(), || {
-                unknown_key_help(name, value.get_ref(), shape)
-            });
-            self.error(
-                key.span(),
-                Fault::new(
-                    format!("unknown key {} in {}", quoted(name), shape.owner),
-                    help,
-                ),
-            );
+            let fault = || {
+                let help = did_you_mean(name, shape.keys.iter().copied(), || {
+                    unknown_key_help(name, value.get_ref(), shape)
+                });
+                let text = format!("unknown key {} in {}", quoted(name), shape.owner);
+                Fault::new(text, help)
+            };
+            self.report.error_with(&self.place(key.span()), fault);
         }
     }
 

@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::Fault;
 use super::model::PortRange;
-use super::read::{Reader, Shape};
+use super::read::{Shape, TableReader};
 use super::source::Span;
 use super::suggest::quoted;
 use super::{name, port};
@@ -36,7 +36,7 @@ pub(super) struct ServiceDraft {
 }
 
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut TableReader<'_>,
     key: &Spanned<DeString<'_>>,
     table: &DeTable<'_>,
 ) -> ServiceDraft {
@@ -103,7 +103,7 @@ fn public_and_allow(owner: &str) -> Fault {
     )
 }
 
-fn ranges(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PortRange> {
+fn ranges(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PortRange> {
     let Some(items) = reader.array("`ports`", value, PORTS_EXAMPLE) else {
         return Vec::new();
     };
@@ -134,8 +134,8 @@ fn ranges(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<PortRang
     ranges
 }
 
-fn protocols(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> BTreeSet<Protocol> {
-    let one = |reader: &mut Reader<'_>, item| {
+fn protocols(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> BTreeSet<Protocol> {
+    let one = |reader: &mut TableReader<'_>, item| {
         reader.choice("protocol", item, &Protocol::ALL, Protocol::name)
     };
     let items = match value.get_ref() {
@@ -169,7 +169,7 @@ fn protocols(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> BTreeSet<
     protocols
 }
 
-fn allow(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<(String, Span)> {
+fn allow(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<(String, Span)> {
     let Some(items) = reader.array("`allow`", value, ALLOW_EXAMPLE) else {
         return Vec::new();
     };

@@ -2,6 +2,8 @@
 
 /// The longest quote from a file in a message, in characters.
 const QUOTE_CHARS: usize = 48;
+/// The most words that are compared with a wrong one: a registry has at most 256 peers.
+const MAX_CANDIDATES: usize = 256;
 
 /// Returns the nearest candidate within the tolerance.
 ///
@@ -11,10 +13,16 @@ pub(super) fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let given = folded(given);
+    let length = given.chars().count();
     // A third of the word may differ, as in rustc.
-    let tolerance = (given.chars().count() / 3).max(1);
+    let tolerance = (length / 3).max(1);
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
+        .filter(|candidate| {
+            let other = candidate.chars().take(QUOTE_CHARS).count();
+            length.abs_diff(other) <= tolerance
+        })
         .map(|candidate| (strsim::osa_distance(&given, &folded(candidate)), candidate))
         .filter(|&(distance, _)| distance <= tolerance)
         .min()

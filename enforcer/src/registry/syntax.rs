@@ -6,18 +6,27 @@ use std::sync::Arc;
 use toml::de::{DeTable, Error};
 
 use super::diagnostic::{Diagnostic, Fault, Severity};
-use super::duplicate;
-use super::read::Reader;
+use super::duplicate::Duplicates;
+use super::read::TableReader;
 use super::source::{SourceFile, Span};
-use super::suggest::{quoted, shown};
+use super::suggest::{grouped, quoted, shown};
 
 /// The most syntax errors reported for one file. A file with more is no registry.
 const MAX_ERRORS: usize = 20;
 /// The most syntax errors examined, since each may cost a pass over the file.
 const MAX_EXAMINED: usize = 200;
 
+/// The most tokens of a file, such as a name, a number, `=`, a blank or the end of a line. The
+/// parser keeps each, and some 600 bytes for each error.
+const MAX_TOKENS: usize = 200_000;
+
 /// Parses the text of a file. Reports syntax errors and returns `None` if there are any.
-pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTable<'t>> {
+pub(super) fn parse<'t>(text: &'t str, reader: &mut TableReader<'_>) -> Option<DeTable<'t>> {
+    if let Some(token) = toml_parser::Source::new(text).lex().nth(MAX_TOKENS) {
+        let span = token.span();
+        reader.error(span.start()..span.end(), too_long());
+        return None;
+    }
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Some(table.into_inner());
@@ -26,9 +35,17 @@ pub(super) fn parse<'t>(text: &'t str, reader: &mut Reader<'_>) -> Option<DeTabl
     None
 }
 
+fn too_long() -> Fault {
+    let limit = grouped(MAX_TOKENS);
+    Fault::new(
+        format!("this file has more than {limit} words, signs and blanks"),
+        "split it into fragments, or check that it is the file that you meant",
+    )
+}
+
 /// Reports one error for each line: the parser recovers after an error, which finds several
 /// mistakes at once but also invents some.
-fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
+fn report(text: &str, mut errors: Vec<Error>, reader: &mut TableReader<'_>) {
     errors.sort_by_key(|error| span(error).start);
     if let Some(open) = unclosed_array(text, &errors) {
         // The parser read the rest of the file as part of the array.
@@ -40,14 +57,15 @@ fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
     let mut line = 0;
     let mut reported = 0;
     let mut doubled_header = None;
+    let mut duplicates = Duplicates::new(text);
     for error in &errors {
         let span = span(error);
         if is_duplicate(error) {
             // In a table defined twice every key may be a duplicate: the header's error is enough.
-            if let Some(header) = duplicate::header_at(text, span.start) {
+            if let Some(header) = duplicates.header_at(span.start) {
                 doubled_header = Some(header);
             } else if doubled_header.is_some()
-                && duplicate::header_above(text, span.start) == doubled_header
+                && duplicates.header_above(span.start) == doubled_header
             {
                 continue;
             }
@@ -65,14 +83,19 @@ fn report(text: &str, mut errors: Vec<Error>, reader: &mut Reader<'_>) {
         }
         reader
             .report
-            .push(diagnostic(text, error, place, reader.file));
+            .push(diagnostic(&mut duplicates, error, place, reader.file));
     }
 }
 
-fn diagnostic(text: &str, error: &Error, place: Span, file: &Arc<SourceFile>) -> Diagnostic {
+fn diagnostic(
+    duplicates: &mut Duplicates<'_>,
+    error: &Error,
+    place: Span,
+    file: &Arc<SourceFile>,
+) -> Diagnostic {
     let mut fault = explain(error, place.text());
     let first = is_duplicate(error)
-        .then(|| duplicate::first_definition(text, span(error)))
+        .then(|| duplicates.first_definition(span(error)))
         .flatten()
         .map(|first| Span::new(file, first));
     if let Some(first) = &first {

@@ -1,9 +1,10 @@
 //! Changes of interfaces, and the load of br_netfilter, which changes the path through bridges.
 
 use anyhow::{Context as _, Result};
+use tokio::time::{Instant, sleep_until};
 
-use super::Watch;
-use crate::netlink::{Protocol, Socket};
+use super::{Watch, pace::Pace};
+use crate::netlink::{Protocol, Socket, may_be_up};
 
 /// linux/rtnetlink.h: the multicast group of RTM_NEWLINK and RTM_DELLINK, as a mask.
 const RTMGRP_LINK: u32 = 1;
@@ -13,7 +14,12 @@ const UEVENT_KERNEL: u32 = 1;
 const BR_NETFILTER: &[u8] = b"add@/module/br_netfilter\0";
 
 /// Notifications of rtnetlink, for the network namespace of the opening thread.
-pub struct Links(Socket);
+pub struct Links {
+    socket: Socket,
+    pace: Pace,
+    /// A change without a look so far: whether an interface may have come up.
+    pending: Option<bool>,
+}
 
 impl Links {
     /// Starts to listen.
@@ -22,18 +28,47 @@ impl Links {
     /// The kernel's refusal.
     pub fn open() -> Result<Self> {
         let socket = Socket::listen(Protocol::Route, RTMGRP_LINK);
-        Ok(Self(
-            socket.context("failed to listen for changes of interfaces")?,
-        ))
+        Ok(Self {
+            socket: socket.context("failed to listen for changes of interfaces")?,
+            pace: Pace::new(Instant::now()),
+            pending: None,
+        })
+    }
+
+    /// Waits for a change, and then for the time of a look.
+    async fn next_look(&mut self) -> std::io::Result<()> {
+        loop {
+            let now = Instant::now();
+            let due = self.pending.map(|up| self.pace.next_look(now, up));
+            if due.is_some_and(|due| due <= now) {
+                return Ok(());
+            }
+            let may_be_up = tokio::select! {
+                found = self.socket.notices(may_be_up) => found?,
+                () = until(due) => false,
+            };
+            self.pending = Some(may_be_up || self.pending == Some(true));
+        }
+    }
+}
+
+/// Waits until a time; for ever without a time.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
 impl Watch for Links {
     /// Waits for a change, and drains all queued notifications. An overrun buffer counts as a
-    /// change.
+    /// change. Many changes in a short time are told together, see [`Pace`].
     async fn changed(&mut self) -> Result<()> {
         let what = "failed to wait for changes of interfaces";
-        self.0.wait_for(|_| true).await.context(what)
+        self.next_look().await.context(what)?;
+        self.pending = None;
+        self.pace.look(Instant::now());
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
 //! files       the registry's files                       inotify, on their directories
 //! paths       pins, locks and sysctls                    inotify
+//! pace        the budget of looks in a burst of changes
 //! steady      looks in place of a watcher that fails
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod files;
 mod links;
+mod pace;
 mod paths;
 mod steady;
 

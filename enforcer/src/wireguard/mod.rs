@@ -1,12 +1,13 @@
 //! The peers of WireGuard devices: their public keys and AllowedIPs.
 //!
 //! ```text
+//! questions     many devices at the same time, with one time limit
 //! netlink       the kernel's devices: generic netlink      parse   the replies
 //! uapi          userspace devices: a socket beside a tun interface
 //! allowed_ips   the result
 //! ```
 //!
-//! [`ask`] queries a device once, in the network namespace of the calling thread, and keeps no
+//! [`ask_all`] queries devices once, in the network namespace of the calling thread, and keeps no
 //! state: callers that watch WireGuard ask again and compare.
 //!
 //! The parser of the kernel's answers is the project's own, on the attributes of `crate::netlink`.
@@ -18,12 +19,18 @@
 mod allowed_ips;
 mod netlink;
 mod parse;
+mod questions;
 mod uapi;
 
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
+use anyhow::Result;
+
 pub use allowed_ips::AllowedIps;
+pub use questions::{LIMIT, ask_all};
 
 use crate::interfaces::Interface;
 
@@ -38,27 +45,34 @@ pub enum Answer {
     Unknown(String),
 }
 
-/// Queries the device behind an interface of this network namespace. Needs CAP_NET_ADMIN.
-pub async fn ask(interface: &Interface) -> Answer {
-    let answer = if interface.is_kind("wireguard") {
-        netlink::ask(interface.index).await
-    } else if let Some(socket) = uapi::socket_of(interface) {
-        uapi::ask(&socket, uapi::TIMEOUT).await
-    } else {
-        return Answer::NotWireGuard;
-    };
-    match answer {
-        Ok(allowed) => Answer::Device(allowed),
-        Err(error) => Answer::Unknown(format!("{error:#}")),
+/// A WireGuard device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The kernel's device of an ifindex; the kernel answers at once.
+    Kernel(u32),
+    /// A userspace device behind a socket; the process there may never answer.
+    Userspace(PathBuf),
+}
+
+impl Device {
+    /// Returns the WireGuard device behind an interface, if there is one.
+    pub fn of(interface: &Interface) -> Option<Self> {
+        match interface.is_kind("wireguard") {
+            true => Some(Self::Kernel(interface.index)),
+            false => uapi::socket_of(interface).map(Self::Userspace),
+        }
     }
-}
 
-/// Returns whether [`ask`] gets an answer at once, from the kernel and not from a process.
-pub fn answers_at_once(interface: &Interface) -> bool {
-    interface.is_kind("wireguard") || uapi::socket_of(interface).is_none()
-}
-
-/// Returns whether [`ask`] would find a WireGuard device behind an interface.
-pub fn is_device(interface: &Interface) -> bool {
-    interface.is_kind("wireguard") || uapi::socket_of(interface).is_some()
+    /// Queries the device, in the network namespace of the calling thread, without a time limit.
+    /// Needs CAP_NET_ADMIN.
+    async fn ask(self) -> Answer {
+        let answer: Result<AllowedIps> = match self {
+            Self::Kernel(ifindex) => netlink::ask(ifindex).await,
+            Self::Userspace(socket) => uapi::ask(&socket).await,
+        };
+        match answer {
+            Ok(allowed) => Answer::Device(allowed),
+            Err(error) => Answer::Unknown(format!("{error:#}")),
+        }
+    }
 }

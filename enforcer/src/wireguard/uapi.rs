@@ -3,14 +3,16 @@
 //!
 //! The socket is a name in the file system, and a daemon may outlive the interface, serve another
 //! network namespace, or be no WireGuard at all. So an interface of the same name must exist here
-//! and be a tun device, and the duration and length of an answer are limited. As in `wg`, write
-//! access to the directory of the sockets, which root has, is trusted.
+//! and be a tun device, and the duration and length of an answer are limited.
+//!
+//! An answer decides about grants. So root alone may change the socket and the folders on the way
+//! to the socket, and the process behind the socket is root's. The process decides where a socket
+//! is replaced between the look at the file and the connection.
 
 use std::{
     net::IpAddr,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,18 +20,17 @@ use ipnet::IpNet;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    time::timeout,
 };
 
 use super::allowed_ips::AllowedIps;
-use crate::{interfaces::Interface, registry::PublicKey};
+use crate::{interfaces::Interface, printable, registry::PublicKey, trust};
 
 /// The directory of the sockets of userspace implementations, as in `wg`.
 const SOCKET_DIR: &str = "/var/run/wireguard";
-/// The time limit of a query.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer, in bytes; a peer takes some 300.
-const MAX_ANSWER: u64 = 64 << 20;
+/// The longest answer, in bytes. A peer with one prefix takes some 300, and a prefix at most 61.
+pub(super) const MAX_ANSWER: u64 = 4 << 20;
+/// The user whose processes are believed.
+const ROOT: u32 = 0;
 /// linux/if_arp.h: no link-layer header, the link type of tun devices but not of tap devices.
 const ARPHRD_NONE: u16 = 0xfffe;
 
@@ -46,25 +47,50 @@ pub(super) fn socket_of(interface: &Interface) -> Option<PathBuf> {
 /// Queries the daemon behind a socket.
 ///
 /// # Errors
-/// No daemon listens, or the answer is late, too long or malformed.
-pub(super) async fn ask(socket: &Path, limit: Duration) -> Result<AllowedIps> {
-    let answer = timeout(limit, exchange(socket)).await;
-    let text = answer
-        .with_context(|| format!("no answer within {limit:?}"))
-        .flatten()
-        .with_context(|| format!("failed to ask {}", socket.display()))?;
-    parse(&text).with_context(|| format!("{} gave no answer that can be read", socket.display()))
+/// Others than root may change the socket, no daemon of root listens, or the answer is too long or
+/// malformed.
+pub(super) async fn ask(socket: &Path) -> Result<AllowedIps> {
+    let examined = trust::examine(socket);
+    match examined.with_context(|| format!("failed to examine {}", shown(socket)))? {
+        Some(distrust) => bail!(
+            "{distrust}, so the keys behind {} are not believed: {}",
+            shown(socket),
+            distrust.cure()
+        ),
+        None => ask_process_of(ROOT, socket).await,
+    }
 }
 
-async fn exchange(socket: &Path) -> Result<String> {
+fn shown(socket: &Path) -> String {
+    printable::name(&printable::decode_path(socket)).into_owned()
+}
+
+/// Queries the daemon of a user behind a socket, whoever may change the socket.
+///
+/// # Errors
+/// As for [`ask`].
+pub(super) async fn ask_process_of(user: u32, socket: &Path) -> Result<AllowedIps> {
+    let answer = exchange(user, socket).await;
+    let text = answer.with_context(|| format!("failed to ask {}", shown(socket)))?;
+    parse(&text).with_context(|| format!("{} gave no answer that can be read", shown(socket)))
+}
+
+async fn exchange(user: u32, socket: &Path) -> Result<String> {
     let mut stream = UnixStream::connect(socket).await?;
+    // SO_PEERCRED (unix(7)): the user at the time of listen(2).
+    let owner = stream.peer_cred()?.uid();
+    ensure!(
+        owner == user,
+        "the process behind it belongs to user {owner}, not to {user}: run that WireGuard as user \
+         {user}"
+    );
     stream.write_all(b"get=1\n\n").await?;
     let mut answer = Vec::new();
     let mut limited = stream.take(MAX_ANSWER);
     while !answer.ends_with(b"\n\n") {
         if limited.read_buf(&mut answer).await? == 0 {
             match limited.limit() {
-                0 => bail!("the answer is longer than {MAX_ANSWER} bytes"),
+                0 => bail!("the answer is longer than {} MiB", MAX_ANSWER >> 20),
                 _ => bail!("the answer is cut short"),
             }
         }

@@ -18,6 +18,7 @@ const OBJ_GET: c_long = 7;
 const OBJ_GET_INFO: c_long = 15;
 const PROG_QUERY: c_long = 16;
 const LINK_CREATE: c_long = 28;
+const LINK_DETACH: c_long = 34;
 
 /// The place of a program, which gives the returned number a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +137,16 @@ pub fn programs_on_cgroup(cgroup: &Path) -> io::Result<u32> {
 /// All three kinds of `struct bpf_*_info` begin with type and id.
 pub fn pinned(path: &Path) -> io::Result<[u32; 3]> {
     info(&pinned_object(path)?)
+}
+
+/// Takes the program of the link pinned at a path off its hook, as `bpftool link detach` does. The
+/// pin stays.
+pub fn detach_pinned(path: &Path) -> io::Result<()> {
+    let link = pinned_object(path)?;
+    let mut attributes = Detach {
+        link: u32::try_from(link.as_raw_fd()).map_err(io::Error::other)?,
+    };
+    bpf(LINK_DETACH, &mut attributes).map(drop)
 }
 
 /// Opens the object pinned at a path.
@@ -267,6 +278,12 @@ struct Pinned {
     flags: u32,
 }
 
+/// The part of `union bpf_attr` for BPF_LINK_DETACH.
+#[repr(C)]
+struct Detach {
+    link: u32,
+}
+
 /// The part of `union bpf_attr` for BPF_OBJ_GET_INFO_BY_FD, read and written.
 #[repr(C)]
 struct Info {
@@ -296,6 +313,7 @@ struct Query {
 pub(super) trait Attributes {}
 impl Attributes for Load {}
 impl Attributes for Link {}
+impl Attributes for Detach {}
 impl Attributes for Query {}
 impl Attributes for Pinned {}
 impl Attributes for Info {}

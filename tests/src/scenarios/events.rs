@@ -1,5 +1,6 @@
 //! `events`: drops are reported, and a flood neither drowns nor slows the followers.
 
+mod crowd;
 mod follower;
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +19,7 @@ pub(super) use follower::Follower;
 
 use super::lifecycle::PORT;
 use super::raw_packet::Probe;
-use crate::scenario::host_only::COMMAND_LINE;
+use crate::scenario::host_only::{COMMAND_LINE, LOADER};
 use crate::scenario::{Rig, Scenario};
 use follower::shoot_until_told;
 
@@ -43,6 +44,18 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("events::two_follow_one_run", two_followers).host_only(COMMAND_LINE),
         Scenario::new("events::one_reads_alone", one_reads_alone).host_only(COMMAND_LINE),
         Scenario::new("events::of_a_flood_are_few_and_lose_none", flood).host_only(COMMAND_LINE),
+        Scenario::new("events::a_33rd_follower_is_told_so", crowd::one_too_many)
+            .host_only(COMMAND_LINE),
+        Scenario::new(
+            "events::a_thousand_that_do_not_read",
+            crowd::a_thousand_that_do_not_read,
+        )
+        .host_only(LOADER),
+        Scenario::new(
+            "events::a_run_without_descriptors_serves_later",
+            crowd::out_of_descriptors,
+        )
+        .host_only(LOADER),
         Scenario::new("events::say_when_nothing_is_pinned", |rig| {
             let finished = rig.enforcer.expect(&["events"], 4)?;
             ensure!(finished.stderr.contains("enforcer up"), "{finished}");

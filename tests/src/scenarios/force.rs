@@ -1,7 +1,9 @@
 //! `--force`: a change that cuts sessions off is refused without the option.
 
+mod logins;
+
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,7 +13,6 @@ use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, HOST_WG, LAN, PEER, STRANGER};
 use crate::lab::{Guards, Server, Transport};
 
-use super::live::look_again;
 use super::runner::expect_state;
 use crate::scenario::host_only::COMMAND_LINE;
 use crate::scenario::{Rig, Scenario, all_host_only};
@@ -26,10 +27,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("force::a_session_of_an_ancestor", ancestor),
         Scenario::new("force::a_session_of_a_peer", peer),
         Scenario::new("force::the_last_public_port", last_public_port),
-        Scenario::new("force::an_edit_that_run_finds", edit),
-        Scenario::new("force::a_reload_by_systemd", by_systemd),
     ];
-    all_host_only(scenarios, COMMAND_LINE)
+    let mut scenarios = all_host_only(scenarios, COMMAND_LINE);
+    scenarios.extend(logins::scenarios());
+    scenarios
 }
 
 /// The registry of the scenarios, and sshd for the peers in `allow`.
@@ -218,66 +219,4 @@ fn last_public_port(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.reload()?;
     rig.enforcer.down()?;
     rig.enforcer.up(Guards::Both).context("the first policy")
-}
-
-/// `run` knows SSH by its port. A refused edit stays refused: once no session is left, no operator
-/// could come back.
-fn edit(rig: &Rig<'_>) -> Result<()> {
-    const SSH: u16 = 22;
-    let mut session = Session::open_at(rig, SSH)?;
-    let _run = rig.enforcer.run(&[])?;
-    let before = rig.enforcer.status()?.1.generation;
-    rig.enforcer.registry(&with_sshd_at(SSH, ""))?;
-    let said = eventually(SETTLE, || {
-        let log = rig.enforcer.run_log();
-        (log.contains("would cut an SSH session") && log.contains("--force")).then_some(())
-    });
-    said.with_context(|| format!("`run` refused nothing:\n{}", rig.enforcer.run_log()))?;
-    ensure!(session.lives()?, "a refusal cut the session");
-    drop(session);
-    // The control: now a command applies the edit. Until then nothing does: neither an event of the
-    // host nor the time after which `run` retries failed operations.
-    let end = Instant::now() + SETTLE / 2;
-    look_again(rig.lab)?;
-    let mut over = false;
-    while !over {
-        over = Instant::now() >= end;
-        ensure!(
-            rig.enforcer.status()?.1.generation == before,
-            "`run` did later what it had refused:\n{}",
-            rig.enforcer.run_log()
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let services = |rig: &Rig<'_>| -> Result<u64> { Ok(rig.enforcer.status()?.1.services) };
-    let count = services(rig)?;
-    rig.enforcer.reload()?;
-    ensure!(services(rig)? == count + 1, "the reload did nothing");
-    Ok(())
-}
-
-/// `systemctl reload` belongs to no session, whoever typed the command.
-fn by_systemd(rig: &Rig<'_>) -> Result<()> {
-    const SSH: u16 = 22;
-    let mut session = Session::open_at(rig, SSH)?;
-    rig.enforcer.up(Guards::Both)?;
-    rig.enforcer.registry(&with_sshd_at(SSH, ""))?;
-    let reload = |unit: &str| -> Result<Finished> {
-        let typed = rig.enforcer.command(&["reload"])?;
-        let mut command = rig.lab.host.command("sh");
-        command
-            .args(["-c", &format!("SYSTEMD_EXEC_PID={unit} exec \"$@\""), "sh"])
-            .arg(typed.get_program())
-            .args(typed.get_args())
-            .env_remove("SSH_CONNECTION")
-            .env("NO_COLOR", "1");
-        finish(command, "")
-    };
-    let refused = reload("$$")?;
-    expect_refused(&refused, &["an SSH session", "sshd", "--confirm 60s"])?;
-    ensure!(session.lives()?, "a refusal cut the session");
-    // The control: a process not started by systemd itself has a session.
-    reload("1")?.ok()?;
-    ensure!(session.is_cut()?, "the refusal was for nothing");
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Peers by WireGuard key: A21, and changes of AllowedIPs.
 
+mod hostile;
 mod hub;
 mod kernel;
 mod moves;
@@ -29,6 +30,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ];
     scenarios.extend(kernel::scenarios());
     scenarios.extend(all_host_only(userspace::scenarios(), TUNNELLED));
+    scenarios.extend(hostile::scenarios());
     scenarios.extend(moves::scenarios());
     scenarios.extend(revoked::scenarios());
     scenarios

@@ -1,4 +1,8 @@
-//! SIGKILL at random moments, of the shipped binary.
+//! SIGKILL at random moments, of the shipped binary; and `run` under signals and removals.
+
+mod noise;
+mod removals;
+mod signals;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,21 +26,44 @@ const VICTIMS: [(&str, Policy, &[Policy]); 4] = [
 ];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    vec![
+    let mut scenarios = vec![
         Scenario::new(
             "kills::leave_the_old_policy_or_the_new_and_are_repaired",
             kill_all,
         )
         .takes_long(),
-    ]
+    ];
+    scenarios.extend(signals::scenarios());
+    scenarios.extend(removals::scenarios());
+    scenarios.extend(noise::scenarios());
+    scenarios
+}
+
+/// The environment variable with the factor for long runs: 10 is the whole.
+const SCALE: &str = "ENFORCER_ENDURANCE";
+
+/// A tenth of `whole`, times the factor of the environment.
+fn share_of(whole: usize) -> Result<usize> {
+    let factor: usize = match std::env::var(SCALE) {
+        Ok(factor) => factor
+            .parse()
+            .with_context(|| format!("{SCALE} is no number"))?,
+        Err(_) => 1,
+    };
+    Ok(whole * factor / 10)
+}
+
+/// The seed of a random scenario: of the environment, else of the clock.
+fn seed() -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    match std::env::var("ENFORCER_SEED") {
+        Ok(seed) => seed.parse().context("ENFORCER_SEED is no number"),
+        Err(_) => Ok(u64::from(now.subsec_nanos()) | now.as_secs() << 32),
+    }
 }
 
 fn kill_all(rig: &Rig<'_>) -> Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let seed = match std::env::var("ENFORCER_SEED") {
-        Ok(seed) => seed.parse().context("ENFORCER_SEED is no number")?,
-        Err(_) => u64::from(now.subsec_nanos()) | now.as_secs() << 32,
-    };
+    let seed = seed()?;
     let mut rng = Rng(seed);
     let world = World::new(rig)?;
     let mut kill_one_after_another = || -> Result<()> {
@@ -82,6 +109,17 @@ fn kill(rig: &Rig<'_>, command: &str, after: Duration) -> Result<()> {
 struct Rng(u64);
 
 impl Rng {
+    /// One of some values.
+    fn pick<T: Copy>(&mut self, of: &[T]) -> Result<T> {
+        let last = of.len().saturating_sub(1);
+        let index = (0..last)
+            .find(|&index| {
+                self.roll() * f64::from(u32::try_from(of.len() - index).unwrap_or(1)) < 1.0
+            })
+            .unwrap_or(last);
+        of.get(index).copied().context("nothing to choose from")
+    }
+
     /// From 0 to 1.
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

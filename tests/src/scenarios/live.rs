@@ -10,7 +10,7 @@ mod interfaces;
 mod masters;
 mod mixed;
 mod plug;
-mod process;
+pub(super) mod process;
 mod reloads;
 mod reserved;
 mod sleep;
@@ -21,6 +21,7 @@ mod traffic;
 use crate::scenario::Scenario;
 
 pub(super) use plug::look_again;
+pub(super) use process::most_resident;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = interfaces::scenarios();

@@ -26,8 +26,10 @@ mod legitimate;
 mod lifecycle;
 mod links;
 mod live;
+pub mod obstacles;
 pub mod part;
 mod pins;
+mod privileges;
 pub mod raw_packet;
 pub mod runner;
 mod upgrade;
@@ -67,6 +69,8 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
     scenarios.extend(pins::scenarios());
+    scenarios.extend(privileges::scenarios());
+    scenarios.extend(obstacles::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

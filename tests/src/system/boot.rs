@@ -50,6 +50,25 @@ pub(super) fn scenarios() -> Vec<SystemScenario> {
     ]
 }
 
+/// A boot with obstacles in the way of the guards: nothing about a wire guard, as some obstacles
+/// leave a degraded state.
+pub(super) fn obstructed() -> Vec<SystemScenario> {
+    vec![
+        SystemScenario {
+            name: "a09_boot::obstructed::the_guards_hold_before_the_network",
+            body: before_the_network,
+        },
+        SystemScenario {
+            name: "a09_boot::obstructed::the_services_were_there_all_the_while",
+            body: services,
+        },
+        SystemScenario {
+            name: "a09_boot::obstructed::the_neighbour_was_dropped",
+            body: dropped,
+        },
+    ]
+}
+
 /// A boot with the enforcer masked: all that is needed is time.
 pub(super) fn controls() -> Vec<SystemScenario> {
     vec![
@@ -198,7 +217,7 @@ fn open(host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn moment(host: &Host, unit: &str, property: &str) -> Result<u64> {
+pub(super) fn moment(host: &Host, unit: &str, property: &str) -> Result<u64> {
     let words = ["systemctl", "show", "--property", property, "--value", unit];
     let text = host.run(&words)?;
     let moment: u64 = text

@@ -25,7 +25,7 @@ pub(super) fn listen() -> Result<Infallible> {
 }
 
 /// Tells systemd that the sockets are there, so that the scenario knows the moment.
-fn sd_notify_ready() {
+pub(super) fn sd_notify_ready() {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };

@@ -11,10 +11,12 @@ mod flood;
 mod host;
 mod listener;
 mod neighbour;
+mod obstacles;
 mod rootful;
 mod rootless;
 mod scenario;
 mod service;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +40,13 @@ pub enum Command {
     OpenBoot(Run),
     /// Run the scenarios of a boot without the enforcer whose network manager waits for it.
     ShutBoot(Run),
+    /// Run the scenarios of a boot with obstacles in the way of the guards, in the guest.
+    ObstructedBoot(Run),
+    /// Put obstacles in the way of the guards before they start, in the guest.
+    Obstruct {
+        /// The kind of obstacles.
+        kind: Obstacles,
+    },
     /// Listen on the registered ports from early in the boot on, in the guest.
     Listen,
     /// Be the neighbour of a guest that boots, at the other end of its wire.
@@ -45,6 +54,15 @@ pub enum Command {
         /// The socket that QEMU connects to.
         socket: PathBuf,
     },
+}
+
+/// Obstacles of a boot.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Obstacles {
+    /// A full disk behind stderr, a pipe for a registry, a squatted pin directory, a foreign lock.
+    Files,
+    /// WireGuard daemons that hang, with 256 peers by key.
+    Peers,
 }
 
 /// Arguments of the scenarios.
@@ -65,11 +83,18 @@ pub fn run(command: Command) -> Result<ExitCode> {
             all.extend(rootless::scenarios());
             all.extend(firewall::scenarios());
             all.extend(service::scenarios());
+            all.extend(watchdog::scenarios());
+            all.extend(obstacles::scenarios());
             conclude(&run, all, true)
         }
         Command::Boot(run) => conclude(&run, boot::scenarios(), false),
         Command::OpenBoot(run) => conclude(&run, boot::controls(), false),
         Command::ShutBoot(run) => conclude(&run, boot::shut(), false),
+        Command::ObstructedBoot(run) => conclude(&run, boot::obstructed(), false),
+        Command::Obstruct { kind } => {
+            guest()?;
+            obstruct(kind)
+        }
         Command::Listen => {
             guest()?;
             listener::listen().map(|never| match never {})
@@ -89,11 +114,27 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         rootless::scenarios(),
         firewall::scenarios(),
         service::scenarios(),
+        watchdog::scenarios(),
+        obstacles::scenarios(),
+        boot::obstructed(),
         boot::scenarios(),
         boot::controls(),
         boot::shut(),
     ];
     lists.into_iter().flatten().map(|scenario| scenario.name)
+}
+
+/// Puts obstacles in place and keeps them there for ever.
+fn obstruct(kind: Obstacles) -> Result<ExitCode> {
+    let host = Host::new(Path::new("/usr/local/bin/enforcer"))?;
+    let _kept: Box<dyn std::any::Any> = match kind {
+        Obstacles::Files => Box::new(obstacles::obstruct(&host)?),
+        Obstacles::Peers => Box::new(obstacles::HungDaemons::start(&host.own)?),
+    };
+    listener::sd_notify_ready();
+    loop {
+        std::thread::park();
+    }
 }
 
 fn conclude(run: &Run, scenarios: Vec<SystemScenario>, wired: bool) -> Result<ExitCode> {

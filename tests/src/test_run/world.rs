@@ -171,7 +171,11 @@ fn read(text: &str) -> Result<Registry> {
         .suffix(".toml")
         .tempfile()?;
     file.write_all(text.as_bytes())?;
-    let loaded = registry::load(&Source::Named(file.path().to_owned())).map_err(|rejected| {
+    let loaded = registry::load(
+        &Source::Named(file.path().to_owned()),
+        &registry::Reader::NAMED,
+    )
+    .map_err(|rejected| {
         anyhow!(
             "the registry of the tests is rejected:\n{}",
             registry::render(&rejected.errors, false)

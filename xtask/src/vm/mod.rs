@@ -36,12 +36,16 @@ pub(crate) struct Args {
     /// Give a prompt in a guest instead (of the newest line, unless told otherwise)
     #[arg(long, conflicts_with = "filter")]
     shell: bool,
-    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run its scenarios
-    #[arg(long, conflicts_with_all = ["kernel", "list", "update", "shell"])]
+    /// Boot a whole Debian with systemd, Podman and firewalld instead, and run its scenarios; with
+    /// --kernel under that kernel
+    #[arg(long, conflicts_with_all = ["list", "update", "shell"])]
     system: bool,
     /// With --system: the number of boots under attack
     #[arg(long, requires = "system", default_value_t = 3, value_name = "N")]
     boots: u32,
+    /// With --system: boot only this guest: scenarios, unguarded, withheld, files, peers, boot
+    #[arg(long, requires = "system", value_name = "GUEST")]
+    only: Option<String>,
     /// Accelerator of the guests
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     accel: AccelChoice,
@@ -59,7 +63,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         );
     }
     if args.system {
-        return system::run(workspace, args.accel, args.filter.as_deref(), args.boots);
+        let kernel = match (lines.as_slice(), args.kernel.len()) {
+            (_, 0) => None,
+            ([_], _) => setup::provide_vm(&lines, false)?.pop(),
+            _ => bail!("--system boots one kernel: give --kernel once"),
+        };
+        let choice = system::Choice {
+            filter: args.filter.as_deref(),
+            boots: args.boots,
+            only: args.only.as_deref(),
+        };
+        return system::run(workspace, args.accel, choice, kernel);
     }
     if args.shell {
         lines = match (lines.as_slice(), args.kernel.len()) {

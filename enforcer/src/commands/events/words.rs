@@ -4,7 +4,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use jiff::tz::TimeZone;
 
-use crate::{inspect::events::Record, printable::name};
+use crate::{commands::output::padded, inspect::events::Record, printable::name};
 
 /// The header above the lines of [`line()`].
 pub(super) const HEADER: &str =
@@ -30,9 +30,10 @@ pub(super) fn line(record: &Record, zone: TimeZone) -> String {
     let service = dash(&record.service) + &port;
     let (guard, interface) = (dash(&record.guard), dash(&record.interface));
     let source = source(record);
+    let (interface, service) = (padded(&interface, 11), padded(&service, 24));
     _ = write!(
         line,
-        " {guard:<7} {interface:<11} {service:<24} {reason:<20} {source}"
+        " {guard:<7} {interface} {service} {reason:<20} {source}"
     );
     if record.audited == Some(true) {
         line += " (audit: passed)";

@@ -1,12 +1,12 @@
 //! The flags of the wishes.
 
 use super::*;
-use crate::registry::{Source, load};
+use crate::registry::{Reader, Source, load};
 
 fn loaded(origin: Origin) -> Loaded {
     Loaded {
         origin,
-        ..load(&Source::Embedded).unwrap()
+        ..load(&Source::Embedded, &Reader::STRICT).unwrap()
     }
 }
 

@@ -70,7 +70,7 @@ impl Reconciler {
 
     /// Finds the registry in force, perhaps another command's.
     fn adopt(&mut self, provenance: Provenance, now: Instant) {
-        let is_known = |registry: &SharedRegistry| registry.provenance == provenance;
+        let is_known = |registry: &SharedRegistry| registry.provenance.has_same_text(&provenance);
         self.registry = self.registry.take().filter(is_known);
         self.registry_unknown = self.registry.is_none();
         if !self.registry_unknown {
@@ -90,7 +90,9 @@ impl Reconciler {
     ) {
         match result {
             Err(LoadError::Failed(why)) => return self.failed(Task::Inspect, &why, now),
-            Ok(registry) if registry.provenance == *wanted => self.registry = Some(registry),
+            Ok(registry) if registry.provenance.has_same_text(wanted) => {
+                self.registry = Some(registry)
+            }
             // The edit will be applied in a moment, and ends the difference.
             _ if is_settling || self.tasks.contains(&Task::Edit) => {}
             _ => self.report(registry_file::changed_since(wanted)),

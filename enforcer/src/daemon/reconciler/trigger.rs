@@ -6,7 +6,7 @@ use super::SharedRegistry;
 use crate::{
     host::Keys,
     note::Note,
-    registry::{Diagnostic, MissingFile, Provenance},
+    registry::{Diagnostics, MissingFile, Provenance},
 };
 
 /// An input of the reconciler.
@@ -74,7 +74,7 @@ pub(crate) enum LoadError {
 #[derive(Debug)]
 pub(crate) struct Rejection {
     /// The errors, for the operator.
-    pub(crate) errors: Vec<Diagnostic>,
+    pub(crate) errors: Diagnostics,
     /// The errors in plain text, to be compared.
     pub(crate) text: String,
     /// The main file does not exist.
@@ -91,7 +91,7 @@ pub(crate) enum ReplaceOutcome {
         /// Notes for the operator.
         notes: Vec<Note>,
         /// Warnings about the registry on this host.
-        warnings: Vec<Diagnostic>,
+        warnings: Diagnostics,
     },
     /// The generation is not the known one: another command was at work.
     Foreign,

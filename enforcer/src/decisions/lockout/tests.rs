@@ -22,14 +22,18 @@ fn tables(text: &str) -> PolicyTables {
     compile(&registry, &interfaces, &Slots::new()).unwrap()
 }
 
-fn arrival(port: u16, is_ours: bool) -> Arrival {
+fn user() -> Owner {
+    Owner::User("alice".to_owned())
+}
+
+fn arrival(port: u16, owner: Owner) -> Arrival {
     Arrival {
         session: Session {
             client: "192.0.2.7".parse().unwrap(),
             server: "192.0.2.1".parse().unwrap(),
             port,
             scope: None,
-            is_ours,
+            owner,
         },
         ifindex: ETH0,
         interface: "eth0".to_owned(),
@@ -56,7 +60,12 @@ fn found(before: Option<(&str, &str)>, after: (&str, &str), arrivals: &[Arrival]
         }
     }
     let before = before.as_ref().map(|before| policy(before, &wire, &none));
-    dangers(arrivals, before.as_ref(), &policy(&after, &wire, &none))
+    dangers(
+        arrivals,
+        false,
+        before.as_ref(),
+        &policy(&after, &wire, &none),
+    )
 }
 
 const SSH: &str = "[services.ssh]\nports = [22]\n";
@@ -66,9 +75,9 @@ const AUDIT_SSH: &str = "[services.ssh]\nports = [22]\nmode = \"audit\"\n";
 
 #[test]
 fn a_session_is_cut_by_a_guard_that_drops_its_port() {
-    let session = [arrival(22, true)];
+    let session = [arrival(22, Owner::Operator)];
     let cut = Danger::CutsSession {
-        is_own: true,
+        owner: Owner::Operator,
         client: "192.0.2.7".parse().unwrap(),
         port: 22,
         interface: "eth0".to_owned(),
@@ -94,13 +103,13 @@ fn a_session_is_cut_by_a_guard_that_drops_its_port() {
     let over_lo = Arrival {
         ifindex: 1,
         loopback: true,
-        ..arrival(22, true)
+        ..arrival(22, Owner::Operator)
     };
     assert_eq!(found(None, (SSH, "ws"), &[over_lo]), []);
     // Without a wire guard on its interface, only the socket guard judges.
     let over_wg0 = Arrival {
         ifindex: 3,
-        ..arrival(22, true)
+        ..arrival(22, Owner::Operator)
     };
     assert_eq!(found(None, (SSH, "w"), std::slice::from_ref(&over_wg0)), []);
     assert_eq!(found(None, (SSH, "s"), &[over_wg0]).len(), 1);
@@ -108,7 +117,7 @@ fn a_session_is_cut_by_a_guard_that_drops_its_port() {
 
 #[test]
 fn a_session_that_the_policy_before_drops_is_not_cut_by_the_change() {
-    let session = [arrival(22, false)];
+    let session = [arrival(22, user())];
     assert_eq!(found(Some((SSH, "w")), (SSH, "s"), &session), []);
     assert_eq!(found(Some((SSH, "")), (SSH, "s"), &session).len(), 1);
     assert_eq!(found(Some((OTHER, "ws")), (SSH, "ws"), &session).len(), 1);
@@ -116,8 +125,64 @@ fn a_session_that_the_policy_before_drops_is_not_cut_by_the_change() {
 
 #[test]
 fn equal_dangers_are_told_once() {
-    let sessions = [arrival(22, false), arrival(22, false)];
+    let sessions = [arrival(22, user()), arrival(22, user())];
     assert_eq!(found(None, (SSH, "ws"), &sessions).len(), 1);
+}
+
+#[test]
+fn a_connection_without_a_login_is_nobodys_session() {
+    for (owner, words) in [
+        (Owner::Nobody, "no login of the address is on record"),
+        (
+            Owner::Unknown,
+            "neither /run/systemd/sessions nor /run/utmp",
+        ),
+    ] {
+        let mut arrivals = vec![arrival(22, owner.clone()), arrival(22, owner)];
+        let cut = found(None, (SSH, "ws"), &arrivals);
+        assert_eq!(found(None, (OTHER, "ws"), &arrivals), []);
+        assert!(!cut[0].needs_consent());
+        let text = cut[0].to_string();
+        let start = "cuts 2 connections to sshd (192.0.2.7, 192.0.2.7), nobody's session: ";
+        assert!(text.starts_with(start) && text.contains(words), "{text}");
+        let Verdict::Allowed(notes) = decided(false, false, Ok(cut)) else {
+            panic!("a neighbour would keep the port open");
+        };
+        assert_eq!(notes[0].kind, NoteKind::LockoutUnknown);
+        assert_eq!(notes[0].text, format!("this {text}"));
+        // The control: a logged-in user among the connections.
+        arrivals.push(arrival(22, user()));
+        let cut = found(None, (SSH, "ws"), &arrivals);
+        assert_eq!(cut.len(), 2);
+        let Verdict::Refused(lockout) = decided(false, false, Ok(cut)) else {
+            panic!("the user would be cut off");
+        };
+        let refused = lockout.to_string();
+        assert!(
+            refused.contains("of alice") && !refused.contains("nobody"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn many_sessions_are_told_in_short() {
+    let sessions = (0..9).map(|number| arrival(22, Owner::User(number.to_string())));
+    let dangers = found(None, (SSH, "ws"), &sessions.collect::<Vec<_>>());
+    assert_eq!(dangers.len(), 9);
+    let text = LockOut {
+        dangers,
+        is_pinned: true,
+    }
+    .to_string();
+    assert!(
+        text.contains("of 3 (") && !text.contains("of 4 ("),
+        "{text}"
+    );
+    assert!(
+        text.contains(", and 5 more like the last: nothing"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -133,15 +198,18 @@ fn the_last_public_port_is_not_removed_unnoticed() {
 
 #[test]
 fn dangers_end_a_sentence() {
-    let session = [arrival(22, true)];
+    let session = [arrival(22, Owner::Operator)];
     let own = found(None, (SSH, "ws"), &session)[0].to_string();
     assert_eq!(
         own,
         "would cut the SSH session that it was typed in (192.0.2.7 on eth0 to port 22): ssh \
          (22/tcp) drops it as untrusted-interface"
     );
-    let other = found(None, (SSH, "ws"), &[arrival(22, false)])[0].to_string();
-    assert!(other.starts_with("would cut an SSH session ("), "{other}");
+    let other = found(None, (SSH, "ws"), &[arrival(22, user())])[0].to_string();
+    assert!(
+        other.starts_with("would cut an SSH session of alice ("),
+        "{other}"
+    );
     let names = |count| (0..count).map(|number| number.to_string()).collect();
     let four = Danger::ClosesLastPublicPort(names(4)).to_string();
     assert!(four.ends_with("public are now 0, 1, 2, 3"), "{four}");

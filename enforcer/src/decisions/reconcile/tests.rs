@@ -347,3 +347,35 @@ fn guards_to_detach_are_kept_for_a_rollback() {
     assert_eq!(hooks_of(&report.guards), "2t 3t 4t");
     assert_eq!(report.detach_later, []);
 }
+
+#[test]
+fn only_new_guards_without_relations_are_attached_at_the_same_time() {
+    let parent = |word: &str, vlans: &[u32], macvlan| WireGuard {
+        vlan_children: vlans.to_vec(),
+        has_macvlan_children: macvlan,
+        ..guard(word)
+    };
+    let all = [
+        guard("1t"),
+        guard("2t"),
+        // A bridge, after its member.
+        guard("3t>5"),
+        guard("4t"),
+        guard("5t"),
+        guard("6t"),
+        parent("7t", &[9], false),
+        parent("8t", &[], true),
+        guard("9t"),
+    ];
+    let mut steps: Vec<Step<'_>> = all.iter().map(|guard| Step::Attach { guard }).collect();
+    let (guard, from) = (&all[0], Hook::Tcx);
+    steps.extend([
+        Step::Exchange { guard, from },
+        Step::Exchange { guard, from },
+    ]);
+    let shown = |group: &[Step<'_>]| group.iter().map(|step| show(*step)).collect::<Vec<_>>();
+    let groups: Vec<String> = groups(&steps).map(|it| shown(it).join(" + ")).collect();
+    let expected = "attach 1 + attach 2, attach 3, attach 4, attach 5, attach 6, attach 7, \
+                    attach 8, attach 9, exchange 1t, exchange 1t";
+    assert_eq!(groups.join(", "), expected);
+}

@@ -2,24 +2,43 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
-    sync::{Notify, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep_until},
 };
 
-use super::{record::Record, stream::Stream};
-use crate::control::{Instance, RUNTIME};
+use super::{
+    record::Record,
+    ring::{Cursor, Ring},
+    stream::Stream,
+};
+use crate::{
+    control::{Instance, RUNTIME, SocketState, socket_state},
+    kernel::runtime::make_folder,
+};
 
-/// The length of a follower's queue; further drops are merged.
-const BACKLOG: usize = 1024;
+/// The followers at most.
+pub const FOLLOWERS: usize = 32;
+
+/// The wait after a failure to accept: the process is out of descriptors, say.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The answer to a connection beyond [`FOLLOWERS`], as a line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// The reason, in words.
+    pub refused: String,
+}
 
 /// A listening socket and the followers.
 ///
@@ -29,14 +48,20 @@ pub struct Server {
     path: PathBuf,
     /// The socket's inode, as a later `run` may replace the socket.
     inode: Option<u64>,
-    followers: Vec<Follower>,
-    /// Signals the end of a follower.
-    left: Arc<Notify>,
+    shared: Arc<Shared>,
+    /// Signals new lines, and with its end the end of the server.
+    grown: watch::Sender<()>,
+    /// The time of the next accept.
+    resume: Instant,
 }
 
-struct Follower {
-    lines: mpsc::Sender<Bytes>,
-    missed: u64,
+/// The state that the server shares with the tasks of followers.
+struct Shared {
+    ring: Mutex<Ring>,
+    /// A permit for each follower.
+    places: Arc<Semaphore>,
+    /// Signals the end of a follower.
+    left: Notify,
 }
 
 impl Server {
@@ -47,12 +72,7 @@ impl Server {
     pub fn bind(instance: &Instance) -> Result<Self> {
         let path = instance.events_socket()?;
         let what = || format!("failed to listen on {}", path.display());
-        let made = fs::DirBuilder::new().mode(0o700).create(RUNTIME);
-        if let Err(error) = made
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(error).with_context(|| format!("failed to make {RUNTIME}"));
-        }
+        make_folder()?;
         sweep(Path::new(RUNTIME));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -64,8 +84,13 @@ impl Server {
             listener: UnixListener::bind(&path).with_context(what)?,
             inode: inode(&path),
             path,
-            followers: Vec::new(),
-            left: Arc::new(Notify::new()),
+            shared: Arc::new(Shared {
+                ring: Mutex::default(),
+                places: Arc::new(Semaphore::new(FOLLOWERS)),
+                left: Notify::new(),
+            }),
+            grown: watch::Sender::new(()),
+            resume: Instant::now(),
         })
     }
 
@@ -75,85 +100,125 @@ impl Server {
     /// # Errors
     /// The events cannot be read.
     pub async fn serve(&mut self, instance: &Instance) -> Result<std::convert::Infallible> {
+        let shared = Arc::clone(&self.shared);
         loop {
-            if self.followers.is_empty() {
-                let (stream, _) = self.accept().await?;
-                self.add(stream);
+            while shared.has_none() {
+                let stream = self.accept().await;
+                self.admit(stream);
             }
-            let mut drops = Stream::wait(instance).await?;
-            while !self.followers.is_empty() {
-                let left = Arc::clone(&self.left);
+            let mut drops = tokio::select! {
+                drops = Stream::wait(instance) => drops?,
+                never = self.admit_all() => match never {},
+            };
+            while !shared.has_none() {
                 tokio::select! {
-                    accepted = self.accept() => {
-                        let (stream, _) = accepted?;
-                        self.add(stream);
-                    }
+                    never = self.admit_all() => match never {},
                     records = drops.next() => self.tell(&records?),
-                    () = left.notified() => {}
+                    () = shared.left.notified() => {}
                 }
-                self.followers
-                    .retain(|follower| !follower.lines.is_closed());
             }
+            shared.ring().clear();
         }
     }
 
-    async fn accept(&self) -> Result<(UnixStream, tokio::net::unix::SocketAddr)> {
-        let accepted = self.listener.accept().await;
-        accepted.with_context(|| format!("failed to accept on {}", self.path.display()))
+    /// Admits whoever connects.
+    async fn admit_all(&mut self) -> std::convert::Infallible {
+        loop {
+            let stream = self.accept().await;
+            self.admit(stream);
+        }
     }
 
-    fn add(&mut self, mut stream: UnixStream) {
-        let (lines, mut queue) = mpsc::channel::<Bytes>(BACKLOG);
-        self.followers.push(Follower { lines, missed: 0 });
-        let left = Arc::clone(&self.left);
-        tokio::spawn(async move {
-            let mut byte = [0; 1];
-            loop {
-                let (mut reading, mut writing) = stream.split();
-                let line = tokio::select! {
-                    line = queue.recv() => line,
-                    // Followers send nothing: a readable connection has ended.
-                    _ = reading.read(&mut byte) => None,
-                };
-                let Some(line) = line else { break };
-                if writing.write_all(&line).await.is_err() {
-                    break;
-                }
-            }
-            drop(queue);
-            left.notify_one();
-        });
+    /// Makes a connection a follower of the drops from now on, or refuses the connection in words.
+    fn admit(&self, stream: UnixStream) {
+        let Ok(place) = Arc::clone(&self.shared.places).try_acquire_owned() else {
+            refuse(&stream);
+            return;
+        };
+        // Before the end is known: no line in between is lost.
+        let grown = self.grown.subscribe();
+        let cursor = self.shared.ring().end();
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(shared.follow(stream, cursor, grown, place));
     }
 
-    fn tell(&mut self, records: &[Record]) {
-        for record in records {
-            let Ok(shared) = line(record) else { continue };
-            for follower in &mut self.followers {
-                // Followers up to date share the bytes of one line.
-                let own = match follower.missed {
-                    0 => Ok(shared.clone()),
-                    missed => line(&Record {
-                        merged: record.merged + missed,
-                        ..record.clone()
-                    }),
-                };
-                let Ok(own) = own else { continue };
-                match follower.lines.try_send(own) {
-                    Ok(()) => follower.missed = 0,
-                    Err(_) => {
-                        follower.missed += record.merged + u64::from(record.reason.is_some());
-                    }
-                }
+    fn tell(&self, records: &[Record]) {
+        let mut ring = self.shared.ring();
+        records.iter().for_each(|record| ring.push(record));
+        drop(ring);
+        self.grown.send_replace(());
+    }
+
+    /// Accepts a connection of root. A failure is followed by a wait: followers that are connected
+    /// go on, and so does `run`.
+    async fn accept(&mut self) -> UnixStream {
+        loop {
+            sleep_until(self.resume).await;
+            match self.listener.accept().await {
+                Ok((stream, _)) if is_root(&stream) => return stream,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => self.resume = Instant::now() + BACK_OFF,
             }
         }
     }
 }
 
-/// The line of a drop, as followers read it.
-fn line(record: &Record) -> serde_json::Result<Bytes> {
-    let mut line = serde_json::to_vec(record)?;
+impl Shared {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        // A panic within leaves a ring of whole lines.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_none(&self) -> bool {
+        self.places.available_permits() == FOLLOWERS
+    }
+
+    /// Sends lines until the follower leaves. A follower that does not read holds one line.
+    async fn follow(
+        self: Arc<Self>,
+        mut stream: UnixStream,
+        mut cursor: Cursor,
+        mut grown: watch::Receiver<()>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let mut byte = [0; 1];
+        loop {
+            let (mut reading, mut writing) = stream.split();
+            let line = self.ring().next(&mut cursor);
+            let written = async {
+                match &line {
+                    Some(line) => writing.write_all(line).await.is_ok(),
+                    None => grown.changed().await.is_ok(),
+                }
+            };
+            tokio::select! {
+                is_open = written => if !is_open { break },
+                // Followers send nothing: a readable connection has ended.
+                _ = reading.read(&mut byte) => break,
+            }
+        }
+        drop(place);
+        self.left.notify_one();
+    }
+}
+
+/// Whether root is at the other end of a connection (SO_PEERCRED, unix(7)).
+fn is_root(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0)
+}
+
+/// Tells a connection that all places are taken.
+fn refuse(stream: &UnixStream) {
+    let refused = Refused {
+        refused: format!("{FOLLOWERS} followers are connected already"),
+    };
+    let Ok(mut line) = serde_json::to_vec(&refused) else {
+        return;
+    };
     line.push(b'\n');
-    Ok(line.into())
+    // The buffer of a new connection has room for a line.
+    stream.try_write(&line).ok();
 }
 
 impl Drop for Server {
@@ -170,16 +235,75 @@ fn inode(path: &Path) -> Option<u64> {
         .map(|metadata| metadata.ino())
 }
 
-/// Removes the sockets of killed processes, of any network namespace.
+/// Removes the sockets of killed processes, of any network namespace. No living `run` is woken.
 fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let refused = std::os::unix::net::UnixStream::connect(&path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if refused {
-            fs::remove_file(&path).ok();
+    for entry in entries.flatten() {
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if is_socket && socket_state(&entry.path()) == SocketState::Abandoned {
+            fs::remove_file(entry.path()).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net;
+
+    use rustix::{
+        io::Errno,
+        net::{
+            AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen,
+            socket_with,
+        },
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_sweep_removes_sockets_without_a_process_and_wakes_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let living = net::UnixListener::bind(path("living.sock")).unwrap();
+        living.set_nonblocking(true).unwrap();
+        drop(net::UnixListener::bind(path("dead.sock")).unwrap());
+        fs::write(path("1-pins.lock"), "").unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        sweep(folder.path());
+        let left = fs::read_dir(folder.path()).unwrap().flatten();
+        let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["1-pins.lock", "folder", "living.sock"]);
+        let woken = living.accept().map(drop).map_err(|error| error.kind());
+        assert_eq!(woken, Err(io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn a_full_backlog_counts_as_a_living_process_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full.sock");
+        let stream = || {
+            let flags = SocketFlags::NONBLOCK;
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+        };
+        let (listener, address) = (stream(), SocketAddrUnix::new(&path).unwrap());
+        bind(&listener, &address).unwrap();
+        listen(&listener, 1).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            let connection = stream();
+            match connect(&connection, &address) {
+                Ok(()) => waiting.push(connection),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused, Errno::AGAIN, "after {} connections", waiting.len());
+        assert_eq!(socket_state(&path), SocketState::Served);
+        drop((listener, waiting));
+        assert_eq!(socket_state(&path), SocketState::Abandoned);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(socket_state(&path), SocketState::Unknown);
     }
 }

@@ -2,23 +2,20 @@
 
 use std::{
     fmt,
-    os::fd::{AsFd as _, OwnedFd},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::{Verdict, destination, layout::Event, source, source_port};
 use jiff::{SignedDuration, Timestamp};
-use rustix::{
-    net::{AddressFamily, SocketType, netdevice::index_to_name, socket},
-    time::{ClockId, clock_gettime},
-};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::record::{Record, ip};
 use crate::{
     control::Instance,
     kernel::{
         events::{Events, ReaderLock},
+        interface_names::InterfaceNames,
         maps::Maps,
     },
 };
@@ -30,8 +27,7 @@ const EPOCH: Duration = Duration::from_millis(100);
 pub struct Stream {
     events: Events,
     maps: Maps,
-    /// For names of interfaces.
-    socket: OwnedFd,
+    interfaces: InterfaceNames,
     /// The reported number of silent drops, by CPU.
     told: Vec<u64>,
     /// The start of the next epoch, if one is due.
@@ -54,7 +50,7 @@ impl fmt::Display for StreamError {
         match self {
             Self::Busy => f.write_str(
                 "another `enforcer events` reads the drops of these pins: end it, or start \
-                 `enforcer run`, which serves any number of followers",
+                 `enforcer run`, which serves several followers",
             ),
             Self::Failed(error) if f.alternate() => write!(f, "{error:#}"),
             Self::Failed(error) => error.fmt(f),
@@ -107,8 +103,7 @@ impl Stream {
         Ok(Self {
             events,
             maps,
-            socket: socket(AddressFamily::INET, SocketType::DGRAM, None)
-                .context("failed to open a socket to ask for names of interfaces")?,
+            interfaces: InterfaceNames::open()?,
             told,
             due: None,
             active: false,
@@ -195,7 +190,7 @@ impl Stream {
             verdict: Some(Verdict::Drop.name().to_owned()),
             reason: head.reason().map(|reason| reason.name().to_owned()),
             audited: Some(head.audited != 0),
-            interface: index_to_name(self.socket.as_fd(), head.ifindex).ok(),
+            interface: self.interfaces.of(head.ifindex).ok(),
             ifindex: Some(head.ifindex),
             source: source(packet, 0).as_ref().map(ip),
             source_port: source_port(packet, 0),

@@ -68,7 +68,7 @@ fn registry(options: &str) -> Registry {
     }
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    registry::load(&Source::Named(file.path().into()))
+    registry::load(&Source::Named(file.path().into()), &registry::Reader::NAMED)
         .unwrap_or_else(|rejected| panic!("{rejected}"))
         .registry
 }

@@ -181,11 +181,13 @@ fn origins_come_back() {
         Some("/etc/enforcer/enforcer.toml"),
         Some("/a b/\u{e9}"),
     ] {
-        for has_main in [false, true] {
+        let folders = [None, Some(0), Some(u32::MAX)];
+        for (has_main, folder) in [(false, folders[0]), (true, folders[1]), (false, folders[2])] {
             let origin = Provenance {
                 path: path.map(PathBuf::from),
                 digest: 0x0123_4567_89ab_cdef,
                 has_main,
+                fragments: folder.map(FragmentFolder),
             };
             assert_eq!(provenance(&origin_entry(&origin).unwrap()), origin);
         }

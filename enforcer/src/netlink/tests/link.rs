@@ -1,7 +1,8 @@
 //! RTM_NEWLINK messages as the kernel writes them, and as no kernel should.
 
 use super::{
-    super::link::{Interface, XdpAttached, XdpMode, parse},
+    super::framing::message,
+    super::link::{Interface, XdpAttached, XdpMode, may_be_up, parse},
     attribute,
 };
 
@@ -151,4 +152,34 @@ fn what_is_cut_short_is_an_error() {
         parse(&link_message(1, 0, 1, &[name])).is_err(),
         "no ifindex"
     );
+}
+
+/// A notice: `struct nlmsghdr` and a link message.
+fn notice(kind: u16, flags: u32) -> Vec<u8> {
+    let body = link_message(1, 2, flags, &[attribute(3, b"eth0\0")]);
+    message(kind, 0, 0, &body).unwrap()
+}
+
+#[test]
+fn a_notice_tells_whether_an_interface_may_have_come_up() {
+    const NEW: u16 = 16;
+    const GONE: u16 = 17;
+    let cases = [
+        (notice(NEW, 1), true),
+        (notice(NEW, 0x1043), true),
+        (notice(NEW, 0x1002), false),
+        (notice(GONE, 0), false),
+        // The kernel leaves the flag on in the last words about some interfaces.
+        (notice(GONE, 1), false),
+        ([notice(NEW, 0), notice(GONE, 0)].concat(), false),
+        ([notice(GONE, 0), notice(NEW, 1)].concat(), true),
+        // Doubt counts as up.
+        (notice(20, 0), true),
+        (notice(NEW, 0)[..20].to_vec(), true),
+        (message(NEW, 0, 0, &[0; 8]).unwrap(), true),
+        (vec![1], true),
+    ];
+    for (notice, expected) in cases {
+        assert_eq!(may_be_up(&notice), expected, "{notice:?}");
+    }
 }

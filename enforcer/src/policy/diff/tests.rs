@@ -22,7 +22,8 @@ fn tables_on(text: &str, names: &[(u32, &str)], allowed: Option<&AllowedIps>) ->
         .expect("a file");
     file.write_all(text.as_bytes()).expect("to write it");
     let source = Source::Named(file.path().to_owned());
-    let loaded = registry::load(&source).unwrap_or_else(|rejected| panic!("{rejected}"));
+    let loaded = registry::load(&source, &registry::Reader::NAMED)
+        .unwrap_or_else(|rejected| panic!("{rejected}"));
     let interfaces: Vec<PolicyInterface> = names
         .iter()
         .map(|&(ifindex, name)| PolicyInterface {

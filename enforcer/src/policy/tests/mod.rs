@@ -21,9 +21,12 @@ fn key(byte: u8) -> PublicKey {
 fn registry(text: &str) -> Registry {
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    registry::load(&Source::Named(file.path().to_owned()))
-        .unwrap_or_else(|rejected| panic!("rejected:\n{rejected}"))
-        .registry
+    registry::load(
+        &Source::Named(file.path().to_owned()),
+        &registry::Reader::NAMED,
+    )
+    .unwrap_or_else(|rejected| panic!("rejected:\n{rejected}"))
+    .registry
 }
 
 /// Returns an interface with AllowedIPs given as the byte that fills the key, and the prefix.

@@ -2,7 +2,7 @@
 
 use enforcer_ebpf::{Mode, Protocol};
 
-use super::super::{HookChoice, Identity, Origin, Side, Source, lint, load};
+use super::super::{HookChoice, Identity, Origin, Reader, Side, Source, lint, load};
 use super::{accepts, summary};
 
 const DESIGN: &str = r#"
@@ -237,7 +237,7 @@ side = "inside"
 
 #[test]
 fn the_embedded_registry_is_the_port_table() {
-    let loaded = load(&Source::Embedded).unwrap();
+    let loaded = load(&Source::Embedded, &Reader::STRICT).unwrap();
     assert_eq!(loaded.origin, Origin::Embedded);
     assert!(loaded.warnings.is_empty());
     assert!(lint(&loaded.registry, &(32768..=60999), |_| Some(false)).is_empty());

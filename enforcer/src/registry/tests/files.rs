@@ -2,90 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
 
 use enforcer_ebpf::Mode;
 
-use super::super::{Diagnostic, Loaded, MissingFile, Origin, Rejected, Source, load, render};
+use super::super::{MissingFile, Origin};
+use super::etc::{Etc, file_names, names};
 
 const A: &str = "[services.a]\nports = [1]\n";
 const B: &str = "[services.b]\nports = [2]\n";
-
-/// A directory for `enforcer.toml`, `enforcer.d` and other files of a test.
-struct Etc(TempDir);
-
-impl Etc {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn with(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, contents).unwrap();
-        self
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn default(&self) -> Result<Loaded, Rejected> {
-        self.where_absent(MissingFile::Embedded)
-    }
-
-    fn where_absent(&self, absent: MissingFile) -> Result<Loaded, Rejected> {
-        load(&Source::Default {
-            path: self.path("enforcer.toml"),
-            absent,
-        })
-    }
-
-    fn named(&self, name: &str) -> Result<Loaded, Rejected> {
-        load(&Source::Named(self.path(name)))
-    }
-
-    /// Returns the errors without the path of the directory.
-    fn shown(&self, diagnostics: &[Diagnostic]) -> Vec<String> {
-        let directory = format!("{}/", self.0.path().display());
-        diagnostics
-            .iter()
-            .map(|it| {
-                let (file, line, column, message) =
-                    (it.file(), it.line(), it.column(), it.message());
-                format!("{file}:{line}:{column} {message}").replace(&directory, "")
-            })
-            .collect()
-    }
-
-    #[track_caller]
-    fn rejects(&self, loaded: Result<Loaded, Rejected>, expected: &[&str]) {
-        let rejected = loaded.expect_err("accepted");
-        assert_eq!(self.shown(&rejected.errors), expected);
-        // Every error can also be rendered.
-        assert!(render(&rejected.errors, true).contains("help"));
-    }
-}
-
-fn names(loaded: &Loaded) -> Vec<&str> {
-    let services = loaded.registry.services();
-    services
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect()
-}
-
-fn file_names(loaded: &Loaded) -> Vec<&str> {
-    match &loaded.origin {
-        Origin::Embedded => vec!["(embedded)"],
-        Origin::Files(files) => files
-            .iter()
-            .filter_map(|file| Path::new(file).file_name()?.to_str())
-            .collect(),
-    }
-}
 
 #[test]
 fn fragments_are_read_after_the_file_by_name() {
@@ -199,7 +123,7 @@ fn a_name_in_two_files_names_both_places() {
         etc.default().map_err(|mut rejected| {
             assert!(rejected.to_string().contains("- first defined here"));
             // The path in the message is the test's directory.
-            rejected.errors.truncate(2);
+            rejected.errors = rejected.errors[..2].to_vec().into();
             rejected
         }),
         &[
@@ -252,7 +176,7 @@ fn what_cannot_be_read_rejects_the_registry() {
     etc.rejects(
         etc.default(),
         &[
-            "enforcer.d/1.toml:1:1 cannot read this file: Is a directory (os error 21)",
+            "enforcer.d/1.toml:1:1 this is a folder, not a regular file",
             "enforcer.d/2.toml:1:1 cannot read this file: No such file or directory (os error 2)",
         ],
     );
@@ -264,7 +188,7 @@ fn what_cannot_be_read_rejects_the_registry() {
         etc.default(),
         &[
             "enforcer.toml:1:1 cannot read this file: No such file or directory (os error 2)",
-            "enforcer.d:1:1 cannot read this directory: Not a directory (os error 20)",
+            "enforcer.d:1:1 cannot read this folder: Not a directory (os error 20)",
         ],
     );
 }
@@ -290,11 +214,35 @@ fn a_byte_order_mark_is_not_a_column() {
 }
 
 #[test]
-fn an_endless_file_is_refused() {
-    let loaded = load(&Source::Named("/dev/zero".into()));
-    let rejected = loaded.unwrap_err();
-    assert_eq!(
-        rejected.errors[0].message(),
-        "this file is larger than 16 MiB"
+fn all_files_together_have_a_limit() {
+    let half = format!("#{}", "x".repeat((2 << 20) - 1));
+    let etc = Etc::new()
+        .with("enforcer.toml", A)
+        .with("enforcer.d/1.toml", &half)
+        .with("enforcer.d/2.toml", &half[..half.len() - A.len()]);
+    assert_eq!(names(&etc.default().unwrap()), ["a"]);
+    let etc = etc.with("enforcer.d/3.toml", "#");
+    etc.rejects(
+        etc.default(),
+        &["enforcer.d/3.toml:1:1 the files of the registry are larger than 4 MiB together"],
+    );
+}
+
+#[test]
+fn a_file_over_the_limit_is_refused_by_one_byte() {
+    let text = |length: usize| format!("{A}#{}", "x".repeat(length - A.len() - 1));
+    let etc = Etc::new()
+        .with("fits.toml", text(2 << 20))
+        .with("long.toml", text((2 << 20) + 1))
+        .with("main.toml", A)
+        .with("main.d/long.toml", text((2 << 20) + 1));
+    assert_eq!(names(&etc.named("fits.toml").unwrap()), ["a"]);
+    etc.rejects(
+        etc.named("long.toml"),
+        &["long.toml:1:1 this file is larger than 2 MiB"],
+    );
+    etc.rejects(
+        etc.named("main.toml"),
+        &["main.d/long.toml:1:1 this file is larger than 2 MiB"],
     );
 }

@@ -81,7 +81,7 @@ fn prefixes_are_limited_and_one_written_twice_counts_once() {
 
 #[test]
 fn a_file_full_of_errors_is_told_in_a_few() {
-    let text = "[services.a]\nports = [1]\nports = [2]\n".to_owned() + &"x = = 1\n".repeat(50_000);
+    let text = "[services.a]\nports = [1]\nports = [2]\n".to_owned() + &"x = = 1\n".repeat(20_000);
     let errors = load_text(&text).unwrap_err().errors;
     assert_eq!(errors.len(), 21);
     assert_eq!(
@@ -108,4 +108,67 @@ fn interface_tables_are_limited() {
              in `*` is for many interfaces",
         ],
     );
+}
+
+#[test]
+fn words_signs_and_blanks_are_limited() {
+    let head = "[services.a]\nports = [1]\n";
+    // A comment and the end of a line are two.
+    let tokens = |text: &str| toml_parser::Source::new(text).lex().count();
+    let fits = format!("{head}{}", "#\n".repeat((200_000 - tokens(head)) / 2));
+    assert!((199_998..=200_000).contains(&tokens(&fits)));
+    accepts(&fits);
+    let errors = load_text(&format!("{fits}#\n#\n")).unwrap_err().errors;
+    assert_eq!(
+        errors[0].message(),
+        "this file has more than 200,000 words, signs and blanks"
+    );
+    assert_eq!(errors.total(), 1);
+}
+
+/// Texts that once took minutes or gigabytes end in a few errors, however long they are.
+#[test]
+fn long_texts_end_in_a_few_errors() {
+    let tables: String = (0..100_000).fold(String::new(), |mut text, index| {
+        let _ = writeln!(text, "[services.a{index}]");
+        text
+    });
+    for text in ["=\n".repeat(1 << 20), "[".repeat(1 << 20), tables] {
+        let errors = load_text(&text).unwrap_err().errors;
+        assert_eq!(errors.total(), 1, "{}", &text[..20]);
+    }
+}
+
+#[test]
+fn ports_that_are_listed_again_and_again_are_refused() {
+    let text = |count: usize| {
+        let ranges = "\"1-4000\", ".repeat(count);
+        format!("[services.a]\nports = [{ranges}]\n")
+    };
+    assert_eq!(accepts(&text(125)).warnings.total(), 124);
+    let rejected = load_text(&text(126)).unwrap_err();
+    assert_eq!(
+        summary(&rejected.errors),
+        [
+            "2:1260 the ports, counted as often as they are listed, are more than 500,000 -- list each port once; the limit is 4,096 ports in all"
+        ]
+    );
+    let one = format!("[services.a]\nports = [{}]\n", "1,".repeat(60_000));
+    assert_eq!(accepts(&one).warnings.total(), 59_999);
+}
+
+#[test]
+fn unknown_peers_are_counted_beyond_the_first() {
+    let mut text = String::new();
+    for index in 0..300 {
+        let _ = writeln!(
+            text,
+            "[services.s{index}]\nports = [{}]\nallow = [\"p{index}\"]",
+            index + 1
+        );
+    }
+    let errors = load_text(&text).unwrap_err().errors;
+    assert_eq!((errors.total(), errors.len()), (300, 200));
+    assert_eq!((errors.told().len(), errors.untold()), (50, 250));
+    assert_eq!(errors.told()[49].line(), 150);
 }

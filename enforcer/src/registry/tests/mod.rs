@@ -1,7 +1,9 @@
 //! The registry as a whole: from texts and files to a model or diagnostics.
 
 mod accepted;
+mod etc;
 mod files;
+mod kinds;
 mod limits;
 mod lints;
 mod mutations;
@@ -11,6 +13,8 @@ mod services;
 mod sources;
 mod syntax;
 mod tables;
+mod trust;
+mod vanished;
 
 use super::files::load_texts;
 use super::{Diagnostic, Loaded, Rejected};

@@ -8,8 +8,8 @@ use proptest::test_runner::Config;
 
 use super::super::files::load_texts;
 use super::super::{
-    Diagnostic, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Registry, Rejected, lint,
-    load, render,
+    Diagnostics, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Reader, Registry, Rejected,
+    lint, load, render,
 };
 
 const GOOD: &str = include_str!("good.toml");
@@ -138,8 +138,8 @@ fn check(result: &Result<Loaded, Rejected>) {
     }
 }
 
-fn check_diagnostics(diagnostics: &[Diagnostic]) {
-    for diagnostic in diagnostics {
+fn check_diagnostics(diagnostics: &Diagnostics) {
+    for diagnostic in diagnostics.iter() {
         let plain = diagnostic.render(false);
         assert!(plain.contains(diagnostic.file()), "{plain}");
         assert!(
@@ -289,6 +289,6 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r.toml");
         std::fs::write(&path, &file).unwrap();
-        check(&load(&super::super::Source::Named(path)));
+        check(&load(&super::super::Source::Named(path), &Reader::NAMED));
     }
 }

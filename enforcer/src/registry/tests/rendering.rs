@@ -151,7 +151,46 @@ fn json_has_exactly_the_keys_of_the_contract() {
     let rejected = load_texts(&[("etc/r.toml", "[services.a]\nports = [1]\nmode = \"adit\"\n")]);
     let errors = rejected.unwrap_err().errors;
     assert_eq!(
-        serde_json::to_string(&errors).unwrap(),
+        serde_json::to_string(errors.told()).unwrap(),
         r#"[{"file":"etc/r.toml","line":3,"column":8,"message":"unknown mode `adit`","help":"did you mean `audit`?"}]"#
     );
+}
+
+#[test]
+fn a_long_line_is_clipped_and_keeps_its_column() {
+    let items = "1111, ".repeat(10_000);
+    let text = format!("[services.a]\nports = [{items}0, {items}1]\n");
+    let errors = load_text(&text).unwrap_err().errors;
+    let shown = render(&errors, false);
+    let expected = "\
+error: port 0 cannot be registered
+ --> r.toml:2:60010
+  |
+2 | …1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 0, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1111, 1…
+  |                                                              ^
+  |
+  = help: a port is a number from 1 to 65535";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn fifty_are_told_and_the_others_are_counted() {
+    let text = |count: usize| {
+        let items = "0, ".repeat(count);
+        format!("[services.a]\nports = [{items}1]\n")
+    };
+    let shown = |count: usize| {
+        let errors = load_text(&text(count)).unwrap_err().errors;
+        assert_eq!(errors.total(), count);
+        assert_eq!(errors.told().len(), count.min(50));
+        render(&errors, false)
+    };
+    assert_eq!(shown(50).matches("error: port 0").count(), 50);
+    assert!(!shown(50).contains("more"));
+    assert!(shown(51).ends_with("\n\nand 1 more"));
+    let many = shown(10_000);
+    assert_eq!(many.matches("error: port 0").count(), 50);
+    assert!(many.ends_with("\n\nand 9950 more"));
+    // 50 blocks of a few lines, each of at most 160 characters.
+    assert!(many.len() < 50 * 1000, "{}", many.len());
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::{DEFAULT_PATH, MissingFile, Provenance, Source, load};
+use super::super::{DEFAULT_PATH, MissingFile, Provenance, Reader, Source, load};
 
 const TEXT: &str = "[services.a]\nports = [1]\n";
 
@@ -34,6 +34,7 @@ fn the_main_file_of_a_policy_in_force_must_exist_if_there_was_one() {
         path: path.map(PathBuf::from),
         digest: 1,
         has_main,
+        fragments: None,
     };
     let in_force = |path, has_main| Source::in_force(&provenance(path, has_main));
     let named = Source::Named(DEFAULT_PATH.into());
@@ -58,8 +59,10 @@ fn a_registry_in_force_is_read_again_as_it_was() {
         absent: MissingFile::Fragments,
     };
     let again = |source: &Source| {
-        let before = load(source).unwrap().provenance;
-        let again = load(&Source::in_force(&before)).unwrap().provenance;
+        let before = load(source, &Reader::NAMED).unwrap().provenance;
+        let again = load(&Source::in_force(&before), &Reader::NAMED)
+            .unwrap()
+            .provenance;
         assert_eq!(again, before);
         before
     };
@@ -69,8 +72,10 @@ fn a_registry_in_force_is_read_again_as_it_was() {
     let whole = again(&Source::Named(main.clone()));
     assert_eq!(again(&default), whole);
     // A main file that came since is no policy of fragments alone, and the other way round.
-    let now = load(&Source::in_force(&fragments)).unwrap().provenance;
+    let now = load(&Source::in_force(&fragments), &Reader::NAMED)
+        .unwrap()
+        .provenance;
     assert_ne!(now, fragments);
     fs::remove_file(&main).unwrap();
-    load(&Source::in_force(&whole)).unwrap_err();
+    load(&Source::in_force(&whole), &Reader::NAMED).unwrap_err();
 }

@@ -2,15 +2,15 @@
 
 use std::{
     io::{Read as _, Write as _},
-    os::unix::net::UnixListener,
-    path::PathBuf,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
 use super::super::{
-    Answer, ask,
-    uapi::{self, parse},
+    AllowedIps, Answer, Device, ask_all,
+    uapi::{self, MAX_ANSWER, parse},
 };
 use super::words;
 use crate::interfaces::Interface;
@@ -88,7 +88,9 @@ fn only_a_tun_device_can_have_a_socket() {
         interface("tun", 0xfffe),
     ] {
         assert_eq!(uapi::socket_of(&other), None);
-        assert_eq!(run(ask(&other)), Answer::NotWireGuard);
+        assert_eq!(Device::of(&other), None);
+        let answers = run(ask_all([&other], Duration::ZERO, |_, _| false));
+        assert_eq!(answers[&7], Answer::NotWireGuard);
     }
 }
 
@@ -98,6 +100,14 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap()
         .block_on(future)
+}
+
+/// Asks a daemon of the user of the test.
+fn asked(path: &Path) -> anyhow::Result<AllowedIps> {
+    run(uapi::ask_process_of(
+        rustix::process::geteuid().as_raw(),
+        path,
+    ))
 }
 
 /// Starts a daemon with a fixed answer.
@@ -119,17 +129,14 @@ fn daemon(answer: Vec<u8>) -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn a_daemon_is_asked_and_understood() {
     let (_folder, path) = daemon(whole().into_bytes());
-    assert_eq!(
-        run(uapi::ask(&path, uapi::TIMEOUT)).unwrap(),
-        parse(&whole()).unwrap()
-    );
+    assert_eq!(asked(&path).unwrap(), parse(&whole()).unwrap());
 }
 
 #[test]
 fn a_daemon_that_hangs_up_is_an_error() {
     for answer in [&b""[..], b"errno=0\n", b"public_key=", b"\xff\xff\n\n"] {
         let (_folder, path) = daemon(answer.to_vec());
-        let error = run(uapi::ask(&path, uapi::TIMEOUT)).unwrap_err();
+        let error = asked(&path).unwrap_err();
         assert!(format!("{error:#}").contains("wg0.sock"), "{error:#}");
     }
 }
@@ -139,19 +146,59 @@ fn a_socket_without_a_daemon_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wg0.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let error = run(uapi::ask(&path, uapi::TIMEOUT)).unwrap_err();
+    let error = asked(&path).unwrap_err();
     assert!(format!("{error:#}").contains("refused"), "{error:#}");
 }
 
-/// The daemon accepts and never answers, so the time limit ends the query.
 #[test]
-fn a_daemon_that_never_answers_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("wg0.sock");
-    let _listener = UnixListener::bind(&path).unwrap();
-    let error = run(uapi::ask(&path, Duration::from_millis(50))).unwrap_err();
+fn an_answer_of_more_than_4_mib_is_an_error() {
+    let prefix = |number: u32| {
+        let [_, a, b, c] = number.to_be_bytes();
+        format!("allowed_ip=10.{a}.{b}.{c}/32\n")
+    };
+    let long = |prefixes: u32| -> Vec<u8> {
+        let prefixes: String = (0..prefixes).map(prefix).collect();
+        format!("public_key={}\n{prefixes}errno=0\n\n", key(1)).into_bytes()
+    };
+    let most = long(150_000);
+    assert!((3 << 20..MAX_ANSWER).contains(&(most.len() as u64)));
+    let (_folder, path) = daemon(most);
+    assert_eq!(asked(&path).unwrap().len(), 150_000);
+    let (_folder, path) = daemon(long(500_000));
+    let error = format!("{:#}", asked(&path).unwrap_err());
+    assert!(error.contains("longer than 4 MiB"), "{error}");
+}
+
+#[test]
+fn a_process_of_another_user_is_not_believed() {
+    let (_folder, path) = daemon(whole().into_bytes());
+    let other = rustix::process::geteuid().as_raw() + 1;
+    let error = run(uapi::ask_process_of(other, &path)).unwrap_err();
     assert!(
-        format!("{error:#}").contains("no answer within"),
+        format!("{error:#}").contains(&format!("not to {other}")),
         "{error:#}"
     );
+}
+
+#[test]
+fn a_socket_that_others_may_change_is_not_believed() {
+    let (folder, path) = daemon(whole().into_bytes());
+    let open = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.path(), mode).unwrap();
+    };
+    open(0o777);
+    let error = format!("{:#}", run(uapi::ask(&path)).unwrap_err());
+    assert!(error.contains("not believed"), "{error}");
+    assert!(
+        error.contains("chmod go-w") || error.contains("chown root"),
+        "{error}"
+    );
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // The control: root's alone, under the same name.
+    open(0o755);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(run(uapi::ask(&path)).unwrap(), parse(&whole()).unwrap());
 }

@@ -3,9 +3,11 @@
 mod codes;
 mod explain;
 mod explain_live;
+mod names;
 mod policy;
 mod refusals;
 mod service;
+mod streams;
 mod views;
 
 use crate::scenario::host_only::COMMAND_LINE;
@@ -21,6 +23,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     // Some of the policy and the views are for guests too, so each scenario there has a mark.
     scenarios.extend(policy::scenarios());
     scenarios.extend(all_host_only(refusals::scenarios(), COMMAND_LINE));
+    scenarios.extend(all_host_only(names::scenarios(), COMMAND_LINE));
+    scenarios.extend(all_host_only(streams::scenarios(), COMMAND_LINE));
     scenarios.extend(views::scenarios());
     scenarios
 }

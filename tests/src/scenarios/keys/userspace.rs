@@ -9,13 +9,10 @@
 //! The sockets' folder is the same for the whole machine. Here, every program that looks for the
 //! folder gets a private mount namespace, with a scratch folder of the lab at /run.
 
-use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,20 +20,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::UnshareFlags;
 
 use crate::lab::command::{Daemon, eventually};
 use crate::lab::enforcer::SETTLE;
 use crate::lab::topology::{HOST_LAN, HOST_WG, Lab, PEER, STRANGER};
-use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Transport};
+use crate::lab::{Ask, Guards, Netns, Outcome, Patience, PrivateRun, Transport};
 
 use super::hub::{Hub, METRICS, Who, call, follow, hole, laptop, metrics, registry};
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::runner::{answered, unanswered};
 
 /// A throw-away key pair: both in the hex digits of the protocol.
-struct Keys {
+pub(super) struct Keys {
     private: &'static str,
     public: &'static str,
 }
@@ -45,12 +40,12 @@ const HUB: Keys = Keys {
     private: "c8be335220096ce279146b728ef4e23861087eb78502471e4503cb86612dee4b",
     public: "286aacc70ea0e17afe7b78bf09a9aae8697da8e111dd064e34c1a74db6b6823d",
 };
-const LAPTOP: Keys = Keys {
+pub(super) const LAPTOP: Keys = Keys {
     private: "985b30969543efbf8bf4027da60732a3e025388d7848081bd4892724dad13845",
     public: "0032313b5f781399a547a296060e0a3b2c88f70e0f438c6f5c2c3776e0549f6c",
 };
 /// The public key of [`LAPTOP`], as written in registries.
-const LAPTOP_BASE64: &str = "ADIxO194E5mlR6KWBg4KOyyI9w4PQ4xvXCw3duBUn2w=";
+pub(super) const LAPTOP_BASE64: &str = "ADIxO194E5mlR6KWBg4KOyyI9w4PQ4xvXCw3duBUn2w=";
 const OTHER: Keys = Keys {
     private: "105f50fbbb5c39f446d5cedf7f1ea71d888348df193e0dbfe60ce483135f854e",
     public: "52fdc02f3c4fef6cb9860566337b08631028e2fc6308dc65b17fcbc52d06f93c",
@@ -77,37 +72,26 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios
 }
 
-/// The folder at /run for the programs of a scenario.
-struct Run(PathBuf);
+/// The folder at /run for the programs of a scenario, with the sockets.
+pub(super) struct Run(PrivateRun);
 
 impl Run {
-    fn new(lab: &Lab) -> Result<Self> {
-        let run = Self(lab.scratch().join("run"));
-        std::fs::create_dir_all(run.0.join("wireguard"))?;
-        // Absent from the barest of guests.
-        std::fs::create_dir_all("/var/run")?;
+    pub(super) fn new(lab: &Lab) -> Result<Self> {
+        let run = Self(PrivateRun::new(lab)?);
+        std::fs::create_dir_all(run.folder())?;
         Ok(run)
     }
 
-    fn socket(&self, device: &str) -> PathBuf {
-        self.0.join("wireguard").join(format!("{device}.sock"))
+    pub(super) fn folder(&self) -> PathBuf {
+        self.0.path().join("wireguard")
     }
 
-    /// Mounts the folder there for a single program.
-    fn guide(&self, command: &mut Command) {
-        let Ok(folder) = CString::new(self.0.as_os_str().as_bytes()) else {
-            return;
-        };
-        let hide = move || {
-            // SAFETY: only the mount namespace is left behind, in a child with a single thread.
-            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
-            let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-            mount_change(c"/", slave)?;
-            mount_bind(folder.as_c_str(), c"/var/run")?;
-            Ok(())
-        };
-        // SAFETY: between fork and exec the closure makes three system calls and allocates nothing.
-        unsafe { command.pre_exec(hide) };
+    pub(super) fn socket(&self, device: &str) -> PathBuf {
+        self.folder().join(format!("{device}.sock"))
+    }
+
+    pub(super) fn guide(&self, command: &mut Command) {
+        self.0.guide(command);
     }
 
     /// Starts and configures wireguard-go for a device of a namespace.
@@ -189,7 +173,7 @@ fn to_the_hub() -> String {
 }
 
 /// A peer with these AllowedIPs instead of any others.
-fn peer(keys: &Keys, allowed: &[&str]) -> String {
+pub(super) fn peer(keys: &Keys, allowed: &[&str]) -> String {
     let mut text = format!("public_key={}\nreplace_allowed_ips=true\n", keys.public);
     for prefix in allowed {
         let _ = writeln!(text, "allowed_ip={prefix}");

@@ -20,7 +20,7 @@ pub(super) fn resident(daemon: &Daemon) -> Result<u64> {
 
 /// The process's own part of the resident memory, in KiB: not the pages of the file, which the
 /// kernel brings in and takes away at will.
-pub(super) fn anonymous(daemon: &Daemon) -> Result<u64> {
+pub(in crate::scenarios) fn anonymous(daemon: &Daemon) -> Result<u64> {
     field(
         Path::new(&format!("/proc/{}/status", daemon.id())),
         "RssAnon:",
@@ -28,7 +28,7 @@ pub(super) fn anonymous(daemon: &Daemon) -> Result<u64> {
 }
 
 /// The highest resident memory ever, in KiB.
-pub(super) fn most_resident(daemon: &Daemon) -> Result<u64> {
+pub(in crate::scenarios) fn most_resident(daemon: &Daemon) -> Result<u64> {
     field(
         Path::new(&format!("/proc/{}/status", daemon.id())),
         "VmHWM:",
@@ -36,7 +36,7 @@ pub(super) fn most_resident(daemon: &Daemon) -> Result<u64> {
 }
 
 /// Number of open descriptors.
-pub(super) fn descriptors(daemon: &Daemon) -> Result<usize> {
+pub(in crate::scenarios) fn descriptors(daemon: &Daemon) -> Result<usize> {
     let folder = format!("/proc/{}/fd", daemon.id());
     Ok(fs::read_dir(&folder).context(folder)?.count())
 }

@@ -4,7 +4,7 @@ pub(super) mod command;
 pub(super) mod cpio;
 mod file;
 pub(super) mod lab;
-mod modules;
+pub(super) mod modules;
 pub(super) mod programs;
 
 pub(super) use file::Initramfs;

@@ -36,6 +36,8 @@ pub(super) struct Boot<'a> {
     pub(super) command: String,
     /// Whether services listen on every address from early in the boot.
     pub(super) listening: bool,
+    /// Kind of the obstacles in the way of the guards, if any.
+    pub(super) obstacles: Option<&'static str>,
     /// Whether the enforcer's unit is masked.
     pub(super) masked: bool,
     /// Whether the network manager waits for the policy.
@@ -63,7 +65,9 @@ impl Boot<'_> {
             archive.folder(folder);
         }
         archive.program("init", &ours("init")?);
-        archive.file("virtio_blk.ko", &read(&disk.module())?);
+        for (number, driver) in disk.drivers()?.iter().enumerate() {
+            archive.file(&format!("driver-{number}.ko"), driver);
+        }
 
         let manager = self.require.then(|| MANAGER.to_owned());
         let require: Vec<_> = manager.into_iter().collect();
@@ -94,6 +98,9 @@ impl Boot<'_> {
         if self.listening {
             unit("enforcer-listener.service", "sysinit.target")?;
         }
+        if let Some(kind) = self.obstacles {
+            add_obstacles(&mut archive, kind, &ours)?;
+        }
         archive.file(
             "payload/etc/systemd/network/lan.network",
             &ours("lan.network")?,
@@ -102,7 +109,7 @@ impl Boot<'_> {
             .replace("@command@", &self.command);
         archive.file("payload/etc/enforcer-guest.sh", script.as_bytes());
         archive.file("payload/etc/enforcer-guest", disk.debian.as_bytes());
-        Initramfs::new(&[&archive.finish()])
+        Initramfs::new(&[&archive.finish(), &disk.modules()?])
     }
 
     /// Returns QEMU's command.
@@ -133,6 +140,26 @@ impl Boot<'_> {
         command.args(["-netdev", &wire, "-device", &device]);
         Ok(command)
     }
+}
+
+/// Adds the unit that puts obstacles in place before the enforcer starts.
+fn add_obstacles(
+    archive: &mut Archive,
+    kind: &str,
+    ours: &dyn Fn(&str) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let name = "enforcer-obstacles.service";
+    let unit = String::from_utf8_lossy(&ours(name)?).replace("@kind@", kind);
+    archive.file(&format!("{UNITS}/{name}"), unit.as_bytes());
+    archive.link(
+        &format!("{UNITS}/sysinit.target.wants/{name}"),
+        &format!("../{name}"),
+    );
+    if kind == "files" {
+        let place = format!("{UNITS}/enforcer.service.d/full-disk.conf");
+        archive.file(&place, &ours("full-disk.conf")?);
+    }
+    Ok(())
 }
 
 /// Returns QEMU's description of the disk; writes go to an unnamed file.

@@ -13,8 +13,10 @@ use crate::{
     setup::{
         apt_suite::Mirrors,
         cache::{Cache, CacheLock},
+        kernels::Kernel,
         step::Step,
     },
+    vm::initramfs::modules,
     workspace::{find_program, is_root},
 };
 
@@ -71,14 +73,26 @@ const SIZE: &str = "2G";
 /// Folder in the cache.
 const FOLDER: &str = "system";
 
-/// Disk, with the kernel and the driver for booting.
+/// Disk, with the kernel and the drivers for booting.
 pub(super) struct Disk {
     dir: PathBuf,
     /// Content of /etc/debian_version.
     pub(super) debian: String,
     /// Output of `uname -r` in the guest.
     pub(super) release: String,
+    /// Kernel in place of the disk's own.
+    other: Option<Kernel>,
 }
+
+/// Drivers of the disk in a kernel that has them as modules, in the order of their needs.
+const DRIVERS: [&str; 6] = [
+    "kernel/drivers/virtio/virtio.ko",
+    "kernel/drivers/virtio/virtio_ring.ko",
+    "kernel/drivers/virtio/virtio_pci_legacy_dev.ko",
+    "kernel/drivers/virtio/virtio_pci_modern_dev.ko",
+    "kernel/drivers/virtio/virtio_pci.ko",
+    "kernel/drivers/block/virtio_blk.ko",
+];
 
 impl Disk {
     /// Returns the disk in the cache, if built by the present recipe.
@@ -90,6 +104,7 @@ impl Disk {
             debian: read("debian")?.trim().to_owned(),
             release: read("release")?.trim().to_owned(),
             dir,
+            other: None,
         };
         let whole = [disk.path(), disk.kernel(), disk.module()];
         (is_current && whole.iter().all(|path| path.is_file())).then_some(disk)
@@ -100,14 +115,53 @@ impl Disk {
         self.dir.join("disk")
     }
 
-    /// Path of the image for a boot loader.
-    pub(super) fn kernel(&self) -> PathBuf {
-        self.dir.join("vmlinuz")
+    /// Returns the disk for boots with another kernel.
+    pub(super) fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.release.clone_from(&kernel.release);
+        self.other = Some(kernel);
+        self
     }
 
-    /// Path of the disk's driver, a module in this kernel.
-    pub(super) fn module(&self) -> PathBuf {
+    /// Path of the image for a boot loader.
+    pub(super) fn kernel(&self) -> PathBuf {
+        match &self.other {
+            Some(kernel) => kernel.image(),
+            None => self.dir.join("vmlinuz"),
+        }
+    }
+
+    /// Path of the disk's driver, a module in the disk's own kernel.
+    fn module(&self) -> PathBuf {
         self.dir.join("virtio_blk.ko")
+    }
+
+    /// Returns the modules that the kernel needs to read the disk, in their order.
+    pub(super) fn drivers(&self) -> Result<Vec<Vec<u8>>> {
+        let Some(kernel) = &self.other else {
+            let module = self.module();
+            let bytes = fs::read(&module)
+                .with_context(|| format!("failed to read {}", module.display()))?;
+            return Ok(vec![bytes]);
+        };
+        let mut drivers = Vec::new();
+        for name in DRIVERS {
+            let plain = kernel.modules().join(name);
+            let packed = kernel.modules().join(format!("{name}.xz"));
+            if plain.is_file() {
+                let bytes = fs::read(&plain);
+                drivers.push(bytes.with_context(|| format!("failed to read {}", plain.display()))?);
+            } else if packed.is_file() {
+                drivers.push(unpack(&packed)?);
+            }
+        }
+        Ok(drivers)
+    }
+
+    /// Returns an archive with the modules of a kernel that the disk lacks.
+    pub(super) fn modules(&self) -> Result<Vec<u8>> {
+        self.other
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), modules::archive)
     }
 }
 
@@ -192,9 +246,16 @@ fn kernel(root: &Path, made: &Path) -> Result<String> {
     let module = modules
         .join(&release)
         .join("kernel/drivers/block/virtio_blk.ko.xz");
+    fs::write(made.join("virtio_blk.ko"), unpack(&module)?)
+        .context("failed to write the driver virtio_blk.ko of the disk")?;
+    Ok(release)
+}
+
+/// Returns the content of a packed module.
+fn unpack(module: &Path) -> Result<Vec<u8>> {
     let output = Command::new(program("busybox")?)
         .arg("xzcat")
-        .arg(&module)
+        .arg(module)
         .output()
         .context("failed to start busybox")?;
     if !output.status.success() {
@@ -204,9 +265,7 @@ fn kernel(root: &Path, made: &Path) -> Result<String> {
             output.status
         );
     }
-    fs::write(made.join("virtio_blk.ko"), output.stdout)
-        .context("failed to write the driver virtio_blk.ko of the disk")?;
-    Ok(release)
+    Ok(output.stdout)
 }
 
 fn program(name: &str) -> Result<PathBuf> {

@@ -2,7 +2,8 @@
 //!
 //! One guest runs the scenarios of Podman, the firewall and the service. Other guests boot under
 //! the attack of a neighbour: without the enforcer, as the control; without the enforcer but with a
-//! network manager that waits for the policy; and with the enforcer.
+//! network manager that waits for the policy; with obstacles in the way of the enforcer; and with
+//! the enforcer.
 
 mod boot;
 mod disk;
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     interrupt::{self, Deferred},
     lab::Lab,
-    setup,
+    setup::{self, kernels::Kernel},
     summary::Summary,
     workspace::Workspace,
 };
@@ -40,6 +41,15 @@ const LIMITS: Limits = Limits {
     silence: Duration::from_secs(6 * 60),
     total: Duration::from_secs(25 * 60),
 };
+
+/// Kinds of obstacles in the way of the guards, as `enforcer-tests system obstruct` knows them.
+const OBSTACLES: [(&str, &str); 2] = [
+    (
+        "files",
+        "a boot with files and locks in the way of the guards",
+    ),
+    ("peers", "a boot with 256 peers by key on hung daemons"),
+];
 
 /// Settings shared by all boots.
 struct SystemRun<'a> {
@@ -53,12 +63,15 @@ struct SystemRun<'a> {
 pub(super) fn run(
     workspace: &Workspace,
     accel: AccelChoice,
-    filter: Option<&str>,
-    boots: u32,
+    choice: Choice<'_>,
+    kernel: Option<Kernel>,
 ) -> Result<()> {
     let start = Instant::now();
     let cache = setup::provide_system()?;
-    let disk = disk::provide(&cache)?;
+    let mut disk = disk::provide(&cache)?;
+    if let Some(kernel) = kernel {
+        disk = disk.with_kernel(kernel);
+    }
     let lab = Lab::build(workspace)?;
     let system = SystemRun {
         workspace,
@@ -73,24 +86,9 @@ pub(super) fn run(
         system.accelerator.name()
     );
     let deferred = Deferred::noted();
-    let mut guests = vec![Guest::new("scenarios", "the scenarios", None)];
-    // A filter selects scenarios, and leaves the boots out.
-    if filter.is_none() {
-        let unguarded = "a boot without the enforcer";
-        guests.push(Guest::new(
-            "unguarded",
-            unguarded,
-            Some(BootKind::Unguarded),
-        ));
-        let withheld = "a boot without the enforcer, the network manager waiting";
-        guests.push(Guest::new("withheld", withheld, Some(BootKind::Withheld)));
-        guests.extend((1..=boots).map(|number| {
-            let title = format!("boot {number} of {boots} under attack");
-            Guest::new(&format!("boot {number}"), &title, Some(BootKind::Guarded))
-        }));
-    }
+    let guests = choice.guests();
     let sum = pool::run(&guests, |guest, side_by_side| {
-        system.one(guest, filter, side_by_side)
+        system.one(guest, choice.filter, side_by_side)
     });
     drop(deferred);
     if interrupt::seen() {
@@ -101,6 +99,41 @@ pub(super) fn run(
         (0, 0) => bail!("no scenario ran"),
         (0, _) => Ok(()),
         (failed, passed) => bail!("{failed} of {} scenarios failed", failed + passed),
+    }
+}
+
+/// Choice among the guests and their scenarios.
+#[derive(Clone, Copy)]
+pub(super) struct Choice<'a> {
+    /// Part of the names of scenarios.
+    pub(super) filter: Option<&'a str>,
+    /// Number of boots with the enforcer under attack.
+    pub(super) boots: u32,
+    /// Beginning of the names of guests.
+    pub(super) only: Option<&'a str>,
+}
+
+impl Choice<'_> {
+    /// Returns the guests to boot.
+    fn guests(self) -> Vec<Guest> {
+        let guest = |name: &str, title: &str, kind| Guest::new(name, title, kind);
+        let mut guests = vec![guest("scenarios", "the scenarios", None)];
+        // A filter selects scenarios, and leaves the boots out.
+        if self.filter.is_none() {
+            let unguarded = "a boot without the enforcer";
+            guests.push(guest("unguarded", unguarded, Some(BootKind::Unguarded)));
+            let withheld = "a boot without the enforcer, the network manager waiting";
+            guests.push(guest("withheld", withheld, Some(BootKind::Withheld)));
+            for (kind, title) in OBSTACLES {
+                guests.push(guest(kind, title, Some(BootKind::Obstructed(kind))));
+            }
+            guests.extend((1..=self.boots).map(|number| {
+                let title = format!("boot {number} of {} under attack", self.boots);
+                guest(&format!("boot {number}"), &title, Some(BootKind::Guarded))
+            }));
+        }
+        guests.retain(|guest| self.only.is_none_or(|only| guest.name.starts_with(only)));
+        guests
     }
 }
 
@@ -151,6 +184,10 @@ impl SystemRun<'_> {
         let boot = Boot {
             command: guest_command(attack, filter),
             listening: attack.is_some(),
+            obstacles: match attack {
+                Some(BootKind::Obstructed(kind)) => Some(kind),
+                _ => None,
+            },
             masked: matches!(attack, Some(BootKind::Unguarded | BootKind::Withheld)),
             require: attack == Some(BootKind::Withheld),
             neighbour: socket.as_deref(),
@@ -203,4 +240,27 @@ fn guest_command(attack: Option<BootKind>, filter: Option<&str>) -> String {
     words.extend(["--enforcer", "/usr/local/bin/enforcer"]);
     words.extend(filter);
     command::quote(&words).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_are_chosen_by_name_and_a_filter_leaves_the_boots_out() {
+        let names = |filter, only| {
+            let choice = Choice {
+                filter,
+                boots: 2,
+                only,
+            };
+            let names = choice.guests().into_iter().map(|guest| guest.name);
+            names.collect::<Vec<_>>().join(" ")
+        };
+        let all = "scenarios unguarded withheld files peers boot 1 boot 2";
+        assert_eq!(names(None, None), all);
+        assert_eq!(names(Some("service"), None), "scenarios");
+        assert_eq!(names(None, Some("boot")), "boot 1 boot 2");
+        assert_eq!(names(None, Some("peers")), "peers");
+    }
 }

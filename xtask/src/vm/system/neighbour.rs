@@ -35,6 +35,8 @@ pub(super) struct Tally {
 pub(super) enum BootKind {
     /// Boot with the enforcer.
     Guarded,
+    /// Boot with the enforcer, and obstacles of this kind in the way of the guards.
+    Obstructed(&'static str),
     /// Boot without the enforcer: the control.
     Unguarded,
     /// Boot without the enforcer, with a network manager that waits for the policy.
@@ -46,6 +48,7 @@ impl BootKind {
     pub(super) fn command(self) -> &'static str {
         match self {
             Self::Guarded => "boot",
+            Self::Obstructed(_) => "obstructed-boot",
             Self::Unguarded => "open-boot",
             Self::Withheld => "shut-boot",
         }
@@ -54,7 +57,7 @@ impl BootKind {
     /// Returns the number of SYNs that proves a neighbour at work during the whole boot.
     fn min_syns(self) -> u64 {
         match self {
-            Self::Guarded | Self::Unguarded => 1000,
+            Self::Guarded | Self::Obstructed(_) | Self::Unguarded => 1000,
             // This guest's NIC stays down: the wire takes the buffers of QEMU and of the socket,
             // and is full from then on.
             Self::Withheld => 100,
@@ -140,13 +143,15 @@ impl Tally {
             _ if self.syns < boot.min_syns() => {
                 Some("the neighbour sent too few SYNs to prove anything")
             }
-            BootKind::Guarded | BootKind::Unguarded if self.frames == 0 => {
+            BootKind::Guarded | BootKind::Obstructed(_) | BootKind::Unguarded
+                if self.frames == 0 =>
+            {
                 Some("the guest sent no frame")
             }
             BootKind::Unguarded if self.syn_acks == 0 || self.bytes == 0 => {
                 Some("the neighbour reached no service though the enforcer was off")
             }
-            BootKind::Guarded | BootKind::Withheld if reached => {
+            BootKind::Guarded | BootKind::Obstructed(_) | BootKind::Withheld if reached => {
                 Some("the neighbour reached a service")
             }
             _ => None,
@@ -196,6 +201,8 @@ mod tests {
         };
         assert!(reached.fault(BootKind::Guarded).is_some());
         assert!(reached.fault(BootKind::Withheld).is_some());
+        assert!(reached.fault(BootKind::Obstructed("files")).is_some());
+        assert_eq!(quiet.fault(BootKind::Obstructed("files")), None);
         assert!(
             reached.fault(BootKind::Unguarded).is_some(),
             "no byte of a service"

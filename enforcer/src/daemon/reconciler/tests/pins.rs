@@ -309,6 +309,6 @@ fn a_registry_is_logged_by_its_provenance() {
     let text = format!("{:?}", world::registry(&world::provenance(OWN, 7)));
     assert_eq!(
         text,
-        "SharedRegistry(Provenance { path: Some(\"/own.toml\"), digest: 7, has_main: true })"
+        "SharedRegistry(Provenance { path: Some(\"/own.toml\"), digest: 7, has_main: true, fragments: None })"
     );
 }

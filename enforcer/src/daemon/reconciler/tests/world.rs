@@ -14,7 +14,7 @@ use super::super::{
 use crate::{
     host::Keys,
     note::{Note, NoteKind},
-    registry::{Loaded, MissingFile, Provenance, Source, load},
+    registry::{Diagnostics, Loaded, MissingFile, Provenance, Reader, Source, load},
 };
 
 /// The file of `run` itself.
@@ -205,7 +205,7 @@ impl World {
             None => "missing".to_owned(),
         };
         Err(LoadError::Rejected(Rejection {
-            errors: Vec::new(),
+            errors: Diagnostics::default(),
             text,
             is_missing: !self.files.contains_key(file),
         }))
@@ -236,7 +236,7 @@ impl World {
         ReplaceOutcome::InForce {
             generation: self.generation,
             notes: self.notes.clone(),
-            warnings: Vec::new(),
+            warnings: Diagnostics::default(),
         }
     }
 
@@ -268,8 +268,9 @@ impl World {
 
 /// A registry of this provenance.
 pub(super) fn registry(provenance: &Provenance) -> SharedRegistry {
-    static EMBEDDED: LazyLock<Loaded> =
-        LazyLock::new(|| load(&Source::Embedded).expect("the embedded registry is good"));
+    static EMBEDDED: LazyLock<Loaded> = LazyLock::new(|| {
+        load(&Source::Embedded, &Reader::STRICT).expect("the embedded registry is good")
+    });
     Loaded {
         provenance: provenance.clone(),
         ..EMBEDDED.clone()
@@ -282,6 +283,7 @@ pub(super) fn provenance(path: &str, digest: u64) -> Provenance {
         path: Some(path.into()),
         digest,
         has_main: true,
+        fragments: None,
     }
 }
 

@@ -1,0 +1,147 @@
+//! The bpffs, and the pins there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::cell::Obstacle::Bpffs;
+use super::cell::{Cell, State};
+use super::trial::{HEALING, Trial};
+use crate::lab::mounts::in_a_machine;
+
+const NONE: Duration = Duration::ZERO;
+const BPFFS: &str = "/sys/fs/bpf";
+
+pub(super) const CELLS: &[Cell] = &[
+    Cell::tried(
+        Bpffs,
+        State::Absent,
+        "bpffs_absent",
+        "not mounted at boot",
+        absent,
+    ),
+    Cell::left_out(Bpffs, State::Hangs, "the kernel answers within the call"),
+    Cell::left_out(Bpffs, State::Full, "a bpffs has no size"),
+    Cell::tried(
+        Bpffs,
+        State::Foreign,
+        "bpffs_squatted",
+        "a user's folder at the place of the pins at boot, parent 1777",
+        squatted,
+    )
+    .in_guests(),
+    Cell::tried(
+        Bpffs,
+        State::Garbage,
+        "bpffs_pins_exchanged",
+        "the pins of two maps exchanged at boot, guards in force",
+        exchanged,
+    ),
+    Cell::tried(
+        Bpffs,
+        State::Vanishes,
+        "bpffs_pins_removed",
+        "all pins removed",
+        removed,
+    )
+    .in_guests(),
+    Cell::tried(
+        Bpffs,
+        State::Vanishes,
+        "bpffs_unmounted",
+        "unmounted",
+        unmounted,
+    ),
+    Cell::tried(
+        Bpffs,
+        State::Returns,
+        "bpffs_returns",
+        "unmounted, and mounted",
+        returns,
+    ),
+];
+
+/// `run` in a small machine, whose bpffs is the machine's own.
+pub(super) fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
+    trial.pin_at(PathBuf::from(BPFFS).join("enforcer"));
+    let run = trial.command(&["run"])?;
+    let mut command = in_a_machine(&trial.rig.lab.host, prelude, &run);
+    trial.equip(&mut command)?;
+    Ok(command)
+}
+
+/// The lines of a shell that mount a bpffs of this mode.
+pub(super) fn mounted(mode: &str) -> String {
+    format!("umount -l {BPFFS}; mount -t bpf -o mode={mode} bpf {BPFFS}")
+}
+
+fn absent(trial: &mut Trial<'_>) -> Result<()> {
+    let command = machine(trial, "umount -l /sys/fs/bpf")?;
+    trial.boot_command(NONE, command)?;
+    trial.enter_machine()?;
+    trial.needs_no_word("nothing: `run` mounts the file system");
+    trial.heals("`run` itself", HEALING, |_| Ok(()))
+}
+
+fn squatted(trial: &mut Trial<'_>) -> Result<()> {
+    let squat =
+        "setpriv --reuid 65534 --regid 65534 --clear-groups mkdir -p /sys/fs/bpf/enforcer/a";
+    let command = machine(trial, &format!("{}; {squat}", mounted("1777")))?;
+    trial.boot_command(NONE, command)?;
+    trial.enter_machine()?;
+    trial
+        .tool("sh", &["-c", "ls -d /sys/fs/bpf/*/a"])
+        .context("the user made nothing")?;
+    trial.says(&["aside", "chmod"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("chmod 700", HEALING, |trial| {
+        trial.tool("chmod", &["700", BPFFS])
+    })
+}
+
+fn exchanged(trial: &mut Trial<'_>) -> Result<()> {
+    trial.rig.enforcer.expect(&["up"], 0)?;
+    let pins = trial.rig.lab.pin_dir();
+    for (from, to) in [("STATE", "x"), ("PORTS", "STATE"), ("x", "PORTS")] {
+        fs::rename(pins.join(from), pins.join(to))?;
+    }
+    trial.boot_guarded()?;
+    trial.says(&["replace", "layout", "aside", "pin"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))
+}
+
+fn removed(trial: &mut Trial<'_>) -> Result<()> {
+    trial.live(|_| Ok(()))?;
+    fs::remove_dir_all(trial.rig.lab.pin_dir())?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))?;
+    trial.says(&["put back", "again", "restored", "gone", "removed"])?;
+    trial.guards_a_newcomer()
+}
+
+fn unmount(trial: &mut Trial<'_>) -> Result<()> {
+    let command = machine(trial, &mounted("700"))?;
+    trial.live_command(command)?;
+    trial.enter_machine()?;
+    trial.tool("umount", &["-l", BPFFS])
+}
+
+fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
+    unmount(trial)?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))?;
+    trial.says(&["put back", "again", "restored", "gone", "mount"])?;
+    trial.guards_a_newcomer()
+}
+
+fn returns(trial: &mut Trial<'_>) -> Result<()> {
+    unmount(trial)?;
+    trial.stays_closed(Duration::from_secs(1))?;
+    trial.heals("mounted, and `run` itself", HEALING, |trial| {
+        trial.tool("mount", &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS])
+    })?;
+    trial.says(&["put back", "again", "restored", "gone", "mount"])?;
+    trial.guards_a_newcomer()
+}

@@ -1,0 +1,240 @@
+//! The lock of writers, in /run/enforcer.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::bpffs::{machine, mounted};
+use super::cell::Obstacle::Lock;
+use super::cell::{Cell, State};
+use super::files::{NOBODY, give, mode};
+use super::trial::{HEALING, Trial};
+use crate::lab::command::finish;
+use crate::lab::mounts::{Change, with_mounts};
+
+const NONE: Duration = Duration::ZERO;
+/// The time limit of a lock.
+const LIMIT: Duration = Duration::from_secs(1);
+const RUN: &str = "/run";
+
+pub(super) const CELLS: &[Cell] = &[
+    Cell::tried(
+        Lock,
+        State::Absent,
+        "lock_absent",
+        "a read-only /run at boot",
+        absent,
+    ),
+    Cell::tried(
+        Lock,
+        State::Hangs,
+        "lock_hangs",
+        "held for ever by root at boot",
+        hangs,
+    ),
+    Cell::tried(
+        Lock,
+        State::Full,
+        "lock_full",
+        "no inode left in /run at boot",
+        full,
+    ),
+    Cell::tried(
+        Lock,
+        State::Foreign,
+        "lock_of_a_user",
+        "a user locks the parent of the pins, 0755, at boot",
+        |trial| of_a_user(trial, "755"),
+    ),
+    Cell::tried(
+        Lock,
+        State::Foreign,
+        "lock_of_a_user_1777",
+        "a user locks the parent of the pins, 1777, at boot",
+        |trial| of_a_user(trial, "1777"),
+    )
+    .in_guests(),
+    Cell::tried(
+        Lock,
+        State::Foreign,
+        "lock_folder_of_a_user",
+        "/run/enforcer is a user's, 0777, at boot",
+        folder_of_a_user,
+    ),
+    Cell::tried(
+        Lock,
+        State::Garbage,
+        "lock_garbage",
+        "/run/enforcer is a file at boot",
+        garbage,
+    ),
+    Cell::tried(
+        Lock,
+        State::Vanishes,
+        "lock_vanishes",
+        "/run/enforcer is removed",
+        vanishes,
+    ),
+    Cell::tried(
+        Lock,
+        State::Returns,
+        "lock_returns",
+        "removed, and made again",
+        returns,
+    ),
+];
+
+/// A folder of this trial's own at /run. Returns the folder.
+fn own_run(trial: &Trial<'_>) -> Result<PathBuf> {
+    let run = trial.rig.lab.scratch().join("run");
+    fs::create_dir(&run)?;
+    mode(&run, 0o755)?;
+    Ok(run)
+}
+
+fn boot_with(trial: &mut Trial<'_>, limit: Duration, run: &Path, more: &[Change]) -> Result<()> {
+    let mut changes = vec![Change::bind(run, Path::new(RUN))?];
+    changes.extend_from_slice(more);
+    trial.boot(limit, |command| {
+        with_mounts(command, changes);
+        Ok(())
+    })?;
+    trial.share_mounts()
+}
+
+fn absent(trial: &mut Trial<'_>) -> Result<()> {
+    let run = own_run(trial)?;
+    boot_with(trial, LIMIT, &run, &[Change::read_only(Path::new(RUN))?])?;
+    trial.says(&["/run/enforcer", "lock"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("/run takes writes", HEALING, |trial| {
+        trial.tool("mount", &["-o", "remount,bind,rw", RUN])
+    })
+}
+
+fn full(trial: &mut Trial<'_>) -> Result<()> {
+    let run = own_run(trial)?;
+    let small = Change::fresh("tmpfs", Path::new(RUN), "nr_inodes=1")?;
+    boot_with(trial, LIMIT, &run, &[small])?;
+    trial.says(&["/run/enforcer", "lock", "No space left"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("room in /run", HEALING, |trial| {
+        trial.tool("mount", &["-o", "remount,nr_inodes=100", RUN])
+    })
+}
+
+/// Every lock that `enforcer` could take, held: the files that an `up` has left, and both folders.
+fn hangs(trial: &mut Trial<'_>) -> Result<()> {
+    let run = own_run(trial)?;
+    for word in ["up", "down"] {
+        let mut command = trial.command(&[word])?;
+        with_mounts(&mut command, vec![Change::bind(&run, Path::new(RUN))?]);
+        finish(command, "")?.ok()?;
+    }
+    let mut held = vec![run.join("enforcer")];
+    if let Ok(entries) = fs::read_dir(&held[0]) {
+        held.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    held.push(trial.rig.lab.pin_dir().with_file_name(""));
+    let mut locks = Vec::new();
+    for path in held {
+        // A socket cannot be opened, and is no lock.
+        if let Ok(file) = File::open(&path) {
+            file.lock()
+                .with_context(|| format!("failed to lock {}", path.display()))?;
+            locks.push(file);
+        }
+    }
+    boot_with(trial, LIMIT, &run, &[])?;
+    trial.says(&["lock"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("the holder lets go", HEALING, |_| {
+        locks.clear();
+        Ok(())
+    })
+}
+
+/// Reading the folder is enough for a lock on the folder.
+fn of_a_user(trial: &mut Trial<'_>, parent_mode: &str) -> Result<()> {
+    let user = "setpriv --reuid 65534 --regid 65534 --clear-groups flock -x /sys/fs/bpf sleep 60";
+    let locked = "while flock -n /sys/fs/bpf true; do sleep 0.02; done";
+    let command = machine(
+        trial,
+        &format!("{}; {user} & {locked}", mounted(parent_mode)),
+    )?;
+    trial.boot_command(LIMIT, command)?;
+    trial.enter_machine()?;
+    let free = trial.tool("flock", &["-n", "/sys/fs/bpf", "true"]);
+    ensure!(free.is_err(), "the control: the user holds no lock");
+    match parent_mode {
+        "755" => trial.needs_no_word("nothing: the lock of `enforcer` lies elsewhere"),
+        _ => trial.says(&["chmod"])?,
+    }
+    trial.guards_a_newcomer()?;
+    trial.heals("chmod 700", HEALING, |trial| {
+        trial.tool("chmod", &["700", "/sys/fs/bpf"])
+    })?;
+    trial.obeys()
+}
+
+fn folder_of_a_user(trial: &mut Trial<'_>) -> Result<()> {
+    let run = own_run(trial)?;
+    let folder = run.join("enforcer");
+    fs::create_dir(&folder)?;
+    mode(&folder, 0o777)?;
+    give(&folder, NOBODY)?;
+    boot_with(trial, LIMIT, &run, &[])?;
+    trial.says(&["/run/enforcer", "lock"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("chown root, chmod 700", HEALING, |_| {
+        give(&folder, 0)?;
+        mode(&folder, 0o700)
+    })
+}
+
+fn garbage(trial: &mut Trial<'_>) -> Result<()> {
+    let run = own_run(trial)?;
+    let file = run.join("enforcer");
+    fs::write(&file, "no folder")?;
+    boot_with(trial, LIMIT, &run, &[])?;
+    trial.says(&["/run/enforcer", "lock"])?;
+    trial.guards_a_newcomer()?;
+    trial.heals("the file is removed", HEALING, |_| {
+        Ok(fs::remove_file(&file)?)
+    })
+}
+
+/// Lives with a folder, which goes. Returns the folder.
+fn gone(trial: &mut Trial<'_>) -> Result<PathBuf> {
+    let run = own_run(trial)?;
+    let change = Change::bind(&run, Path::new(RUN))?;
+    trial.live(|command| {
+        with_mounts(command, vec![change]);
+        Ok(())
+    })?;
+    trial.share_mounts()?;
+    let folder = run.join("enforcer");
+    fs::remove_dir_all(&folder).context("there was no /run/enforcer")?;
+    Ok(folder)
+}
+
+fn vanishes(trial: &mut Trial<'_>) -> Result<()> {
+    gone(trial)?;
+    trial.needs_no_word("nothing: the next lock makes the folder");
+    trial.guards_a_newcomer()?;
+    trial.applies_an_edit()?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))
+}
+
+fn returns(trial: &mut Trial<'_>) -> Result<()> {
+    let folder = gone(trial)?;
+    trial.stays_closed(NONE)?;
+    let _ = fs::create_dir(&folder);
+    mode(&folder, 0o700)?;
+    trial.needs_no_word("nothing");
+    trial.guards_a_newcomer()?;
+    trial.applies_an_edit()?;
+    trial.heals("made again", HEALING, |_| Ok(()))
+}
