@@ -319,7 +319,8 @@ mod tests {
             interface: interface.to_owned(),
             why: why.to_owned(),
         };
-        let up = "it has come up since, or refused the guard: run `enforcer reload`";
+        let up =
+            "it has come up since, lost its guard, or refused the guard: run `enforcer reload`";
         let none = "its packets have no link layer of a known kind";
         let (evil, eth0) = ("evil\u{1b}[2J".to_owned(), "eth0".to_owned());
         let status = Status {

@@ -214,6 +214,7 @@ pub(crate) fn reconcile_in_place(
     // A new interface may be the first to want a program.
     let mut programs = Programs::of(pins, Options::of(state));
     let mut report = reconcile(&mut programs, pins, &attached, &plan, hooks)?;
+    report.notes.extend(attached.restored(&report, snapshot));
     report.notes.extend(restore_socket_guard(instance, state)?);
     Ok((plan.wanted, report))
 }

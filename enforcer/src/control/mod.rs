@@ -28,6 +28,7 @@ mod reload;
 mod remount;
 mod reserve;
 mod rollback_timer;
+mod socket_state;
 mod up;
 
 use anyhow::{Result, bail};
@@ -50,11 +51,11 @@ pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
 pub(crate) use instance::BELOW_ROOT;
 pub use instance::{Instance, RUNTIME};
-pub(crate) use instance::{SocketState, socket_state};
 pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};
 pub use reload::{Reloaded, Replaced, Terms, reload, replace};
+pub(crate) use socket_state::{SocketState, socket_state};
 pub use up::{UpOptions, up};
 
 /// Makes sure of a bpffs for the pins, as `up` and `run` do.

@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// The cure for an interface that should have a guard.
-const RELOAD: &str = "it has come up since, or refused the guard: run `enforcer reload`";
+const RELOAD: &str =
+    "it has come up since, lost its guard, or refused the guard: run `enforcer reload`";
 
 /// The reason for the absence of all wire guards.
 const NOT_WANTED: &str = "`up` was told to do without wire guards";
