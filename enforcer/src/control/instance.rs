@@ -1,7 +1,6 @@
 //! The pin directory of a command, for the network namespace of the process.
 
 use std::{
-    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +8,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
-use super::Error;
+use super::{
+    Error,
+    socket_state::{SocketState, socket_state},
+};
 use crate::{
     kernel::{
         links,
@@ -191,7 +193,7 @@ impl Instance {
     pub(crate) fn lock(&self) -> Result<Lock, Error> {
         Lock::take(&self.pins, self.patience).map_err(|error| match error {
             LockError::Held(holder) => Error::Locked(holder),
-            LockError::Failed(error) => Error::Failed(error),
+            LockError::Failed(error) => Error::NoLock(error),
         })
     }
 
@@ -376,30 +378,6 @@ impl Instance {
     }
 }
 
-/// The process behind the file of a stream socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SocketState {
-    /// A living process holds the socket.
-    Served,
-    /// The process has ended, and left the file.
-    Abandoned,
-    /// No file is there, or the kernel does not tell.
-    Unknown,
-}
-
-/// Returns whether a living process holds a stream socket, without a connection: the connect of a
-/// datagram socket ends with EPROTOTYPE where a stream socket is bound, and with ECONNREFUSED where
-/// the file alone is left (`unix_find_bsd`, net/unix/af_unix.c; unix(7)). A connection would wait
-/// for room in the backlog, and wake the process.
-pub(crate) fn socket_state(path: &Path) -> SocketState {
-    let connected = UnixDatagram::unbound().and_then(|asker| asker.connect(path));
-    match connected.err().and_then(|error| error.raw_os_error()) {
-        Some(libc::EPROTOTYPE) => SocketState::Served,
-        Some(libc::ECONNREFUSED) => SocketState::Abandoned,
-        _ => SocketState::Unknown,
-    }
-}
-
 /// The maps of earlier pins.
 pub(super) enum Adoptable {
     /// Nothing is pinned, or maps without a policy.
@@ -433,6 +411,12 @@ fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
          `enforcer down` of the version that made them, or remove the folder by hand",
         pins.path().display()
     ))
+}
+
+/// Returns a note of a lock that could not be had in its place.
+pub(super) fn lock_note(lock: &Lock) -> Option<Note> {
+    let text = lock.instead()?;
+    Some(Note::new(NoteKind::Obstacle, text))
 }
 
 /// Refuses the pins of another network namespace.

@@ -84,6 +84,8 @@ type Poll = Pin<Box<dyn Future<Output = PollOutcome>>>;
 enum Woken {
     By(Trigger),
     Status(Box<Result<Status, Error>>),
+    /// A watcher fails.
+    Failure(anyhow::Error),
 }
 
 /// The threads behind the loop.
@@ -119,6 +121,7 @@ impl Threads {
             status = self.status.answer() => return Ok(Woken::Status(status?)),
             answer = self.reader.answer() => match answer? {
                 Answer::Changed => Trigger::FilesChanged,
+                Answer::Unwatched(error) => return Ok(Woken::Failure(error)),
                 Answer::Loaded { result, is_settling } => {
                     Trigger::RegistryLoaded { result, is_settling }
                 }
@@ -163,6 +166,7 @@ impl Driver<'_> {
             match woken {
                 Woken::By(trigger) => return Ok(trigger),
                 Woken::Status(status) => self.report_status(*status),
+                Woken::Failure(error) => self.report_failure(&error),
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::{
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// The mount point of bpffs on every distribution (systemd mounts bpffs at boot).
-const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 
 /// Returns the cgroup2 root, where a program sees the sockets of every cgroup below.
 ///
@@ -90,7 +90,9 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
                 Some(c"mode=700"),
             )?)
         })
-        .with_context(|| format!("failed to mount bpffs at {BPFFS}"))?;
+        .with_context(|| {
+            format!("failed to mount bpffs at {BPFFS} (`mount -t bpf -o mode=700 bpf {BPFFS}`)")
+        })?;
     }
     ensure!(
         !in_private_mount_namespace() || init_sees(parent),

@@ -70,7 +70,10 @@ async fn round(
         silent.remove(&ifindex);
         answers.insert(ifindex, answer);
     }
-    if until == deadline || questions.is_empty() {
+    let is_over = until == deadline || questions.is_empty();
+    // The sockets of unanswered questions are closed now, not when the runtime runs again.
+    questions.shutdown().await;
+    if is_over {
         let late = || Answer::Unknown(format!("no answer within {limit:?}"));
         answers.extend(silent.into_iter().map(|ifindex| (ifindex, late())));
     }
