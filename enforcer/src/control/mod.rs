@@ -7,7 +7,8 @@
 //! follow     the same registry on a changed host
 //! confirm    the pending policy: accept, roll back; rollback_timer sees to the deadline
 //! down       take everything off: the only way to open
-//! keep       `run` puts pins back that another program removed
+//! keep       `run` puts pins back that another program removed; remount has systemd mount their
+//!            file system
 //! executor   carries out the steps of decisions::reconcile
 //! lockout    gathers the facts for the lock-out check
 //! ```
@@ -24,6 +25,7 @@ mod keep;
 mod lockout;
 mod preload;
 mod reload;
+mod remount;
 mod reserve;
 mod rollback_timer;
 mod socket_state;

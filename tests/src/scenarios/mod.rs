@@ -28,6 +28,7 @@ mod links;
 mod live;
 pub mod obstacles;
 pub mod part;
+mod pins;
 mod privileges;
 pub mod raw_packet;
 pub mod runner;
@@ -67,6 +68,10 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(confirm::scenarios());
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
+    scenarios.extend(privileges::scenarios());
+    scenarios.extend(obstacles::scenarios());
+    scenarios.extend(pins::scenarios());
+    scenarios.extend(pins::scenarios());
     scenarios.extend(privileges::scenarios());
     scenarios.extend(obstacles::scenarios());
     scenarios.extend(faults::as_shipped());
