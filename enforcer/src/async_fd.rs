@@ -18,7 +18,8 @@ use tokio::io::{
 /// The kernel's refusal.
 pub(crate) fn readable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: `AsFd` promises one open descriptor for the life of the value, and `as_raw_fd` shows
-    // the same descriptor: the callers pass an OwnedFd, aya's ring buffer or aya's logger.
+    // the same descriptor: the callers pass an OwnedFd (alone, or in an Arc, which is never taken
+    // apart), aya's ring buffer or aya's logger.
     let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
     registered.map_err(io::Error::from)
 }

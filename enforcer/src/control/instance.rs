@@ -2,15 +2,15 @@
 
 mod ownership;
 
-use std::{
-    os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use enforcer_ebpf::layout::State;
 
-use super::Error;
+use super::{
+    Error,
+    socket_state::{SocketState, socket_state},
+};
 use crate::{
     kernel::{
         links,
@@ -168,7 +168,7 @@ impl Instance {
     pub(crate) fn lock(&self) -> Result<Lock, Error> {
         Lock::take(&self.pins, self.patience).map_err(|error| match error {
             LockError::Held(holder) => Error::Locked(holder),
-            LockError::Failed(error) => Error::Failed(error),
+            LockError::Failed(error) => Error::NoLock(error),
         })
     }
 
@@ -227,28 +227,10 @@ impl Instance {
     }
 }
 
-/// The process behind the file of a stream socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SocketState {
-    /// A living process holds the socket.
-    Served,
-    /// The process has ended, and left the file.
-    Abandoned,
-    /// No file is there, or the kernel does not tell.
-    Unknown,
-}
-
-/// Returns whether a living process holds a stream socket, without a connection: the connect of a
-/// datagram socket ends with EPROTOTYPE where a stream socket is bound, and with ECONNREFUSED where
-/// the file alone is left (`unix_find_bsd`, net/unix/af_unix.c; unix(7)). A connection would wait
-/// for room in the backlog, and wake the process.
-pub(crate) fn socket_state(path: &Path) -> SocketState {
-    let connected = UnixDatagram::unbound().and_then(|asker| asker.connect(path));
-    match connected.err().and_then(|error| error.raw_os_error()) {
-        Some(libc::EPROTOTYPE) => SocketState::Served,
-        Some(libc::ECONNREFUSED) => SocketState::Abandoned,
-        _ => SocketState::Unknown,
-    }
+/// Returns a note of a lock that could not be had in its place.
+pub(super) fn lock_note(lock: &Lock) -> Option<Note> {
+    let text = lock.instead()?;
+    Some(Note::new(NoteKind::Obstacle, text))
 }
 
 #[cfg(test)]

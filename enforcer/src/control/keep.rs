@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, anyhow};
 
-use super::{Error, Instance};
+use super::{Error, Instance, remount};
 use crate::{
-    kernel::{held::Held, mounts, pins::PinDir},
+    kernel::{held::Held, pins::PinDir},
     note::{Note, NoteKind},
 };
 
@@ -85,7 +85,7 @@ fn put_back_all(instance: &Instance, held: &mut Held) -> Result<usize, Error> {
     let pins = instance.pins();
     let what = "the pins are gone without a word of `enforcer down`, and cannot be put back: the \
                 guards hold while this process lives";
-    mounts::ensure_bpffs(pins.parent()).context(what)?;
+    remount::ensure_bpffs(pins.parent()).context(what)?;
     instance.recover()?;
     if is_whole(held, pins)? {
         return Ok(0);

@@ -27,6 +27,7 @@ use crate::{
     control::{Error, Instance, RUNTIME},
     host::Keys,
     inspect::{self, Status},
+    kernel::privileges,
     note::NoteKind,
     watch::{Links, Modules, Pins, Settings, Steady},
 };
@@ -84,6 +85,8 @@ type Poll = Pin<Box<dyn Future<Output = PollOutcome>>>;
 enum Woken {
     By(Trigger),
     Status(Box<Result<Status, Error>>),
+    /// A watcher fails.
+    Failure(anyhow::Error),
 }
 
 /// The threads behind the loop.
@@ -101,13 +104,20 @@ impl Threads {
     /// The kernel refuses a thread.
     pub(super) fn start(reader: RegistryReader, mut operations: Operations) -> Result<Self> {
         let instance = operations.instance.clone();
+        let operations = Worker::start(
+            "operations",
+            || (),
+            move |operation, runtime| runtime.block_on(operations.carry_out(operation)),
+        )?;
+        // The thread of operations alone can mount a bpffs.
+        privileges::give_up_reserve();
         Ok(Self {
-            operations: Worker::start("operations", move |operation, runtime| {
-                runtime.block_on(operations.carry_out(operation))
-            })?,
-            status: Worker::start("status", move |(), runtime| {
-                Box::new(runtime.block_on(inspect::status(&instance)))
-            })?,
+            operations,
+            status: Worker::start(
+                "status",
+                || (),
+                move |(), runtime| Box::new(runtime.block_on(inspect::status(&instance))),
+            )?,
             reader,
         })
     }
@@ -119,6 +129,7 @@ impl Threads {
             status = self.status.answer() => return Ok(Woken::Status(status?)),
             answer = self.reader.answer() => match answer? {
                 Answer::Changed => Trigger::FilesChanged,
+                Answer::Unwatched(error) => return Ok(Woken::Failure(error)),
                 Answer::Loaded { result, is_settling } => {
                     Trigger::RegistryLoaded { result, is_settling }
                 }
@@ -163,6 +174,7 @@ impl Driver<'_> {
             match woken {
                 Woken::By(trigger) => return Ok(trigger),
                 Woken::Status(status) => self.report_status(*status),
+                Woken::Failure(error) => self.report_failure(&error),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::{
     outcome,
@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     control::Instance,
+    kernel::privileges::give_up_reserve,
     registry::{Reader, Rejected, Source, load},
-    watch::Files,
+    watch::FileWatcher,
 };
 
 /// A request to read.
@@ -29,6 +30,8 @@ pub(super) struct Request {
 pub(super) enum Answer {
     /// The files may have changed.
     Changed,
+    /// The files cannot be watched, and are looked at from time to time.
+    Unwatched(Error),
     /// The result of a request.
     Loaded {
         /// The registry, or the reason why there is none.
@@ -40,8 +43,18 @@ pub(super) enum Answer {
 
 /// The watcher of the files, and the thread that reads the files.
 pub(super) struct RegistryReader {
-    files: Files,
-    worker: Worker<Request, Result<SharedRegistry, LoadError>>,
+    files: FileWatcher,
+    worker: Worker<Request, Reading>,
+    /// Whether the last reading could not watch every file.
+    is_blind: bool,
+    /// The reason for looks, not told yet.
+    failure: Option<Error>,
+}
+
+/// The result of a request.
+struct Reading {
+    result: Result<SharedRegistry, LoadError>,
+    unwatched: Option<Error>,
 }
 
 impl RegistryReader {
@@ -51,21 +64,29 @@ impl RegistryReader {
     /// The kernel refuses a thread.
     pub(super) fn start(instance: &Instance, main: &Path) -> Result<Self> {
         let instance = instance.clone();
+        let (files, failure) = FileWatcher::open(main);
+        let watches = files.watches();
         Ok(Self {
-            files: Files::watch(main)?,
-            worker: Worker::start("the registry's reader", move |request: Request, _| {
-                read(&instance, &request)
-            })?,
+            files,
+            worker: Worker::start(
+                "the registry's reader",
+                give_up_reserve,
+                move |request: Request, _| {
+                    Reading {
+                        // Before the files are read, so that no later change is missed.
+                        unwatched: watches.renew(&request.file).err(),
+                        result: read(&instance, &request),
+                    }
+                },
+            )?,
+            is_blind: false,
+            failure,
         })
     }
 
     /// Has the registry read.
     pub(super) fn request(&mut self, request: Request) {
-        if request.file != self.files.main()
-            && let Ok(files) = Files::watch(&request.file)
-        {
-            self.files = files;
-        }
+        self.files.follow(request.file.clone());
         self.worker.request(request);
     }
 
@@ -74,13 +95,17 @@ impl RegistryReader {
     /// # Errors
     /// The thread has panicked.
     pub(super) async fn answer(&mut self) -> Result<Answer> {
-        tokio::select! {
-            changed = self.files.changed() => changed.map(|()| Answer::Changed),
-            result = self.worker.answer() => Ok(Answer::Loaded {
-                result: result?,
-                is_settling: self.files.is_pending(),
-            }),
+        if let Some(error) = self.failure.take() {
+            return Ok(Answer::Unwatched(error));
         }
+        let reading = tokio::select! {
+            () = self.files.changed() => return Ok(Answer::Changed),
+            reading = self.worker.answer() => reading?,
+        };
+        Ok(Answer::Loaded {
+            result: self.taken(reading),
+            is_settling: self.files.is_pending(),
+        })
     }
 
     /// Waits for the result of a request.
@@ -88,7 +113,17 @@ impl RegistryReader {
     /// # Errors
     /// The thread has panicked.
     pub(super) async fn result(&mut self) -> Result<Result<SharedRegistry, LoadError>> {
-        self.worker.answer().await
+        let reading = self.worker.answer().await?;
+        Ok(self.taken(reading))
+    }
+
+    /// Returns the result, and keeps a new reason for looks.
+    fn taken(&mut self, reading: Reading) -> Result<SharedRegistry, LoadError> {
+        let was_blind = std::mem::replace(&mut self.is_blind, reading.unwatched.is_some());
+        if !was_blind && reading.unwatched.is_some() {
+            self.failure = reading.unwatched;
+        }
+        reading.result
     }
 }
 

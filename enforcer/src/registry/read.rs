@@ -51,11 +51,15 @@ impl TableReader<'_> {
 
     /// Reports the table's unknown keys.
     pub(super) fn refuse_unknown_keys(&mut self, table: &DeTable<'_>, shape: &Shape<'_>) {
-        for (key, value) in table {
+        let is_known = |key: &str| shape.keys.contains(&key);
+        let mut unknown: Vec<_> = table
+            .iter()
+            .filter(|(key, _)| !is_known(key.get_ref()))
+            .collect();
+        // In file order, so that the first ones are told.
+        unknown.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in unknown {
             let name = key.get_ref().as_ref();
-            if shape.keys.contains(&name) {
-                continue;
-            }
             let fault = || {
                 let help = did_you_mean(name, shape.keys.iter().copied(), || {
                     unknown_key_help(name, value.get_ref(), shape)

@@ -4,29 +4,43 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs,
+    os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use anyhow::Result;
-use rustix::fs::inotify::WatchFlags;
-use tokio::time::{Instant, timeout_at};
+use anyhow::{Error, Result};
+use rustix::{
+    fs::inotify::{self, Event, ReadFlags, WatchFlags},
+    io::Errno,
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::paths::Inotify;
+use super::inotify::{Inotify, add};
 
 /// The quiet time before the files are read, since an editor saves in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// The longest debounce, for a file under constant change.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
+/// The time between looks without events.
+const LOOK: Duration = Duration::from_secs(5);
 
-/// A registry's main file and its fragments.
+/// The changes of a registry's main file and its fragments.
 ///
 /// Watches are on directories, not on files: editors replace files. For a missing directory the
 /// nearest existing ancestor is watched; for a path through symbolic links, also the directories of
-/// the links and of their targets.
-pub struct Files {
+/// the links and of their targets. [`Watches`] sets the watches, in a thread that may wait for a
+/// dead mount; no call here waits for a file system.
+pub struct FileWatcher {
     main: PathBuf,
-    inotify: Inotify,
+    /// `None` while no instance can be had: then a look from time to time takes its place.
+    inotify: Option<Inotify>,
+    watches: Watches,
+    look: SlowLook,
     /// A change that no caller was told of yet.
     pending: Option<Pending>,
 }
@@ -53,24 +67,45 @@ impl Pending {
     }
 }
 
-impl Files {
-    /// Watches a registry by the path of its main file.
+impl FileWatcher {
+    /// Makes the one inotify instance for the life of the watcher, by the path of a registry's main
+    /// file. Nothing is watched before the first [`Watches::renew`].
     ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn watch(main: &Path) -> Result<Self> {
-        let main = main.to_owned();
-        let inotify = renewed(&main)?;
-        Ok(Self {
-            main,
-            inotify,
+    /// Without an instance [`Self::changed`] returns every five seconds; the reason comes with the
+    /// watcher.
+    pub fn open(main: &Path) -> (Self, Option<Error>) {
+        let mut watcher = Self {
+            main: main.to_owned(),
+            inotify: None,
+            watches: Watches::default(),
+            look: SlowLook::every(LOOK),
             pending: None,
-        })
+        };
+        let reason = watcher.connect().err();
+        (watcher, reason)
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let inotify = Inotify::new()?;
+        // One instance for life: an earlier one does not exist.
+        self.watches.0.inotify.set(inotify.descriptor()).ok();
+        self.inotify = Some(inotify);
+        Ok(())
+    }
+
+    /// Returns the watches, for the thread that reads the files.
+    pub fn watches(&self) -> Watches {
+        self.watches.clone()
     }
 
     /// Returns the path of the main file.
     pub fn main(&self) -> &Path {
         &self.main
+    }
+
+    /// Watches the registry of another main file, from the next [`Watches::renew`] on.
+    pub fn follow(&mut self, main: PathBuf) {
+        self.main = main;
     }
 
     /// Returns whether a change is pending.
@@ -83,45 +118,129 @@ impl Files {
         self.pending.get_or_insert_with(Pending::now);
     }
 
-    /// Waits until a file may have changed, and then for the debounce. Cancel safe: a cancelled
-    /// wait loses no change.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub async fn changed(&mut self) -> Result<()> {
+    /// Waits until a file may have changed, and then for the debounce; without watches until the
+    /// next look. The caller renews the watches and then reads the files, in this order. Cancel
+    /// safe: a cancelled wait loses no change.
+    pub async fn changed(&mut self) {
         let pending = match &mut self.pending {
             Some(pending) => pending,
             none => {
-                self.inotify.changed().await?;
+                let is_blind = self.watches.0.is_blind.load(Ordering::Relaxed);
+                let by_look = is_blind || self.inotify.is_none();
+                tokio::select! {
+                    () = event(self.inotify.as_ref()) => {}
+                    () = self.look.due(), if by_look => {}
+                }
                 none.insert(Pending::now())
             }
         };
-        while let Ok(more) = timeout_at(pending.end(), self.inotify.changed()).await {
-            more?;
+        let inotify = self.inotify.as_ref();
+        while timeout_at(pending.end(), event(inotify)).await.is_ok() {
             pending.last = Instant::now();
             if pending.last >= pending.first + MAX_DEBOUNCE {
                 break;
             }
         }
-        // A directory may have come, gone or been replaced. The watches are renewed before the
-        // caller reads the files, so that no later change is missed.
-        self.inotify = renewed(&self.main)?;
         self.pending = None;
-        Ok(())
+        if self.inotify.is_none() {
+            // The next renewal watches, if an instance can be had now.
+            self.connect().ok();
+        }
     }
 }
 
-fn renewed(main: &Path) -> Result<Inotify> {
-    let inotify = Inotify::new()?;
-    let mut watched = 0;
-    for directory in directories_of(main) {
-        watched += usize::from(inotify.add(&directory, FLAGS).is_ok());
+/// Waits for an event; for ever without an instance.
+async fn event(inotify: Option<&Inotify>) {
+    // IGNORED: a renewal removed a watch. At a directory's own end DELETE_SELF or UNMOUNT come too.
+    let counts = |event: &Event<'_>| !event.events().contains(ReadFlags::IGNORED);
+    let changed = match inotify {
+        Some(inotify) => inotify.changed_where(counts).await,
+        None => std::future::pending().await,
+    };
+    if changed.is_err() {
+        // The runtime ends.
+        std::future::pending::<()>().await;
     }
-    // A missing directory cannot be the reason if even the root has no watch: report the error.
-    if watched == 0 {
-        inotify.add(Path::new("/"), FLAGS)?;
+}
+
+/// A look from time to time, in place of events.
+#[derive(Debug)]
+struct SlowLook {
+    period: Duration,
+    due: Instant,
+}
+
+impl SlowLook {
+    fn every(period: Duration) -> Self {
+        let due = Instant::now() + period;
+        Self { period, due }
     }
-    Ok(inotify)
+
+    /// Waits until the next look is due. Cancel safe: a cancelled wait delays no look.
+    async fn due(&mut self) {
+        sleep_until(self.due).await;
+        self.due = Instant::now() + self.period;
+    }
+}
+
+/// The watches of a [`FileWatcher`], for the thread that reads the files: each call may block for
+/// as long as the file systems do.
+#[derive(Clone, Debug, Default)]
+pub struct Watches(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    inotify: OnceLock<Arc<OwnedFd>>,
+    /// The numbers of the watches.
+    watched: Mutex<BTreeSet<i32>>,
+    /// A directory could not be watched.
+    is_blind: AtomicBool,
+}
+
+impl Watches {
+    /// Sets the watches anew for a registry's main file: a directory may have come, gone or been
+    /// replaced. The caller reads the files afterwards, so that no later change is missed.
+    ///
+    /// # Errors
+    /// The first directory that exists and cannot be watched, such as beyond
+    /// `fs.inotify.max_user_watches`. The watcher then also looks every five seconds.
+    pub fn renew(&self, main: &Path) -> Result<()> {
+        let Some(inotify) = self.0.inotify.get() else {
+            // The watcher told why.
+            return Ok(());
+        };
+        let mut failed = None;
+        let mut now = BTreeSet::new();
+        for directory in directories_of(main) {
+            match add(inotify, &directory, FLAGS) {
+                Ok(watch) => {
+                    now.insert(watch);
+                }
+                Err(error) if is_gone(&error) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let mut watched = self
+            .0
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for &old in watched.difference(&now) {
+            // The kernel has removed the watch of a removed directory.
+            inotify::remove_watch(inotify, old).ok();
+        }
+        *watched = now;
+        self.0.is_blind.store(failed.is_some(), Ordering::Relaxed);
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether a directory went between the list and the watch: its parent, which is watched, tells.
+fn is_gone(error: &Error) -> bool {
+    matches!(
+        error.downcast_ref::<Errno>(),
+        Some(&(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    )
 }
 
 /// The inotify events that count: a file completely written, put in place or removed.
@@ -197,9 +316,103 @@ fn components(path: &Path) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::{fd::AsRawFd as _, unix::fs::symlink};
 
     use super::*;
+
+    /// The kernel's numbers of the watches of an instance (proc_pid_fdinfo(5)).
+    fn kernels(watcher: &FileWatcher) -> usize {
+        let fd = watcher.inotify.as_ref().unwrap().descriptor();
+        let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("inotify "))
+            .count()
+    }
+
+    async fn is_told(watcher: &mut FileWatcher) -> bool {
+        let limit = Duration::from_secs(2);
+        tokio::time::timeout(limit, watcher.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn one_instance_follows_every_edit() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let main = root.join("etc/main.toml");
+        let (mut watcher, reason) = FileWatcher::open(&main);
+        assert!(reason.is_none());
+        let before = watcher.inotify.as_ref().unwrap().descriptor().as_raw_fd();
+        let watches = watcher.watches();
+        watches.renew(&main).unwrap();
+        for round in 0..3 {
+            fs::create_dir_all(root.join("etc/main.d")).unwrap();
+            assert!(is_told(&mut watcher).await, "a new folder, round {round}");
+            watches.renew(&main).unwrap();
+            fs::write(root.join("etc/main.d/a.toml"), "").unwrap();
+            assert!(is_told(&mut watcher).await, "a fragment, round {round}");
+            watches.renew(&main).unwrap();
+            // The directories of the root, of `etc` and of `main.d` at most.
+            assert!(kernels(&watcher) <= 3, "{}", kernels(&watcher));
+            fs::rename(root.join("etc"), root.join(format!("old{round}"))).unwrap();
+            assert!(is_told(&mut watcher).await, "a folder goes, round {round}");
+            watches.renew(&main).unwrap();
+        }
+        // The folders that went are watched no more.
+        while is_told(&mut watcher).await {}
+        fs::write(root.join("old0/main.d/b.toml"), "").unwrap();
+        assert!(!is_told(&mut watcher).await);
+        assert_eq!(kernels(&watcher), 1);
+        let after = watcher.inotify.as_ref().unwrap().descriptor().as_raw_fd();
+        assert_eq!(before, after);
+    }
+
+    /// Waits for a change, for at most a second, with a look every tenth.
+    async fn is_looked_at(watcher: &mut FileWatcher) -> bool {
+        watcher.look = SlowLook::every(Duration::from_millis(100));
+        let limit = Duration::from_secs(1);
+        tokio::time::timeout(limit, watcher.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn without_an_instance_looks_take_the_place_of_events() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut watcher, _) = FileWatcher::open(root.path());
+        watcher.inotify = None;
+        assert!(is_looked_at(&mut watcher).await);
+        // An instance is made when one can be had.
+        assert!(watcher.inotify.is_some());
+        assert!(!is_looked_at(&mut watcher).await);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_watched_is_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut watcher, _) = FileWatcher::open(root.path());
+        assert!(!is_looked_at(&mut watcher).await, "the control");
+        watcher.watches.0.is_blind.store(true, Ordering::Relaxed);
+        assert!(is_looked_at(&mut watcher).await);
+        assert!(is_looked_at(&mut watcher).await);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_no_one_waited_for_is_pending() {
+        let root = tempfile::tempdir().unwrap();
+        let main = root.path().join("main.toml");
+        let (mut watcher, _) = FileWatcher::open(&main);
+        watcher.watches().renew(&main).unwrap();
+        fs::write(&main, "").unwrap();
+        // Cancelled in the debounce.
+        let short = Duration::from_millis(10);
+        assert!(
+            tokio::time::timeout(short, watcher.changed())
+                .await
+                .is_err()
+        );
+        assert!(watcher.is_pending());
+        assert!(is_told(&mut watcher).await);
+        assert!(!watcher.is_pending());
+    }
 
     /// Returns the watched directories for `etc/enforcer/main.toml` in a new directory, relative to
     /// the latter.

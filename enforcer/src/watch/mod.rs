@@ -4,6 +4,7 @@
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
 //! files       the registry's files                       inotify, on their directories
 //! paths       pins, locks and sysctls                    inotify
+//! inotify     an instance, which reports events without details
 //! pace        the budget of looks in a burst of changes
 //! steady      looks in place of a watcher that fails
 //! ```
@@ -12,12 +13,13 @@
 //! event costs nothing.
 
 mod files;
+mod inotify;
 mod links;
 mod pace;
 mod paths;
 mod steady;
 
-pub use files::Files;
+pub use files::{FileWatcher, Watches};
 pub use links::{Links, Modules};
 pub use paths::{Pins, Settings};
 pub use steady::{Steady, Watch};

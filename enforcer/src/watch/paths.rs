@@ -2,86 +2,19 @@
 
 use std::{
     ffi::CStr,
-    mem::MaybeUninit,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rustix::fs::{
     Mode, OFlags,
-    inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags},
+    inotify::{Event, ReadFlags, WatchFlags},
     open,
 };
-use tokio::io::unix::AsyncFd;
 
-use super::Watch;
-use crate::{
-    async_fd,
-    procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
-};
-
-/// An inotify instance that reports events without details.
-pub(super) struct Inotify(AsyncFd<OwnedFd>);
-
-impl Inotify {
-    /// Makes an instance without watches.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(super) fn new() -> Result<Self> {
-        let what = "failed to make an inotify instance";
-        let made = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context(what)?;
-        Ok(Self(async_fd::readable(made).context(what)?))
-    }
-
-    /// Watches a path; an existing watch gets these flags.
-    ///
-    /// # Errors
-    /// The kernel's refusal, also for a missing path.
-    pub(super) fn add(&self, path: &Path, flags: WatchFlags) -> Result<()> {
-        inotify::add_watch(self.0.get_ref(), path, flags)
-            .map(drop)
-            .with_context(|| format!("failed to watch {}", path.display()))
-    }
-
-    /// Waits for an event, and drains the queue.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub(super) async fn changed(&self) -> Result<()> {
-        self.changed_where(|_| true).await
-    }
-
-    /// Waits for an event that `counts`, and drains the queue.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    async fn changed_where(&self, counts: impl Fn(&Event<'_>) -> bool) -> Result<()> {
-        loop {
-            let ready = self.0.readable().await;
-            let mut ready = ready.context("failed to wait for inotify")?;
-            let before = self.drain(&counts);
-            ready.clear_ready();
-            // An event between the two calls is read now; a later event wakes this task again.
-            if before | self.drain(&counts) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Drains the queue and returns whether any event counts.
-    fn drain(&self, counts: impl Fn(&Event<'_>) -> bool) -> bool {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
-        let mut any = false;
-        while let Ok(event) = reader.next() {
-            // An overrun queue may have lost an event that counts.
-            any |= event.events().contains(ReadFlags::QUEUE_OVERFLOW) || counts(&event);
-        }
-        any
-    }
-}
+use super::{Watch, inotify::Inotify};
+use crate::procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL};
 
 /// A watch on the pins, for removal and for the end of a command's work on them.
 pub struct Pins {

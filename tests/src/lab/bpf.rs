@@ -37,6 +37,8 @@ pub enum Hook {
 pub const XDP_DROP: i32 = 1;
 /// XDP_PASS.
 pub const XDP_PASS: i32 = 2;
+/// TCX_NEXT: asks the next program.
+pub const TCX_NEXT: i32 = -1;
 /// TCX_PASS: accepts the packet and asks no later program.
 pub const TCX_PASS: i32 = 0;
 /// TCX_DROP.
@@ -114,6 +116,18 @@ impl Foreign {
     }
 }
 
+/// Attaches one program with the return value `number` to many interfaces of the caller's namespace.
+pub fn attach_to_all(
+    hook: Hook,
+    number: i32,
+    interfaces: impl Iterator<Item = u32>,
+) -> io::Result<Vec<OwnedFd>> {
+    let program = load(hook, &returning(number), "")?;
+    interfaces
+        .map(|interface| link_of(&program, hook, interface))
+        .collect()
+}
+
 /// The number of programs on a hook of an interface in the caller's namespace.
 pub fn programs_on(interface: u32, hook: Hook) -> io::Result<u32> {
     let mut attributes = Query {
@@ -183,7 +197,10 @@ pub(super) fn may_call(hook: Hook, helper: i32) -> bool {
 }
 
 fn link(hook: Hook, number: i32, target: u32, name: &str) -> io::Result<OwnedFd> {
-    let program = load(hook, &returning(number), name)?;
+    link_of(&load(hook, &returning(number), name)?, hook, target)
+}
+
+fn link_of(program: &OwnedFd, hook: Hook, target: u32) -> io::Result<OwnedFd> {
     let mut attributes = Link {
         program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
         target,

@@ -6,6 +6,7 @@ pub mod cleanup;
 pub mod client;
 pub mod command;
 pub mod counters;
+pub mod crowd;
 pub mod enforcer;
 pub mod entries;
 pub mod frames;

@@ -68,6 +68,9 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(confirm::scenarios());
     scenarios.extend(force::scenarios());
     scenarios.extend(live::scenarios());
+    scenarios.extend(privileges::scenarios());
+    scenarios.extend(obstacles::scenarios());
+    scenarios.extend(pins::scenarios());
     scenarios.extend(pins::scenarios());
     scenarios.extend(privileges::scenarios());
     scenarios.extend(obstacles::scenarios());
