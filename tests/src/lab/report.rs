@@ -151,6 +151,7 @@ pub struct Live {
 pub struct Checked {
     pub errors: Vec<Finding>,
     pub warnings: Vec<Finding>,
+    pub more: u64,
 }
 
 /// An error or warning about a registry.

@@ -30,6 +30,7 @@ pub mod obstacles;
 pub mod part;
 mod privileges;
 pub mod raw_packet;
+mod registry_files;
 pub mod runner;
 mod upgrade;
 mod wireguard;
@@ -69,6 +70,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(live::scenarios());
     scenarios.extend(privileges::scenarios());
     scenarios.extend(obstacles::scenarios());
+    scenarios.extend(registry_files::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }
