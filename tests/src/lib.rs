@@ -9,6 +9,8 @@ mod attack_list;
 pub mod bench;
 pub mod demo;
 pub mod lab;
+#[cfg(test)]
+mod limits;
 pub mod scenario;
 pub mod scenarios;
 pub mod system;

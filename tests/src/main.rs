@@ -36,6 +36,8 @@ enum Command {
     Guest(Guest),
     /// Measure the guards against an empty program.
     Bench(bench::Args),
+    /// Measure `run` against bare attachments, on many interfaces at once.
+    BenchInterfaces(bench::InterfacesArgs),
     /// Run the scenarios of a whole system, in a guest.
     #[command(subcommand)]
     System(system::Command),
@@ -118,6 +120,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(conclusion.exit_code())
         }
         Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
+        Command::BenchInterfaces(args) => {
+            require_machine(Machine::Host)?;
+            let enforcer = find_enforcer(args.enforcer.clone())?;
+            leaving_no_trace(|| bench::run_interfaces(&enforcer, &args))?
+        }
         Command::System(command) => system::run(command),
         Command::Matrix(Matrix { lines, page }) => {
             let (lines, text) = (read_to_string(lines)?, read_to_string(&page)?);

@@ -32,7 +32,7 @@ enum Command {
     Vm(vm::Args),
     /// Show attacks without and with the enforcer, on a throwaway host (as root)
     Demo,
-    /// Measure the cost of the guards for each packet (as root)
+    /// Measure the cost of the guards for each packet, and of many interfaces at once (as root)
     Bench,
     /// Put the program, its systemd unit and an example registry in place
     Install(install::Args),

@@ -13,9 +13,6 @@ use crate::{process, setup, workspace::Workspace};
 
 const UNIT: &str = include_str!("../files/enforcer.service");
 
-/// Mounts the file system of the pins again.
-const MOUNT: &str = include_str!("../files/sys-fs-bpf.mount");
-
 /// Delays the udev event of a NIC until the NIC is guarded.
 const UDEV_RULES: &str = include_str!("../files/90-enforcer.rules");
 
@@ -118,7 +115,7 @@ pub(crate) fn files(
     Ok(files)
 }
 
-/// Returns the enforcer's unit and the unit of the pins' file system, the example of a drop-in, and that drop-in for each unit of
+/// Returns the enforcer's unit, the example of a drop-in, and that drop-in for each unit of
 /// `require`.
 fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     if !prefix.is_absolute() {
@@ -132,7 +129,6 @@ fn units(prefix: &Path, require: &[String]) -> Result<Vec<(PathBuf, String)>> {
     let example = prefix.join("share/doc/enforcer/require-enforcer.conf");
     let mut units = vec![
         (dir.join("enforcer.service"), with_bindir(UNIT, &bindir)?),
-        (dir.join("sys-fs-bpf.mount"), MOUNT.to_owned()),
         (example, drop_in.clone()),
     ];
     for unit in require {
@@ -239,8 +235,6 @@ mod tests {
         for line in [
             "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
             "RestrictAddressFamilies=AF_NETLINK AF_UNIX",
-            "Upholds=sys-fs-bpf.mount",
-            "After=sys-fs-bpf.mount",
             "RuntimeDirectoryPreserve=yes",
         ] {
             assert!(has(line), "{line}");
@@ -248,7 +242,6 @@ mod tests {
         // Both would take the pins of other processes away.
         let settings = |name: &str| UNIT.lines().any(|line| line.starts_with(name));
         assert!(!settings("PrivateBPF=") && !settings("ProtectKernelTunables="));
-        assert!(MOUNT.contains("\nWhere=/sys/fs/bpf\n"));
     }
 
     #[test]

@@ -54,7 +54,12 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
     }
     instance.owner(pins)?;
     // `run` puts guards back that go without a word.
-    instance.word()?.leave()?;
+    if let Err(error) = instance.word()?.leave() {
+        let text = format!(
+            "{error:#}: an `enforcer run` that lives puts the guards back, so stop `run` first"
+        );
+        removed.notes.push(Note::new(NoteKind::Obstacle, text));
+    }
     let reserved = Reserved::of(pins)?;
     going
         .rename_from(pins)

@@ -25,6 +25,8 @@ pub enum Error {
     NoRollback(String),
     /// Another process writes to the pins for longer than the limit.
     Locked(Holder),
+    /// No lock can be had, for this reason.
+    NoLock(anyhow::Error),
     /// An earlier command was interrupted and left guards beside the pins.
     Interrupted,
     /// The pins guard another network namespace.
@@ -41,10 +43,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the reason why the writers' lock cannot be had, in words, if that is the error.
+    pub(crate) fn without_lock(&self) -> Option<String> {
+        match self {
+            Self::Locked(holder) => Some(held(holder)),
+            Self::NoLock(why) => Some(format!("no lock of the pins can be had: {why:#}")),
+            _ => None,
+        }
+    }
+
     /// Whether only an operator can resolve the error: a later attempt of `run` would fail again.
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::LockOut(_) | Self::AlreadyRolledBack)
     }
+}
+
+fn held(holder: &Holder) -> String {
+    format!("{holder} has the lock of the pins and does not give the lock up")
 }
 
 impl fmt::Display for Error {
@@ -70,8 +85,13 @@ impl fmt::Display for Error {
             ),
             Self::Locked(holder) => write!(
                 f,
-                "{holder} has the lock of the pins and does not give the lock up: nothing was \
-                 changed. Wait for the end of the process, or end the process"
+                "{}: nothing was changed. Wait for the end of the process, or end the process",
+                held(holder)
+            ),
+            Self::NoLock(why) => write!(
+                f,
+                "{why:#}: nothing was changed, because another command could be at work. Make \
+                 /run/enforcer a folder of root with mode 0700, and room in it"
             ),
             Self::Interrupted => f.write_str(
                 "an earlier command was interrupted, and guards that it made may hold: run \

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::{Error, Instance, confirm, reconcile_in_place, reload, reserve};
+use super::{Error, Instance, confirm, instance::lock_note, reconcile_in_place, reload, reserve};
 use crate::{
     decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
     host::{self, Keys, interfaces_with_keys, snapshot_with},
     kernel::{grants::Bank, maps::Maps},
-    note::Note,
+    note::{Note, NoteKind},
     registry::Loaded,
 };
 
@@ -76,7 +76,13 @@ pub async fn follow(
             &first
         }
     };
-    let _lock = instance.lock()?;
+    let lock = match instance.lock() {
+        Ok(lock) => lock,
+        Err(error) => match error.without_lock() {
+            Some(why) => return guard_without_lock(instance, &why).await,
+            None => return Err(error),
+        },
+    };
     let Some(mut maps) = instance.maps_to_change()? else {
         return Ok(Look::only(Followed::Gone));
     };
@@ -105,10 +111,33 @@ pub async fn follow(
         true => Followed::Unchanged,
         false => Followed::Switched(maps.switch_to(&tables)?),
     };
+    let mut notes = reload::finish(instance, &maps, report, &tables)?;
+    notes.extend(lock_note(&lock));
     Ok(Look {
         followed,
-        notes: reload::finish(instance, &maps, report, &tables)?,
+        notes,
         keys: Some(Keys::of(snapshot)),
+    })
+}
+
+/// Attaches the guards of new interfaces and changes nothing else, because no lock can be had. At worst, the other process attaches the same guard or takes the guard off with
+/// the set before, and the next look attaches a guard again.
+async fn guard_without_lock(instance: &Instance, why: &str) -> Result<Look, Error> {
+    let Some(maps) = instance.maps()? else {
+        return Ok(Look::only(Followed::Gone));
+    };
+    let snapshot = &host::snapshot().await?;
+    let tables = maps.tables()?;
+    let options = |name: &str| tables.options_of(name);
+    let (_, report) =
+        reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
+    let text =
+        format!("{why}: new interfaces get their guards, and other changes of the host wait");
+    let mut notes = report.notes;
+    notes.push(Note::new(NoteKind::LockHeld, text));
+    Ok(Look {
+        notes,
+        ..Look::only(Followed::Unchanged)
     })
 }
 

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, anyhow};
 
-use super::{Error, Instance};
+use super::{Error, Instance, remount};
 use crate::{
-    kernel::{held::Held, mounts, pins::PinDir},
+    kernel::{held::Held, pins::PinDir},
     note::{Note, NoteKind},
 };
 
@@ -25,6 +25,7 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
     let pins = instance.pins();
     if is_whole(held, pins)? {
         held.refresh(pins)?;
+        forget_word(instance, held)?;
         return Ok(Kept::Whole(None));
     }
     // Another command may be at work.
@@ -53,10 +54,28 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
     Ok(Kept::Whole(note))
 }
 
+/// Takes back the word of a `down` that ended before the guards went: pins that vanish later were
+/// removed by another program.
+fn forget_word(instance: &Instance, held: &Held) -> Result<(), Error> {
+    let word = instance.word()?;
+    if !word.is_left() {
+        return Ok(());
+    }
+    // A `down` at work holds the lock.
+    if let Ok(_lock) = instance.lock()
+        && is_whole(held, instance.pins())?
+    {
+        word.take_back();
+    }
+    Ok(())
+}
+
 /// Whether a directory holds the whole set, or the whole set of another command.
 fn is_whole(held: &Held, pins: &PinDir) -> Result<bool, Error> {
     Ok(match held.is_of(pins) {
         true => held.missing(pins)?.is_empty(),
+        // The first look finds pins of any layout.
+        false if held.is_empty() => pins.exists()?,
         false => pins.exists()? && pins.is_roots()? && pins.has_all_maps()?,
     })
 }
@@ -66,7 +85,7 @@ fn put_back_all(instance: &Instance, held: &mut Held) -> Result<usize, Error> {
     let pins = instance.pins();
     let what = "the pins are gone without a word of `enforcer down`, and cannot be put back: the \
                 guards hold while this process lives";
-    mounts::ensure_bpffs(pins.parent()).context(what)?;
+    remount::ensure_bpffs(pins.parent()).context(what)?;
     instance.recover()?;
     if is_whole(held, pins)? {
         return Ok(0);

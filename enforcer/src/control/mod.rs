@@ -7,7 +7,8 @@
 //! follow     the same registry on a changed host
 //! confirm    the pending policy: accept, roll back; rollback_timer sees to the deadline
 //! down       take everything off: the only way to open
-//! keep       `run` puts pins back that another program removed
+//! keep       `run` puts pins back that another program removed; remount has systemd mount their
+//!            file system
 //! executor   carries out the steps of decisions::reconcile
 //! lockout    gathers the facts for the lock-out check
 //! ```
@@ -24,8 +25,10 @@ mod keep;
 mod lockout;
 mod preload;
 mod reload;
+mod remount;
 mod reserve;
 mod rollback_timer;
+mod socket_state;
 mod up;
 
 use anyhow::{Result, bail};
@@ -48,11 +51,11 @@ pub(crate) use executor::{find_attached, reconcile_in_place};
 pub use follow::{Followed, Look, follow};
 pub(crate) use instance::BELOW_ROOT;
 pub use instance::{Instance, RUNTIME};
-pub(crate) use instance::{SocketState, socket_state};
 pub(crate) use keep::{Kept, keep};
 pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};
 pub use reload::{Reloaded, Replaced, Terms, reload, replace};
+pub(crate) use socket_state::{SocketState, socket_state};
 pub use up::{UpOptions, up};
 
 /// Makes sure of a bpffs for the pins, as `up` and `run` do.

@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Error, Instance, confirm, executor, find_attached, instance::Adoptable, lockout, reserve,
+    Error, Instance, confirm, executor, find_attached,
+    instance::{Adoptable, lock_note},
+    lockout, reserve,
 };
 use crate::{
     decisions::{
@@ -103,7 +105,7 @@ pub async fn up(
         true => Keys::default(),
         false => host::ask(names.clone()).await,
     };
-    let _lock = match options.without_lock {
+    let lock = match options.without_lock {
         true => None,
         false => Some(instance.lock()?),
     };
@@ -114,6 +116,7 @@ pub async fn up(
         false => instance.recover()?,
     };
     notes.extend(parent_writable(parent)?);
+    notes.extend(lock.as_ref().and_then(lock_note));
     let before = match instance.adoptable_maps()? {
         Adoptable::Nothing => None,
         Adoptable::Maps(maps) => Some(*maps),

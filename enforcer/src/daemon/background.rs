@@ -7,13 +7,19 @@ use tokio::{sync::watch, time::sleep};
 
 use super::report::Reporter;
 use crate::{
-    control::{self, Instance},
+    control::{self, Instance, Patience},
     inspect::events::Server,
     note::NoteKind,
 };
 
 /// The wait before the events are read again after a failure.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// The patience of the thread that loads programs.
+const PATIENCE: Patience = Patience {
+    limit: Duration::from_secs(30),
+    report: |_| (),
+};
 
 /// Serves events to followers, from other pins too once `reopened` tells of them.
 pub(super) async fn serve_events(
@@ -46,7 +52,8 @@ pub(super) async fn serve_events(
 
 /// Loads the programs for interfaces to come, in another thread.
 pub(super) async fn preload(instance: &Instance, reporter: &Reporter<'_>) -> Infallible {
-    let instance = instance.clone();
+    // The operations of this process take the lock too, and may hold the lock for seconds.
+    let instance = instance.clone().with_patience(PATIENCE);
     let preloaded = tokio::task::spawn_blocking(move || control::preload(&instance)).await;
     if let Ok(Err(error)) = preloaded {
         reporter.note(

@@ -88,6 +88,7 @@ pub async fn run(
     report: &mut dyn FnMut(Report),
 ) -> Result<End, Error> {
     control::check_privileges()?;
+    sys::raise_descriptor_limit();
     // A signal must not end a start.
     let signals = Signals::listen()?;
     let reporter = &Reporter::new(report);

@@ -217,21 +217,20 @@ async fn put_in_force(
     options: UpOptions,
     reporter: &Reporter<'_>,
 ) -> Result<(), Error> {
-    let notes = match control::up(instance, registry, options).await {
-        Err(Error::Locked(holder)) if !instance.is_pinned()? => {
+    let up = control::up(instance, registry, options).await;
+    let unlocked = up.as_ref().err().and_then(Error::without_lock);
+    let notes = match unlocked {
+        Some(why) if !instance.is_pinned()? => {
             let alone = UpOptions {
                 without_lock: true,
                 ..options
             };
             let mut notes = control::up(instance, registry, alone).await?;
-            let text = format!(
-                "{holder} has the lock of the pins and does not give the lock up: guards were \
-                 attached without the lock; wait for the end of the process, or end the process"
-            );
+            let text = format!("{why}: guards were attached without the lock");
             notes.push(Note::new(NoteKind::LockHeld, text));
             notes
         }
-        up => up?,
+        _ => up?,
     };
     notes
         .into_iter()

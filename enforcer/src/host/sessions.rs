@@ -122,7 +122,7 @@ pub(crate) fn established() -> Result<BTreeSet<Session>> {
     let ports = sshd::ports();
     let sockets = tcp::list()?;
     let logins = logins::recorded()?;
-    let owner = |client| match &logins {
+    let owner = &|client| match &logins {
         None => Owner::Unknown,
         Some(logins) => match logins.user_at(client) {
             Some(user) => Owner::User(user.to_owned()),
@@ -131,7 +131,7 @@ pub(crate) fn established() -> Result<BTreeSet<Session>> {
     };
     let sessions = sockets.into_iter();
     Ok(sessions
-        .filter_map(|socket| of_socket(socket, &ports, &owner))
+        .filter_map(|socket| of_socket(socket, &ports, owner))
         .collect())
 }
 

@@ -4,6 +4,8 @@
 //! file that `down` leaves before the guards go: pins that vanish without a word were removed by
 //! another program, and `run` puts the pins back.
 
+mod word;
+
 use std::{
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -19,11 +21,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 
-use super::{pins::PinDir, sys};
+use super::pins::PinDir;
 use crate::{
     failpoint::{Call, through},
     procfs::locks,
 };
+
+pub(crate) use word::Word;
 
 /// The folder of locks, words and sockets, for root alone; systemd makes the folder for the unit.
 pub const RUNTIME: &str = "/run/enforcer";
@@ -83,6 +87,8 @@ pub(crate) fn lock_path(pins: &PinDir) -> Result<PathBuf> {
 pub(crate) struct Lock {
     path: PathBuf,
     _file: File,
+    /// The reason why the parent of the pins is locked, in place of a file in the folder.
+    instead: Option<String>,
 }
 
 /// The failure to take a lock.
@@ -135,15 +141,43 @@ impl Patience {
 impl Lock {
     /// Takes the lock of a pin directory. Blocks the thread up to the limit.
     ///
+    /// Where the folder of the locks cannot be used, the parent of the pins is locked, if the parent
+    /// is root's alone: any reader of a directory can hold a lock on the directory.
+    ///
     /// # Errors
-    /// Another process holds the lock, or the file of the lock cannot be made.
+    /// Another process holds the lock, or no lock can be had.
     pub(crate) fn take(pins: &PinDir, patience: Patience) -> Result<Self, LockError> {
-        make_folder().map_err(LockError::Failed)?;
         let path = lock_path(pins).map_err(LockError::Failed)?;
-        Self::take_at(path, patience)
+        let usable = make_folder().and_then(|()| open(&path).map(drop));
+        match usable {
+            Ok(()) => Self::take_at(path, patience, open),
+            Err(why) if is_private(pins.parent()) => {
+                let lock = Self::take_at(pins.parent().to_owned(), patience, |parent| {
+                    File::open(parent)
+                        .with_context(|| format!("failed to open {} to lock it", parent.display()))
+                })?;
+                Ok(Self {
+                    instead: Some(format!(
+                        "no lock can be had in {RUNTIME}, and the parent of the pins is locked \
+                         instead: {why:#}"
+                    )),
+                    ..lock
+                })
+            }
+            Err(why) => Err(LockError::Failed(why)),
+        }
     }
 
-    fn take_at(path: PathBuf, patience: Patience) -> Result<Self, LockError> {
+    /// Returns the reason why the parent of the pins is locked, if that is so, in words.
+    pub(crate) fn instead(&self) -> Option<&str> {
+        self.instead.as_deref()
+    }
+
+    fn take_at(
+        path: PathBuf,
+        patience: Patience,
+        open: impl Fn(&Path) -> Result<File>,
+    ) -> Result<Self, LockError> {
         let begin = Instant::now();
         let mut pause = Duration::from_millis(1);
         let mut is_reported = false;
@@ -151,7 +185,13 @@ impl Lock {
             let file = open(&path).map_err(LockError::Failed)?;
             match through(Call::Lock, || locked(&file)) {
                 // A `down` may have removed the file in the meantime.
-                Ok(true) if is_at(&file, &path) => return Ok(Self { path, _file: file }),
+                Ok(true) if is_at(&file, &path) => {
+                    return Ok(Self {
+                        path,
+                        _file: file,
+                        instead: None,
+                    });
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let what = format!("failed to lock {}", path.display());
@@ -192,8 +232,16 @@ impl Lock {
 
     /// Gives the lock up and removes its file: nothing is pinned any more.
     pub(crate) fn retire(self) {
-        fs::remove_file(&self.path).ok();
+        if self.instead.is_none() {
+            fs::remove_file(&self.path).ok();
+        }
     }
+}
+
+/// Whether root alone can read a directory, and so lock the directory.
+fn is_private(directory: &Path) -> bool {
+    fs::metadata(directory)
+        .is_ok_and(|found| found.mode() & 0o077 == 0 && found.uid() == geteuid().as_raw())
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -232,52 +280,6 @@ fn holder(path: PathBuf, file: &File) -> Holder {
     Holder { path, process }
 }
 
-/// The word of `down` for a pin directory of this network namespace.
-#[derive(Debug)]
-pub(crate) struct Word(PathBuf);
-
-impl Word {
-    /// The word of a pin directory: `/run/enforcer/COOKIE-NAME.down`.
-    ///
-    /// # Errors
-    /// The kernel does not tell the cookie.
-    pub(crate) fn of(pins: &PinDir) -> Result<Self> {
-        let name = pins.path().file_name().unwrap_or_default();
-        let file = format!("{}-{}.down", sys::netns_cookie()?, name.to_string_lossy());
-        Ok(Self(Path::new(RUNTIME).join(file)))
-    }
-
-    /// Leaves the word.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub(crate) fn leave(&self) -> Result<()> {
-        make_folder()?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.0);
-        file.map(drop).with_context(|| {
-            format!(
-                "failed to leave word for `enforcer run` in {}",
-                self.0.display()
-            )
-        })
-    }
-
-    /// Whether `down` has left its word.
-    pub(crate) fn is_left(&self) -> bool {
-        fs::symlink_metadata(&self.0).is_ok()
-    }
-
-    /// Takes the word back: guards are wanted again, or `run` has read the word.
-    pub(crate) fn take_back(&self) {
-        fs::remove_file(&self.0).ok();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -293,26 +295,26 @@ mod tests {
     fn one_process_at_a_time_has_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pins.lock");
-        let lock = Lock::take_at(path.clone(), AT_ONCE).unwrap();
-        let Err(LockError::Held(holder)) = Lock::take_at(path.clone(), AT_ONCE) else {
+        let lock = Lock::take_at(path.clone(), AT_ONCE, open).unwrap();
+        let Err(LockError::Held(holder)) = Lock::take_at(path.clone(), AT_ONCE, open) else {
             panic!("two locks");
         };
         let (id, _) = holder.process.clone().expect("this process");
         assert_eq!(id, std::process::id());
         assert!(holder.to_string().contains(&id.to_string()), "{holder}");
         drop(lock);
-        assert!(Lock::take_at(path, AT_ONCE).is_ok());
+        assert!(Lock::take_at(path, AT_ONCE, open).is_ok());
     }
 
     #[test]
     fn a_lock_is_waited_for_up_to_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pins.lock");
-        let lock = Lock::take_at(path.clone(), AT_ONCE).unwrap();
+        let lock = Lock::take_at(path.clone(), AT_ONCE, open).unwrap();
         let (waits, waiting) = mpsc::channel();
         let taker = std::thread::spawn(move || {
             waits.send(()).unwrap();
-            Lock::take_at(path, Patience::BRIEF).map(drop)
+            Lock::take_at(path, Patience::BRIEF, open).map(drop)
         });
         waiting.recv().unwrap();
         drop(lock);
@@ -324,11 +326,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pins.lock");
         let old = open(&path).unwrap();
-        let lock = Lock::take_at(path.clone(), AT_ONCE).unwrap();
+        let lock = Lock::take_at(path.clone(), AT_ONCE, open).unwrap();
         assert!(is_at(&old, &path));
         lock.retire();
         assert!(!path.exists() && !is_at(&old, &path));
-        let lock = Lock::take_at(path.clone(), AT_ONCE).unwrap();
+        let lock = Lock::take_at(path.clone(), AT_ONCE, open).unwrap();
         assert!(path.exists() && !is_at(&old, &path));
         drop(lock);
     }
@@ -345,17 +347,5 @@ mod tests {
         fs::write(&file, "").unwrap();
         assert!(make_folder_at(&file).is_err());
         assert!(make_folder_at(&parent.path().join("absent/enforcer")).is_err());
-    }
-
-    #[test]
-    fn a_word_is_left_until_it_is_taken_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let word = Word(folder.path().join("1-enforcer.down"));
-        assert!(!word.is_left());
-        fs::write(&word.0, "").unwrap();
-        assert!(word.is_left());
-        word.take_back();
-        word.take_back();
-        assert!(!word.is_left());
     }
 }

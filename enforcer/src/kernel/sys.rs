@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::{
+    net::{AddressFamily, SocketType, socket},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 use crate::{
     failpoint::{Call, through},
@@ -91,6 +94,17 @@ fn missing_from(effective: u64) -> Vec<&'static str> {
         .filter(|(_, bit)| effective >> bit & 1 == 0)
         .map(|(name, _)| name)
         .collect()
+}
+
+/// Raises the soft limit of open descriptors to the hard limit: `run` holds one for each guard.
+/// A filter of system calls may refuse, and the limit stays.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).ok();
 }
 
 /// Returns free memory of the allocator to the kernel: a load takes tens of megabytes for a moment,

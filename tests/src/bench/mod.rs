@@ -8,6 +8,7 @@
 
 mod args;
 mod cases;
+mod interfaces;
 mod measure;
 mod policies;
 mod report;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 
 pub use args::Args;
+pub use interfaces::{InterfacesArgs, run as run_interfaces};
 
 use crate::test_run::network;
 use cases::{CASES, Prepared};

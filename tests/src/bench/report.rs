@@ -123,7 +123,8 @@ fn judgement(row: &Row) -> String {
     }
 }
 
-fn median(values: Vec<f64>) -> f64 {
+/// The median.
+pub(super) fn median(values: Vec<f64>) -> f64 {
     quantile(values, 1, 2)
 }
 

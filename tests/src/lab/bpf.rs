@@ -37,6 +37,8 @@ pub enum Hook {
 pub const XDP_DROP: i32 = 1;
 /// XDP_PASS.
 pub const XDP_PASS: i32 = 2;
+/// TCX_NEXT: asks the next program.
+pub const TCX_NEXT: i32 = -1;
 /// TCX_PASS: accepts the packet and asks no later program.
 pub const TCX_PASS: i32 = 0;
 /// TCX_DROP.
@@ -86,9 +88,20 @@ impl Foreign {
         hook: Hook,
         number: i32,
     ) -> Result<Self> {
+        Self::named_on_interface(namespace, interface, hook, number, "")
+    }
+
+    /// As [`Self::on_interface`], with a name of at most 15 bytes for the program.
+    pub fn named_on_interface(
+        namespace: &Netns,
+        interface: &str,
+        hook: Hook,
+        number: i32,
+        name: &str,
+    ) -> Result<Self> {
         let index = namespace.ifindex(interface)?;
         // The kernel looks the index up in the namespace of the caller.
-        let link = namespace.run(|| link(hook, number, index))?;
+        let link = namespace.run(|| link(hook, number, index, name))?;
         let link = link.with_context(|| format!("failed to attach {hook:?} to {interface}"))?;
         Ok(Self { _link: link })
     }
@@ -97,9 +110,22 @@ impl Foreign {
     pub fn on_cgroup(cgroup: &Path, number: i32) -> Result<Self> {
         let directory = File::open(cgroup).context("failed to open the cgroup")?;
         let target = u32::try_from(directory.as_raw_fd())?;
-        let link = link(Hook::Cgroup, number, target).context("failed to attach to the cgroup")?;
+        let link =
+            link(Hook::Cgroup, number, target, "").context("failed to attach to the cgroup")?;
         Ok(Self { _link: link })
     }
+}
+
+/// Attaches one program with the return value `number` to many interfaces of the caller's namespace.
+pub fn attach_to_all(
+    hook: Hook,
+    number: i32,
+    interfaces: impl Iterator<Item = u32>,
+) -> io::Result<Vec<OwnedFd>> {
+    let program = load(hook, &returning(number), "")?;
+    interfaces
+        .map(|interface| link_of(&program, hook, interface))
+        .collect()
 }
 
 /// The number of programs on a hook of an interface in the caller's namespace.
@@ -167,11 +193,14 @@ pub(super) fn may_call(hook: Hook, helper: i32) -> bool {
         ..Instruction::default()
     };
     let [number, exit] = returning(1);
-    load(hook, &[call, number, exit]).is_ok()
+    load(hook, &[call, number, exit], "").is_ok()
 }
 
-fn link(hook: Hook, number: i32, target: u32) -> io::Result<OwnedFd> {
-    let program = load(hook, &returning(number))?;
+fn link(hook: Hook, number: i32, target: u32, name: &str) -> io::Result<OwnedFd> {
+    link_of(&load(hook, &returning(number), name)?, hook, target)
+}
+
+fn link_of(program: &OwnedFd, hook: Hook, target: u32) -> io::Result<OwnedFd> {
     let mut attributes = Link {
         program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
         target,
@@ -198,14 +227,20 @@ fn returning(number: i32) -> [Instruction; 2] {
     ]
 }
 
-fn load(hook: Hook, instructions: &[Instruction]) -> io::Result<OwnedFd> {
+fn load(hook: Hook, instructions: &[Instruction], name: &str) -> io::Result<OwnedFd> {
     let license = c"GPL";
+    let mut bytes = [0; 16];
+    // The last byte stays zero.
+    for (to, from) in bytes[..15].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
     let mut attributes = Load {
         kind: hook.program_type(),
         count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
         instructions: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,
         attach_type: hook.attach_type(),
+        name: bytes,
         ..Load::default()
     };
     bpf(PROG_LOAD, &mut attributes).and_then(owned)

@@ -4,6 +4,7 @@
 //! machine at this moment, under whatever other load.
 
 mod concurrent;
+mod crowd;
 mod edits;
 mod hotplug;
 mod interfaces;
@@ -27,6 +28,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = interfaces::scenarios();
     scenarios.extend(masters::scenarios());
     scenarios.extend(hotplug::scenarios());
+    scenarios.extend(crowd::scenarios());
     scenarios.extend(edits::scenarios());
     scenarios.extend(concurrent::scenarios());
     scenarios.extend(reserved::scenarios());

@@ -28,6 +28,7 @@ mod links;
 mod live;
 pub mod obstacles;
 pub mod part;
+mod pins;
 mod privileges;
 pub mod raw_packet;
 mod registry_files;
@@ -70,6 +71,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(live::scenarios());
     scenarios.extend(privileges::scenarios());
     scenarios.extend(obstacles::scenarios());
+    scenarios.extend(pins::scenarios());
     scenarios.extend(registry_files::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios

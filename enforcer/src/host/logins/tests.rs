@@ -118,22 +118,21 @@ fn the_layout_of_utmp_is_that_of_the_c_library() {
 #[test]
 fn the_records_of_logins_are_joined() {
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    let user = |logind: &[Login], utmp: Option<&[Login]>| {
-        let joined = Logins::join(Some(logind.to_vec()), utmp.map(<[_]>::to_vec)).unwrap();
+    let user = |logind: &[&Login], utmp: Option<&[&Login]>| {
+        let owned = |logins: &[&Login]| logins.iter().copied().cloned().collect();
+        let joined = Logins::join(Some(owned(logind)), utmp.map(owned)).unwrap();
         joined.user_at(ip("192.0.2.7")).map(str::to_owned)
     };
-    let (alice, bob) = (
-        login("alice", Some("192.0.2.7")),
-        login("bob", Some("192.0.2.8")),
-    );
+    let alice = login("alice", Some("192.0.2.7"));
+    let bob = login("bob", Some("192.0.2.8"));
     let named = login("carol", None);
     assert_eq!(user(&[], None), None);
-    assert_eq!(user(&[alice.clone()], None).as_deref(), Some("alice"));
-    assert_eq!(user(&[bob.clone()], None), None);
-    assert_eq!(user(&[bob], Some(&[alice])).as_deref(), Some("alice"));
+    assert_eq!(user(&[&alice], None).as_deref(), Some("alice"));
+    assert_eq!(user(&[&bob], None), None);
+    assert_eq!(user(&[&bob], Some(&[&alice])).as_deref(), Some("alice"));
     // A name may be any address, unless utmp has the address.
-    assert_eq!(user(&[named.clone()], None).as_deref(), Some("carol"));
-    assert_eq!(user(&[named], Some(&[])), None);
+    assert_eq!(user(&[&named], None).as_deref(), Some("carol"));
+    assert_eq!(user(&[&named], Some(&[])), None);
     assert_eq!(Logins::join(None, None), None);
     assert!(Logins::join(None, Some(Vec::new())).is_some());
 }

@@ -162,6 +162,13 @@ impl<'a> Machine<'a> {
         finish(inside_machine(&self.rig.lab.host, self.first, program), "")
     }
 
+    /// A tool that must succeed, inside.
+    fn tool(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.inside(&command)?.ok().map(drop)
+    }
+
     /// The process id of `run`.
     pub(super) fn run(&self) -> Result<u32> {
         child_of(self.first, "enforcer")
@@ -279,10 +286,11 @@ fn strike(
             detach_pinned(&all[rng.pick(&links)?])?;
         }
         Removal::Folder => std::fs::remove_dir_all(&pins)?,
+        // An init mounts the file system again, as systemd does: `run` has no right to.
         Removal::Mount => {
-            let mut umount = Command::new("umount");
-            umount.args(["-l", BPFFS]);
-            machine.inside(&umount)?.ok()?;
+            machine.tool("umount", &["-l", BPFFS])?;
+            std::thread::sleep(Duration::from_secs(2).mul_f64(rng.roll()));
+            machine.tool("mount", &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS])?;
         }
         Removal::Renamed => std::fs::rename(&pins, pins.with_file_name("elsewhere"))?,
     }

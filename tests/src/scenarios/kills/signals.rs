@@ -52,7 +52,7 @@ const EACH: [(Signal, Fate); 9] = [
     (Signal::TERM, Fate::EndsWell),
     (Signal::KILL, Fate::Dies),
     (Signal::ABORT, Fate::Dies),
-    (Signal::SEGV, Fate::Dies),
+    (Signal::QUIT, Fate::Dies),
     (Signal::STOP, Fate::LivesOn),
 ];
 

@@ -1,6 +1,7 @@
 //! The lock of writers, in /run/enforcer.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,35 +126,47 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
     })
 }
 
-/// Every lock that `enforcer` could take, held: the files that an `up` has left, and both folders.
+/// Every lock that `enforcer` could take, held: the files that an `up` makes, and both folders.
 fn hangs(trial: &mut Trial<'_>) -> Result<()> {
     let run = own_run(trial)?;
-    for word in ["up", "down"] {
+    let folder = run.join("enforcer");
+    let command = |trial: &Trial<'_>, word: &str| -> Result<()> {
         let mut command = trial.command(&[word])?;
         with_mounts(&mut command, vec![Change::bind(&run, Path::new(RUN))?]);
-        finish(command, "")?.ok()?;
-    }
-    let mut held = vec![run.join("enforcer")];
-    if let Ok(entries) = fs::read_dir(&held[0]) {
-        held.extend(entries.flatten().map(|entry| entry.path()));
-    }
-    held.push(trial.rig.lab.pin_dir().with_file_name(""));
-    let mut locks = Vec::new();
-    for path in held {
-        // A socket cannot be opened, and is no lock.
-        if let Ok(file) = File::open(&path) {
-            file.lock()
-                .with_context(|| format!("failed to lock {}", path.display()))?;
-            locks.push(file);
+        finish(command, "")?.ok().map(drop)
+    };
+    command(trial, "up")?;
+    let mut paths = vec![folder.clone(), trial.rig.lab.pin_dir().with_file_name("")];
+    for entry in fs::read_dir(&folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            paths.push(entry.path());
         }
     }
+    ensure!(paths.len() > 2, "`up` has made no lock");
+    command(trial, "down")?;
+    let mut locks = Vec::new();
+    for path in paths {
+        let file = match path.is_dir() {
+            true => File::open(&path),
+            false => File::options()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path),
+        };
+        let file = file.with_context(|| format!("failed to open {}", path.display()))?;
+        file.lock()
+            .with_context(|| format!("failed to lock {}", path.display()))?;
+        locks.push(file);
+    }
     boot_with(trial, LIMIT, &run, &[])?;
-    trial.says(&["lock"])?;
-    trial.guards_a_newcomer()?;
+    trial.says(&["the lock of"])?;
     trial.heals("the holder lets go", HEALING, |_| {
         locks.clear();
         Ok(())
-    })
+    })?;
+    trial.guards_a_newcomer()
 }
 
 /// Reading the folder is enough for a lock on the folder.
