@@ -100,8 +100,10 @@ pub async fn up(
     let parent = instance.pins().parent();
     mounts::ensure_bpffs(parent)?;
     let names = interfaces_with_keys(&loaded.registry);
-    // Where nothing is pinned, `run` attaches guards before a daemon answers, and peers wait.
-    let keys = match options.consent.author == Author::Run && !instance.is_pinned()? {
+    // Where nothing is pinned, `run` attaches guards whatever the obstacle.
+    let is_first = options.consent.author == Author::Run && !instance.is_pinned()?;
+    // Peers wait for daemons that answer late.
+    let keys = match is_first {
         true => Keys::default(),
         false => host::ask(names.clone()).await,
     };
@@ -110,10 +112,18 @@ pub async fn up(
         false => Some(instance.lock()?),
     };
     // Under the lock: another command's new program must not look like a stranger's.
-    let snapshot = snapshot_with(names, &keys).await?;
+    let snapshot = snapshot_with(names, &keys).await;
     let mut notes = match options.without_lock {
         true => Vec::new(),
         false => instance.recover()?,
+    };
+    let snapshot = match snapshot {
+        Err(why) if is_first => {
+            let text = format!("{why:#}: the socket guard holds alone until then");
+            notes.push(Note::new(NoteKind::NoWireGuard, text));
+            HostSnapshot::unknown()
+        }
+        snapshot => snapshot?,
     };
     notes.extend(parent_writable(parent)?);
     notes.extend(lock.as_ref().and_then(lock_note));

@@ -87,6 +87,15 @@ pub(crate) fn interfaces_with_keys(registry: &Registry) -> BTreeSet<&str> {
 }
 
 impl HostSnapshot {
+    /// A snapshot without interfaces, where the kernel does not list any.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            interfaces: BTreeMap::new(),
+            host: interfaces::Host::default(),
+            wireguard: BTreeMap::new(),
+        }
+    }
+
     /// A snapshot of these interfaces and answers, for tests.
     #[cfg(test)]
     pub(crate) fn of(found: Vec<(Interface, Answer)>) -> Self {

@@ -21,10 +21,14 @@ use world::MOST;
 
 /// Scenarios of the shipped binary, on every kernel: each kernel has calls of its own.
 pub(super) fn as_shipped() -> Vec<Scenario> {
-    vec![Scenario::new(
-        "faults::every_command_makes_few_bpf_calls",
-        calls::few_calls,
-    )]
+    vec![
+        Scenario::new(
+            "faults::every_command_makes_few_bpf_calls",
+            calls::few_calls,
+        )
+        // `up` and `status` look at each link of the machine, and other scenarios make many.
+        .alone(),
+    ]
 }
 
 pub(super) fn scenarios() -> Vec<Scenario> {

@@ -1,7 +1,7 @@
 //! The bpffs, and the pins there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -66,7 +66,12 @@ pub(super) const CELLS: &[Cell] = &[
 
 /// `run` in a small machine, whose bpffs is the machine's own.
 pub(super) fn machine(trial: &mut Trial<'_>, prelude: &str) -> Result<Command> {
-    trial.pin_at(PathBuf::from(BPFFS).join("enforcer"));
+    machine_at(trial, prelude, &Path::new(BPFFS).join("enforcer"))
+}
+
+/// As [`machine`], with another pin directory.
+fn machine_at(trial: &mut Trial<'_>, prelude: &str, pins: &Path) -> Result<Command> {
+    trial.pin_at(pins.to_owned());
     let run = trial.command(&["run"])?;
     let mut command = in_a_machine(&trial.rig.lab.host, prelude, &run);
     trial.equip(&mut command)?;
@@ -122,24 +127,35 @@ fn removed(trial: &mut Trial<'_>) -> Result<()> {
     trial.guards_a_newcomer()
 }
 
-fn unmount(trial: &mut Trial<'_>) -> Result<()> {
+/// The guards hold by the descriptors of `run`, which mounts the file system again.
+fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
     let command = machine(trial, &mounted("700"))?;
     trial.live_command(command)?;
     trial.enter_machine()?;
-    trial.tool("umount", &["-l", BPFFS])
+    trial.tool("umount", &["-l", BPFFS])?;
+    trial.says(&["pinned again"])?;
+    trial.stays_closed(Duration::from_secs(5))?;
+    trial.heals("`run` itself", HEALING, |_| Ok(()))
 }
 
-/// The guards hold by the descriptors of `run`, which has no right to mount a file system.
-fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
-    unmount(trial)?;
-    trial.says(&["the pins are gone"])?;
-    trial.stays_closed(Duration::from_secs(5))
-}
-
+/// At another place, only the operator mounts a file system.
 fn returns(trial: &mut Trial<'_>) -> Result<()> {
-    unmounted(trial)?;
+    let place = trial.rig.lab.scratch().join("bpf");
+    fs::create_dir(&place)?;
+    let place = place.to_str().context("no UTF-8")?;
+    let mount = ["-t", "bpf", "-o", "mode=700", "bpf", place];
+    let command = machine_at(
+        trial,
+        &format!("mount {}", mount.join(" ")),
+        &Path::new(place).join("enforcer"),
+    )?;
+    trial.live_command(command)?;
+    trial.enter_machine()?;
+    trial.tool("umount", &["-l", place])?;
+    trial.says(&["the pins are gone"])?;
+    trial.stays_closed(Duration::from_secs(5))?;
     trial.heals("mounted, and `run` itself", HEALING, |trial| {
-        trial.tool("mount", &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS])
+        trial.tool("mount", &mount)
     })?;
     trial.guards_a_newcomer()
 }
