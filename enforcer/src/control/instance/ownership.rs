@@ -155,8 +155,8 @@ impl Instance {
             Ok(cookie) => cookie,
             // STATE is made before the first guard, and removed after the last.
             Err(_) if !pins.has_links()? => return Ok(Owner::Nobody),
-            // STATE alone may be missing.
-            Err(why) => match namespace {
+            // STATE alone may be missing; a fault of the kernel is no missing map.
+            Err(why) => match namespace.filter(|_| !pins.map("STATE").exists()) {
                 Some(namespace) => namespace.cookie,
                 None => return Err(unknown_owner(pins, why).into()),
             },
