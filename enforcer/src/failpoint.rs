@@ -86,6 +86,12 @@ mod armed {
         call()
     }
 
+    /// Does work whose calls have no failpoints.
+    #[inline(always)]
+    pub(crate) fn uncounted<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
     /// Marks a store to memory, which cannot fail.
     #[inline(always)]
     pub(crate) fn stored(_: Call) {}
@@ -120,6 +126,7 @@ impl Call {
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::{
+        cell::Cell,
         env,
         io::{self, Write as _},
         process,
@@ -154,9 +161,16 @@ mod armed {
     /// The number of calls so far, or of changes where `N:abort` is armed.
     static COUNT: AtomicU32 = AtomicU32::new(0);
 
+    thread_local! {
+        static IS_COUNTED: Cell<bool> = const { Cell::new(true) };
+    }
+
     /// Counts a call, and returns whether the environment arms the call. An armed call, and with
     /// `list` every call, is printed on stderr.
     fn is_armed(call: Call) -> bool {
+        if !IS_COUNTED.get() {
+            return false;
+        }
         let counts = call.changes() || !matches!(*ARMED, Armed::Abort(_));
         let number = COUNT.fetch_add(u32::from(counts), Ordering::Relaxed) + 1;
         let armed = match *ARMED {
@@ -185,6 +199,14 @@ mod armed {
         Ok(made)
     }
 
+    /// Does work whose calls have no failpoints: their number depends on other programs.
+    pub(crate) fn uncounted<T>(work: impl FnOnce() -> T) -> T {
+        IS_COUNTED.set(false);
+        let done = work();
+        IS_COUNTED.set(true);
+        done
+    }
+
     /// Marks a store to memory, which cannot fail and is not counted with `N:fail`.
     pub(crate) fn stored(call: Call) {
         if !matches!(*ARMED, Armed::Fail(_)) && is_armed(call) {
@@ -201,4 +223,4 @@ mod armed {
     }
 }
 
-pub(crate) use armed::{layout, stored, through};
+pub(crate) use armed::{layout, stored, through, uncounted};

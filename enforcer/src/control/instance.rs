@@ -81,7 +81,7 @@ impl Instance {
     /// # Errors
     /// The parent directory cannot be read.
     pub fn is_pinned(&self) -> Result<bool> {
-        Ok(self.pins.exists()? && !is_gone(&self.pins))
+        Ok(self.pins.exists()? && !is_gone(&self.pins)?)
     }
 
     /// The meaning of a missing file at the default path, for a reload of the policy in force.

@@ -46,18 +46,34 @@ pub(super) fn pin(pins: &PinDir, cookie: u64) -> Result<()> {
         .with_context(|| format!("failed to pin the map {NAMESPACE}"))
 }
 
-/// Looks at the map among the pins; `None` without the map (pins of an earlier version), or if the
-/// kernel does not tell.
-pub(crate) fn look(pins: &PinDir) -> Option<Namespace> {
-    let map = bpf::open_pin(&pins.map(NAMESPACE)).ok()?;
-    let info = map_info(map.as_fd()).ok()?;
-    let cookie = cookie_of(info.name()).filter(|_| info.kind == DEVMAP_HASH)?;
-    let is_gone = match element(Command::MapLookup, map.as_fd(), LOOPBACK, &mut 0u32) {
-        Ok(()) => false,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(_) => return None,
+/// Looks at the map among the pins; `None` without the map (pins of an earlier version), or without
+/// the privilege to open a map.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn look(pins: &PinDir) -> Result<Option<Namespace>> {
+    let what = || format!("failed to examine the map {NAMESPACE}");
+    let map = match bpf::open_pin(&pins.map(NAMESPACE)) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        map => map.with_context(what)?,
     };
-    Some(Namespace { cookie, is_gone })
+    let info = map_info(map.as_fd()).with_context(what)?;
+    let cookie = cookie_of(info.name()).filter(|_| info.kind == DEVMAP_HASH);
+    let Some(cookie) = cookie else {
+        return Ok(None);
+    };
+    let is_gone = match element(Command::MapLookup, map.as_fd(), LOOPBACK, &mut 0u32) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        found => found.map(|()| false).with_context(what)?,
+    };
+    Ok(Some(Namespace { cookie, is_gone }))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Returns the name of a namespace's map; `None` for a cookie that does not fit.

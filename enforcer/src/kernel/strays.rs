@@ -19,6 +19,7 @@ use super::{
     load::program_names,
     pins::PinDir,
 };
+use crate::failpoint;
 
 /// The kernel cuts names to this length, without the closing zero.
 const NAME_BYTES: usize = introspect::NAME_BYTES - 1;
@@ -65,25 +66,36 @@ impl fmt::Display for Stray {
 /// # Errors
 /// A pin directory cannot be read, or the kernel's refusal.
 pub(crate) fn find(cookie: u64, reachable: &[&PinDir]) -> Result<Vec<Stray>> {
-    let mut found = Vec::new();
-    let links = introspect::link_ids().and_then(|ids| {
-        for id in ids {
-            match introspect::link_by_id(id) {
-                Ok(link) => found.extend(guard(link, cookie)?),
-                // The link is gone, or not complete yet (EAGAIN).
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(error),
-            }
+    // The kernel's links are those of all programs.
+    failpoint::uncounted(|| {
+        let before = pinned(reachable)?;
+        let mut found = match unpinned(cookie, &before) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
+            found => found.context("failed to look at the kernel's links")?,
+        };
+        if !found.is_empty() {
+            // A link that was pinned meanwhile is no stray.
+            let after = pinned(reachable)?;
+            found.retain(|stray| !after.contains(&stray.id()));
         }
-        Ok(())
-    });
-    match links {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
-        links => links.context("failed to look at the kernel's links")?,
+        Ok(found)
+    })
+}
+
+/// Finds the attached guards of a network namespace, except for these links.
+fn unpinned(cookie: u64, pinned: &BTreeSet<u32>) -> io::Result<Vec<Stray>> {
+    let mut found = Vec::new();
+    for id in introspect::link_ids()? {
+        if pinned.contains(&id) {
+            continue;
+        }
+        match introspect::link_by_id(id) {
+            Ok(link) => found.extend(guard(link, cookie)?),
+            // The link is gone, or not complete yet (EAGAIN).
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
+        }
     }
-    // After the links: a link that was pinned meanwhile is no stray.
-    let pinned = pinned(reachable)?;
-    found.retain(|stray| !pinned.contains(&stray.id()));
     Ok(found)
 }
 
@@ -123,11 +135,12 @@ fn guard(link: OwnedFd, cookie: u64) -> io::Result<Option<Stray>> {
         return Ok(None);
     }
     for map in program.maps {
-        let Ok(map) = introspect::map_by_id(map) else {
-            continue;
+        let map = match introspect::map_by_id(map) {
+            Err(error) if is_passing(&error) => continue,
+            map => map?,
         };
-        if guarded_namespace(map.as_fd())? == Some(cookie) {
-            return Ok(Some(Stray { link, info }));
+        if let Some(guarded) = guarded_namespace(map.as_fd())? {
+            return Ok((guarded == cookie).then_some(Stray { link, info }));
         }
     }
     Ok(None)
@@ -145,8 +158,11 @@ fn guarded_namespace(map: BorrowedFd<'_>) -> io::Result<Option<u64>> {
         return Ok(None);
     }
     let mut state = State::default();
-    let read = introspect::element(Command::MapLookup, map, 0, &mut state);
-    Ok(read.ok().map(|()| state.netns_cookie))
+    match introspect::element(Command::MapLookup, map, 0, &mut state) {
+        // Another program's map of the same name.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        read => read.map(|()| Some(state.netns_cookie)),
+    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Instance {
 
     /// Removes the pins of a network namespace that is gone. Its reserved ports went with it.
     fn remove_if_gone(&self) -> Result<Vec<Note>, Error> {
-        if !self.pins.exists()? || !is_gone(&self.pins) {
+        if !self.pins.exists()? || !is_gone(&self.pins)? {
             return Ok(Vec::new());
         }
         let removed = self.pins.remove(None);
@@ -150,13 +150,13 @@ impl Instance {
     /// # Errors
     /// The pins are another living or an unknown network namespace's.
     pub(in crate::control) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
-        let namespace = namespace::look(pins);
+        let namespace = namespace::look(pins)?;
         let cookie = match maps::pinned_netns_cookie(pins) {
             Ok(cookie) => cookie,
             // STATE is made before the first guard, and removed after the last.
             Err(_) if !pins.has_links()? => return Ok(Owner::Nobody),
-            // STATE alone may be missing.
-            Err(why) => match namespace {
+            // STATE alone may be missing; a fault of the kernel is no missing map.
+            Err(why) => match namespace.filter(|_| !pins.map("STATE").exists()) {
                 Some(namespace) => namespace.cookie,
                 None => return Err(unknown_owner(pins, why).into()),
             },
@@ -193,8 +193,12 @@ pub(in crate::control) enum Owner {
 
 /// Whether pins are those of a network namespace that is gone. Pins that do not tell are taken for
 /// a living namespace's.
-pub(super) fn is_gone(pins: &PinDir) -> bool {
-    namespace::look(pins).is_some_and(|namespace| namespace.is_gone)
+///
+/// # Errors
+/// The kernel does not tell.
+pub(super) fn is_gone(pins: &PinDir) -> Result<bool> {
+    let namespace = namespace::look(pins)?;
+    Ok(namespace.is_some_and(|namespace| namespace.is_gone))
 }
 
 fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
