@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -157,7 +157,7 @@ fn guarded(lab: &Lab, enforcer: &Enforcer<'_>, size: u32) -> Result<(Times, (f64
     sleep(REST);
     let start = Instant::now();
     // The limit of the lab's commands is too short for so many guards on a busy machine.
-    let status = enforcer.command(&["down"])?.status();
+    let status = enforcer.command(&["down"])?.stdout(Stdio::null()).status();
     let status = status.context("failed to start `down`")?;
     ensure!(status.success(), "`down` ended with {status}");
     let let_go = start.elapsed().as_secs_f64();
