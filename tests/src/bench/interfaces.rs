@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 
 use super::report::median;
@@ -159,7 +159,10 @@ fn guarded(lab: &Lab, enforcer: &Enforcer<'_>, size: u32) -> Result<(Times, (f64
     come(&crowd)?;
     sleep(REST);
     let start = Instant::now();
-    enforcer.down()?;
+    // The limit of the lab's commands is too short for so many guards on a busy machine.
+    let status = enforcer.command(&["down"])?.stdout(Stdio::null()).status();
+    let status = status.context("failed to start `down`")?;
+    ensure!(status.success(), "`down` ended with {status}");
     let let_go = start.elapsed().as_secs_f64();
     crowd.leave()?;
     let times = Times {

@@ -15,8 +15,9 @@ use super::timing::{figure, within};
 
 /// The interfaces.
 const CROWD: u32 = 500;
-/// The wait before a failure: the kernel takes 15 ms for each interface.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The wait before a failure: the kernel takes 15 ms for each interface, and many times as much on a
+/// busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -57,11 +58,11 @@ fn at_once(rig: &Rig<'_>) -> Result<()> {
             start.elapsed() - left
         ),
     );
-    // In the middle of the attachments, one by one.
+    // In the middle of the attachments.
     let crowd = Crowd::new(lab, CROWD)?;
     crowd.up()?;
     within(PATIENCE, "some guards", || Ok(crowd.guarded()? > 20))?;
-    crowd.leave_one_by_one()?;
+    crowd.leave_in_steps()?;
     let_go(rig, &crowd, others)?;
     // `run` follows as before.
     look_again(lab)?;
