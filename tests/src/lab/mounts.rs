@@ -114,12 +114,14 @@ pub fn in_mounts_of(command: &mut Command, process: u32) -> Result<()> {
 }
 
 /// Wraps a program for a namespace in a small machine: a first process and mounts of its own, which
-/// the program takes for the machine's. The shell runs `prelude` there first.
+/// the program takes for the machine's. The shell runs `prelude` there first. The machine ends with
+/// the program, or as many seconds later as the environment variable LINGER says.
 pub fn in_a_machine(namespace: &Netns, prelude: &str, program: &Command) -> Command {
     let mut command = namespace.command("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     // The shell stays, as the first process gets no signal that it does not ask for.
-    let script = format!("{prelude}\n\"$@\" & wait $!");
+    let linger = "test -z \"$LINGER\" || sleep \"$LINGER\"";
+    let script = format!("{prelude}\n\"$@\" & wait $!; code=$?; {linger}; exit $code");
     command.args(["sh", "-c", &script, "sh"]);
     command.arg(program.get_program()).args(program.get_args());
     command.env("NO_COLOR", "1");
@@ -128,13 +130,15 @@ pub fn in_a_machine(namespace: &Netns, prelude: &str, program: &Command) -> Comm
 
 /// The first process of a small machine.
 pub fn first_process(machine: &Daemon) -> Result<u32> {
-    let outer = machine.id();
-    let children = format!("/proc/{outer}/task/{outer}/children");
-    let first = eventually(SETTLE, || {
-        let listed = std::fs::read_to_string(&children).ok()?;
-        listed.split_whitespace().next()?.parse().ok()
-    });
+    let first = eventually(SETTLE, || first_child(machine.id()));
     first.context("the machine has no first process")
+}
+
+/// The first child of a process, if there is one.
+pub fn first_child(process: u32) -> Option<u32> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let listed = std::fs::read_to_string(children).ok()?;
+    listed.split_whitespace().next()?.parse().ok()
 }
 
 /// A program for a namespace, in the small machine of a first process.

@@ -140,7 +140,8 @@ impl<'a> Machine<'a> {
         let mut command = in_a_machine(&rig.lab.host, &mount, &run);
         let log = std::fs::File::create(rig.lab.scratch().join("run.log"))?;
         command.stdout(log.try_clone()?).stderr(log);
-        command.env_remove("NOTIFY_SOCKET");
+        // `down` ends `run`, and must not end with the machine.
+        command.env_remove("NOTIFY_SOCKET").env("LINGER", "30");
         let daemon = Daemon::spawn(command)?;
         let first = first_process(&daemon)?;
         Ok(Self { rig, daemon, first })

@@ -149,10 +149,15 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
     for path in paths {
         let file = match path.is_dir() {
             true => File::open(&path),
-            false => File::options().create(true).append(true).mode(0o600).open(&path),
+            false => File::options()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path),
         };
         let file = file.with_context(|| format!("failed to open {}", path.display()))?;
-        file.lock().with_context(|| format!("failed to lock {}", path.display()))?;
+        file.lock()
+            .with_context(|| format!("failed to lock {}", path.display()))?;
         locks.push(file);
     }
     boot_with(trial, LIMIT, &run, &[])?;

@@ -14,7 +14,7 @@ use super::cell::{Cell, FRAGMENT, MAIN};
 use super::record::Record;
 use crate::lab::command::{Daemon, Finished, eventually, finish};
 use crate::lab::hammer::Hammer;
-use crate::lab::mounts::{first_process, in_mounts_of, inside_machine};
+use crate::lab::mounts::{child_of, first_child, first_process, in_mounts_of, inside_machine};
 use crate::lab::report::Status;
 use crate::lab::session::is_guest;
 use crate::lab::{Server, Transport};
@@ -26,8 +26,8 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const WORDS: Duration = Duration::from_secs(15);
 /// Longest wait for the healing of a state that has disappeared, with room for the last look.
 pub(super) const HEALING: Duration = Duration::from_secs(35);
-/// Longest wait for READY where nothing is in the way.
-const READY: Duration = Duration::from_secs(10);
+/// Longest wait for READY where nothing is in the way: no promise, but the end of a setup.
+const READY: Duration = Duration::from_secs(60);
 
 /// The registry of a trial. Like the built-in registry it has a public port, so that the lock-out
 /// check lets each follow the other.
@@ -168,12 +168,19 @@ impl<'a> Trial<'a> {
     pub(super) fn boot_command(&mut self, limit: Duration, command: Command) -> Result<()> {
         self.hammer.expect_open()?;
         // A busy machine is no obstacle.
-        let bound = patient(AT_ONCE).max(self.baseline * 3) + patient(limit);
+        let limit = patient(AT_ONCE).max(self.baseline * 3) + patient(limit);
         let exec = Instant::now();
         self.run = Some(Daemon::spawn(command)?);
+        let id = self.daemon()?.id();
+        let mut waited = Duration::ZERO;
+        while exec.elapsed() < limit + waited {
+            std::thread::sleep(Duration::from_millis(20));
+            waited = waited.max(waited_for_a_processor(id));
+        }
+        let bound = limit + waited;
         self.since = Some(exec + bound);
         self.facts.boot(bound);
-        std::thread::sleep(bound + Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         let last = self.hammer.last_accepted();
         let open = last.map(|last| last.saturating_duration_since(exec));
         self.facts.guards_after(open.unwrap_or_default());
@@ -307,4 +314,17 @@ impl<'a> Trial<'a> {
 /// A limit for this machine: a guest's is longer, as its processor may be emulated.
 fn patient(limit: Duration) -> Duration {
     if is_guest() { limit * 5 } else { limit }
+}
+
+/// The time that the threads of a process, or of its child in a small machine, were ready to run
+/// and waited for a processor (the second field of /proc/PID/schedstat, in nanoseconds).
+fn waited_for_a_processor(process: u32) -> Duration {
+    let inner = first_child(process).and_then(|first| child_of(first, "enforcer").ok());
+    let tasks = format!("/proc/{}/task", inner.unwrap_or(process));
+    let tasks = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+    let waited = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
 }
