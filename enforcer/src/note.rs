@@ -95,6 +95,8 @@ pub enum NoteKind {
     RegistryEmbedded,
     /// The registry is bad and nothing was pinned; the embedded default holds.
     RegistryFallback,
+    /// Ports of the policy before are registered no longer.
+    PortsReleased,
     /// A policy of the registry is in force.
     InForce,
     /// Nothing is pinned.
@@ -153,6 +155,7 @@ impl NoteKind {
             | Self::PeersNotFollowed
             | Self::Pending
             | Self::PendingUnchanged
+            | Self::PortsReleased
             | Self::RegistryEmbedded
             | Self::NothingPinned
             | Self::GuardsOff => Level::Notice,

@@ -22,17 +22,23 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Provides the lab's tools and builds both programs.
+    /// Provides the lab's tools, and builds both programs and the enforcer with failpoints.
     pub(crate) fn build(workspace: &Workspace) -> Result<Self> {
-        setup::provide_ebpf_tools(workspace)?;
-        let programs = setup::provide_lab_programs()?;
-        let packages = ["--package", "enforcer", "--package", "enforcer-tests"];
-        process::run(workspace.cargo(["build", "--release"]).args(packages))?;
+        let lab = Self::build_as_shipped(workspace)?;
         // A build apart: in a common build, cargo would enable the feature in the shipped binary
         // too.
         let failpoints = ["--features", "failpoints", "--bin", "enforcer-failpoints"];
         let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer"]);
         process::run(cargo.args(failpoints))?;
+        Ok(lab)
+    }
+
+    /// Provides the lab's tools and builds both programs, for scenarios without failpoints.
+    pub(crate) fn build_as_shipped(workspace: &Workspace) -> Result<Self> {
+        setup::provide_ebpf_tools(workspace)?;
+        let programs = setup::provide_lab_programs()?;
+        let packages = ["--package", "enforcer", "--package", "enforcer-tests"];
+        process::run(workspace.cargo(["build", "--release"]).args(packages))?;
         Ok(Self {
             program: workspace.release_binary("enforcer-tests"),
             enforcer: workspace.release_binary("enforcer"),

@@ -21,8 +21,9 @@ use crate::{
 struct Report<'a> {
     errors: &'a [Diagnostic],
     warnings: &'a [Diagnostic],
-    /// The number of errors and warnings that are left out.
-    more: usize,
+    /// The number of errors and warnings that are left out, if any are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
 }
 
 impl<'a> Report<'a> {
@@ -30,7 +31,7 @@ impl<'a> Report<'a> {
         Self {
             errors: errors.told(),
             warnings: warnings.told(),
-            more: errors.untold() + warnings.untold(),
+            more: Some(errors.untold() + warnings.untold()).filter(|more| *more > 0),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     control::{self, Instance},
     host::sessions,
-    kernel::privileges::{GUARD, keep_only},
+    kernel::privileges::{GUARD, keep, keep_only},
 };
 
 /// The circumstances of a command that decide about its capabilities.
@@ -44,13 +44,18 @@ pub(super) fn give_up(globals: &Globals, command: &Command, instance: &Instance)
         .pin_dir()
         .parent()
         .and_then(|it| fs::metadata(it).ok());
-    keep_only(needed(
+    let needed = needed(
         command,
         Circumstances {
             has_named_registry: globals.config.is_some(),
             has_foreign_parent: parent.is_some_and(|parent| parent.uid() != 0),
         },
-    ))
+    );
+    match command {
+        // The bpffs may be unmounted while `run` lives. One thread keeps the capability.
+        Command::Run(_) => keep(needed, CapabilitySet::SYS_ADMIN),
+        _ => keep_only(needed),
+    }
 }
 
 /// Returns the capabilities that a command needs.

@@ -100,6 +100,10 @@ fn remarks(status: &Status) -> Vec<String> {
     remarks
 }
 
+/// The words of [`Finding::Interrupted`].
+const INTERRUPTED: &str = "a command was interrupted, and guards that it made or should have taken \
+     off may hold: run `enforcer up`, or `down`";
+
 fn finding(finding: &Finding) -> String {
     match finding {
         Finding::NoWireGuard(row) => {
@@ -140,6 +144,7 @@ fn finding(finding: &Finding) -> String {
             "{} has another MAC address than at the last reload: run `enforcer reload`",
             name(interface)
         ),
+        Finding::Interrupted => INTERRUPTED.to_owned(),
         Finding::MissingMap(map) => {
             format!("the pin of the map {map} is missing: run `enforcer up`")
         }
@@ -153,11 +158,6 @@ fn finding(finding: &Finding) -> String {
         ),
         Finding::NamespaceGone => {
             "the pins guarded a network namespace that is gone: run `enforcer up`".to_owned()
-        }
-        Finding::Interrupted => {
-            "a command was interrupted, and guards that it made or should have \
-                                 taken off may hold: run `enforcer up`, or `down`"
-                .to_owned()
         }
     }
 }

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::kernel::privileges::give_up_reserve;
+
 /// The number of texts that wait for a slow reader; further texts are lost, and counted.
 const BACKLOG: usize = 256;
 
@@ -35,6 +37,7 @@ impl Stream {
         let counter = Arc::clone(&lost);
         let thread = thread::Builder::new().name("output".to_owned());
         let started = thread.spawn(move || {
+            give_up_reserve();
             write_all(&queue, &counter, write);
             ended.send(()).ok();
         });

@@ -1,11 +1,10 @@
 //! The pin directory of a command, for the network namespace of the process.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod ownership;
 
-use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
 use enforcer_ebpf::layout::State;
 
 use super::{
@@ -15,21 +14,18 @@ use super::{
 use crate::{
     kernel::{
         links,
-        maps::{self, Maps, OpenError, OtherLayout},
-        namespace,
-        pins::{Content, PinDir},
+        maps::Maps,
+        pins::PinDir,
         runtime::{Lock, LockError, Patience, Word},
-        strays::{self, Stray},
         sys,
     },
     note::{Note, NoteKind},
     registry::{DEFAULT_PATH, MissingFile, Provenance},
 };
+use ownership::is_gone;
+pub(super) use ownership::{Adoptable, ensure_ours};
 
 pub use crate::kernel::runtime::RUNTIME;
-
-/// The time that a command at work may take from the attachment of a guard to its pin.
-const AT_WORK: Duration = Duration::from_millis(200);
 
 /// The gap of a socket guard below the root, in words.
 pub(crate) const BELOW_ROOT: &str = "the socket guard stands at a cgroup below the root, and sees \
@@ -165,27 +161,6 @@ impl Instance {
         Ok(below.map(|_| Note::new(NoteKind::SocketGuardBelowRoot, BELOW_ROOT)))
     }
 
-    /// Finds the attached guards of this network namespace that no pin reaches, here or beside;
-    /// none without CAP_SYS_ADMIN.
-    ///
-    /// # Errors
-    /// The pins cannot be read, or the kernel's refusal.
-    pub(crate) fn strays(&self) -> Result<Vec<Stray>> {
-        let find = || {
-            let places = [&self.pins, &self.pins.staging(), &self.pins.rescue()];
-            strays::find(sys::netns_cookie()?, &places)
-        };
-        let first = find()?;
-        if first.is_empty() {
-            return Ok(first);
-        }
-        // A command at work pins a guard a moment after its attachment, and renames directories.
-        std::thread::sleep(AT_WORK);
-        let mut second = find()?;
-        second.retain(|stray| first.iter().any(|earlier| earlier.id() == stray.id()));
-        Ok(second)
-    }
-
     /// Takes the writers' lock. Blocks the thread up to the limit of the patience.
     ///
     /// # Errors
@@ -246,190 +221,16 @@ impl Instance {
         }
     }
 
-    /// The pinned maps, if a new set of pins can use them; else the reason why not.
-    ///
-    /// # Errors
-    /// The maps guard another or an unknown namespace.
-    pub(super) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
-        let beside = match self.pins.content()? {
-            Content::Pins(beside) => beside,
-            Content::Nothing | Content::Empty | Content::Foreign(_) => {
-                return Ok(Adoptable::Nothing);
-            }
-        };
-        let why = match Maps::open(&self.pins) {
-            // An interrupted `up` may have left maps without a policy.
-            Ok(maps) if maps.state().generation == 0 => {
-                self.check_namespace(&maps)?;
-                return Ok(Adoptable::Nothing);
-            }
-            Ok(maps) => match beside {
-                None => {
-                    self.check_namespace(&maps)?;
-                    return Ok(Adoptable::Maps(Box::new(maps)));
-                }
-                Some(entry) => OtherLayout::beside(&self.pins, entry),
-            },
-            // A fault is no reason to give the counters up.
-            Err(OpenError::Failed(error)) => return Err(error.into()),
-            Err(OpenError::OtherLayout(why)) => why,
-        };
-        self.owner(&self.pins)?;
-        Ok(Adoptable::Replace(Note::new(
-            NoteKind::LayoutReplaced,
-            why.replaced(),
-        )))
-    }
-
-    /// Ends the work of an interrupted command, found beside the pins, and makes room: what is not
-    /// enforcer's is moved aside, and pins of a network namespace that is gone are removed.
-    ///
-    /// Without pins, an `up` from nothing or a `down` was interrupted: the rest takes the place of
-    /// the pins, so that its guards hold until the caller acts. Beside pins, the
-    /// rest has no use, because the pins have guards of their own. The rest of a `down` without all
-    /// maps has no guards.
-    ///
-    /// # Errors
-    /// The rest is another network namespace's, or the kernel's refusal.
-    pub(super) fn recover(&self) -> Result<Vec<Note>, Error> {
-        let what = "failed to clean up after an interrupted command";
-        let mut notes = self.pins.clear()?;
-        notes.extend(self.remove_if_gone()?);
-        notes.extend(self.pins.scratch().remove(None).context(what)?);
-        for beside in [self.pins.staging(), self.pins.rescue()] {
-            notes.extend(beside.clear().context(what)?);
-            if !beside.exists()? {
-                continue;
-            }
-            let is_whole = beside.has_links()? || beside.has_all_maps()?;
-            notes.extend(match self.owner(&beside)? {
-                Owner::Us if is_whole && !self.pins.exists()? => {
-                    self.pins.rename_from(&beside).context(what)?
-                }
-                Owner::Us | Owner::Nobody | Owner::Gone => {
-                    beside.remove(Some(&self.pins)).context(what)?
-                }
-            });
-        }
-        Ok(notes)
-    }
-
-    /// Removes the pins of a network namespace that is gone. Its reserved ports went with it.
-    fn remove_if_gone(&self) -> Result<Vec<Note>, Error> {
-        if !self.pins.exists()? || !is_gone(&self.pins) {
-            return Ok(Vec::new());
-        }
-        let removed = self.pins.remove(None);
-        let mut notes = removed.context("failed to remove the pins of a namespace that is gone")?;
-        let text = format!(
-            "the pins in {} guarded a network namespace that is gone, and were removed",
-            self.pins.path().display()
-        );
-        notes.push(Note::new(NoteKind::NamespaceGone, text));
-        Ok(notes)
-    }
-
-    /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
-    fn has_guards_beside(&self) -> Result<bool> {
-        for beside in [self.pins.staging(), self.pins.rescue()] {
-            if beside.exists()? && beside.has_links()? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether an interrupted command left guards beside the pins.
-    pub(crate) fn is_interrupted(&self) -> Result<bool> {
-        Ok(
-            self.has_guards_beside()?
-                && !Lock::is_taken(&self.pins)?
-                && self.has_guards_beside()?,
-        )
-    }
-
-    /// The owner of pins of any layout, with or without all maps.
-    ///
-    /// # Errors
-    /// The pins are another living or an unknown network namespace's.
-    pub(super) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
-        let namespace = namespace::look(pins);
-        let cookie = match maps::pinned_netns_cookie(pins) {
-            Ok(cookie) => cookie,
-            // STATE is made before the first guard, and removed after the last.
-            Err(_) if !pins.has_links()? => return Ok(Owner::Nobody),
-            // STATE alone may be missing.
-            Err(why) => match namespace {
-                Some(namespace) => namespace.cookie,
-                None => return Err(unknown_owner(pins, why).into()),
-            },
-        };
-        match cookie {
-            // The value of a new map, before any guard is attached.
-            0 => Ok(Owner::Nobody),
-            _ if namespace.is_some_and(|namespace| namespace.is_gone) => Ok(Owner::Gone),
-            _ => ensure_ours(cookie, pins).map(|()| Owner::Us),
-        }
-    }
-
     /// Refuses pins of another network namespace.
     fn check_namespace(&self, maps: &Maps) -> Result<(), Error> {
         ensure_ours(maps.state().netns_cookie, &self.pins)
     }
 }
 
-/// The maps of earlier pins.
-pub(super) enum Adoptable {
-    /// Nothing is pinned, or maps without a policy.
-    Nothing,
-    /// The maps can be used by a new set of pins.
-    Maps(Box<Maps>),
-    /// The pins cannot be used, and a new set replaces them, as the note tells.
-    Replace(Note),
-}
-
-/// The owner of pins in reach of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// The network namespace of this process.
-    Us,
-    /// None yet: the pins hold no guard.
-    Nobody,
-    /// A network namespace that is gone.
-    Gone,
-}
-
-/// Whether pins are those of a network namespace that is gone. Pins that do not tell are taken for
-/// a living namespace's.
-fn is_gone(pins: &PinDir) -> bool {
-    namespace::look(pins).is_some_and(|namespace| namespace.is_gone)
-}
-
-fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
-    why.context(format!(
-        "nobody can tell which network namespace the pins in {} guard: take them off with the \
-         `enforcer down` of the version that made them, or remove the folder by hand",
-        pins.path().display()
-    ))
-}
-
 /// Returns a note of a lock that could not be had in its place.
 pub(super) fn lock_note(lock: &Lock) -> Option<Note> {
     let text = lock.instead()?;
     Some(Note::new(NoteKind::Obstacle, text))
-}
-
-/// Refuses the pins of another network namespace.
-pub(super) fn ensure_ours(cookie: u64, pins: &PinDir) -> Result<(), Error> {
-    let ours = sys::netns_cookie()?;
-    if cookie == ours {
-        return Ok(());
-    }
-    Err(Error::OtherNamespace {
-        pins: pins.path().to_owned(),
-        theirs: cookie,
-        ours,
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The facts of the lock-out check: sessions, their interfaces, and the two policies.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use enforcer_ebpf::layout::State;
 
@@ -48,7 +50,12 @@ pub(crate) async fn dangers(
     let mut arrivals = Vec::new();
     let (sessions, is_more) = sessions_at_risk(author, maps.is_some())?;
     for session in sessions {
-        arrivals.extend(arrival(session, recipe.snapshot).await?);
+        let is_nobodys = is_nobodys(&session);
+        match arrival(session, recipe.snapshot).await {
+            // A stranger's address must not make the check fail.
+            Err(_) if is_nobodys => {}
+            arrival => arrivals.extend(arrival?),
+        }
     }
     let services = recipe.loaded.registry.services();
     let has_public = services.iter().any(|service| service.public);
@@ -93,14 +100,24 @@ fn sessions_at_risk(author: Author, is_pinned: bool) -> Result<(Vec<Session>, bo
     if is_typed || !is_pinned {
         return Ok((all, false));
     }
-    let is_nobodys = |session: &Session| matches!(session.owner, Owner::Nobody | Owner::Unknown);
-    let (mut nobodys, users): (Vec<Session>, Vec<Session>) =
-        sessions::established()?.into_iter().partition(is_nobodys);
+    let (established, is_more) = bounded(sessions::established()?);
+    all.extend(established);
+    Ok((all, is_more))
+}
+
+/// Returns the sessions of users and at most [`NOBODYS`] of the other connections, and whether there
+/// are more of the latter.
+fn bounded(sessions: BTreeSet<Session>) -> (Vec<Session>, bool) {
+    let (mut nobodys, mut kept): (Vec<Session>, Vec<Session>) =
+        sessions.into_iter().partition(is_nobodys);
     let is_more = nobodys.len() > NOBODYS;
     nobodys.truncate(NOBODYS);
-    all.extend(users);
-    all.extend(nobodys);
-    Ok((all, is_more))
+    kept.extend(nobodys);
+    (kept, is_more)
+}
+
+fn is_nobodys(session: &Session) -> bool {
+    matches!(session.owner, Owner::Nobody | Owner::Unknown)
 }
 
 /// The arrival of a session's packets, by the routes; `None` for a session of another network
@@ -130,4 +147,29 @@ async fn way_in(session: &Session) -> Result<Option<u32>> {
     // Without policy routing the way back is the way in.
     let back = route::get(session.client, Some(session.server), None).await?;
     Ok(back.and_then(|route| route.oif))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn a_stranger_with_many_connections_hides_no_user() {
+        let session = |number: u32, owner| Session {
+            client: Ipv4Addr::from(number).into(),
+            server: IpAddr::from([192, 0, 2, 1]),
+            port: 22,
+            scope: None,
+            owner,
+        };
+        let user = session(u32::MAX, Owner::User("alice".to_owned()));
+        for (number, expected) in [(0, 0), (16, 16), (17, 16), (10_000, 16)] {
+            let strangers = (0..number).map(|number| session(number, Owner::Nobody));
+            let (kept, is_more) = bounded(strangers.chain([user.clone()]).collect());
+            assert_eq!((kept.len(), is_more), (expected + 1, number > 16));
+            assert_eq!(kept[0], user);
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
     interfaces::InterfaceOptions,
     kernel::maps::Maps,
     note::{Note, NoteKind},
-    policy::PolicyTables,
+    policy::{PolicyTables, released},
     registry::{Loaded, Origin},
 };
 
@@ -151,6 +151,11 @@ fn switch(
     let state = maps.state();
     let loaded = recipe.loaded;
     let (report, tables) = attach_and_compile(instance, maps, recipe, terms.confirm.is_some())?;
+    // Words about the switch do not prevent it.
+    notes.extend(
+        maps.tables()
+            .map_or_else(|_| Vec::new(), |now| released(&now, &tables)),
+    );
     let generation = match terms.confirm {
         Some(time) => {
             notes.extend(pending_unchanged(maps, &tables)?);

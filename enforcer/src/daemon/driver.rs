@@ -27,6 +27,7 @@ use crate::{
     control::{Error, Instance, RUNTIME},
     host::Keys,
     inspect::{self, Status},
+    kernel::privileges,
     note::NoteKind,
     watch::{Links, Modules, Pins, Settings, Steady},
 };
@@ -103,13 +104,20 @@ impl Threads {
     /// The kernel refuses a thread.
     pub(super) fn start(reader: RegistryReader, mut operations: Operations) -> Result<Self> {
         let instance = operations.instance.clone();
+        let operations = Worker::start(
+            "operations",
+            || (),
+            move |operation, runtime| runtime.block_on(operations.carry_out(operation)),
+        )?;
+        // The thread of operations alone can mount a bpffs.
+        privileges::give_up_reserve();
         Ok(Self {
-            operations: Worker::start("operations", move |operation, runtime| {
-                runtime.block_on(operations.carry_out(operation))
-            })?,
-            status: Worker::start("status", move |(), runtime| {
-                Box::new(runtime.block_on(inspect::status(&instance)))
-            })?,
+            operations,
+            status: Worker::start(
+                "status",
+                || (),
+                move |(), runtime| Box::new(runtime.block_on(inspect::status(&instance))),
+            )?,
             reader,
         })
     }

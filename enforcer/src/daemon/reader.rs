@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     control::Instance,
+    kernel::privileges::give_up_reserve,
     registry::{Reader, Rejected, Source, load},
     watch::FileWatcher,
 };
@@ -67,13 +68,17 @@ impl RegistryReader {
         let watches = files.watches();
         Ok(Self {
             files,
-            worker: Worker::start("the registry's reader", move |request: Request, _| {
-                Reading {
-                    // Before the files are read, so that no later change is missed.
-                    unwatched: watches.renew(&request.file).err(),
-                    result: read(&instance, &request),
-                }
-            })?,
+            worker: Worker::start(
+                "the registry's reader",
+                give_up_reserve,
+                move |request: Request, _| {
+                    Reading {
+                        // Before the files are read, so that no later change is missed.
+                        unwatched: watches.renew(&request.file).err(),
+                        result: read(&instance, &request),
+                    }
+                },
+            )?,
             is_blind: false,
             failure,
         })

@@ -22,12 +22,13 @@ pub(super) struct Worker<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Worker<Q, A> {
-    /// Starts a thread. The thread ends with the process.
+    /// Starts a thread, which calls `prepare` first. The thread ends with the process.
     ///
     /// # Errors
     /// The kernel refuses a thread or a runtime.
     pub(super) fn start(
         name: &'static str,
+        prepare: fn(),
         mut answer: impl FnMut(Q, &Runtime) -> A + Send + 'static,
     ) -> Result<Self> {
         let what = || format!("failed to start the thread of {name}");
@@ -38,6 +39,7 @@ impl<Q: Send + 'static, A: Send + 'static> Worker<Q, A> {
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                prepare();
                 while let Ok(request) = queue.recv() {
                     if results.send(answer(request, &runtime)).is_err() {
                         break;
@@ -89,7 +91,8 @@ mod tests {
 
     #[test]
     fn requests_are_answered_in_their_order() {
-        let mut worker = Worker::start("sums", |number: u32, _: &Runtime| number + 1).unwrap();
+        let mut worker =
+            Worker::start("sums", || (), |number: u32, _: &Runtime| number + 1).unwrap();
         assert!(worker.busy_for().is_none());
         worker.request(1);
         worker.request(2);
@@ -101,7 +104,11 @@ mod tests {
 
     #[test]
     fn the_end_of_a_thread_is_an_error() {
-        let mut worker = Worker::start("panics", |(), _: &Runtime| -> () { panic!("on purpose") });
+        let mut worker = Worker::start(
+            "panics",
+            || (),
+            |(), _: &Runtime| -> () { panic!("on purpose") },
+        );
         let worker = worker.as_mut().unwrap();
         worker.request(());
         let error = block_on(worker.answer()).unwrap_err().to_string();

@@ -10,8 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
     fs::{StatVfsMountFlags, statfs},
     mount::{MountFlags, mount},
+    thread::CapabilitySet,
 };
 
+use super::privileges::with_reserve;
 use crate::{
     failpoint::{Call, through},
     procfs::{
@@ -81,14 +83,10 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
             "no bpffs is mounted at {BPFFS} in this mount namespace, and one mounted here would \
              end with it: {WAY_OUT}"
         );
+        let options = Some(c"mode=700");
+        let mount = || mount("bpf", BPFFS, "bpf", MountFlags::empty(), options);
         through(Call::Mount, || -> Result<()> {
-            Ok(mount(
-                "bpf",
-                BPFFS,
-                "bpf",
-                MountFlags::empty(),
-                Some(c"mode=700"),
-            )?)
+            Ok(with_reserve(CapabilitySet::SYS_ADMIN, mount)?)
         })
         .with_context(|| {
             format!("failed to mount bpffs at {BPFFS} (`mount -t bpf -o mode=700 bpf {BPFFS}`)")

@@ -4,6 +4,8 @@
 //! file that `down` leaves before the guards go: pins that vanish without a word were removed by
 //! another program, and `run` puts the pins back.
 
+mod word;
+
 use std::{
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -19,11 +21,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 
-use super::{pins::PinDir, sys};
+use super::pins::PinDir;
 use crate::{
     failpoint::{Call, through},
     procfs::locks,
 };
+
+pub(crate) use word::Word;
 
 /// The folder of locks, words and sockets, for root alone; systemd makes the folder for the unit.
 pub const RUNTIME: &str = "/run/enforcer";
@@ -276,52 +280,6 @@ fn holder(path: PathBuf, file: &File) -> Holder {
     Holder { path, process }
 }
 
-/// The word of `down` for a pin directory of this network namespace.
-#[derive(Debug)]
-pub(crate) struct Word(PathBuf);
-
-impl Word {
-    /// The word of a pin directory: `/run/enforcer/COOKIE-NAME.down`.
-    ///
-    /// # Errors
-    /// The kernel does not tell the cookie.
-    pub(crate) fn of(pins: &PinDir) -> Result<Self> {
-        let name = pins.path().file_name().unwrap_or_default();
-        let file = format!("{}-{}.down", sys::netns_cookie()?, name.to_string_lossy());
-        Ok(Self(Path::new(RUNTIME).join(file)))
-    }
-
-    /// Leaves the word.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub(crate) fn leave(&self) -> Result<()> {
-        make_folder()?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.0);
-        file.map(drop).with_context(|| {
-            format!(
-                "failed to leave word for `enforcer run` in {}",
-                self.0.display()
-            )
-        })
-    }
-
-    /// Whether `down` has left its word.
-    pub(crate) fn is_left(&self) -> bool {
-        fs::symlink_metadata(&self.0).is_ok()
-    }
-
-    /// Takes the word back: guards are wanted again, or `run` has read the word.
-    pub(crate) fn take_back(&self) {
-        fs::remove_file(&self.0).ok();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -389,17 +347,5 @@ mod tests {
         fs::write(&file, "").unwrap();
         assert!(make_folder_at(&file).is_err());
         assert!(make_folder_at(&parent.path().join("absent/enforcer")).is_err());
-    }
-
-    #[test]
-    fn a_word_is_left_until_it_is_taken_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let word = Word(folder.path().join("1-enforcer.down"));
-        assert!(!word.is_left());
-        fs::write(&word.0, "").unwrap();
-        assert!(word.is_left());
-        word.take_back();
-        word.take_back();
-        assert!(!word.is_left());
     }
 }

@@ -6,6 +6,7 @@
 //! prefixes   longest-match prefixes of peers by address and by WireGuard key
 //! cite       the registry lines behind a decision
 //! diff       the changes between two policies
+//! released   the ports that a policy no longer registers, as notes
 //! frame      a described packet as bytes
 //! ```
 
@@ -14,6 +15,7 @@ mod compile;
 mod diff;
 mod frame;
 mod prefixes;
+mod released;
 mod tables;
 
 #[cfg(test)]
@@ -23,4 +25,5 @@ pub use cite::{Citation, cite};
 pub use compile::{PolicyInterface, Slots, compile};
 pub use diff::{Change, changes};
 pub use frame::Frame;
+pub(crate) use released::released;
 pub use tables::{InterfaceRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow};

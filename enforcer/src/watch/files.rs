@@ -159,7 +159,7 @@ async fn event(inotify: Option<&Inotify>) {
     };
     if changed.is_err() {
         // The runtime ends.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -62,7 +62,7 @@ async fn until(due: Option<Instant>) {
 
 impl Watch for Links {
     /// Waits for a change, and drains all queued notifications. An overrun buffer counts as a
-    /// change. Many changes in a short time are told together, see [`Pace`].
+    /// change. Many changes in a short time are told together, see `Pace`.
     async fn changed(&mut self) -> Result<()> {
         let what = "failed to wait for changes of interfaces";
         self.next_look().await.context(what)?;

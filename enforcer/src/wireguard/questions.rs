@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_millis(50);
 /// the answers by ifindex. Needs CAP_NET_ADMIN.
 ///
 /// A device without an answer after `limit` is [`Answer::Unknown`]. An answer for which `is_news`
-/// returns true shortens the round: the other devices have [`GRACE`] left, and a device without an
+/// returns true shortens the round: the other devices have `GRACE` left, and a device without an
 /// answer by then has no entry in the result.
 pub async fn ask_all(
     interfaces: impl IntoIterator<Item = &Interface>,

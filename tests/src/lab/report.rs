@@ -151,6 +151,9 @@ pub struct Live {
 pub struct Checked {
     pub errors: Vec<Finding>,
     pub warnings: Vec<Finding>,
+    /// The number of findings beyond the told ones; left out for none.
+    #[serde(default)]
+    pub more: usize,
 }
 
 /// An error or warning about a registry.

@@ -71,6 +71,9 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(privileges::scenarios());
     scenarios.extend(obstacles::scenarios());
     scenarios.extend(pins::scenarios());
+    scenarios.extend(pins::scenarios());
+    scenarios.extend(privileges::scenarios());
+    scenarios.extend(obstacles::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

@@ -91,7 +91,7 @@ impl Reconciler {
         match result {
             Err(LoadError::Failed(why)) => return self.failed(Task::Inspect, &why, now),
             Ok(registry) if registry.provenance.has_same_text(wanted) => {
-                self.registry = Some(registry)
+                self.registry = Some(registry);
             }
             // The edit will be applied in a moment, and ends the difference.
             _ if is_settling || self.tasks.contains(&Task::Edit) => {}

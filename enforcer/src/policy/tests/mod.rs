@@ -18,7 +18,7 @@ fn key(byte: u8) -> PublicKey {
     PublicKey::from([byte; 32])
 }
 
-fn registry(text: &str) -> Registry {
+pub(super) fn registry(text: &str) -> Registry {
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     registry::load(

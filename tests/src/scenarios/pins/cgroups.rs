@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::cleanup::cgroup2_root;
 use crate::lab::command::finish;
-use crate::lab::namespaces::{in_cgroup_namespace, without_cgroup2};
+use crate::lab::mounts::{Change, with_mounts};
+use crate::lab::namespaces::in_cgroup_namespace;
 use crate::lab::{Guards, Patience};
 use crate::scenario::{Rig, Scenario};
 
@@ -59,7 +60,7 @@ fn no_cgroup2(rig: &Rig<'_>) -> Result<()> {
     let root = cgroup2_root().context("no cgroup2 is mounted")?;
     let inside = |arguments: &[&str]| -> Result<_> {
         let mut command = rig.enforcer.command(arguments)?;
-        without_cgroup2(&mut command, &root)?;
+        with_mounts(&mut command, vec![Change::without(&root)?]);
         finish(command, "")
     };
     let up = inside(&["up"])?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::bpf::{Foreign, Hook, TCX_PASS, XDP_PASS, programs_on};
 use crate::lab::command::{Finished, finish};
-use crate::lab::namespaces::with_bpffs_over;
+use crate::lab::mounts::{Change, with_mounts};
 use crate::lab::{Feature, Guards, Patience};
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
@@ -26,7 +26,7 @@ fn second_bpffs(rig: &Rig<'_>) -> Result<()> {
     let parent = pins.parent().context("no parent")?;
     let covered = |arguments: &[&str]| -> Result<Finished> {
         let mut command = rig.enforcer.command(arguments)?;
-        with_bpffs_over(&mut command, parent)?;
+        with_mounts(&mut command, vec![Change::fresh("bpf", parent, "")?]);
         finish(command, "")
     };
     let status = covered(&["status"])?;

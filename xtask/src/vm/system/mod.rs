@@ -72,7 +72,7 @@ pub(super) fn run(
     if let Some(kernel) = kernel {
         disk = disk.with_kernel(kernel);
     }
-    let lab = Lab::build(workspace)?;
+    let lab = Lab::build_as_shipped(workspace)?;
     let system = SystemRun {
         workspace,
         lab: &lab,

@@ -84,8 +84,10 @@ fn a_device_that_hangs_delays_no_other_trigger() {
 
 #[test]
 fn run_is_ready_once_wireguard_has_answered_or_had_its_time() {
-    let mut world = World::default();
-    world.keys = Keys::late(Interface::default());
+    let world = World {
+        keys: Keys::late(Interface::default()),
+        ..World::default()
+    };
     let mut rig = Rig::of(world, true);
     assert_eq!(
         rig.on(Trigger::Started),
