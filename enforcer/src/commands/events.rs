@@ -2,7 +2,7 @@
 
 mod words;
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use jiff::tz::TimeZone;
@@ -18,7 +18,7 @@ use super::{
     output::{self, BOLD, PLAIN},
 };
 use crate::{
-    control::{self, Instance, RUNTIME},
+    control::{self, Instance},
     inspect::events::{Record, Refused, Stream, StreamError},
     note::{Note, NoteKind},
     printable,
@@ -63,7 +63,7 @@ async fn follow(globals: &Globals, instance: &Instance) -> Outcome {
             Err(_) => {}
         }
         // The watch starts before the events are opened, so that no change of the pins is missed.
-        let pins = Pins::watch(instance.pin_dir(), Path::new(RUNTIME))?;
+        let pins = Pins::watch(instance.pin_dir())?;
         match Stream::open(instance) {
             Ok(drops) => alone(globals, instance, pins, drops).await?,
             // Another follower of the ended `run` was faster.

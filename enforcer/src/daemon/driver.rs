@@ -5,7 +5,6 @@
 //! be woken each second.
 
 use std::{
-    path::Path,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,7 +23,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    control::{Error, Instance, RUNTIME},
+    control::{Error, Instance},
     host::Keys,
     inspect::{self, Status},
     kernel::privileges,
@@ -52,7 +51,7 @@ impl Watchers {
             links: Steady::new(Links::open),
             modules: Steady::new(Modules::open),
             settings: Steady::new(Settings::watch),
-            pins: Steady::new(move || Pins::watch(&pin_dir, Path::new(RUNTIME))),
+            pins: Steady::new(move || Pins::watch(&pin_dir)),
         }
     }
 

@@ -148,10 +148,9 @@ impl Lock {
     /// Another process holds the lock, or no lock can be had.
     pub(crate) fn take(pins: &PinDir, patience: Patience) -> Result<Self, LockError> {
         let path = lock_path(pins).map_err(LockError::Failed)?;
-        let usable = make_folder().and_then(|()| open(&path).map(drop));
-        match usable {
-            Ok(()) => Self::take_at(path, patience, open),
-            Err(why) if is_private(pins.parent()) => {
+        let usable = make_folder().map_err(LockError::Failed);
+        match usable.and_then(|()| Self::take_at(path, patience, open)) {
+            Err(LockError::Failed(why)) if is_private(pins.parent()) => {
                 let lock = Self::take_at(pins.parent().to_owned(), patience, |parent| {
                     File::open(parent)
                         .with_context(|| format!("failed to open {} to lock it", parent.display()))
@@ -164,7 +163,7 @@ impl Lock {
                     ..lock
                 })
             }
-            Err(why) => Err(LockError::Failed(why)),
+            taken => taken,
         }
     }
 
@@ -181,8 +180,9 @@ impl Lock {
         let begin = Instant::now();
         let mut pause = Duration::from_millis(1);
         let mut is_reported = false;
+        // Open for all attempts: each close is an event for `run`.
+        let mut file = open(&path).map_err(LockError::Failed)?;
         loop {
-            let file = open(&path).map_err(LockError::Failed)?;
             match through(Call::Lock, || locked(&file)) {
                 // A `down` may have removed the file in the meantime.
                 Ok(true) if is_at(&file, &path) => {
@@ -191,6 +191,9 @@ impl Lock {
                         _file: file,
                         instead: None,
                     });
+                }
+                Ok(_) if !is_at(&file, &path) => {
+                    file = open(&path).map_err(LockError::Failed)?;
                 }
                 Ok(_) => {}
                 Err(error) => {

@@ -1,8 +1,7 @@
 //! Single paths under inotify(7): the pins, and sysctls with other writers.
 
 use std::{
-    ffi::CStr,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -14,47 +13,44 @@ use rustix::fs::{
 };
 
 use super::{Watch, inotify::Inotify};
-use crate::procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL};
+use crate::{
+    kernel::{pins::PinDir, runtime::lock_path},
+    procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
+};
 
 /// A watch on the pins, for removal and for the end of a command's work on them.
 pub struct Pins {
     inotify: Inotify,
-    pin_dir: PathBuf,
-    /// The end of the name of the lock's file.
-    lock: Vec<u8>,
+    pins: PinDir,
 }
 
 impl Pins {
-    /// Watches a pin directory, its parent, and the folder of the locks.
+    /// Watches a pin directory, its parent, and its lock.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn watch(pin_dir: &Path, locks: &Path) -> Result<Self> {
-        let name = pin_dir.file_name().unwrap_or_default();
-        let mut lock = vec![b'-'];
-        lock.extend_from_slice(name.as_bytes());
-        lock.extend_from_slice(b".lock");
+    pub fn watch(pin_dir: &Path) -> Result<Self> {
         let pins = Self {
             inotify: Inotify::new()?,
-            pin_dir: pin_dir.to_owned(),
-            lock,
+            pins: PinDir::new(pin_dir)?,
         };
         pins.again()?;
-        // A writer has the file of the lock open for writing, and closes the file at the end.
-        pins.inotify.add(locks, WatchFlags::CLOSE_WRITE).ok();
         Ok(pins)
     }
 
-    /// Watches the present directories: `up` makes the pin directory anew, and a mount replaces the
-    /// parent.
+    /// Watches the present directories and the present lock: `up` makes the pin directory anew, a
+    /// mount replaces the parent, and the first writer makes the lock.
     ///
     /// # Errors
     /// The parent cannot be watched.
     fn again(&self) -> Result<()> {
         let removals = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
-        let parent = self.pin_dir.parent().unwrap_or(Path::new("/"));
-        self.inotify.add(parent, removals)?;
-        self.inotify.add(&self.pin_dir, removals).ok();
+        self.inotify.add(self.pins.parent(), removals)?;
+        self.inotify.add(self.pins.path(), removals).ok();
+        // A writer has the lock's file open for writing, and closes the file at the end.
+        if let Ok(lock) = lock_path(&self.pins) {
+            self.inotify.add(&lock, WatchFlags::CLOSE_WRITE).ok();
+        }
         Ok(())
     }
 }
@@ -64,11 +60,8 @@ impl Watch for Pins {
     async fn changed(&mut self) -> Result<()> {
         // A directory that is gone for now is found by the look without an event.
         self.again().ok();
-        let counts = |event: &Event<'_>| {
-            let is_lock = |name: &CStr| name.to_bytes().ends_with(&self.lock);
-            !event.events().contains(ReadFlags::CLOSE_WRITE)
-                || event.file_name().is_some_and(is_lock)
-        };
+        // IGNORED: a watch ended with its file, which the parent's watch tells.
+        let counts = |event: &Event<'_>| !event.events().contains(ReadFlags::IGNORED);
         self.inotify.changed_where(counts).await
     }
 }

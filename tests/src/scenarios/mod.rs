@@ -31,6 +31,7 @@ pub mod part;
 mod pins;
 mod privileges;
 pub mod raw_packet;
+mod registry_files;
 pub mod runner;
 mod upgrade;
 mod wireguard;
@@ -71,9 +72,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(privileges::scenarios());
     scenarios.extend(obstacles::scenarios());
     scenarios.extend(pins::scenarios());
-    scenarios.extend(pins::scenarios());
-    scenarios.extend(privileges::scenarios());
-    scenarios.extend(obstacles::scenarios());
+    scenarios.extend(registry_files::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

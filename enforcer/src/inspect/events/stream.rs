@@ -173,12 +173,8 @@ impl Stream {
 
     fn record(&mut self, event: &Event, boot: Timestamp) -> Record {
         let (head, packet) = (&event.head, event.packet());
-        let merged = match self.told.get_mut(head.cpu as usize) {
-            Some(told) => head
-                .suppressed
-                .saturating_sub(std::mem::replace(told, head.suppressed)),
-            None => 0,
-        };
+        let told = self.told.get_mut(head.cpu as usize);
+        let merged = told.map_or(0, |told| newly_told(told, head.suppressed));
         let since = i64::try_from(head.time).unwrap_or(i64::MAX);
         let protocol = head.protocol();
         let port = (head.port != 0).then_some(head.port);
@@ -205,6 +201,14 @@ impl Stream {
     }
 }
 
+/// Returns the silent drops that an event tells of for the first time. An event may be older than
+/// the last look at the count, which told of the same drops and of later ones.
+fn newly_told(told: &mut u64, suppressed: u64) -> u64 {
+    let new = suppressed.saturating_sub(*told);
+    *told += new;
+    new
+}
+
 /// Returns the wall-clock time of CLOCK_MONOTONIC's zero.
 fn monotonic_zero() -> Timestamp {
     let clock = clock_gettime(ClockId::Monotonic);
@@ -212,4 +216,19 @@ fn monotonic_zero() -> Timestamp {
     let now = Timestamp::now();
     now.checked_sub(SignedDuration::new(clock.tv_sec, nanoseconds))
         .unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_drops_are_told_once_whatever_the_order() {
+        // 7: the end of an epoch told of all drops up to there, while events were still in the ring.
+        let mut told = 7;
+        let events = [3, 5, 7, 9, 9, 12];
+        let new = events.map(|suppressed| newly_told(&mut told, suppressed));
+        assert_eq!(new, [0, 0, 0, 2, 0, 3]);
+        assert_eq!(told, 12);
+    }
 }

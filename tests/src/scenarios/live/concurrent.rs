@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use crate::lab::bpf::{Foreign, Hook, XDP_PASS, programs_on};
+use crate::lab::bpf::{Foreign, Hook, XDP_PASS, detach_pinned, programs_on};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Feature, Guards};
 use crate::scenario::host_only::LOADER;
@@ -122,10 +122,10 @@ fn taken_off(rig: &Rig<'_>) -> Result<()> {
     let _run = rig.enforcer.run(&[])?;
     ensure!(has()?, "there was none");
     let link = rig.lab.pin_dir().join("link_socket");
-    // The first look of `run` comes right after READY: a guard repaired by that look is taken off
-    // once more.
+    // A removed pin takes no guard off, because `run` holds the link. A look of `run` after READY may
+    // repair the guard at once: the guard is detached once more.
     within(SETTLE, "the guard taken off", || {
-        match fs::remove_file(&link) {
+        match detach_pinned(&link) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }

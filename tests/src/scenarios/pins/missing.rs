@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::Guards;
+use crate::lab::command::finish;
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 
@@ -55,19 +56,19 @@ fn each_missing_pin(rig: &Rig<'_>) -> Result<()> {
         count(Kind::Map) == 16 && count(Kind::Link) >= 3 && count(Kind::Spare) >= 3,
         "expected maps, links and programs, but saw {names:?}"
     );
-    Flood::during(rig.lab, |flood| {
-        for name in &names {
+    for name in &names {
+        // A flood lasts for a minute at most, and all pins may take longer.
+        Flood::during(rig.lab, |flood| {
             fs::remove_file(pins.join(name))?;
-            without(rig, name).with_context(|| format!("without {name}"))?;
+            without(rig, name)?;
             flood.go_on_for(10)?;
-            let up = rig.enforcer.expect(&["up"], 0);
-            up.with_context(|| format!("`up` without {name}"))?;
-            expect_state(rig, 0, "enforcing").with_context(|| format!("{name} is back"))?;
+            rig.enforcer.expect(&["up"], 0)?;
+            expect_state(rig, 0, "enforcing").context("after `up`")?;
             ensure!(pins.join(name).exists(), "`up` made no {name}");
-            flood.go_on_for(10)?;
-        }
-        Ok(())
-    })?;
+            flood.go_on_for(10)
+        })
+        .with_context(|| format!("without {name}"))?;
+    }
     ensure!(
         server.accepted() == 0,
         "{} connections were accepted",
@@ -82,6 +83,13 @@ fn without(rig: &Rig<'_>, name: &str) -> Result<()> {
         Kind::Spare => expect_state(rig, 0, "enforcing"),
         Kind::Link => expect_state(rig, 3, "degraded"),
         Kind::Map => {
+            // The pins stay this namespace's, whatever map is missing.
+            let elsewhere = rig.enforcer.command_in(&rig.lab.lan, &["up"])?;
+            let elsewhere = finish(elsewhere, "")?;
+            ensure!(
+                elsewhere.code == Some(1) && elsewhere.stderr.contains("another network namespace"),
+                "{elsewhere}"
+            );
             super::expect_words(rig, 3, &["degraded", name, "enforcer up"])?;
             let reload = rig.enforcer.expect(&["reload"], 1)?;
             ensure!(

@@ -1,11 +1,14 @@
 //! A25: the pins of a network namespace that is gone.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::command::{eventually, finish};
 use crate::lab::enforcer::SETTLE;
 use crate::lab::netns::Netns;
 use crate::lab::{Guards, Patience};
+use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 
 use super::super::runner::{answered, expect_nothing_pinned, expect_state, unanswered};
@@ -34,7 +37,27 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             expect_nothing_pinned(rig)?;
             expect_words(rig, 4, &["off", "nothing is pinned"])
         }),
+        Scenario::new(
+            "pins::without_their_map_nobody_tells_a_dead_namespace",
+            untold,
+        )
+        .host_only(LOADER),
     ]
+}
+
+/// The control: pins of an earlier version lack the map, and are refused for good.
+fn untold(rig: &Rig<'_>) -> Result<()> {
+    left_behind(rig)?;
+    fs::remove_file(rig.lab.pin_dir().join("NAMESPACE"))?;
+    for command in ["up", "down", "status"] {
+        let refused = rig.enforcer.expect(&[command], 1)?;
+        ensure!(
+            refused.stderr.contains("another network namespace"),
+            "{refused}"
+        );
+    }
+    fs::remove_dir_all(rig.lab.pin_dir())?;
+    Ok(())
 }
 
 /// Pins guard a namespace that ends; a living one's are refused.
