@@ -18,6 +18,9 @@ use crate::lab::command::{Daemon, eventually};
 use crate::lab::crowd::Crowd;
 use crate::lab::{Enforcer, Feature, Lab};
 
+/// One of the times.
+type Of = fn(&Times) -> f64;
+
 /// Arguments of `bench-interfaces`.
 #[derive(Debug, clap::Args)]
 pub struct InterfacesArgs {
@@ -80,7 +83,7 @@ fn print(bares: &[Times], guardeds: &[Times]) {
     let mut table = Table::new();
     let header = ["", "bare", "guarded", "ratio", "at most", ""];
     table.load_style(presets::NOTHING).set_header(header);
-    let rows: [(&str, fn(&Times) -> f64); 3] = [
+    let rows: [(&str, Of); 3] = [
         ("come up", |times| times.come),
         ("leave", |times| times.leave),
         ("let go by `down`", |times| times.let_go),
