@@ -18,6 +18,9 @@ use crate::lab::command::{Daemon, eventually};
 use crate::lab::crowd::Crowd;
 use crate::lab::{Enforcer, Feature, Lab};
 
+/// One of the times.
+type Of = fn(&Times) -> f64;
+
 /// Arguments of `bench-interfaces`.
 #[derive(Debug, clap::Args)]
 pub struct InterfacesArgs {
@@ -76,14 +79,11 @@ pub fn run(enforcer: &std::path::Path, args: &InterfacesArgs) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// A column of the figures.
-type Column = fn(&Times) -> f64;
-
 fn print(bares: &[Times], guardeds: &[Times]) {
     let mut table = Table::new();
     let header = ["", "bare", "guarded", "ratio", "at most", ""];
     table.load_style(presets::NOTHING).set_header(header);
-    let rows: [(&str, Column); 3] = [
+    let rows: [(&str, Of); 3] = [
         ("come up", |times| times.come),
         ("leave", |times| times.leave),
         ("let go by `down`", |times| times.let_go),
