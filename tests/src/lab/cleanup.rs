@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -113,7 +114,9 @@ pub fn stale_sockets() -> Vec<String> {
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
     let entries = fs::read_dir(RUNTIME).into_iter().flatten().flatten();
-    let stale = entries.map(|entry| entry.path()).filter(refuses);
+    // The kernel refuses connections to other files in the same way, such as the locks of other labs.
+    let sockets = entries.filter(|entry| entry.file_type().is_ok_and(|it| it.is_socket()));
+    let stale = sockets.map(|entry| entry.path()).filter(refuses);
     stale.map(|path| path.display().to_string()).collect()
 }
 
@@ -147,9 +150,23 @@ fn release_bpffs_while_nobody_mounts() -> Result<()> {
         let _ = fs::remove_file(path);
     }
     if last() {
+        for path in stale_locks() {
+            let _ = fs::remove_file(path);
+        }
         let _ = fs::remove_dir(RUNTIME);
     }
     Ok(())
+}
+
+/// Locks and words of labs, whose pin directories all have one name. For the last run under way.
+fn stale_locks() -> Vec<PathBuf> {
+    let entries = fs::read_dir(RUNTIME).into_iter().flatten().flatten();
+    let is_labs = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with("-pins.lock") || name.ends_with("-pins.down")
+    };
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(is_labs).collect()
 }
 
 /// Source of the bpffs mount at the usual place.

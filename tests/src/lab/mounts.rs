@@ -121,7 +121,9 @@ pub fn in_a_machine(namespace: &Netns, prelude: &str, program: &Command) -> Comm
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     // The shell stays, as the first process gets no signal that it does not ask for.
     let linger = "test -z \"$LINGER\" || sleep \"$LINGER\"";
-    let script = format!("{prelude}\n\"$@\" & wait $!; code=$?; {linger}; exit $code");
+    // A machine has a /run/enforcer of its own.
+    let run = "mkdir -p /run/enforcer; mount -t tmpfs -o mode=700 tmpfs /run/enforcer";
+    let script = format!("{run}; {prelude}\n\"$@\" & wait $!; code=$?; {linger}; exit $code");
     command.args(["sh", "-c", &script, "sh"]);
     command.arg(program.get_program()).args(program.get_args());
     command.env("NO_COLOR", "1");

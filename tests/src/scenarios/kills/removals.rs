@@ -1,5 +1,6 @@
 //! Pins, links and mounts that go while `run` lives: all is put back, and nothing is accepted.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -286,7 +287,11 @@ fn strike(
             let links: Vec<usize> = links.copied().collect();
             detach_pinned(&all[rng.pick(&links)?])?;
         }
-        Removal::Folder => std::fs::remove_dir_all(&pins)?,
+        Removal::Folder => match std::fs::remove_dir_all(&pins) {
+            // `run` was faster, and has pinned again already.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            removed => removed?,
+        },
         // An init mounts the file system again, as systemd does: `run` has no right to.
         Removal::Mount => {
             machine.tool("umount", &["-l", BPFFS])?;

@@ -1,6 +1,7 @@
 //! The bpffs, and the pins there.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -121,7 +122,11 @@ fn exchanged(trial: &mut Trial<'_>) -> Result<()> {
 
 fn removed(trial: &mut Trial<'_>) -> Result<()> {
     trial.live(|_| Ok(()))?;
-    fs::remove_dir_all(trial.rig.lab.pin_dir())?;
+    match fs::remove_dir_all(trial.rig.lab.pin_dir()) {
+        // `run` was faster, and has pinned again already.
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+        removed => removed?,
+    }
     trial.heals("`run` itself", HEALING, |_| Ok(()))?;
     trial.says(&["put back", "again", "restored", "gone", "removed"])?;
     trial.guards_a_newcomer()
