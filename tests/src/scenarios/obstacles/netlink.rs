@@ -1,19 +1,24 @@
 //! Netlink, by which `run` learns of interfaces.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use rustix::process::Signal;
 
 use super::cell::Obstacle::Netlink;
 use super::cell::{Cell, State};
+use super::refuse::refuse;
 use super::trial::{HEALING, Trial};
 
 const A_PART_OF_THE_KERNEL: &str = "a socket family of the kernel does not go";
 
 pub(super) const CELLS: &[Cell] = &[
-    Cell::left_out(
+    Cell::tried(
         Netlink,
         State::Absent,
-        "a gap: `run` cannot list the interfaces, attaches no guard, says so and ends with 1",
+        "netlink_absent",
+        "no such socket family at boot",
+        absent,
     ),
     Cell::left_out(Netlink, State::Hangs, "the kernel answers within the call"),
     Cell::tried(
@@ -32,6 +37,23 @@ pub(super) const CELLS: &[Cell] = &[
     Cell::left_out(Netlink, State::Vanishes, A_PART_OF_THE_KERNEL),
     Cell::left_out(Netlink, State::Returns, A_PART_OF_THE_KERNEL),
 ];
+
+/// The socket guard holds alone.
+fn absent(trial: &mut Trial<'_>) -> Result<()> {
+    let call = u32::try_from(libc::SYS_socket)?;
+    let (family, error) = (
+        u32::try_from(libc::AF_NETLINK)?,
+        u32::try_from(libc::EAFNOSUPPORT)?,
+    );
+    trial.boot(Duration::ZERO, |command| {
+        refuse(command, call, Some(family), error);
+        Ok(())
+    })?;
+    trial.says(&["netlink", "socket guard"])?;
+    trial.heals("an `up` that may use netlink", HEALING, |trial| {
+        trial.rig.enforcer.expect(&["up"], 0).map(drop)
+    })
+}
 
 fn full(trial: &mut Trial<'_>) -> Result<()> {
     trial.live(|_| Ok(()))?;
