@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::boot::moment;
 use super::flood::{Flood, Tally, to_host};
@@ -169,14 +169,16 @@ fn judge_loss(
     ensure!(control.accepted > 0, "the control: {control:?}");
     prepare(host, undo)?;
     host.start_service()?;
-    is_guarded(host).context("before the loss")?;
+    let whole = is_guarded(host).context("before the loss")?;
     let flood = Flood::start(host, to_host(), ELASTIC)?;
     enough(&flood)?;
     let lost = Instant::now();
     loss(host)?;
     // A state from before the loss is no proof.
     std::thread::sleep(Duration::from_secs(1));
-    let restored = eventually(RESTORED, || is_guarded(host).ok());
+    // Guards that no pin reaches hold too, in a degraded state.
+    let is_whole = || is_guarded(host).is_ok_and(|code| code == whole) && has_pins();
+    let restored = eventually(RESTORED, || is_whole().then_some(()));
     let took = lost.elapsed();
     enough(&flood)?;
     let tally = flood.stop()?;
@@ -185,11 +187,18 @@ fn judge_loss(
     restored.context("not guarded again")
 }
 
-/// Whether the guards hold, if only in a degraded state.
-fn is_guarded(host: &Host) -> Result<()> {
+/// Returns the exit code of `status` where the guards hold, if only in a degraded state.
+fn is_guarded(host: &Host) -> Result<i32> {
     let finished = host.enforcer(&["status"])?;
-    ensure!(matches!(finished.code, Some(0 | 3)), "{finished}");
-    Ok(())
+    match finished.code {
+        Some(code @ (0 | 3)) => Ok(code),
+        _ => bail!("{finished}"),
+    }
+}
+
+/// Whether the pins are in their place.
+fn has_pins() -> bool {
+    Path::new(PINS).join("link_socket").exists()
 }
 
 /// Takes the guest's end of the LAN down.
