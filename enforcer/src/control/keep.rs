@@ -11,8 +11,8 @@ use crate::{
 /// The state of the pins after a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// The pins are whole; with a note of a repair, if there was one.
-    Whole(Option<Note>),
+    /// The pins are whole; with notes of a repair, if there was one.
+    Whole(Vec<Note>),
     /// `down` took the guards off.
     Down,
 }
@@ -26,10 +26,11 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
     if is_whole(held, pins)? {
         held.refresh(pins)?;
         forget_word(instance, held)?;
-        return Ok(Kept::Whole(None));
+        return Ok(Kept::Whole(Vec::new()));
     }
     // Another command may be at work.
     let lock = instance.lock()?;
+    let mut notes = Vec::new();
     let number = if is_whole(held, pins)? {
         0
     } else if held.is_of(pins) {
@@ -41,17 +42,17 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
             lock.retire();
             return Ok(Kept::Down);
         }
-        put_back_all(instance, held)?
+        put_back_all(instance, held, &mut notes)?
     };
     held.refresh(pins)?;
-    let note = (number > 0).then(|| {
+    if number > 0 {
         let text = format!(
             "{number} pins were removed by another program than `enforcer down`, and are pinned \
              again; the guards held in the meantime"
         );
-        Note::new(NoteKind::PinsRestored, text)
-    });
-    Ok(Kept::Whole(note))
+        notes.push(Note::new(NoteKind::PinsRestored, text));
+    }
+    Ok(Kept::Whole(notes))
 }
 
 /// Takes back the word of a `down` that ended before the guards went: pins that vanish later were
@@ -81,12 +82,16 @@ fn is_whole(held: &Held, pins: &PinDir) -> Result<bool, Error> {
 }
 
 /// Makes the directory again, and pins every object.
-fn put_back_all(instance: &Instance, held: &mut Held) -> Result<usize, Error> {
+fn put_back_all(
+    instance: &Instance,
+    held: &mut Held,
+    notes: &mut Vec<Note>,
+) -> Result<usize, Error> {
     let pins = instance.pins();
     let what = "the pins are gone without a word of `enforcer down`, and cannot be put back: the \
                 guards hold while this process lives";
     remount::ensure_bpffs(pins.parent()).context(what)?;
-    instance.recover()?;
+    notes.extend(instance.recover()?);
     if is_whole(held, pins)? {
         return Ok(0);
     }

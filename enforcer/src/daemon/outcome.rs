@@ -20,7 +20,7 @@ pub(super) fn pinned_state(
     instance: &Instance,
     held: &mut Held,
 ) -> Result<Option<PinnedState>, Error> {
-    let Kept::Whole(repair) = control::keep(instance, held)? else {
+    let Kept::Whole(notes) = control::keep(instance, held)? else {
         return Ok(None);
     };
     let gone = || anyhow!("another command has taken the pins off a moment ago");
@@ -37,7 +37,8 @@ pub(super) fn pinned_state(
         pending: maps.pending().awaiting().map(|pending| pending.left),
         provenance: maps.provenance(),
         missing: Instance::missing_file_of(&maps),
-        notes: repair.into_iter().collect(),
+        has_lost_guard: held.take_lost(),
+        notes,
     }))
 }
 

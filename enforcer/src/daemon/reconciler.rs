@@ -15,7 +15,7 @@
 //!
 //! An edit begins with a look at the pins: the files are read under the generation that `Replace`
 //! names, or under a later one. A read and a poll of WireGuard may take for ever, so both run
-//! beside the operations. A look at pins and host every [`LOOK`] covers the changes that no
+//! beside the operations. A look at pins and guards every [`LOOK`] covers the changes that no
 //! watcher tells: a guard that was taken off, for example.
 
 mod action;
@@ -49,7 +49,7 @@ pub(crate) use trigger::{
     FollowOutcome, LoadError, PinnedState, PollOutcome, Rejection, ReplaceOutcome, Trigger,
 };
 
-/// The time between two looks at pins and host without an event. A lost guard is back within 30
+/// The time between two looks at pins and guards without an event. A lost guard is back within 30
 /// seconds, the time of a look included.
 const LOOK: Duration = Duration::from_secs(25);
 
@@ -252,7 +252,11 @@ impl Reconciler {
         }
         if self.next_look <= now {
             self.next_look = now + LOOK;
-            self.tasks.extend([Task::Inspect, Task::Follow]);
+            self.tasks.insert(Task::Inspect);
+            // What was amiss may have become possible.
+            if !self.reported.is_empty() {
+                self.tasks.insert(Task::Follow);
+            }
         }
     }
 

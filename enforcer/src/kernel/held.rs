@@ -2,7 +2,7 @@
 //! pins the same objects again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -24,6 +24,8 @@ pub(crate) struct Held {
     /// The directory of the set.
     directory: Option<FileId>,
     objects: BTreeMap<String, Object>,
+    /// A link guards nothing any more, and nobody was told.
+    has_lost: bool,
 }
 
 /// Device and inode.
@@ -81,7 +83,9 @@ impl Held {
         };
         let taken = Self::take_new(pins, &mut objects);
         if taken.is_ok() || self.directory == Some(directory) {
+            let before = objects.len();
             objects.retain(|name, object| !object.is_detached(name));
+            self.has_lost |= objects.len() < before;
             self.objects = objects;
             self.directory = Some(directory);
         }
@@ -100,6 +104,12 @@ impl Held {
         Ok(())
     }
 
+    /// Whether a link was found detached since the last call: its interface is gone, or another
+    /// program took the guard off.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost)
+    }
+
     /// Whether nothing is held.
     pub(crate) fn is_empty(&self) -> bool {
         self.objects.is_empty()
@@ -110,10 +120,11 @@ impl Held {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn missing(&self, pins: &PinDir) -> Result<Vec<&str>> {
-        let present = pins.names()?;
-        let missing = self.objects.iter().filter(|(name, object)| {
-            !present.iter().any(|other| other == *name) && !object.is_detached(name)
-        });
+        let present = BTreeSet::from_iter(pins.names()?);
+        let missing = self
+            .objects
+            .iter()
+            .filter(|(name, object)| !present.contains(*name) && !object.is_detached(name));
         Ok(missing.map(|(name, _)| name.as_str()).collect())
     }
 

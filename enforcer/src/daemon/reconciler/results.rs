@@ -39,6 +39,9 @@ impl Reconciler {
         };
         self.missing = state.missing;
         self.report_repairs(state.notes);
+        if state.has_lost_guard {
+            self.add(Task::Follow);
+        }
         let pending = state.pending.map(|left| now + left);
         let was_pending = mem::replace(&mut self.pending, pending).is_some();
         if pending.is_none() {

@@ -57,6 +57,8 @@ pub(crate) struct PinnedState {
     pub(crate) provenance: Provenance,
     /// The meaning of a missing file at the default path.
     pub(crate) missing: MissingFile,
+    /// A guard was found detached since the last look.
+    pub(crate) has_lost_guard: bool,
     /// Notes of repairs.
     pub(crate) notes: Vec<Note>,
 }

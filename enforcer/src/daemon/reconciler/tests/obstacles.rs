@@ -7,6 +7,7 @@ use super::{
     },
     *,
 };
+use crate::note::{Note, NoteKind};
 use world::Fault;
 
 /// A `run` whose files do not answer any more, in the middle of an edit.
@@ -149,11 +150,20 @@ fn pins_and_host_are_looked_at_without_an_event() {
         let deadline = rig.reconciler.deadline().expect("a look");
         assert!(deadline <= rig.now + LOOK);
         rig.now = deadline;
-        assert_eq!(
-            rig.on(Trigger::DeadlineReached),
-            "inspect; follow 1 as own:1"
-        );
+        assert_eq!(rig.on(Trigger::DeadlineReached), "inspect");
     }
+    // A guard that was taken off, or that could not be had.
+    let look = |rig: &mut Rig| {
+        rig.now += LOOK;
+        rig.on(Trigger::DeadlineReached)
+    };
+    rig.world.has_lost_guard = true;
+    assert_eq!(look(&mut rig), "inspect; follow 1 as own:1");
+    rig.world.has_lost_guard = false;
+    rig.world.notes = vec![Note::new(NoteKind::NoSocketGuard, "no cgroup2")];
+    let follow = "follow 1 as own:1; NoSocketGuard";
+    assert_eq!(rig.on(Trigger::HostChanged), follow);
+    assert_eq!(look(&mut rig), "inspect; follow 1 as own:1");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) is_pinned: bool,
     /// Another program than `down` removed the pins.
     pub(super) is_lost: bool,
+    /// Another program detached a guard.
+    pub(super) has_lost_guard: bool,
     pub(super) generation: u32,
     pub(super) directory: u64,
     pub(super) in_force: Provenance,
@@ -70,6 +72,7 @@ impl Default for World {
         Self {
             is_pinned: true,
             is_lost: false,
+            has_lost_guard: false,
             generation: 1,
             directory: 70,
             in_force: provenance(OWN, 1),
@@ -182,6 +185,7 @@ impl World {
             pending: self.pending.as_ref().map(left),
             provenance: self.in_force.clone(),
             missing: self.missing,
+            has_lost_guard: self.has_lost_guard,
             notes: Vec::new(),
         }
     }
