@@ -24,8 +24,6 @@ pub(crate) enum Call {
     PinProgram,
     /// bpf(2) by aya: opening of a pinned map.
     OpenMap,
-    /// bpf(2) by aya: a second pin of a map.
-    PinMap,
     /// bpf(2) by aya: the shape of a map.
     MapInfo,
     /// bpf(2) by aya: the map `BYPASSED`.

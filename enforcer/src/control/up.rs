@@ -135,7 +135,6 @@ pub async fn up(
             None
         }
     };
-    let adopt = before.is_some();
     let recipe = Recipe {
         loaded,
         snapshot: &snapshot,
@@ -146,7 +145,6 @@ pub async fn up(
         None => None,
     };
     notes.extend(lockout::check(instance, before.as_ref(), &recipe, options.consent).await?);
-    drop(before);
     notes.extend(removed_guards(instance, &snapshot, options)?);
     let staging = match options.without_lock {
         true => instance.pins().rescue(),
@@ -159,7 +157,7 @@ pub async fn up(
         options,
         recipe,
     };
-    notes.extend(new.put_in_force(adopt)?);
+    notes.extend(new.put_in_force(before)?);
     notes.extend(instance.below_root()?);
     instance.word()?.take_back();
     Ok(notes)
@@ -228,8 +226,10 @@ struct Built {
 }
 
 impl NewPins<'_> {
-    /// Builds the set, exchanges it with the pins in force, and removes the old pins.
-    fn put_in_force(&self, adopt: bool) -> Result<Vec<Note>> {
+    /// Builds the set, exchanges it with the pins in force, and removes the old pins. The maps in
+    /// force become the maps of the set, if there are any.
+    fn put_in_force(&self, in_force: Option<Maps>) -> Result<Vec<Note>> {
+        let adopt = in_force.is_some();
         let replace = |built| {
             let pins = self.instance.pins();
             pins.replace_with(self.staging)
@@ -241,7 +241,7 @@ impl NewPins<'_> {
                 })
                 .map(|()| built)
         };
-        let built = match self.build(adopt).and_then(replace) {
+        let built = match self.build(in_force).and_then(replace) {
             Err(error) if !adopt => Err(match self.give_back() {
                 Ok(()) => error,
                 Err(why) => error.context(format!(
@@ -265,7 +265,8 @@ impl NewPins<'_> {
     }
 
     /// Fills the staging directory: maps with the policy, programs, guards.
-    fn build(&self, adopt: bool) -> Result<Built> {
+    fn build(&self, in_force: Option<Maps>) -> Result<Built> {
+        let adopt = in_force.is_some();
         let netns_cookie = sys::netns_cookie()?;
         if adopt {
             load::adopt_maps(self.instance.pins(), self.staging)?;
@@ -281,7 +282,10 @@ impl NewPins<'_> {
             false => None,
         };
         let flags = self.recipe.flags;
-        let mut maps = Maps::open(self.staging)?;
+        let mut maps = match in_force {
+            Some(maps) => maps,
+            None => Maps::open(self.staging)?,
+        };
         if !adopt {
             // The policy first: a guard must never meet maps without a policy.
             if let Some(old) = Reserved::of(self.instance.pins())? {
@@ -297,10 +301,9 @@ impl NewPins<'_> {
         }
         let attached = find_attached(self.instance.pins(), self.recipe.snapshot)?;
         let plan = self.recipe.guard_plan(&attached);
-        let in_force = self.instance.pins();
         let report = executor::reconcile(
             &mut programs,
-            in_force,
+            self.instance.pins(),
             &attached,
             &plan,
             HookPolicy::AsPlanned,

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
-use super::bpf::{self, Command};
+use super::{
+    bpf::{self, Command},
+    object::Shape,
+};
 
 /// linux/bpf.h: BPF_OBJ_NAME_LEN, with the closing zero.
 pub(super) const NAME_BYTES: usize = 16;
@@ -30,6 +33,17 @@ pub(super) struct MapInfo {
 }
 
 impl MapInfo {
+    /// The type, the sizes of key and value, the number of entries and the flags.
+    pub(super) fn shape(&self) -> Shape {
+        [
+            self.kind,
+            self.key_bytes,
+            self.value_bytes,
+            self.max_entries,
+            self.flags,
+        ]
+    }
+
     /// The name, which the kernel cuts to 15 bytes; empty for a name that is no text.
     pub(super) fn name(&self) -> &str {
         text(&self.name)

@@ -1,6 +1,7 @@
 //! The loader: the object of the guards, and each program at the first use.
 
 use std::{
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -14,6 +15,7 @@ use aya::{
 use enforcer_ebpf::{Link, layout::State};
 
 use super::{
+    bpf,
     btf::Btf,
     namespace,
     object::OBJECT,
@@ -285,14 +287,11 @@ fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
 pub(crate) fn adopt_maps(from: &PinDir, to: &PinDir) -> Result<()> {
     let mut found = Vec::new();
     for name in MAPS {
-        found.push((name, pinned_map::open(from, name)?));
+        found.push((name, pinned_map::descriptor(from, name)?));
     }
     for (name, map) in found {
-        through(Call::PinMap, || {
-            map.pin(to.map(name))
-                .map_err(|error| anyhow!(describe(&error)))
-        })
-        .with_context(|| format!("failed to pin {name} again"))?;
+        bpf::pin(map.as_fd(), &to.map(name))
+            .with_context(|| format!("failed to pin {name} again"))?;
     }
     Ok(())
 }

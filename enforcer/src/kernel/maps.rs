@@ -216,12 +216,15 @@ impl Maps {
     }
 }
 
-/// Returns the cookie of the network namespace that pins of any layout guard.
+/// Returns the cookie of the network namespace that pins of any layout guard; `None` if the map
+/// `STATE` is missing or has another shape than today's.
 ///
 /// # Errors
-/// The map `STATE` is missing or has another shape than today's, or the kernel's refusal.
-pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<u64> {
-    let map = pinned_map::open(pins, "STATE")?;
+/// The kernel's refusal.
+pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<Option<u64>> {
+    let Some(map) = pinned_map::open_if_known(pins, "STATE")? else {
+        return Ok(None);
+    };
     let state = MmapArray::<State>::new(map.fd(), "STATE", 1)?;
-    Ok(state.get(0).netns_cookie)
+    Ok(Some(state.get(0).netns_cookie))
 }

@@ -11,7 +11,7 @@ use crate::failpoint::{Call, through};
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guards"));
 
 /// The type, the sizes of key and value, the number of entries and the flags of a map.
-type Shape = [u32; 5];
+pub(super) type Shape = [u32; 5];
 
 /// Returns the difference between the shape of a pinned map and the shape in this build's object,
 /// in words; `None` for equal shapes. aya reuses a pinned map of any shape.
@@ -19,7 +19,6 @@ type Shape = [u32; 5];
 /// # Errors
 /// The kernel's refusal, or the object has no map of this name.
 pub(super) fn shape_mismatch(name: &str, map: &MapData) -> Result<Option<String>> {
-    let expected = expected_shape(name)?;
     let info = through(Call::MapInfo, || -> Result<_> { Ok(map.info()?) })
         .with_context(|| format!("failed to examine the map {name}"))?;
     let found = [
@@ -29,6 +28,16 @@ pub(super) fn shape_mismatch(name: &str, map: &MapData) -> Result<Option<String>
         info.max_entries(),
         info.map_flags(),
     ];
+    difference(name, found)
+}
+
+/// Returns the difference between a shape and the shape in this build's object, in words; `None` for
+/// equal shapes.
+///
+/// # Errors
+/// The object has no map of this name.
+pub(super) fn difference(name: &str, found: Shape) -> Result<Option<String>> {
+    let expected = expected_shape(name)?;
     Ok((found != expected).then(|| {
         format!(
             "the map {name} has another shape (type, key, value, entries, flags): {found:?} \

@@ -1,11 +1,19 @@
 //! One map, opened by its pin.
 
-use std::path::Path;
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::MapData;
 
-use super::{object::shape_mismatch, pins::PinDir};
+use super::{
+    bpf,
+    introspect::map_info,
+    object::{difference, shape_mismatch},
+    pins::PinDir,
+};
 use crate::failpoint::{Call, through};
 
 /// The result of a look for a pinned map.
@@ -42,6 +50,20 @@ pub(super) fn open(pins: &PinDir, name: &str) -> Result<MapData> {
     match find(pins, name)? {
         Found::Map(map) => Ok(map),
         Found::Foreign(why) => bail!(why),
+    }
+}
+
+/// Opens the descriptor of a map that must have the shape of this build's object.
+///
+/// # Errors
+/// As for [`open`].
+pub(super) fn descriptor(pins: &PinDir, name: &str) -> Result<OwnedFd> {
+    let what = || format!("failed to open the map {name} (CAP_BPF is needed)");
+    let map = bpf::open_pin(&pins.map(name)).with_context(what)?;
+    let info = map_info(map.as_fd()).with_context(what)?;
+    match difference(name, info.shape())? {
+        None => Ok(map),
+        Some(why) => bail!(why),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::Instance;
 use crate::{
@@ -151,15 +151,17 @@ impl Instance {
     /// The pins are another living or an unknown network namespace's.
     pub(in crate::control) fn owner(&self, pins: &PinDir) -> Result<Owner, Error> {
         let namespace = namespace::look(pins)?;
-        let cookie = match maps::pinned_netns_cookie(pins) {
-            Ok(cookie) => cookie,
+        let cookie = match (maps::pinned_netns_cookie(pins), namespace) {
+            (Ok(Some(cookie)), _) => cookie,
             // STATE is made before the first guard, and removed after the last.
-            Err(_) if !pins.has_links()? => return Ok(Owner::Nobody),
-            // STATE alone may be missing; a fault of the kernel is no missing map.
-            Err(why) => match namespace.filter(|_| !pins.map("STATE").exists()) {
-                Some(namespace) => namespace.cookie,
-                None => return Err(unknown_owner(pins, why).into()),
-            },
+            (Ok(None) | Err(_), _) if !pins.has_links()? => return Ok(Owner::Nobody),
+            // STATE alone may be missing, or be another map's pin.
+            (Ok(None), Some(namespace)) => namespace.cookie,
+            (Ok(None), None) => {
+                let why = anyhow!("the map STATE is missing, or has another shape");
+                return Err(unknown_owner(pins, why).into());
+            }
+            (Err(why), _) => return Err(unknown_owner(pins, why).into()),
         };
         match cookie {
             // The value of a new map, before any guard is attached.
