@@ -26,7 +26,7 @@ use crate::{
     control::{Error, Instance},
     host::Keys,
     inspect::{self, Status},
-    kernel::privileges,
+    kernel::{privileges, sys},
     note::NoteKind,
     watch::{Links, Modules, Pins, Settings, Steady},
 };
@@ -115,7 +115,12 @@ impl Threads {
             status: Worker::start(
                 "status",
                 || (),
-                move |(), runtime| Box::new(runtime.block_on(inspect::status(&instance))),
+                move |(), runtime| {
+                    let status = Box::new(runtime.block_on(inspect::status(&instance)));
+                    // The tables take megabytes for a moment, and the sleep may be long.
+                    sys::trim_heap();
+                    status
+                },
             )?,
             reader,
         })
