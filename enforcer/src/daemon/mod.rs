@@ -89,6 +89,7 @@ pub async fn run(
 ) -> Result<End, Error> {
     control::check_privileges()?;
     sys::raise_descriptor_limit();
+    sys::keep_heaps_small();
     // A signal must not end a start.
     let signals = Signals::listen()?;
     let reporter = &Reporter::new(report);

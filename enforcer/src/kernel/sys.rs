@@ -107,6 +107,21 @@ pub(crate) fn raise_descriptor_limit() {
     setrlimit(Resource::Nofile, raised).ok();
 }
 
+/// Has the allocator return free memory at the end of a thread's heap at once. By default the
+/// threshold grows with the largest block (mallopt(3), M_TRIM_THRESHOLD), and [`trim_heap`] does not
+/// reach the ends of the heaps of threads (malloc/arena.c).
+pub(crate) fn keep_heaps_small() {
+    #[cfg(target_env = "gnu")]
+    {
+        /// The initial threshold, in bytes.
+        const THRESHOLD: libc::c_int = 128 << 10;
+        // SAFETY: the call takes no memory, and the allocator changes a number under its lock.
+        unsafe {
+            libc::mallopt(libc::M_TRIM_THRESHOLD, THRESHOLD);
+        }
+    }
+}
+
 /// Returns free memory of the allocator to the kernel: a load takes tens of megabytes for a moment,
 /// and the allocator would keep them.
 pub(crate) fn trim_heap() {
