@@ -132,7 +132,19 @@ fn random(rig: &Rig<'_>) -> Result<()> {
     hammer.expect_open().context("after `down`")
 }
 
+/// Whether a process ignores a signal: a shell starts its jobs in the background so, for INT and QUIT.
+fn ignores(process: u32, signal: Signal) -> Result<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = u64::from_str_radix(mask.context("no SigIgn")?.trim(), 16)?;
+    Ok(mask >> (signal.as_raw() - 1) & 1 == 1)
+}
+
 fn suffer(rig: &Rig<'_>, run: &mut Daemon, signal: Signal, fate: Fate, share: f64) -> Result<()> {
+    let fate = match ignores(run.id(), signal)? {
+        true => Fate::LivesOn,
+        false => fate,
+    };
     run.signal(signal)?;
     if signal == Signal::STOP {
         std::thread::sleep(Duration::from_millis(400).mul_f64(share));
