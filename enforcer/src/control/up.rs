@@ -117,13 +117,9 @@ pub async fn up(
         true => Vec::new(),
         false => instance.recover()?,
     };
-    let snapshot = match snapshot {
-        Err(why) if is_first => {
-            let text = format!("{why:#}: the socket guard holds alone until then");
-            notes.push(Note::new(NoteKind::NoWireGuard, text));
-            HostSnapshot::unknown()
-        }
-        snapshot => snapshot?,
+    let snapshot = match is_first {
+        true => snapshot_or_none(snapshot, &mut notes),
+        false => snapshot?,
     };
     notes.extend(parent_writable(parent)?);
     notes.extend(lock.as_ref().and_then(lock_note));
@@ -161,6 +157,15 @@ pub async fn up(
     notes.extend(instance.below_root()?);
     instance.word()?.take_back();
     Ok(notes)
+}
+
+/// The snapshot, or a note and a snapshot without interfaces: the socket guard needs no interface.
+fn snapshot_or_none(snapshot: Result<HostSnapshot>, notes: &mut Vec<Note>) -> HostSnapshot {
+    snapshot.unwrap_or_else(|why| {
+        let text = format!("{why:#}: the socket guard holds alone until then");
+        notes.push(Note::new(NoteKind::NoWireGuard, text));
+        HostSnapshot::unknown()
+    })
 }
 
 /// The note of a parent directory with write permission for other users.
