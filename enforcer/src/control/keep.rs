@@ -77,7 +77,12 @@ fn is_whole(held: &Held, pins: &PinDir) -> Result<bool, Error> {
         true => held.missing(pins)?.is_empty(),
         // The first look finds pins of any layout.
         false if held.is_empty() => pins.exists()?,
-        false => pins.exists()? && pins.is_roots()? && pins.has_all_maps()?,
+        false => {
+            pins.exists()?
+                && pins.is_roots()?
+                && pins.has_all_maps()?
+                && !held.is_newer_than(pins)?
+        }
     })
 }
 
@@ -102,10 +107,16 @@ fn put_back_all(
     }
     let staging = pins.staging();
     staging.create().context(what)?;
+    // Pins from before an unmounted file system change places with the pins in force.
     let number = held
         .put_back(&staging)
-        .and_then(|number| pins.rename_from(&staging).map(|_| number))
+        .and_then(|number| pins.replace_with(&staging).map(|()| number))
         .context(what)?;
     held.moved_to(pins)?;
+    notes.extend(
+        staging
+            .remove(Some(pins))
+            .context("the pins are put back, but older pins beside them cannot be removed")?,
+    );
     Ok(number)
 }

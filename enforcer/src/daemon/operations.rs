@@ -2,7 +2,7 @@
 
 use super::{
     outcome,
-    reconciler::{Operation, ReplaceOutcome, SharedRegistry, Trigger},
+    reconciler::{FollowOutcome, Operation, ReplaceOutcome, SharedRegistry, Trigger},
 };
 use crate::{
     control::{self, Consent, Instance, Terms},
@@ -25,8 +25,14 @@ impl Operations {
         let is_look = matches!(operation, Operation::InspectPins);
         let result = self.result(operation).await;
         if !is_look {
-            // New guards have descriptors at once. A failure is told by the next look.
-            self.held.refresh(self.instance.pins()).ok();
+            let pins = self.instance.pins();
+            // New guards have descriptors at once. The next look tells a failure, and another set.
+            if self.held.is_of(pins) {
+                self.held.refresh(pins).ok();
+            }
+            if has_guards(&result) {
+                self.held.forget_orphans();
+            }
             // A burst of events may have taken a hundred lists of interfaces; the sleep may be long.
             sys::trim_heap();
         }
@@ -74,4 +80,13 @@ impl Operations {
         }
         outcome
     }
+}
+
+/// Whether the set in force has its guards after an operation.
+const fn has_guards(result: &Trigger) -> bool {
+    matches!(
+        result,
+        Trigger::Followed(FollowOutcome::Done { .. })
+            | Trigger::Replaced(ReplaceOutcome::InForce { .. })
+    )
 }

@@ -15,8 +15,12 @@ use anyhow::{Context as _, Result};
 
 use super::{
     bpf,
-    pins::{LINK, PinDir, SOCKET_LINK, is_pin_name},
+    introspect::map_info,
+    pins::{LINK, MAPS, PinDir, SOCKET_LINK, is_pin_name},
 };
+
+/// The map that every set has.
+const STATE: &str = MAPS[0];
 
 /// The objects of a set of pins, by the names of their pins.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct Held {
     /// The directory of the set.
     directory: Option<FileId>,
     objects: BTreeMap<String, Object>,
+    /// Links that guard and lost their pins to another set, until that set has guards of its own.
+    orphans: Vec<OwnedFd>,
     /// A link guards nothing any more, and nobody was told.
     has_lost: bool,
 }
@@ -47,6 +53,12 @@ impl Object {
             })
         };
         open().with_context(|| format!("failed to open {}", path.display()))
+    }
+
+    /// Returns the id of a link.
+    fn link_id(&self) -> Option<u32> {
+        let link = bpf::link_info(self.descriptor.as_fd());
+        link.ok().map(|link| link.id)
     }
 
     /// Whether the object is a link that guards nothing any more.
@@ -77,31 +89,89 @@ impl Held {
         let Ok(directory) = file_id(pins.path()) else {
             return Ok(());
         };
-        let mut objects = match self.directory == Some(directory) {
-            true => std::mem::take(&mut self.objects),
-            false => BTreeMap::new(),
+        let is_known = self.directory == Some(directory);
+        let (mut objects, mut replaced) = match is_known {
+            true => (std::mem::take(&mut self.objects), Vec::new()),
+            false => (BTreeMap::new(), Vec::new()),
         };
-        let taken = Self::take_new(pins, &mut objects);
-        if taken.is_ok() || self.directory == Some(directory) {
-            let before = objects.len();
-            objects.retain(|name, object| !object.is_detached(name));
-            self.has_lost |= objects.len() < before;
-            self.objects = objects;
-            self.directory = Some(directory);
+        let taken = Self::take_new(pins, &mut objects, &mut replaced);
+        if taken.is_err() && !is_known {
+            return taken;
         }
+        if !is_known {
+            replaced.extend(std::mem::take(&mut self.objects));
+        }
+        let before = objects.len();
+        objects.retain(|name, object| !object.is_detached(name));
+        self.has_lost |= objects.len() < before;
+        self.objects = objects;
+        self.directory = Some(directory);
+        self.adopt_orphans(replaced);
         taken
     }
 
-    fn take_new(pins: &PinDir, objects: &mut BTreeMap<String, Object>) -> Result<()> {
+    /// Takes what is pinned and not held. Objects under the same names go to `replaced`.
+    fn take_new(
+        pins: &PinDir,
+        objects: &mut BTreeMap<String, Object>,
+        replaced: &mut Vec<(String, Object)>,
+    ) -> Result<()> {
         for name in pins.names()? {
             let path = pins.path().join(&name);
             let Ok(pin) = file_id(&path) else { continue };
             let is_held = objects.get(&name).is_some_and(|object| object.pin == pin);
             if !is_held && is_pin_name(&name) {
-                objects.insert(name, Object::open(&path)?);
+                let before = objects.insert(name.clone(), Object::open(&path)?);
+                replaced.extend(before.map(|object| (name, object)));
             }
         }
         Ok(())
+    }
+
+    /// Keeps replaced links that guard: a command detaches the links that it replaces, so that
+    /// another program removed the pins of these.
+    fn adopt_orphans(&mut self, replaced: Vec<(String, Object)>) {
+        let links = self
+            .objects
+            .iter()
+            .filter(|(name, _)| name.starts_with(LINK));
+        let ids: BTreeSet<u32> = links.filter_map(|(_, object)| object.link_id()).collect();
+        let is_orphan = |(name, object): &(String, Object)| {
+            name.starts_with(LINK)
+                && !object.is_detached(name)
+                && object.link_id().is_some_and(|id| !ids.contains(&id))
+        };
+        let orphans = replaced.into_iter().filter(is_orphan);
+        self.orphans
+            .extend(orphans.map(|(_, object)| object.descriptor));
+    }
+
+    /// Gives up links without a pin: the set in force has guards of its own.
+    pub(crate) fn forget_orphans(&mut self) {
+        self.orphans.clear();
+    }
+
+    /// Whether pins are older than the held set, or the same objects on another file system: an
+    /// unmount shows pins from before. Ids of maps count up (kernel/bpf/syscall.c: bpf_map_alloc_id).
+    ///
+    /// # Errors
+    /// The pins cannot be read.
+    pub(crate) fn is_newer_than(&self, pins: &PinDir) -> Result<bool> {
+        let what = || {
+            format!(
+                "failed to examine the map {STATE} in {}",
+                pins.path().display()
+            )
+        };
+        let Some(own) = self.objects.get(STATE) else {
+            return Ok(false);
+        };
+        let found = bpf::open_pin(&pins.map(STATE)).with_context(what)?;
+        let found = map_info(found.as_fd()).with_context(what)?.id();
+        let own = map_info(own.descriptor.as_fd()).with_context(what)?.id();
+        let device = |id: FileId| id.0;
+        let is_elsewhere = file_id(pins.path()).map(device).ok() != self.directory.map(device);
+        Ok(found < own || (found == own && is_elsewhere))
     }
 
     /// Whether a link was found detached since the last call: its interface is gone, or another

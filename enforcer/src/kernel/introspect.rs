@@ -33,6 +33,11 @@ pub(super) struct MapInfo {
 }
 
 impl MapInfo {
+    /// The id.
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
     /// The type, the sizes of key and value, the number of entries and the flags.
     pub(super) fn shape(&self) -> Shape {
         [

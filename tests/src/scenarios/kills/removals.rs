@@ -30,6 +30,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         })
         .collect();
     scenarios.push(
+        Scenario::new("kills::pins_from_before_a_mount_open_nothing", uncovered)
+            .host_only(host_only::LOADER),
+    );
+    scenarios.push(
         Scenario::new("kills::random_removals_open_nothing", random)
             .takes_long()
             .host_only(host_only::LOADER),
@@ -211,6 +215,33 @@ impl<'a> Machine<'a> {
         ensure!(ended.is_none(), "`run` ended: {ended:?}\n{log}");
         healed.with_context(|| format!("not whole within {HEALING:?}: {seen}\n{log}"))
     }
+}
+
+/// A second bpffs covers the pins, guards are attached again there, and an unmount shows the pins
+/// from before, whose links guard nothing any more.
+fn uncovered(rig: &Rig<'_>) -> Result<()> {
+    let (_server, hammer) = stage(rig)?;
+    let mut machine = Machine::start(rig, "700")?;
+    machine.enforcing(None)?;
+    let since = Instant::now();
+    let names: Vec<String> = listed(&machine.pins())?
+        .iter()
+        .map(|pin| name_of(pin))
+        .collect();
+    machine.tool("mount", &["-t", "bpf", "-o", "mode=700", "bpf", BPFFS])?;
+    machine.enforcing(Some(&names))?;
+    for guard in GUARDS {
+        let pin = pin_of(&machine.pins(), guard, rig.lab.host.ifindex("eth0")?)?;
+        detach_pinned(&pin)?;
+        machine.enforcing(Some(&names))?;
+    }
+    machine.tool("umount", &["-l", BPFFS])?;
+    // The first look comes at once, and the next one would be too late.
+    std::thread::sleep(Duration::from_secs(2));
+    machine.enforcing(Some(&names))?;
+    expect_closed(&hammer, since)?;
+    machine.call(&["down"])?.ok()?;
+    hammer.expect_open().context("after `down`")
 }
 
 /// A removal.

@@ -160,7 +160,8 @@ fn suffer(rig: &Rig<'_>, run: &mut Daemon, signal: Signal, fate: Fate, share: f6
             );
         }
         Fate::EndsWell | Fate::Dies => {
-            let ended = run.expect_end(Duration::from_secs(10))?;
+            // The kernel waits for its own calls on behalf of a thread before the process ends.
+            let ended = run.expect_end(HEALING)?;
             ensure!(
                 fate == Fate::Dies || ended.success(),
                 "`run` ended badly: {ended}\n{}",
