@@ -106,9 +106,10 @@ fn judge_start(
     obstacle(host, undo).context("failed to set the obstacle up")?;
     let started = host.call(&["systemctl", "start", "enforcer"])?;
     let tally = plugged_in(host)?;
+    let journal = host.call(&["journalctl", "-u", "enforcer", "--no-pager", "-n", "12"])?;
     ensure!(
         tally.accepted == 0,
-        "the port was open: {tally:?}\n{started}"
+        "the port was open: {tally:?}\n{started}\n{journal}"
     );
     ensure!(started.code == Some(0), "{started}");
     is_guarded(host)?;
