@@ -33,7 +33,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             }
             bail!("woken in each {QUIET:?} of silence")
         })
-        .host_only(LOADER),
+        .host_only(LOADER)
+        // Events of other scenarios' interfaces wake every listener.
+        .alone(),
         Scenario::new("live::looks_once_a_second_for_keys", |rig| {
             let by_key = format!(
                 "{REGISTRY}\n[peers.laptop]\ninterface = \"wg0\"\npublic-key = \"{NOBODY}\"\n"
@@ -50,7 +52,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             );
             wakes(rig, &run)
         })
-        .host_only(LOADER),
+        .host_only(LOADER)
+        // Events of other scenarios' interfaces wake every listener.
+        .alone(),
     ]
 }
 
