@@ -21,7 +21,7 @@ const STICKY: u32 = 0o1000;
 /// S_IFLNK (inode(7)): the mode of a link says nothing.
 const LINK: u32 = 0o120_000;
 /// linux/namei.h: MAXSYMLINKS.
-const MAX_LINKS: usize = 40;
+pub(crate) const MAX_LINKS: usize = 40;
 
 /// A file or folder that others than root may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ fn distrust(path: &Path, found: Attributes) -> Distrust {
 }
 
 /// Returns the components of a path, the last first.
-fn components(path: &Path) -> Vec<OsString> {
+pub(crate) fn components(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),

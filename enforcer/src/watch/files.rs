@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +24,7 @@ use rustix::{
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::inotify::{Inotify, add};
+use crate::trust::{MAX_LINKS, components};
 
 /// The quiet time before the files are read, since an editor saves in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -276,8 +277,6 @@ fn directories_of(main: &Path) -> BTreeSet<PathBuf> {
 /// Adds the directory of a path's target, and the directories of all links on the way; for a path
 /// that does not exist, the last existing directory.
 fn add_way_to(path: &Path, directories: &mut BTreeSet<PathBuf>) {
-    /// linux/namei.h: MAXSYMLINKS.
-    const MOST: usize = 40;
     let mut links = 0;
     let mut here = PathBuf::from("/");
     let mut left: Vec<OsString> = components(path);
@@ -288,7 +287,7 @@ fn add_way_to(path: &Path, directories: &mut BTreeSet<PathBuf>) {
         }
         let next = here.join(&name);
         match fs::read_link(&next) {
-            Ok(target) if links < MOST => {
+            Ok(target) if links < MAX_LINKS => {
                 links += 1;
                 directories.insert(here.clone());
                 if target.is_absolute() {
@@ -305,14 +304,4 @@ fn add_way_to(path: &Path, directories: &mut BTreeSet<PathBuf>) {
     }
     // The path names a directory.
     directories.insert(here);
-}
-
-/// Returns the components of a path, the last first.
-fn components(path: &Path) -> Vec<OsString> {
-    let names = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    names.rev().collect()
 }

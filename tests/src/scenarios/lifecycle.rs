@@ -220,7 +220,7 @@ fn reload_and_crash(rig: &Rig<'_>, guards: Guards) -> Result<()> {
     // No guard of an interrupted set-up may stay on where no command would find the link.
     rig.enforcer.down()?;
     expect_nothing_pinned(rig)?;
-    answered(attempt(rig, Patience::Long)?).context("after `down`")
+    answered(from_lan(rig, Patience::Long)?).context("after `down`")
 }
 
 /// Starts a command and kills the process a moment later, at whatever point.
@@ -236,25 +236,27 @@ fn crash(rig: &Rig<'_>, arguments: &[&str], after: Duration) -> Result<()> {
     Ok(())
 }
 
-fn attempt(rig: &Rig<'_>, patience: Patience) -> Result<crate::lab::Outcome> {
+/// Asks the service from the LAN.
+pub(super) fn from_lan(rig: &Rig<'_>, patience: Patience) -> Result<crate::lab::Outcome> {
     Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200")).ask(&rig.lab.lan, patience)
 }
 
-fn service(rig: &Rig<'_>) -> Result<Server> {
+/// Starts the service of the registry's port 9200; the control: the neighbour gets an answer.
+pub(super) fn service(rig: &Rig<'_>) -> Result<Server> {
     let server = Server::start(
         &rig.lab.host,
         Transport::Tcp,
         "0.0.0.0:9200",
         "elasticsearch",
     )?;
-    answered(attempt(rig, Patience::Long)?).context("before the enforcer was up")?;
+    answered(from_lan(rig, Patience::Long)?).context("before the enforcer was up")?;
     Ok(server)
 }
 
 fn ready(rig: &Rig<'_>) -> Result<()> {
     let _server = service(rig)?;
     let _run = rig.enforcer.run(&[])?;
-    unanswered(attempt(rig, Patience::Brief)?).context("right after READY")?;
+    unanswered(from_lan(rig, Patience::Brief)?).context("right after READY")?;
     expect_state(rig, 0, "enforcing")
 }
 
@@ -267,14 +269,14 @@ fn sigterm(rig: &Rig<'_>) -> Result<()> {
         status.code() == Some(0),
         "expected 0 at SIGTERM, but saw {status}"
     );
-    unanswered(attempt(rig, Patience::Brief)?).context("after SIGTERM")?;
+    unanswered(from_lan(rig, Patience::Brief)?).context("after SIGTERM")?;
     expect_state(rig, 0, "enforcing")
 }
 
 fn ephemeral(rig: &Rig<'_>) -> Result<()> {
     let _server = service(rig)?;
     let mut run = rig.enforcer.run(&["--ephemeral"])?;
-    unanswered(attempt(rig, Patience::Brief)?).context("while it runs")?;
+    unanswered(from_lan(rig, Patience::Brief)?).context("while it runs")?;
     run.signal(Signal::TERM)?;
     let status = run.expect_end(SETTLE)?;
     ensure!(
@@ -282,7 +284,7 @@ fn ephemeral(rig: &Rig<'_>) -> Result<()> {
         "expected 0 at SIGTERM, but saw {status}"
     );
     expect_state(rig, 4, "off")?;
-    answered(attempt(rig, Patience::Long)?).context("after an ephemeral run")
+    answered(from_lan(rig, Patience::Long)?).context("after an ephemeral run")
 }
 
 fn down_while_it_lives(rig: &Rig<'_>) -> Result<()> {
@@ -299,18 +301,18 @@ fn down_while_it_lives(rig: &Rig<'_>) -> Result<()> {
         !rig.enforcer.run_log().trim().is_empty(),
         "`run` said nothing about `down`"
     );
-    answered(attempt(rig, Patience::Long)?).context("after `down`")
+    answered(from_lan(rig, Patience::Long)?).context("after `down`")
 }
 
 fn take_over(rig: &Rig<'_>) -> Result<()> {
     let _server = service(rig)?;
     rig.enforcer.up(Guards::Both)?;
-    unanswered(attempt(rig, Patience::Brief)?)?;
+    unanswered(from_lan(rig, Patience::Brief)?)?;
     let reason = Reason::UntrustedInterface;
     rig.enforcer.expect_counted(Guard::Wire, reason, PORT, 1)?;
     let counted = rig.enforcer.counters()?.count(Guard::Wire, reason, PORT);
     let _run = rig.enforcer.run(&[])?;
-    unanswered(attempt(rig, Patience::Brief)?).context("after `run` took over")?;
+    unanswered(from_lan(rig, Patience::Brief)?).context("after `run` took over")?;
     rig.enforcer
         .expect_counted(Guard::Wire, reason, PORT, counted + 1)
         .context("counters survive")
@@ -322,7 +324,7 @@ fn bad_registry(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer
         .registry("[services.elasticsearch]\nports = [0]\n")?;
     let _run = rig.enforcer.run(&[])?;
-    unanswered(attempt(rig, Patience::Brief)?)?;
+    unanswered(from_lan(rig, Patience::Brief)?)?;
     let (_, status) = rig.enforcer.status()?;
     let services = REGISTRY.matches("[services.").count();
     ensure!(
@@ -338,7 +340,7 @@ fn bad_registry_at_boot(rig: &Rig<'_>) -> Result<()> {
         .registry("[services.elasticsearch]\nports = [0]\n")?;
     let _run = rig.enforcer.run(&[])?;
     // The embedded default knows Elasticsearch.
-    unanswered(attempt(rig, Patience::Brief)?)?;
+    unanswered(from_lan(rig, Patience::Brief)?)?;
     let log = rig.enforcer.run_log();
     ensure!(
         log.contains("degraded") && log.contains("enforcer.toml:2"),
