@@ -84,6 +84,18 @@ impl Address {
         }
     }
 
+    /// Whether the address is no multicast, limited broadcast or unspecified address: 224.0.0.0/4,
+    /// 255.255.255.255, 0.0.0.0/8 (RFC 6890), ff00::/8 and :: (RFC 4291, 2.4).
+    #[inline(always)]
+    pub const fn is_unicast(&self) -> bool {
+        match self.family {
+            Family::V4 => {
+                self.low >> 28 != 14 && self.low != 0xffff_ffff && self.low >> 24 != 0
+            }
+            Family::V6 => self.high >> 56 != 0xff && (self.high | self.low) != 0,
+        }
+    }
+
     /// The address with all bits behind the first `length` cleared.
     ///
     /// A length beyond the family's bits clears nothing.

@@ -4,17 +4,27 @@
 //!
 //! | rule | verdict | reason | condition |
 //! | --- | --- | --- | --- |
-//! | 1 | pass | `loopback` | the packet arrived on lo |
+//! | 1 | pass | `loopback` | the packet arrived on lo, or this host sent the packet to itself |
 //! | 2 | drop | `loopback-address` | wire guard: source or destination is a loopback address |
-//! | 3 | pass | `unregistered` | the port is not registered |
-//! | 4 | pass | `forwarded` | wire guard, `forward = true`: the FIB would forward the packet |
-//! | 5 | pass | `public` | the service is public |
-//! | 6 | pass | `peer` | the source is an allowed peer, on the peer's interface |
-//! | 7 | drop | `unknown-peer` | any other source, on an interface of such a peer |
-//! | 8 | drop | `untrusted-interface` | anything else |
+//! | 3 | pass | `forwarded` | wire guard: the frame is for another machine |
+//! | 4 | pass | `peer` | wire guard: the destination is in a container network that allows the peer |
+//! | 4 | drop | `container-network` | any other source, protocol and port |
+//! | 5 | pass | `forwarded` | wire guard: this host would forward the packet |
+//! | 6 | pass | `peer` | the port is not registered, and `[unregistered]` allows the peer |
+//! | 6 | drop | `unregistered-port` | `[unregistered]`: the packet opens a connection, from outside |
+//! |   | pass | `unregistered` | the port is not registered, every other case |
+//! | 7 | pass | `public` | the service is public |
+//! | 8 | pass | `peer` | the source is an allowed peer, on the peer's interface |
+//! | 9 | drop | `unknown-peer` | any other source, on an interface of such a peer |
+//! | 10 | drop | `untrusted-interface` | anything else |
 //!
-//! A packet without a port ends between rules 2 and 3, with the parser's reason: `malformed` and
-//! `header-chain` drop, `fragment`, `tagged` and `other-protocol` pass.
+//! Rules 3 and 5 have no part where nothing would be counted anyway: a packet for a port that no
+//! rule drops passes as `unregistered`.
+//!
+//! A packet without a port ends behind rule 4, with the parser's reason: `malformed` and
+//! `header-chain` drop (rule 3 applies to both), `fragment`, `tagged` and `other-protocol` pass. A
+//! later fragment drops as `unknown-peer` where the fragment could complete the datagram of
+//! another interface's peer.
 
 #[cfg(test)]
 mod tests;
@@ -34,10 +44,10 @@ pub trait Policy {
     /// The global mode.
     fn mode(&self) -> Mode;
 
-    /// The service of a port, `None` for an unregistered one.
-    fn service(&self, protocol: Protocol, port: u16) -> Option<Service>;
+    /// The registration of a port, at the packet's destination.
+    fn port(&self, protocol: Protocol, packet: &Packet) -> Port;
 
-    /// The registry's settings for the arriving interface. An unknown interface carries no peer.
+    /// The settings for the arriving interface. An unknown interface carries no peer.
     fn interface(&self) -> Interface;
 
     /// The peers of the arriving interface.
@@ -46,11 +56,57 @@ pub trait Policy {
     /// The allowed peers of a service.
     fn allowed(&self, service: Service) -> PeerSet;
 
+    /// The allowed peers of `[unregistered]`.
+    fn allowed_unregistered(&self) -> PeerSet;
+
     /// The peers with the packet's source address on the arriving interface.
     fn peers_of(&self, packet: &Packet) -> PeerSet;
 
-    /// Whether the FIB would forward the packet instead of a delivery to this host.
-    fn is_forwarded(&self, packet: &Packet) -> bool;
+    /// The container network of the packet's destination. `None` where the network is routed, the
+    /// arriving interface belongs to the network, or the destination is an address of another
+    /// interface of this host.
+    ///
+    /// Comes before every query but [`Self::port`], for each packet on a wire.
+    fn network(&self, packet: &Packet) -> Option<Network>;
+
+    /// Whether the local table has a row for the packet's destination. Without a readable
+    /// destination the answer is `true`: the packet is judged.
+    fn is_local(&self, packet: &Packet) -> bool;
+
+    /// Whether the local table has a row for the packet's source; 0.0.0.0 counts as a row of
+    /// packets to 255.255.255.255.
+    fn is_own(&self, packet: &Packet) -> bool;
+
+    /// Whether the frame is unicast, for a MAC address that this host does not take on the
+    /// arriving interface.
+    fn is_for_other_mac(&self, packet: &Packet) -> bool;
+
+    /// The FIB's answer on the packet.
+    fn route(&self, packet: &Packet) -> Route;
+
+    /// Whether the packet opens a connection: the first one on the wire, or one for a listening
+    /// socket.
+    fn opens(&self, packet: &Packet) -> bool;
+
+    /// Whether the packet's socket is connected and its own address is in no row of the local
+    /// table: the accepted side of a transparent proxy.
+    fn is_proxied(&self, packet: &Packet) -> bool;
+
+    /// Whether a later fragment has the source of a peer of another interface: the source lies in
+    /// a prefix longer than /0 of an allowed peer, and in no prefix of the arriving interface's
+    /// peers and subnets.
+    fn is_anothers_fragment(&self, packet: &Packet) -> bool;
+}
+
+/// The registration of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// No service has the port, and `[unregistered]` leaves the protocol alone.
+    Open,
+    /// No service has the port, and `[unregistered]` judges the protocol, in this mode.
+    Unregistered(Mode),
+    /// A service has the port.
+    Registered(Service),
 }
 
 /// The service of a registered port.
@@ -68,28 +124,78 @@ pub struct Service {
     pub mode: Mode,
 }
 
+/// A container network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The allowed peers.
+    pub allowed: PeerSet,
+    /// The network's own mode, else the global mode.
+    pub mode: Mode,
+}
+
 /// An arriving interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// `forward = true`: the wire guard passes forwarded packets unjudged.
-    pub forward: bool,
+    /// `forward = false`: the wire guard judges every packet, whatever the destination.
+    pub judges_all: bool,
+    /// Whether a packet that leaves by the interface of its arrival is forwarded: `forward = true`,
+    /// or a link without an Ethernet header.
+    pub hairpin: bool,
+    /// Whether the interface is on the inside: rule 6 leaves such interfaces alone.
+    pub inside: bool,
     /// Whether [`Policy::carried`] has any peers.
     pub has_peers: bool,
+}
+
+/// The FIB's answer on a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// The host delivers or discards the packet, or the answer is unknown.
+    #[default]
+    Here,
+    /// The packet leaves by the interface of its arrival.
+    Back,
+    /// The packet leaves by another interface.
+    Onward,
+}
+
+/// The way of a packet to a guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The loopback interface.
+    Loopback,
+    /// An interface on which this host's own packets come back too, told apart by their source:
+    /// packets of the type "looped back", and VRF devices.
+    MaybeOwn,
+    /// Any other interface.
+    Received,
 }
 
 /// A verdict with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The reason, which implies the verdict and the rule.
+    /// The reason, which implies the verdict.
     pub reason: Reason,
+    /// The matching rule of the decision table; 0 where the parser found no port.
+    pub rule: u8,
     /// Whether the mode `audit` turns the drop into a counted pass.
     pub audited: bool,
-    /// The slot of the counters: the registered port's, or [`NO_SLOT`].
+    /// The slot of the counters: the registered port's, or one of the fixed slots.
     pub slot: u16,
 }
 
 /// The slot of packets without a registered port.
 pub const NO_SLOT: u16 = 0;
+/// The slot of container networks.
+pub const NETWORK_SLOT: u16 = 4;
+/// The first slot of a registered port.
+pub const FIRST_PORT_SLOT: u16 = 5;
+
+/// The slot of a protocol's unregistered ports: 1 to 3.
+#[inline(always)]
+pub const fn unregistered_slot(protocol: Protocol) -> u16 {
+    1 + protocol as u16
+}
 
 impl Decision {
     /// The counted and reported verdict, before the mode applies.
@@ -110,6 +216,8 @@ impl Decision {
         match self.reason {
             Reason::Loopback => self.slot != NO_SLOT,
             Reason::LoopbackAddress
+            | Reason::ContainerNetwork
+            | Reason::UnregisteredPort
             | Reason::Public
             | Reason::Peer
             | Reason::UnknownPeer
@@ -124,38 +232,21 @@ impl Decision {
         }
     }
 
-    /// The matching rule of the decision table, `None` where the parser found no port.
-    pub const fn rule(&self) -> Option<u8> {
-        match self.reason {
-            Reason::Loopback => Some(1),
-            Reason::LoopbackAddress => Some(2),
-            Reason::Unregistered => Some(3),
-            Reason::Forwarded => Some(4),
-            Reason::Public => Some(5),
-            Reason::Peer => Some(6),
-            Reason::UnknownPeer => Some(7),
-            Reason::UntrustedInterface => Some(8),
-            Reason::HeaderChain
-            | Reason::Malformed
-            | Reason::Fragment
-            | Reason::Tagged
-            | Reason::OtherProtocol => None,
-        }
-    }
-
     #[inline(always)]
-    const fn pass(reason: Reason, slot: u16) -> Self {
+    const fn pass(reason: Reason, rule: u8, slot: u16) -> Self {
         Self {
             reason,
+            rule,
             audited: false,
             slot,
         }
     }
 
     #[inline(always)]
-    const fn drop(reason: Reason, slot: u16, mode: Mode) -> Self {
+    const fn drop(reason: Reason, rule: u8, slot: u16, mode: Mode) -> Self {
         Self {
             reason,
+            rule,
             audited: matches!(mode, Mode::Audit),
             slot,
         }
@@ -167,41 +258,127 @@ impl Decision {
 /// `policy` answers for the arriving interface, and reads the packet's addresses itself
 /// ([`Policy::peers_of`]).
 #[inline(always)]
-pub fn decide<P: Policy>(policy: &P, guard: Guard, on_loopback: bool, packet: &Packet) -> Decision {
-    let transport = packet.transport;
-    // Rule 1: the loopback interface, counted for registered ports.
-    if on_loopback {
-        let service = match transport.protocol() {
-            Ok(protocol) => policy.service(protocol, transport.port),
-            Err(_) => None,
-        };
-        return Decision::pass(Reason::Loopback, service.map_or(NO_SLOT, |s| s.slot));
+pub fn decide<P: Policy>(
+    policy: &P,
+    guard: Guard,
+    arrival: Arrival,
+    packet: &Packet,
+) -> Decision {
+    let protocol = packet.transport.protocol();
+    let port = match protocol {
+        Ok(protocol) => policy.port(protocol, packet),
+        Err(_) => Port::Open,
+    };
+    // The pass path: nothing more is asked on a host without container networks.
+    let slot = match port {
+        Port::Registered(service) => service.slot,
+        Port::Open | Port::Unregistered(_) => NO_SLOT,
+    };
+    // Rule 1: this host's own packet, counted for registered ports.
+    let own = match arrival {
+        Arrival::Loopback => true,
+        Arrival::MaybeOwn => policy.is_own(packet),
+        Arrival::Received => false,
+    };
+    if own {
+        return Decision::pass(Reason::Loopback, 1, slot);
     }
     let on_wire = matches!(guard, Guard::Wire);
-    // Rule 2: a loopback address on the wire, for any protocol and port.
-    if on_wire && packet.loopback {
-        return Decision::drop(Reason::LoopbackAddress, NO_SLOT, policy.mode());
+    if on_wire {
+        // Rule 2: a loopback address on the wire, for any protocol and port.
+        if packet.loopback {
+            return Decision::drop(Reason::LoopbackAddress, 2, slot, policy.mode());
+        }
+        // Rules 3 and 4: a destination in a container network, for any protocol and port.
+        if let Some(network) = policy.network(packet) {
+            return in_network(policy, &network, packet);
+        }
     }
-    let protocol = match transport.protocol() {
-        Ok(protocol) => protocol,
-        Err(reason) => return without_port(policy, reason),
-    };
-    // Rule 3: a port without a service.
-    let Some(service) = policy.service(protocol, transport.port) else {
-        return Decision::pass(Reason::Unregistered, NO_SLOT);
-    };
-    let slot = service.slot;
+    match (protocol, port) {
+        (Err(reason), _) => without_port(policy, on_wire, reason, packet),
+        (Ok(_), Port::Open) => Decision::pass(Reason::Unregistered, 0, NO_SLOT),
+        (Ok(protocol), Port::Unregistered(mode)) => {
+            unregistered(policy, on_wire, packet, unregistered_slot(protocol), mode)
+        }
+        (Ok(_), Port::Registered(service)) => registered(policy, on_wire, packet, service),
+    }
+}
+
+/// The decision for a destination in a container network: rules 3 and 4.
+#[inline(always)]
+fn in_network<P: Policy>(policy: &P, network: &Network, packet: &Packet) -> Decision {
     let interface = policy.interface();
-    // Rule 4: a forwarded packet, on an interface with `forward = true`.
-    if on_wire && interface.forward && policy.is_forwarded(packet) {
-        return Decision::pass(Reason::Forwarded, slot);
+    if is_for_another_machine(policy, interface, packet) {
+        return Decision::pass(Reason::Forwarded, 3, NO_SLOT);
     }
-    // Rule 5: a public service.
+    if interface.has_peers && network.allowed.intersects(&policy.peers_of(packet)) {
+        Decision::pass(Reason::Peer, 4, NETWORK_SLOT)
+    } else {
+        Decision::drop(Reason::ContainerNetwork, 4, NETWORK_SLOT, network.mode)
+    }
+}
+
+/// The decision for a port without a service that `[unregistered]` judges: rules 3, 5 and 6.
+#[inline(always)]
+fn unregistered<P: Policy>(
+    policy: &P,
+    on_wire: bool,
+    packet: &Packet,
+    slot: u16,
+    mode: Mode,
+) -> Decision {
+    let passes = Decision::pass(Reason::Unregistered, 0, NO_SLOT);
+    if !policy.opens(packet) {
+        return passes;
+    }
+    let interface = policy.interface();
+    if interface.inside {
+        return passes;
+    }
+    if on_wire && let Some(rule) = passes_by(policy, interface, packet) {
+        return Decision::pass(Reason::Forwarded, rule, NO_SLOT);
+    }
+    if interface.has_peers && policy.allowed_unregistered().intersects(&policy.peers_of(packet)) {
+        Decision::pass(Reason::Peer, 6, slot)
+    } else {
+        Decision::drop(Reason::UnregisteredPort, 6, slot, mode)
+    }
+}
+
+/// The decision for a registered port: rules 3, 5 and 7 to 10.
+#[inline(always)]
+fn registered<P: Policy>(
+    policy: &P,
+    on_wire: bool,
+    packet: &Packet,
+    service: Service,
+) -> Decision {
+    let interface = policy.interface();
+    if on_wire && let Some(rule) = passes_by(policy, interface, packet) {
+        return Decision::pass(Reason::Forwarded, rule, NO_SLOT);
+    }
+    let decision = for_service(policy, interface, packet, service);
+    if !on_wire && matches!(decision.verdict(), Verdict::Drop) && policy.is_proxied(packet) {
+        return Decision::pass(Reason::Forwarded, 5, NO_SLOT);
+    }
+    decision
+}
+
+/// The decision for a service of this host: rules 7 to 10.
+#[inline(always)]
+fn for_service<P: Policy>(
+    policy: &P,
+    interface: Interface,
+    packet: &Packet,
+    service: Service,
+) -> Decision {
+    let slot = service.slot;
+    // Rule 7: a public service.
     if service.public {
-        return Decision::pass(Reason::Public, slot);
+        return Decision::pass(Reason::Public, 7, slot);
     }
-    // Rule 8: the interface carries no peer of this service. Before rules 6 and 7, for its cost.
-    let untrusted = Decision::drop(Reason::UntrustedInterface, slot, service.mode);
+    // Rule 10: the interface carries no peer of this service. Before rules 8 and 9, for its cost.
+    let untrusted = Decision::drop(Reason::UntrustedInterface, 10, slot, service.mode);
     if !service.has_peers || !interface.has_peers {
         return untrusted;
     }
@@ -209,20 +386,58 @@ pub fn decide<P: Policy>(policy: &P, guard: Guard, on_loopback: bool, packet: &P
     if !allowed.intersects(&policy.carried()) {
         return untrusted;
     }
-    // Rule 6: a peer of the service. Rule 7: any other source.
+    // Rule 8: a peer of the service. Rule 9: any other source.
     if allowed.intersects(&policy.peers_of(packet)) {
-        Decision::pass(Reason::Peer, slot)
+        Decision::pass(Reason::Peer, 8, slot)
     } else {
-        Decision::drop(Reason::UnknownPeer, slot, service.mode)
+        Decision::drop(Reason::UnknownPeer, 9, slot, service.mode)
     }
+}
+
+/// The rule by which a packet is not for this host: 3 or 5.
+#[inline(always)]
+fn passes_by<P: Policy>(policy: &P, interface: Interface, packet: &Packet) -> Option<u8> {
+    if interface.judges_all || policy.is_local(packet) {
+        return None;
+    }
+    if policy.is_for_other_mac(packet) {
+        return Some(3);
+    }
+    match policy.route(packet) {
+        Route::Onward => Some(5),
+        Route::Back if interface.hairpin => Some(5),
+        Route::Back | Route::Here => None,
+    }
+}
+
+/// Whether rule 3 applies: a frame for another machine.
+#[inline(always)]
+fn is_for_another_machine<P: Policy>(policy: &P, interface: Interface, packet: &Packet) -> bool {
+    !interface.judges_all && policy.is_for_other_mac(packet) && !policy.is_local(packet)
 }
 
 /// The decision for a packet without a port: a drop follows the global mode.
 #[inline(always)]
-fn without_port<P: Policy>(policy: &P, reason: Reason) -> Decision {
-    match reason.verdict() {
-        Verdict::Pass => Decision::pass(reason, NO_SLOT),
-        Verdict::Drop => Decision::drop(reason, NO_SLOT, policy.mode()),
+fn without_port<P: Policy>(
+    policy: &P,
+    on_wire: bool,
+    reason: Reason,
+    packet: &Packet,
+) -> Decision {
+    match reason {
+        Reason::Fragment if on_wire && policy.is_anothers_fragment(packet) => {
+            if passes_by(policy, policy.interface(), packet).is_some() {
+                return Decision::pass(reason, 0, NO_SLOT);
+            }
+            Decision::drop(Reason::UnknownPeer, 0, NO_SLOT, policy.mode())
+        }
+        Reason::HeaderChain | Reason::Malformed => {
+            if on_wire && is_for_another_machine(policy, policy.interface(), packet) {
+                return Decision::pass(Reason::Forwarded, 3, NO_SLOT);
+            }
+            Decision::drop(reason, 0, NO_SLOT, policy.mode())
+        }
+        _ => Decision::pass(reason, 0, NO_SLOT),
     }
 }
 
@@ -235,6 +450,7 @@ pub const fn at_socket(protocol: Protocol, port: u16) -> Packet {
     Packet {
         loopback: false,
         ip_offset: 0,
+        transport_offset: 0,
         transport: Transport::new(protocol, port),
     }
 }

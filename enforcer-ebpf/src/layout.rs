@@ -4,25 +4,33 @@
 //! `PORTS` are the names of maps in the object and in the pin directory. Any change of a layout or
 //! of a value's meaning needs a new [`LAYOUT_VERSION`].
 
+mod address_key;
 mod counters;
 mod event;
 mod interface;
+mod networks;
 #[cfg(test)]
 mod tests;
 
+pub use address_key::{AddressKey, AddressScope, KEY_BITS};
 pub use counters::{CELLS, Cell, Cells, Count};
 pub use event::{Budget, EVENT_BYTES, EVENT_PACKET, EVENTS_PER_EPOCH, Epoch, Event, EventHead};
 pub use interface::{
     INTERFACE_ENTRIES, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, WIRE_VIEW,
 };
+pub use networks::{
+    LOCAL_ENTRIES, LocalRow, MAC_ENTRIES, NETWORK_ENTRIES, NETWORK_FILTERS, NetworkEntry,
+    NetworkFilter, OnKey, ON_ENTRIES, SOURCE_ENTRIES, filter_bit, filter_index, mac_key,
+};
 
 use crate::{
     address::{Address, MAX_PEERS, PeerSet},
-    words::Protocol,
+    decision::FIRST_PORT_SLOT,
+    words::{Mode, Protocol},
 };
 
 /// The version of this module's layouts. Pinned objects of another version are never reused.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// The number of banks, each a copy of the policy; the generation's lowest bit is the active bank.
 pub const BANKS: u32 = 2;
@@ -32,9 +40,9 @@ pub const MAX_PORTS: usize = 4096;
 pub const MAX_SERVICES: u32 = 4096;
 /// The maximum number of source prefixes in a registry.
 pub const MAX_PREFIXES: usize = 10_000;
-/// Slots: one for packets without a registered port, and room to replace all ports in a reload
-/// without a slot in common between the old and the new policy.
-pub const SLOTS: u32 = 1 + 2 * 4096;
+/// Slots: the fixed ones, and room to replace all ports in a reload without a slot in common between
+/// the old and the new policy.
+pub const SLOTS: u32 = FIRST_PORT_SLOT as u32 + 2 * 4096;
 /// Entries of `PREFIXES`: both banks, and for each prefix a wire view on a VLAN parent.
 pub const PREFIX_ENTRIES: u32 = 65_536;
 /// The maximum number of `[interfaces.*]` sections in a registry.
@@ -61,7 +69,8 @@ pub const PORT_ENTRIES: u32 = 3 << 16;
 
 /// The binding of a port to its slot and its service under a bank, in a single word.
 ///
-/// For an unregistered port `slot` is [`crate::NO_SLOT`], and the whole word is 0.
+/// For an unregistered port `slot` is [`crate::NO_SLOT`], or [`crate::unregistered_slot`] where
+/// `[unregistered]` judges the port; without container networks the word of the former is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Binding {
     /// The slot of the port, below [`SLOTS`].
@@ -74,6 +83,11 @@ pub struct Binding {
     pub audit: bool,
     /// Whether the service allows peers.
     pub has_peers: bool,
+    /// Whether `ON` may have a binding of its own for the packet's destination.
+    pub by_address: bool,
+    /// Whether the host has container networks: set in every word of `PORTS`, so that hosts
+    /// without such networks ask for nothing.
+    pub networks: bool,
 }
 
 impl Binding {
@@ -82,6 +96,8 @@ impl Binding {
     const PUBLIC: u32 = 1 << 26;
     const AUDIT: u32 = 1 << 27;
     const HAS_PEERS: u32 = 1 << 28;
+    const BY_ADDRESS: u32 = 1 << 29;
+    const NETWORKS: u32 = 1 << 30;
 
     /// The word in `PORTS`.
     pub const fn to_bits(self) -> u32 {
@@ -90,6 +106,8 @@ impl Binding {
             | if self.public { Self::PUBLIC } else { 0 }
             | if self.audit { Self::AUDIT } else { 0 }
             | if self.has_peers { Self::HAS_PEERS } else { 0 }
+            | if self.by_address { Self::BY_ADDRESS } else { 0 }
+            | if self.networks { Self::NETWORKS } else { 0 }
     }
 
     /// The binding of a word in `PORTS`.
@@ -101,6 +119,8 @@ impl Binding {
             public: bits & Self::PUBLIC != 0,
             audit: bits & Self::AUDIT != 0,
             has_peers: bits & Self::HAS_PEERS != 0,
+            by_address: bits & Self::BY_ADDRESS != 0,
+            networks: bits & Self::NETWORKS != 0,
         }
     }
 }
@@ -122,11 +142,11 @@ pub struct ServiceEntry {
 
 /// The longest name of a service or a peer, in bytes.
 pub const NAME_LENGTH: usize = 32;
-/// IFNAMSIZ (linux/if.h): an interface's name with the NUL.
-pub const INTERFACE_NAME_LENGTH: usize = 16;
+/// ALTIFNAMSIZ (linux/if.h): an alternative name of an interface with the NUL; names have 16 bytes.
+pub const INTERFACE_NAME_LENGTH: usize = 128;
 
 /// `PEERS[bank * MAX_PEERS + peer]`: for the commands; the guards never read this map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct PeerEntry {
     /// The name, ASCII, padded with zeros.
@@ -144,6 +164,14 @@ impl PeerEntry {
     pub const BY_KEY: u32 = 1;
     /// The peer's addresses are loaded for an interface that exists.
     pub const ACTIVE: u32 = 2;
+
+    /// An entry of zeros.
+    pub const EMPTY: Self = Self {
+        name: [0; NAME_LENGTH],
+        interface: [0; INTERFACE_NAME_LENGTH],
+        key: [0; 32],
+        flags: 0,
+    };
 }
 
 /// `BANK[bank]`: settings and sizes of a bank's policy.
@@ -158,11 +186,40 @@ pub struct BankEntry {
     pub peers: u32,
     /// The number of entries of `RULES` in use.
     pub rules: u32,
+    /// The peers that `[unregistered]` allows.
+    pub allow_unregistered: PeerSet,
 }
 
 impl BankEntry {
     /// The global mode is `audit`.
     pub const AUDIT: u32 = 1;
+    /// `NETWORKS` has entries.
+    pub const NETWORKS: u32 = 2;
+    /// `SOURCES` has entries: some service allows a peer.
+    pub const SOURCES: u32 = 4;
+    /// Some entry of `INTERFACES` has [`InterfaceEntry::LOOKS_THROUGH`].
+    pub const LOOKS_THROUGH: u32 = 8;
+    /// `[unregistered]` drops or audits a protocol: two bits for each, 0 pass, 1 audit, 2 drop.
+    const UNREGISTERED_SHIFT: u32 = 4;
+
+    /// The bits of `flags` for a protocol under `[unregistered]`; `None` leaves the protocol alone.
+    pub const fn unregistered_bits(protocol: Protocol, mode: Option<Mode>) -> u32 {
+        let bits = match mode {
+            None => 0,
+            Some(Mode::Audit) => 1,
+            Some(Mode::Enforce) => 2,
+        };
+        bits << (Self::UNREGISTERED_SHIFT + 2 * protocol as u32)
+    }
+
+    /// The mode of a protocol under `[unregistered]`, `None` where the protocol is left alone.
+    pub const fn unregistered(&self, protocol: Protocol) -> Option<Mode> {
+        match self.flags >> (Self::UNREGISTERED_SHIFT + 2 * protocol as u32) & 3 {
+            0 => None,
+            1 => Some(Mode::Audit),
+            _ => Some(Mode::Enforce),
+        }
+    }
 }
 
 /// A key of `PREFIXES`; the value is the [`PeerSet`] of the prefix.
@@ -224,7 +281,7 @@ impl PrefixKey {
 
 /// `RULES[bank * MAX_RULES + index]`: the registry's `[interfaces.*]` sections, for the commands;
 /// the guards never read this map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleEntry {
     /// The interface's name, or a prefix of names followed by `*`, padded with zeros.
@@ -233,10 +290,33 @@ pub struct RuleEntry {
     pub side: u8,
     /// 0 auto, 1 native XDP, 2 generic XDP, 3 tcx.
     pub hook: u8,
-    /// 1 where the interface forwards.
+    /// 0 auto, 1 true, 2 false.
     pub forward: u8,
+    /// 0 not set, 1 true, 2 false.
+    pub containers: u8,
+    /// 1 for a container network that is routed on purpose.
+    pub routed: u8,
+    /// 0 not set, 1 enforce, 2 audit.
+    pub mode: u8,
     /// No padding.
-    pub zero: u8,
+    pub zero: [u8; 2],
+    /// The peers that may reach the container networks.
+    pub allow: PeerSet,
+}
+
+impl RuleEntry {
+    /// An entry of zeros.
+    pub const EMPTY: Self = Self {
+        pattern: [0; INTERFACE_NAME_LENGTH],
+        side: 0,
+        hook: 0,
+        forward: 0,
+        containers: 0,
+        routed: 0,
+        mode: 0,
+        zero: [0; 2],
+        allow: PeerSet::EMPTY,
+    };
 }
 
 /// `STATE[0]`: the identity of the pin directory, and the word that a reload switches.

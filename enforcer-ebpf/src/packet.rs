@@ -9,7 +9,7 @@ mod fields;
 mod tests;
 
 use chain::{extension_headers, is_extension};
-pub use fields::{claimed_length, destination, source, source_port};
+pub use fields::{claimed_length, destination, opens, source, source_port, traffic_class};
 
 use crate::{
     address::Address,
@@ -47,6 +47,27 @@ pub enum Link {
     Ip,
 }
 
+impl Link {
+    /// The length in bytes of the link-layer header.
+    #[inline(always)]
+    const fn header_length(self) -> usize {
+        match self {
+            Self::Ethernet => 14,
+            Self::Ip => 0,
+        }
+    }
+}
+
+/// The treatment of VLAN ids other than 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VlanIds {
+    /// The frame belongs to the VLAN device: [`Kind::Tagged`].
+    Stop,
+    /// The frame is parsed as behind a priority tag: br_netfilter does so on the members of a
+    /// bridge while `bridge-nf-filter-vlan-tagged` is 1 (br_netfilter_hooks.c).
+    LookThrough,
+}
+
 /// A parsed packet: the facts for every decision.
 ///
 /// Addresses are read later, by [`source`] and [`destination`]: most packets are judged without
@@ -59,6 +80,9 @@ pub struct Packet {
     /// The offset in bytes of the IP header, for [`source`] and [`destination`]; 0 where the parser
     /// found none. One byte, so that the verifier sees the bound.
     pub ip_offset: u8,
+    /// The offset in bytes of the transport header, for [`opens`] and the source port; 0 where the
+    /// parser found no port.
+    pub transport_offset: u16,
     /// The transport protocol and the destination port.
     pub transport: Transport,
 }
@@ -137,6 +161,7 @@ impl Packet {
         Self {
             loopback: false,
             ip_offset: 0,
+            transport_offset: 0,
             transport: Transport::none(kind),
         }
     }
@@ -148,6 +173,7 @@ impl Packet {
             | (self.ip_offset as u64) << 8
             | (self.transport.port as u64) << 16
             | (self.loopback as u64) << 32
+            | (self.transport_offset as u64) << 40
     }
 
     /// The packet of [`Self::to_bits`]; an unknown kind is `malformed`.
@@ -167,6 +193,7 @@ impl Packet {
         Self {
             loopback: bits >> 32 & 1 != 0,
             ip_offset: (bits >> 8) as u8,
+            transport_offset: (bits >> 40) as u16,
             transport: Transport {
                 kind,
                 port: (bits >> 16) as u16,
@@ -177,12 +204,18 @@ impl Packet {
     /// The same packet behind one more priority tag, which is not in the frame's bytes.
     #[must_use]
     #[inline(always)]
-    pub const fn with_outer_tag(self) -> Self {
+    pub const fn with_outer_tag(self, link: Link) -> Self {
         // One tag too many, if the bytes already hold the maximum.
-        if self.ip_offset as usize == 14 + 4 * MAX_PRIORITY_TAGS {
+        if self.ip_offset as usize == link.header_length() + 4 * MAX_PRIORITY_TAGS {
             return Self::none(Kind::HeaderChain);
         }
         self
+    }
+
+    /// Whether a VLAN id ended the parse.
+    #[inline(always)]
+    pub const fn is_tagged(&self) -> bool {
+        matches!(self.transport.kind, Kind::Tagged)
     }
 
     /// Whether the parser may have run out of bytes: a reader of the linear part alone may parse
@@ -208,26 +241,64 @@ const VLAN_ID: u16 = 0x0fff;
 
 /// Parses a packet up to the destination port.
 #[inline(always)]
-pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link) -> Packet {
+pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link, ids: VlanIds) -> Packet {
     match link {
-        Link::Ethernet => ethernet(bytes),
-        Link::Ip => match version(bytes, 0) {
-            Some(4) => ipv4(bytes, 0),
-            Some(6) => ipv6(bytes, 0),
-            Some(_) => Packet::none(Kind::OtherProtocol),
+        Link::Ethernet => match bytes.read(12) {
+            Some(ethertype) => behind_tags(bytes, u16::from_be_bytes(ethertype), 14, ids),
             None => Packet::none(Kind::Malformed),
         },
+        Link::Ip => without_link_header(bytes),
     }
 }
 
-/// Parses an Ethernet frame, through priority tags.
+/// Parses a packet without a link-layer header.
+///
+/// The protocol of the first header is the tunnel's word (the sender's word for GRE, geneve and
+/// tun with packet information), which XDP does not see, and priority tags may come first
+/// (`__netif_receive_skb_core` in net/core/dev.c removes tags from the packets of any device).
+/// An IPv4 header never begins as a priority tag does, with 12 bits of zeros behind the version.
+/// An IPv6 header may; a packet that can be read both ways is `header-chain`.
 #[inline(always)]
-fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
-    let Some(ethertype) = bytes.read(12) else {
+fn without_link_header<B: Bytes + ?Sized>(bytes: &B) -> Packet {
+    let Some([first, second, c, d]) = bytes.read(0) else {
         return Packet::none(Kind::Malformed);
     };
-    let mut ethertype = u16::from_be_bytes(ethertype);
-    let mut offset = 14u8;
+    let ethertype = u16::from_be_bytes([c, d]);
+    let is_vlan = ETHERTYPE_VLAN.contains(&ethertype);
+    let is_tag = first & 0x0f == 0
+        && second == 0
+        && (is_vlan || ethertype == ETHERTYPE_IPV4 || ethertype == ETHERTYPE_IPV6);
+    match first >> 4 {
+        6 if is_tag => match bytes.read::<2>(4) {
+            // What follows a tag: another one with id 0, or the header of the tag's protocol.
+            Some([next, low]) if is_vlan && next & 0x0f == 0 && low == 0 => {
+                Packet::none(Kind::HeaderChain)
+            }
+            Some([next, _]) if ethertype == ETHERTYPE_IPV4 && next >> 4 == 4 => {
+                Packet::none(Kind::HeaderChain)
+            }
+            Some([next, _]) if ethertype == ETHERTYPE_IPV6 && next >> 4 == 6 => {
+                Packet::none(Kind::HeaderChain)
+            }
+            _ => ipv6(bytes, 0),
+        },
+        _ if is_tag => behind_tags(bytes, ethertype, 4, VlanIds::Stop),
+        4 => ipv4(bytes, 0),
+        6 => ipv6(bytes, 0),
+        _ => Packet::none(Kind::OtherProtocol),
+    }
+}
+
+/// Parses what follows an EtherType, through priority tags; `offset` is the offset in bytes behind
+/// the EtherType.
+#[inline(always)]
+fn behind_tags<B: Bytes + ?Sized>(
+    bytes: &B,
+    mut ethertype: u16,
+    mut offset: u8,
+    ids: VlanIds,
+) -> Packet {
+    let is_id = |a, b| u16::from_be_bytes([a, b]) & VLAN_ID != 0 && matches!(ids, VlanIds::Stop);
     for _ in 0..MAX_PRIORITY_TAGS {
         if !ETHERTYPE_VLAN.contains(&ethertype) {
             break;
@@ -235,18 +306,25 @@ fn ethernet<B: Bytes + ?Sized>(bytes: &B) -> Packet {
         let Some([a, b, c, d]) = bytes.read(offset.into()) else {
             return Packet::none(Kind::Malformed);
         };
-        if u16::from_be_bytes([a, b]) & VLAN_ID != 0 {
+        if is_id(a, b) {
             return Packet::none(Kind::Tagged);
         }
         ethertype = u16::from_be_bytes([c, d]);
         offset += 4;
+    }
+    if ETHERTYPE_VLAN.contains(&ethertype) {
+        // The frame of a VLAN device behind as many priority tags, or one tag too many.
+        return match bytes.read(offset.into()) {
+            Some([a, b]) if is_id(a, b) => Packet::none(Kind::Tagged),
+            Some(_) => Packet::none(Kind::HeaderChain),
+            None => Packet::none(Kind::Malformed),
+        };
     }
     #[expect(clippy::cast_possible_truncation, reason = "a byte on its way in")]
     let offset = bytes.unknown_offset(offset.into()) as u8;
     match ethertype {
         ETHERTYPE_IPV4 => ipv4(bytes, offset),
         ETHERTYPE_IPV6 => ipv6(bytes, offset),
-        _ if ETHERTYPE_VLAN.contains(&ethertype) => Packet::none(Kind::HeaderChain),
         _ => Packet::none(Kind::OtherProtocol),
     }
 }
@@ -274,17 +352,19 @@ fn ipv4<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
         return Packet::none(Kind::Malformed);
     }
     let fragment_offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
+    let (transport, transport_offset) = if fragment_offset == 0 {
+        // Without the total length: a first fragment that the stack accepts brings eight bytes of
+        // payload (ip_frag_queue in net/ipv4/ip_fragment.c), ports included.
+        transport(bytes, offset + header_length, protocol, Kind::Malformed)
+    } else {
+        (Transport::none(Kind::Fragment), 0)
+    };
     Packet {
         // 127.0.0.0/8 (RFC 1122, 3.2.1.3).
         loopback: s0 == 127 || d0 == 127,
         ip_offset,
-        transport: if fragment_offset == 0 {
-            // Without the total length: a first fragment that the stack accepts brings eight bytes
-            // of payload (ip_frag_queue in net/ipv4/ip_fragment.c), ports included.
-            transport(bytes, offset + header_length, protocol, Kind::Malformed)
-        } else {
-            Transport::none(Kind::Fragment)
-        },
+        transport_offset,
+        transport,
     }
 }
 
@@ -303,30 +383,43 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
     }
     let source = Address::v6(word(&addresses, 0), word(&addresses, 8));
     let destination = Address::v6(word(&addresses, 16), word(&addresses, 24));
+    let (transport, transport_offset) = if is_extension(next) {
+        extension_headers(bytes, ip_offset, next)
+    } else {
+        transport(bytes, offset + 40, next, Kind::Malformed)
+    };
     Packet {
         loopback: source.is_loopback() || destination.is_loopback(),
         ip_offset,
-        transport: if is_extension(next) {
-            extension_headers(bytes, ip_offset, next)
-        } else {
-            transport(bytes, offset + 40, next, Kind::Malformed)
-        },
+        transport_offset,
+        transport,
     }
 }
 
-/// The transport at `offset`; `short` is the kind of a packet that ends before the ports.
+/// The transport at `offset`, and the offset; `short` is the kind of a packet that ends before the
+/// ports.
 ///
 /// TCP (RFC 9293), UDP (RFC 768), UDP-Lite (RFC 3828) and SCTP (RFC 9260) all begin with the
 /// source port and the destination port, 16 bits each.
 #[inline(always)]
-fn transport<B: Bytes + ?Sized>(bytes: &B, offset: usize, protocol: u8, short: Kind) -> Transport {
+fn transport<B: Bytes + ?Sized>(
+    bytes: &B,
+    offset: usize,
+    protocol: u8,
+    short: Kind,
+) -> (Transport, u16) {
     let Some(protocol) = Protocol::from_ip_number(protocol) else {
-        return Transport::none(Kind::OtherProtocol);
+        return (Transport::none(Kind::OtherProtocol), 0);
     };
     let Some([_, _, high, low]) = bytes.read(offset) else {
-        return Transport::none(short);
+        return (Transport::none(short), 0);
     };
-    Transport::new(protocol, u16::from_be_bytes([high, low]))
+    #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+    let offset = offset as u16;
+    (
+        Transport::new(protocol, u16::from_be_bytes([high, low])),
+        offset,
+    )
 }
 
 /// The big-endian 64-bit word at `offset`, which must lie within the bytes.

@@ -147,35 +147,43 @@ pub enum Reason {
     Loopback = 0,
     /// Rule 2: a loopback address on the wire.
     LoopbackAddress = 1,
-    /// Rule 5: the service is public.
-    Public = 2,
-    /// Rule 6: a peer that the service allows.
-    Peer = 3,
-    /// Rule 7: the interface carries peers of the service, but the source is no such peer.
-    UnknownPeer = 4,
-    /// Rule 8: the interface carries no peer of the service.
-    UntrustedInterface = 5,
+    /// Rule 4: the destination lies in a container network.
+    ContainerNetwork = 2,
+    /// Rule 6: a connection to a port that no service has.
+    UnregisteredPort = 3,
+    /// Rule 7: the service is public.
+    Public = 4,
+    /// Rule 8: a peer that the service allows; also a peer that a container network or
+    /// `[unregistered]` allows (rules 4 and 6).
+    Peer = 5,
+    /// Rule 9: the interface carries peers of the service, but the source is no such peer; also a
+    /// later fragment with the source of another interface's peer.
+    UnknownPeer = 6,
+    /// Rule 10: the interface carries no peer of the service.
+    UntrustedInterface = 7,
     /// More headers than a guard reads, or a chain that goes on behind the first fragment.
-    HeaderChain = 6,
+    HeaderChain = 8,
     /// The packet ends before its ports, or has an invalid header.
-    Malformed = 7,
-    /// Rule 3: the port is not registered. Not counted.
-    Unregistered = 8,
-    /// Rule 4: this host would forward the packet. Not counted.
-    Forwarded = 9,
+    Malformed = 9,
+    /// The port is not registered, and rule 6 leaves the packet alone. Not counted.
+    Unregistered = 10,
+    /// Rules 3 and 5: the packet is not for this host. Not counted.
+    Forwarded = 11,
     /// A later fragment: the first fragment was judged. Not counted.
-    Fragment = 10,
+    Fragment = 12,
     /// A VLAN frame, judged on the VLAN device, or a frame for a macvlan child. Not counted.
-    Tagged = 11,
+    Tagged = 13,
     /// Not TCP, UDP, UDP-Lite or SCTP over IP. Not counted.
-    OtherProtocol = 12,
+    OtherProtocol = 14,
 }
 
 impl Reason {
     /// Every reason, in the order of the discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Loopback,
         Self::LoopbackAddress,
+        Self::ContainerNetwork,
+        Self::UnregisteredPort,
         Self::Public,
         Self::Peer,
         Self::UnknownPeer,
@@ -194,6 +202,8 @@ impl Reason {
     pub const fn verdict(self) -> Verdict {
         match self {
             Self::LoopbackAddress
+            | Self::ContainerNetwork
+            | Self::UnregisteredPort
             | Self::UnknownPeer
             | Self::UntrustedInterface
             | Self::HeaderChain
@@ -214,6 +224,8 @@ impl Reason {
         match self {
             Self::Loopback => "loopback",
             Self::LoopbackAddress => "loopback-address",
+            Self::ContainerNetwork => "container-network",
+            Self::UnregisteredPort => "unregistered-port",
             Self::Public => "public",
             Self::Peer => "peer",
             Self::UnknownPeer => "unknown-peer",
@@ -267,6 +279,8 @@ mod tests {
         let reasons = [
             "loopback",
             "loopback-address",
+            "container-network",
+            "unregistered-port",
             "public",
             "peer",
             "unknown-peer",
@@ -292,13 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn five_reasons_drop() {
+    fn seven_reasons_drop() {
         let drops: Vec<Reason> = Reason::ALL
             .into_iter()
             .filter(|reason| reason.verdict() == Verdict::Drop)
             .collect();
         let expected = [
             Reason::LoopbackAddress,
+            Reason::ContainerNetwork,
+            Reason::UnregisteredPort,
             Reason::UnknownPeer,
             Reason::UntrustedInterface,
             Reason::HeaderChain,
@@ -307,6 +323,6 @@ mod tests {
         assert_eq!(drops, expected);
         // Maps and events hold the discriminants.
         let codes: Vec<u8> = Reason::ALL.iter().map(|reason| *reason as u8).collect();
-        assert_eq!(codes, (0..13).collect::<Vec<u8>>());
+        assert_eq!(codes, (0..15).collect::<Vec<u8>>());
     }
 }

@@ -3,13 +3,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fib_lookup};
-use enforcer_ebpf::{Address, Bytes, Link, Packet};
+use enforcer_ebpf::{Bytes, Link};
 
 /// A frame on a hook; [`Bytes`] reads the linear part, by direct access.
-///
-/// The methods `*_whole` read the whole buffer through a helper, fragments and paged parts
-/// included.
 pub(super) trait Frame: Bytes {
+    /// A reader of the whole buffer.
+    type Whole: Bytes;
+
+    /// The whole buffer, through a helper, fragments and paged parts included.
+    fn whole(&self) -> Self::Whole;
+
     /// The ifindex of the arriving interface.
     fn ifindex(&self) -> u32;
 
@@ -17,24 +20,15 @@ pub(super) trait Frame: Bytes {
     /// the offset of the IP header.
     fn length(&self, ip_offset: u8) -> u64;
 
-    /// Whether the frame is this host's own and never was on a wire:
-    /// [`PACKET_LOOPBACK`](super::skb::PACKET_LOOPBACK).
-    fn is_looped_back(&self) -> bool;
-
     /// The VLAN id of a tag outside the bytes, taken off by the driver or the stack.
     fn offloaded_vlan_id(&self) -> Option<u16>;
 
     /// Whether the frame is unicast for another MAC address than `mac`, the interface's own.
     fn is_for_other_host(&self, mac: &[u8; 6]) -> bool;
 
-    /// The packet, parsed from the whole buffer.
-    fn parse_whole(&self, link: Link) -> Packet;
-
-    /// The source address, from the whole buffer.
-    fn source_whole(&self, ip_offset: u8) -> Option<Address>;
-
-    /// The destination address, from the whole buffer.
-    fn destination_whole(&self, ip_offset: u8) -> Option<Address>;
+    /// The destination MAC address; `None` without an Ethernet header, and where the kernel found
+    /// the frame to be for the interface's own address.
+    fn foreign_mac(&self, link: Link) -> Option<[u8; 6]>;
 
     /// Copies the packet from offset `ip_offset` of the whole buffer to `to`, which has room for
     /// [`EVENT_PACKET`](enforcer_ebpf::layout::EVENT_PACKET) bytes. Returns the number of bytes, 0

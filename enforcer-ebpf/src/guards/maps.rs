@@ -8,20 +8,23 @@ use core::sync::atomic::AtomicU64;
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BANKS, BYPASS_ENTRIES, BankEntry, Budget, Cells, EVENT_BYTES, Epoch, INTERFACE_ENTRIES,
-        InterfaceEntry, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry,
-        PendingConfirm, PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES,
-        SLOTS, ServiceEntry, State,
+        AddressKey, BANKS, BYPASS_ENTRIES, BankEntry, Budget, Cells, EVENT_BYTES, Epoch,
+        INTERFACE_ENTRIES, InterfaceEntry, LOCAL_ENTRIES, MAC_ENTRIES, NETWORK_ENTRIES,
+        NETWORK_FILTERS as NETWORK_FILTERS_ENTRIES, NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey, OriginEntry, PEER_ENTRIES,
+        PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PendingConfirm, PortBits, PortEntry, PrefixKey,
+        RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS, SOURCE_ENTRIES, ServiceEntry, State,
     },
 };
 
 /// linux/bpf.h.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// linux/bpf.h: memory for the entries that exist, not for the limit.
+const BPF_F_NO_PREALLOC: u32 = 1;
 
 #[map]
 pub(super) static STATE: Array<State> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -55,6 +58,33 @@ pub(super) static INTERFACES: Array<InterfaceEntry> =
 #[map]
 pub(super) static PREFIXES: HashMap<PrefixKey, PeerSet> =
     HashMap::with_max_entries(PREFIX_ENTRIES, 0);
+
+/// The bindings of ports at single addresses, [`enforcer_ebpf::layout::Binding::to_bits`].
+#[map]
+pub(super) static ON: HashMap<OnKey, u32> =
+    HashMap::with_max_entries(ON_ENTRIES, BPF_F_NO_PREALLOC);
+
+/// The host's local table: [`enforcer_ebpf::layout::LocalRow::to_bits`]. No part of the policy.
+#[map]
+pub(super) static LOCAL: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(LOCAL_ENTRIES, 0);
+
+/// The MAC addresses that the host takes, [`enforcer_ebpf::layout::mac_key`]. No part of the
+/// policy.
+#[map]
+pub(super) static MACS: HashMap<u64, u32> =
+    HashMap::with_max_entries(MAC_ENTRIES, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(super) static NETWORKS: LpmTrie<AddressKey, NetworkEntry> =
+    LpmTrie::with_max_entries(NETWORK_ENTRIES, 0);
+
+#[map]
+pub(super) static NETWORK_FILTERS: Array<NetworkFilter> =
+    Array::with_max_entries(NETWORK_FILTERS_ENTRIES, BPF_F_MMAPABLE);
+
+/// The prefixes of peers, for later fragments; the value says nothing.
+#[map]
+pub(super) static SOURCES: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(SOURCE_ENTRIES, 0);
 
 /// Drops of the socket guard, by ifindex: packets that came past a wire guard, as the loader makes
 /// entries for the interfaces with a wire guard only.

@@ -6,14 +6,16 @@
 //! | --- | --- |
 //! | entry points | `xdp`, `tcx` (wire guards), `socket` (socket guard) |
 //! | body of the wire guards | `wire` |
-//! | parts of a judgement | `policy`, `fib`, `namespace`, `count`, `event` |
-//! | access to a packet | `frame` (trait of the wire hooks), `skb` (tcx and cgroup_skb) |
+//! | parts of a judgement | `policy`, `host`, `fib`, `namespace`, `count`, `event` |
+//! | access to a packet | `frame` (trait of the wire hooks), `skb` (tcx and cgroup_skb), `looped_back` |
 //! | ground | `verifier` (scalars and bounds), `maps` |
 
 mod count;
 mod event;
 mod fib;
 mod frame;
+mod host;
+mod looped_back;
 mod maps;
 mod namespace;
 mod policy;

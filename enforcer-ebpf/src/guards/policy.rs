@@ -3,20 +3,24 @@
 use core::cell::Cell;
 
 use enforcer_ebpf::{
-    Address, Family, Interface, Mode, NO_SLOT, Packet, PeerSet, Policy, Protocol, Service,
+    Address, FIRST_PORT_SLOT, Family, Interface, Mode, NO_SLOT, Network, Packet, PeerSet, Policy,
+    Port, Protocol, Route, Service,
     layout::{
-        BankEntry, Binding, InterfaceEntry, InterfaceKey, MAX_SERVICES, PrefixKey, WIRE_VIEW, bank,
-        port_index,
+        BankEntry, Binding, InterfaceEntry, InterfaceKey, MAX_SERVICES, OnKey, PrefixKey,
+        WIRE_VIEW, bank, port_index,
     },
 };
 
-use super::maps::{BANK, INTERFACES, PORTS, PREFIXES, SERVICES, STATE};
+use super::{
+    host::{closed_network, find_network, is_local, is_source, takes},
+    maps::{BANK, INTERFACES, ON, PORTS, PREFIXES, SERVICES, STATE},
+};
 
 /// The ifindex of lo in every network namespace (include/net/net_namespace.h).
 pub(super) const LOOPBACK_IFINDEX: u32 = 1;
 
-/// The arrival of a packet at a guard.
-pub(super) trait Arrival {
+/// A packet at a guard's hook.
+pub(super) trait AtHook {
     /// Whether the guard is a wire guard.
     const ON_WIRE: bool;
 
@@ -26,28 +30,43 @@ pub(super) trait Arrival {
     /// The packet's source address, `None` where none can be read.
     fn source(&self, packet: &Packet) -> Option<Address>;
 
-    /// Whether the FIB would forward the packet.
-    fn is_forwarded(&self, packet: &Packet) -> bool;
+    /// The packet's destination address, `None` where none can be read.
+    fn destination(&self, packet: &Packet) -> Option<Address>;
+
+    /// The destination MAC, `None` where the frame is for the interface's own, or has none.
+    fn foreign_mac(&self) -> Option<[u8; 6]>;
+
+    /// The FIB's answer on the packet, as one that arrived on the interface `ifindex`.
+    fn route(&self, packet: &Packet, ifindex: u32) -> Route;
+
+    /// Whether the packet opens a connection.
+    fn opens(&self, packet: &Packet) -> bool;
+
+    /// The own address of the packet's connected socket, `None` for others.
+    fn connected_address(&self) -> Option<Address>;
 }
 
 /// The policy of the active bank, for one packet.
 ///
 /// The generation is read once, at first need: no packet is judged by halves of two policies.
 pub(super) struct ActivePolicy<A> {
-    arrival: A,
+    hook: A,
     bank: Cell<Option<u32>>,
     /// The bank's entry of the arriving interface, after the first look-up. A single pointer,
     /// which the verifier can follow; an interface without an entry has a free place's.
     entry: Cell<Option<&'static InterfaceEntry>>,
+    /// Whether the packet has a port, and no bank says that there are container networks.
+    without_networks: Cell<bool>,
 }
 
-impl<A: Arrival> ActivePolicy<A> {
+impl<A: AtHook> ActivePolicy<A> {
     #[inline(always)]
-    pub(super) const fn new(arrival: A) -> Self {
+    pub(super) const fn new(hook: A) -> Self {
         Self {
-            arrival,
+            hook,
             bank: Cell::new(None),
             entry: Cell::new(None),
+            without_networks: Cell::new(false),
         }
     }
 
@@ -61,6 +80,12 @@ impl<A: Arrival> ActivePolicy<A> {
         bank
     }
 
+    /// Whether the active bank has a flag of [`BankEntry`].
+    #[inline(always)]
+    pub(super) fn has(&self, flag: u32) -> bool {
+        BANK.get(self.bank()).is_some_and(|bank| bank.flags & flag != 0)
+    }
+
     /// The active bank's entry of the arriving interface. An interface without an entry gives
     /// `None`, or a free place, which has no flags, peers and prefixes.
     #[inline(always)]
@@ -69,7 +94,7 @@ impl<A: Arrival> ActivePolicy<A> {
             return Some(entry);
         }
         let bank = self.bank();
-        let ifindex = self.arrival.ifindex();
+        let ifindex = self.hook.ifindex();
         let mut entry = find_entry(InterfaceKey { ifindex, bank });
         if A::ON_WIRE && entry.is_some_and(|e| e.flags & InterfaceEntry::VLAN_PARENT != 0) {
             let ifindex = ifindex | WIRE_VIEW;
@@ -77,6 +102,24 @@ impl<A: Arrival> ActivePolicy<A> {
         }
         self.entry.set(entry);
         entry
+    }
+
+    /// The flags of [`InterfaceEntry`], none without an entry.
+    #[inline(always)]
+    pub(super) fn flags(&self) -> u32 {
+        self.entry().map_or(0, |entry| entry.flags)
+    }
+
+    /// Whether the arriving interface has an address without a look-up in the local table.
+    #[inline(always)]
+    fn is_own_address(&self, address: &Address) -> bool {
+        let Some(entry) = self.entry() else {
+            return false;
+        };
+        match address.family() {
+            Family::V4 => address.low() == u64::from(entry.own_v4),
+            Family::V6 => [address.high(), address.low()] == entry.own_v6,
+        }
     }
 }
 
@@ -102,48 +145,63 @@ fn find_entry(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
     None
 }
 
-impl<A: Arrival> Policy for ActivePolicy<A> {
+impl<A: AtHook> Policy for ActivePolicy<A> {
     #[inline(always)]
     fn mode(&self) -> Mode {
-        match BANK.get(self.bank()) {
-            Some(bank) if bank.flags & BankEntry::AUDIT != 0 => Mode::Audit,
-            _ => Mode::Enforce,
+        if self.has(BankEntry::AUDIT) {
+            Mode::Audit
+        } else {
+            Mode::Enforce
         }
     }
 
     #[inline(always)]
-    fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
-        let words = PORTS.get_ptr(port_index(protocol, port))?.cast::<u32>();
+    fn port(&self, protocol: Protocol, packet: &Packet) -> Port {
+        let port = packet.transport.port;
+        let Some(words) = PORTS.get_ptr(port_index(protocol, port)) else {
+            return Port::Open;
+        };
+        let words = words.cast::<u32>();
         // A port unknown to both banks: the only look-up of the pass path. The active bank's word
         // of a registered port is never 0, while the idle bank's may change at this moment.
         if bank_word(words, 0) | bank_word(words, 1) == 0 {
-            return None;
+            self.without_networks.set(true);
+            return Port::Open;
         }
         // The generation first, then the word again: the word read above may be the idle bank's
         // from before a reload filled that bank, with the switch in between.
         let bank = self.bank();
-        let binding = Binding::from_bits(bank_word(words, bank as usize));
+        let mut binding = Binding::from_bits(bank_word(words, bank as usize));
+        self.without_networks.set(!binding.networks);
         if binding.slot == NO_SLOT {
-            return None;
+            return Port::Open;
         }
-        Some(Service {
+        let mode = |audit| if audit { Mode::Audit } else { Mode::Enforce };
+        if binding.slot < FIRST_PORT_SLOT {
+            return Port::Unregistered(mode(binding.audit));
+        }
+        if binding.by_address
+            && let Some(address) = self.hook.destination(packet)
+            && let Some(bits) = find_binding(bank, protocol, port, &address)
+        {
+            binding = Binding::from_bits(*bits);
+        }
+        Port::Registered(Service {
             slot: binding.slot,
             number: binding.service,
             public: binding.public,
             has_peers: binding.has_peers,
-            mode: if binding.audit {
-                Mode::Audit
-            } else {
-                Mode::Enforce
-            },
+            mode: mode(binding.audit),
         })
     }
 
     #[inline(always)]
     fn interface(&self) -> Interface {
-        let flags = self.entry().map_or(0, |entry| entry.flags);
+        let flags = self.flags();
         Interface {
-            forward: flags & InterfaceEntry::FORWARD != 0,
+            judges_all: flags & InterfaceEntry::JUDGES_ALL != 0,
+            hairpin: flags & InterfaceEntry::HAIRPIN != 0,
+            inside: flags & InterfaceEntry::INSIDE != 0,
             has_peers: flags & InterfaceEntry::CARRIES != 0,
         }
     }
@@ -162,17 +220,104 @@ impl<A: Arrival> Policy for ActivePolicy<A> {
     }
 
     #[inline(always)]
+    fn allowed_unregistered(&self) -> PeerSet {
+        BANK.get(self.bank())
+            .map_or(PeerSet::EMPTY, |bank| bank.allow_unregistered)
+    }
+
+    #[inline(always)]
     fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let (Some(entry), Some(source)) = (self.entry(), self.arrival.source(packet)) else {
+        let (Some(entry), Some(source)) = (self.entry(), self.hook.source(packet)) else {
             return PeerSet::EMPTY;
         };
         longest_match(entry, self.bank(), &source).map_or(PeerSet::EMPTY, |peers| *peers)
     }
 
     #[inline(always)]
-    fn is_forwarded(&self, packet: &Packet) -> bool {
-        self.arrival.is_forwarded(packet)
+    fn network(&self, packet: &Packet) -> Option<Network> {
+        if self.without_networks.get() || !self.has(BankEntry::NETWORKS) {
+            return None;
+        }
+        let destination = self.hook.destination(packet)?;
+        let network = find_network(&destination, self.bank())?;
+        closed_network(network, self.entry(), &destination, self.hook.ifindex())
     }
+
+    #[inline(always)]
+    fn is_local(&self, packet: &Packet) -> bool {
+        let Some(destination) = self.hook.destination(packet) else {
+            return true;
+        };
+        self.is_own_address(&destination) || is_local(&destination)
+    }
+
+    #[inline(always)]
+    fn is_own(&self, packet: &Packet) -> bool {
+        let (Some(source), Some(destination)) =
+            (self.hook.source(packet), self.hook.destination(packet))
+        else {
+            return false;
+        };
+        match source.family() {
+            Family::V4 if source.low() == 0 => destination.low() == u64::from(u32::MAX),
+            _ => is_local(&source),
+        }
+    }
+
+    #[inline(always)]
+    fn is_for_other_mac(&self, _: &Packet) -> bool {
+        // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
+        self.hook
+            .foreign_mac()
+            .is_some_and(|mac| mac[0] & 1 == 0 && !takes(mac))
+    }
+
+    #[inline(always)]
+    fn route(&self, packet: &Packet) -> Route {
+        let ifindex = match self.entry() {
+            Some(entry) if entry.route_as != 0 => entry.route_as,
+            _ => self.hook.ifindex(),
+        };
+        self.hook.route(packet, ifindex)
+    }
+
+    #[inline(always)]
+    fn opens(&self, packet: &Packet) -> bool {
+        self.hook.opens(packet)
+    }
+
+    #[inline(always)]
+    fn is_proxied(&self, _: &Packet) -> bool {
+        self.hook
+            .connected_address()
+            .is_some_and(|address| !is_local(&address))
+    }
+
+    #[inline(always)]
+    fn is_anothers_fragment(&self, packet: &Packet) -> bool {
+        if !self.has(BankEntry::SOURCES) {
+            return false;
+        }
+        let Some(source) = self.hook.source(packet) else {
+            return false;
+        };
+        let bank = self.bank();
+        is_source(&source, 0, bank) && !is_source(&source, self.hook.ifindex(), bank)
+    }
+}
+
+/// The binding of a port at one address of the host. Not inlined: few ports have one.
+#[inline(never)]
+fn find_binding(
+    bank: u32,
+    protocol: Protocol,
+    port: u16,
+    address: &Address,
+) -> Option<&'static u32> {
+    // SAFETY: a map's value outlives the program's run; an entry of the active bank is written
+    // once, before the bank is switched on.
+    ON.get_ptr(OnKey::new(bank, protocol, port, address))
+        .map(|bits| unsafe { &*bits })
 }
 
 /// The peers of the longest prefix around `source`: an exact look-up for each length in use.

@@ -11,11 +11,15 @@ use enforcer_ebpf::Bytes;
 
 use super::verifier::{bounded_length, unknown_offset};
 
-/// Packet type (linux/if_packet.h) of this host's own broadcasts and multicasts, which the stack
-/// hands back on the interface of their departure (dev_loopback_xmit in net/core/dev.c).
+/// Packet type (linux/if_packet.h) of broadcasts and multicasts that the stack hands back on the
+/// interface of their departure (dev_loopback_xmit in net/core/dev.c).
 ///
-/// Such a packet never was on a wire, and no packet from a wire has this type: rule 1.
+/// This host's own ones, and those that this host relays for others (ip_mc_output in
+/// net/ipv4/ip_output.c): the source address tells one from the other.
 pub(super) const PACKET_LOOPBACK: u32 = 5;
+
+/// Packet type of unicast frames for the interface's own MAC address.
+pub(super) const PACKET_HOST: u32 = 0;
 
 /// Packet type of unicast frames for another MAC address: eth_type_trans (net/ethernet/eth.c)
 /// compared the addresses on arrival.

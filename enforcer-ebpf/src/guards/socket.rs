@@ -6,7 +6,10 @@
 use aya_ebpf::{bindings::bpf_sock, macros::cgroup_skb, programs::SkBuffContext};
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Guard, Packet, Protocol, Verdict, at_socket, decide, layout::port_index, source,
+    Address, Arrival, Family, Guard, Kind, Packet, Protocol, Route, Verdict, at_socket, decide,
+    destination,
+    layout::{InterfaceEntry, port_index},
+    source,
 };
 
 use super::{
@@ -14,7 +17,7 @@ use super::{
     event::{DropInfo, emit, take_budget},
     maps::{BYPASSED, PORTS},
     namespace,
-    policy::{ActivePolicy, Arrival, LOOPBACK_IFINDEX},
+    policy::{ActivePolicy, AtHook, LOOPBACK_IFINDEX},
     skb::{PACKET_LOOPBACK, Skb},
     verifier::unknown_scalar,
 };
@@ -40,18 +43,26 @@ fn socket_ingress_reading(ctx: SkBuffContext) -> i32 {
 
 #[inline(always)]
 fn verdict<const EVENTS: bool>(skb: &Skb, is_ours: impl Fn(*mut bpf_sock) -> bool) -> i32 {
-    let Some((socket, protocol, port)) = registered_port(*skb) else {
+    let Some((socket, protocol, port)) = judged_port(*skb) else {
         return ALLOW;
     };
     if !is_ours(socket) {
         return ALLOW;
     }
     let ifindex = ifindex(*skb);
-    let policy = ActivePolicy::new(AtSocket { skb: *skb, ifindex });
+    let policy = ActivePolicy::new(AtSocket {
+        skb: *skb,
+        socket,
+        ifindex,
+    });
     let packet = at_socket(protocol, port);
-    let packet_type = skb.packet_type();
-    let on_loopback = ifindex == LOOPBACK_IFINDEX || packet_type == PACKET_LOOPBACK;
-    let decision = decide(&policy, Guard::Socket, on_loopback, &packet);
+    let arrival = match ifindex {
+        LOOPBACK_IFINDEX => Arrival::Loopback,
+        _ if skb.packet_type() == PACKET_LOOPBACK => Arrival::MaybeOwn,
+        _ if policy.flags() & InterfaceEntry::VRF != 0 => Arrival::MaybeOwn,
+        _ => Arrival::Received,
+    };
+    let decision = decide(&policy, Guard::Socket, arrival, &packet);
     if decision.is_counted() {
         count(Guard::Socket, &decision, skb.len().into());
     }
@@ -87,9 +98,9 @@ fn emit_event(skb: &Skb, packet: u64, info: DropInfo) {
     });
 }
 
-/// The socket, its protocol and its local port, if any bank knows that port.
+/// The socket, its protocol and its local port, if any bank judges that port.
 #[inline(always)]
-fn registered_port(skb: Skb) -> Option<(*mut bpf_sock, Protocol, u16)> {
+fn judged_port(skb: Skb) -> Option<(*mut bpf_sock, Protocol, u16)> {
     /// linux/net.h. The "port" of a raw socket is the protocol number.
     const SOCK_RAW: u32 = 3;
     let socket = skb.full_socket()?;
@@ -121,10 +132,24 @@ fn ifindex(skb: Skb) -> u32 {
 
 struct AtSocket {
     skb: Skb,
+    socket: *mut bpf_sock,
     ifindex: u32,
 }
 
-impl Arrival for AtSocket {
+impl AtSocket {
+    /// The socket's state (include/net/tcp_states.h), for protocols other than TCP too.
+    #[inline(always)]
+    fn state(&self) -> u32 {
+        // SAFETY: a full socket, not null, whose fields the verifier knows.
+        unsafe { (*self.socket).state }
+    }
+}
+
+/// include/net/tcp_states.h: an unconnected UDP socket, a listening socket.
+const CLOSE: u32 = 7;
+const LISTEN: u32 = 10;
+
+impl AtHook for AtSocket {
     const ON_WIRE: bool = false;
 
     #[inline(always)]
@@ -140,8 +165,48 @@ impl Arrival for AtSocket {
     }
 
     #[inline(always)]
-    fn is_forwarded(&self, _: &Packet) -> bool {
+    fn destination(&self, _: &Packet) -> Option<Address> {
+        destination(&self.skb, 0)
+    }
+
+    #[inline(always)]
+    fn foreign_mac(&self) -> Option<[u8; 6]> {
+        None
+    }
+
+    #[inline(always)]
+    fn route(&self, _: &Packet, _: u32) -> Route {
         // A packet at a socket was delivered, not forwarded.
-        false
+        Route::Here
+    }
+
+    #[inline(always)]
+    fn opens(&self, packet: &Packet) -> bool {
+        // A listener shows for the SYN and for the last ACK, syncookies included.
+        !matches!(packet.transport.kind, Kind::Udp) && self.state() == LISTEN
+    }
+
+    #[inline(always)]
+    fn connected_address(&self) -> Option<Address> {
+        match self.state() {
+            CLOSE | LISTEN => return None,
+            _ => {}
+        }
+        // By the packet's family: an IPv6 socket with an IPv4 packet has its address in `src_ip4`.
+        match source(&self.skb, 0)?.family() {
+            Family::V4 => {
+                // SAFETY: a full socket, not null, whose fields the verifier knows; so below.
+                let address = unsafe { (*self.socket).src_ip4 };
+                Some(Address::v4(address.to_ne_bytes()))
+            }
+            Family::V6 => {
+                // SAFETY: as above.
+                let [a, b, c, d] = unsafe { (*self.socket).src_ip6 };
+                let half = |high: u32, low: u32| {
+                    u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low))
+                };
+                Some(Address::v6(half(a, b), half(c, d)))
+            }
+        }
     }
 }

@@ -7,11 +7,12 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use enforcer_ebpf::{Address, Bytes, Link, Packet, destination, parse, source};
+use enforcer_ebpf::{Arrival, Bytes, Link};
 
 use super::{
     frame::Frame,
-    skb::{PACKET_LOOPBACK, PACKET_OTHERHOST, Skb},
+    looped_back::LoopedBack,
+    skb::{PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Skb},
     verifier::{packet_bytes, unknown_offset},
     wire::passes,
 };
@@ -30,12 +31,20 @@ fn wire_tcx_ip(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn verdict(ctx: &TcContext, link: Link) -> i32 {
-    // NEXT, not PASS: the next programs keep their say.
-    if passes(&TcFrame(Skb::of(&ctx.skb)), link) {
-        TCX_NEXT
+    let skb = Skb::of(&ctx.skb);
+    let passes = if skb.packet_type() == PACKET_LOOPBACK {
+        passes_looped_back(skb)
     } else {
-        TCX_DROP
-    }
+        passes(&TcFrame(skb), link, Arrival::Received)
+    };
+    // NEXT, not PASS: the next programs keep their say.
+    if passes { TCX_NEXT } else { TCX_DROP }
+}
+
+/// Judges a packet of the type "looped back", which has no link-layer header.
+#[inline(never)]
+fn passes_looped_back(skb: Skb) -> bool {
+    passes(&LoopedBack(skb), Link::Ip, Arrival::MaybeOwn)
 }
 
 struct TcFrame(Skb);
@@ -53,6 +62,13 @@ impl Bytes for TcFrame {
 }
 
 impl Frame for TcFrame {
+    type Whole = Skb;
+
+    #[inline(always)]
+    fn whole(&self) -> Skb {
+        self.0
+    }
+
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         self.0.ifindex()
@@ -61,11 +77,6 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn length(&self, _: u8) -> u64 {
         self.0.len().into()
-    }
-
-    #[inline(always)]
-    fn is_looped_back(&self) -> bool {
-        self.0.packet_type() == PACKET_LOOPBACK
     }
 
     #[inline(always)]
@@ -79,19 +90,12 @@ impl Frame for TcFrame {
         self.0.packet_type() == PACKET_OTHERHOST
     }
 
-    #[inline(never)]
-    fn parse_whole(&self, link: Link) -> Packet {
-        parse(&self.0, link)
-    }
-
     #[inline(always)]
-    fn source_whole(&self, ip_offset: u8) -> Option<Address> {
-        source(&self.0, ip_offset)
-    }
-
-    #[inline(always)]
-    fn destination_whole(&self, ip_offset: u8) -> Option<Address> {
-        destination(&self.0, ip_offset)
+    fn foreign_mac(&self, link: Link) -> Option<[u8; 6]> {
+        match link {
+            Link::Ethernet if self.0.packet_type() != PACKET_HOST => self.read(0),
+            _ => None,
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,9 @@
 
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Guard, Link, Packet, Verdict, decide, layout::InterfaceEntry, parse, source,
+    Address, Arrival, Decision, Guard, Link, Packet, Route, Verdict, VlanIds, decide, destination,
+    layout::{BankEntry, InterfaceEntry},
+    opens, parse, source,
 };
 
 use super::{
@@ -10,42 +12,50 @@ use super::{
     event::{DropInfo, emit, take_budget},
     fib,
     frame::Frame,
-    policy::{ActivePolicy, Arrival, LOOPBACK_IFINDEX},
+    policy::{ActivePolicy, AtHook, LOOPBACK_IFINDEX},
     verifier::unknown_scalar,
 };
 
 /// Judges and counts a frame. Returns whether the frame passes.
 #[inline(always)]
-pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
-    if frame.is_looped_back() {
-        return true;
-    }
+pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool {
+    // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
+    let ifindex = frame.ifindex();
+    let policy = ActivePolicy::new(OnWire {
+        frame,
+        link,
+        ifindex,
+    });
     let vlan_id = frame.offloaded_vlan_id();
-    if vlan_id.is_some_and(|id| id != 0) {
+    if vlan_id.is_some_and(|id| id != 0) && !looks_through(&policy) {
         return true;
     }
     // Unknown, or the verifier would walk the parser for each of the two cases.
     let is_tagged = unknown_scalar(vlan_id.is_some().into()) & 1 != 0;
-    let mut packet = parse(frame, link);
-    if packet.may_be_truncated() {
-        packet = frame.parse_whole(link);
+    let mut packet = parse(frame, link, VlanIds::Stop);
+    if packet.may_be_truncated() || packet.is_tagged() && looks_through(&policy) {
+        let ids = match looks_through(&policy) {
+            true => VlanIds::LookThrough,
+            false => VlanIds::Stop,
+        };
+        packet = Packet::from_bits(parse_whole(frame, link, ids));
     }
     if is_tagged {
-        packet = packet.with_outer_tag();
+        packet = packet.with_outer_tag(link);
     }
     // Dozens of paths join here, each with constants of its own, and the verifier would walk the
     // rest for each. With an unknown scalar the paths become a single state.
     let packet = Packet::from_bits(unknown_scalar(packet.to_bits()));
-    // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
-    let ifindex = frame.ifindex();
-    let policy = ActivePolicy::new(OnWire { frame, ifindex });
-    let on_loopback = ifindex == LOOPBACK_IFINDEX;
-    let decision = decide(&policy, Guard::Wire, on_loopback, &packet);
+    let arrival = match ifindex {
+        LOOPBACK_IFINDEX => Arrival::Loopback,
+        _ => arrival,
+    };
+    let decision = decide(&policy, Guard::Wire, arrival, &packet);
     // Last: most frames are for this host, and most interfaces have no children.
     if decision.verdict() == Verdict::Drop && is_for_macvlan_child(frame, &policy) {
         return true;
     }
-    if decision.is_counted() {
+    if decision.is_counted() && !is_counted_by_master(&decision, &policy) {
         count(Guard::Wire, &decision, frame.length(packet.ip_offset));
     }
     if decision.verdict() == Verdict::Drop && take_budget() {
@@ -81,6 +91,28 @@ fn emit_event<F: Frame>(frame: &F, packet: u64, info: DropInfo) {
     });
 }
 
+/// The packet's bits, parsed from the whole buffer. Not inlined, so that the verifier walks this
+/// parser once.
+#[inline(never)]
+fn parse_whole<F: Frame>(frame: &F, link: Link, ids: VlanIds) -> u64 {
+    parse(&frame.whole(), link, ids).to_bits()
+}
+
+/// Whether the guard looks through VLAN tags of any id.
+#[inline(always)]
+fn looks_through<F: Frame>(policy: &ActivePolicy<OnWire<'_, F>>) -> bool {
+    policy.has(BankEntry::LOOKS_THROUGH) && policy.flags() & InterfaceEntry::LOOKS_THROUGH != 0
+}
+
+/// Whether a pass is left to the counters of the master's guard, which judges the packet too.
+#[inline(always)]
+fn is_counted_by_master<F: Frame>(
+    decision: &Decision,
+    policy: &ActivePolicy<OnWire<'_, F>>,
+) -> bool {
+    decision.verdict() == Verdict::Pass && policy.flags() & InterfaceEntry::MEMBER != 0
+}
+
 /// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own
 /// namespace judges it.
 #[inline(always)]
@@ -92,10 +124,11 @@ fn is_for_macvlan_child<F: Frame>(frame: &F, policy: &ActivePolicy<OnWire<'_, F>
 
 struct OnWire<'a, F> {
     frame: &'a F,
+    link: Link,
     ifindex: u32,
 }
 
-impl<F: Frame> Arrival for OnWire<'_, F> {
+impl<F: Frame> AtHook for OnWire<'_, F> {
     const ON_WIRE: bool = true;
 
     #[inline(always)]
@@ -105,11 +138,36 @@ impl<F: Frame> Arrival for OnWire<'_, F> {
 
     #[inline(always)]
     fn source(&self, packet: &Packet) -> Option<Address> {
-        source(self.frame, packet.ip_offset).or_else(|| self.frame.source_whole(packet.ip_offset))
+        source(self.frame, packet.ip_offset)
+            .or_else(|| source(&self.frame.whole(), packet.ip_offset))
     }
 
     #[inline(always)]
-    fn is_forwarded(&self, packet: &Packet) -> bool {
-        fib::is_forwarded(self.frame, self.ifindex, packet)
+    fn destination(&self, packet: &Packet) -> Option<Address> {
+        destination(self.frame, packet.ip_offset)
+            .or_else(|| destination(&self.frame.whole(), packet.ip_offset))
+    }
+
+    #[inline(always)]
+    fn foreign_mac(&self) -> Option<[u8; 6]> {
+        self.frame.foreign_mac(self.link)
+    }
+
+    #[inline(always)]
+    fn route(&self, packet: &Packet, ifindex: u32) -> Route {
+        fib::route(self.frame, ifindex, packet.to_bits())
+    }
+
+    #[inline(always)]
+    fn opens(&self, packet: &Packet) -> bool {
+        match packet.transport.protocol() {
+            Ok(protocol) => opens(&self.frame.whole(), protocol, packet.transport_offset),
+            Err(_) => false,
+        }
+    }
+
+    #[inline(always)]
+    fn connected_address(&self) -> Option<Address> {
+        None
     }
 }

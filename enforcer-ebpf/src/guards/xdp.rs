@@ -4,12 +4,15 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_md,
+    },
     helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     macros::xdp,
     programs::XdpContext,
 };
-use enforcer_ebpf::{Address, Bytes, Link, Packet, claimed_length, destination, parse, source};
+use enforcer_ebpf::{Arrival, Bytes, Link, claimed_length};
 
 use super::{
     frame::Frame,
@@ -37,7 +40,8 @@ fn empty_xdp(_: XdpContext) -> u32 {
 
 #[inline(always)]
 fn verdict(frame: &XdpFrame, link: Link) -> u32 {
-    if passes(frame, link) {
+    // Native XDP never meets a looped-back frame, and generic XDP has no view of the packet type.
+    if passes(frame, link, Arrival::Received) {
         XDP_PASS
     } else {
         XDP_DROP
@@ -59,6 +63,13 @@ impl Bytes for XdpFrame {
 }
 
 impl Frame for XdpFrame {
+    type Whole = Whole;
+
+    #[inline(always)]
+    fn whole(&self) -> Whole {
+        Whole(self.0.ctx)
+    }
+
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "u32 in struct xdp_md")]
     fn ifindex(&self) -> u32 {
@@ -78,12 +89,6 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn is_looped_back(&self) -> bool {
-        // Native XDP never meets such a frame, and generic XDP has no view of the packet type.
-        false
-    }
-
-    #[inline(always)]
     fn offloaded_vlan_id(&self) -> Option<u16> {
         // XDP has no view of a tag that the driver took off: `layout::WIRE_VIEW`.
         None
@@ -96,19 +101,12 @@ impl Frame for XdpFrame {
             .is_some_and(|destination| destination[0] & 1 == 0 && destination != *mac)
     }
 
-    #[inline(never)]
-    fn parse_whole(&self, link: Link) -> Packet {
-        parse(&Whole(&self.0), link)
-    }
-
     #[inline(always)]
-    fn source_whole(&self, ip_offset: u8) -> Option<Address> {
-        source(&Whole(&self.0), ip_offset)
-    }
-
-    #[inline(always)]
-    fn destination_whole(&self, ip_offset: u8) -> Option<Address> {
-        destination(&Whole(&self.0), ip_offset)
+    fn foreign_mac(&self, link: Link) -> Option<[u8; 6]> {
+        match link {
+            Link::Ethernet => self.read(0),
+            Link::Ip => None,
+        }
     }
 
     #[inline(always)]
@@ -130,9 +128,9 @@ impl Frame for XdpFrame {
 }
 
 /// Reads the whole buffer, fragments included, through a helper (Linux 5.18).
-struct Whole<'a>(&'a XdpContext);
+struct Whole(*mut xdp_md);
 
-impl Bytes for Whole<'_> {
+impl Bytes for Whole {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = [0; N];
@@ -141,7 +139,7 @@ impl Bytes for Whole<'_> {
         let length = N as u32;
         // SAFETY: the context is the hook's own, and the helper writes N bytes or none.
         let code =
-            unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, bytes.as_mut_ptr().cast(), length) };
+            unsafe { bpf_xdp_load_bytes(self.0, offset, bytes.as_mut_ptr().cast(), length) };
         (code == 0).then_some(bytes)
     }
 

@@ -1,7 +1,7 @@
 //! The cells of a slot, each a counter for a guard and a reason.
 
 use crate::{
-    decision::NO_SLOT,
+    decision::{NETWORK_SLOT, NO_SLOT},
     words::{Guard, Reason, Verdict},
 };
 
@@ -15,10 +15,12 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Cells of a slot for each guard.
-const CELLS_OF_GUARD: usize = 7;
+/// Cells of a slot for the wire guard.
+const WIRE_CELLS: usize = 9;
+/// Cells of a slot for the socket guard, which drops no loopback addresses.
+const SOCKET_CELLS: usize = 7;
 /// Cells of a slot.
-pub const CELLS: usize = 2 * CELLS_OF_GUARD;
+pub const CELLS: usize = WIRE_CELLS + SOCKET_CELLS;
 
 /// `COUNTERS[slot]`, per CPU: a count for each guard and reason, audited drops apart.
 pub type Cells = [Count; CELLS];
@@ -37,7 +39,7 @@ pub struct Cell {
 impl Cell {
     /// The index of the cell in its slot, `None` for a reason that is never counted.
     ///
-    /// The slot [`NO_SLOT`] uses the same indices for the reasons without a port.
+    /// The fixed slots use the same indices for the reasons without a registered port.
     #[inline(always)]
     pub const fn index(self) -> Option<usize> {
         let audited = self.audited as usize;
@@ -46,38 +48,44 @@ impl Cell {
             Reason::Public => 1,
             Reason::Peer => 2,
             Reason::UnknownPeer => 3 + audited,
-            Reason::UntrustedInterface => 5 + audited,
-            Reason::LoopbackAddress => audited,
-            Reason::HeaderChain => 2 + audited,
-            Reason::Malformed => 4 + audited,
+            Reason::UntrustedInterface
+            | Reason::ContainerNetwork
+            | Reason::UnregisteredPort
+            | Reason::Malformed => 5 + audited,
+            Reason::LoopbackAddress => 7 + audited,
+            Reason::HeaderChain => audited,
             Reason::Unregistered
             | Reason::Forwarded
             | Reason::Fragment
             | Reason::Tagged
             | Reason::OtherProtocol => return None,
         };
-        Some(match self.guard {
-            Guard::Wire => cell,
-            Guard::Socket => cell + CELLS_OF_GUARD,
-        })
+        match self.guard {
+            Guard::Wire => Some(cell),
+            Guard::Socket if cell < SOCKET_CELLS => Some(cell + WIRE_CELLS),
+            Guard::Socket => None,
+        }
     }
 
     /// The cells of a slot.
     pub fn of_slot(slot: u16) -> impl Iterator<Item = Self> {
-        let reasons: &[Reason] = if slot == NO_SLOT {
-            &[
+        let reasons: &[Reason] = match slot {
+            NO_SLOT => &[
                 Reason::LoopbackAddress,
+                Reason::UnknownPeer,
                 Reason::HeaderChain,
                 Reason::Malformed,
-            ]
-        } else {
-            &[
+            ],
+            NETWORK_SLOT => &[Reason::ContainerNetwork, Reason::Peer],
+            1..NETWORK_SLOT => &[Reason::UnregisteredPort, Reason::Peer],
+            _ => &[
                 Reason::Loopback,
+                Reason::LoopbackAddress,
                 Reason::Public,
                 Reason::Peer,
                 Reason::UnknownPeer,
                 Reason::UntrustedInterface,
-            ]
+            ],
         };
         Guard::ALL.into_iter().flat_map(move |guard| {
             reasons.iter().flat_map(move |&reason| {
@@ -90,6 +98,7 @@ impl Cell {
                         reason,
                         audited,
                     })
+                    .filter(|cell| cell.index().is_some())
             })
         })
     }

@@ -54,11 +54,20 @@ const V6_LENGTHS: usize = 131;
 pub struct InterfaceEntry {
     /// [`InterfaceKey::ifindex`], or [`InterfaceEntry::FREE`].
     pub ifindex: u32,
-    /// No padding.
-    pub zero: u32,
+    /// The ifindex for questions to the FIB: the master's for the member of a bridge, bond or
+    /// team, else 0 for the interface's own.
+    pub route_as: u32,
+    /// The bridge whose container networks the interface belongs to, by ifindex; 0 for none.
+    pub network: u32,
+    /// An IPv4 address of the interface, as a number in host byte order; 0 for none. A packet to
+    /// this address needs no look-up in the local table.
+    pub own_v4: u32,
+    /// An IPv6 address of the interface, as [`crate::Address::high`] and [`crate::Address::low`];
+    /// zeros for none.
+    pub own_v6: [u64; 2],
     /// The peers of the interface.
     pub carries: PeerSet,
-    /// Bits of [`InterfaceEntry::FORWARD`] and so on.
+    /// Bits of [`InterfaceEntry::JUDGES_ALL`] and so on.
     pub flags: u32,
     /// The interface's MAC address, for [`InterfaceEntry::CHILDREN`].
     pub mac: [u8; 6],
@@ -73,8 +82,8 @@ pub struct InterfaceEntry {
 }
 
 impl InterfaceEntry {
-    /// `forward = true`.
-    pub const FORWARD: u32 = 1;
+    /// `forward = false`: rules 3 and 5 are off.
+    pub const JUDGES_ALL: u32 = 1;
     /// Macvlan or macvtap devices stand on the interface: unicast frames for another MAC address
     /// are theirs.
     pub const CHILDREN: u32 = 2;
@@ -82,6 +91,17 @@ impl InterfaceEntry {
     pub const VLAN_PARENT: u32 = 4;
     /// `carries` is not empty.
     pub const CARRIES: u32 = 8;
+    /// A packet that leaves by the interface of its arrival is forwarded: `forward = true`, or a
+    /// link without an Ethernet header.
+    pub const HAIRPIN: u32 = 16;
+    /// The interface is inside: rule 6 leaves it alone.
+    pub const INSIDE: u32 = 32;
+    /// The wire guard of a member, whose master counts what passes.
+    pub const MEMBER: u32 = 64;
+    /// The wire guard looks through VLAN tags of any id ([`crate::VlanIds::LookThrough`]).
+    pub const LOOKS_THROUGH: u32 = 128;
+    /// A VRF device, which brings this host's own packets too.
+    pub const VRF: u32 = 256;
 
     /// The ifindex of a place without an entry: a search ends here.
     pub const FREE: u32 = 0;
@@ -89,7 +109,10 @@ impl InterfaceEntry {
     /// An interface without peers and flags.
     pub const EMPTY: Self = Self {
         ifindex: Self::FREE,
-        zero: 0,
+        route_as: 0,
+        network: 0,
+        own_v4: 0,
+        own_v6: [0; 2],
         carries: PeerSet::EMPTY,
         flags: 0,
         mac: [0; 6],

@@ -20,7 +20,8 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(
     bytes: &B,
     ip_offset: u8,
     first: u8,
-) -> Transport {
+) -> (Transport, u16) {
+    let none = |kind| (Transport::none(kind), 0);
     let start = usize::from(ip_offset) + 40;
     let mut next = first;
     let mut offset = start;
@@ -32,16 +33,16 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(
             break;
         }
         if offset + 8 > end {
-            return Transport::none(short);
+            return none(short);
         }
         let Some([following, length, high, low]) = bytes.read(offset) else {
-            return Transport::none(short);
+            return none(short);
         };
         offset += match next {
             FRAGMENT => {
                 let offset_and_flags = u16::from_be_bytes([high, low]);
                 if offset_and_flags >> 3 != 0 {
-                    return Transport::none(Kind::Fragment);
+                    return none(Kind::Fragment);
                 }
                 if offset_and_flags & 1 == 1 {
                     // RFC 7112: the first fragment holds the whole chain. The bytes behind its
@@ -49,7 +50,7 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(
                     // brings.
                     short = Kind::HeaderChain;
                     let Some(payload) = payload_length(bytes, ip_offset) else {
-                        return Transport::none(short);
+                        return none(short);
                     };
                     end = start + payload;
                 }
@@ -63,10 +64,10 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(
         offset = bytes.unknown_offset(offset);
     }
     if is_extension(next) {
-        return Transport::none(Kind::HeaderChain);
+        return none(Kind::HeaderChain);
     }
     if offset + 4 > end && Protocol::from_ip_number(next).is_some() {
-        return Transport::none(short);
+        return none(short);
     }
     transport(bytes, offset, next, short)
 }

@@ -74,3 +74,37 @@ pub fn source_port<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<u16> {
     Protocol::from_ip_number(protocol)?;
     bytes.read(offset).map(u16::from_be_bytes)
 }
+
+/// Whether a TCP or SCTP packet opens a connection; `offset` is that of the transport header.
+///
+/// TCP: SYN without ACK, whatever other flags are set (RFC 9293, 3.10.7.2). SCTP: the first chunk is
+/// INIT, which comes alone (RFC 9260, 3.3.2). A packet that ends before these fields counts as an
+/// opening one. UDP opens nothing.
+#[inline(always)]
+pub fn opens<B: Bytes + ?Sized>(bytes: &B, protocol: Protocol, offset: u16) -> bool {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    const INIT: u8 = 1;
+    let offset = usize::from(offset);
+    // Two bytes, as in `version`.
+    match protocol {
+        Protocol::Tcp => bytes
+            .read(offset + 12)
+            .is_none_or(|[_, flags]| flags & (SYN | ACK) == SYN),
+        Protocol::Sctp => bytes
+            .read(offset + 12)
+            .is_none_or(|[chunk, _]| chunk == INIT),
+        Protocol::Udp => false,
+    }
+}
+
+/// The TOS field of IPv4 (RFC 791), or the traffic class of IPv6 (RFC 8200), of the IP header at
+/// `ip_offset`; 0 where the bytes end within it.
+#[inline(always)]
+pub fn traffic_class<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> u8 {
+    match bytes.read(ip_offset.into()) {
+        Some([first, second]) if first >> 4 == 4 => second,
+        Some([first, second]) => first << 4 | second >> 4,
+        None => 0,
+    }
+}
