@@ -89,9 +89,7 @@ impl Address {
     #[inline(always)]
     pub const fn is_unicast(&self) -> bool {
         match self.family {
-            Family::V4 => {
-                self.low >> 28 != 14 && self.low != 0xffff_ffff && self.low >> 24 != 0
-            }
+            Family::V4 => self.low >> 28 != 14 && self.low != 0xffff_ffff && self.low >> 24 != 0,
             Family::V6 => self.high >> 56 != 0xff && (self.high | self.low) != 0,
         }
     }
@@ -161,6 +159,26 @@ impl From<Address> for IpAddr {
     }
 }
 
+/// A set of peers, or the absence of one: the guards compare sets in the memory of maps.
+pub trait Peers {
+    /// Whether the two sets share a member.
+    fn intersects(&self, other: &Self) -> bool;
+}
+
+impl Peers for PeerSet {
+    #[inline(always)]
+    fn intersects(&self, other: &Self) -> bool {
+        self.shares_with(other)
+    }
+}
+
+impl Peers for Option<&PeerSet> {
+    #[inline(always)]
+    fn intersects(&self, other: &Self) -> bool {
+        matches!((self, other), (Some(one), Some(other)) if one.shares_with(other))
+    }
+}
+
 /// The maximum number of peers in a registry: the bits of a [`PeerSet`].
 pub const MAX_PEERS: usize = 256;
 
@@ -187,7 +205,7 @@ impl PeerSet {
 
     /// Whether the two sets share a member.
     #[inline(always)]
-    pub const fn intersects(&self, other: &Self) -> bool {
+    pub const fn shares_with(&self, other: &Self) -> bool {
         let (a, b) = (&self.0, &other.0);
         (a[0] & b[0]) | (a[1] & b[1]) | (a[2] & b[2]) | (a[3] & b[3]) != 0
     }
@@ -195,7 +213,7 @@ impl PeerSet {
     /// Whether there is no member.
     #[inline(always)]
     pub const fn is_empty(&self) -> bool {
-        !self.intersects(self)
+        !self.shares_with(self)
     }
 
     /// The members of either set.

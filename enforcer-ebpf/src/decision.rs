@@ -30,7 +30,7 @@
 mod tests;
 
 use crate::{
-    address::PeerSet,
+    address::Peers,
     packet::{Packet, Transport},
     words::{Guard, Mode, Protocol, Reason, Verdict},
 };
@@ -41,6 +41,9 @@ use crate::{
 /// Queries come in the order of the table and no earlier than needed: a packet for an unregistered
 /// port costs a single look-up.
 pub trait Policy {
+    /// A set of peers.
+    type Peers: Peers;
+
     /// The global mode.
     fn mode(&self) -> Mode;
 
@@ -51,23 +54,23 @@ pub trait Policy {
     fn interface(&self) -> Interface;
 
     /// The peers of the arriving interface.
-    fn carried(&self) -> PeerSet;
+    fn carried(&self) -> Self::Peers;
 
     /// The allowed peers of a service.
-    fn allowed(&self, service: Service) -> PeerSet;
+    fn allowed(&self, service: Service) -> Self::Peers;
 
     /// The allowed peers of `[unregistered]`.
-    fn allowed_unregistered(&self) -> PeerSet;
+    fn allowed_unregistered(&self) -> Self::Peers;
 
     /// The peers with the packet's source address on the arriving interface.
-    fn peers_of(&self, packet: &Packet) -> PeerSet;
+    fn peers_of(&self, packet: &Packet) -> Self::Peers;
 
     /// The container network of the packet's destination. `None` where the network is routed, the
     /// arriving interface belongs to the network, or the destination is an address of another
     /// interface of this host.
     ///
     /// Comes before every query but [`Self::port`], for each packet on a wire.
-    fn network(&self, packet: &Packet) -> Option<Network>;
+    fn network(&self, packet: &Packet) -> Option<Network<Self::Peers>>;
 
     /// Whether the local table has a row for the packet's destination. Without a readable
     /// destination the answer is `true`: the packet is judged.
@@ -126,9 +129,9 @@ pub struct Service {
 
 /// A container network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct Network<P> {
     /// The allowed peers.
-    pub allowed: PeerSet,
+    pub allowed: P,
     /// The network's own mode, else the global mode.
     pub mode: Mode,
 }
@@ -177,7 +180,7 @@ pub struct Decision {
     /// The reason, which implies the verdict.
     pub reason: Reason,
     /// The matching rule of the decision table; 0 where the parser found no port.
-    pub rule: u8,
+    rule: u8,
     /// Whether the mode `audit` turns the drop into a counted pass.
     pub audited: bool,
     /// The slot of the counters: the registered port's, or one of the fixed slots.
@@ -232,6 +235,15 @@ impl Decision {
         }
     }
 
+    /// The matching rule of the decision table, `None` where the parser found no port. A port that
+    /// is not registered, and that rule 6 leaves alone, counts as rule 6.
+    pub const fn rule(&self) -> Option<u8> {
+        match self.rule {
+            0 => None,
+            rule => Some(rule),
+        }
+    }
+
     #[inline(always)]
     const fn pass(reason: Reason, rule: u8, slot: u16) -> Self {
         Self {
@@ -258,12 +270,7 @@ impl Decision {
 /// `policy` answers for the arriving interface, and reads the packet's addresses itself
 /// ([`Policy::peers_of`]).
 #[inline(always)]
-pub fn decide<P: Policy>(
-    policy: &P,
-    guard: Guard,
-    arrival: Arrival,
-    packet: &Packet,
-) -> Decision {
+pub fn decide<P: Policy>(policy: &P, guard: Guard, arrival: Arrival, packet: &Packet) -> Decision {
     let protocol = packet.transport.protocol();
     let port = match protocol {
         Ok(protocol) => policy.port(protocol, packet),
@@ -296,7 +303,7 @@ pub fn decide<P: Policy>(
     }
     match (protocol, port) {
         (Err(reason), _) => without_port(policy, on_wire, reason, packet),
-        (Ok(_), Port::Open) => Decision::pass(Reason::Unregistered, 0, NO_SLOT),
+        (Ok(_), Port::Open) => Decision::pass(Reason::Unregistered, 6, NO_SLOT),
         (Ok(protocol), Port::Unregistered(mode)) => {
             unregistered(policy, on_wire, packet, unregistered_slot(protocol), mode)
         }
@@ -306,7 +313,7 @@ pub fn decide<P: Policy>(
 
 /// The decision for a destination in a container network: rules 3 and 4.
 #[inline(always)]
-fn in_network<P: Policy>(policy: &P, network: &Network, packet: &Packet) -> Decision {
+fn in_network<P: Policy>(policy: &P, network: &Network<P::Peers>, packet: &Packet) -> Decision {
     let interface = policy.interface();
     if is_for_another_machine(policy, interface, packet) {
         return Decision::pass(Reason::Forwarded, 3, NO_SLOT);
@@ -327,7 +334,7 @@ fn unregistered<P: Policy>(
     slot: u16,
     mode: Mode,
 ) -> Decision {
-    let passes = Decision::pass(Reason::Unregistered, 0, NO_SLOT);
+    let passes = Decision::pass(Reason::Unregistered, 6, NO_SLOT);
     if !policy.opens(packet) {
         return passes;
     }
@@ -338,7 +345,11 @@ fn unregistered<P: Policy>(
     if on_wire && let Some(rule) = passes_by(policy, interface, packet) {
         return Decision::pass(Reason::Forwarded, rule, NO_SLOT);
     }
-    if interface.has_peers && policy.allowed_unregistered().intersects(&policy.peers_of(packet)) {
+    if interface.has_peers
+        && policy
+            .allowed_unregistered()
+            .intersects(&policy.peers_of(packet))
+    {
         Decision::pass(Reason::Peer, 6, slot)
     } else {
         Decision::drop(Reason::UnregisteredPort, 6, slot, mode)
@@ -347,12 +358,7 @@ fn unregistered<P: Policy>(
 
 /// The decision for a registered port: rules 3, 5 and 7 to 10.
 #[inline(always)]
-fn registered<P: Policy>(
-    policy: &P,
-    on_wire: bool,
-    packet: &Packet,
-    service: Service,
-) -> Decision {
+fn registered<P: Policy>(policy: &P, on_wire: bool, packet: &Packet, service: Service) -> Decision {
     let interface = policy.interface();
     if on_wire && let Some(rule) = passes_by(policy, interface, packet) {
         return Decision::pass(Reason::Forwarded, rule, NO_SLOT);
@@ -418,12 +424,7 @@ fn is_for_another_machine<P: Policy>(policy: &P, interface: Interface, packet: &
 
 /// The decision for a packet without a port: a drop follows the global mode.
 #[inline(always)]
-fn without_port<P: Policy>(
-    policy: &P,
-    on_wire: bool,
-    reason: Reason,
-    packet: &Packet,
-) -> Decision {
+fn without_port<P: Policy>(policy: &P, on_wire: bool, reason: Reason, packet: &Packet) -> Decision {
     match reason {
         Reason::Fragment if on_wire && policy.is_anothers_fragment(packet) => {
             if passes_by(policy, policy.interface(), packet).is_some() {

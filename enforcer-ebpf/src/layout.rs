@@ -20,7 +20,8 @@ pub use interface::{
 };
 pub use networks::{
     LOCAL_ENTRIES, LocalRow, MAC_ENTRIES, NETWORK_ENTRIES, NETWORK_FILTERS, NetworkEntry,
-    NetworkFilter, OnKey, ON_ENTRIES, SOURCE_ENTRIES, filter_bit, filter_index, mac_key,
+    NetworkFilter, ON_ENTRIES, OnKey, SOURCE_ENTRIES, bank_of_mac, filter_bit, filter_index,
+    mac_key, mac_of_key,
 };
 
 use crate::{

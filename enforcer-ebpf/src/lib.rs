@@ -11,14 +11,13 @@ pub mod layout;
 mod packet;
 mod words;
 
-pub use address::{Address, Family, MAX_PEERS, PeerSet};
+pub use address::{Address, Family, MAX_PEERS, PeerSet, Peers};
 pub use decision::{
     Arrival, Decision, FIRST_PORT_SLOT, Interface, NETWORK_SLOT, NO_SLOT, Network, Policy, Port,
     Route, Service, at_socket, decide, unregistered_slot,
 };
 pub use packet::{
     Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, Packet, Transport, VlanIds,
-    claimed_length, destination, opens, parse, source, source_port,
-    traffic_class,
+    claimed_length, destination, opens, parse, source, source_port, traffic_class,
 };
 pub use words::{Guard, Mode, Protocol, Reason, Verdict};

@@ -242,16 +242,21 @@ const VLAN_ID: u16 = 0x0fff;
 /// Parses a packet up to the destination port.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link, ids: VlanIds) -> Packet {
-    match link {
+    let first = match link {
         Link::Ethernet => match bytes.read(12) {
-            Some(ethertype) => behind_tags(bytes, u16::from_be_bytes(ethertype), 14, ids),
-            None => Packet::none(Kind::Malformed),
+            Some(ethertype) => Ok((u16::from_be_bytes(ethertype), 14)),
+            None => Err(Kind::Malformed),
         },
         Link::Ip => without_link_header(bytes),
+    };
+    match first {
+        Ok((ethertype, offset)) => behind_tags(bytes, ethertype, offset, ids),
+        Err(kind) => Packet::none(kind),
     }
 }
 
-/// Parses a packet without a link-layer header.
+/// The EtherType of the first header of a packet without a link-layer header, and the offset in
+/// bytes behind the EtherType's place.
 ///
 /// The protocol of the first header is the tunnel's word (the sender's word for GRE, geneve and
 /// tun with packet information), which XDP does not see, and priority tags may come first
@@ -259,33 +264,31 @@ pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link, ids: VlanIds) -> Packet {
 /// An IPv4 header never begins as a priority tag does, with 12 bits of zeros behind the version.
 /// An IPv6 header may; a packet that can be read both ways is `header-chain`.
 #[inline(always)]
-fn without_link_header<B: Bytes + ?Sized>(bytes: &B) -> Packet {
-    let Some([first, second, c, d]) = bytes.read(0) else {
-        return Packet::none(Kind::Malformed);
-    };
+fn without_link_header<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, u8), Kind> {
+    let [first, second, c, d] = bytes.read(0).ok_or(Kind::Malformed)?;
     let ethertype = u16::from_be_bytes([c, d]);
     let is_vlan = ETHERTYPE_VLAN.contains(&ethertype);
     let is_tag = first & 0x0f == 0
         && second == 0
         && (is_vlan || ethertype == ETHERTYPE_IPV4 || ethertype == ETHERTYPE_IPV6);
     match first >> 4 {
-        6 if is_tag => match bytes.read::<2>(4) {
+        6 if is_tag => {
             // What follows a tag: another one with id 0, or the header of the tag's protocol.
-            Some([next, low]) if is_vlan && next & 0x0f == 0 && low == 0 => {
-                Packet::none(Kind::HeaderChain)
+            let [next, low] = bytes.read(4).ok_or(Kind::Malformed)?;
+            let is_readable = match ethertype {
+                ETHERTYPE_IPV4 => next >> 4 == 4,
+                ETHERTYPE_IPV6 => next >> 4 == 6,
+                _ => next & 0x0f == 0 && low == 0,
+            };
+            match is_readable {
+                true => Err(Kind::HeaderChain),
+                false => Ok((ETHERTYPE_IPV6, 0)),
             }
-            Some([next, _]) if ethertype == ETHERTYPE_IPV4 && next >> 4 == 4 => {
-                Packet::none(Kind::HeaderChain)
-            }
-            Some([next, _]) if ethertype == ETHERTYPE_IPV6 && next >> 4 == 6 => {
-                Packet::none(Kind::HeaderChain)
-            }
-            _ => ipv6(bytes, 0),
-        },
-        _ if is_tag => behind_tags(bytes, ethertype, 4, VlanIds::Stop),
-        4 => ipv4(bytes, 0),
-        6 => ipv6(bytes, 0),
-        _ => Packet::none(Kind::OtherProtocol),
+        }
+        _ if is_tag => Ok((ethertype, 4)),
+        4 => Ok((ETHERTYPE_IPV4, 0)),
+        6 => Ok((ETHERTYPE_IPV6, 0)),
+        _ => Err(Kind::OtherProtocol),
     }
 }
 
@@ -375,25 +378,33 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Packet {
     let Some([v, _, _, _, _, _, next, _]) = bytes.read(offset) else {
         return Packet::none(Kind::Malformed);
     };
-    let Some(addresses) = bytes.read::<32>(offset + 8) else {
-        return Packet::none(Kind::Malformed);
-    };
-    if v >> 4 != 6 {
+    // The header's end, before the single reads below.
+    if bytes.read::<2>(offset + 38).is_none() || v >> 4 != 6 {
         return Packet::none(Kind::Malformed);
     }
-    let source = Address::v6(word(&addresses, 0), word(&addresses, 8));
-    let destination = Address::v6(word(&addresses, 16), word(&addresses, 24));
     let (transport, transport_offset) = if is_extension(next) {
-        extension_headers(bytes, ip_offset, next)
+        let packet = Packet::from_bits(extension_headers(bytes, ip_offset, next));
+        (packet.transport, packet.transport_offset)
     } else {
         transport(bytes, offset + 40, next, Kind::Malformed)
     };
     Packet {
-        loopback: source.is_loopback() || destination.is_loopback(),
+        loopback: is_v6_loopback(bytes, offset + 8) || is_v6_loopback(bytes, offset + 24),
         ip_offset,
         transport_offset,
         transport,
     }
+}
+
+/// Whether the IPv6 address at `offset` is a loopback address.
+///
+/// Half by half: few addresses begin with zeros, and BPF loads an address byte by byte.
+#[inline(always)]
+fn is_v6_loopback<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> bool {
+    bytes.read(offset) == Some([0; 8])
+        && bytes
+            .read(offset + 8)
+            .is_some_and(|low| Address::v6(0, u64::from_be_bytes(low)).is_loopback())
 }
 
 /// The transport at `offset`, and the offset; `short` is the kind of a packet that ends before the

@@ -5,7 +5,9 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::bpf_hdr_start_off::BPF_HDR_START_NET, helpers::generated::bpf_skb_load_bytes_relative};
+use aya_ebpf::{
+    bindings::bpf_hdr_start_off::BPF_HDR_START_NET, helpers::generated::bpf_skb_load_bytes_relative,
+};
 use enforcer_ebpf::{Bytes, Link};
 
 use super::{
@@ -44,7 +46,8 @@ impl Bytes for LoopedBack {
         let offset = u32::try_from(offset).ok()?;
         #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
         let length = N as u32;
-        self.load(offset, bytes.as_mut_ptr(), length).then_some(bytes)
+        self.load(offset, bytes.as_mut_ptr(), length)
+            .then_some(bytes)
     }
 
     #[inline(always)]
@@ -91,7 +94,11 @@ impl Frame for LoopedBack {
     fn copy(&self, ip_offset: u8, to: *mut u8) -> u16 {
         let offset = unknown_offset(ip_offset.into()) as u32;
         let length = bounded_length(self.0.len().wrapping_sub(offset));
-        if self.load(offset, to, length) { length as u16 } else { 0 }
+        if self.load(offset, to, length) {
+            length as u16
+        } else {
+            0
+        }
     }
 
     #[inline(always)]

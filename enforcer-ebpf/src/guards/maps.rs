@@ -15,9 +15,10 @@ use enforcer_ebpf::{
     layout::{
         AddressKey, BANKS, BYPASS_ENTRIES, BankEntry, Budget, Cells, EVENT_BYTES, Epoch,
         INTERFACE_ENTRIES, InterfaceEntry, LOCAL_ENTRIES, MAC_ENTRIES, NETWORK_ENTRIES,
-        NETWORK_FILTERS as NETWORK_FILTERS_ENTRIES, NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey, OriginEntry, PEER_ENTRIES,
-        PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PendingConfirm, PortBits, PortEntry, PrefixKey,
-        RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS, SOURCE_ENTRIES, ServiceEntry, State,
+        NETWORK_FILTERS as NETWORK_FILTERS_ENTRIES, NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey,
+        OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PendingConfirm,
+        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS,
+        SOURCE_ENTRIES, ServiceEntry, State,
     },
 };
 
@@ -64,12 +65,11 @@ pub(super) static PREFIXES: HashMap<PrefixKey, PeerSet> =
 pub(super) static ON: HashMap<OnKey, u32> =
     HashMap::with_max_entries(ON_ENTRIES, BPF_F_NO_PREALLOC);
 
-/// The host's local table: [`enforcer_ebpf::layout::LocalRow::to_bits`]. No part of the policy.
+/// The host's local table: [`enforcer_ebpf::layout::LocalRow::to_bits`].
 #[map]
 pub(super) static LOCAL: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(LOCAL_ENTRIES, 0);
 
-/// The MAC addresses that the host takes, [`enforcer_ebpf::layout::mac_key`]. No part of the
-/// policy.
+/// The MAC addresses that the host takes, [`enforcer_ebpf::layout::mac_key`]; the value says nothing.
 #[map]
 pub(super) static MACS: HashMap<u64, u32> =
     HashMap::with_max_entries(MAC_ENTRIES, BPF_F_NO_PREALLOC);

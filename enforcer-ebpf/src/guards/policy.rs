@@ -6,13 +6,13 @@ use enforcer_ebpf::{
     Address, FIRST_PORT_SLOT, Family, Interface, Mode, NO_SLOT, Network, Packet, PeerSet, Policy,
     Port, Protocol, Route, Service,
     layout::{
-        BankEntry, Binding, InterfaceEntry, InterfaceKey, MAX_SERVICES, OnKey, PrefixKey,
-        WIRE_VIEW, bank, port_index,
+        BankEntry, Binding, InterfaceEntry, InterfaceKey, LocalRow, MAX_SERVICES, NetworkEntry,
+        OnKey, PrefixKey, WIRE_VIEW, bank, port_index,
     },
 };
 
 use super::{
-    host::{closed_network, find_network, is_local, is_source, takes},
+    host::{find_network, is_source, local_row, takes},
     maps::{BANK, INTERFACES, ON, PORTS, PREFIXES, SERVICES, STATE},
 };
 
@@ -46,12 +46,17 @@ pub(super) trait AtHook {
     fn connected_address(&self) -> Option<Address>;
 }
 
+/// The bank of a policy that was not asked yet. No [`Option`], whose bytes would not all be
+/// written.
+const NO_BANK: u32 = u32::MAX;
+
 /// The policy of the active bank, for one packet.
 ///
 /// The generation is read once, at first need: no packet is judged by halves of two policies.
 pub(super) struct ActivePolicy<A> {
     hook: A,
-    bank: Cell<Option<u32>>,
+    /// [`NO_BANK`] before the first need.
+    bank: Cell<u32>,
     /// The bank's entry of the arriving interface, after the first look-up. A single pointer,
     /// which the verifier can follow; an interface without an entry has a free place's.
     entry: Cell<Option<&'static InterfaceEntry>>,
@@ -64,7 +69,7 @@ impl<A: AtHook> ActivePolicy<A> {
     pub(super) const fn new(hook: A) -> Self {
         Self {
             hook,
-            bank: Cell::new(None),
+            bank: Cell::new(NO_BANK),
             entry: Cell::new(None),
             without_networks: Cell::new(false),
         }
@@ -72,18 +77,20 @@ impl<A: AtHook> ActivePolicy<A> {
 
     #[inline(always)]
     fn bank(&self) -> u32 {
-        if let Some(bank) = self.bank.get() {
-            return bank;
+        let known = self.bank.get();
+        if known != NO_BANK {
+            return known;
         }
         let bank = STATE.get(0).map_or(0, |state| bank(state.generation));
-        self.bank.set(Some(bank));
+        self.bank.set(bank);
         bank
     }
 
     /// Whether the active bank has a flag of [`BankEntry`].
     #[inline(always)]
     pub(super) fn has(&self, flag: u32) -> bool {
-        BANK.get(self.bank()).is_some_and(|bank| bank.flags & flag != 0)
+        BANK.get(self.bank())
+            .is_some_and(|bank| bank.flags & flag != 0)
     }
 
     /// The active bank's entry of the arriving interface. An interface without an entry gives
@@ -109,18 +116,34 @@ impl<A: AtHook> ActivePolicy<A> {
     pub(super) fn flags(&self) -> u32 {
         self.entry().map_or(0, |entry| entry.flags)
     }
+}
 
-    /// Whether the arriving interface has an address without a look-up in the local table.
-    #[inline(always)]
-    fn is_own_address(&self, address: &Address) -> bool {
-        let Some(entry) = self.entry() else {
-            return false;
-        };
-        match address.family() {
-            Family::V4 => address.low() == u64::from(entry.own_v4),
-            Family::V6 => [address.high(), address.low()] == entry.own_v6,
+/// Whether no bank knows the port of a packet, and the host has no container networks; `false` for
+/// a packet without a port.
+#[inline(always)]
+pub(super) fn is_open(packet: &Packet) -> bool {
+    let Ok(protocol) = packet.transport.protocol() else {
+        return false;
+    };
+    match PORTS.get_ptr(port_index(protocol, packet.transport.port)) {
+        Some(words) => {
+            let words = words.cast::<u32>();
+            bank_word(words, 0) | bank_word(words, 1) == 0
         }
+        None => true,
     }
+}
+
+/// Whether the wire guard of an interface looks through VLAN tags of any id.
+#[inline(always)]
+pub(super) fn looks_through_tags(ifindex: u32) -> bool {
+    let bank = STATE.get(0).map_or(0, |state| bank(state.generation));
+    let Some(head) = BANK.get(bank) else {
+        return false;
+    };
+    head.flags & BankEntry::LOOKS_THROUGH != 0
+        && find_entry(InterfaceKey { ifindex, bank })
+            .is_some_and(|entry| entry.flags & InterfaceEntry::LOOKS_THROUGH != 0)
 }
 
 /// The current word of a bank in a port's entry.
@@ -146,6 +169,8 @@ fn find_entry(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
 }
 
 impl<A: AtHook> Policy for ActivePolicy<A> {
+    type Peers = Option<&'static PeerSet>;
+
     #[inline(always)]
     fn mode(&self) -> Mode {
         if self.has(BankEntry::AUDIT) {
@@ -207,61 +232,47 @@ impl<A: AtHook> Policy for ActivePolicy<A> {
     }
 
     #[inline(always)]
-    fn carried(&self) -> PeerSet {
-        self.entry().map_or(PeerSet::EMPTY, |entry| entry.carries)
+    fn carried(&self) -> Self::Peers {
+        self.entry().map(|entry| &entry.carries)
     }
 
     #[inline(always)]
-    fn allowed(&self, service: Service) -> PeerSet {
+    fn allowed(&self, service: Service) -> Self::Peers {
         let index = self.bank() * MAX_SERVICES + u32::from(service.number);
-        SERVICES
-            .get(index)
-            .map_or(PeerSet::EMPTY, |entry| entry.allow)
+        SERVICES.get(index).map(|entry| &entry.allow)
     }
 
     #[inline(always)]
-    fn allowed_unregistered(&self) -> PeerSet {
-        BANK.get(self.bank())
-            .map_or(PeerSet::EMPTY, |bank| bank.allow_unregistered)
+    fn allowed_unregistered(&self) -> Self::Peers {
+        BANK.get(self.bank()).map(|bank| &bank.allow_unregistered)
     }
 
     #[inline(always)]
-    fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let (Some(entry), Some(source)) = (self.entry(), self.hook.source(packet)) else {
-            return PeerSet::EMPTY;
-        };
-        longest_match(entry, self.bank(), &source).map_or(PeerSet::EMPTY, |peers| *peers)
+    fn peers_of(&self, packet: &Packet) -> Self::Peers {
+        peers_of_source(&self.hook, packet.to_bits(), self.entry()?, self.bank())
     }
 
     #[inline(always)]
-    fn network(&self, packet: &Packet) -> Option<Network> {
+    fn network(&self, packet: &Packet) -> Option<Network<Self::Peers>> {
         if self.without_networks.get() || !self.has(BankEntry::NETWORKS) {
             return None;
         }
-        let destination = self.hook.destination(packet)?;
-        let network = find_network(&destination, self.bank())?;
-        closed_network(network, self.entry(), &destination, self.hook.ifindex())
+        let network = network_of(&self.hook, packet.to_bits(), self.bank(), self.entry())?;
+        let audit = network.flags & NetworkEntry::AUDIT != 0;
+        Some(Network {
+            allowed: Some(&network.allow),
+            mode: if audit { Mode::Audit } else { Mode::Enforce },
+        })
     }
 
     #[inline(always)]
     fn is_local(&self, packet: &Packet) -> bool {
-        let Some(destination) = self.hook.destination(packet) else {
-            return true;
-        };
-        self.is_own_address(&destination) || is_local(&destination)
+        has_local_destination(&self.hook, packet.to_bits(), self.bank(), self.entry())
     }
 
     #[inline(always)]
     fn is_own(&self, packet: &Packet) -> bool {
-        let (Some(source), Some(destination)) =
-            (self.hook.source(packet), self.hook.destination(packet))
-        else {
-            return false;
-        };
-        match source.family() {
-            Family::V4 if source.low() == 0 => destination.low() == u64::from(u32::MAX),
-            _ => is_local(&source),
-        }
+        has_local_source(&self.hook, packet.to_bits(), self.bank())
     }
 
     #[inline(always)]
@@ -269,7 +280,7 @@ impl<A: AtHook> Policy for ActivePolicy<A> {
         // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
         self.hook
             .foreign_mac()
-            .is_some_and(|mac| mac[0] & 1 == 0 && !takes(mac))
+            .is_some_and(|mac| mac[0] & 1 == 0 && !takes(mac, self.bank()))
     }
 
     #[inline(always)]
@@ -288,9 +299,7 @@ impl<A: AtHook> Policy for ActivePolicy<A> {
 
     #[inline(always)]
     fn is_proxied(&self, _: &Packet) -> bool {
-        self.hook
-            .connected_address()
-            .is_some_and(|address| !is_local(&address))
+        has_foreign_socket(&self.hook, self.bank())
     }
 
     #[inline(always)]
@@ -298,12 +307,93 @@ impl<A: AtHook> Policy for ActivePolicy<A> {
         if !self.has(BankEntry::SOURCES) {
             return false;
         }
-        let Some(source) = self.hook.source(packet) else {
-            return false;
-        };
-        let bank = self.bank();
-        is_source(&source, 0, bank) && !is_source(&source, self.hook.ifindex(), bank)
+        has_anothers_source(&self.hook, packet.to_bits(), self.bank())
     }
+}
+
+// The questions about addresses are not inlined: the stack of a guard has no room for the addresses
+// and the keys of all of them, and the verifier walks each question once for each call.
+
+/// The peers at the packet's source on the interface of an entry.
+#[inline(never)]
+fn peers_of_source<A: AtHook>(
+    hook: &A,
+    packet: u64,
+    entry: &InterfaceEntry,
+    bank: u32,
+) -> Option<&'static PeerSet> {
+    let source = hook.source(&Packet::from_bits(packet))?;
+    longest_match(entry, bank, &source)
+}
+
+/// The container network of the packet's destination: [`Policy::network`].
+#[inline(never)]
+fn network_of<A: AtHook>(
+    hook: &A,
+    packet: u64,
+    bank: u32,
+    interface: Option<&InterfaceEntry>,
+) -> Option<&'static NetworkEntry> {
+    let destination = hook.destination(&Packet::from_bits(packet))?;
+    let network = find_network(&destination, bank)?;
+    let belongs = network.bridge == hook.ifindex()
+        || interface.is_some_and(|interface| interface.network == network.bridge);
+    if belongs || network.flags & NetworkEntry::ROUTED != 0 {
+        return None;
+    }
+    let row = local_row(&destination, bank).map(|bits| LocalRow::from_bits(*bits));
+    match row {
+        Some(row) if row.is_address && row.ifindex != network.bridge => None,
+        _ => Some(network),
+    }
+}
+
+/// Whether the local table has a row for the packet's destination, or none can be read. The
+/// interface's own addresses need no look-up.
+#[inline(never)]
+fn has_local_destination<A: AtHook>(
+    hook: &A,
+    packet: u64,
+    bank: u32,
+    interface: Option<&InterfaceEntry>,
+) -> bool {
+    let Some(destination) = hook.destination(&Packet::from_bits(packet)) else {
+        return true;
+    };
+    let is_own = interface.is_some_and(|interface| match destination.family() {
+        Family::V4 => destination.low() == u64::from(interface.own_v4),
+        Family::V6 => [destination.high(), destination.low()] == interface.own_v6,
+    });
+    is_own || local_row(&destination, bank).is_some()
+}
+
+/// Whether the local table has a row for the packet's source: [`Policy::is_own`].
+#[inline(never)]
+fn has_local_source<A: AtHook>(hook: &A, packet: u64, bank: u32) -> bool {
+    let packet = &Packet::from_bits(packet);
+    let (Some(source), Some(destination)) = (hook.source(packet), hook.destination(packet)) else {
+        return false;
+    };
+    match source.family() {
+        Family::V4 if source.low() == 0 => destination.low() == u64::from(u32::MAX),
+        _ => local_row(&source, bank).is_some(),
+    }
+}
+
+/// Whether the socket's own address has no row in the local table.
+#[inline(never)]
+fn has_foreign_socket<A: AtHook>(hook: &A, bank: u32) -> bool {
+    hook.connected_address()
+        .is_some_and(|address| local_row(&address, bank).is_none())
+}
+
+/// Whether the source is another interface's peer: [`Policy::is_anothers_fragment`].
+#[inline(never)]
+fn has_anothers_source<A: AtHook>(hook: &A, packet: u64, bank: u32) -> bool {
+    hook.source(&Packet::from_bits(packet))
+        .is_some_and(|source| {
+            is_source(&source, 0, bank) && !is_source(&source, hook.ifindex(), bank)
+        })
 }
 
 /// The binding of a port at one address of the host. Not inlined: few ports have one.
@@ -325,7 +415,7 @@ fn find_binding(
 /// Not inlined: the verifier walks the loops once for each family, not once for each path to here.
 /// Map values cross the call as references: the verifier knows references into maps, and a set of
 /// peers would not fit a register.
-#[inline(never)]
+#[inline(always)]
 fn longest_match(entry: &InterfaceEntry, bank: u32, source: &Address) -> Option<&'static PeerSet> {
     let interface = InterfaceKey {
         ifindex: entry.ifindex,

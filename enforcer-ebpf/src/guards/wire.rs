@@ -3,8 +3,7 @@
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
     Address, Arrival, Decision, Guard, Link, Packet, Route, Verdict, VlanIds, decide, destination,
-    layout::{BankEntry, InterfaceEntry},
-    opens, parse, source,
+    layout::InterfaceEntry, opens, parse, source,
 };
 
 use super::{
@@ -12,33 +11,24 @@ use super::{
     event::{DropInfo, emit, take_budget},
     fib,
     frame::Frame,
-    policy::{ActivePolicy, AtHook, LOOPBACK_IFINDEX},
+    policy::{ActivePolicy, AtHook, LOOPBACK_IFINDEX, is_open, looks_through_tags},
     verifier::unknown_scalar,
 };
 
 /// Judges and counts a frame. Returns whether the frame passes.
+///
+/// Inlined is what every frame needs; the rest is [`judge`].
 #[inline(always)]
 pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool {
-    // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
-    let ifindex = frame.ifindex();
-    let policy = ActivePolicy::new(OnWire {
-        frame,
-        link,
-        ifindex,
-    });
     let vlan_id = frame.offloaded_vlan_id();
-    if vlan_id.is_some_and(|id| id != 0) && !looks_through(&policy) {
+    if vlan_id.is_some_and(|id| id != 0) && !looks_through_tags(frame.ifindex()) {
         return true;
     }
     // Unknown, or the verifier would walk the parser for each of the two cases.
     let is_tagged = unknown_scalar(vlan_id.is_some().into()) & 1 != 0;
     let mut packet = parse(frame, link, VlanIds::Stop);
-    if packet.may_be_truncated() || packet.is_tagged() && looks_through(&policy) {
-        let ids = match looks_through(&policy) {
-            true => VlanIds::LookThrough,
-            false => VlanIds::Stop,
-        };
-        packet = Packet::from_bits(parse_whole(frame, link, ids));
+    if packet.may_be_truncated() || packet.is_tagged() {
+        packet = Packet::from_bits(parse_again(frame, packet.to_bits(), link));
     }
     if is_tagged {
         packet = packet.with_outer_tag(link);
@@ -46,6 +36,27 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool 
     // Dozens of paths join here, each with constants of its own, and the verifier would walk the
     // rest for each. With an unknown scalar the paths become a single state.
     let packet = Packet::from_bits(unknown_scalar(packet.to_bits()));
+    // The shortest way through the table, with a single look-up: no bank knows the port, so the
+    // host has no container networks, and only a loopback address could make a difference.
+    if !packet.loopback && is_open(&packet) {
+        return true;
+    }
+    judge(frame, packet.to_bits(), link, arrival)
+}
+
+/// Judges and counts a packet for a port that some bank knows, or without a port.
+///
+/// Not inlined: the stack has no room for a parser and a judgement in one function.
+#[inline(never)]
+fn judge<F: Frame>(frame: &F, packet: u64, link: Link, arrival: Arrival) -> bool {
+    let packet = Packet::from_bits(packet);
+    // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
+    let ifindex = frame.ifindex();
+    let policy = ActivePolicy::new(OnWire {
+        frame,
+        link,
+        ifindex,
+    });
     let arrival = match ifindex {
         LOOPBACK_IFINDEX => Arrival::Loopback,
         _ => arrival,
@@ -91,17 +102,20 @@ fn emit_event<F: Frame>(frame: &F, packet: u64, info: DropInfo) {
     });
 }
 
-/// The packet's bits, parsed from the whole buffer. Not inlined, so that the verifier walks this
+/// The bits of a packet that was not parsed to its end, parsed from the whole buffer, and through
+/// VLAN tags where the guard looks through them. Not inlined, so that the verifier walks this
 /// parser once.
 #[inline(never)]
-fn parse_whole<F: Frame>(frame: &F, link: Link, ids: VlanIds) -> u64 {
+fn parse_again<F: Frame>(frame: &F, packet: u64, link: Link) -> u64 {
+    let looks_through = looks_through_tags(frame.ifindex());
+    if Packet::from_bits(packet).is_tagged() && !looks_through {
+        return packet;
+    }
+    let ids = match looks_through {
+        true => VlanIds::LookThrough,
+        false => VlanIds::Stop,
+    };
     parse(&frame.whole(), link, ids).to_bits()
-}
-
-/// Whether the guard looks through VLAN tags of any id.
-#[inline(always)]
-fn looks_through<F: Frame>(policy: &ActivePolicy<OnWire<'_, F>>) -> bool {
-    policy.has(BankEntry::LOOKS_THROUGH) && policy.flags() & InterfaceEntry::LOOKS_THROUGH != 0
 }
 
 /// Whether a pass is left to the counters of the master's guard, which judges the packet too.

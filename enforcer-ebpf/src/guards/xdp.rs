@@ -138,8 +138,7 @@ impl Bytes for Whole {
         #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
         let length = N as u32;
         // SAFETY: the context is the hook's own, and the helper writes N bytes or none.
-        let code =
-            unsafe { bpf_xdp_load_bytes(self.0, offset, bytes.as_mut_ptr().cast(), length) };
+        let code = unsafe { bpf_xdp_load_bytes(self.0, offset, bytes.as_mut_ptr().cast(), length) };
         (code == 0).then_some(bytes)
     }
 

@@ -6,9 +6,9 @@ use crate::{
     words::Protocol,
 };
 
-/// The maximum number of rows of `LOCAL`, a trie of [`super::AddressKey`] in one scope: the local
-/// table of the host, which is no part of the policy.
-pub const LOCAL_ENTRIES: u32 = 65_536;
+/// The maximum number of rows of `LOCAL`, a trie with a scope for each bank: the local table of the
+/// host.
+pub const LOCAL_ENTRIES: u32 = BANKS * 65_536;
 /// The maximum number of entries of `NETWORKS`, a trie with a scope for each bank.
 pub const NETWORK_ENTRIES: u32 = BANKS * 1024;
 /// The maximum number of entries of `SOURCES`, a trie with a scope for each bank and interface: the
@@ -91,11 +91,22 @@ pub const fn filter_bit(address: &Address) -> u16 {
     }
 }
 
-/// The key in `MACS` of a MAC address that this host takes.
+/// The key in `MACS` of a MAC address that this host takes, under a bank.
 #[inline(always)]
-pub const fn mac_key(mac: [u8; 6]) -> u64 {
+pub const fn mac_key(bank: u32, mac: [u8; 6]) -> u64 {
     let [a, b, c, d, e, f] = mac;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    u64::from_be_bytes([0, (bank % BANKS) as u8, a, b, c, d, e, f])
+}
+
+/// The bank of a key in `MACS`.
+pub const fn bank_of_mac(key: u64) -> u32 {
+    (key >> 48) as u32
+}
+
+/// The MAC address of a key in `MACS`.
+pub const fn mac_of_key(key: u64) -> [u8; 6] {
+    let [_, _, a, b, c, d, e, f] = key.to_be_bytes();
+    [a, b, c, d, e, f]
 }
 
 /// A key of `ON`: a port at one address of the host; the value is a [`super::Binding`].

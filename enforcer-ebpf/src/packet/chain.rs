@@ -1,6 +1,6 @@
 //! The chain of IPv6 extension headers.
 
-use super::{Bytes, Kind, MAX_EXTENSION_HEADERS, Transport, transport};
+use super::{Bytes, Kind, MAX_EXTENSION_HEADERS, Packet, transport};
 use crate::words::Protocol;
 
 /// Extension headers (RFC 8200, 4; IANA, IPv6 Extension Header Types) that Linux walks through.
@@ -14,14 +14,11 @@ const DESTINATION: u8 = 60;
 /// the type of the first extension header.
 ///
 /// Not inlined in the kernel: few packets have such a chain, and the verifier walks this function
-/// once, not once for each path that leads here.
+/// once, not once for each path that leads here. The result is the transport and the transport's
+/// offset as [`Packet::to_bits`] has them: every byte of a number is written.
 #[cfg_attr(target_arch = "bpf", inline(never))]
-pub(super) fn extension_headers<B: Bytes + ?Sized>(
-    bytes: &B,
-    ip_offset: u8,
-    first: u8,
-) -> (Transport, u16) {
-    let none = |kind| (Transport::none(kind), 0);
+pub(super) fn extension_headers<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8, first: u8) -> u64 {
+    let none = |kind| Packet::none(kind).to_bits();
     let start = usize::from(ip_offset) + 40;
     let mut next = first;
     let mut offset = start;
@@ -69,7 +66,13 @@ pub(super) fn extension_headers<B: Bytes + ?Sized>(
     if offset + 4 > end && Protocol::from_ip_number(next).is_some() {
         return none(short);
     }
-    transport(bytes, offset, next, short)
+    let (transport, transport_offset) = transport(bytes, offset, next, short);
+    Packet {
+        transport_offset,
+        transport,
+        ..Packet::none(Kind::Malformed)
+    }
+    .to_bits()
 }
 
 #[inline(always)]

@@ -7,13 +7,13 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use enforcer_ebpf::layout::State;
+use enforcer_ebpf::{Link, layout::State};
 
 use super::{attached::AttachedGuards, reconcile::GuardPlan};
 use crate::{
     host::HostSnapshot,
     interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
-    policy::{PolicyInterface, PolicyTables, Slots, compile},
+    policy::{PolicyHost, PolicyInterface, PolicyTables, Slots, compile},
     registry::Loaded,
     wireguard::Answer,
 };
@@ -81,10 +81,13 @@ impl Candidate {
         hooks: BTreeMap<u32, Hook>,
         slots: &Slots,
     ) -> Result<Self> {
-        let interfaces = policy_interfaces(recipe.snapshot, plan, &hooks);
+        let host = PolicyHost {
+            interfaces: policy_interfaces(recipe.snapshot, plan, &hooks),
+            ..PolicyHost::default()
+        };
         let tables = PolicyTables {
             provenance: recipe.loaded.provenance.clone(),
-            ..compile(&recipe.loaded.registry, &interfaces, slots)?
+            ..compile(&recipe.loaded.registry, &host, slots)?
         };
         Ok(Self { hooks, tables })
     }
@@ -126,6 +129,13 @@ fn policy_interfaces(
             mac: interface.mac,
             merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
             has_macvlan_children: planned.is_some_and(|guard| guard.has_macvlan_children),
+            is_headerless: planned.is_some_and(|guard| guard.link == Link::Ip),
+            is_inside: false,
+            member_of: planned.and_then(|guard| guard.master),
+            looks_through_tags: false,
+            is_vrf: interface.is_kind("vrf"),
+            bridge: None,
+            addresses: Vec::new(),
             allowed_ips: match snapshot.wireguard(interface.index) {
                 Some(Answer::Device(allowed)) => Some(allowed.clone()),
                 Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,

@@ -328,7 +328,8 @@ fn drop_of(arrival: &Arrival, policy: &GuardedPolicy<'_>) -> Option<Decision> {
             destination: Some(session.server.into()),
             protocol: Protocol::Tcp,
             port: session.port,
-            forwarded: false,
+            route: enforcer_ebpf::Route::Here,
+            opens: true,
         })
     };
     let guards = [

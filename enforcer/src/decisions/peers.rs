@@ -191,7 +191,7 @@ pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Ve
         let by_key = by_key(tables, name);
         let everyone = by_key.values().fold(PeerSet::EMPTY, |a, b| a.union(b));
         let carries = tables.interfaces.get(&ifindex).map(|row| row.carries);
-        if is_too_large(allowed, tables) && !carries.is_some_and(|it| it.intersects(&everyone)) {
+        if is_too_large(allowed, tables) && !carries.is_some_and(|it| it.shares_with(&everyone)) {
             return false;
         }
         let now: BTreeMap<(Address, u8), PeerSet> = allowed

@@ -216,7 +216,8 @@ mod tests {
                 destination: None,
                 protocol: Protocol::Tcp,
                 port: 6379,
-                forwarded: false,
+                route: Route::Here,
+                opens: true,
             },
             decision: Decision {
                 reason: Reason::UntrustedInterface,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
+use enforcer_ebpf::{Address, Decision, Guard, Protocol, Reason, Route};
 
 use crate::{
     control::{Instance, find_attached},
@@ -47,12 +47,11 @@ pub(super) async fn describe(
         true => Guard::Wire,
         false => Guard::Socket,
     };
-    let forwards = tables.options_of(&question.interface).forward && guard == Guard::Wire;
-    let forwarded = match question.destination {
-        Some(destination) if forwards => {
-            would_forward(interface.index, question.source, destination).await?
+    let route = match question.destination {
+        Some(destination) if guard == Guard::Wire => {
+            route_of(interface.index, question.source, destination).await?
         }
-        _ => false,
+        _ => Route::Here,
     };
     Ok(PacketSpec {
         guard,
@@ -62,7 +61,8 @@ pub(super) async fn describe(
         destination: question.destination.map(Into::into),
         protocol: question.protocol,
         port: question.port,
-        forwarded,
+        route,
+        opens: true,
     })
 }
 
@@ -106,12 +106,19 @@ fn has_wire_guard(
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }
 
-/// Returns whether the FIB would forward a packet that arrived on an interface: RTM_GETROUTE with
-/// an input interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet
-/// stays.
-async fn would_forward(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<bool> {
+/// Returns the FIB's answer on a packet that arrived on an interface: RTM_GETROUTE with an input
+/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet stays.
+async fn route_of(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<Route> {
+    if !Address::from(destination).is_unicast() {
+        return Ok(Route::Here);
+    }
     let route = route::get(destination, Some(source), Some(ifindex)).await?;
-    Ok(route.is_some_and(|route| route.kind == route::Kind::Unicast))
+    let route = route.filter(|route| route.kind == route::Kind::Unicast);
+    Ok(match route.and_then(|route| route.oif) {
+        None => Route::Here,
+        Some(oif) if oif == ifindex => Route::Back,
+        Some(_) => Route::Onward,
+    })
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use enforcer_ebpf::Link;
+use enforcer_ebpf::{Link, Mode};
 
 use super::facts::{Host, Interface};
 use super::framing::{ARPHRD_ETHER, Framing, framing};
 use super::relations::Relations;
-use crate::registry::{HookChoice, InterfaceTable, Registry, Side};
+use crate::registry::{Forward, HookChoice, InterfaceTable, Registry, Side};
 
 /// The wire guards for a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,8 +51,6 @@ pub struct WireGuard {
     pub has_macvlan_children: bool,
     /// The interface's MAC, if any.
     pub mac: Option<[u8; 6]>,
-    /// `forward = true`.
-    pub forward: bool,
     /// The ifindex of the guarded master, where the same packets are judged again.
     ///
     /// This guard must pass every packet that the master would pass, and under every hook every
@@ -104,10 +102,16 @@ impl fmt::Display for Hook {
 pub struct InterfaceOptions {
     /// The side of the host, overriding the facts.
     pub side: Option<Side>,
-    /// Whether forwarded packets are left alone.
-    pub forward: bool,
+    /// The treatment of packets for others.
+    pub forward: Forward,
     /// The hook to use.
     pub hook: HookChoice,
+    /// Whether the interface's subnets are container networks, overriding the facts.
+    pub containers: Option<bool>,
+    /// Whether the container networks are routed on purpose.
+    pub routed: bool,
+    /// The mode of the container networks.
+    pub mode: Option<Mode>,
 }
 
 impl InterfaceOptions {
@@ -126,6 +130,9 @@ impl From<&InterfaceTable> for InterfaceOptions {
             side: table.side,
             forward: table.forward,
             hook: table.hook,
+            containers: None,
+            routed: false,
+            mode: None,
         }
     }
 }
@@ -282,7 +289,6 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
             vlan_children,
             has_macvlan_children,
             mac: interface.mac,
-            forward: options.forward,
             master: interface.master,
         })
     }

@@ -4,19 +4,24 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::{
-    MAX_PEERS, NO_SLOT, Protocol,
+    Address, FIRST_PORT_SLOT, Family, MAX_PEERS, Mode, NO_SLOT, Protocol,
     layout::{
-        BANKS, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, MAX_RULES,
-        MAX_SERVICES, PrefixKey, bank, port_index,
+        AddressScope, BANKS, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry,
+        InterfaceKey, LocalRow, MAX_RULES, MAX_SERVICES, NetworkFilter, OnKey, PrefixKey, bank,
+        bank_of_mac, filter_bit, filter_index, mac_key, mac_of_key, port_index,
     },
+    unregistered_slot,
 };
 
 use super::{
+    batch::BatchHashMap,
     entries::{
-        bank_entry, interface_entry, interface_row, mode, options_entry, options_row, origin_entry,
-        peer_entry, peer_row, prefix_key, provenance, service_entry, service_row, text,
+        TrieKey, bank_entry, interface_entry, interface_row, mode, network_entry, network_row,
+        options_entry, options_row, origin_entry, peer_entry, peer_row, prefix_key, provenance,
+        service_entry, service_row, text, unregistered,
     },
     maps::Maps,
+    plain::Plain,
 };
 use crate::{
     policy::{PolicyTables, Slots},
@@ -80,6 +85,7 @@ pub(super) fn write(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
     }
     write_interfaces(maps, bank, tables)?;
     write_prefixes(maps, bank, tables)?;
+    write_host(maps, bank, tables)?;
     let origin = origin_entry(&tables.provenance)?;
     maps.origins.set(bank as usize, origin);
     maps.banks.set(bank as usize, bank_entry(tables)?);
@@ -90,15 +96,41 @@ fn write_ports(maps: &Maps, bank: u32, tables: &PolicyTables) {
     let offset = bank as usize * size_of::<u32>();
     // Programs read the other half of each entry: stores touch this bank's word alone.
     for index in 0..maps.ports.len() {
+        let bits = word_without_service(tables, index).to_bits();
         let word = maps.ports.word(index, offset);
-        if word.load(Ordering::Relaxed) != 0 {
-            word.store(0, Ordering::Relaxed);
+        if word.load(Ordering::Relaxed) != bits {
+            word.store(bits, Ordering::Relaxed);
         }
     }
     for ((protocol, port), binding) in &tables.ports {
         maps.ports
             .word(port_index(*protocol, *port) as usize, offset)
-            .store(binding.to_bits(), Ordering::Relaxed);
+            .store(complete(tables, *binding).to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Returns the binding at an index of `PORTS` without a service.
+fn word_without_service(tables: &PolicyTables, index: usize) -> Binding {
+    let port = (index & 0xffff) as u16;
+    let protocol = Protocol::ALL.get(index >> 16).copied();
+    let mode = protocol.and_then(|protocol| {
+        let mode = tables.unregistered_mode(protocol, port)?;
+        Some((unregistered_slot(protocol), mode == Mode::Audit))
+    });
+    let (slot, audit) = mode.unwrap_or((NO_SLOT, false));
+    let binding = Binding {
+        slot,
+        audit,
+        ..Binding::default()
+    };
+    complete(tables, binding)
+}
+
+/// Returns a binding with the facts about the whole policy.
+fn complete(tables: &PolicyTables, binding: Binding) -> Binding {
+    Binding {
+        networks: !tables.networks.is_empty(),
+        ..binding
     }
 }
 
@@ -132,26 +164,99 @@ fn write_interfaces(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
 }
 
 fn write_prefixes(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
-    let what = "failed to write the map PREFIXES";
-    let stale: Vec<PrefixKey> = maps
-        .prefixes
-        .entries()
-        .context("failed to read the map PREFIXES")?
-        .into_iter()
-        .map(|(key, _)| key)
-        .filter(|key| key.interface().bank == bank)
-        .collect();
-    maps.prefixes.remove(&stale).context(what)?;
     let entries = tables.prefixes.iter();
     let entries = entries.map(|(prefix, peers)| (prefix_key(bank, prefix), *peers));
-    maps.prefixes.insert(entries).context(what)
+    let is_own = |key: &PrefixKey| key.interface().bank == bank;
+    replace(&maps.prefixes, "PREFIXES", is_own, entries)
+}
+
+/// Writes the host's addresses, networks and MACs.
+fn write_host(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
+    let scope = |ifindex| AddressScope { bank, ifindex };
+    let is_own = |key: &TrieKey| key.parts().0.bank == bank;
+    let key = |(network, length): &(Address, u8)| TrieKey::new(scope(0), network, *length);
+    let local = tables.local.iter();
+    let local = local.map(|(prefix, row)| (key(prefix), row.to_bits()));
+    replace(&maps.local, "LOCAL", is_own, local)?;
+    let networks = tables.networks.iter();
+    let networks = networks.map(|(prefix, row)| (key(prefix), network_entry(row)));
+    replace(&maps.networks, "NETWORKS", is_own, networks)?;
+    for (index, filter) in network_filters(tables) {
+        let index = filter_index(bank, index) as usize;
+        maps.network_filters.set(index, filter);
+    }
+    let sources = tables.sources.iter();
+    let sources = sources
+        .map(|(ifindex, network, length)| (TrieKey::new(scope(*ifindex), network, *length), 1));
+    replace(&maps.sources, "SOURCES", is_own, sources)?;
+    let macs = tables.macs.iter().map(|mac| (mac_key(bank, *mac), 1));
+    replace(&maps.macs, "MACS", |key| bank_of_mac(*key) == bank, macs)?;
+    let on = tables.on.iter();
+    let on = on.map(|((protocol, port, address), binding)| {
+        (
+            OnKey::new(bank, *protocol, *port, address),
+            binding.to_bits(),
+        )
+    });
+    let is_own = |key: &OnKey| key.parts().is_none_or(|parts| parts.0 == bank);
+    replace(&maps.on, "ON", is_own, on)
+}
+
+/// Returns the filter of each family's container networks.
+fn network_filters(tables: &PolicyTables) -> [(Family, NetworkFilter); 2] {
+    [Family::V4, Family::V6].map(|family| {
+        let mut filter = [0; 1024];
+        let own = tables.networks.keys();
+        for (network, length) in own.filter(|(network, _)| network.family() == family) {
+            set_bits(&mut filter, network, *length);
+        }
+        (family, filter)
+    })
+}
+
+/// Sets the bits of the addresses of a prefix; all bits where they cannot be told.
+fn set_bits(filter: &mut NetworkFilter, network: &Address, length: u8) {
+    let (first, count) = match (network.family(), length) {
+        (Family::V4, 16..) | (Family::V6, 64..) => (filter_bit(network), 1),
+        // The addresses of the prefix have this many values in their first 16 bits.
+        (Family::V4, _) => (filter_bit(network), 1usize << (16 - length)),
+        (Family::V6, _) => (0, 1 << 16),
+    };
+    for bit in usize::from(first)..usize::from(first) + count {
+        if let Some(word) = filter.get_mut(bit / 64) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+}
+
+/// Replaces the entries of a bank in a map that both banks share.
+fn replace<K: Plain, V: Plain>(
+    map: &BatchHashMap<K, V>,
+    name: &str,
+    is_own: impl Fn(&K) -> bool,
+    entries: impl Iterator<Item = (K, V)>,
+) -> Result<()> {
+    let read = map.entries();
+    let stale = read.with_context(|| format!("failed to read the map {name}"))?;
+    let stale: Vec<K> = stale
+        .into_iter()
+        .map(|(key, _)| key)
+        .filter(is_own)
+        .collect();
+    map.remove(&stale)
+        .and_then(|()| map.insert(entries))
+        .with_context(|| format!("failed to write the map {name}"))
 }
 
 /// Returns the binding of a registered port under a bank.
 fn binding(maps: &Maps, bank: u32, protocol: Protocol, port: u16) -> Option<Binding> {
     let entry = maps.ports.get(port_index(protocol, port) as usize);
     let binding = Binding::from_bits(entry[bank as usize]);
-    (binding.slot != NO_SLOT).then_some(binding)
+    let binding = Binding {
+        networks: false,
+        ..binding
+    };
+    (binding.slot >= FIRST_PORT_SLOT).then_some(binding)
 }
 
 /// Returns the registered ports of a bank.
@@ -172,6 +277,7 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
     let head = maps.banks.get(bank as usize);
     let mut tables = PolicyTables {
         mode: mode(&head),
+        unregistered: unregistered(&head),
         ports: bindings(maps, bank).collect(),
         provenance: provenance(&maps.origins.get(bank as usize)),
         ..PolicyTables::default()
@@ -208,7 +314,53 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
                 .insert((owner.ifindex, network, length), peers);
         }
     }
+    read_host(maps, bank, &mut tables)?;
     Ok(tables)
+}
+
+/// Reads the host's addresses, networks and MACs of a bank.
+fn read_host(maps: &Maps, bank: u32, tables: &mut PolicyTables) -> Result<()> {
+    let local = entries(&maps.local, "LOCAL")?;
+    tables.local = of_bank(local, bank)
+        .map(|((_, network, length), bits)| ((network, length), LocalRow::from_bits(bits)))
+        .collect();
+    let networks = entries(&maps.networks, "NETWORKS")?;
+    tables.networks = of_bank(networks, bank)
+        .map(|((_, network, length), entry)| ((network, length), network_row(&entry)))
+        .collect();
+    let sources = entries(&maps.sources, "SOURCES")?;
+    tables.sources = of_bank(sources, bank).map(|(source, _)| source).collect();
+    let macs = entries(&maps.macs, "MACS")?.into_iter();
+    tables.macs = macs
+        .filter(|(key, _)| bank_of_mac(*key) == bank)
+        .map(|(key, _)| mac_of_key(key))
+        .collect();
+    for (key, bits) in entries(&maps.on, "ON")? {
+        if let Some((of, protocol, port, address)) = key.parts()
+            && of == bank
+        {
+            let binding = Binding::from_bits(bits);
+            tables.on.insert((protocol, port, address), binding);
+        }
+    }
+    Ok(())
+}
+
+/// Returns every entry of a map.
+fn entries<K: Plain, V: Plain>(map: &BatchHashMap<K, V>, name: &str) -> Result<Vec<(K, V)>> {
+    let entries = map.entries();
+    entries.with_context(|| format!("failed to read the map {name}"))
+}
+
+/// Returns the entries of a bank: ifindex, network, prefix length and value.
+fn of_bank<V>(
+    entries: Vec<(TrieKey, V)>,
+    bank: u32,
+) -> impl Iterator<Item = ((u32, Address, u8), V)> {
+    entries.into_iter().filter_map(move |(key, value)| {
+        let (scope, network, length) = key.parts();
+        (scope.bank == bank).then_some(((scope.ifindex, network, length), value))
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Many entries of a map with one call of bpf(2): hashes since Linux 5.6, arrays per CPU since 5.13.
+//! Many entries of a map with one call of bpf(2): hashes since Linux 5.6, tries since 5.12, arrays
+//! per CPU since 5.13.
 
 use std::{
     io,
@@ -27,7 +28,7 @@ struct Attributes {
     flags: u64,
 }
 
-/// A hash map whose entries are read, inserted and removed many at a time.
+/// A hash map or a trie whose entries are read, inserted and removed many at a time.
 pub(crate) struct BatchHashMap<K, V> {
     map: OwnedFd,
     _entries: PhantomData<(K, V)>,
@@ -44,6 +45,12 @@ impl<K: Plain, V: Plain> BatchHashMap<K, V> {
     /// # Errors
     /// The types are of other sizes, or the kernel's refusal.
     pub(crate) fn new(map: &MapData, name: &str) -> Result<Self> {
+        const {
+            assert!(
+                size_of::<K>() >= size_of::<u32>(),
+                "room for a bucket's number"
+            )
+        };
         Ok(Self {
             map: checked_descriptor(map, name, size_of::<K>(), size_of::<V>())?,
             _entries: PhantomData,
@@ -57,15 +64,16 @@ impl<K: Plain, V: Plain> BatchHashMap<K, V> {
     pub(crate) fn entries(&self) -> io::Result<Vec<(K, V)>> {
         let mut all = Vec::new();
         let mut room = Self::FIRST_BATCH;
-        // The kernel's place to go on from: the number of a bucket of the hash.
-        let mut place = None;
+        // The kernel's place to go on from: the number of a bucket of a hash (four bytes), or the
+        // last key of a trie (generic_map_lookup_batch in kernel/bpf/syscall.c).
+        let mut place: Option<Vec<K>> = None;
         loop {
             let mut keys = zeroed::<K>(room);
             let mut values = zeroed::<V>(room);
-            let (from, mut next) = (place.unwrap_or(0u32), 0u32);
+            let mut next = zeroed::<K>(1);
             let mut attributes = Attributes {
-                in_batch: place.map_or(0, |_| (&raw const from) as u64),
-                out_batch: (&raw mut next) as u64,
+                in_batch: place.as_ref().map_or(0, |from| from.as_ptr() as u64),
+                out_batch: next.as_mut_ptr() as u64,
                 keys: keys.as_mut_ptr() as u64,
                 values: values.as_mut_ptr() as u64,
                 count: count(room)?,

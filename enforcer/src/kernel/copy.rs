@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
-use super::maps::Maps;
+use super::{batch::BatchHashMap, maps::Maps, plain::Plain};
 
 impl Maps {
     /// Copies the policy of `from` into these maps, which no program reads at this time.
@@ -23,8 +23,13 @@ impl Maps {
             self.rules.copy_from(&from.rules);
             self.interfaces.copy_from(&from.interfaces);
             self.origins.copy_from(&from.origins);
-            self.copy_prefixes(from)
-                .context("failed to copy the map PREFIXES")?;
+            self.network_filters.copy_from(&from.network_filters);
+            copy(&self.prefixes, &from.prefixes).context("failed to copy the map PREFIXES")?;
+            copy(&self.on, &from.on).context("failed to copy the map ON")?;
+            copy(&self.local, &from.local).context("failed to copy the map LOCAL")?;
+            copy(&self.macs, &from.macs).context("failed to copy the map MACS")?;
+            copy(&self.networks, &from.networks).context("failed to copy the map NETWORKS")?;
+            copy(&self.sources, &from.sources).context("failed to copy the map SOURCES")?;
             // A reload in the meantime may have begun to fill the bank that was in force.
             if from.state().generation == before.generation {
                 self.state.set(
@@ -38,11 +43,14 @@ impl Maps {
             }
         }
     }
+}
 
-    fn copy_prefixes(&self, from: &Self) -> std::io::Result<()> {
-        let stale: Vec<_> = self.prefixes.entries()?;
-        let stale: Vec<_> = stale.into_iter().map(|(key, _)| key).collect();
-        self.prefixes.remove(&stale)?;
-        self.prefixes.insert(from.prefixes.entries()?.into_iter())
-    }
+/// Copies the entries of a map, and removes all others.
+fn copy<K: Plain, V: Plain>(
+    to: &BatchHashMap<K, V>,
+    from: &BatchHashMap<K, V>,
+) -> std::io::Result<()> {
+    let stale: Vec<K> = to.entries()?.into_iter().map(|(key, _)| key).collect();
+    to.remove(&stale)?;
+    to.insert(from.entries()?.into_iter())
 }

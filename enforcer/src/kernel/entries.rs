@@ -12,31 +12,99 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use enforcer_ebpf::{
-    Address, Family, Mode,
+    Address, Family, Mode, Protocol,
     layout::{
-        BankEntry, InterfaceEntry, InterfaceKey, OriginEntry, PeerEntry, PrefixKey, RuleEntry,
-        ServiceEntry,
+        AddressKey, AddressScope, BankEntry, InterfaceEntry, InterfaceKey, KEY_BITS, NetworkEntry,
+        OriginEntry, PeerEntry, PrefixKey, RuleEntry, ServiceEntry,
     },
 };
 
 use crate::{
     interfaces::InterfaceOptions,
-    policy::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
-    registry::{FragmentFolder, HookChoice, Provenance, Side},
+    policy::{
+        InterfaceRow, NetworkRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, Unregistered,
+    },
+    registry::{Forward, FragmentFolder, HookChoice, Provenance, Side},
 };
 
 /// Returns the mode and the sizes of a policy.
 pub(super) fn bank_entry(tables: &PolicyTables) -> Result<BankEntry> {
     let count = |length: usize| u32::try_from(length).context("too many entries");
+    let mut rows = tables.interfaces.values();
+    let unregistered = Protocol::ALL.map(|protocol| {
+        let mode = tables.unregistered.modes.get(&protocol).copied();
+        BankEntry::unregistered_bits(protocol, mode)
+    });
     Ok(BankEntry {
-        flags: match tables.mode {
-            Mode::Enforce => 0,
-            Mode::Audit => BankEntry::AUDIT,
-        },
+        flags: flag(tables.mode == Mode::Audit, BankEntry::AUDIT)
+            | flag(!tables.networks.is_empty(), BankEntry::NETWORKS)
+            | flag(!tables.sources.is_empty(), BankEntry::SOURCES)
+            | flag(
+                rows.any(|row| row.looks_through_tags),
+                BankEntry::LOOKS_THROUGH,
+            )
+            | unregistered.into_iter().fold(0, |all, bits| all | bits),
         services: count(tables.services.len())?,
         peers: count(tables.peers.len())?,
         rules: count(tables.interface_options.len())?,
+        allow_unregistered: tables.unregistered.allow,
     })
+}
+
+/// Returns `[unregistered]` of a bank.
+pub(super) fn unregistered(entry: &BankEntry) -> Unregistered {
+    let mode = |protocol| Some((protocol, entry.unregistered(protocol)?));
+    Unregistered {
+        modes: Protocol::ALL.into_iter().filter_map(mode).collect(),
+        allow: entry.allow_unregistered,
+    }
+}
+
+/// Returns the entry of a container network.
+pub(super) fn network_entry(row: &NetworkRow) -> NetworkEntry {
+    NetworkEntry {
+        allow: row.allow,
+        bridge: row.bridge,
+        flags: flag(row.mode == Mode::Audit, NetworkEntry::AUDIT)
+            | flag(row.routed, NetworkEntry::ROUTED),
+    }
+}
+
+pub(super) const fn network_row(entry: &NetworkEntry) -> NetworkRow {
+    NetworkRow {
+        bridge: entry.bridge,
+        allow: entry.allow,
+        mode: match entry.flags & NetworkEntry::AUDIT {
+            0 => Mode::Enforce,
+            _ => Mode::Audit,
+        },
+        routed: entry.flags & NetworkEntry::ROUTED != 0,
+    }
+}
+
+/// A key of a trie as the kernel has it: the length of the prefix in bits, scope included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct TrieKey {
+    length: u32,
+    key: AddressKey,
+}
+
+impl TrieKey {
+    /// Returns the key of a prefix.
+    pub(super) fn new(scope: AddressScope, network: &Address, length: u8) -> Self {
+        Self {
+            length: KEY_BITS + u32::from(length),
+            key: AddressKey::new(scope, network),
+        }
+    }
+
+    /// Returns the scope, the network and the length of the prefix in bits.
+    pub(super) fn parts(&self) -> (AddressScope, Address, u8) {
+        let length = self.length.saturating_sub(KEY_BITS);
+        let length = u8::try_from(length).unwrap_or(u8::MAX);
+        (self.key.scope(), self.key.address(), length)
+    }
 }
 
 pub(super) const fn mode(entry: &BankEntry) -> Mode {
@@ -93,8 +161,20 @@ pub(super) fn options_entry(row: &OptionsRow) -> Result<RuleEntry> {
             HookChoice::XdpGeneric => 2,
             HookChoice::Tcx => 3,
         },
-        forward: u8::from(row.options.forward),
-        zero: 0,
+        forward: match row.options.forward {
+            Forward::Auto => 0,
+            Forward::Always => 1,
+            Forward::Never => 2,
+        },
+        containers: switch(row.options.containers),
+        routed: u8::from(row.options.routed),
+        mode: match row.options.mode {
+            None => 0,
+            Some(Mode::Enforce) => 1,
+            Some(Mode::Audit) => 2,
+        },
+        zero: [0; 2],
+        allow: row.allow,
     })
 }
 
@@ -118,9 +198,42 @@ pub(super) fn options_row(entry: &RuleEntry) -> Result<OptionsRow> {
             3 => HookChoice::Tcx,
             other => bail!("the options for {pattern} have the unknown hook {other}"),
         },
-        forward: entry.forward != 0,
+        forward: match entry.forward {
+            0 => Forward::Auto,
+            1 => Forward::Always,
+            2 => Forward::Never,
+            other => bail!("the options for {pattern} have the unknown value {other} of forward"),
+        },
+        containers: match entry.containers {
+            0 => None,
+            1 => Some(true),
+            2 => Some(false),
+            other => {
+                bail!("the options for {pattern} have the unknown value {other} of containers")
+            }
+        },
+        routed: entry.routed != 0,
+        mode: match entry.mode {
+            0 => None,
+            1 => Some(Mode::Enforce),
+            2 => Some(Mode::Audit),
+            other => bail!("the options for {pattern} have the unknown mode {other}"),
+        },
     };
-    Ok(OptionsRow { pattern, options })
+    Ok(OptionsRow {
+        pattern,
+        options,
+        allow: entry.allow,
+    })
+}
+
+/// Returns the number of an optional switch.
+const fn switch(set: Option<bool>) -> u8 {
+    match set {
+        None => 0,
+        Some(true) => 1,
+        Some(false) => 2,
+    }
 }
 
 /// Returns the entry of an interface, with the lengths of the interface's prefixes in `tables`.
@@ -132,7 +245,17 @@ pub(super) fn interface_entry(
     let mut entry = InterfaceEntry {
         ifindex,
         carries: row.carries,
-        flags: flag(row.forward, InterfaceEntry::FORWARD)
+        route_as: row.member_of.unwrap_or_default(),
+        network: row.network.unwrap_or_default(),
+        // An IPv4 address is the low 32 bits.
+        own_v4: row.own_v4.map_or(0, |own| own.low() as u32),
+        own_v6: row.own_v6.map_or([0; 2], |own| [own.high(), own.low()]),
+        flags: flag(row.judges_all, InterfaceEntry::JUDGES_ALL)
+            | flag(row.hairpin, InterfaceEntry::HAIRPIN)
+            | flag(row.inside, InterfaceEntry::INSIDE)
+            | flag(row.member_of.is_some(), InterfaceEntry::MEMBER)
+            | flag(row.looks_through_tags, InterfaceEntry::LOOKS_THROUGH)
+            | flag(row.vrf, InterfaceEntry::VRF)
             | flag(row.macvlan_parent_mac.is_some(), InterfaceEntry::CHILDREN)
             | flag(row.vlan_parent, InterfaceEntry::VLAN_PARENT)
             | flag(!row.carries.is_empty(), InterfaceEntry::CARRIES),
@@ -163,7 +286,15 @@ pub(super) fn interface_row(entry: &InterfaceEntry) -> InterfaceRow {
     let is = |flag| entry.flags & flag != 0;
     InterfaceRow {
         carries: entry.carries,
-        forward: is(InterfaceEntry::FORWARD),
+        judges_all: is(InterfaceEntry::JUDGES_ALL),
+        hairpin: is(InterfaceEntry::HAIRPIN),
+        inside: is(InterfaceEntry::INSIDE),
+        member_of: is(InterfaceEntry::MEMBER).then_some(entry.route_as),
+        looks_through_tags: is(InterfaceEntry::LOOKS_THROUGH),
+        vrf: is(InterfaceEntry::VRF),
+        network: (entry.network != 0).then_some(entry.network),
+        own_v4: (entry.own_v4 != 0).then(|| Address::v4(entry.own_v4.to_be_bytes())),
+        own_v6: (entry.own_v6 != [0; 2]).then(|| Address::v6(entry.own_v6[0], entry.own_v6[1])),
         macvlan_parent_mac: is(InterfaceEntry::CHILDREN).then_some(entry.mac),
         vlan_parent: is(InterfaceEntry::VLAN_PARENT),
     }

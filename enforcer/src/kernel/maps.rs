@@ -10,9 +10,9 @@ use aya::maps::{Map, MapData, PerCpuArray, PerCpuHashMap};
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BANKS, BankEntry, Cells, INTERFACE_ENTRIES, InterfaceEntry, OriginEntry, PEER_ENTRIES,
-        PORT_ENTRIES, PeerEntry, PendingConfirm, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry,
-        SERVICE_ENTRIES, ServiceEntry, State,
+        BANKS, BankEntry, Cells, INTERFACE_ENTRIES, InterfaceEntry, NETWORK_FILTERS, NetworkEntry,
+        NetworkFilter, OnKey, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PendingConfirm,
+        PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State,
     },
 };
 
@@ -20,6 +20,7 @@ pub(crate) use super::reserved_ports::Reserved;
 use super::{
     array::MmapArray,
     batch::{BatchHashMap, BatchPerCpuArray},
+    entries::TrieKey,
     pinned_map::{self, Found},
     pins::PinDir,
     plain::Raw,
@@ -136,6 +137,12 @@ pub(crate) struct Maps {
     pub(super) origins: MmapArray<OriginEntry>,
     pub(super) pending: MmapArray<PendingConfirm>,
     pub(super) prefixes: BatchHashMap<PrefixKey, PeerSet>,
+    pub(super) on: BatchHashMap<OnKey, u32>,
+    pub(super) macs: BatchHashMap<u64, u32>,
+    pub(super) local: BatchHashMap<TrieKey, u32>,
+    pub(super) networks: BatchHashMap<TrieKey, NetworkEntry>,
+    pub(super) network_filters: MmapArray<NetworkFilter>,
+    pub(super) sources: BatchHashMap<TrieKey, u32>,
     /// The ports that enforcer added to `ip_local_reserved_ports`.
     pub(crate) reserved: Reserved,
     pub(super) counters: PerCpuArray<MapData, Raw<Cells>>,
@@ -175,6 +182,16 @@ impl Maps {
             pending: MmapArray::new(map("TRIAL")?.fd(), "TRIAL", 1)?,
             reserved: Reserved::new(&map("RESERVED")?)?,
             prefixes: BatchHashMap::new(&map("PREFIXES")?, "PREFIXES")?,
+            on: BatchHashMap::new(&map("ON")?, "ON")?,
+            macs: BatchHashMap::new(&map("MACS")?, "MACS")?,
+            local: BatchHashMap::new(&map("LOCAL")?, "LOCAL")?,
+            networks: BatchHashMap::new(&map("NETWORKS")?, "NETWORKS")?,
+            network_filters: MmapArray::new(
+                map("NETWORK_FILTERS")?.fd(),
+                "NETWORK_FILTERS",
+                NETWORK_FILTERS,
+            )?,
+            sources: BatchHashMap::new(&map("SOURCES")?, "SOURCES")?,
             slots: BatchPerCpuArray::new(&counters, "COUNTERS", size_of::<Cells>())?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(counters))
                 .map_err(anyhow::Error::from)?,

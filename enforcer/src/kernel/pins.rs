@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The names of the pinned maps, which are the names in the object. `STATE` is the first.
-pub(crate) const MAPS: [&str; 16] = [
+pub(crate) const MAPS: [&str; 22] = [
     "STATE",
     "BANK",
     "PORTS",
@@ -37,6 +37,12 @@ pub(crate) const MAPS: [&str; 16] = [
     "COUNTERS",
     "INTERFACES",
     "PREFIXES",
+    "ON",
+    "LOCAL",
+    "MACS",
+    "NETWORKS",
+    "NETWORK_FILTERS",
+    "SOURCES",
     "BYPASSED",
     "EVENTS",
     "BUDGET",

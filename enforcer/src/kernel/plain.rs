@@ -3,10 +3,12 @@
 use enforcer_ebpf::{
     PeerSet,
     layout::{
-        BankEntry, Budget, Cells, Event, InterfaceEntry, OriginEntry, PeerEntry, PendingConfirm,
-        PortBits, PortEntry, PrefixKey, RuleEntry, ServiceEntry, State,
+        BankEntry, Budget, Cells, Event, InterfaceEntry, NetworkEntry, OnKey, OriginEntry,
+        PeerEntry, PendingConfirm, PortBits, PortEntry, PrefixKey, RuleEntry, ServiceEntry, State,
     },
 };
+
+use super::entries::TrieKey;
 
 /// A type without padding and pointers, of which every bit pattern is a value.
 ///
@@ -43,8 +45,18 @@ unsafe impl Plain for Cells {}
 unsafe impl Plain for Budget {}
 // SAFETY: as above.
 unsafe impl Plain for Event {}
+// SAFETY: as above.
+unsafe impl Plain for NetworkEntry {}
+// SAFETY: as above.
+unsafe impl Plain for OnKey {}
+// SAFETY: as above.
+unsafe impl Plain for TrieKey {}
 // SAFETY: an array of integers.
 unsafe impl Plain for PeerSet {}
+// SAFETY: an integer.
+unsafe impl Plain for u32 {}
+// SAFETY: an integer.
+unsafe impl Plain for u64 {}
 
 /// A plain value in the form that aya moves: [`aya::Pod`] may not be put on another crate's type.
 #[derive(Clone, Copy)]

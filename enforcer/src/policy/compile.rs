@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
-    Address, Mode, PeerSet, Protocol,
-    layout::{Binding, MAX_RULES, PREFIX_ENTRIES, SLOTS, WIRE_VIEW},
+    Address, FIRST_PORT_SLOT, Mode, PeerSet, Protocol,
+    layout::{Binding, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS, WIRE_VIEW},
 };
 use ipnet::IpNet;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     interfaces::InterfaceOptions,
-    registry::{Identity, MAX_PREFIXES, Provenance, PublicKey, Registry},
+    registry::{Forward, Identity, MAX_PREFIXES, PublicKey, Registry},
     wireguard::AllowedIps,
 };
 
@@ -33,8 +33,35 @@ pub struct PolicyInterface {
     pub merged: Vec<u32>,
     /// Whether the interface has macvlan or macvtap children.
     pub has_macvlan_children: bool,
+    /// Whether packets have no Ethernet header: WireGuard, tun, GRE.
+    pub is_headerless: bool,
+    /// Whether the interface is inside.
+    pub is_inside: bool,
+    /// The ifindex of the master, for a member that is guarded in the master's place.
+    pub member_of: Option<u32>,
+    /// Whether the wire guard looks through VLAN tags of any id.
+    pub looks_through_tags: bool,
+    /// Whether the interface is a VRF device.
+    pub is_vrf: bool,
+    /// The bridge of the interface by ifindex: the interface itself, its master, or the bridge below
+    /// a VLAN device.
+    pub bridge: Option<u32>,
+    /// The addresses, each with the length of its subnet.
+    pub addresses: Vec<IpNet>,
     /// The AllowedIPs, for a WireGuard device on which the registry has peers by key.
     pub allowed_ips: Option<AllowedIps>,
+}
+
+/// The facts about a host that the compiler needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyHost {
+    /// The interfaces, without the loopback.
+    pub interfaces: Vec<PolicyInterface>,
+    /// The local table: prefixes, each with the ifindex of the route's interface.
+    pub local: Vec<(IpNet, u32)>,
+    /// The MAC addresses that the host takes: of interfaces, and permanent local entries of
+    /// bridges.
+    pub macs: BTreeSet<[u8; 6]>,
 }
 
 /// The counter slot of each registered port.
@@ -48,12 +75,11 @@ pub type Slots = BTreeMap<(Protocol, u16), u16>;
 ///
 /// # Errors
 /// The registry exceeds a limit of the maps.
-pub fn compile(
-    registry: &Registry,
-    interfaces: &[PolicyInterface],
-    taken: &Slots,
-) -> Result<PolicyTables> {
-    let base = base(registry, taken)?;
+pub fn compile(registry: &Registry, host: &PolicyHost, taken: &Slots) -> Result<PolicyTables> {
+    let interfaces = &host.interfaces;
+    let mut base = base(registry, taken)?;
+    base.local = local_table(&host.local);
+    base.macs.clone_from(&host.macs);
     let mut devices: BTreeMap<u32, KeyPrefixes> = interfaces
         .iter()
         .filter_map(|interface| Some((interface.ifindex, key_prefixes(registry, interface)?)))
@@ -99,9 +125,7 @@ fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
         peers: Vec::new(),
         interface_options: interface_options(registry)?,
         ports: ports(registry, taken)?,
-        interfaces: BTreeMap::new(),
-        provenance: Provenance::default(),
-        prefixes: BTreeMap::new(),
+        ..PolicyTables::default()
     })
 }
 
@@ -138,10 +162,8 @@ fn with_interfaces(
     };
     for interface in interfaces {
         let row = InterfaceRow {
-            forward: tables.options_of(&interface.name).forward,
-            macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
             vlan_parent: !interface.merged.is_empty(),
-            ..InterfaceRow::default()
+            ..interface_row(interface, tables.options_of(&interface.name).forward)
         };
         let prefixes = prefixes_of(&[interface]);
         add_interface(&mut tables, interface.ifindex, row.clone(), prefixes);
@@ -151,7 +173,6 @@ fn with_interfaces(
             let merged = |other: &&PolicyInterface| interface.merged.contains(&other.ifindex);
             all.extend(interfaces.iter().filter(merged));
             let view = InterfaceRow {
-                forward: all.iter().any(|i| tables.options_of(&i.name).forward),
                 vlan_parent: false,
                 ..row
             };
@@ -160,6 +181,48 @@ fn with_interfaces(
         }
     }
     tables
+}
+
+/// Returns the row of an interface, but for its peers.
+fn interface_row(interface: &PolicyInterface, forward: Forward) -> InterfaceRow {
+    let own = |is_v4: bool| {
+        let mut addresses = interface.addresses.iter().map(IpNet::addr);
+        let first = addresses.find(|address| address.is_ipv4() == is_v4);
+        first.map(Address::from)
+    };
+    InterfaceRow {
+        judges_all: forward == Forward::Never,
+        hairpin: forward == Forward::Always || interface.is_headerless,
+        inside: interface.is_inside,
+        member_of: interface.member_of,
+        looks_through_tags: interface.looks_through_tags,
+        vrf: interface.is_vrf,
+        own_v4: own(true),
+        own_v6: own(false),
+        macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
+        ..InterfaceRow::default()
+    }
+}
+
+/// Returns the local table by network and prefix length.
+fn local_table(routes: &[(IpNet, u32)]) -> BTreeMap<(Address, u8), LocalRow> {
+    let row = |(prefix, ifindex): &(IpNet, u32)| {
+        let is_address = prefix.prefix_len() == prefix.max_prefix_len();
+        let ifindex = *ifindex;
+        (
+            key_of(prefix),
+            LocalRow {
+                ifindex,
+                is_address,
+            },
+        )
+    };
+    routes.iter().map(row).collect()
+}
+
+/// Returns the network and the length of a prefix.
+fn key_of(prefix: &IpNet) -> (Address, u8) {
+    (Address::from(prefix.network()), prefix.prefix_len())
 }
 
 /// Adds the peers and returns the prefixes of peers by address, each with the peer's number, by
@@ -247,6 +310,7 @@ fn interface_options(registry: &Registry) -> Result<Vec<OptionsRow>> {
         .map(|table| OptionsRow {
             pattern: table.pattern.clone(),
             options: InterfaceOptions::from(table),
+            allow: PeerSet::EMPTY,
         })
         .collect())
 }
@@ -254,7 +318,7 @@ fn interface_options(registry: &Registry) -> Result<Vec<OptionsRow>> {
 fn ports(registry: &Registry, taken: &Slots) -> Result<BTreeMap<(Protocol, u16), Binding>> {
     let used: BTreeSet<u16> = taken.values().copied().collect();
     let last = u16::try_from(SLOTS).context("slots are numbered with 16 bits")?;
-    let mut free = (1..last).filter(|slot| !used.contains(slot));
+    let mut free = (FIRST_PORT_SLOT..last).filter(|slot| !used.contains(slot));
     let mut ports = BTreeMap::new();
     for (number, service) in (0u16..).zip(registry.services()) {
         for &(protocol, port) in &service.ports {
@@ -269,6 +333,8 @@ fn ports(registry: &Registry, taken: &Slots) -> Result<BTreeMap<(Protocol, u16),
                 public: service.public,
                 audit: registry.mode_of(service) == Mode::Audit,
                 has_peers: !service.allow.is_empty(),
+                by_address: false,
+                networks: false,
             };
             ports.insert((protocol, port), binding);
         }

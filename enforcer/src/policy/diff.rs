@@ -13,7 +13,10 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::tables::PolicyTables;
-use crate::{interfaces::InterfaceOptions, registry::HookChoice};
+use crate::{
+    interfaces::InterfaceOptions,
+    registry::{Forward, HookChoice},
+};
 
 /// The longest list of prefixes; further prefixes are only counted.
 const MAX_LISTED: usize = 8;
@@ -103,7 +106,11 @@ fn interface_options(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<
 /// Returns interface options in the registry's syntax.
 fn toml_of(options: &InterfaceOptions) -> String {
     let side = options.side.map(|side| format!("side = \"{side}\""));
-    let forward = options.forward.then(|| "forward = true".to_owned());
+    let forward = match options.forward {
+        Forward::Auto => None,
+        Forward::Always => Some("forward = true".to_owned()),
+        Forward::Never => Some("forward = false".to_owned()),
+    };
     let hook = (options.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", options.hook));
     let lines: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
     match lines.is_empty() {

@@ -22,8 +22,11 @@ mod tables;
 mod tests;
 
 pub use cite::{Citation, cite};
-pub use compile::{PolicyInterface, Slots, compile};
+pub use compile::{PolicyHost, PolicyInterface, Slots, compile};
 pub use diff::{Change, changes};
 pub use frame::Frame;
 pub(crate) use released::released;
-pub use tables::{InterfaceRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow};
+pub use tables::{
+    InterfaceRow, NetworkRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow,
+    Unregistered,
+};

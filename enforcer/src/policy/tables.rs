@@ -3,12 +3,12 @@
 //! The compiler makes the tables from a registry, the loader writes them to the maps, commands read
 //! them back, and [`PolicyTables::judge`] runs the kernel's decision over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_ebpf::{
-    Address, Decision, Guard, Interface, Kind, Mode, NO_SLOT, Packet, PeerSet, Policy, Protocol,
-    Service, Transport, decide,
-    layout::{Binding, WIRE_VIEW},
+    Address, Arrival, Decision, Guard, Interface, Kind, Mode, Network, Packet, PeerSet, Policy,
+    Port, Protocol, Route, Service, Transport, decide,
+    layout::{Binding, LocalRow, WIRE_VIEW},
 };
 
 use crate::{interfaces::InterfaceOptions, registry::Provenance};
@@ -26,12 +26,47 @@ pub struct PolicyTables {
     pub interface_options: Vec<OptionsRow>,
     /// The registered ports.
     pub ports: BTreeMap<(Protocol, u16), Binding>,
+    /// The ports of services at single addresses of the host, in the place of [`Self::ports`].
+    pub on: BTreeMap<(Protocol, u16, Address), Binding>,
+    /// `[unregistered]`.
+    pub unregistered: Unregistered,
+    /// The container networks, by network and prefix length.
+    pub networks: BTreeMap<(Address, u8), NetworkRow>,
+    /// The host's local table, by network and prefix length.
+    pub local: BTreeMap<(Address, u8), LocalRow>,
+    /// The MAC addresses that the host takes.
+    pub macs: BTreeSet<[u8; 6]>,
+    /// The prefixes that later fragments are compared with, by ifindex, network and prefix length:
+    /// of every allowed peer under ifindex 0, and of each interface's peers and subnets.
+    pub sources: BTreeSet<(u32, Address, u8)>,
     /// The interfaces with a policy of their own, by ifindex, with [`WIRE_VIEW`] for wire views.
     pub interfaces: BTreeMap<u32, InterfaceRow>,
     /// The registry behind the policy.
     pub provenance: Provenance,
     /// The peers at each longest match, by ifindex as above, network and prefix length.
     pub prefixes: BTreeMap<(u32, Address, u8), PeerSet>,
+}
+
+/// The judgement of ports without a service, by protocol: the mode, or `None` for `pass`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unregistered {
+    /// The mode of each judged protocol.
+    pub modes: BTreeMap<Protocol, Mode>,
+    /// The peers that may reach these ports all the same.
+    pub allow: PeerSet,
+}
+
+/// A container network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkRow {
+    /// The ifindex of the network's bridge.
+    pub bridge: u32,
+    /// The peers that may reach the network.
+    pub allow: PeerSet,
+    /// The network's mode, else the global mode.
+    pub mode: Mode,
+    /// Whether the network is routed on purpose, and not judged.
+    pub routed: bool,
 }
 
 /// A service.
@@ -63,6 +98,8 @@ pub struct OptionsRow {
     pub pattern: String,
     /// The options for interfaces that match the pattern.
     pub options: InterfaceOptions,
+    /// The peers that may reach the container networks of these interfaces.
+    pub allow: PeerSet,
 }
 
 /// The policy of one interface; the default is the policy of an interface without a row.
@@ -70,8 +107,24 @@ pub struct OptionsRow {
 pub struct InterfaceRow {
     /// The peers whose packets arrive on the interface.
     pub carries: PeerSet,
-    /// Whether forwarded packets are left alone.
-    pub forward: bool,
+    /// Whether packets for others are judged too: `forward = false`.
+    pub judges_all: bool,
+    /// Whether a packet that leaves by the interface of its arrival is forwarded.
+    pub hairpin: bool,
+    /// Whether the interface is inside.
+    pub inside: bool,
+    /// The ifindex of the master, for the guard of a member.
+    pub member_of: Option<u32>,
+    /// Whether the wire guard looks through VLAN tags of any id.
+    pub looks_through_tags: bool,
+    /// Whether the interface is a VRF device.
+    pub vrf: bool,
+    /// The bridge whose container networks the interface belongs to, by ifindex.
+    pub network: Option<u32>,
+    /// An IPv4 address of the interface, for a short way through the local table.
+    pub own_v4: Option<Address>,
+    /// An IPv6 address, likewise.
+    pub own_v6: Option<Address>,
     /// The interface's MAC address, if the interface has macvlan or macvtap children.
     pub macvlan_parent_mac: Option<[u8; 6]>,
     /// Whether the wire guard sees no VLAN tags and looks the interface up with [`WIRE_VIEW`].
@@ -89,14 +142,16 @@ pub struct PacketSpec {
     pub loopback: bool,
     /// The source address.
     pub source: Address,
-    /// The destination address, if given; only a loopback destination changes the decision.
+    /// The destination address; without one, an address of this host.
     pub destination: Option<Address>,
     /// The protocol.
     pub protocol: Protocol,
     /// The destination port.
     pub port: u16,
-    /// Whether the FIB says that the packet would be forwarded.
-    pub forwarded: bool,
+    /// The FIB's answer.
+    pub route: Route,
+    /// Whether the packet opens a connection.
+    pub opens: bool,
 }
 
 impl PolicyTables {
@@ -106,15 +161,23 @@ impl PolicyTables {
         let packet = Packet {
             loopback: loops(&spec.source) || spec.destination.as_ref().is_some_and(loops),
             ip_offset: 0,
+            transport_offset: 0,
             transport: Transport::new(spec.protocol, spec.port),
         };
         let view = View {
             tables: self,
             ifindex: self.view(spec),
-            source: spec.source,
-            forwarded: spec.forwarded,
+            spec,
         };
-        decide(&view, spec.guard, spec.loopback, &packet)
+        let row = self.interfaces.get(&spec.ifindex);
+        let arrival = match spec.loopback {
+            true => Arrival::Loopback,
+            false if spec.guard == Guard::Socket && row.is_some_and(|row| row.vrf) => {
+                Arrival::MaybeOwn
+            }
+            false => Arrival::Received,
+        };
+        decide(&view, spec.guard, arrival, &packet)
     }
 
     /// Returns the key for the interface's row and prefixes, which wire guards of VLAN parents mark
@@ -124,6 +187,12 @@ impl PolicyTables {
             Some(row) if row.vlan_parent && spec.guard == Guard::Wire => spec.ifindex | WIRE_VIEW,
             _ => spec.ifindex,
         }
+    }
+
+    /// Returns the mode of a port without a service under `[unregistered]`, `None` where the port
+    /// is left alone.
+    pub fn unregistered_mode(&self, protocol: Protocol, _: u16) -> Option<Mode> {
+        self.unregistered.modes.get(&protocol).copied()
     }
 
     /// Returns the name of the service of a port.
@@ -175,12 +244,23 @@ impl PolicyTables {
     }
 }
 
+/// Whether a table of prefixes has a row for an address.
+fn has_row<T>(table: &BTreeMap<(Address, u8), T>, address: &Address) -> bool {
+    longest_row(table, address).is_some()
+}
+
+/// The row of the longest prefix around an address.
+fn longest_row<'a, T>(table: &'a BTreeMap<(Address, u8), T>, address: &Address) -> Option<&'a T> {
+    let lengths = (0..=address.family().bits()).rev();
+    let mut keys = lengths.map(|length| (address.network(length), length));
+    keys.find_map(|key| table.get(&key))
+}
+
 /// The tables as seen by one packet.
 struct View<'a> {
     tables: &'a PolicyTables,
     ifindex: u32,
-    source: Address,
-    forwarded: bool,
+    spec: &'a PacketSpec,
 }
 
 impl View<'_> {
@@ -190,30 +270,47 @@ impl View<'_> {
     }
 }
 
+/// Returns the mode of a binding.
+const fn mode_of(audit: bool) -> Mode {
+    match audit {
+        true => Mode::Audit,
+        false => Mode::Enforce,
+    }
+}
+
 impl Policy for View<'_> {
+    type Peers = PeerSet;
+
     fn mode(&self) -> Mode {
         self.tables.mode
     }
 
-    fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
-        let binding = self.tables.ports.get(&(protocol, port))?;
-        debug_assert_ne!(binding.slot, NO_SLOT);
-        Some(Service {
+    fn port(&self, protocol: Protocol, packet: &Packet) -> Port {
+        let port = packet.transport.port;
+        let Some(binding) = self.tables.ports.get(&(protocol, port)) else {
+            return match self.tables.unregistered_mode(protocol, port) {
+                Some(mode) => Port::Unregistered(mode),
+                None => Port::Open,
+            };
+        };
+        let here = self.spec.destination;
+        let here = here.and_then(|address| self.tables.on.get(&(protocol, port, address)));
+        let binding = here.unwrap_or(binding);
+        Port::Registered(Service {
             slot: binding.slot,
             number: binding.service,
             public: binding.public,
             has_peers: binding.has_peers,
-            mode: match binding.audit {
-                true => Mode::Audit,
-                false => Mode::Enforce,
-            },
+            mode: mode_of(binding.audit),
         })
     }
 
     fn interface(&self) -> Interface {
         let row = self.row();
         Interface {
-            forward: row.forward,
+            judges_all: row.judges_all,
+            hairpin: row.hairpin,
+            inside: row.inside,
             has_peers: !row.carries.is_empty(),
         }
     }
@@ -227,12 +324,56 @@ impl Policy for View<'_> {
         row.map_or(PeerSet::EMPTY, |row| row.allow)
     }
 
-    fn peers_of(&self, _: &Packet) -> PeerSet {
-        self.tables.peers_at(self.ifindex, &self.source)
+    fn allowed_unregistered(&self) -> PeerSet {
+        self.tables.unregistered.allow
     }
 
-    fn is_forwarded(&self, packet: &Packet) -> bool {
-        debug_assert!(!matches!(packet.transport.kind, Kind::Fragment));
-        self.forwarded
+    fn peers_of(&self, _: &Packet) -> PeerSet {
+        self.tables.peers_at(self.ifindex, &self.spec.source)
+    }
+
+    fn network(&self, _: &Packet) -> Option<Network<PeerSet>> {
+        let destination = self.spec.destination?;
+        let network = longest_row(&self.tables.networks, &destination)?;
+        let ifindex = self.spec.ifindex;
+        let belongs = ifindex == network.bridge || self.row().network == Some(network.bridge);
+        let row = longest_row(&self.tables.local, &destination);
+        let elsewhere = row.is_some_and(|row| row.is_address && row.ifindex != network.bridge);
+        (!network.routed && !belongs && !elsewhere).then_some(Network {
+            allowed: network.allow,
+            mode: network.mode,
+        })
+    }
+
+    fn is_local(&self, _: &Packet) -> bool {
+        let destination = self.spec.destination;
+        destination.is_none_or(|address| has_row(&self.tables.local, &address))
+    }
+
+    fn is_own(&self, _: &Packet) -> bool {
+        has_row(&self.tables.local, &self.spec.source)
+    }
+
+    fn is_for_other_mac(&self, _: &Packet) -> bool {
+        // A described packet is for this host's MAC.
+        false
+    }
+
+    fn route(&self, _: &Packet) -> Route {
+        self.spec.route
+    }
+
+    fn opens(&self, packet: &Packet) -> bool {
+        self.spec.opens && !matches!(packet.transport.kind, Kind::Udp)
+    }
+
+    fn is_proxied(&self, _: &Packet) -> bool {
+        // A described packet meets a listening socket.
+        false
+    }
+
+    fn is_anothers_fragment(&self, _: &Packet) -> bool {
+        // A described packet is no fragment.
+        false
     }
 }

@@ -4,7 +4,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable};
 
 use super::diagnostic::Fault;
-use super::model::{HookChoice, InterfaceTable, Side};
+use super::model::{Forward, HookChoice, InterfaceTable, Side};
 use super::name;
 use super::read::{Shape, TableReader};
 use super::suggest::quoted;
@@ -41,7 +41,10 @@ pub(super) fn read(
         forward: table
             .get("forward")
             .and_then(|value| reader.boolean("forward", value))
-            .unwrap_or(false),
+            .map_or(Forward::Auto, |always| match always {
+                true => Forward::Always,
+                false => Forward::Never,
+            }),
         forward_at: reader.place_of(table, "forward"),
         hook: table
             .get("hook")

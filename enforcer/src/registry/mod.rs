@@ -52,8 +52,8 @@ pub use files::{
 };
 pub use lints::lint;
 pub use model::{
-    HookChoice, Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PREFIXES,
-    Peer, PortRange, Registry, Service, Side,
+    Forward, HookChoice, Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS,
+    MAX_PREFIXES, Peer, PortRange, Registry, Service, Side,
 };
 pub use public_key::PublicKey;
 pub use reader::{READ_LIMIT, Reader, Trust};

@@ -238,6 +238,18 @@ impl fmt::Display for HookChoice {
     }
 }
 
+/// The treatment of packets that are not for this host (rules 3 and 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forward {
+    /// Packets that another interface forwards, and frames for other machines, pass unjudged.
+    #[default]
+    Auto,
+    /// As `Auto`, and packets that leave by the interface of their arrival too.
+    Always,
+    /// Every packet is judged.
+    Never,
+}
+
 /// An `[interfaces]` table: options for the interfaces that match a pattern.
 #[derive(Clone, Debug)]
 pub struct InterfaceTable {
@@ -245,8 +257,8 @@ pub struct InterfaceTable {
     pub pattern: String,
     /// The side, where the operator overrides the loader's choice.
     pub side: Option<Side>,
-    /// Whether forwarded packets are left alone.
-    pub forward: bool,
+    /// The treatment of packets for others.
+    pub forward: Forward,
     /// The span of the key `forward`, whatever the value.
     pub forward_at: Option<Span>,
     /// The hook to use.
