@@ -134,6 +134,7 @@ fn policy_interfaces(
             member_of: planned.and_then(|guard| guard.master),
             looks_through_tags: false,
             is_vrf: interface.is_kind("vrf"),
+            is_bridge: interface.is_kind("bridge"),
             bridge: None,
             addresses: Vec::new(),
             allowed_ips: match snapshot.wireguard(interface.index) {

@@ -10,6 +10,7 @@ use enforcer_ebpf::{
 use ipnet::IpNet;
 
 use super::{
+    networks::{networks, sources},
     prefixes::{KeyPrefixes, longest_matches},
     tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
 };
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The facts about an interface that the compiler needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyInterface {
     /// The ifindex.
     pub ifindex: u32,
@@ -43,6 +44,8 @@ pub struct PolicyInterface {
     pub looks_through_tags: bool,
     /// Whether the interface is a VRF device.
     pub is_vrf: bool,
+    /// Whether the interface is a bridge.
+    pub is_bridge: bool,
     /// The bridge of the interface by ifindex: the interface itself, its master, or the bridge below
     /// a VLAN device.
     pub bridge: Option<u32>,
@@ -80,6 +83,7 @@ pub fn compile(registry: &Registry, host: &PolicyHost, taken: &Slots) -> Result<
     let mut base = base(registry, taken)?;
     base.local = local_table(&host.local);
     base.macs.clone_from(&host.macs);
+    base.networks = networks(&base, interfaces);
     let mut devices: BTreeMap<u32, KeyPrefixes> = interfaces
         .iter()
         .filter_map(|interface| Some((interface.ifindex, key_prefixes(registry, interface)?)))
@@ -163,7 +167,7 @@ fn with_interfaces(
     for interface in interfaces {
         let row = InterfaceRow {
             vlan_parent: !interface.merged.is_empty(),
-            ..interface_row(interface, tables.options_of(&interface.name).forward)
+            ..interface_row(&tables, interface)
         };
         let prefixes = prefixes_of(&[interface]);
         add_interface(&mut tables, interface.ifindex, row.clone(), prefixes);
@@ -180,11 +184,14 @@ fn with_interfaces(
             add_interface(&mut tables, view_index, view, prefixes_of(&all));
         }
     }
+    tables.sources = sources(&tables, interfaces);
     tables
 }
 
 /// Returns the row of an interface, but for its peers.
-fn interface_row(interface: &PolicyInterface, forward: Forward) -> InterfaceRow {
+fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> InterfaceRow {
+    let forward = tables.options_of(&interface.name).forward;
+    let has_network = |bridge: &u32| tables.networks.values().any(|row| row.bridge == *bridge);
     let own = |is_v4: bool| {
         let mut addresses = interface.addresses.iter().map(IpNet::addr);
         let first = addresses.find(|address| address.is_ipv4() == is_v4);
@@ -197,6 +204,7 @@ fn interface_row(interface: &PolicyInterface, forward: Forward) -> InterfaceRow 
         member_of: interface.member_of,
         looks_through_tags: interface.looks_through_tags,
         vrf: interface.is_vrf,
+        network: interface.bridge.filter(has_network),
         own_v4: own(true),
         own_v6: own(false),
         macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
@@ -221,7 +229,7 @@ fn local_table(routes: &[(IpNet, u32)]) -> BTreeMap<(Address, u8), LocalRow> {
 }
 
 /// Returns the network and the length of a prefix.
-fn key_of(prefix: &IpNet) -> (Address, u8) {
+pub(super) fn key_of(prefix: &IpNet) -> (Address, u8) {
     (Address::from(prefix.network()), prefix.prefix_len())
 }
 

@@ -14,6 +14,7 @@ mod cite;
 mod compile;
 mod diff;
 mod frame;
+mod networks;
 mod prefixes;
 mod released;
 mod tables;

@@ -214,6 +214,11 @@ impl PolicyTables {
     /// Returns the options for an interface: an exact name beats a pattern, a longer pattern a
     /// shorter.
     pub fn options_of(&self, interface: &str) -> InterfaceOptions {
+        self.options_and_allow(interface).0
+    }
+
+    /// Returns the options for an interface, and the peers that may reach its container networks.
+    pub fn options_and_allow(&self, interface: &str) -> (InterfaceOptions, PeerSet) {
         self.interface_options
             .iter()
             .filter(|row| match row.pattern.strip_suffix('*') {
@@ -221,7 +226,7 @@ impl PolicyTables {
                 None => interface == row.pattern,
             })
             .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
-            .map(|row| row.options)
+            .map(|row| (row.options, row.allow))
             .unwrap_or_default()
     }
 
