@@ -180,7 +180,7 @@ pub struct Decision {
     /// The reason, which implies the verdict.
     pub reason: Reason,
     /// The matching rule of the decision table; 0 where the parser found no port.
-    rule: u8,
+    pub rule: u8,
     /// Whether the mode `audit` turns the drop into a counted pass.
     pub audited: bool,
     /// The slot of the counters: the registered port's, or one of the fixed slots.

@@ -15,7 +15,6 @@ use crate::{
     kernel::maps::Maps,
     netlink::route,
     note::Note,
-    policy::Slots,
 };
 
 /// Refuses a change that would cut operators off, unless there is consent. Returns notes of
@@ -64,7 +63,7 @@ pub(crate) async fn dangers(
         return Ok(Vec::new());
     }
     let attached = find_attached(instance.pins(), recipe.snapshot)?;
-    let slots = maps.map_or_else(Slots::new, Maps::slots);
+    let slots = maps.map(Maps::slots).transpose()?.unwrap_or_default();
     let candidate = Candidate::compile(recipe, &attached, &slots)?;
     let after = GuardedPolicy {
         tables: &candidate.tables,

@@ -217,7 +217,7 @@ pub(super) fn attach_and_compile(
     }
     maps.watch_bypasses(&report.guards.keys().copied().collect())?;
     let guards = report.guards.clone();
-    let candidate = Candidate::compile_for(recipe, &plan, guards, &maps.slots())?;
+    let candidate = Candidate::compile_for(recipe, &plan, guards, &maps.slots()?)?;
     Ok((report, candidate.tables))
 }
 

@@ -298,7 +298,7 @@ impl NewPins<'_> {
             }
             maps.describe(netns_cookie, flags);
             let candidate =
-                Candidate::compile(&self.recipe, &AttachedGuards::default(), &maps.slots())?;
+                Candidate::compile(&self.recipe, &AttachedGuards::default(), &maps.slots()?)?;
             maps.switch_to(&candidate.tables)?;
         }
         if let Some(program) = socket {
@@ -316,7 +316,7 @@ impl NewPins<'_> {
         notes.extend(report.notes);
         maps.watch_bypasses(&report.guards.keys().copied().collect())?;
         let candidate =
-            Candidate::compile_for(&self.recipe, &plan.wanted, report.guards, &maps.slots())?;
+            Candidate::compile_for(&self.recipe, &plan.wanted, report.guards, &maps.slots()?)?;
         let tables = candidate.tables;
         // Last, if the maps are those in force: a failure before this line has changed no policy.
         // A second time, if the maps are new and an interface took another hook than expected.

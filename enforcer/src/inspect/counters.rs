@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use enforcer_ebpf::{
-    NO_SLOT, Protocol,
+    NETWORK_SLOT, NO_SLOT, Protocol,
     layout::{Cell, Count},
+    unregistered_slot,
 };
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ pub struct Selection {
 pub struct CounterRow {
     /// The service; `None` for packets without a registered port.
     pub service: Option<String>,
-    /// The protocol, likewise.
+    /// The protocol; `None` for packets that several protocols share a counter for.
     pub protocol: Option<&'static str>,
     /// The port, likewise.
     pub port: Option<u16>,
@@ -77,19 +78,22 @@ fn select(
     cells: impl Fn(u16) -> Result<Cells>,
 ) -> Result<Counters> {
     let mut rows = Vec::new();
-    for (&(protocol, port), binding) in &tables.ports {
-        let service = tables.service_of(protocol, port);
+    for (protocol, port, service, slot) in tables.slots() {
         let wanted = selection.service.as_deref();
-        let is_selected = wanted.is_none_or(|name| service == Some(name))
+        let is_selected = wanted.is_none_or(|name| service == name)
             && selection.port.is_none_or(|only| only == port);
         if is_selected {
-            let cells = cells(binding.slot)?.into_iter();
-            rows.extend(cells.map(|cell| row(service, Some((protocol, port)), cell)));
+            let cells = cells(slot)?.into_iter();
+            rows.extend(cells.map(|cell| row(Some(service), Some(protocol), Some(port), cell)));
         }
     }
     if selection.service.is_none() && selection.port.is_none() {
-        let cells = cells(NO_SLOT)?.into_iter();
-        rows.extend(cells.map(|cell| row(None, None, cell)));
+        let unregistered = Protocol::ALL.map(|it| (Some(it), unregistered_slot(it)));
+        let fixed = [(None, NO_SLOT), (None, NETWORK_SLOT)].into_iter();
+        for (protocol, slot) in fixed.chain(unregistered) {
+            let cells = cells(slot)?.into_iter();
+            rows.extend(cells.map(|cell| row(None, protocol, None, cell)));
+        }
     }
     rows.retain(|row| selection.all || row.packets > 0);
     rows.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
@@ -109,13 +113,14 @@ fn unknown_service(tables: &PolicyTables, selection: &Selection) -> Option<Vec<S
 
 fn row(
     service: Option<&str>,
-    port: Option<(Protocol, u16)>,
+    protocol: Option<Protocol>,
+    port: Option<u16>,
     (cell, count): (Cell, Count),
 ) -> CounterRow {
     CounterRow {
         service: service.map(str::to_owned),
-        protocol: port.map(|(protocol, _)| protocol.name()),
-        port: port.map(|(_, port)| port),
+        protocol: protocol.map(Protocol::name),
+        port,
         guard: cell.guard.name(),
         verdict: cell.reason.verdict().name(),
         reason: cell.reason.name(),
@@ -131,12 +136,12 @@ fn sort_key(row: &CounterRow) -> (bool, &Option<String>, Option<u16>, Option<&st
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::{Guard, PeerSet, Reason, layout::Binding};
+    use enforcer_ebpf::{FIRST_PORT_SLOT, Guard, PeerSet, Reason, layout::Binding};
 
     use super::*;
     use crate::policy::ServiceRow;
 
-    /// Service `web` on 80/tcp and 443/tcp in slots 1 and 2, service `cache` on 6379/tcp in slot 3.
+    /// Service `web` on 80/tcp and 443/tcp in slots 6 and 7, service `cache` on 6379/tcp in slot 8.
     fn tables() -> PolicyTables {
         let service = |name: &str| ServiceRow {
             name: name.to_owned(),
@@ -146,7 +151,7 @@ mod tests {
             services: vec![service("web"), service("cache")],
             ..PolicyTables::default()
         };
-        for (port, slot, service) in [(443, 2, 0), (80, 1, 0), (6379, 3, 1)] {
+        for (port, slot, service) in [(443, 7, 0), (80, 6, 0), (6379, 8, 1)] {
             let binding = Binding {
                 slot,
                 service,
@@ -157,7 +162,7 @@ mod tests {
         tables
     }
 
-    /// The cells of a slot: as many passed packets as the slot's number, and no drop.
+    /// The cells of a slot: as many passed packets as the slot's number above 5, and no drop.
     fn cells(slot: u16) -> Result<Cells> {
         let cell = |reason| Cell {
             guard: Guard::Wire,
@@ -169,7 +174,10 @@ mod tests {
             bytes: packets * 100,
         };
         Ok(vec![
-            (cell(Reason::Public), count(u64::from(slot))),
+            (
+                cell(Reason::Public),
+                count(u64::from(slot.saturating_sub(FIRST_PORT_SLOT))),
+            ),
             (cell(Reason::UntrustedInterface), count(0)),
         ])
     }
@@ -197,8 +205,13 @@ mod tests {
             all: true,
             ..Selection::default()
         });
-        assert_eq!(all.rows.len(), 8);
-        assert_eq!(ports(&all)[6..], [None, None]);
+        // Three ports, three protocols' unregistered ports, container networks, and the rest.
+        assert_eq!(all.rows.len(), 2 * (3 + 3 + 2));
+        assert_eq!(ports(&all)[6..], [None; 10]);
+        let protocols: Vec<_> = all.rows[6..].iter().map(|row| row.protocol).collect();
+        let unregistered = [Some("sctp"), Some("tcp"), Some("udp")];
+        assert_eq!(protocols[..4], [None; 4]);
+        assert_eq!([protocols[4], protocols[6], protocols[8]], unregistered);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub async fn dry_run(
         flags: maps.state().flags,
     };
     let attached = find_attached(instance.pins(), snapshot)?;
-    let next = Candidate::compile(&recipe, &attached, &maps.slots())?.tables;
+    let next = Candidate::compile(&recipe, &attached, &maps.slots()?)?.tables;
     let dangers = dangers(instance, Some(&maps), &recipe, Author::Command).await?;
     let now = maps.tables()?;
     let stale = peers::stale(&now, snapshot);

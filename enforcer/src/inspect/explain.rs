@@ -216,11 +216,12 @@ mod tests {
                 destination: None,
                 protocol: Protocol::Tcp,
                 port: 6379,
-                route: Route::Here,
+                route: enforcer_ebpf::Route::Here,
                 opens: true,
             },
             decision: Decision {
                 reason: Reason::UntrustedInterface,
+                rule: 10,
                 audited: false,
                 slot: 7,
             },
@@ -238,7 +239,7 @@ mod tests {
         let mut explanation = explanation();
         assert_eq!(
             serde_json::to_string(&explanation).unwrap(),
-            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":8,"where":null}"#
+            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":10,"where":null}"#
         );
         explanation.lines = Ok(Vec::new());
         explanation.live = Some(LiveAnswer {
@@ -247,7 +248,7 @@ mod tests {
         });
         assert_eq!(
             serde_json::to_string(&explanation).unwrap(),
-            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":8,"where":[],"live":{"verdict":null,"reason":null,"agrees":null,"hook":null,"why":"nothing is pinned"}}"#
+            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":10,"where":[],"live":{"verdict":null,"reason":null,"agrees":null,"hook":null,"why":"nothing is pinned"}}"#
         );
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use enforcer_ebpf::{Decision, Guard, Link, NO_SLOT, Reason, Verdict, layout::Cell};
+use enforcer_ebpf::{Decision, FIRST_PORT_SLOT, Guard, Link, Reason, Verdict, layout::Cell};
 
 use crate::{
     control::{Error, Instance, check_privileges},
@@ -161,8 +161,8 @@ impl Copies {
     /// Returns the only cell with a packet, and the slot of that cell.
     fn counted(&self) -> Result<Option<(u16, Cell)>> {
         let tables = self.0.tables()?;
-        let slots = tables.ports.values().map(|binding| binding.slot);
-        for slot in slots.chain([NO_SLOT]) {
+        let slots = tables.slots().map(|(.., slot)| slot);
+        for slot in slots.chain(0..FIRST_PORT_SLOT) {
             let mut cells = self.0.counts(slot)?.into_iter();
             if let Some((cell, _)) = cells.find(|(_, count)| count.packets > 0) {
                 return Ok(Some((slot, cell)));

@@ -169,7 +169,8 @@ mod tests {
             destination: None,
             protocol: Protocol::Tcp,
             port: 6379,
-            forwarded: false,
+            route: Route::Here,
+            opens: true,
         }
     }
 
@@ -203,10 +204,11 @@ mod tests {
         let mut tables = tables(forward);
         let view = IFINDEX | enforcer_ebpf::layout::WIRE_VIEW;
         if let Some(row) = tables.interfaces.get_mut(&view) {
-            row.forward = true;
+            row.hairpin = true;
         }
         let forwarded = PacketSpec {
-            forwarded: true,
+            destination: Some(Address::v4([203, 0, 113, 9])),
+            route: Route::Back,
             ..packet(Guard::Wire)
         };
         let (end, decision) = through_both_guards(&tables, forwarded);

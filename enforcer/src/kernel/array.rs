@@ -136,7 +136,7 @@ mod tests {
         let entry = |byte| PeerEntry {
             name: [byte; 32],
             flags: u32::from(byte),
-            ..PeerEntry::default()
+            ..PeerEntry::EMPTY
         };
         let entries = [entry(1), entry(2), entry(3)];
         for (index, entry) in entries.into_iter().enumerate() {

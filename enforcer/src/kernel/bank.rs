@@ -58,10 +58,26 @@ impl Maps {
     }
 
     /// Returns the slots of the policy in force.
-    pub(crate) fn slots(&self) -> Slots {
-        bindings(self, bank(self.state().generation))
-            .map(|(port, binding)| (port, binding.slot))
-            .collect()
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn slots(&self) -> Result<Slots> {
+        let bank = bank(self.state().generation);
+        let mut slots: Slots = bindings(self, bank)
+            .map(|((protocol, port), binding)| ((protocol, port, None), binding.slot))
+            .collect();
+        for (key, bits) in entries(&self.on, "ON")? {
+            let Some((_, protocol, port, _)) = key.parts().filter(|parts| parts.0 == bank) else {
+                continue;
+            };
+            let binding = Binding::from_bits(bits);
+            if slots.get(&(protocol, port, None)) != Some(&binding.slot) {
+                let number = bank * MAX_SERVICES + u32::from(binding.service);
+                let service = text(&self.services.get(number as usize).name);
+                slots.insert((protocol, port, Some(service)), binding.slot);
+            }
+        }
+        Ok(slots)
     }
 }
 

@@ -163,8 +163,8 @@ pub(super) fn options_entry(row: &OptionsRow) -> Result<RuleEntry> {
         },
         forward: match row.options.forward {
             Forward::Auto => 0,
-            Forward::Always => 1,
-            Forward::Never => 2,
+            Forward::True => 1,
+            Forward::False => 2,
         },
         containers: switch(row.options.containers),
         routed: u8::from(row.options.routed),
@@ -200,8 +200,8 @@ pub(super) fn options_row(entry: &RuleEntry) -> Result<OptionsRow> {
         },
         forward: match entry.forward {
             0 => Forward::Auto,
-            1 => Forward::Always,
-            2 => Forward::Never,
+            1 => Forward::True,
+            2 => Forward::False,
             other => bail!("the options for {pattern} have the unknown value {other} of forward"),
         },
         containers: match entry.containers {

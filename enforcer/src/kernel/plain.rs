@@ -86,14 +86,17 @@ mod tests {
         const EVENT: usize = 8 + 8 + 4 + 4 + 2 + 2 + 4 + EVENT_PACKET;
         for (size, fields) in [
             (size_of::<State>(), 4 + 4 + 8 + 4 + 4),
-            (size_of::<BankEntry>(), 4 * 4),
+            (size_of::<BankEntry>(), 4 * 4 + 32),
             (size_of::<PortEntry>(), 2 * 4),
             (size_of::<ServiceEntry>(), 32 + 32),
-            (size_of::<PeerEntry>(), 32 + 16 + 32 + 4),
-            (size_of::<RuleEntry>(), 16 + 4),
+            (size_of::<PeerEntry>(), 32 + 128 + 32 + 4),
+            (size_of::<RuleEntry>(), 128 + 6 + 2 + 32),
+            (size_of::<NetworkEntry>(), 32 + 4 + 4),
+            (size_of::<OnKey>(), 8 + 8 + 2 + 1 + 1 + 4),
+            (size_of::<TrieKey>(), 4 + 4 + 4 + 16),
             (
                 size_of::<InterfaceEntry>(),
-                4 + 4 + 32 + 4 + 6 + 2 + 33 + 131,
+                4 + 4 + 4 + 4 + 16 + 32 + 4 + 6 + 2 + 33 + 131,
             ),
             (size_of::<PortBits>(), 1024 * 8),
             (size_of::<PrefixKey>(), 8 + 8 + 4 + 4),
@@ -111,7 +114,7 @@ mod tests {
     #[test]
     fn bytes_of_the_right_length_are_a_value_at_any_alignment() {
         let mut bytes = vec![0xff];
-        for word in [1u32, 2, 3, 4] {
+        for word in [1u32, 2, 3, 4].into_iter().chain([0; 8]) {
             bytes.extend(word.to_ne_bytes());
         }
         let entry = BankEntry {
@@ -119,6 +122,7 @@ mod tests {
             services: 2,
             peers: 3,
             rules: 4,
+            allow_unregistered: PeerSet::EMPTY,
         };
         assert_eq!(from_bytes(&bytes[1..]), Some(entry));
         for other in [&bytes[..], &bytes[2..], &[]] {

@@ -73,8 +73,8 @@ impl Maps {
         if generation != 0 {
             sys::wait_for_readers()?;
         }
-        let used: BTreeSet<u16> = self.slots().into_values().collect();
-        let slots = tables.ports.values().map(|binding| binding.slot);
+        let used: BTreeSet<u16> = self.slots()?.into_values().collect();
+        let slots = tables.slots().map(|(.., slot)| slot);
         let new: Vec<u32> = slots
             .filter(|slot| !used.contains(slot))
             .map(u32::from)

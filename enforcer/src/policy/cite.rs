@@ -105,11 +105,11 @@ impl Cited {
 mod tests {
     use std::io::Write as _;
 
-    use enforcer_ebpf::{Guard, Protocol};
+    use enforcer_ebpf::{Guard, Protocol, Route};
 
     use super::*;
     use crate::{
-        policy::{PolicyInterface, Slots, compile},
+        policy::{PolicyHost, PolicyInterface, Slots, compile},
         registry::{Reader, Source, load},
     };
 
@@ -175,12 +175,9 @@ forward = true
         let attachments = [("eth0", 10), ("wg0", 11)].map(|(name, ifindex)| PolicyInterface {
             ifindex,
             name: name.to_owned(),
-            mac: None,
-            merged: Vec::new(),
-            has_macvlan_children: false,
-            allowed_ips: None,
+            ..PolicyInterface::default()
         });
-        let tables = compile(&registry, &attachments, &Slots::new()).unwrap();
+        let tables = compile(&registry, &PolicyHost::of(&attachments), &Slots::new()).unwrap();
         let ifindex = match packet.interface {
             "lo" => 1,
             "eth0" => 10,
@@ -195,7 +192,12 @@ forward = true
             destination: packet.destination.map(address),
             protocol: packet.protocol,
             port: packet.port,
-            forwarded: packet.forwarded,
+            route: if packet.forwarded {
+                Route::Back
+            } else {
+                Route::Here
+            },
+            opens: true,
         };
         let decision = tables.judge(&spec);
         let peer = match decision.reason {
@@ -266,6 +268,7 @@ forward = true
         );
         let passing = Packet {
             forwarded: true,
+            destination: Some("203.0.113.9"),
             ..packet("wg0", "10.10.0.99", 6379)
         };
         assert_eq!(cited(&passing), ["31 forward of wg0"]);

@@ -67,8 +67,20 @@ pub struct PolicyHost {
     pub macs: BTreeSet<[u8; 6]>,
 }
 
-/// The counter slot of each registered port.
-pub type Slots = BTreeMap<(Protocol, u16), u16>;
+#[cfg(test)]
+impl PolicyHost {
+    /// A host with these interfaces, without a local table.
+    pub(crate) fn of(interfaces: &[PolicyInterface]) -> Self {
+        Self {
+            interfaces: interfaces.to_vec(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The counter slot of each registered port: protocol, port, and the service where another service
+/// has the same port too.
+pub type Slots = BTreeMap<(Protocol, u16, Option<String>), u16>;
 
 /// Compiles a registry. Ports in `taken` keep their slots; all other ports get free slots.
 ///
@@ -176,8 +188,11 @@ fn with_interfaces(
             let mut all = vec![interface];
             let merged = |other: &&PolicyInterface| interface.merged.contains(&other.ifindex);
             all.extend(interfaces.iter().filter(merged));
+            let rows = || all.iter().map(|i| interface_row(&tables, i));
             let view = InterfaceRow {
                 vlan_parent: false,
+                judges_all: rows().all(|row| row.judges_all),
+                hairpin: rows().any(|row| row.hairpin),
                 ..row
             };
             let view_index = interface.ifindex | WIRE_VIEW;
@@ -198,8 +213,8 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
         first.map(Address::from)
     };
     InterfaceRow {
-        judges_all: forward == Forward::Never,
-        hairpin: forward == Forward::Always || interface.is_headerless,
+        judges_all: forward == Forward::False,
+        hairpin: forward == Forward::True || interface.is_headerless,
         inside: interface.is_inside,
         member_of: interface.member_of,
         looks_through_tags: interface.looks_through_tags,
@@ -330,7 +345,7 @@ fn ports(registry: &Registry, taken: &Slots) -> Result<BTreeMap<(Protocol, u16),
     let mut ports = BTreeMap::new();
     for (number, service) in (0u16..).zip(registry.services()) {
         for &(protocol, port) in &service.ports {
-            let slot = match taken.get(&(protocol, port)) {
+            let slot = match taken.get(&(protocol, port, None)) {
                 Some(slot) => *slot,
                 // The map has twice as many slots as a registry may have ports.
                 None => free.next().context("no slot is free")?,

@@ -108,8 +108,8 @@ fn toml_of(options: &InterfaceOptions) -> String {
     let side = options.side.map(|side| format!("side = \"{side}\""));
     let forward = match options.forward {
         Forward::Auto => None,
-        Forward::Always => Some("forward = true".to_owned()),
-        Forward::Never => Some("forward = false".to_owned()),
+        Forward::True => Some("forward = true".to_owned()),
+        Forward::False => Some("forward = false".to_owned()),
     };
     let hook = (options.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", options.hook));
     let lines: Vec<String> = [side, forward, hook].into_iter().flatten().collect();

@@ -103,7 +103,7 @@ fn ipv6(address: IpAddr) -> Ipv6Addr {
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::{Kind, Transport, destination, parse, source};
+    use enforcer_ebpf::{Kind, Transport, VlanIds, destination, parse, source};
 
     use super::*;
 
@@ -128,7 +128,7 @@ mod tests {
                         mac: [2; 6],
                     };
                     let bytes = frame.bytes();
-                    let packet = parse(&bytes[..], link);
+                    let packet = parse(&bytes[..], link, VlanIds::Stop);
                     assert_eq!(packet.transport, Transport::new(protocol, 9200));
                     assert!(!matches!(packet.transport.kind, Kind::Fragment));
                     let read = source(&bytes[..], packet.ip_offset).unwrap();
@@ -207,7 +207,10 @@ mod tests {
                 link: Link::Ethernet,
                 mac: [2; 6],
             };
-            assert!(parse(&frame.bytes()[..], Link::Ethernet).loopback, "{from}");
+            assert!(
+                parse(&frame.bytes()[..], Link::Ethernet, VlanIds::Stop).loopback,
+                "{from}"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enforcer_ebpf::{Address, Mode, PeerSet, layout::WIRE_VIEW};
+use enforcer_ebpf::{Address, PeerSet, layout::WIRE_VIEW};
 use ipnet::IpNet;
 
 use super::{
@@ -95,6 +95,8 @@ pub(super) fn sources(
 
 #[cfg(test)]
 mod tests {
+    use enforcer_ebpf::Mode;
+
     use super::*;
 
     #[test]

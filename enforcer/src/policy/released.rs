@@ -59,10 +59,10 @@ fn listed((protocol, ports): (&Protocol, &BTreeSet<u16>)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Slots, compile, tests::registry};
+    use crate::policy::{PolicyHost, Slots, compile, tests::registry};
 
     fn tables(text: &str) -> PolicyTables {
-        compile(&registry(text), &[], &Slots::new()).unwrap()
+        compile(&registry(text), &PolicyHost::of(&[]), &Slots::new()).unwrap()
     }
 
     #[test]

@@ -195,6 +195,28 @@ impl PolicyTables {
         self.unregistered.modes.get(&protocol).copied()
     }
 
+    /// Returns every slot of a registered port, with the protocol, the port and the service's name:
+    /// the services at single addresses come after the port's own.
+    pub fn slots(&self) -> impl Iterator<Item = (Protocol, u16, &str, u16)> {
+        let of_ports = self.ports.iter();
+        let of_ports = of_ports.map(|(&(protocol, port), binding)| (protocol, port, *binding));
+        let others = self
+            .on
+            .iter()
+            .filter_map(|(&(protocol, port, _), binding)| {
+                let base = self.ports.get(&(protocol, port))?;
+                (base.slot != binding.slot).then_some((protocol, port, *binding))
+            });
+        let mut seen = BTreeSet::new();
+        of_ports
+            .chain(others)
+            .filter_map(move |(protocol, port, binding)| {
+                let name = &self.services.get(usize::from(binding.service))?.name;
+                let slot = (protocol, port, name.as_str(), binding.slot);
+                seen.insert(binding.slot).then_some(slot)
+            })
+    }
+
     /// Returns the name of the service of a port.
     pub fn service_of(&self, protocol: Protocol, port: u16) -> Option<&str> {
         let binding = self.ports.get(&(protocol, port))?;

@@ -42,8 +42,8 @@ pub(super) fn read(
             .get("forward")
             .and_then(|value| reader.boolean("forward", value))
             .map_or(Forward::Auto, |always| match always {
-                true => Forward::Always,
-                false => Forward::Never,
+                true => Forward::True,
+                false => Forward::False,
             }),
         forward_at: reader.place_of(table, "forward"),
         hook: table

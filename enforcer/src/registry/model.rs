@@ -245,9 +245,9 @@ pub enum Forward {
     #[default]
     Auto,
     /// As `Auto`, and packets that leave by the interface of their arrival too.
-    Always,
+    True,
     /// Every packet is judged.
-    Never,
+    False,
 }
 
 /// An `[interfaces]` table: options for the interfaces that match a pattern.

@@ -134,6 +134,7 @@ mod tests {
 
     const MODEL: Decision = Decision {
         reason: Reason::UntrustedInterface,
+        rule: 10,
         audited: false,
         slot: 7,
     };
@@ -175,7 +176,7 @@ mod tests {
                 destination: None,
                 protocol: Protocol::Tcp,
                 port: 6379,
-                route: Route::Here,
+                route: enforcer_ebpf::Route::Here,
                 opens: true,
             },
             decision: MODEL,

@@ -135,7 +135,7 @@ fn the_tables_have_the_registry_and_the_slots_in_use() {
         flags: EVERY_GUARD,
     };
     let redis = (enforcer_ebpf::Protocol::Tcp, 6379);
-    let slots = Slots::from([(redis, 77)]);
+    let slots = Slots::from([((redis.0, redis.1, None), 77)]);
     let candidate = Candidate::compile(&recipe, &AttachedGuards::default(), &slots).unwrap();
     assert_eq!(candidate.tables.provenance, loaded.provenance);
     assert_eq!(candidate.tables.ports[&redis].slot, 77);
@@ -233,12 +233,11 @@ fn a_member_judges_as_its_master_under_every_hook() {
     let guard = |master| WireGuard {
         ifindex: 8,
         name: "eth8".to_owned(),
-        link: enforcer_ebpf::Link::Ethernet,
+        link: Link::Ethernet,
         hooks: vec![Hook::Tcx],
         vlan_children: vec![9],
         has_macvlan_children: false,
         mac: None,
-        forward: false,
         master,
     };
     for hook in [None, Some(&Hook::Tcx), Some(&Hook::XdpNative)] {

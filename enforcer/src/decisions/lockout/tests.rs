@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     decisions::fixtures,
-    policy::{PolicyInterface, Slots, compile},
+    policy::{PolicyHost, PolicyInterface, Slots, compile},
 };
 
 const ETH0: u32 = 2;
@@ -13,13 +13,10 @@ fn tables(text: &str) -> PolicyTables {
     let interface = |ifindex, name: &str| PolicyInterface {
         ifindex,
         name: name.to_owned(),
-        mac: None,
-        merged: Vec::new(),
-        has_macvlan_children: false,
-        allowed_ips: None,
+        ..PolicyInterface::default()
     };
     let interfaces = [interface(ETH0, "eth0"), interface(3, "wg0")];
-    compile(&registry, &interfaces, &Slots::new()).unwrap()
+    compile(&registry, &PolicyHost::of(&interfaces), &Slots::new()).unwrap()
 }
 
 fn user() -> Owner {

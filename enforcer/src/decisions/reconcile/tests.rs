@@ -39,7 +39,6 @@ fn guard(word: &str) -> WireGuard {
         vlan_children: Vec::new(),
         has_macvlan_children: false,
         mac: None,
-        forward: false,
         master,
     }
 }

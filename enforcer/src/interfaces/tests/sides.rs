@@ -143,7 +143,7 @@ fn options_are_found_by_the_current_name() {
         lan0 lan1      | *.side=outside l*.side=inside lan1*.side=outside         | tcx | lan1/eth native,tcx,generic
         # A table applies as a whole.
         lan0           | lan*.forward=true lan0.hook=tcx                          | tcx | lan0/eth tcx
-        lan0           | lan0.forward=true                                        | tcx | lan0/eth native,tcx,generic forward
+        lan0           | lan0.forward=true                                        | tcx | lan0/eth native,tcx,generic
         # Renamed: the table for the old name does not apply.
         eth0           | lan0.side=inside                                         | tcx | eth0/eth native,tcx,generic
         ",

@@ -162,9 +162,6 @@ fn render(plan: &Plan, line: &str) -> String {
         if guard.has_macvlan_children {
             text += " macvlans";
         }
-        if guard.forward {
-            text += " forward";
-        }
         if let Some(master) = guard.master {
             write!(text, " master={}", name(master)).unwrap();
         }

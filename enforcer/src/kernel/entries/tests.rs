@@ -78,14 +78,21 @@ fn options_of_interfaces_come_back() {
         HookChoice::Tcx,
     ];
     for side in [None, Some(Side::Inside), Some(Side::Outside)] {
-        for (hook, forward) in hooks.into_iter().zip([false, true, false, true]) {
+        let forwards = [Forward::Auto, Forward::True, Forward::False, Forward::Auto];
+        let switches = [None, Some(true), Some(false), None];
+        let modes = [None, Some(Mode::Audit), Some(Mode::Enforce), None];
+        for (index, hook) in hooks.into_iter().enumerate() {
             let row = OptionsRow {
                 pattern: "veth*".to_owned(),
                 options: InterfaceOptions {
                     side,
-                    forward,
+                    forward: forwards[index],
                     hook,
+                    containers: switches[index],
+                    routed: index == 2,
+                    mode: modes[index],
                 },
+                allow: peers(&[1, 200]),
             };
             assert_eq!(options_row(&options_entry(&row).unwrap()).unwrap(), row);
         }
@@ -96,7 +103,7 @@ fn options_of_interfaces_come_back() {
 fn an_unknown_option_is_an_error() {
     let entry = RuleEntry {
         pattern: field(b"eth0").unwrap(),
-        ..RuleEntry::default()
+        ..RuleEntry::EMPTY
     };
     assert!(options_row(&entry).is_ok());
     for (side, hook, expected) in [(3, 0, "unknown side 3"), (0, 4, "unknown hook 4")] {
@@ -117,12 +124,21 @@ fn an_unknown_option_is_an_error() {
 fn interfaces_come_back() {
     for carries in [PeerSet::EMPTY, peers(&[3])] {
         for macvlan_parent_mac in [None, Some([0; 6]), Some([2, 0, 0, 0, 0, 1])] {
-            for (forward, vlan_parent) in [(false, false), (true, false), (false, true)] {
+            for bits in 0..512u32 {
+                let bit = |index: u32| bits >> index & 1 == 1;
                 let row = InterfaceRow {
                     carries,
-                    forward,
                     macvlan_parent_mac,
-                    vlan_parent,
+                    vlan_parent: bit(0),
+                    judges_all: bit(1),
+                    hairpin: bit(2),
+                    inside: bit(3),
+                    member_of: bit(4).then_some(7),
+                    looks_through_tags: bit(5),
+                    vrf: bit(6),
+                    network: bit(7).then_some(9),
+                    own_v4: bit(8).then(|| Address::v4([192, 0, 2, 1])),
+                    own_v6: bit(8).then(|| Address::v6(0x2001_0db8 << 32, 1)),
                 };
                 let entry = interface_entry(5, &row, &PolicyTables::default());
                 assert_eq!(entry.ifindex, 5);
@@ -206,8 +222,8 @@ fn the_head_of_a_bank_has_the_mode_and_the_sizes() {
     assert_eq!(bank_entry(&tables).unwrap(), BankEntry::default());
     tables.mode = Mode::Audit;
     tables.services = vec![service_row(&ServiceEntry::default()); 3];
-    tables.peers = vec![peer_row(&PeerEntry::default()); 2];
-    tables.interface_options = vec![options_row(&RuleEntry::default()).unwrap()];
+    tables.peers = vec![peer_row(&PeerEntry::EMPTY); 2];
+    tables.interface_options = vec![options_row(&RuleEntry::EMPTY).unwrap()];
     let entry = bank_entry(&tables).unwrap();
     assert_eq!((entry.services, entry.peers, entry.rules), (3, 2, 1));
     assert_eq!(mode(&entry), Mode::Audit);

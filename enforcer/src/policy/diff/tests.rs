@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::*;
 use crate::{
-    policy::{PolicyInterface, Slots, compile},
+    policy::{PolicyHost, PolicyInterface, Slots, compile},
     registry::{self, PublicKey, Source},
     wireguard::AllowedIps,
 };
@@ -29,13 +29,16 @@ fn tables_on(text: &str, names: &[(u32, &str)], allowed: Option<&AllowedIps>) ->
         .map(|&(ifindex, name)| PolicyInterface {
             ifindex,
             name: name.to_owned(),
-            mac: None,
-            merged: Vec::new(),
-            has_macvlan_children: false,
             allowed_ips: allowed.filter(|_| name == "wg0").cloned(),
+            ..PolicyInterface::default()
         })
         .collect();
-    compile(&loaded.registry, &interfaces, &Slots::new()).expect("a policy")
+    compile(
+        &loaded.registry,
+        &PolicyHost::of(&interfaces),
+        &Slots::new(),
+    )
+    .expect("a policy")
 }
 
 fn lines(now: &str, next: &str) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use enforcer_ebpf::layout::WIRE_VIEW;
 use ipnet::IpNet;
 
-use super::super::{PolicyInterface, PolicyTables, Slots, compile};
+use super::super::{PolicyHost, PolicyInterface, PolicyTables, Slots, compile};
 use super::{attachment, grants, key, registry};
 use crate::{registry::Registry, wireguard::AllowedIps};
 
@@ -43,7 +43,7 @@ fn a_key_is_its_allowed_ips_on_its_own_device() {
         ]),
     );
     let wg1 = attachment(6, "wg1", Some(&[(1, "::/0"), (3, "fd00::/64")]));
-    let tables = compile(&four_peers(), &[wg0, wg1], &Slots::new()).unwrap();
+    let tables = compile(&four_peers(), &PolicyHost::of(&[wg0, wg1]), &Slots::new()).unwrap();
     assert_eq!(active(&tables), ["branch", "laptop", "office", "phone"]);
     assert_eq!(grants(&tables, 5, "10.0.0.1"), ["a"]);
     assert_eq!(grants(&tables, 5, "10.1.0.1"), ["a", "d"]);
@@ -66,7 +66,7 @@ fn a_key_that_is_not_there_grants_nothing() {
     let wg0 = attachment(5, "wg0", Some(&[(2, "10.0.0.2/32")]));
     // A device without known AllowedIPs.
     let wg1 = attachment(6, "wg1", None);
-    let tables = compile(&four_peers(), &[wg0, wg1], &Slots::new()).unwrap();
+    let tables = compile(&four_peers(), &PolicyHost::of(&[wg0, wg1]), &Slots::new()).unwrap();
     assert_eq!(active(&tables), ["office", "phone"]);
     assert_eq!(grants(&tables, 5, "10.0.0.2"), ["b"]);
     assert!(grants(&tables, 5, "10.0.0.1").is_empty());
@@ -81,7 +81,12 @@ fn a_wire_view_passes_what_any_of_its_devices_passes() {
         merged: vec![5, 6],
         ..attachment(7, "eth0", None)
     };
-    let tables = compile(&four_peers(), &[wg0, wg1, parent], &Slots::new()).unwrap();
+    let tables = compile(
+        &four_peers(),
+        &PolicyHost::of(&[wg0, wg1, parent]),
+        &Slots::new(),
+    )
+    .unwrap();
     assert!(grants(&tables, 7, "10.0.0.1").is_empty());
     assert_eq!(grants(&tables, 7 | WIRE_VIEW, "10.0.0.1"), ["a"]);
     assert_eq!(grants(&tables, 7 | WIRE_VIEW, "10.1.0.1"), ["c", "d"]);
@@ -107,7 +112,7 @@ fn a_device_that_does_not_fit_is_left_out_as_a_whole() {
     };
     let wg1 = attachment(6, "wg1", Some(&[(1, "10.0.0.0/8")]));
     let interfaces = [wg0, wg1];
-    let tables = compile(&four_peers(), &interfaces, &Slots::new()).unwrap();
+    let tables = compile(&four_peers(), &PolicyHost::of(&interfaces), &Slots::new()).unwrap();
     assert_eq!(active(&tables), ["branch", "office"]);
     assert!(grants(&tables, 5, "10.0.0.1").is_empty());
     assert_eq!(grants(&tables, 5, "10.1.0.1"), ["d"]);
@@ -119,7 +124,7 @@ fn a_device_that_does_not_fit_is_left_out_as_a_whole() {
         allowed_ips: Some(too_many(1, 1)),
         ..attachment(5, "wg0", None)
     };
-    let tables = compile(&four_peers(), &[wg0, wg1], &Slots::new()).unwrap();
+    let tables = compile(&four_peers(), &PolicyHost::of(&[wg0, wg1]), &Slots::new()).unwrap();
     assert_eq!(active(&tables), ["branch", "laptop", "office"]);
     assert_eq!(grants(&tables, 5, "10.0.0.1"), ["a"]);
 }

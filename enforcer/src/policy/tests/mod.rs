@@ -41,10 +41,8 @@ fn attachment(ifindex: u32, name: &str, allowed: Option<&[(u8, &str)]>) -> Polic
     PolicyInterface {
         ifindex,
         name: name.to_owned(),
-        mac: None,
-        merged: Vec::new(),
-        has_macvlan_children: false,
         allowed_ips,
+        ..PolicyInterface::default()
     }
 }
 
@@ -58,7 +56,8 @@ fn grants(tables: &PolicyTables, ifindex: u32, source: &str) -> Vec<String> {
         destination: None,
         protocol: Protocol::Tcp,
         port,
-        forwarded: false,
+        route: enforcer_ebpf::Route::Here,
+        opens: true,
     };
     let services = tables.ports.keys();
     services

@@ -8,10 +8,10 @@ use enforcer_ebpf::{
 };
 use ipnet::IpNet;
 
-use super::super::{PacketSpec, PolicyInterface, PolicyTables, Slots, compile};
+use super::super::{PacketSpec, PolicyHost, PolicyInterface, PolicyTables, Slots, compile};
 use super::{attachment, key, registry};
 use crate::{
-    registry::{HookChoice, Registry, Side},
+    registry::{Forward, HookChoice, Registry, Side},
     wireguard::AllowedIps,
 };
 
@@ -26,22 +26,22 @@ fn an_exact_name_beats_a_pattern_and_a_longer_pattern_a_shorter() {
          [interfaces.eth1]\nforward = true\n\
          [interfaces.z]\nhook = \"tcx\"\n"
     ));
-    let tables = compile(&registry, &[], &Slots::new()).unwrap();
+    let tables = compile(&registry, &PolicyHost::of(&[]), &Slots::new()).unwrap();
     let options = |name| {
         let options = tables.options_of(name);
         (options.side, options.forward, options.hook)
     };
-    assert_eq!(options("eth1"), (None, true, HookChoice::Auto));
+    assert_eq!(options("eth1"), (None, Forward::True, HookChoice::Auto));
     assert_eq!(
         options("eth10"),
-        (Some(Side::Inside), false, HookChoice::Auto)
+        (Some(Side::Inside), Forward::Auto, HookChoice::Auto)
     );
     assert_eq!(
         options("eth0"),
-        (Some(Side::Outside), false, HookChoice::Auto)
+        (Some(Side::Outside), Forward::Auto, HookChoice::Auto)
     );
-    assert_eq!(options("zz"), (None, false, HookChoice::XdpGeneric));
-    assert_eq!(options("z"), (None, false, HookChoice::Tcx));
+    assert_eq!(options("zz"), (None, Forward::Auto, HookChoice::XdpGeneric));
+    assert_eq!(options("z"), (None, Forward::Auto, HookChoice::Tcx));
 }
 
 /// Returns a registry with a peer `collector` on wg0, allowed to reach port 1.
@@ -70,7 +70,8 @@ fn drops(tables: &PolicyTables, guard: Guard, ifindex: u32) -> bool {
         destination: None,
         protocol: Protocol::Tcp,
         port: 1,
-        forwarded: false,
+        route: enforcer_ebpf::Route::Here,
+        opens: true,
     };
     let peer = tables.granting_peer(&spec).map(|peer| peer.name.as_str());
     let drops = tables.judge(&spec).drops();
@@ -80,7 +81,12 @@ fn drops(tables: &PolicyTables, guard: Guard, ifindex: u32) -> bool {
 
 #[test]
 fn only_a_vlan_parents_wire_guard_uses_the_wire_view() {
-    let tables = compile(&collector(), &wg0_below_eth0(), &Slots::new()).unwrap();
+    let tables = compile(
+        &collector(),
+        &PolicyHost::of(&wg0_below_eth0()),
+        &Slots::new(),
+    )
+    .unwrap();
     assert!(!drops(&tables, Guard::Wire, 5));
     assert!(!drops(&tables, Guard::Socket, 5));
     assert!(!drops(&tables, Guard::Wire, 7), "the view has wg0's peers");
@@ -94,7 +100,7 @@ fn only_a_vlan_parents_wire_guard_uses_the_wire_view() {
         merged: Vec::new(),
         ..interface
     });
-    let tables = compile(&collector(), &apart, &Slots::new()).unwrap();
+    let tables = compile(&collector(), &PolicyHost::of(&apart), &Slots::new()).unwrap();
     assert!(drops(&tables, Guard::Wire, 7));
     assert!(tables.interfaces.keys().eq(&[5]));
 }
@@ -111,10 +117,10 @@ fn a_wire_view_forwards_where_one_of_its_interfaces_does() {
         ));
         let mut interfaces = wg0_below_eth0().to_vec();
         interfaces.push(attachment(8, "eth1", None));
-        let tables = compile(&registry, &interfaces, &Slots::new()).unwrap();
+        let tables = compile(&registry, &PolicyHost::of(&interfaces), &Slots::new()).unwrap();
         let forwards = |ifindex| {
             let row = tables.interfaces.get(&ifindex);
-            row.is_some_and(|row| row.forward)
+            row.is_some_and(|row| row.hairpin)
         };
         assert_eq!(forwards(7), parent, "{forwarding}");
         assert_eq!(forwards(7 | WIRE_VIEW), view, "{forwarding}");
@@ -133,7 +139,12 @@ fn the_mac_is_kept_for_macvlan_parents_alone() {
             ..attachment(ifindex, &name, None)
         }
     });
-    let tables = compile(&registry(SERVICE), &interfaces, &Slots::new()).unwrap();
+    let tables = compile(
+        &registry(SERVICE),
+        &PolicyHost::of(&interfaces),
+        &Slots::new(),
+    )
+    .unwrap();
     assert_eq!(tables.interfaces[&5].macvlan_parent_mac, mac);
     assert!(!tables.interfaces.contains_key(&6));
 }
@@ -142,13 +153,13 @@ fn the_mac_is_kept_for_macvlan_parents_alone() {
 fn ports_keep_their_slots_and_new_ones_get_free_slots() {
     let registry = registry("[services.a]\nports = [1, 2, 3]\n");
     let taken = Slots::from([
-        ((Protocol::Tcp, 2), 1),
-        ((Protocol::Tcp, 9), 2),
-        ((Protocol::Udp, 1), 4),
+        ((Protocol::Tcp, 2, None), 5),
+        ((Protocol::Tcp, 9, None), 6),
+        ((Protocol::Udp, 1, None), 8),
     ]);
-    let tables = compile(&registry, &[], &taken).unwrap();
+    let tables = compile(&registry, &PolicyHost::of(&[]), &taken).unwrap();
     let slots: Vec<u16> = tables.ports.values().map(|binding| binding.slot).collect();
-    assert_eq!(slots, [3, 1, 5]);
+    assert_eq!(slots, [7, 5, 9]);
 }
 
 /// Compiles a host with a peer by key on wg0, this many AllowedIPs, and VLAN parents above wg0.
@@ -172,7 +183,7 @@ fn views_of(prefixes: u32, parents: u32) -> PolicyTables {
         ..attachment(10 + n, &format!("eth{n}"), None)
     });
     let interfaces: Vec<_> = std::iter::once(wg0).chain(parents).collect();
-    compile(&registry, &interfaces, &Slots::new()).unwrap()
+    compile(&registry, &PolicyHost::of(&interfaces), &Slots::new()).unwrap()
 }
 
 #[test]

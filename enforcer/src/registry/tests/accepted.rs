@@ -2,7 +2,7 @@
 
 use enforcer_ebpf::{Mode, Protocol};
 
-use super::super::{HookChoice, Identity, Origin, Reader, Side, Source, lint, load};
+use super::super::{Forward, HookChoice, Identity, Origin, Reader, Side, Source, lint, load};
 use super::{accepts, summary};
 
 const DESIGN: &str = r#"
@@ -89,12 +89,12 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
     let eth1 = registry.interface_table("eth1").unwrap();
     assert_eq!(
         (eth1.side, eth1.forward, eth1.hook),
-        (Some(Side::Outside), true, HookChoice::Tcx)
+        (Some(Side::Outside), Forward::True, HookChoice::Tcx)
     );
     let podman = registry.interface_table("podman0").unwrap();
     assert_eq!(
         (podman.side, podman.forward, podman.hook),
-        (None, false, HookChoice::Auto)
+        (None, Forward::Auto, HookChoice::Auto)
     );
     assert!(registry.interface_table("eth10").is_none());
 }
