@@ -165,9 +165,9 @@ impl HostSnapshot {
         self.interfaces.get(&ifindex)
     }
 
-    /// Returns the interface of a name.
+    /// Returns the interface of a name as `ip link` finds one, alternative names included.
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
-        self.iter().find(|interface| interface.name == name)
+        interfaces::find(self.iter(), name)
     }
 
     /// Returns whether the interface of a name is WireGuard; `None` without such an interface.

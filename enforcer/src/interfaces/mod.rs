@@ -20,6 +20,6 @@ mod relations;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Host, Interface, XdpAttached, XdpMode};
-pub use list::{host, list};
+pub use facts::{Host, Interface, MacvlanMode, XdpAttached, XdpMode};
+pub use list::{find, host, list};
 pub use plan::{Hook, InterfaceOptions, Plan, Uncovered, WireGuard, plan};

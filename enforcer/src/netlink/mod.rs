@@ -16,6 +16,7 @@ pub(crate) mod fdb;
 mod framing;
 pub(crate) mod generic;
 pub(crate) mod link;
+mod link_info;
 pub(crate) mod route;
 mod socket;
 
