@@ -83,7 +83,8 @@ impl Candidate {
     ) -> Result<Self> {
         let host = PolicyHost {
             interfaces: policy_interfaces(recipe.snapshot, plan, &hooks),
-            ..PolicyHost::default()
+            local: recipe.snapshot.local_table().to_vec(),
+            macs: recipe.snapshot.macs(),
         };
         let tables = PolicyTables {
             provenance: recipe.loaded.provenance.clone(),
@@ -135,8 +136,8 @@ fn policy_interfaces(
             looks_through_tags: false,
             is_vrf: interface.is_kind("vrf"),
             is_bridge: interface.is_kind("bridge"),
-            bridge: None,
-            addresses: Vec::new(),
+            bridge: bridge_of(snapshot, interface),
+            addresses: snapshot.addresses(interface.index).to_vec(),
             allowed_ips: match snapshot.wireguard(interface.index) {
                 Some(Answer::Device(allowed)) => Some(allowed.clone()),
                 Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,
@@ -144,6 +145,18 @@ fn policy_interfaces(
         }
     };
     interfaces.map(describe).collect()
+}
+
+/// The bridge of an interface, by ifindex: the interface itself, its master, or the bridge below a
+/// VLAN device.
+fn bridge_of(snapshot: &HostSnapshot, interface: &crate::interfaces::Interface) -> Option<u32> {
+    let parent = interface.parent.filter(|_| interface.is_kind("vlan"));
+    let candidates = [Some(interface.index), interface.master, parent];
+    let mut candidates = candidates.into_iter().flatten();
+    candidates.find(|index| {
+        let found = snapshot.by_index(*index);
+        found.is_some_and(|found| found.is_kind("bridge"))
+    })
 }
 
 /// The interfaces with packets indistinguishable from the guard's own, by ifindex.
