@@ -12,6 +12,7 @@ use crate::{
     interfaces::Interface,
     netlink::route,
     policy::{PacketSpec, PolicyTables},
+    registry::Forward,
 };
 
 /// A packet, as an operator describes it.
@@ -47,7 +48,8 @@ pub(super) async fn describe(
         true => Guard::Wire,
         false => Guard::Socket,
     };
-    let forwards = tables.options_of(&question.interface).forward && guard == Guard::Wire;
+    let forward = tables.options_of(&question.interface).forward;
+    let forwards = forward == Forward::True && guard == Guard::Wire;
     let forwarded = match question.destination {
         Some(destination) if forwards => {
             would_forward(interface.index, question.source, destination).await?

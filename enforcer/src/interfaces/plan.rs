@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use enforcer_ebpf::Link;
+use enforcer_ebpf::{Link, Mode};
 
 use super::facts::{Host, Interface};
 use super::framing::{ARPHRD_ETHER, Framing, framing};
 use super::relations::Relations;
-use crate::registry::{HookChoice, InterfaceTable, Registry, Side};
+use crate::registry::{Forward, HookChoice, InterfaceTable, Registry, Side};
 
 /// The wire guards for a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,10 +104,16 @@ impl fmt::Display for Hook {
 pub struct InterfaceOptions {
     /// The side of the host, overriding the facts.
     pub side: Option<Side>,
-    /// Whether forwarded packets are left alone.
-    pub forward: bool,
+    /// The treatment of forwarded packets.
+    pub forward: Forward,
     /// The hook to use.
     pub hook: HookChoice,
+    /// Whether the interface is the bridge of a container network, overriding the name.
+    pub containers: Option<bool>,
+    /// Whether others reach the container network on purpose.
+    pub routed: bool,
+    /// The container network's mode; `None` for the global mode.
+    pub mode: Option<Mode>,
 }
 
 impl InterfaceOptions {
@@ -126,6 +132,9 @@ impl From<&InterfaceTable> for InterfaceOptions {
             side: table.side,
             forward: table.forward,
             hook: table.hook,
+            containers: table.containers,
+            routed: table.routed,
+            mode: table.mode,
         }
     }
 }
@@ -282,7 +291,7 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
             vlan_children,
             has_macvlan_children,
             mac: interface.mac,
-            forward: options.forward,
+            forward: options.forward == Forward::True,
             master: interface.master,
         })
     }

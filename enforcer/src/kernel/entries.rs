@@ -10,9 +10,9 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use enforcer_ebpf::{
-    Address, Family, Mode,
+    Address, Family, Mode, PeerSet,
     layout::{
         BankEntry, InterfaceEntry, InterfaceKey, OriginEntry, PeerEntry, PrefixKey, RuleEntry,
         ServiceEntry,
@@ -21,13 +21,21 @@ use enforcer_ebpf::{
 
 use crate::{
     interfaces::InterfaceOptions,
-    policy::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
-    registry::{FragmentFolder, HookChoice, Provenance, Side},
+    policy::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, UnregisteredRow},
+    registry::{Forward, FragmentFolder, HookChoice, Provenance, Side},
 };
 
 /// Returns the mode and the sizes of a policy.
 pub(super) fn bank_entry(tables: &PolicyTables) -> Result<BankEntry> {
     let count = |length: usize| u32::try_from(length).context("too many entries");
+    ensure!(
+        tables.unregistered == UnregisteredRow::default(),
+        "the maps have no room for `[unregistered]`"
+    );
+    ensure!(
+        tables.ports_at.is_empty(),
+        "the maps have no room for services with `on`"
+    );
     Ok(BankEntry {
         flags: match tables.mode {
             Mode::Enforce => 0,
@@ -80,6 +88,17 @@ pub(super) fn peer_row(entry: &PeerEntry) -> PeerRow {
 }
 
 pub(super) fn options_entry(row: &OptionsRow) -> Result<RuleEntry> {
+    let InterfaceOptions {
+        containers,
+        routed,
+        mode,
+        ..
+    } = row.options;
+    ensure!(
+        (containers, routed, mode) == (None, false, None) && row.allow.is_empty(),
+        "the maps have no room for the container network of `[interfaces.{}]`",
+        row.pattern
+    );
     Ok(RuleEntry {
         pattern: field(row.pattern.as_bytes())?,
         side: match row.options.side {
@@ -93,7 +112,11 @@ pub(super) fn options_entry(row: &OptionsRow) -> Result<RuleEntry> {
             HookChoice::XdpGeneric => 2,
             HookChoice::Tcx => 3,
         },
-        forward: u8::from(row.options.forward),
+        forward: match row.options.forward {
+            Forward::Auto => 0,
+            Forward::True => 1,
+            Forward::False => 2,
+        },
         zero: 0,
     })
 }
@@ -118,9 +141,19 @@ pub(super) fn options_row(entry: &RuleEntry) -> Result<OptionsRow> {
             3 => HookChoice::Tcx,
             other => bail!("the options for {pattern} have the unknown hook {other}"),
         },
-        forward: entry.forward != 0,
+        forward: match entry.forward {
+            0 => Forward::Auto,
+            1 => Forward::True,
+            2 => Forward::False,
+            other => bail!("the options for {pattern} have the unknown forward {other}"),
+        },
+        ..InterfaceOptions::default()
     };
-    Ok(OptionsRow { pattern, options })
+    Ok(OptionsRow {
+        pattern,
+        options,
+        allow: PeerSet::EMPTY,
+    })
 }
 
 /// Returns the entry of an interface, with the lengths of the interface's prefixes in `tables`.

@@ -26,4 +26,6 @@ pub use compile::{PolicyInterface, Slots, compile};
 pub use diff::{Change, changes};
 pub use frame::Frame;
 pub(crate) use released::released;
-pub use tables::{InterfaceRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow};
+pub use tables::{
+    InterfaceRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow, UnregisteredRow,
+};

@@ -11,7 +11,10 @@ use enforcer_ebpf::{
     layout::{Binding, WIRE_VIEW},
 };
 
-use crate::{interfaces::InterfaceOptions, registry::Provenance};
+use crate::{
+    interfaces::InterfaceOptions,
+    registry::{Provenance, pattern_matches},
+};
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +27,12 @@ pub struct PolicyTables {
     pub peers: Vec<PeerRow>,
     /// The options of the registry's `[interfaces]` tables, by pattern.
     pub interface_options: Vec<OptionsRow>,
-    /// The registered ports.
+    /// The registered ports, with the binding at every address that [`Self::ports_at`] leaves out.
     pub ports: BTreeMap<(Protocol, u16), Binding>,
+    /// The ports at single addresses of this host, for services with `on`.
+    pub ports_at: BTreeMap<(Protocol, u16, Address), Binding>,
+    /// The rules for unregistered ports.
+    pub unregistered: UnregisteredRow,
     /// The interfaces with a policy of their own, by ifindex, with [`WIRE_VIEW`] for wire views.
     pub interfaces: BTreeMap<u32, InterfaceRow>,
     /// The registry behind the policy.
@@ -43,12 +50,21 @@ pub struct ServiceRow {
     pub allow: PeerSet,
 }
 
+/// The table `[unregistered]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnregisteredRow {
+    /// The mode of rule 6 for each protocol, by the protocol's discriminant; `None` for no rule.
+    pub modes: [Option<Mode>; 3],
+    /// The peers that may reach unregistered ports all the same.
+    pub allow: PeerSet,
+}
+
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRow {
     /// The peer's name.
     pub name: String,
-    /// The interface on which the peer's packets arrive.
+    /// The interface on which the peer's packets arrive, or a pattern for several.
     pub interface: String,
     /// The WireGuard public key, for a peer by key.
     pub key: Option<[u8; 32]>,
@@ -63,6 +79,8 @@ pub struct OptionsRow {
     pub pattern: String,
     /// The options for interfaces that match the pattern.
     pub options: InterfaceOptions,
+    /// The peers that may reach the container networks of these interfaces.
+    pub allow: PeerSet,
 }
 
 /// The policy of one interface; the default is the policy of an interface without a row.
@@ -89,7 +107,8 @@ pub struct PacketSpec {
     pub loopback: bool,
     /// The source address.
     pub source: Address,
-    /// The destination address, if given; only a loopback destination changes the decision.
+    /// The destination address, if given; a loopback address, and an address in a service's `on`,
+    /// change the decision.
     pub destination: Option<Address>,
     /// The protocol.
     pub protocol: Protocol,
@@ -112,6 +131,7 @@ impl PolicyTables {
             tables: self,
             ifindex: self.view(spec),
             source: spec.source,
+            destination: spec.destination,
             forwarded: spec.forwarded,
         };
         decide(&view, spec.guard, spec.loopback, &packet)
@@ -126,16 +146,28 @@ impl PolicyTables {
         }
     }
 
-    /// Returns the name of the service of a port.
+    /// Returns the name of the service of a port, at an address without a service of its own.
     pub fn service_of(&self, protocol: Protocol, port: u16) -> Option<&str> {
         let binding = self.ports.get(&(protocol, port))?;
         let row = self.services.get(usize::from(binding.service))?;
         Some(&row.name)
     }
 
+    /// Returns the binding of a port at an address.
+    pub(super) fn binding_at(
+        &self,
+        (protocol, port): (Protocol, u16),
+        address: Option<Address>,
+    ) -> Option<&Binding> {
+        address
+            .and_then(|address| self.ports_at.get(&(protocol, port, address)))
+            .or_else(|| self.ports.get(&(protocol, port)))
+    }
+
     /// Returns the first peer, by number, that makes the service reachable for a described packet.
     pub fn granting_peer(&self, spec: &PacketSpec) -> Option<&PeerRow> {
-        let binding = self.ports.get(&(spec.protocol, spec.port))?;
+        let port = (spec.protocol, spec.port);
+        let binding = self.binding_at(port, spec.destination)?;
         let allow = self.services.get(usize::from(binding.service))?.allow;
         let here = self.peers_at(self.view(spec), &spec.source);
         let number = here.iter().find(|peer| allow.contains(*peer))?;
@@ -147,10 +179,7 @@ impl PolicyTables {
     pub fn options_of(&self, interface: &str) -> InterfaceOptions {
         self.interface_options
             .iter()
-            .filter(|row| match row.pattern.strip_suffix('*') {
-                Some(start) => interface.starts_with(start),
-                None => interface == row.pattern,
-            })
+            .filter(|row| pattern_matches(&row.pattern, interface))
             .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
             .map(|row| row.options)
             .unwrap_or_default()
@@ -180,6 +209,7 @@ struct View<'a> {
     tables: &'a PolicyTables,
     ifindex: u32,
     source: Address,
+    destination: Option<Address>,
     forwarded: bool,
 }
 
@@ -196,7 +226,8 @@ impl Policy for View<'_> {
     }
 
     fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
-        let binding = self.tables.ports.get(&(protocol, port))?;
+        let port = (protocol, port);
+        let binding = self.tables.binding_at(port, self.destination)?;
         debug_assert_ne!(binding.slot, NO_SLOT);
         Some(Service {
             slot: binding.slot,

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use enforcer_ebpf::{PeerSet, layout::WIRE_VIEW};
+use enforcer_ebpf::{
+    PeerSet, Protocol,
+    layout::{Binding, WIRE_VIEW},
+};
 
 use super::*;
 
@@ -78,18 +81,83 @@ fn options_of_interfaces_come_back() {
         HookChoice::Tcx,
     ];
     for side in [None, Some(Side::Inside), Some(Side::Outside)] {
-        for (hook, forward) in hooks.into_iter().zip([false, true, false, true]) {
+        for (hook, forward) in
+            hooks
+                .into_iter()
+                .zip([Forward::Auto, Forward::True, Forward::False, Forward::Auto])
+        {
             let row = OptionsRow {
                 pattern: "veth*".to_owned(),
                 options: InterfaceOptions {
                     side,
                     forward,
                     hook,
+                    ..InterfaceOptions::default()
                 },
+                allow: PeerSet::EMPTY,
             };
             assert_eq!(options_row(&options_entry(&row).unwrap()).unwrap(), row);
         }
     }
+}
+
+#[test]
+fn keys_without_room_in_the_maps_are_refused() {
+    let network = |options: InterfaceOptions, allow: PeerSet| {
+        let pattern = "podman1".to_owned();
+        options_entry(&OptionsRow {
+            pattern,
+            options,
+            allow,
+        })
+    };
+    let none = InterfaceOptions::default();
+    assert!(network(none, PeerSet::EMPTY).is_ok());
+    let mut peer = PeerSet::EMPTY;
+    peer.insert(0);
+    for (options, allow) in [
+        (none, peer),
+        (
+            InterfaceOptions {
+                containers: Some(false),
+                ..none
+            },
+            PeerSet::EMPTY,
+        ),
+        (
+            InterfaceOptions {
+                routed: true,
+                ..none
+            },
+            PeerSet::EMPTY,
+        ),
+        (
+            InterfaceOptions {
+                mode: Some(Mode::Enforce),
+                ..none
+            },
+            PeerSet::EMPTY,
+        ),
+    ] {
+        let error = network(options, allow).unwrap_err().to_string();
+        assert!(error.contains("[interfaces.podman1]"), "{error}");
+    }
+
+    let tables = PolicyTables::default();
+    assert!(bank_entry(&tables).is_ok());
+    let unregistered = UnregisteredRow {
+        modes: [Some(Mode::Audit), None, None],
+        allow: PeerSet::EMPTY,
+    };
+    let tables = PolicyTables {
+        unregistered,
+        ..PolicyTables::default()
+    };
+    assert!(bank_entry(&tables).is_err());
+    let mut tables = PolicyTables::default();
+    let place = (Protocol::Tcp, 9000, Address::v4([10, 0, 0, 1]));
+    tables.ports_at.insert(place, Binding::default());
+    assert!(bank_entry(&tables).is_err());
 }
 
 #[test]
@@ -99,10 +167,15 @@ fn an_unknown_option_is_an_error() {
         ..RuleEntry::default()
     };
     assert!(options_row(&entry).is_ok());
-    for (side, hook, expected) in [(3, 0, "unknown side 3"), (0, 4, "unknown hook 4")] {
+    for (side, hook, forward, expected) in [
+        (3, 0, 0, "unknown side 3"),
+        (0, 4, 0, "unknown hook 4"),
+        (0, 0, 3, "unknown forward 3"),
+    ] {
         let entry = RuleEntry {
             side,
             hook,
+            forward,
             ..entry
         };
         let error = options_row(&entry).unwrap_err().to_string();

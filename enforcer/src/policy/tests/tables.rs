@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::super::{PacketSpec, PolicyInterface, PolicyTables, Slots, compile};
 use super::{attachment, key, registry};
 use crate::{
-    registry::{HookChoice, Registry, Side},
+    registry::{Forward, HookChoice, Registry, Side},
     wireguard::AllowedIps,
 };
 
@@ -31,17 +31,17 @@ fn an_exact_name_beats_a_pattern_and_a_longer_pattern_a_shorter() {
         let options = tables.options_of(name);
         (options.side, options.forward, options.hook)
     };
-    assert_eq!(options("eth1"), (None, true, HookChoice::Auto));
+    assert_eq!(options("eth1"), (None, Forward::True, HookChoice::Auto));
     assert_eq!(
         options("eth10"),
-        (Some(Side::Inside), false, HookChoice::Auto)
+        (Some(Side::Inside), Forward::Auto, HookChoice::Auto)
     );
     assert_eq!(
         options("eth0"),
-        (Some(Side::Outside), false, HookChoice::Auto)
+        (Some(Side::Outside), Forward::Auto, HookChoice::Auto)
     );
-    assert_eq!(options("zz"), (None, false, HookChoice::XdpGeneric));
-    assert_eq!(options("z"), (None, false, HookChoice::Tcx));
+    assert_eq!(options("zz"), (None, Forward::Auto, HookChoice::XdpGeneric));
+    assert_eq!(options("z"), (None, Forward::Auto, HookChoice::Tcx));
 }
 
 /// Returns a registry with a peer `collector` on wg0, allowed to reach port 1.
