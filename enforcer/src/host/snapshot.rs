@@ -14,7 +14,7 @@ use super::{Keys, keys::Heard};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
     netlink::{address, local_table},
-    registry::{Identity, Registry},
+    registry::{Identity, Registry, pattern_matches},
     wireguard::{Answer, Device, LIMIT, ask_all},
 };
 
@@ -212,9 +212,18 @@ impl HostSnapshot {
         interfaces::find(self.iter(), name)
     }
 
-    /// Returns whether the interface of a name is WireGuard; `None` without such an interface.
-    pub fn is_wireguard(&self, name: &str) -> Option<bool> {
-        self.by_name(name).map(|it| Device::of(it).is_some())
+    /// Returns the names of the interfaces but lo, each with whether the interface is WireGuard.
+    pub fn by_kind(&self) -> BTreeMap<&str, bool> {
+        self.iter()
+            .filter(|interface| !interface.loopback)
+            .map(|interface| (interface.name.as_str(), Device::of(interface).is_some()))
+            .collect()
+    }
+
+    /// Returns the interfaces that a registry's pattern matches; see [`pattern_matches`].
+    pub fn matching(&self, pattern: &str) -> impl Iterator<Item = &Interface> {
+        self.iter()
+            .filter(move |interface| pattern_matches(pattern, &interface.name))
     }
 }
 
@@ -262,8 +271,8 @@ mod tests {
     #[test]
     fn a_wireguard_device_is_told_from_others_and_from_none() {
         let host = host();
-        let seen = ["wg0", "eth0", "wg9"].map(|name| host.is_wireguard(name));
-        assert_eq!(seen, [Some(true), Some(false), None]);
+        let seen: Vec<(&str, bool)> = host.by_kind().into_iter().collect();
+        assert_eq!(seen, [("eth0", false), ("eth1", false), ("wg0", true)]);
         assert_eq!(host.wireguard(2), Some(&Answer::NotWireGuard));
         assert_eq!(host.wireguard(9), None);
     }

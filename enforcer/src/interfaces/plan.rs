@@ -102,15 +102,15 @@ impl fmt::Display for Hook {
 pub struct InterfaceOptions {
     /// The side of the host, overriding the facts.
     pub side: Option<Side>,
-    /// The treatment of packets for others.
+    /// The treatment of forwarded packets.
     pub forward: Forward,
     /// The hook to use.
     pub hook: HookChoice,
-    /// Whether the interface's subnets are container networks, overriding the facts.
+    /// Whether the interface is the bridge of a container network, overriding the name.
     pub containers: Option<bool>,
-    /// Whether the container networks are routed on purpose.
+    /// Whether others reach the container network on purpose.
     pub routed: bool,
-    /// The mode of the container networks.
+    /// The container network's mode; `None` for the global mode.
     pub mode: Option<Mode>,
 }
 
@@ -130,9 +130,9 @@ impl From<&InterfaceTable> for InterfaceOptions {
             side: table.side,
             forward: table.forward,
             hook: table.hook,
-            containers: None,
-            routed: false,
-            mode: None,
+            containers: table.containers,
+            routed: table.routed,
+            mode: table.mode,
         }
     }
 }

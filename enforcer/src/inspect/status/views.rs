@@ -43,7 +43,7 @@ impl UnregisteredView {
 
     /// The view of a policy.
     pub(super) fn of(tables: &PolicyTables) -> Self {
-        let action = |protocol| match tables.unregistered.modes.get(&protocol) {
+        let action = |protocol: Protocol| match tables.unregistered.modes[protocol as usize] {
             None => "pass",
             Some(Mode::Audit) => "audit",
             Some(Mode::Enforce) => "drop",
