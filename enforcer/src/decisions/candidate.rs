@@ -119,12 +119,12 @@ fn policy_interfaces(
     let guards: BTreeMap<u32, &WireGuard> = guards.map(|guard| (guard.ifindex, guard)).collect();
     let describe = |interface: &crate::interfaces::Interface| {
         let planned = guards.get(&interface.index).copied();
-        let hook = hooks.get(&interface.index);
+        let hook = hooks.get(&interface.index).copied();
         PolicyInterface {
             ifindex: interface.index,
             name: interface.name.clone(),
             mac: interface.mac,
-            merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
+            merged: planned.map(|guard| guard.merged(hook)).unwrap_or_default(),
             has_macvlan_children: planned.is_some_and(|guard| guard.has_macvlan_children),
             allowed_ips: match snapshot.wireguard(interface.index) {
                 Some(Answer::Device(allowed)) => Some(allowed.clone()),
@@ -133,13 +133,4 @@ fn policy_interfaces(
         }
     };
     interfaces.map(describe).collect()
-}
-
-/// The interfaces with packets indistinguishable from the guard's own, by ifindex.
-fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
-    match (guard.master, hook) {
-        (Some(master), _) => [&[master], guard.vlan_children.as_slice()].concat(),
-        (None, Some(Hook::XdpNative | Hook::XdpGeneric)) => guard.vlan_children.clone(),
-        (None, Some(Hook::Tcx) | None) => Vec::new(),
-    }
 }

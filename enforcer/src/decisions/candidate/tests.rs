@@ -7,7 +7,7 @@ use enforcer_ebpf::layout::WIRE_VIEW;
 use super::*;
 use crate::{
     decisions::fixtures,
-    interfaces::{Interface, XdpAttached, XdpMode},
+    interfaces::{Interface, View, XdpAttached, XdpMode},
     registry::Identity,
     wireguard::AllowedIps,
 };
@@ -230,21 +230,20 @@ fn an_xdp_guard_of_a_vlan_parent_judges_as_its_vlan_devices_do() {
 
 #[test]
 fn a_member_judges_as_its_master_under_every_hook() {
-    let guard = |master| WireGuard {
-        ifindex: 8,
-        name: "eth8".to_owned(),
-        link: enforcer_ebpf::Link::Ethernet,
-        hooks: vec![Hook::Tcx],
+    let guard = |masters: &[u32]| WireGuard {
         vlan_children: vec![9],
-        has_macvlan_children: false,
-        mac: None,
-        forward: false,
-        master,
+        view: View {
+            masters: masters.to_vec(),
+            ..View::default()
+        },
+        ..WireGuard::alone(8, "eth8".to_owned(), vec![Hook::Tcx])
     };
-    for hook in [None, Some(&Hook::Tcx), Some(&Hook::XdpNative)] {
-        assert_eq!(merged(&guard(Some(7)), hook), [7, 9]);
+    for hook in [None, Some(Hook::Tcx), Some(Hook::XdpNative)] {
+        assert_eq!(guard(&[7]).merged(hook), [7, 9]);
+        // A bond's member under a bridge.
+        assert_eq!(guard(&[7, 6]).merged(hook), [7, 6, 9]);
     }
-    assert_eq!(merged(&guard(None), Some(&Hook::XdpGeneric)), [9]);
-    assert_eq!(merged(&guard(None), Some(&Hook::Tcx)), [0; 0]);
-    assert_eq!(merged(&guard(None), None), [0; 0]);
+    assert_eq!(guard(&[]).merged(Some(Hook::XdpGeneric)), [9]);
+    assert_eq!(guard(&[]).merged(Some(Hook::Tcx)), [0; 0]);
+    assert_eq!(guard(&[]).merged(None), [0; 0]);
 }
