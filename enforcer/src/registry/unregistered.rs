@@ -67,6 +67,13 @@ pub struct Unregistered {
 }
 
 impl Unregistered {
+    /// Returns whether rule 6 is off for every protocol.
+    pub fn passes_all(&self) -> bool {
+        Protocol::ALL
+            .into_iter()
+            .all(|protocol| self.action(protocol) == UnregisteredAction::Pass)
+    }
+
     /// Returns the action for a protocol.
     pub const fn action(&self, protocol: Protocol) -> UnregisteredAction {
         self.actions[protocol as usize].0

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use enforcer_ebpf::{
-    PeerSet, Protocol,
-    layout::{Binding, WIRE_VIEW},
-};
+use enforcer_ebpf::{PeerSet, layout::WIRE_VIEW};
 
 use super::*;
 
