@@ -59,3 +59,47 @@ fn an_event_holds_the_ports_of_ordinary_packets() {
     assert!(v6(HOP, &chain).len() <= EVENT_PACKET);
     assert!(v4(10, 0, TCP).len() <= EVENT_PACKET);
 }
+
+#[test]
+fn the_traffic_class_is_read_from_either_header() {
+    let mut packet = v4(0, 0, TCP);
+    packet[1] = 0xb8;
+    assert_eq!(traffic_class(&packet[..], 0), 0xb8);
+    let mut packet = v6(TCP, &PORTS);
+    packet[..2].copy_from_slice(&[0x6b, 0x8f]);
+    assert_eq!(traffic_class(&packet[..], 0), 0xb8);
+    assert_eq!(traffic_class(&packet[..1], 0), 0);
+    let frame = ethernet(&[], 0x86dd, &packet);
+    assert_eq!(traffic_class(&frame[..], 14), 0xb8);
+}
+
+#[test]
+fn a_syn_without_an_ack_opens_a_connection_whatever_else_is_set() {
+    for flags in 0..=u8::MAX {
+        let mut segment = [0; 14 + 20];
+        segment[14 + 13] = flags;
+        let is_first = flags & 0x12 == 0x02;
+        assert_eq!(
+            opens(&segment[..], Protocol::Tcp, 14),
+            is_first,
+            "{flags:x}"
+        );
+        // No UDP packet opens anything.
+        assert!(!opens(&segment[..], Protocol::Udp, 14));
+    }
+    // A first fragment too short to show the flags.
+    for length in 0..14 {
+        assert!(opens(&[0xff; 14][..length], Protocol::Tcp, 0), "{length}");
+    }
+    assert!(!opens(&[0xff; 14][..], Protocol::Tcp, 0));
+}
+
+#[test]
+fn an_init_chunk_opens_an_association() {
+    for chunk in 0..=u8::MAX {
+        let mut packet = [0xff; 16];
+        packet[12] = chunk;
+        assert_eq!(opens(&packet[..], Protocol::Sctp, 0), chunk == 1);
+    }
+    assert!(opens(&[0xff; 12][..], Protocol::Sctp, 0));
+}
