@@ -172,10 +172,7 @@ impl<F: Frame> AtHook for OnWire<'_, F> {
 
     #[inline(always)]
     fn opens(&self, packet: &Packet) -> bool {
-        match packet.transport.protocol() {
-            Ok(protocol) => opens(&self.frame.whole(), protocol, packet.transport_offset),
-            Err(_) => false,
-        }
+        opens(&self.frame.whole(), packet)
     }
 
     #[inline(always)]
