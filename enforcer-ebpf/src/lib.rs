@@ -17,7 +17,7 @@ pub use decision::{
     Route, Service, at_socket, decide, unregistered_slot,
 };
 pub use packet::{
-    Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, Packet, Transport, VlanIds,
-    claimed_length, destination, opens, parse, source, source_port, traffic_class,
+    Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, NO_IP_HEADER, Packet, Transport,
+    VlanIds, claimed_length, destination, opens, parse, source, source_port, traffic_class,
 };
 pub use words::{Guard, Mode, Protocol, Reason, Verdict};

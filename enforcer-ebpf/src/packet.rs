@@ -50,7 +50,7 @@ pub enum Link {
 impl Link {
     /// The length in bytes of the link-layer header.
     #[inline(always)]
-    const fn header_length(self) -> usize {
+    const fn header_length(self) -> u8 {
         match self {
             Self::Ethernet => 14,
             Self::Ip => 0,
@@ -77,8 +77,8 @@ pub enum VlanIds {
 pub struct Packet {
     /// Whether the source or the destination is a loopback address.
     pub loopback: bool,
-    /// The offset in bytes of the IP header, for [`source`] and [`destination`]; 0 where the parser
-    /// found none. One byte, so that the verifier sees the bound.
+    /// The offset in bytes of the IP header, for [`source`] and [`destination`], or
+    /// [`NO_IP_HEADER`]. One byte, so that the verifier sees the bound.
     pub ip_offset: u8,
     /// The offset in bytes of the transport header, for [`opens`] and the source port; 0 where the
     /// parser found no port.
@@ -86,6 +86,10 @@ pub struct Packet {
     /// The transport protocol and the destination port.
     pub transport: Transport,
 }
+
+/// The offset of a packet without an IP header that the parser could read: no address is read
+/// there. Offset 0 would read a MAC address, or one of two readings.
+pub const NO_IP_HEADER: u8 = u8::MAX;
 
 /// The transport protocol of a packet, and the destination port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +164,7 @@ impl Packet {
     const fn none(kind: Kind) -> Self {
         Self {
             loopback: false,
-            ip_offset: 0,
+            ip_offset: NO_IP_HEADER,
             transport_offset: 0,
             transport: Transport::none(kind),
         }
@@ -206,7 +210,7 @@ impl Packet {
     #[inline(always)]
     pub const fn with_outer_tag(self, link: Link) -> Self {
         // One tag too many, if the bytes already hold the maximum.
-        if self.ip_offset as usize == link.header_length() + 4 * MAX_PRIORITY_TAGS {
+        if self.ip_offset == link.header_length() + MAX_TAG_BYTES {
             return Self::none(Kind::HeaderChain);
         }
         self
@@ -232,6 +236,9 @@ pub const MAX_EXTENSION_HEADERS: usize = 8;
 /// The maximum number of priority tags (VLAN id 0); Linux itself has no limit.
 pub const MAX_PRIORITY_TAGS: usize = 4;
 
+/// The length in bytes of the maximum number of tags.
+const MAX_TAG_BYTES: u8 = 4 * MAX_PRIORITY_TAGS as u8;
+
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// IEEE 802.1Q and 802.1ad.
@@ -250,7 +257,10 @@ pub fn parse<B: Bytes + ?Sized>(bytes: &B, link: Link, ids: VlanIds) -> Packet {
         Link::Ip => without_link_header(bytes),
     };
     match first {
-        Ok((ethertype, offset)) => behind_tags(bytes, ethertype, offset, ids),
+        Ok((ethertype, offset)) => {
+            let last = link.header_length() + MAX_TAG_BYTES;
+            behind_tags(bytes, ethertype, offset, last, ids)
+        }
         Err(kind) => Packet::none(kind),
     }
 }
@@ -293,17 +303,18 @@ fn without_link_header<B: Bytes + ?Sized>(bytes: &B) -> Result<(u16, u8), Kind> 
 }
 
 /// Parses what follows an EtherType, through priority tags; `offset` is the offset in bytes behind
-/// the EtherType.
+/// the EtherType, and `last` is the offset behind as many tags as a guard looks through.
 #[inline(always)]
 fn behind_tags<B: Bytes + ?Sized>(
     bytes: &B,
     mut ethertype: u16,
     mut offset: u8,
+    last: u8,
     ids: VlanIds,
 ) -> Packet {
     let is_id = |a, b| u16::from_be_bytes([a, b]) & VLAN_ID != 0 && matches!(ids, VlanIds::Stop);
     for _ in 0..MAX_PRIORITY_TAGS {
-        if !ETHERTYPE_VLAN.contains(&ethertype) {
+        if offset >= last || !ETHERTYPE_VLAN.contains(&ethertype) {
             break;
         }
         let Some([a, b, c, d]) = bytes.read(offset.into()) else {
@@ -335,6 +346,9 @@ fn behind_tags<B: Bytes + ?Sized>(
 /// The version field of the IP header at `ip_offset`.
 #[inline(always)]
 fn version<B: Bytes + ?Sized>(bytes: &B, ip_offset: usize) -> Option<u8> {
+    if ip_offset == usize::from(NO_IP_HEADER) {
+        return None;
+    }
     // Two bytes, of which the second is unused: from a comparison of the first byte alone with the
     // packet's end the verifier learns nothing (find_good_pkt_pointers in verifier.c).
     let [first, _] = bytes.read(ip_offset)?;

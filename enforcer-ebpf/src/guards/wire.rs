@@ -2,8 +2,8 @@
 
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Arrival, Decision, Guard, Link, Packet, Route, Verdict, VlanIds, decide, destination,
-    layout::InterfaceEntry, opens, parse, source,
+    Address, Arrival, Decision, Guard, Link, NO_IP_HEADER, Packet, Route, Verdict, VlanIds, decide,
+    destination, layout::InterfaceEntry, opens, parse, source,
 };
 
 use super::{
@@ -70,13 +70,11 @@ fn judge<F: Frame>(frame: &F, packet: u64, link: Link, arrival: Arrival) -> bool
         count(Guard::Wire, &decision, frame.length(packet.ip_offset));
     }
     if decision.verdict() == Verdict::Drop && take_budget() {
-        // An Ethernet frame has a MAC address at offset 0, so 0 means no IP header.
-        let has_ip_header = packet.ip_offset != 0 || matches!(link, Link::Ip);
         let info = DropInfo {
             ifindex,
             reason: decision.reason as u8,
             audited: decision.audited,
-            has_ip_header,
+            has_ip_header: packet.ip_offset != NO_IP_HEADER,
         };
         emit_event(frame, packet.to_bits(), info);
     }
@@ -174,10 +172,7 @@ impl<F: Frame> AtHook for OnWire<'_, F> {
 
     #[inline(always)]
     fn opens(&self, packet: &Packet) -> bool {
-        match packet.transport.protocol() {
-            Ok(protocol) => opens(&self.frame.whole(), protocol, packet.transport_offset),
-            Err(_) => false,
-        }
+        opens(&self.frame.whole(), packet)
     }
 
     #[inline(always)]

@@ -1,5 +1,8 @@
 //! Keys of the longest-prefix-match tries.
 
+#[cfg(test)]
+mod tests;
+
 use super::BANKS;
 use crate::address::{Address, Family};
 

@@ -1,13 +1,16 @@
+mod networks;
+
 use super::*;
 use crate::{
     address::Family,
-    decision::NO_SLOT,
+    decision::{NETWORK_SLOT, NO_SLOT, unregistered_slot},
     words::{Guard, Reason},
 };
 
 #[test]
 fn every_counted_decision_has_a_cell_of_its_own() {
-    for slot in [NO_SLOT, 1] {
+    let slots = [NO_SLOT, 1, 2, 3, NETWORK_SLOT, FIRST_PORT_SLOT, 8196];
+    for slot in slots {
         let mut seen = [false; CELLS];
         for cell in Cell::of_slot(slot) {
             let index = cell.index().expect("a listed cell is counted");
@@ -16,7 +19,7 @@ fn every_counted_decision_has_a_cell_of_its_own() {
         }
     }
     for reason in Reason::ALL {
-        let listed = [NO_SLOT, 1]
+        let listed = slots
             .into_iter()
             .flat_map(Cell::of_slot)
             .any(|cell| cell.reason == reason);
@@ -33,25 +36,36 @@ fn every_counted_decision_has_a_cell_of_its_own() {
 fn keys_have_no_padding() {
     assert_eq!(size_of::<PrefixKey>(), 8 + 8 + 4 + 4);
     assert_eq!(size_of::<State>(), 4 + 4 + 8 + 4 + 4);
-    assert_eq!(size_of::<InterfaceEntry>(), 8 + 32 + 4 + 6 + 2 + 33 + 131);
+    assert_eq!(
+        size_of::<InterfaceEntry>(),
+        4 * 4 + 16 + 32 + 4 + 6 + 2 + 33 + 131
+    );
+    assert_eq!(size_of::<BankEntry>(), 4 * 4 + 32);
+    assert_eq!(size_of::<OnKey>(), 8 + 8 + 2 + 2 + 4);
+    assert_eq!(size_of::<AddressKey>(), 4 + 4 + 16);
+    assert_eq!(size_of::<NetworkEntry>(), 32 + 4 + 4);
 }
 
 /// The price of the tool on a machine: kernel memory, allocated at `up` for any registry.
 #[test]
 fn the_maps_fit_their_budget() {
-    let per_cpu = SLOTS as usize * size_of::<Cells>();
+    // The fixed slots take some hundred bytes more.
+    let per_cpu = 2 * MAX_PORTS * size_of::<Cells>();
     assert!(per_cpu <= 2 << 20, "{per_cpu} bytes for each CPU");
+    let fixed = (SLOTS as usize - 2 * MAX_PORTS) * size_of::<Cells>();
+    assert!(fixed <= 2 << 10, "{fixed} bytes for each CPU");
     let arrays = PORT_ENTRIES as usize * size_of::<PortEntry>()
         + SERVICE_ENTRIES as usize * size_of::<ServiceEntry>()
         + PEER_ENTRIES as usize * size_of::<PeerEntry>()
         + INTERFACE_ENTRIES as usize * size_of::<InterfaceEntry>()
-        + RULE_ENTRIES as usize * size_of::<RuleEntry>();
-    assert!(arrays <= 3 << 20, "{arrays} bytes of arrays");
+        + RULE_ENTRIES as usize * size_of::<RuleEntry>()
+        + NETWORK_FILTERS as usize * size_of::<NetworkFilter>();
+    assert!(arrays <= 3_300_000, "{arrays} bytes of arrays");
 }
 
 #[test]
 fn the_maps_have_room_for_the_largest_registry_in_both_banks() {
-    assert_eq!(SLOTS as usize, 1 + 2 * MAX_PORTS);
+    assert_eq!(SLOTS as usize, 5 + 2 * MAX_PORTS);
     assert_eq!(SERVICE_ENTRIES, 2 * 4096);
     assert_eq!(PEER_ENTRIES as usize, 2 * MAX_PEERS);
     assert_eq!(RULE_ENTRIES, 2 * 256);
@@ -84,6 +98,14 @@ fn a_binding_has_each_field_in_its_bits() {
         has_peers: true,
         ..Binding::default()
     };
+    let by_address = Binding {
+        by_address: true,
+        ..Binding::default()
+    };
+    let networks = Binding {
+        networks: true,
+        ..Binding::default()
+    };
     for (bits, binding) in [
         (1, slot(1)),
         (0x2000, slot(8192)),
@@ -93,12 +115,14 @@ fn a_binding_has_each_field_in_its_bits() {
         (1 << 26, public),
         (1 << 27, audit),
         (1 << 28, has_peers),
+        (1 << 29, by_address),
+        (1 << 30, networks),
     ] {
         assert_eq!(binding.to_bits(), bits, "{binding:?}");
         assert_eq!(Binding::from_bits(bits), binding);
     }
-    // The highest bits have no meaning.
-    assert_eq!(Binding::from_bits(7 << 29), Binding::default());
+    // The highest bit has no meaning.
+    assert_eq!(Binding::from_bits(1 << 31), Binding::default());
 }
 
 #[test]
@@ -109,7 +133,10 @@ fn a_binding_survives_its_bits() {
         public: true,
         audit: false,
         has_peers: true,
+        by_address: false,
+        networks: true,
     };
+    assert!(SLOTS <= 1 << 14 && MAX_SERVICES <= 1 << 12);
     assert_eq!(Binding::from_bits(binding.to_bits()), binding);
     assert_eq!(Binding::from_bits(0), Binding::default());
     assert_eq!(Binding::default().to_bits(), 0);
@@ -207,7 +234,7 @@ fn an_event_turns_its_numbers_into_words() {
     }
     let unknown = EventHead {
         guard: 2,
-        reason: 13,
+        reason: 15,
         protocol: EventHead::NO_PROTOCOL,
         ..EventHead::default()
     };
@@ -243,8 +270,8 @@ fn an_audited_drop_and_the_guards_have_cells_of_their_own() {
         }
         .index()
     };
-    for guard in Guard::ALL {
-        let first = if guard == Guard::Wire { 0 } else { CELLS / 2 };
+    // Nine cells of the wire guard, then seven of the socket guard.
+    for (guard, first) in [(Guard::Wire, 0), (Guard::Socket, 9)] {
         for (cell, (reason, audited)) in (first..).zip([
             (Reason::Loopback, false),
             (Reason::Public, false),
@@ -256,18 +283,30 @@ fn an_audited_drop_and_the_guards_have_cells_of_their_own() {
         ]) {
             assert_eq!(index(guard, reason, audited), Some(cell));
         }
-        for (cell, (reason, audited)) in (first..).zip([
-            (Reason::LoopbackAddress, false),
-            (Reason::LoopbackAddress, true),
-            (Reason::HeaderChain, false),
-            (Reason::HeaderChain, true),
-            (Reason::Malformed, false),
-            (Reason::Malformed, true),
-        ]) {
-            assert_eq!(index(guard, reason, audited), Some(cell));
+        // Of the fixed slots.
+        for (cell, reason, audited) in [
+            (0, Reason::HeaderChain, false),
+            (1, Reason::HeaderChain, true),
+            (5, Reason::Malformed, false),
+            (6, Reason::Malformed, true),
+            (5, Reason::ContainerNetwork, false),
+            (6, Reason::ContainerNetwork, true),
+            (5, Reason::UnregisteredPort, false),
+            (6, Reason::UnregisteredPort, true),
+        ] {
+            assert_eq!(index(guard, reason, audited), Some(first + cell));
         }
     }
-    // Five reasons with a port, two of them drops; three drops without a port.
-    assert_eq!(Cell::of_slot(1).count(), CELLS);
-    assert_eq!(Cell::of_slot(NO_SLOT).count(), 2 * 6);
+    let reason = Reason::LoopbackAddress;
+    let wire = [false, true].map(|audited| index(Guard::Wire, reason, audited));
+    let socket = [false, true].map(|audited| index(Guard::Socket, reason, audited));
+    assert_eq!((wire, socket), ([Some(7), Some(8)], [None; 2]));
+    // Three drops with a port on the wire and two at a socket; four and three without one.
+    assert_eq!(Cell::of_slot(FIRST_PORT_SLOT).count(), CELLS);
+    assert_eq!(Cell::of_slot(NO_SLOT).count(), 8 + 6);
+    assert_eq!(Cell::of_slot(NETWORK_SLOT).count(), 2 * 3);
+    assert_eq!(
+        Cell::of_slot(unregistered_slot(Protocol::Sctp)).count(),
+        2 * 3
+    );
 }

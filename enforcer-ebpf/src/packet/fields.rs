@@ -1,6 +1,6 @@
 //! Further fields of a parsed packet: addresses, length, source port.
 
-use super::{Bytes, version, word};
+use super::{Bytes, Kind, Packet, version, word};
 use crate::{address::Address, words::Protocol};
 
 /// The source address in the IP header at `ip_offset`.
@@ -75,26 +75,29 @@ pub fn source_port<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<u16> {
     bytes.read(offset).map(u16::from_be_bytes)
 }
 
-/// Whether a TCP or SCTP packet opens a connection; `offset` is that of the transport header.
+/// Whether a TCP or SCTP packet opens a connection.
 ///
 /// TCP: SYN without ACK, whatever other flags are set (RFC 9293, 3.10.7.2). SCTP: the first chunk is
 /// INIT, which comes alone (RFC 9260, 3.3.2). A packet that ends before these fields counts as an
 /// opening one. UDP opens nothing.
+///
+/// The packet ends where the IP header says, not where the frame does: behind a first fragment of
+/// eight bytes the padding could show other flags than the next fragment brings.
 #[inline(always)]
-pub fn opens<B: Bytes + ?Sized>(bytes: &B, protocol: Protocol, offset: u16) -> bool {
+pub fn opens<B: Bytes + ?Sized>(bytes: &B, packet: &Packet) -> bool {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
     const INIT: u8 = 1;
-    let offset = usize::from(offset);
+    let offset = usize::from(packet.transport_offset) + 12;
+    if claimed_length(bytes, packet.ip_offset).is_some_and(|end| offset + 2 > end) {
+        return matches!(packet.transport.kind, Kind::Tcp | Kind::Sctp);
+    }
     // Two bytes, as in `version`.
-    match protocol {
-        Protocol::Tcp => bytes
-            .read(offset + 12)
-            .is_none_or(|[_, flags]| flags & (SYN | ACK) == SYN),
-        Protocol::Sctp => bytes
-            .read(offset + 12)
-            .is_none_or(|[chunk, _]| chunk == INIT),
-        Protocol::Udp => false,
+    let fields = bytes.read(offset);
+    match packet.transport.kind {
+        Kind::Tcp => fields.is_none_or(|[_, flags]| flags & (SYN | ACK) == SYN),
+        Kind::Sctp => fields.is_none_or(|[chunk, _]| chunk == INIT),
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 mod chain;
 mod fields;
+mod tags;
 
 use super::*;
 
@@ -80,7 +81,11 @@ fn fragment(next: u8, offset: u16, more: bool) -> Vec<u8> {
 }
 
 fn raw(bytes: &[u8]) -> Packet {
-    parse(bytes, Link::Ip)
+    parse(bytes, Link::Ip, VlanIds::Stop)
+}
+
+fn on_ethernet(bytes: &[u8]) -> Packet {
+    parse(bytes, Link::Ethernet, VlanIds::Stop)
 }
 
 #[track_caller]
@@ -93,13 +98,16 @@ fn a_packet_survives_its_bits() {
     for kind in KINDS {
         for loopback in [false, true] {
             for (ip_offset, port) in [(0, 0), (14, 9200), (255, 0xffff), (1, 0x0100)] {
-                let packet = Packet {
-                    loopback,
-                    ip_offset,
-                    transport: Transport { kind, port },
-                };
-                assert_eq!(Packet::from_bits(packet.to_bits()), packet);
-                assert!(packet.to_bits() < 1 << 33);
+                for transport_offset in [0, 34, 0x0102, 0xffff] {
+                    let packet = Packet {
+                        loopback,
+                        ip_offset,
+                        transport_offset,
+                        transport: Transport { kind, port },
+                    };
+                    assert_eq!(Packet::from_bits(packet.to_bits()), packet);
+                    assert!(packet.to_bits() < 1 << 56);
+                }
             }
         }
     }
@@ -126,51 +134,6 @@ fn a_transport_is_a_protocol_or_a_reason() {
 }
 
 #[test]
-fn priority_tags_move_the_ip_header() {
-    for count in 0..=MAX_PRIORITY_TAGS {
-        let tags = vec![(0x8100, 0xe000); count];
-        let packet = parse(&ethernet(&tags, 0x0800, &v4(0, 0, TCP))[..], Link::Ethernet);
-        assert_eq!(usize::from(packet.ip_offset), 14 + 4 * count);
-        assert_eq!(packet.transport, tcp(9200));
-        // The tag beside the bytes counts, too.
-        let outer = packet.with_outer_tag();
-        if count == MAX_PRIORITY_TAGS {
-            assert_eq!(outer, Packet::none(Kind::HeaderChain));
-        } else {
-            assert_eq!(outer, packet);
-        }
-    }
-}
-
-#[test]
-fn other_tags_and_ethertypes_have_no_port() {
-    let ip = v4(0, 0, TCP);
-    let five = [(0x88a8, 0); MAX_PRIORITY_TAGS + 1];
-    for (frame, kind) in [
-        (ethernet(&[(0x8100, 1)], 0x0800, &ip), Kind::Tagged),
-        (ethernet(&[(0x88a8, 0x0fff)], 0x0800, &ip), Kind::Tagged),
-        (
-            ethernet(&[(0x88a8, 0), (0x8100, 0x100)], 0x0800, &ip),
-            Kind::Tagged,
-        ),
-        (ethernet(&five, 0x0800, &ip), Kind::HeaderChain),
-        (ethernet(&[], 0x0806, &ip), Kind::OtherProtocol),
-        (ethernet(&[(0x8100, 0)], 0x0806, &ip), Kind::OtherProtocol),
-        (ethernet(&[], 0x86dd, &ip), Kind::Malformed),
-        (ethernet(&[], 0x0800, &v6(TCP, &PORTS)), Kind::Malformed),
-        (ethernet(&[], 0x8100, &[0, 0, 8]), Kind::Malformed),
-        (vec![2; 13], Kind::Malformed),
-        (Vec::new(), Kind::Malformed),
-    ] {
-        assert_eq!(
-            parse(&frame[..], Link::Ethernet),
-            Packet::none(kind),
-            "{frame:x?}"
-        );
-    }
-}
-
-#[test]
 fn without_a_link_header_the_version_decides() {
     assert_eq!(raw(&v4(0, 0, TCP)).transport, tcp(9200));
     assert_eq!(raw(&v6(TCP, &PORTS)).transport, tcp(9200));
@@ -182,8 +145,12 @@ fn without_a_link_header_the_version_decides() {
 #[test]
 fn ipv4_ports_stand_behind_the_options() {
     for options in 0..=10 {
-        assert_eq!(raw(&v4(options, 0, TCP)).transport, tcp(9200));
+        let packet = raw(&v4(options, 0, TCP));
+        assert_eq!(packet.transport, tcp(9200));
+        assert_eq!(packet.transport_offset, 20 + 4 * u16::from(options));
     }
+    assert_eq!(raw(&v6(TCP, &PORTS)).transport_offset, 40);
+    assert_eq!(raw(&v4(0, 1, TCP)).transport_offset, 0);
     for header_length in 0..5 {
         let mut short = v4(0, 0, TCP);
         short[0] = 0x40 | header_length;
@@ -256,8 +223,5 @@ fn ipv6_header_must_be_whole_and_of_version_6() {
     }
     let mut other = ethernet(&[], 0x86dd, &whole);
     other[14] = 0x50;
-    assert_eq!(
-        parse(&other[..], Link::Ethernet),
-        Packet::none(Kind::Malformed)
-    );
+    assert_eq!(on_ethernet(&other), Packet::none(Kind::Malformed));
 }

@@ -6,11 +6,10 @@ fn extension_headers_are_walked_by_their_length() {
         for units in [0, 1, 2, 7] {
             // AH counts words of four bytes, minus two; its shortest form here has eight bytes.
             let chain = [extension(kind, TCP, units), PORTS.to_vec()].concat();
-            assert_eq!(
-                raw(&v6(kind, &chain)).transport,
-                tcp(9200),
-                "{kind} {units}"
-            );
+            let packet = raw(&v6(kind, &chain));
+            assert_eq!(packet.transport, tcp(9200), "{kind} {units}");
+            let ports = 40 + chain.len() - PORTS.len();
+            assert_eq!(usize::from(packet.transport_offset), ports);
             let cut = v6(kind, &chain[..chain.len() - 1]);
             assert_kind(&cut, Kind::Malformed);
         }

@@ -59,3 +59,87 @@ fn an_event_holds_the_ports_of_ordinary_packets() {
     assert!(v6(HOP, &chain).len() <= EVENT_PACKET);
     assert!(v4(10, 0, TCP).len() <= EVENT_PACKET);
 }
+
+#[test]
+fn the_traffic_class_is_read_from_either_header() {
+    let mut packet = v4(0, 0, TCP);
+    packet[1] = 0xb8;
+    assert_eq!(traffic_class(&packet[..], 0), 0xb8);
+    let mut packet = v6(TCP, &PORTS);
+    packet[..2].copy_from_slice(&[0x6b, 0x8f]);
+    assert_eq!(traffic_class(&packet[..], 0), 0xb8);
+    assert_eq!(traffic_class(&packet[..1], 0), 0);
+    let frame = ethernet(&[], 0x86dd, &packet);
+    assert_eq!(traffic_class(&frame[..], 14), 0xb8);
+}
+
+/// An IPv4 packet with the ports and some more bytes of transport, and the true length.
+fn segment(protocol: u8, rest: &[u8]) -> Vec<u8> {
+    let mut packet = v4(0, 0, protocol);
+    packet.extend(rest);
+    let [high, low] = u16::try_from(packet.len()).unwrap().to_be_bytes();
+    packet[2..4].copy_from_slice(&[high, low]);
+    packet
+}
+
+fn raw_opens(bytes: &[u8]) -> bool {
+    opens(bytes, &raw(bytes))
+}
+
+#[test]
+fn a_syn_without_an_ack_opens_a_connection_whatever_else_is_set() {
+    for flags in 0..=u8::MAX {
+        let mut rest = [0; 16];
+        rest[9] = flags;
+        let is_first = flags & 0x12 == 0x02;
+        assert_eq!(raw_opens(&segment(TCP, &rest)), is_first, "{flags:x}");
+        // No UDP packet opens anything.
+        assert!(!raw_opens(&segment(17, &rest)));
+        let tagged = ethernet(&[(0x8100, 0)], 0x0800, &segment(TCP, &rest));
+        assert_eq!(opens(&tagged[..], &on_ethernet(&tagged)), is_first);
+    }
+}
+
+#[test]
+fn an_init_chunk_opens_an_association() {
+    for chunk in 0..=u8::MAX {
+        let mut rest = [0xff; 12];
+        rest[8] = chunk;
+        assert_eq!(raw_opens(&segment(132, &rest)), chunk == 1);
+    }
+}
+
+#[test]
+fn a_packet_that_ends_before_its_flags_opens_a_connection() {
+    for protocol in [TCP, 132] {
+        let rest = [0xff; 16];
+        for length in 0..10 {
+            let short = segment(protocol, &rest[..length]);
+            assert!(raw_opens(&short), "{length}");
+            // The padding of the frame is no part of the packet.
+            let padded = [&short[..], &rest].concat();
+            assert!(raw_opens(&padded), "{length}");
+        }
+        assert!(!raw_opens(&segment(protocol, &rest[..10])));
+        // A segment after receive offload has no length.
+        let mut large = segment(protocol, &rest);
+        large[2..4].fill(0);
+        assert!(!raw_opens(&large));
+    }
+    assert!(!raw_opens(&segment(17, &[])));
+    let first = |more: &[u8]| {
+        let chain = [&fragment(TCP, 0, true)[..], &PORTS, &[0; 4], more].concat();
+        let mut packet = v6(FRAGMENT, &chain);
+        packet[5] = 16;
+        raw_opens(&packet)
+    };
+    assert!(first(&[]) && first(&[0xff; 8]));
+}
+
+#[test]
+fn packets_without_ports_open_nothing() {
+    for protocol in [1, ICMPV6] {
+        assert!(!raw_opens(&segment(protocol, &[])));
+        assert!(!raw_opens(&segment(protocol, &[2; 16])));
+    }
+}
