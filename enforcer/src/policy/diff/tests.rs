@@ -328,12 +328,12 @@ fn options_of_networks_change() {
 fn unregistered_ports_open_and_close() {
     let base = format!("{GRAFANA}{COLLECTOR}");
     let closed =
-        format!("{base}[unregistered]\ntcp = \"drop\"\nudp = \"audit\"\nallow = [\"collector\"]\n");
+        format!("{base}[unregistered]\ntcp = \"drop\"\nsctp = \"audit\"\nallow = [\"collector\"]\n");
     assert_eq!(
         lines(&base, &closed),
         [
             "~ unregistered.tcp: \"pass\" becomes \"drop\"",
-            "~ unregistered.udp: \"pass\" becomes \"audit\"",
+            "~ unregistered.sctp: \"pass\" becomes \"audit\"",
             "+ unregistered ports: now reachable for collector",
         ]
     );
@@ -341,7 +341,7 @@ fn unregistered_ports_open_and_close() {
         lines(&closed, &base),
         [
             "~ unregistered.tcp: \"drop\" becomes \"pass\"",
-            "~ unregistered.udp: \"audit\" becomes \"pass\"",
+            "~ unregistered.sctp: \"audit\" becomes \"pass\"",
             "- unregistered ports: no longer reachable for collector",
         ]
     );

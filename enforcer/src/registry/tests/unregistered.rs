@@ -11,7 +11,7 @@ const PEER: &str = "[peers.p]\ninterface = \"wg0\"\naddresses = [\"any\"]\n";
 #[test]
 fn every_protocol_has_an_action_of_its_own() {
     let text = format!(
-        "{SERVICE}[unregistered]\ntcp = \"drop\"\nudp = \"audit\"\nsctp = \"pass\"\n\
+        "{SERVICE}[unregistered]\ntcp = \"drop\"\nudp = \"pass\"\nsctp = \"audit\"\n\
          allow = [\"p\"]\n{PEER}"
     );
     let loaded = accepts(&text);
@@ -22,12 +22,12 @@ fn every_protocol_has_an_action_of_its_own() {
         actions,
         [
             UnregisteredAction::Drop,
-            UnregisteredAction::Audit,
-            UnregisteredAction::Pass
+            UnregisteredAction::Pass,
+            UnregisteredAction::Audit
         ]
     );
     let modes = actions.map(UnregisteredAction::mode);
-    assert_eq!(modes, [Some(Mode::Enforce), Some(Mode::Audit), None]);
+    assert_eq!(modes, [Some(Mode::Enforce), None, Some(Mode::Audit)]);
     assert_eq!(modes.map(UnregisteredAction::from), actions);
     assert!(unregistered.allow.names().eq(["p"]));
 
@@ -64,7 +64,7 @@ fn allow_without_a_drop_is_warned_of() {
             "5:1 `allow` of `[unregistered]` opens nothing, since every protocol passes -- write `tcp = \"drop\"` to close the ports that no service names to all but these peers, or remove `allow`"
         ]
     );
-    let dropped = format!("{SERVICE}[unregistered]\nudp = \"drop\"\nallow = [\"p\"]\n{PEER}");
+    let dropped = format!("{SERVICE}[unregistered]\nsctp = \"drop\"\nallow = [\"p\"]\n{PEER}");
     assert!(accepts(&dropped).warnings.is_empty());
 }
 
@@ -93,6 +93,16 @@ addresses = ["any"]
             r#"8:15 unknown peer `any` -- write "pass" for a protocol whose unregistered ports anyone may reach"#,
         ],
     );
+}
+
+#[test]
+fn udp_is_not_closed_yet() {
+    for action in ["drop", "audit"] {
+        rejects(
+            &format!("{SERVICE}[unregistered]\nudp = \"{action}\"\n"),
+            &["4:7 this version cannot close UDP ports that no service names -- leave `udp` out, and name each UDP port in a service"],
+        );
+    }
 }
 
 #[test]
