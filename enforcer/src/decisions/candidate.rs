@@ -140,6 +140,7 @@ fn policy_interfaces(
         PolicyInterface {
             ifindex: interface.index,
             name: interface.name.clone(),
+            alternative_names: interface.alternative_names.clone(),
             mac: interface.mac,
             merged: planned.map(|guard| guard.merged(hook)).unwrap_or_default(),
             // A member leaves frames for guests to rule 3, which knows the MACs of bridges.

@@ -223,7 +223,7 @@ impl HostSnapshot {
     /// Returns the interfaces that a registry's pattern matches; see [`pattern_matches`].
     pub fn matching(&self, pattern: &str) -> impl Iterator<Item = &Interface> {
         self.iter()
-            .filter(move |interface| pattern_matches(pattern, &interface.name))
+            .filter(move |interface| interface.names().any(|name| pattern_matches(pattern, name)))
     }
 }
 

@@ -101,6 +101,12 @@ impl Interface {
         self.kind.as_deref() == Some(kind)
     }
 
+    /// Returns every name: the name, and then the alternative names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.alternative_names.iter().map(String::as_str);
+        std::iter::once(self.name.as_str()).chain(others)
+    }
+
     /// Returns whether the interface has this name, alternative names included. The kernel keeps
     /// both sorts of names unique together (`netdev_name_node_lookup` in net/core/dev.c).
     pub fn is_named(&self, name: &str) -> bool {

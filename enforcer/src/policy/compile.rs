@@ -29,6 +29,8 @@ pub struct PolicyInterface {
     pub ifindex: u32,
     /// The name.
     pub name: String,
+    /// The alternative names.
+    pub alternative_names: Vec<String>,
     /// The MAC address, if the interface has one.
     pub mac: Option<[u8; 6]>,
     /// The ifindexes of interfaces whose packets the wire guard cannot tell from packets for this
@@ -55,6 +57,19 @@ pub struct PolicyInterface {
     pub addresses: Vec<IpNet>,
     /// The AllowedIPs, for a WireGuard device on which the registry has peers by key.
     pub allowed_ips: Option<AllowedIps>,
+}
+
+impl PolicyInterface {
+    /// Returns every name: the name, and then the alternative names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.alternative_names.iter().map(String::as_str);
+        std::iter::once(self.name.as_str()).chain(others)
+    }
+
+    /// Returns whether a name or a pattern of the registry means the interface.
+    fn is_on(&self, pattern: &str) -> bool {
+        self.names().any(|name| pattern_matches(pattern, name))
+    }
 }
 
 /// The facts about a host that the compiler needs.
@@ -148,7 +163,11 @@ fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
         ports: bound.ports,
         ports_at: bound.ports_at,
         unregistered: UnregisteredRow {
-            modes: Protocol::ALL.map(|protocol| unregistered.action(protocol).mode()),
+            // A global `audit` drops nothing but for services with a mode of their own.
+            modes: Protocol::ALL.map(|protocol| match registry.mode() {
+                Mode::Audit => unregistered.action(protocol).mode().and(Some(Mode::Audit)),
+                Mode::Enforce => unregistered.action(protocol).mode(),
+            }),
             allow: peer_set(&unregistered.allow),
         },
         ..PolicyTables::default()
@@ -160,7 +179,7 @@ fn key_prefixes(registry: &Registry, interface: &PolicyInterface) -> Option<KeyP
     let mut peers: BTreeMap<PublicKey, PeerSet> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
         match peer.identity {
-            Identity::Key(key) if peer.interface == interface.name => {
+            Identity::Key(key) if interface.is_on(&peer.interface) => {
                 peers.entry(key).or_insert(PeerSet::EMPTY).insert(number);
             }
             _ => {}
@@ -215,7 +234,7 @@ fn with_interfaces(
 
 /// Returns the row of an interface, but for its peers.
 fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> InterfaceRow {
-    let forward = tables.options_of(&interface.name).forward;
+    let forward = tables.options_of_names(interface.names()).0.forward;
     let has_network = |bridge: &u32| tables.networks.values().any(|row| row.bridge == *bridge);
     let own = |is_v4: bool| {
         let mut addresses = interface.addresses.iter().map(IpNet::addr);
@@ -270,7 +289,7 @@ fn add_peers(
     for (number, peer) in (0u16..).zip(registry.peers()) {
         let matching = interfaces
             .iter()
-            .filter(|interface| pattern_matches(&peer.interface, &interface.name));
+            .filter(|interface| interface.is_on(&peer.interface));
         let ifindexes: Vec<u32> = matching.map(|interface| interface.ifindex).collect();
         let (key, active) = match &peer.identity {
             Identity::Key(key) => {

@@ -254,8 +254,19 @@ impl PolicyTables {
         self.options_and_allow(interface).0
     }
 
+    /// Returns the options for the first of an interface's names that has any, and the peers that
+    /// may reach the interface's container networks.
+    pub fn options_of_names<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> (InterfaceOptions, PeerSet) {
+        let mut all = names.map(|name| self.options_and_allow(name));
+        all.find(|found| *found != (InterfaceOptions::default(), PeerSet::EMPTY))
+            .unwrap_or_default()
+    }
+
     /// Returns the options for an interface, and the peers that may reach its container networks.
-    pub fn options_and_allow(&self, interface: &str) -> (InterfaceOptions, PeerSet) {
+    fn options_and_allow(&self, interface: &str) -> (InterfaceOptions, PeerSet) {
         self.interface_options
             .iter()
             .filter(|row| pattern_matches(&row.pattern, interface))

@@ -176,7 +176,10 @@ fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
         };
         let carried = row.carries.iter();
         let carried = carried.filter_map(|number| tables.peers.get(usize::from(number)));
-        let strangers = carried.filter(|peer| !pattern_matches(&peer.interface, &interface.name));
+        let strangers = carried.filter(|peer| {
+            let mut names = interface.names();
+            !names.any(|name| pattern_matches(&peer.interface, name))
+        });
         found.extend(strangers.map(|peer| Finding::GrantAstray {
             peer: peer.name.clone(),
             registered: peer.interface.clone(),

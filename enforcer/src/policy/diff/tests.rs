@@ -327,8 +327,9 @@ fn options_of_networks_change() {
 #[test]
 fn unregistered_ports_open_and_close() {
     let base = format!("{GRAFANA}{COLLECTOR}");
-    let closed =
-        format!("{base}[unregistered]\ntcp = \"drop\"\nsctp = \"audit\"\nallow = [\"collector\"]\n");
+    let closed = format!(
+        "{base}[unregistered]\ntcp = \"drop\"\nsctp = \"audit\"\nallow = [\"collector\"]\n"
+    );
     assert_eq!(
         lines(&base, &closed),
         [

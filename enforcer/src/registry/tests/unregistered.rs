@@ -100,7 +100,9 @@ fn udp_is_not_closed_yet() {
     for action in ["drop", "audit"] {
         rejects(
             &format!("{SERVICE}[unregistered]\nudp = \"{action}\"\n"),
-            &["4:7 this version cannot close UDP ports that no service names -- leave `udp` out, and name each UDP port in a service"],
+            &[
+                "4:7 this version cannot close UDP ports that no service names -- leave `udp` out, and name each UDP port in a service",
+            ],
         );
     }
 }
