@@ -28,7 +28,7 @@ pub mod wire;
 pub mod wireguard;
 
 pub use client::{Ask, Conversation, Outcome, Patience};
-pub use enforcer::{Enforcer, Guards, Port};
+pub use enforcer::{Because, Enforcer, Guards, Port};
 pub use kernel::Feature;
 pub use netns::Netns;
 pub use private_run::PrivateRun;
