@@ -198,6 +198,8 @@ pub struct Legitimate {
     pub policy: &'static str,
     /// An interface that no kernel can guard: `up` is degraded.
     pub uncovered: Option<&'static str>,
+    /// A part of the policy in audit mode counts drops of this traffic, and lets the traffic pass.
+    pub audited: bool,
     /// The stage of the attempts.
     pub stage: Stage,
 }
@@ -216,6 +218,7 @@ impl Legitimate {
             host_only: None,
             policy: "",
             uncovered: None,
+            audited: false,
             stage: Arc::new(stage),
         }
     }
@@ -246,6 +249,12 @@ impl Legitimate {
     /// The registry has these lines beside the lab's own.
     pub const fn under(mut self, policy: &'static str) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// A part of the policy in audit mode counts drops of this traffic, and lets the traffic pass.
+    pub const fn in_audit(mut self) -> Self {
+        self.audited = true;
         self
     }
 

@@ -34,6 +34,7 @@ pub mod raw_packet;
 mod registry_files;
 pub mod runner;
 mod upgrade;
+mod whole_host;
 mod wireguard;
 
 use anyhow::Result;

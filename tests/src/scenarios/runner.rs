@@ -193,7 +193,11 @@ fn go_on(traffic: &Legitimate, rig: &Rig<'_>) -> Result<()> {
     for &(guard, reason, port) in &traffic.counted {
         rig.enforcer.expect_counted(guard, reason, port, 1)?;
     }
-    expect_no_drops(rig)?;
+    if traffic.audited {
+        expect_audited_drops(rig)?;
+    } else {
+        expect_no_drops(rig)?;
+    }
     rig.enforcer.down()?;
     answered(attempt(Patience::Long)?).context("after the enforcer was taken down")
 }
@@ -222,6 +226,18 @@ pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
             "expected no drop by the {guard} guard, but the counters are\n{counters}"
         );
     }
+    Ok(())
+}
+
+/// Insists that a guard counted a drop, and that every counted drop was a pass in audit mode.
+fn expect_audited_drops(rig: &Rig<'_>) -> Result<()> {
+    let counters = rig.enforcer.counters()?;
+    let mut drops = counters.0.iter().filter(|row| row.verdict == "drop");
+    let would_drop = drops.clone().any(|row| row.packets > 0);
+    ensure!(
+        would_drop && drops.all(|row| row.audited),
+        "expected drops in audit mode alone, but the counters are\n{counters}"
+    );
     Ok(())
 }
 
