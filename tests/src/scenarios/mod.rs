@@ -74,6 +74,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(obstacles::scenarios());
     scenarios.extend(pins::scenarios());
     scenarios.extend(registry_files::scenarios());
+    scenarios.extend(whole_host::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

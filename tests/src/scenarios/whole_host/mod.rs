@@ -4,8 +4,10 @@
 //! a service, or past the host to another machine. Each file holds the attacks of one such part,
 //! and the traffic that must go on there.
 
+mod addresses;
 mod containers;
 mod destinations;
+mod followed;
 mod forwarded;
 mod fragments;
 mod guests;
@@ -20,10 +22,17 @@ mod unregistered;
 mod vrf;
 
 use super::attack::{Attack, Legitimate};
+use crate::scenario::Scenario;
+
+/// Scenarios of what changes while `run` lives.
+pub(super) fn scenarios() -> Vec<Scenario> {
+    followed::scenarios()
+}
 
 /// The attacks, in no order.
 pub(super) fn attacks() -> Vec<Attack> {
     let parts = [
+        addresses::attacks(),
         containers::attacks(),
         destinations::attacks(),
         fragments::attacks(),
@@ -39,6 +48,7 @@ pub(super) fn attacks() -> Vec<Attack> {
 /// The traffic that must go on.
 pub(super) fn traffic() -> Vec<Legitimate> {
     let parts = [
+        addresses::traffic(),
         containers::traffic(),
         forwarded::traffic(),
         fragments::traffic(),
