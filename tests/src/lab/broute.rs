@@ -18,20 +18,42 @@ const REQUEST: u16 = 1;
 const ACKNOWLEDGED: u16 = 4;
 const CREATE_AT_THE_END: u16 = 0xc00;
 const NESTED: u16 = 0x8000;
+/// `NFT_META_IIFNAME`, and `NFT_CMP_EQ`.
+const INCOMING_NAME: u32 = 6;
+const EQUAL: u32 = 0;
 /// `NFT_META_BRI_BROUTE`.
 const BROUTE: u32 = 35;
 const REGISTER: u32 = 1;
 /// Bytes of a netlink header.
 const HEADER: usize = 16;
 
-/// Lets every frame that a bridge of the namespace receives be routed: the IP stack takes the
-/// frame on the bridge's member.
-pub fn route_all(namespace: &Netns) -> Result<()> {
+/// Lets every frame that a member of a bridge receives be routed: the IP stack takes the frame on
+/// the member.
+pub fn route_all(namespace: &Netns, member: &str) -> Result<()> {
     namespace.nft(
         "table bridge brouter {
            chain prerouting { type filter hook prerouting priority -300; policy accept; }
          }",
     )?;
+    let mut name = [0; libc::IFNAMSIZ];
+    for (to, from) in name.iter_mut().zip(member.bytes()) {
+        *to = from;
+    }
+    let incoming = expression(
+        "meta",
+        &[
+            attribute(1, &REGISTER.to_be_bytes()),
+            attribute(2, &INCOMING_NAME.to_be_bytes()),
+        ],
+    );
+    let is_the_member = expression(
+        "cmp",
+        &[
+            attribute(1, &REGISTER.to_be_bytes()),
+            attribute(2, &EQUAL.to_be_bytes()),
+            attribute(3 | NESTED, &attribute(1, &name)),
+        ],
+    );
     let immediate = expression(
         "immediate",
         &[
@@ -49,7 +71,10 @@ pub fn route_all(namespace: &Netns) -> Result<()> {
     let rule = [
         attribute(1, b"brouter\0"),
         attribute(2, b"prerouting\0"),
-        attribute(4 | NESTED, &[immediate, meta].concat()),
+        attribute(
+            4 | NESTED,
+            &[incoming, is_the_member, immediate, meta].concat(),
+        ),
     ]
     .concat();
     let batch = [

@@ -153,7 +153,7 @@ impl Feature {
             Self::Dummy => takes("link add probe0 type dummy"),
             Self::Gre => takes("link add probe0 type gre local 192.0.2.1 remote 192.0.2.2"),
             Self::Broute => {
-                Netns::new("probe").is_ok_and(|probe| broute::route_all(&probe).is_ok())
+                Netns::new("probe").is_ok_and(|probe| broute::route_all(&probe, "lo").is_ok())
             }
             Self::CookieAtSockets => bpf::may_call(Hook::Cgroup, NETNS_COOKIE),
         }

@@ -1,4 +1,4 @@
-//! A18 and A40: destinations that are not the host's, and a rule that delivers them all the same.
+//! A18, A22 and A40: destinations that the FIB calls another machine's, and that arrive all the same.
 
 use std::net::Ipv4Addr;
 
@@ -6,11 +6,13 @@ use anyhow::Result;
 use enforcer_ebpf::Reason::UntrustedInterface;
 
 use crate::lab::bridge::{Bridge, GUEST, HOST, NEIGHBOUR, Uplink, netfilter_on_members};
+use crate::lab::command::eventually;
 use crate::lab::frames::{Ends, V4};
 use crate::lab::topology::{CT, GHOST, LAN, Lab, PEER};
-use crate::lab::{Ask, Feature, Port, Server, Transport};
+use crate::lab::wire::Wire;
+use crate::lab::{Ask, Feature, Outcome, Port, Server, Transport};
 use crate::scenarios::attack::{Attack, Attempt, attempt};
-use crate::scenarios::raw_packet::{Probe, from_lan};
+use crate::scenarios::raw_packet::{Probe, from_lan, group_mac};
 
 /// A port that DNAT takes to a container.
 const PUBLISHED: Port<'static> = Port("tcp", 8065);
@@ -23,6 +25,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = by_nat();
     attacks.extend(by_nat_on_a_bridge());
     attacks.extend(by_rules());
+    attacks.extend(to_many());
     attacks
 }
 
@@ -201,5 +204,51 @@ fn by_rules() -> Vec<Attack> {
             }))
         })
         .held_by_both(UntrustedInterface),
+    ]
+}
+
+/// A22 on a host whose default route leaves by another interface: the FIB forwards a destination
+/// for many along the default route.
+fn to_many() -> Vec<Attack> {
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let sent = |name, source: Ipv4Addr, destination: Ipv4Addr| {
+        Attack::new(name, STATSD, move |lab| {
+            lab.host.ip(&format!("route add default via {PEER}"))?;
+            let any = "0.0.0.0:8125";
+            let eth0 = lab.host.ifindex("eth0")?;
+            let server = Server::multicast(&lab.host, any, group.into(), eth0, "statsd")?;
+            let wire = Wire::open(&lab.lan, "eth0")?;
+            // No answer finds the way to 0.0.0.0: the service itself tells of the datagram.
+            Ok(attempt((server, wire), move |(server, wire), patience| {
+                let before = server.received();
+                let probe = Probe::between(Ends::V4(source, destination), STATSD);
+                let mac = group_mac(destination.into());
+                wire.send(&probe.framed_to(mac, &probe.packet()))?;
+                let arrived = eventually(patience.limit(), || {
+                    (server.received() > before).then_some(())
+                });
+                Ok(arrived.map_or(Outcome::Silent, |()| {
+                    Outcome::Answered("the service's tally".into())
+                }))
+            }))
+        })
+        .held_by_both(UntrustedInterface)
+    };
+    vec![
+        sent(
+            "a22_datagrams::multicast_beside_a_default_route",
+            GHOST,
+            group,
+        ),
+        sent(
+            "a22_datagrams::broadcast_beside_a_default_route",
+            GHOST,
+            Ipv4Addr::BROADCAST,
+        ),
+        sent(
+            "a22_datagrams::zero_to_zero",
+            Ipv4Addr::UNSPECIFIED,
+            Ipv4Addr::UNSPECIFIED,
+        ),
     ]
 }

@@ -273,7 +273,7 @@ fn brouted(container: bool) -> Attack {
             "addr flush dev br0
              addr add {HOST}/24 dev up0"
         ))?;
-        broute::route_all(&lab.host)?;
+        broute::route_all(&lab.host, "up0")?;
         bridge_routes(lab, bridge, container)
     })
     .needs(Feature::Broute);

@@ -106,7 +106,6 @@ fn through_a_hub(name: &str, port: u16, policy: &'static str) -> Legitimate {
             &any,
             "a peer",
         )?;
-        hub.greet()?;
         let ask = Ask::new(Transport::Tcp, &format!("{PEER}:{port}"));
         Ok(attempt((server, hub), move |(_, hub), patience| {
             ask.ask(&hub.peers[stranger].namespace, patience)
