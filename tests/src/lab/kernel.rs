@@ -43,6 +43,8 @@ pub enum Feature {
     Gre,
     /// Rules that make a bridge route a frame (module nft_meta_bridge, Linux 6.4).
     Broute,
+    /// Netkit devices (Linux 6.7), which legitimate traffic alone needs.
+    Netkit,
     /// Dummy devices (module dummy), which legitimate traffic alone needs.
     Dummy,
     /// bpf_get_netns_cookie at cgroup_skb, of Linux 6.15: drops of the socket guard make no events
@@ -96,6 +98,7 @@ impl Feature {
             Self::Vrf => "VRF devices",
             Self::Macvlan => "macvlan devices",
             Self::BridgeNetfilter => "br_netfilter",
+            Self::Netkit => "netkit devices",
             Self::Dummy => "dummy devices",
             Self::Gre => "GRE tunnels",
             Self::Broute => "rules for brouters",
@@ -150,6 +153,7 @@ impl Feature {
                     probe.run(|| Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists())
                 })
                 .unwrap_or(false),
+            Self::Netkit => takes("link add probe0 type netkit"),
             Self::Dummy => takes("link add probe0 type dummy"),
             Self::Gre => takes("link add probe0 type gre local 192.0.2.1 remote 192.0.2.2"),
             Self::Broute => {

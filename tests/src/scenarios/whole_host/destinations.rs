@@ -170,7 +170,7 @@ fn local_by(lab: &Lab, selector: &str) -> Result<()> {
 fn by_rules() -> Vec<Attack> {
     vec![
         Attack::new("a40_rules_of_routing::by_port", STATSD, |lab| {
-            local_by(lab, "ipproto udp dport 8125")?;
+            local_by(lab, "ipproto 17 dport 8125")?;
             lab.route_from_lan(FAR)?;
             let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
             let ask = Ask::new(Transport::Udp, &format!("{FAR}:8125"));

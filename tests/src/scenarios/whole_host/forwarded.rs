@@ -33,6 +33,23 @@ fn egress() -> Vec<Legitimate> {
             out(lab, guest)
         }),
         Legitimate::new("egress::through_a_routed_tap", through_a_tap),
+        Legitimate::new("egress::through_netkit", |lab| {
+            // Without options the kernel makes the peer beside, under the first free name.
+            let guest = Netns::new("guest")?;
+            lab.host.ip(&format!(
+                "link add host0 type netkit
+                 link set nk0 netns {} name eth0
+                 addr add 10.0.5.1/28 dev host0
+                 link set host0 up",
+                guest.path()
+            ))?;
+            guest.ip("link set lo up
+                 addr add 10.0.5.2/28 dev eth0
+                 link set eth0 up
+                 route add default via 10.0.5.1")?;
+            out(lab, guest)
+        })
+        .needs(Feature::Netkit),
         Legitimate::new("egress::through_a_bridge_with_a_dummy", |lab| {
             let guest = behind_a_veth(lab, "vb1")?;
             lab.host.ip("link add br9 type bridge forward_delay 0

@@ -1,15 +1,17 @@
-//! A36 and A39: frames to MAC addresses that a bridge, or a bond's slave, takes for the host.
+//! A36, A37 and A39: frames to MAC addresses that a bridge, or a bond's slave, takes for the host,
+//! and frames that lose their tag behind the guard.
 
 use enforcer_ebpf::Reason::UntrustedInterface;
 
+use crate::lab::bpf::Foreign;
 use crate::lab::bridge::{
     Bridge, GHOST, HOST, NEIGHBOUR_MAC, PORT_MAC, Uplink, netfilter_on_members, publish_where,
 };
-use crate::lab::frames::{Ends, Mac, ethernet};
+use crate::lab::frames::{DOT1Q, Ends, Mac, ethernet};
 use crate::lab::wire::Wire;
 use crate::lab::{Feature, Port, Server, Transport};
 use crate::scenarios::attack::{Attack, Attempt, attempt};
-use crate::scenarios::raw_packet::{Probe, send_probe};
+use crate::scenarios::raw_packet::{Probe, from_lan, send_probe};
 
 /// A port that DNAT takes to a container.
 const PUBLISHED: Port<'static> = Port("tcp", 8065);
@@ -17,7 +19,11 @@ const STATSD: Port<'static> = Port("udp", 8125);
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = ports_mac();
-    attacks.extend([reserved_group(), on_a_backup_slave()]);
+    attacks.extend([
+        reserved_group(),
+        on_a_backup_slave(),
+        untagged_behind_the_guard(),
+    ]);
     attacks
 }
 
@@ -119,4 +125,19 @@ fn ports_mac() -> Vec<Attack> {
         .held_by_wire(UntrustedInterface)
         .needs(Feature::BridgeNetfilter),
     ]
+}
+
+/// A37: the wire guard passes the frame of a VLAN, and a program behind takes the tag off. The
+/// socket guard alone stands there.
+fn untagged_behind_the_guard() -> Attack {
+    Attack::new("a37_a_tag_that_goes_behind_the_guard", STATSD, |lab| {
+        let program = Foreign::taking_tags_off(&lab.host, "eth0")?;
+        let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
+        from_lan(lab, (server, program), || {
+            let probe = Probe::v4(STATSD);
+            (probe, vec![probe.tagged(&[(DOT1Q, 5)])])
+        })
+    })
+    .held_by_socket(UntrustedInterface)
+    .needs(Feature::Tcx)
 }
