@@ -55,7 +55,8 @@ pub fn all() -> Vec<Scenario> {
 }
 
 fn beside_attacks() -> Vec<Scenario> {
-    let traffic = legitimate::all();
+    let mut traffic = legitimate::all();
+    traffic.extend(whole_host::once_more_closed(&traffic));
     let mut scenarios: Vec<Scenario> = traffic.iter().map(runner::legitimate_scenario).collect();
     scenarios.extend(coexistence::scenarios());
     scenarios.extend(wireguard::scenarios());

@@ -23,6 +23,7 @@ mod vrf;
 
 use super::attack::{Attack, Legitimate};
 use crate::scenario::Scenario;
+pub(super) use unregistered::once_more_closed;
 
 /// Scenarios of what changes while `run` lives.
 pub(super) fn scenarios() -> Vec<Scenario> {

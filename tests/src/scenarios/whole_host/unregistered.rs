@@ -14,6 +14,7 @@ use crate::scenarios::raw_packet::{Probe, from_lan, group_mac, send_probe};
 
 mod traffic;
 
+pub(in crate::scenarios) use traffic::once_more_closed;
 pub(super) use traffic::traffic;
 
 use Transport::{Mptcp, Sctp, Tcp, Udp};

@@ -16,6 +16,27 @@ use crate::scenarios::attack::{Attempt, Legitimate, attempt};
 /// The multicast group of mDNS (RFC 6762).
 const MDNS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 
+/// Traffic at a port of the host that no service names: closed on purpose here.
+const OPENS_A_PORT_OF_NOBODY: [&str; 3] = [
+    "an_unregistered_port",
+    "the_same_number_in_another_protocol",
+    "port_80_dnated_to_a_public_service_on_127.0.0.1",
+];
+
+/// Every kind of traffic once more, where the ports of nobody are closed.
+pub(in crate::scenarios) fn once_more_closed(traffic: &[Legitimate]) -> Vec<Legitimate> {
+    let plain = traffic.iter().filter(|one| {
+        one.policy.is_empty() && !OPENS_A_PORT_OF_NOBODY.contains(&one.name.as_str())
+    });
+    let closed = plain.map(|one| {
+        let mut one = one.clone().host_only(SAME_PATH).under(CLOSED);
+        one.name = format!("closed::{}", one.name);
+        one.title = None;
+        one
+    });
+    closed.collect()
+}
+
 pub(in crate::scenarios::whole_host) fn traffic() -> Vec<Legitimate> {
     let mut traffic = clients();
     traffic.extend(client_ports());
@@ -58,6 +79,13 @@ fn clients() -> Vec<Legitimate> {
             udp(&lan_dns).from("0.0.0.0:2053"),
             "0.0.0.0:53",
         ),
+        // Resolvers choose among the dynamic ports (RFC 6335), whatever the host's own range.
+        asks(
+            "unregistered::answers_to_a_dynamic_port_above_the_client_range",
+            udp(&lan_dns).from("0.0.0.0:61500"),
+            "0.0.0.0:53",
+        )
+        .host_only(SAME_PATH),
         asks(
             "unregistered::quic_answers",
             udp(&format!("{LAN}:443")),
