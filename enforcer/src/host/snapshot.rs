@@ -6,12 +6,14 @@ use std::{
 };
 
 use anyhow::Result;
+use ipnet::IpNet;
 
 #[cfg(test)]
 use super::retry::Retry;
-use super::{Keys, keys::Heard};
+use super::{Keys, keys::Heard, local_table::LocalTable};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
+    netlink::address::{self, Address},
     registry::{Identity, Registry},
     wireguard::{Answer, Device, LIMIT, ask_all},
 };
@@ -22,7 +24,15 @@ use crate::{
 pub struct HostSnapshot {
     interfaces: BTreeMap<u32, Interface>,
     host: interfaces::Host,
+    own: Result<OwnAddresses, String>,
     wireguard: BTreeMap<u32, Heard>,
+}
+
+/// The addresses of interfaces, and the local table.
+#[derive(Clone, Debug, Default)]
+struct OwnAddresses {
+    addresses: Vec<Address>,
+    local_table: LocalTable,
 }
 
 /// Returns the interfaces of this thread's network namespace.
@@ -32,10 +42,20 @@ pub struct HostSnapshot {
 pub async fn snapshot() -> Result<HostSnapshot> {
     let host = interfaces::host(kernel_has_tcx())?;
     let interfaces = interfaces::list().await?;
+    // Guards do not wait for the addresses.
+    let own = own_addresses(&interfaces).await;
     Ok(HostSnapshot {
+        own: own.map_err(|error| format!("{error:#}")),
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
         host,
         wireguard: BTreeMap::new(),
+    })
+}
+
+async fn own_addresses(interfaces: &[Interface]) -> Result<OwnAddresses> {
+    Ok(OwnAddresses {
+        addresses: address::list().await?,
+        local_table: LocalTable::read(interfaces).await?,
     })
 }
 
@@ -92,6 +112,7 @@ impl HostSnapshot {
         Self {
             interfaces: BTreeMap::new(),
             host: interfaces::Host::default(),
+            own: Err("the interfaces are unknown".to_owned()),
             wireguard: BTreeMap::new(),
         }
     }
@@ -107,6 +128,7 @@ impl HostSnapshot {
         Self {
             interfaces,
             host: interfaces::Host::default(),
+            own: Ok(OwnAddresses::default()),
             wireguard,
         }
     }
@@ -168,6 +190,26 @@ impl HostSnapshot {
     /// Returns the interface of a name as `ip link` finds one, alternative names included.
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
         interfaces::find(self.iter(), name)
+    }
+
+    /// Returns the local table.
+    ///
+    /// # Errors
+    /// The reason why the kernel did not show the table or the addresses; the interfaces are known
+    /// all the same.
+    pub fn local_table(&self) -> Result<&LocalTable, &str> {
+        self.own
+            .as_ref()
+            .map(|own| &own.local_table)
+            .map_err(String::as_str)
+    }
+
+    /// Returns the addresses of an interface with the lengths of their prefixes; none where
+    /// [`Self::local_table`] is unknown.
+    pub fn addresses(&self, ifindex: u32) -> impl Iterator<Item = IpNet> {
+        let own = self.own.iter().flat_map(|own| &own.addresses);
+        let here = own.filter(move |address| address.ifindex == ifindex);
+        here.filter_map(|address| IpNet::new(address.ip, address.prefix_length).ok())
     }
 
     /// Returns whether the interface of a name is WireGuard; `None` without such an interface.
@@ -242,5 +284,40 @@ mod tests {
     fn the_embedded_registry_has_no_peer_by_key() {
         let registry = load(&Source::Embedded, &Reader::STRICT).unwrap().registry;
         assert_eq!(interfaces_with_keys(&registry), BTreeSet::new());
+    }
+
+    #[test]
+    fn root_a_snapshot_has_the_hosts_own_addresses() {
+        use crate::netlink::tests::namespace::{in_new_namespace, run};
+        in_new_namespace(|| {
+            run("ip", "link add br0 up type bridge");
+            run("ip", "link property add dev br0 altname cni-podman0");
+            run("ip", "address add 10.88.0.1/16 dev br0");
+            run("ip", "route add local 192.0.2.0/24 dev br0");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let host = runtime.unwrap().block_on(snapshot()).unwrap();
+            let index = host.by_name("br0").unwrap().index;
+            let found: Vec<IpNet> = host.addresses(index).collect();
+            assert!(
+                found.contains(&"10.88.0.1/16".parse().unwrap()),
+                "{found:?}"
+            );
+            assert_eq!(host.addresses(1).next(), None, "lo is down");
+            let table = host.local_table().unwrap();
+            let contains = |address: &str| table.contains(address.parse().unwrap());
+            assert!(contains("10.88.0.1") && contains("10.88.255.255"));
+            assert!(contains("192.0.2.77"));
+            assert!(!contains("10.88.0.2") && !contains("8.8.8.8"));
+            let named = host.by_name("cni-podman0").map(|it| it.index);
+            assert_eq!(named, Some(index));
+        });
+    }
+
+    #[test]
+    fn an_unknown_host_has_an_unknown_local_table() {
+        assert!(HostSnapshot::unknown().local_table().is_err());
+        assert!(host().local_table().is_ok());
     }
 }

@@ -10,7 +10,10 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::framing::{self, NLM_F_DUMP, NLM_F_REQUEST, Replies, Reply};
+use super::{
+    framing::{self, NLM_F_DUMP, NLM_F_REQUEST, Replies, Reply},
+    options,
+};
 use crate::{
     async_fd,
     failpoint::{Call, through},
@@ -82,11 +85,43 @@ impl Socket {
     /// The kernel's refusal.
     pub(crate) fn listen(protocol: Protocol, groups: u32) -> Result<Self> {
         let socket = Self::open(protocol)?;
+        socket.join(groups)?;
+        Ok(socket)
+    }
+
+    /// As [`Self::open`], for dumps with filters.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn open_strict(protocol: Protocol) -> Result<Self> {
+        let socket = Self::open(protocol)?;
+        options::check_strictly(socket.fd.get_ref())
+            .context("the kernel takes no filters for dumps over netlink")?;
+        Ok(socket)
+    }
+
+    /// As [`Self::listen`], for the notices that a program of classic BPF keeps.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn listen_filtered(
+        protocol: Protocol,
+        groups: u32,
+        program: &[libc::sock_filter],
+    ) -> Result<Self> {
+        let socket = Self::open(protocol)?;
+        // Before the groups: no notice comes unfiltered.
+        options::attach_filter(socket.fd.get_ref(), program)
+            .context("failed to filter notices of netlink")?;
+        socket.join(groups)?;
+        Ok(socket)
+    }
+
+    fn join(&self, groups: u32) -> Result<()> {
         // Port id 0: the kernel assigns one. A socket without a port id of its own counts as the
         // kernel's, and gets no notices (do_one_broadcast in net/netlink/af_netlink.c).
-        bind(socket.fd.get_ref(), &SocketAddrNetlink::new(0, groups))
-            .context("failed to join a multicast group of netlink")?;
-        Ok(socket)
+        bind(self.fd.get_ref(), &SocketAddrNetlink::new(0, groups))
+            .context("failed to join a multicast group of netlink")
     }
 
     /// Opens a socket of a protocol number; `None` stands for 0, NETLINK_ROUTE.

@@ -1,10 +1,11 @@
-//! Changes of interfaces, and the load of br_netfilter, which changes the path through bridges.
+//! Changes of interfaces and of what the host takes for its own, and the load of br_netfilter, which
+//! changes the path through bridges.
 
 use anyhow::{Context as _, Result};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Watch, pace::Pace};
-use crate::netlink::{Protocol, Socket, may_be_up};
+use crate::netlink::{Protocol, Socket, local, may_be_up};
 
 /// linux/rtnetlink.h: the multicast group of RTM_NEWLINK and RTM_DELLINK, as a mask.
 const RTMGRP_LINK: u32 = 1;
@@ -16,6 +17,8 @@ const BR_NETFILTER: &[u8] = b"add@/module/br_netfilter\0";
 /// Notifications of rtnetlink, for the network namespace of the opening thread.
 pub struct Links {
     socket: Socket,
+    /// Notices of local routes, and of MACs that bridges take.
+    own: Socket,
     pace: Pace,
     /// A change without a look so far: whether an interface may have come up.
     pending: Option<bool>,
@@ -30,6 +33,7 @@ impl Links {
         let socket = Socket::listen(Protocol::Route, RTMGRP_LINK);
         Ok(Self {
             socket: socket.context("failed to listen for changes of interfaces")?,
+            own: local::listen().context("failed to listen for changes of own addresses")?,
             pace: Pace::new(Instant::now()),
             pending: None,
         })
@@ -45,6 +49,8 @@ impl Links {
             }
             let may_be_up = tokio::select! {
                 found = self.socket.notices(may_be_up) => found?,
+                // The guards take a new address for another host's until they know the address.
+                found = self.own.notices(|_| true) => found?,
                 () = until(due) => false,
             };
             self.pending = Some(may_be_up || self.pending == Some(true));

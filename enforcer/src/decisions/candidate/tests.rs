@@ -168,7 +168,7 @@ fn without_wire_guards_no_guard_is_planned() {
     assert_eq!(plan(State::WANT_SOCKET), GuardPlan::default());
     assert_eq!(plan(0), GuardPlan::default());
     let every = plan(EVERY_GUARD);
-    assert_eq!(indexes(&every.wanted.guards), [ETH0, VLAN5, WG0]);
+    assert_eq!(indexes(&every.wanted.guards), [ETH0, WG0, VLAN5]);
     assert_eq!(every, plan(State::WANT_WIRE));
     assert_ne!(EVERY_GUARD & State::WANT_SOCKET, 0);
 }
@@ -179,8 +179,8 @@ fn an_interface_that_is_down_is_tolerated_and_not_wanted() {
     let snapshot = host(|interface| interface.up = interface.index != ETH0);
     let options = |name: &str| InterfaceOptions::of(&loaded.registry, name);
     let plan = guard_plan(&snapshot, EVERY_GUARD, options, &AttachedGuards::default());
-    assert_eq!(indexes(&plan.wanted.guards), [VLAN5, WG0]);
-    assert_eq!(indexes(&plan.tolerated.guards), [ETH0, VLAN5, WG0]);
+    assert_eq!(indexes(&plan.wanted.guards), [WG0, VLAN5]);
+    assert_eq!(indexes(&plan.tolerated.guards), [ETH0, WG0, VLAN5]);
 }
 
 #[test]
@@ -202,8 +202,8 @@ fn a_program_of_enforcers_own_keeps_no_hook_from_its_interface() {
     };
     assert_eq!(indexes(&plan(&[]).wanted.guards), [ETH0, VLAN5]);
     let own = plan(&[7]);
-    assert_eq!(indexes(&own.wanted.guards), [ETH0, VLAN5, WG0]);
-    assert_eq!(indexes(&own.tolerated.guards), [ETH0, VLAN5, WG0]);
+    assert_eq!(indexes(&own.wanted.guards), [ETH0, WG0, VLAN5]);
+    assert_eq!(indexes(&own.tolerated.guards), [ETH0, WG0, VLAN5]);
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn an_address_is_this_hosts_end() {
         Some(Address {
             ifindex: 3,
             ip: ip(text),
+            prefix_length: 24,
         })
     };
     let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);
