@@ -90,6 +90,31 @@ fn differences(list: &[Listed], scenarios: &[String]) -> Vec<String> {
     differences
 }
 
+/// Prefixes of names in the table of traffic that must go on: rows below the heading, without the
+/// head of the table.
+fn traffic_prefixes(text: &str) -> Vec<String> {
+    let (_, table) = text
+        .split_once("## Traffic that must go on")
+        .unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.trim_end_matches([' ', '|']).rsplit('|').next());
+    cells.flat_map(prefixes).collect()
+}
+
+/// Every disagreement between the prefixes and the scenarios of legitimate traffic.
+fn traffic_differences(listed: &[String], scenarios: &[String]) -> Vec<String> {
+    let is_traffic = |name: &&String| name.starts_with("goes_on::");
+    let unlisted = scenarios.iter().filter(is_traffic).filter_map(|name| {
+        let known = listed.iter().any(|prefix| name.starts_with(prefix));
+        (!known).then(|| format!("{name}: the list has no such traffic"))
+    });
+    let untried = listed.iter().filter_map(|prefix| {
+        let tried = scenarios.iter().any(|name| name.starts_with(prefix));
+        (!tried).then(|| format!("no scenario begins with `{prefix}`"))
+    });
+    unlisted.chain(untried).collect()
+}
+
 mod tests {
     use super::*;
     use crate::{scenarios, system, test_run};
@@ -113,17 +138,48 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    #[test]
-    fn the_list_and_the_scenarios_agree() {
+    fn page() -> String {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/attacks.md");
-        let list = parse(&std::fs::read_to_string(path).unwrap()).unwrap();
-        assert!(!list.is_empty(), "{path} lists no attack");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn every_name() -> Vec<String> {
         let mut all = test_run::scenarios();
         all.extend(scenarios::all());
         all.extend(scenarios::for_guests());
         all.extend(scenarios::with_failpoints());
         let mut names: Vec<String> = all.iter().map(|one| one.name().to_owned()).collect();
         names.extend(system::names().map(str::to_owned));
+        names
+    }
+
+    #[test]
+    fn the_list_and_the_traffic_agree() {
+        let listed = traffic_prefixes(&page());
+        assert!(listed.len() > 20, "only {} kinds of traffic", listed.len());
+        let differences = traffic_differences(&listed, &every_name());
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    }
+
+    #[test]
+    fn traffic_without_a_row_and_rows_without_traffic_are_told() {
+        let page = "| `goes_on::early` |\n## Traffic that must go on\n| traffic | scenarios |\n\
+                    | --- | --- |\n| peers | `goes_on::a_peer::`, `goes_on::none` |\n";
+        let listed = traffic_prefixes(page);
+        assert_eq!(listed, ["goes_on::a_peer::", "goes_on::none"]);
+        let scenarios = names(&["goes_on::a_peer::tcp", "goes_on::other", "a05_x"]);
+        let expected = [
+            "goes_on::other: the list has no such traffic",
+            "no scenario begins with `goes_on::none`",
+        ];
+        assert_eq!(traffic_differences(&listed, &scenarios), expected);
+    }
+
+    #[test]
+    fn the_list_and_the_scenarios_agree() {
+        let list = parse(&page()).unwrap();
+        assert!(!list.is_empty(), "the page lists no attack");
+        let names = every_name();
         let differences = differences(&list, &names);
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     }

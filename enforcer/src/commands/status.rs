@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     control::{BELOW_ROOT, Instance},
-    inspect::{self, BypassRow, Condition, Finding, GuardRow, PeerStatus, Status},
+    inspect::{
+        self, BypassRow, Condition, Finding, GuardRow, NetworkView, PeerStatus, Status,
+        UnregisteredView,
+    },
     printable::{self, name},
 };
 
@@ -52,6 +55,14 @@ pub(super) fn human(status: &Status, width: Width) -> String {
     if !status.peers.is_empty() {
         text += "\n\n";
         text += &peers(&status.peers);
+    }
+    if !status.container_networks.is_empty() {
+        text += "\n\n";
+        text += &networks(&status.container_networks);
+    }
+    if !status.unregistered.is_none() {
+        text += "\n\n";
+        text += &unregistered(status.unregistered);
     }
     if !status.bypassed.is_empty() {
         text += "\n\n";
@@ -192,6 +203,32 @@ fn peers(peers: &[PeerStatus]) -> String {
     table(&["peer", "state"], &[], rows.collect())
 }
 
+fn networks(networks: &[NetworkView]) -> String {
+    let rows = networks.iter().map(|network| {
+        let mode = match network.routed {
+            true => "routed, not judged",
+            false => network.mode,
+        };
+        let interface = name(&network.interface).into_owned();
+        vec![interface, network.prefix.clone(), mode.to_owned()]
+    });
+    table(
+        &["container network", "prefix", "mode"],
+        &[],
+        rows.collect(),
+    )
+}
+
+fn unregistered(actions: UnregisteredView) -> String {
+    let rows = [
+        ("tcp", actions.tcp),
+        ("udp", actions.udp),
+        ("sctp", actions.sctp),
+    ];
+    let rows = rows.map(|(protocol, action)| vec![protocol.to_owned(), action.to_owned()]);
+    table(&["unregistered ports", "action"], &[], rows.to_vec())
+}
+
 fn bypassed(rows: &[BypassRow], width: Width) -> String {
     let title = format!(
         "{BOLD}Dropped at a socket, past a wire guard{PLAIN} (later fragments, a REDIRECT rule, \
@@ -245,6 +282,8 @@ mod tests {
                 why: None,
             }],
             bypassed: Vec::new(),
+            container_networks: Vec::new(),
+            unregistered: UnregisteredView::NONE,
             confirm: None,
             rolled_back: false,
             findings: Vec::new(),

@@ -90,7 +90,9 @@ pub fn host_warnings(
     registry: &registry::Registry,
     snapshot: Option<&HostSnapshot>,
 ) -> Result<registry::Diagnostics> {
-    let ephemeral = procfs::sysctl::local_port_range()?;
-    let is_wireguard = |name: &str| snapshot?.is_wireguard(name);
-    Ok(registry::lint(registry, &ephemeral, is_wireguard))
+    let host = registry::HostFacts {
+        ephemeral: procfs::sysctl::local_port_range()?,
+        interfaces: snapshot.map(HostSnapshot::by_kind).unwrap_or_default(),
+    };
+    Ok(registry::lint(registry, &host))
 }

@@ -28,7 +28,7 @@ use crate::{
     inspect::{self, Status},
     kernel::{privileges, sys},
     note::NoteKind,
-    watch::{Links, Modules, Pins, Settings, Steady},
+    watch::{Links, LocalTable, Modules, Pins, Settings, Steady},
 };
 
 /// The time after which an operation counts as hung: the watchdog of the service manager is told
@@ -38,6 +38,7 @@ pub(super) const HUNG: Duration = Duration::from_secs(60);
 /// The watchers of the host and of the pins.
 pub(super) struct Watchers {
     links: Steady<Links>,
+    local_table: Steady<LocalTable>,
     modules: Steady<Modules>,
     settings: Steady<Settings>,
     pins: Steady<Pins>,
@@ -49,6 +50,7 @@ impl Watchers {
         let pin_dir = instance.pin_dir().to_owned();
         Self {
             links: Steady::new(Links::open),
+            local_table: Steady::new(LocalTable::open),
             modules: Steady::new(Modules::open),
             settings: Steady::new(Settings::watch),
             pins: Steady::new(move || Pins::watch(&pin_dir)),
@@ -59,6 +61,7 @@ impl Watchers {
     async fn event(&mut self) -> (Trigger, Option<anyhow::Error>) {
         tokio::select! {
             failure = self.links.changed() => (Trigger::HostChanged, failure),
+            failure = self.local_table.changed() => (Trigger::HostChanged, failure),
             failure = self.modules.changed() => (Trigger::HostChanged, failure),
             failure = self.settings.changed() => (Trigger::HostChanged, failure),
             failure = self.pins.changed() => (Trigger::PinsChanged, failure),

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use enforcer_ebpf::{Link, layout::State};
@@ -48,6 +48,17 @@ impl Recipe<'_> {
         let options = |name: &str| InterfaceOptions::of(registry, name);
         guard_plan(self.snapshot, self.flags, options, attached)
     }
+
+    /// The ifindexes of the inside interfaces, whatever guards are wanted.
+    fn inside(&self) -> BTreeSet<u32> {
+        let registry = &self.loaded.registry;
+        // Rule 6 alone asks.
+        if registry.unregistered().passes_all() {
+            return BTreeSet::new();
+        }
+        let options = |name: &str| InterfaceOptions::of(registry, name);
+        self.snapshot.plan(options, BTreeSet::new()).inside
+    }
 }
 
 impl Candidate {
@@ -82,8 +93,9 @@ impl Candidate {
         slots: &Slots,
     ) -> Result<Self> {
         let host = PolicyHost {
-            interfaces: policy_interfaces(recipe.snapshot, plan, &hooks),
-            ..PolicyHost::default()
+            interfaces: policy_interfaces(recipe, plan, &hooks),
+            local: recipe.snapshot.local_table().to_vec(),
+            macs: recipe.snapshot.macs(),
         };
         let tables = PolicyTables {
             provenance: recipe.loaded.provenance.clone(),
@@ -113,30 +125,35 @@ pub(crate) fn guard_plan(
 
 /// The interfaces as the policy needs to know them: all but the loopback, guarded or not.
 fn policy_interfaces(
-    snapshot: &HostSnapshot,
+    recipe: &Recipe<'_>,
     plan: &Plan,
     hooks: &BTreeMap<u32, Hook>,
 ) -> Vec<PolicyInterface> {
+    let snapshot = recipe.snapshot;
+    let inside = recipe.inside();
     let interfaces = snapshot.iter().filter(|interface| !interface.loopback);
     let guards = plan.guards.iter().chain(&plan.early).chain(&plan.members);
     let guards: BTreeMap<u32, &WireGuard> = guards.map(|guard| (guard.ifindex, guard)).collect();
     let describe = |interface: &crate::interfaces::Interface| {
         let planned = guards.get(&interface.index).copied();
-        let hook = hooks.get(&interface.index);
+        let hook = hooks.get(&interface.index).copied();
         PolicyInterface {
             ifindex: interface.index,
             name: interface.name.clone(),
+            alternative_names: interface.alternative_names.clone(),
             mac: interface.mac,
-            merged: planned.map(|guard| merged(guard, hook)).unwrap_or_default(),
-            has_macvlan_children: planned.is_some_and(|guard| guard.has_macvlan_children),
+            merged: planned.map(|guard| guard.merged(hook)).unwrap_or_default(),
+            // A member leaves frames for guests to rule 3, which knows the MACs of bridges.
+            has_macvlan_children: planned
+                .is_some_and(|guard| guard.has_macvlan_children && !guard.view.is_member()),
             is_headerless: planned.is_some_and(|guard| guard.link == Link::Ip),
-            is_inside: false,
-            member_of: planned.and_then(|guard| guard.master),
-            looks_through_tags: false,
+            is_inside: inside.contains(&interface.index),
+            member_of: planned.and_then(member_of),
+            looks_through_tags: planned.is_some_and(|guard| guard.view.looks_through_tags),
             is_vrf: interface.is_kind("vrf"),
             is_bridge: interface.is_kind("bridge"),
-            bridge: None,
-            addresses: Vec::new(),
+            bridge: bridge_of(snapshot, interface),
+            addresses: snapshot.addresses(interface.index).to_vec(),
             allowed_ips: match snapshot.wireguard(interface.index) {
                 Some(Answer::Device(allowed)) => Some(allowed.clone()),
                 Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,
@@ -146,11 +163,20 @@ fn policy_interfaces(
     interfaces.map(describe).collect()
 }
 
-/// The interfaces with packets indistinguishable from the guard's own, by ifindex.
-fn merged(guard: &WireGuard, hook: Option<&Hook>) -> Vec<u32> {
-    match (guard.master, hook) {
-        (Some(master), _) => [&[master], guard.vlan_children.as_slice()].concat(),
-        (None, Some(Hook::XdpNative | Hook::XdpGeneric)) => guard.vlan_children.clone(),
-        (None, Some(Hook::Tcx) | None) => Vec::new(),
-    }
+/// The ifindex for questions to the FIB, 0 for the interface's own; `None` for no member.
+fn member_of(guard: &WireGuard) -> Option<u32> {
+    let view = &guard.view;
+    view.is_member().then(|| view.route_as.unwrap_or_default())
+}
+
+/// The bridge of an interface, by ifindex: the interface itself, its master, or the bridge below a
+/// VLAN device.
+fn bridge_of(snapshot: &HostSnapshot, interface: &crate::interfaces::Interface) -> Option<u32> {
+    let parent = interface.parent.filter(|_| interface.is_kind("vlan"));
+    let candidates = [Some(interface.index), interface.master, parent];
+    let mut candidates = candidates.into_iter().flatten();
+    candidates.find(|index| {
+        let found = snapshot.by_index(*index);
+        found.is_some_and(|found| found.is_kind("bridge"))
+    })
 }

@@ -6,13 +6,15 @@ use std::{
 };
 
 use anyhow::Result;
+use ipnet::IpNet;
 
 #[cfg(test)]
 use super::retry::Retry;
 use super::{Keys, keys::Heard};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
-    registry::{Identity, Registry},
+    netlink::{address, local_table},
+    registry::{Identity, Registry, pattern_matches},
     wireguard::{Answer, Device, LIMIT, ask_all},
 };
 
@@ -21,6 +23,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct HostSnapshot {
     interfaces: BTreeMap<u32, Interface>,
+    addresses: BTreeMap<u32, Vec<IpNet>>,
+    local_table: Vec<(IpNet, u32)>,
     host: interfaces::Host,
     wireguard: BTreeMap<u32, Heard>,
 }
@@ -32,11 +36,26 @@ pub struct HostSnapshot {
 pub async fn snapshot() -> Result<HostSnapshot> {
     let host = interfaces::host(kernel_has_tcx())?;
     let interfaces = interfaces::list().await?;
+    let vrf_tables: Vec<u32> = interfaces.iter().filter_map(|it| it.vrf_table).collect();
+    let local_table = local_table::list(&vrf_tables).await?.into_iter();
     Ok(HostSnapshot {
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
+        addresses: addresses().await?,
+        local_table: local_table.map(|row| (row.prefix, row.ifindex)).collect(),
         host,
         wireguard: BTreeMap::new(),
     })
+}
+
+/// Returns the addresses of each interface, by ifindex, with the lengths of the subnets.
+async fn addresses() -> Result<BTreeMap<u32, Vec<IpNet>>> {
+    let mut addresses: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
+    for address in address::list().await? {
+        if let Ok(subnet) = IpNet::new(address.ip, address.prefix_length) {
+            addresses.entry(address.ifindex).or_default().push(subnet);
+        }
+    }
+    Ok(addresses)
 }
 
 /// As [`snapshot`], with the answers of WireGuard for the interfaces of a registry's peers by key,
@@ -91,6 +110,8 @@ impl HostSnapshot {
     pub(crate) fn unknown() -> Self {
         Self {
             interfaces: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            local_table: Vec::new(),
             host: interfaces::Host::default(),
             wireguard: BTreeMap::new(),
         }
@@ -106,6 +127,8 @@ impl HostSnapshot {
         let (interfaces, wireguard) = found.into_iter().map(index).unzip();
         Self {
             interfaces,
+            addresses: BTreeMap::new(),
+            local_table: Vec::new(),
             host: interfaces::Host::default(),
             wireguard,
         }
@@ -160,19 +183,47 @@ impl HostSnapshot {
         self.interfaces.values()
     }
 
+    /// Returns the addresses of an interface, with the lengths of the subnets.
+    pub(crate) fn addresses(&self, ifindex: u32) -> &[IpNet] {
+        self.addresses.get(&ifindex).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the host's local table: prefixes, each with the ifindex of the route's interface.
+    pub(crate) fn local_table(&self) -> &[(IpNet, u32)] {
+        &self.local_table
+    }
+
+    /// Returns the MAC addresses that the host takes on some interface.
+    pub(crate) fn macs(&self) -> BTreeSet<[u8; 6]> {
+        let of = |interface: &Interface| {
+            let own = interface.mac.into_iter();
+            own.chain(interface.local_macs.clone())
+        };
+        self.interfaces.values().flat_map(of).collect()
+    }
+
     /// Returns the interface of an ifindex.
     pub fn by_index(&self, ifindex: u32) -> Option<&Interface> {
         self.interfaces.get(&ifindex)
     }
 
-    /// Returns the interface of a name.
+    /// Returns the interface of a name as `ip link` finds one, alternative names included.
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
-        self.iter().find(|interface| interface.name == name)
+        interfaces::find(self.iter(), name)
     }
 
-    /// Returns whether the interface of a name is WireGuard; `None` without such an interface.
-    pub fn is_wireguard(&self, name: &str) -> Option<bool> {
-        self.by_name(name).map(|it| Device::of(it).is_some())
+    /// Returns the names of the interfaces but lo, each with whether the interface is WireGuard.
+    pub fn by_kind(&self) -> BTreeMap<&str, bool> {
+        self.iter()
+            .filter(|interface| !interface.loopback)
+            .map(|interface| (interface.name.as_str(), Device::of(interface).is_some()))
+            .collect()
+    }
+
+    /// Returns the interfaces that a registry's pattern matches; see [`pattern_matches`].
+    pub fn matching(&self, pattern: &str) -> impl Iterator<Item = &Interface> {
+        self.iter()
+            .filter(move |interface| interface.names().any(|name| pattern_matches(pattern, name)))
     }
 }
 
@@ -220,8 +271,8 @@ mod tests {
     #[test]
     fn a_wireguard_device_is_told_from_others_and_from_none() {
         let host = host();
-        let seen = ["wg0", "eth0", "wg9"].map(|name| host.is_wireguard(name));
-        assert_eq!(seen, [Some(true), Some(false), None]);
+        let seen: Vec<(&str, bool)> = host.by_kind().into_iter().collect();
+        assert_eq!(seen, [("eth0", false), ("eth1", false), ("wg0", true)]);
         assert_eq!(host.wireguard(2), Some(&Answer::NotWireGuard));
         assert_eq!(host.wireguard(9), None);
     }

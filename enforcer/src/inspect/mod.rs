@@ -29,6 +29,6 @@ pub use explain_error::ExplainError;
 pub use explain_live::{Live, Run};
 pub use explain_packet::Question;
 pub use status::{
-    BypassRow, Condition, Finding, GuardRow, PeerState, PeerStatus, PendingView, Status,
-    UncoveredRow, status,
+    BypassRow, Condition, Finding, GuardRow, NetworkView, PeerState, PeerStatus, PendingView,
+    Status, UncoveredRow, UnregisteredView, status,
 };

@@ -9,6 +9,7 @@ mod findings;
 mod gather;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use enforcer_ebpf::{
     MAX_PEERS, Mode,
@@ -17,6 +18,7 @@ use enforcer_ebpf::{
 use serde::Serialize;
 
 pub use findings::Finding;
+pub use views::{NetworkView, UnregisteredView};
 
 use crate::{
     control::{Error, Instance},
@@ -124,6 +126,10 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The packets that bypassed wire guards.
     pub bypassed: Vec<BypassRow>,
+    /// The container networks.
+    pub container_networks: Vec<NetworkView>,
+    /// The action on ports without a service.
+    pub unregistered: UnregisteredView,
     /// The pending policy.
     pub confirm: Option<PendingView>,
     /// Whether the last pending policy was rolled back, and no other was put in force since.
@@ -166,6 +172,8 @@ impl Status {
             uncovered: Vec::new(),
             peers: Vec::new(),
             bypassed: Vec::new(),
+            container_networks: Vec::new(),
+            unregistered: UnregisteredView::NONE,
             confirm: None,
             rolled_back: false,
             findings,
@@ -190,6 +198,8 @@ impl Status {
             uncovered,
             peers,
             bypassed: bypassed(facts),
+            container_networks: views::networks(tables, &facts.snapshot),
+            unregistered: UnregisteredView::of(tables),
             confirm: facts.pending.awaiting().map(|pending| PendingView {
                 seconds_left: pending.seconds_left(),
             }),

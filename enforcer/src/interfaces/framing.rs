@@ -99,6 +99,21 @@ pub(super) fn framing(interface: &Interface) -> Framing {
     }
 }
 
+/// Returns whether the sender of a packet chooses the protocol of a link without Ethernet, such as
+/// that of a VLAN tag: the header of GRE (`__ipgre_rcv`, `__ip6_tnl_rcv`), the inner
+/// protocol of geneve (`geneve_rx`), and packet information of tun (`tun_get_user`). Other drivers
+/// look at the first byte of the packet, or know IPv4, IPv6 and MPLS alone.
+pub(super) fn sender_chooses_protocol(interface: &Interface) -> bool {
+    if interface.link_type == ARPHRD_ETHER {
+        return false;
+    }
+    match interface.kind.as_deref() {
+        Some("gre" | "ip6gre" | "geneve") => true,
+        Some("tun") => interface.packet_info,
+        _ => false,
+    }
+}
+
 /// Returns the framing of an interface with the link type of Ethernet.
 fn ethernet_framing(interface: &Interface) -> Framing {
     let name = &interface.name;

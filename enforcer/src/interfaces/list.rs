@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::facts::{Host, Interface};
 use super::framing::ARPHRD_ETHER;
 use crate::netlink::{ATTEMPTS, Protocol, Socket, fdb, link};
-use crate::procfs::sysctl::{self, BRIDGE_NF_CALL};
+use crate::procfs::sysctl::{self, BRIDGE_FILTER_VLAN_TAGGED, BRIDGE_NF_CALL};
 
 /// Returns every interface of the calling thread's network namespace, by ifindex.
 ///
@@ -29,15 +29,39 @@ pub async fn list() -> anyhow::Result<Vec<Interface>> {
     };
     let by_index = found.into_iter().map(|found| (found.index, found));
     let mut found: BTreeMap<u32, Interface> = by_index.collect();
-    if found.values().any(has_own_address_list) {
-        let macs = fdb::own_macs(&mut socket).await;
-        for (index, mac) in macs.context("failed to list the MAC addresses of interfaces")? {
-            if let Some(interface) = found.get_mut(&index).filter(|it| has_own_address_list(it)) {
-                interface.other_macs |= interface.mac != Some(mac);
+    if found
+        .values()
+        .any(|it| has_own_address_list(it) || it.is_kind("bridge"))
+    {
+        let macs = fdb::taken_macs(&mut socket).await;
+        for taken in macs.context("failed to list the MAC addresses of interfaces")? {
+            if let Some(interface) = found.get_mut(&taken.ifindex) {
+                add_mac(interface, taken);
             }
         }
     }
     Ok(found.into_values().collect())
+}
+
+fn add_mac(interface: &mut Interface, taken: fdb::Taken) {
+    if has_own_address_list(interface) {
+        interface.other_macs |= interface.mac != Some(taken.mac);
+    }
+    // A bridge has an entry for each VLAN.
+    let is_new = taken.by_bridge && !interface.local_macs.contains(&taken.mac);
+    if is_new && interface.is_kind("bridge") {
+        interface.local_macs.push(taken.mac);
+    }
+}
+
+/// Returns the interface of a name as `ip link` finds one, alternative names included.
+pub fn find<'a>(
+    interfaces: impl IntoIterator<Item = &'a Interface>,
+    name: &str,
+) -> Option<&'a Interface> {
+    interfaces
+        .into_iter()
+        .find(|interface| interface.is_named(name))
 }
 
 /// Returns whether `other_macs` applies to an interface.
@@ -61,6 +85,7 @@ pub fn host(tcx: bool) -> anyhow::Result<Host> {
     let [v4, v6] = BRIDGE_NF_CALL;
     Ok(Host {
         bridge_nf_call: is_on(v4)? || is_on(v6)?,
+        bridge_filter_vlan_tagged: is_on(BRIDGE_FILTER_VLAN_TAGGED)?,
         tcx,
         ..Host::default()
     })
@@ -69,8 +94,8 @@ pub fn host(tcx: bool) -> anyhow::Result<Host> {
 fn is_on(path: &str) -> anyhow::Result<bool> {
     sysctl::is_on(path).with_context(|| {
         format!(
-            "failed to read {path}, which says whether members of bridges need guards; is /proc \
-             mounted and readable here?"
+            "failed to read {path}, which says what the members of bridges need of guards; is \
+             /proc mounted and readable here?"
         )
     })
 }

@@ -1,21 +1,26 @@
 //! The plan: the outside interfaces, and a wire guard for each.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use enforcer_ebpf::{Link, Mode};
 
 use super::facts::{Host, Interface};
-use super::framing::{ARPHRD_ETHER, Framing, framing};
+use super::framing::{ARPHRD_ETHER, Framing, framing, sender_chooses_protocol};
+use super::guard::{Hook, Uncovered, View, WireGuard};
 use super::relations::Relations;
+use super::sides::Placement;
 use crate::registry::{Forward, HookChoice, InterfaceTable, Registry, Side};
 
 /// The wire guards for a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The guards of outside interfaces that are up, by ifindex.
+    /// The guards of outside interfaces that are up, in the order of their attachment: an interface
+    /// goes before all interfaces above, and otherwise by ifindex.
     pub guards: Vec<WireGuard>,
-    /// The outside interfaces that are up and cannot have a guard, by ifindex.
+    /// The outside interfaces that are up and cannot have a guard, in the same order.
     pub uncovered: Vec<Uncovered>,
     /// The guards of outside interfaces that are still down, for NICs and for interfaces named as
     /// outside by the operator. Other interfaces that are down may be a container's, on the way
@@ -27,74 +32,8 @@ pub struct Plan {
     /// The guards of members that are up and have a guarded master; used where the master's guard
     /// cannot be attached.
     pub members: Vec<WireGuard>,
-}
-
-/// A wire guard to attach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WireGuard {
-    /// The interface's ifindex.
-    pub ifindex: u32,
-    /// The interface's name.
-    pub name: String,
-    /// The link layer of the interface's packets, which selects the program's entry point.
-    pub link: Link,
-    /// The hooks to try, in order, until an attachment succeeds; at least one.
-    pub hooks: Vec<Hook>,
-    /// The VLAN devices with frames through this interface: devices on the interface and devices
-    /// on the masters.
-    ///
-    /// XDP does not see a tag stripped by the driver, so under XDP the guard must pass every packet
-    /// that any of these devices would pass. tcx sees the tag.
-    pub vlan_children: Vec<u32>,
-    /// Whether the interface has macvlan or macvtap children, here or in another namespace: unicast
-    /// frames for another MAC than [`Self::mac`] belong to the children.
-    pub has_macvlan_children: bool,
-    /// The interface's MAC, if any.
-    pub mac: Option<[u8; 6]>,
-    /// The ifindex of the guarded master, where the same packets are judged again.
-    ///
-    /// This guard must pass every packet that the master would pass, and under every hook every
-    /// packet that the master's VLAN devices would pass: peers name the master, not the members.
-    pub master: Option<u32>,
-}
-
-/// An outside interface that is up and cannot have a wire guard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uncovered {
-    /// The interface's name.
-    pub name: String,
-    /// The interface's ifindex.
-    pub index: u32,
-    /// The reason and a remedy.
-    pub why: String,
-}
-
-/// A hook for a wire guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hook {
-    /// XDP in the driver.
-    XdpNative,
-    /// XDP in the stack.
-    XdpGeneric,
-    /// tc's ingress hook of Linux 6.6.
-    Tcx,
-}
-
-impl Hook {
-    /// Returns the name used by the command line and the JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::XdpNative => "xdp-native",
-            Self::XdpGeneric => "xdp-generic",
-            Self::Tcx => "tcx",
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
+    /// The ifindexes of inside interfaces that are no members.
+    pub inside: BTreeSet<u32>,
 }
 
 /// The operator's options for one interface.
@@ -102,15 +41,15 @@ impl fmt::Display for Hook {
 pub struct InterfaceOptions {
     /// The side of the host, overriding the facts.
     pub side: Option<Side>,
-    /// The treatment of packets for others.
+    /// The treatment of forwarded packets.
     pub forward: Forward,
     /// The hook to use.
     pub hook: HookChoice,
-    /// Whether the interface's subnets are container networks, overriding the facts.
+    /// Whether the interface is the bridge of a container network, overriding the name.
     pub containers: Option<bool>,
-    /// Whether the container networks are routed on purpose.
+    /// Whether others reach the container network on purpose.
     pub routed: bool,
-    /// The mode of the container networks.
+    /// The container network's mode; `None` for the global mode.
     pub mode: Option<Mode>,
 }
 
@@ -130,9 +69,9 @@ impl From<&InterfaceTable> for InterfaceOptions {
             side: table.side,
             forward: table.forward,
             hook: table.hook,
-            containers: None,
-            routed: false,
-            mode: None,
+            containers: table.containers,
+            routed: table.routed,
+            mode: table.mode,
         }
     }
 }
@@ -146,21 +85,30 @@ pub fn plan(
     options_of: impl Fn(&str) -> InterfaceOptions,
     host: &Host,
 ) -> Plan {
+    let relations = Relations::of(interfaces);
+    let heights = relations.heights();
     let planner = Planner {
-        relations: Relations::of(interfaces),
+        macs: relations.macs(),
+        relations,
         options_of: &options_of,
         host,
     };
     let mut order: Vec<&Interface> = interfaces.iter().collect();
-    order.sort_by_key(|interface| interface.index);
+    // The kernel refuses XDP on an interface while a program is on an interface above
+    // (dev_xdp_attach in net/core/dev.c): members go first.
+    order.sort_by_key(|interface| (heights.get(&interface.index).copied(), interface.index));
     let mut plan = Plan::default();
     for interface in order {
-        let options = options_of(&interface.name);
+        let options = planner.options(interface);
         if interface.loopback {
             continue;
         }
         match planner.placement(interface) {
-            Placement::Inside => continue,
+            Placement::Inside => {
+                plan.inside
+                    .extend(interface.master.is_none().then_some(interface.index));
+                continue;
+            }
             Placement::Member => {
                 plan.members.extend(planner.member(interface, options));
                 continue;
@@ -185,67 +133,31 @@ pub fn plan(
             }),
         }
     }
-    let guarded: BTreeSet<u32> = plan.guards.iter().map(|guard| guard.ifindex).collect();
-    let of_guards = plan.guards.iter_mut().chain(&mut plan.early);
-    for guard in of_guards.chain(&mut plan.members) {
-        guard.master = guard.master.filter(|master| guarded.contains(master));
-    }
-    plan.members.retain(|guard| guard.master.is_some());
+    plan.forget_unguarded_masters();
     plan
 }
 
-/// The placement of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Placement {
-    Outside,
-    Inside,
-    /// The master is guarded instead.
-    Member,
+impl Plan {
+    fn forget_unguarded_masters(&mut self) {
+        let guarded: BTreeSet<u32> = self.guards.iter().map(|guard| guard.ifindex).collect();
+        let of_guards = self.guards.iter_mut().chain(&mut self.early);
+        for guard in of_guards.chain(&mut self.members) {
+            guard.master = guard.master.filter(|master| guarded.contains(master));
+        }
+        self.members.retain(|guard| guard.master.is_some());
+    }
 }
 
-struct Planner<'a, R> {
-    relations: Relations<'a>,
-    options_of: &'a R,
-    host: &'a Host,
+/// The facts and wishes behind a plan.
+pub(super) struct Planner<'a, R> {
+    pub(super) relations: Relations<'a>,
+    pub(super) options_of: &'a R,
+    pub(super) host: &'a Host,
+    /// The MACs by [`Relations::macs`].
+    macs: BTreeMap<u32, Arc<BTreeSet<[u8; 6]>>>,
 }
 
 impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
-    /// Returns the placement of an interface: the operator's choice, else from the facts.
-    fn placement(&self, interface: &Interface) -> Placement {
-        match (self.options_of)(&interface.name).side {
-            Some(Side::Inside) => return Placement::Inside,
-            Some(Side::Outside) => return Placement::Outside,
-            None => {}
-        }
-        // A bridge with only containers and guests as members is inside. A bridge without members
-        // receives no packets; a new member changes the facts and so the plan.
-        if interface.is_kind("bridge") && self.relations.members(interface).all(is_guest_port) {
-            return Placement::Inside;
-        }
-        let Some(master) = self.master(interface) else {
-            return Placement::Outside;
-        };
-        if is_rx_master(master) && (self.options_of)(&master.name).side == Some(Side::Inside) {
-            return Placement::Inside;
-        }
-        let master_is_guarded_instead = match master.kind.as_deref() {
-            // DNAT in PREROUTING runs on the member while bridge-nf-call-* is on, before the
-            // bridge's hooks (br_nf_pre_routing). A bridge that is down delivers no packets, since
-            // all ports are disabled (br_stp_disable_bridge).
-            Some("bridge") => !self.host.bridge_nf_call || is_guest_port(interface),
-            // A bond or team that is down still gets the members' packets (bond_handle_frame,
-            // team_handle_frame), and IP takes the packets there: the members need guards.
-            Some("bond" | "team") => master.up,
-            // A VRF's members keep packets until IP has them. Other masters are unknown.
-            _ => false,
-        };
-        if master_is_guarded_instead {
-            Placement::Member
-        } else {
-            Placement::Outside
-        }
-    }
-
     /// Returns the guard of a member that is up.
     fn member(&self, interface: &Interface, options: InterfaceOptions) -> Option<WireGuard> {
         let Framing::Readable(link) = framing(interface) else {
@@ -278,113 +190,84 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         link: Link,
         options: InterfaceOptions,
     ) -> Result<WireGuard, String> {
-        let vlan_children = self.vlan_children(interface);
-        let has_macvlan_children = self.has_macvlan_children(interface);
-        let is_parent = has_macvlan_children || !vlan_children.is_empty();
+        let view = self.view(interface);
+        let vlan_children = self.vlan_children(interface, &view);
+        let modes = self.relations.children(interface.index);
+        let macvlan_modes = modes.filter_map(|child| child.macvlan_mode).collect();
+        let is_parent = self.has_macvlan_children(interface) || !vlan_children.is_empty();
+        let masters = self.relations.rx_masters(interface);
+        let is_switched =
+            |master: &&Interface| self.has_macvlan_children(master) || self.is_switched(master);
+        let has_macvlan_children =
+            self.has_macvlan_children(interface) || masters.iter().any(is_switched);
         Ok(WireGuard {
             ifindex: interface.index,
             name: interface.name.clone(),
             link,
+            sender_chooses_protocol: sender_chooses_protocol(interface),
             hooks: self.hooks(interface, options.hook, is_parent)?,
+            view,
             vlan_children,
             has_macvlan_children,
+            macvlan_modes,
             mac: interface.mac,
+            macs: self.macs.get(&interface.index).cloned().unwrap_or_default(),
             master: interface.master,
         })
     }
 
-    /// Returns the hooks to try, or the reason for having none.
-    fn hooks(
-        &self,
-        interface: &Interface,
-        choice: HookChoice,
-        is_parent: bool,
-    ) -> Result<Vec<Hook>, String> {
-        let tcx = self.host.tcx;
-        match choice {
-            HookChoice::Auto => {}
-            HookChoice::XdpNative => return Ok(vec![Hook::XdpNative]),
-            HookChoice::XdpGeneric => return Ok(vec![Hook::XdpGeneric]),
-            HookChoice::Tcx if tcx => return Ok(vec![Hook::Tcx]),
-            HookChoice::Tcx => {
-                return Err(format!(
-                    "`hook = \"tcx\"` needs Linux 6.6: leave `hook` out of [interfaces] for {}, or \
-                     update the kernel",
-                    interface.name
-                ));
-            }
-        }
-        if let Some(program) = self.foreign_program(interface) {
-            // An interface has room for one XDP program (dev_xdp_attach in net/core/dev.c).
-            return if tcx {
-                Ok(vec![Hook::Tcx])
-            } else {
-                Err(format!(
-                    "another XDP program{program} is attached, and tcx, which runs beside it, \
-                     needs Linux 6.6: detach that program or update the kernel"
-                ))
-            };
-        }
-        let is_nic = interface.kind.is_none() && interface.link_type == ARPHRD_ETHER;
-        let native = (is_nic && !is_parent).then_some(Hook::XdpNative);
-        Ok(native
-            .into_iter()
-            .chain(tcx.then_some(Hook::Tcx))
-            .chain([Hook::XdpGeneric])
-            .collect())
-    }
-
-    /// Returns words for an attached XDP program of another owner.
-    fn foreign_program(&self, interface: &Interface) -> Option<String> {
-        match interface.xdp?.prog_id {
-            Some(id) if self.host.own_programs.contains(&id) => None,
-            Some(id) => Some(format!(" (id {id})")),
-            None => Some(String::new()),
-        }
-    }
-
-    fn master(&self, interface: &Interface) -> Option<&'a Interface> {
-        self.relations.by_index(interface.master?)
-    }
-
-    fn vlan_children(&self, interface: &Interface) -> Vec<u32> {
-        let mut parents = vec![interface.index];
-        let mut above = self.master(interface).filter(|master| is_rx_master(master));
-        while let Some(master) = above.filter(|master| !parents.contains(&master.index)) {
-            parents.push(master.index);
-            above = self.master(master).filter(|master| is_rx_master(master));
-        }
-        let children = parents
-            .iter()
-            .flat_map(|parent| self.relations.children(*parent));
-        let mut children: Vec<u32> = children
-            .filter(|child| child.is_kind("vlan"))
-            .map(|child| child.index)
-            .collect();
-        children.sort_unstable();
-        children
-    }
-
     fn has_macvlan_children(&self, interface: &Interface) -> bool {
-        // An interface has one rx_handler: a bridge's member has no macvlan devices, and frames
-        // for another MAC go to the bridge, and from there perhaps to DNAT.
-        if self.master(interface).is_some_and(is_rx_master) {
-            return false;
-        }
-        interface.other_macs
-            || self
-                .relations
-                .children(interface.index)
-                .any(|child| child.is_kind("macvlan") || child.is_kind("macvtap"))
+        // An interface has one rx_handler: a member has no macvlan devices, and its foreign MACs
+        // are those of other members and of the master.
+        let mut children = self.relations.children(interface.index);
+        self.relations.rx_master(interface).is_none()
+            && (interface.other_macs
+                || children.any(|child| child.is_kind("macvlan") || child.is_kind("macvtap")))
     }
-}
 
-/// Returns whether a bridge's member leads to a container or a guest: a veth, or a tap.
-fn is_guest_port(interface: &Interface) -> bool {
-    interface.is_kind("veth") || (interface.is_kind("tun") && interface.link_type == ARPHRD_ETHER)
-}
+    /// Returns whether a master carries frames for other MACs to others, and netfilter takes none
+    /// of these frames to this host on the way.
+    fn is_switched(&self, master: &Interface) -> bool {
+        match master.kind.as_deref() {
+            Some("bridge") => !self.has_netfilter(master),
+            Some("openvswitch") => true,
+            _ => false,
+        }
+    }
 
-/// Returns whether a master takes the members' packets by an rx_handler: all but VRFs do.
-fn is_rx_master(master: &Interface) -> bool {
-    !master.is_kind("vrf")
+    fn view(&self, interface: &Interface) -> View {
+        let masters = self.relations.rx_masters(interface);
+        let is_port = masters.iter().any(|master| master.is_kind("openvswitch"));
+        let ports = self.relations.datapath_ports().filter(|_| is_port);
+        let ports = ports.filter(|port| masters.iter().all(|it| it.index != port.index));
+        let ports: Vec<u32> = ports.map(|port| port.index).collect();
+        let filtered =
+            |master: &&&Interface| master.is_kind("bridge") && self.has_netfilter(master);
+        View {
+            route_as: match ports.as_slice() {
+                [] => masters.last().map(|master| master.index),
+                [only] => Some(*only),
+                _ => None,
+            },
+            looks_through_tags: self.host.bridge_filter_vlan_tagged
+                && masters.first().filter(filtered).is_some(),
+            masters: masters.iter().map(|master| master.index).collect(),
+            ports,
+        }
+    }
+
+    fn vlan_children(&self, interface: &Interface, view: &View) -> Vec<u32> {
+        let parents = [interface.index].into_iter();
+        let parents = parents.chain(view.masters.iter().chain(&view.ports).copied());
+        let children = parents.flat_map(|parent| self.relations.children(parent));
+        let vlans = children.filter(|child| child.is_kind("vlan"));
+        let with_masters = vlans.flat_map(|child| {
+            let masters = self.relations.rx_masters(child);
+            std::iter::once(child).chain(masters)
+        });
+        let mut vlans: Vec<u32> = with_masters.map(|above| above.index).collect();
+        vlans.sort_unstable();
+        vlans.dedup();
+        vlans
+    }
 }

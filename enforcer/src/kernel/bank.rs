@@ -207,7 +207,7 @@ fn write_host(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     replace(&maps.sources, "SOURCES", is_own, sources)?;
     let macs = tables.macs.iter().map(|mac| (mac_key(bank, *mac), 1));
     replace(&maps.macs, "MACS", |key| bank_of_mac(*key) == bank, macs)?;
-    let on = tables.on.iter();
+    let on = tables.ports_at.iter();
     let on = on.map(|((protocol, port, address), binding)| {
         (
             OnKey::new(bank, *protocol, *port, address),
@@ -356,7 +356,7 @@ fn read_host(maps: &Maps, bank: u32, tables: &mut PolicyTables) -> Result<()> {
             && of == bank
         {
             let binding = Binding::from_bits(bits);
-            tables.on.insert((protocol, port, address), binding);
+            tables.ports_at.insert((protocol, port, address), binding);
         }
     }
     Ok(())

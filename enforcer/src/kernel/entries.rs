@@ -22,7 +22,7 @@ use enforcer_ebpf::{
 use crate::{
     interfaces::InterfaceOptions,
     policy::{
-        InterfaceRow, NetworkRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, Unregistered,
+        InterfaceRow, NetworkRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, UnregisteredRow,
     },
     registry::{Forward, FragmentFolder, HookChoice, Provenance, Side},
 };
@@ -32,7 +32,7 @@ pub(super) fn bank_entry(tables: &PolicyTables) -> Result<BankEntry> {
     let count = |length: usize| u32::try_from(length).context("too many entries");
     let mut rows = tables.interfaces.values();
     let unregistered = Protocol::ALL.map(|protocol| {
-        let mode = tables.unregistered.modes.get(&protocol).copied();
+        let mode = tables.unregistered.modes[protocol as usize];
         BankEntry::unregistered_bits(protocol, mode)
     });
     Ok(BankEntry {
@@ -52,10 +52,9 @@ pub(super) fn bank_entry(tables: &PolicyTables) -> Result<BankEntry> {
 }
 
 /// Returns `[unregistered]` of a bank.
-pub(super) fn unregistered(entry: &BankEntry) -> Unregistered {
-    let mode = |protocol| Some((protocol, entry.unregistered(protocol)?));
-    Unregistered {
-        modes: Protocol::ALL.into_iter().filter_map(mode).collect(),
+pub(super) fn unregistered(entry: &BankEntry) -> UnregisteredRow {
+    UnregisteredRow {
+        modes: Protocol::ALL.map(|protocol| entry.unregistered(protocol)),
         allow: entry.allow_unregistered,
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Address {
     pub(crate) ifindex: u32,
     /// This host's end.
     pub(crate) ip: IpAddr,
+    /// The length of the subnet's prefix in bits.
+    pub(crate) prefix_length: u8,
 }
 
 /// Returns the IPv4 and IPv6 addresses of all interfaces.
@@ -53,7 +55,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Option<Address>> {
     let (header, attributes) = payload
         .split_first_chunk::<8>()
         .context("an address message is shorter than its header")?;
-    let [family, _, _, _, i0, i1, i2, i3] = *header;
+    let [family, prefix_length, _, _, i0, i1, i2, i3] = *header;
     let (mut local, mut address) = (None, None);
     each_attribute(attributes, |kind, value| {
         match kind {
@@ -67,5 +69,6 @@ pub(super) fn parse(payload: &[u8]) -> Result<Option<Address>> {
     Ok(local.or(address).map(|ip| Address {
         ifindex: u32::from_ne_bytes([i0, i1, i2, i3]),
         ip,
+        prefix_length,
     }))
 }

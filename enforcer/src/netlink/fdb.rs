@@ -1,4 +1,5 @@
-//! Own unicast MAC addresses of interfaces: RTM_GETNEIGH of the family AF_BRIDGE (rtnetlink(7)).
+//! MAC addresses that interfaces take for their own: RTM_GETNEIGH of the family AF_BRIDGE
+//! (rtnetlink(7)).
 
 use anyhow::{Context as _, Result};
 
@@ -14,15 +15,29 @@ const RTM_GETNEIGH: u16 = 30;
 const AF_BRIDGE: u8 = 7;
 /// linux/neighbour.h.
 const NDA_LLADDR: u16 = 2;
+const NDA_MASTER: u16 = 9;
 const NTF_SELF: u8 = 1 << 1;
+const NUD_PERMANENT: u16 = 0x80;
+
+/// A unicast MAC that an interface takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The ifindex of the interface that takes the frames.
+    pub(crate) ifindex: u32,
+    /// The address.
+    pub(crate) mac: [u8; 6],
+    /// The interface is a bridge, and the address one of its permanent local entries, such as a
+    /// port's MAC (`fdb_to_nud` in net/bridge/br_fdb.c). Otherwise the address is in `dev->uc`.
+    pub(crate) by_bridge: bool,
+}
 
 /// Returns the unicast addresses in `dev->uc` of every interface (`ndo_dflt_fdb_dump` in
-/// net/core/rtnetlink.c), with the ifindex. Without NETLINK_GET_STRICT_CHK the kernel ignores a
-/// filter for one interface.
+/// net/core/rtnetlink.c), and the permanent local entries of every bridge. Without
+/// NETLINK_GET_STRICT_CHK the kernel ignores a filter for one interface.
 ///
 /// # Errors
 /// The kernel's refusal, or a reply that cannot be read.
-pub(crate) async fn own_macs(socket: &mut Socket) -> Result<Vec<(u32, [u8; 6])>> {
+pub(crate) async fn taken_macs(socket: &mut Socket) -> Result<Vec<Taken>> {
     // `struct ndmsg`.
     let mut body = [0; 12];
     body[0] = AF_BRIDGE;
@@ -35,25 +50,38 @@ pub(crate) async fn own_macs(socket: &mut Socket) -> Result<Vec<(u32, [u8; 6])>>
 }
 
 /// Parses the payload of an RTM_NEWNEIGH message of a forwarding database: `struct ndmsg` and
-/// attributes. Returns ifindex and unicast address; `None` for an address that the device itself
-/// does not listen for.
+/// attributes. `None` for an address that no interface of this host listens for: learned, static,
+/// or of a group.
 ///
 /// # Errors
 /// The message is cut short.
-pub(super) fn parse(payload: &[u8]) -> Result<Option<(u32, [u8; 6])>> {
+pub(super) fn parse(payload: &[u8]) -> Result<Option<Taken>> {
     let (header, attributes) = payload
         .split_first_chunk::<12>()
         .context("a neighbour message is shorter than its header")?;
-    let flags = header[10];
-    let device = index(&header[4..8]);
-    let mut address = None;
+    let [_, _, _, _, i0, i1, i2, i3, s0, s1, flags, _] = *header;
+    let state = u16::from_ne_bytes([s0, s1]);
+    let (mut address, mut master) = (None, None);
     each_attribute(attributes, |kind, value| {
-        if kind == NDA_LLADDR {
-            address = <[u8; 6]>::try_from(value).ok();
+        match kind {
+            NDA_LLADDR => address = <[u8; 6]>::try_from(value).ok(),
+            NDA_MASTER => master = index(value),
+            _ => {}
         }
         Ok(())
     })?;
     // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
-    let address = address.filter(|mac| flags & NTF_SELF != 0 && mac[0] & 1 == 0);
-    Ok(device.zip(address))
+    let address = address.filter(|mac| mac[0] & 1 == 0);
+    let is_own = flags & NTF_SELF != 0;
+    let is_local = state & NUD_PERMANENT != 0;
+    let taker = match (is_own, master) {
+        (true, _) => index(&[i0, i1, i2, i3]),
+        (false, Some(bridge)) if is_local => Some(bridge),
+        (false, _) => None,
+    };
+    Ok(taker.zip(address).map(|(ifindex, mac)| Taken {
+        ifindex,
+        mac,
+        by_bridge: !is_own,
+    }))
 }

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     Request, Socket,
     framing::{any_message, each_attribute, index, number, push_attribute, text},
+    link_info,
 };
 
 /// linux/rtnetlink.h.
@@ -27,15 +28,11 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
+/// Since Linux 5.5: alternative names, each an IFLA_ALT_IFNAME.
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 /// Since Linux 5.14.
 const IFLA_PARENT_DEV_NAME: u16 = 56;
-/// Within IFLA_LINKINFO.
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-/// Within IFLA_INFO_DATA of a VLAN device: `struct ifla_vlan_flags`, flags and mask.
-const IFLA_VLAN_FLAGS: u16 = 2;
-/// linux/if_vlan.h.
-const VLAN_FLAG_REORDER_HDR: u32 = 1;
 /// Within IFLA_XDP.
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -48,8 +45,10 @@ const SKIP_STATS: u32 = 1 << 3;
 pub struct Interface {
     /// The ifindex, which a rename does not change.
     pub index: u32,
-    /// The name, decoded without loss. Alternative names are not read.
+    /// The name, decoded without loss.
     pub name: String,
+    /// The alternative names (`ip link property add dev … altname …`), decoded without loss.
+    pub alternative_names: Vec<String>,
     /// IFLA_INFO_KIND: "veth", "bridge", "tun" (taps too) and so on. A NIC has none.
     pub kind: Option<String>,
     /// The link type, ARPHRD_* of linux/if_arp.h.
@@ -73,6 +72,20 @@ pub struct Interface {
     /// The ifindex of the interface below (IFLA_LINK), if in this namespace: the parent of a VLAN
     /// or macvlan device, the other end of a veth.
     pub parent: Option<u32>,
+    /// A bridge whose own option runs netfilter's IP hooks on its members, whatever the sysctls say:
+    /// `nf_call_iptables` or `nf_call_ip6tables` (`br_nf_pre_routing` in
+    /// net/bridge/br_netfilter_hooks.c). `nf_call_arptables` runs the hooks of ARP alone.
+    pub nf_call: bool,
+    /// MACs of a bridge's permanent local entries: frames for these are the host's
+    /// (`br_handle_frame_finish`). No RTM_NEWLINK message has the answer; `fdb` has.
+    pub local_macs: Vec<[u8; 6]>,
+    /// The mode of a macvlan or macvtap device.
+    pub macvlan_mode: Option<MacvlanMode>,
+    /// The table of a VRF device.
+    pub vrf_table: Option<u32>,
+    /// A tun or tap device whose process writes the protocol in front of each packet: no
+    /// IFF_NO_PI. True also where the kernel does not say.
+    pub packet_info: bool,
     /// A VLAN device that leaves the tag in its frames (`ip link … type vlan reorder_hdr off`).
     pub keeps_tag: bool,
     /// A device on some bus is behind the interface (IFLA_PARENT_DEV_NAME): a real NIC, or a
@@ -87,6 +100,31 @@ impl Interface {
     pub fn is_kind(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
     }
+
+    /// Returns every name: the name, and then the alternative names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.alternative_names.iter().map(String::as_str);
+        std::iter::once(self.name.as_str()).chain(others)
+    }
+
+    /// Returns whether the interface has this name, alternative names included. The kernel keeps
+    /// both sorts of names unique together (`netdev_name_node_lookup` in net/core/dev.c).
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.alternative_names.iter().any(|other| other == name)
+    }
+}
+
+/// The mode of a macvlan or macvtap device: who gets the parent's frames (MACVLAN_MODE_* of
+/// linux/if_link.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MacvlanMode {
+    /// The only child takes every unicast frame, and has the parent's MAC.
+    Passthru,
+    /// A child takes frames from listed MACs. The parent takes such a frame too, if the frame is for
+    /// the parent's MAC.
+    Source,
+    /// A child takes frames for its own MAC: private, vepa and bridge.
+    ByDestination,
 }
 
 /// An XDP program on an interface.
@@ -170,8 +208,9 @@ pub(super) fn parse(payload: &[u8]) -> Result<Interface> {
             IFLA_LINK => interface.parent = index(value),
             IFLA_MASTER => interface.master = index(value),
             IFLA_LINK_NETNSID => parent_is_elsewhere = true,
-            IFLA_LINKINFO => link_info(value, &mut interface)?,
+            IFLA_LINKINFO => link_info::read(value, &mut interface)?,
             IFLA_XDP => interface.xdp = xdp(value)?,
+            IFLA_PROP_LIST => interface.alternative_names = alternative_names(value)?,
             IFLA_PARENT_DEV_NAME => interface.has_device = true,
             _ => {}
         }
@@ -187,26 +226,15 @@ pub(super) fn parse(payload: &[u8]) -> Result<Interface> {
     Ok(interface)
 }
 
-fn link_info(nested: &[u8], interface: &mut Interface) -> Result<()> {
-    let mut data: &[u8] = &[];
+fn alternative_names(nested: &[u8]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
     each_attribute(nested, |kind, value| {
-        match kind {
-            IFLA_INFO_KIND => interface.kind = Some(text(value)),
-            IFLA_INFO_DATA => data = value,
-            _ => {}
+        if kind == IFLA_ALT_IFNAME {
+            names.push(text(value));
         }
         Ok(())
     })?;
-    // The same numbers mean something else in other kinds.
-    if interface.is_kind("vlan") {
-        each_attribute(data, |kind, value| {
-            if kind == IFLA_VLAN_FLAGS {
-                interface.keeps_tag = number(value).unwrap_or(0) & VLAN_FLAG_REORDER_HDR == 0;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
+    Ok(names)
 }
 
 fn xdp(nested: &[u8]) -> Result<Option<XdpAttached>> {

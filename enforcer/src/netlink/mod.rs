@@ -4,7 +4,7 @@
 //! framing    messages and attributes: parse and write      socket    requests, replies, notices
 //! link       RTM_GETLINK: interfaces                       fdb       RTM_GETNEIGH: own MAC addresses
 //! route      RTM_GETROUTE: one lookup in the FIB           address   RTM_GETADDR: addresses of the host
-//! generic    generic netlink: families, headers
+//! generic    generic netlink: families, headers        local_table  RTM_GETROUTE: the host's own
 //! ```
 //!
 //! The socket and the parsers are the project's own. netlink-proto, below the crate rtnetlink,
@@ -16,6 +16,8 @@ pub(crate) mod fdb;
 mod framing;
 pub(crate) mod generic;
 pub(crate) mod link;
+mod link_info;
+pub(crate) mod local_table;
 pub(crate) mod route;
 mod socket;
 

@@ -14,6 +14,7 @@ use super::framing::{self, NLM_F_DUMP, NLM_F_REQUEST, Replies, Reply};
 use crate::{
     async_fd,
     failpoint::{Call, through},
+    kernel::sys,
 };
 
 /// How often a dump is repeated while its subject changes.
@@ -89,6 +90,17 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Opens a socket for requests that the kernel checks strictly, and whose filters it applies
+    /// (NETLINK_GET_STRICT_CHK, netlink(7), Linux 4.20).
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn open_strict(protocol: Protocol) -> Result<Self> {
+        let socket = Self::open(protocol)?;
+        sys::check_strictly(socket.fd.get_ref())?;
+        Ok(socket)
+    }
+
     /// Opens a socket of a protocol number; `None` stands for 0, NETLINK_ROUTE.
     pub(super) fn of_number(number: Option<rustix::net::Protocol>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -146,6 +158,27 @@ impl Socket {
             }
         }
         Ok(None)
+    }
+
+    /// As [`Self::consistent_dump`], for a subject that may not exist: a refusal with ENOENT is an
+    /// empty dump.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn dump_if_there<T>(
+        &mut self,
+        request: Request<'_>,
+        parse: impl FnMut(&[u8]) -> Result<Option<T>>,
+    ) -> Result<Option<Vec<T>>> {
+        let dumped = self.consistent_dump(request, parse).await;
+        let is_missing = |error: &anyhow::Error| {
+            let cause = error.root_cause().downcast_ref::<io::Error>();
+            cause.and_then(io::Error::raw_os_error) == Some(libc::ENOENT)
+        };
+        match dumped {
+            Err(error) if is_missing(&error) => Ok(Some(Vec::new())),
+            other => other,
+        }
     }
 
     /// Requests all objects of a kind, and returns the replies that `parse` keeps.

@@ -1,5 +1,7 @@
 //! Registry lines behind a decision, for `explain`.
 
+use std::net::IpAddr;
+
 use enforcer_ebpf::{Decision, Reason, Verdict};
 use serde::Serialize;
 
@@ -42,8 +44,8 @@ pub fn cite(
             });
         }
         (Reason::Peer, Some(service)) => {
-            let allowed = peer.and_then(|peer| service.allowed_at(peer));
-            cited.add(allowed.or(service.allow_at.as_ref()), || {
+            let allowed = peer.and_then(|peer| service.allow.at_of(peer));
+            cited.add(allowed.or(service.allow.at.as_ref()), || {
                 format!("allow of {}", service.name)
             });
             if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
@@ -54,9 +56,12 @@ pub fn cite(
             cited.add(port_of(service, spec.port), || {
                 format!("port {} of {}", spec.port, service.name)
             });
-            cited.add(service.allow_at.as_ref(), || {
-                format!("allow of {}", service.name)
-            });
+            match covers(service, spec) {
+                true => cited.add(service.allow.at.as_ref(), || {
+                    format!("allow of {}", service.name)
+                }),
+                false => cited.add(service.on_at.as_ref(), || format!("on of {}", service.name)),
+            }
         }
         _ => {}
     }
@@ -73,9 +78,19 @@ pub fn cite(
 }
 
 fn service_of<'a>(registry: &'a Registry, spec: &PacketSpec) -> Option<&'a Service> {
-    let port = (spec.protocol, spec.port);
-    let mut services = registry.services().iter();
-    services.find(|service| service.ports.contains(&port))
+    let address = spec.destination.map(IpAddr::from);
+    let at_address = registry.service_at(spec.protocol, spec.port, address);
+    // Where no `on` covers the address, the first service of the port is cited.
+    at_address.or_else(|| {
+        let mut services = registry.services().iter();
+        services.find(|service| service.ports.contains(&(spec.protocol, spec.port)))
+    })
+}
+
+/// Returns whether a service holds its ports at the packet's destination.
+fn covers(service: &Service, spec: &PacketSpec) -> bool {
+    let address = spec.destination.map(IpAddr::from);
+    service.on.is_empty() || address.is_some_and(|address| service.on.contains_key(&address))
 }
 
 /// Returns the span of the range that holds a port of a service.
@@ -144,6 +159,14 @@ interface = "wg0"
 addresses = ["10.10.0.0/28"]
 [interfaces."wg*"]
 forward = true
+[services.minio]
+ports = [9000]
+on = ["192.168.1.10"]
+allow = ["office"]
+[services.backup]
+ports = [9000]
+on = ["192.168.1.11"]
+mode = "enforce"
 "#;
 
     struct Packet {
@@ -183,7 +206,7 @@ forward = true
             "eth0" => 10,
             _ => 11,
         };
-        let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap().into();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap().into();
         let spec = PacketSpec {
             guard: Guard::Wire,
             ifindex,
@@ -272,6 +295,30 @@ forward = true
             ..packet("wg0", "10.10.0.99", 6379)
         };
         assert_eq!(cited(&passing), ["31 forward of wg0"]);
+    }
+
+    #[test]
+    fn the_service_at_the_destination_is_cited_or_the_on_that_leaves_it_out() {
+        let at = |interface, destination| Packet {
+            destination: Some(destination),
+            ..packet(interface, "10.10.0.6", 9000)
+        };
+        assert_eq!(
+            cited(&at("wg0", "192.168.1.10")),
+            ["35 allow of minio", "27 peer office"]
+        );
+        assert_eq!(
+            cited(&at("eth0", "192.168.1.10")),
+            ["33 port 9000 of minio", "35 allow of minio", "1 mode"]
+        );
+        assert_eq!(
+            cited(&at("wg0", "192.168.1.11")),
+            ["37 port 9000 of backup"]
+        );
+        assert_eq!(
+            cited(&at("wg0", "192.168.1.12")),
+            ["37 port 9000 of backup", "38 on of backup"]
+        );
     }
 
     #[test]

@@ -12,11 +12,13 @@ use ipnet::IpNet;
 use super::{
     networks::{networks, sources},
     prefixes::{KeyPrefixes, longest_matches},
-    tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow},
+    tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, UnregisteredRow},
 };
 use crate::{
     interfaces::InterfaceOptions,
-    registry::{Forward, Identity, MAX_PREFIXES, PublicKey, Registry},
+    registry::{
+        Allow, Forward, Identity, MAX_PREFIXES, PublicKey, Registry, Service, pattern_matches,
+    },
     wireguard::AllowedIps,
 };
 
@@ -27,6 +29,8 @@ pub struct PolicyInterface {
     pub ifindex: u32,
     /// The name.
     pub name: String,
+    /// The alternative names.
+    pub alternative_names: Vec<String>,
     /// The MAC address, if the interface has one.
     pub mac: Option<[u8; 6]>,
     /// The ifindexes of interfaces whose packets the wire guard cannot tell from packets for this
@@ -53,6 +57,19 @@ pub struct PolicyInterface {
     pub addresses: Vec<IpNet>,
     /// The AllowedIPs, for a WireGuard device on which the registry has peers by key.
     pub allowed_ips: Option<AllowedIps>,
+}
+
+impl PolicyInterface {
+    /// Returns every name: the name, and then the alternative names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.alternative_names.iter().map(String::as_str);
+        std::iter::once(self.name.as_str()).chain(others)
+    }
+
+    /// Returns whether a name or a pattern of the registry means the interface.
+    fn is_on(&self, pattern: &str) -> bool {
+        self.names().any(|name| pattern_matches(pattern, name))
+    }
 }
 
 /// The facts about a host that the compiler needs.
@@ -122,25 +139,37 @@ fn base(registry: &Registry, taken: &Slots) -> Result<PolicyTables> {
         .zip(registry.peers())
         .map(|(number, peer)| (peer.name.as_str(), number))
         .collect();
+    let peer_set = |allow: &Allow| {
+        let mut set = PeerSet::EMPTY;
+        let numbers = allow.names().filter_map(|name| peer_numbers.get(name));
+        numbers.for_each(|number| set.insert(*number));
+        set
+    };
     let services = registry
         .services()
         .iter()
         .map(|service| ServiceRow {
             name: service.name.clone(),
-            allow: service.allow.iter().fold(PeerSet::EMPTY, |mut set, name| {
-                if let Some(number) = peer_numbers.get(name.as_str()) {
-                    set.insert(*number);
-                }
-                set
-            }),
+            allow: peer_set(&service.allow),
         })
         .collect();
+    let unregistered = registry.unregistered();
+    let bound = ports(registry, taken)?;
     Ok(PolicyTables {
         mode: registry.mode(),
         services,
         peers: Vec::new(),
-        interface_options: interface_options(registry)?,
-        ports: ports(registry, taken)?,
+        interface_options: interface_options(registry, peer_set)?,
+        ports: bound.ports,
+        ports_at: bound.ports_at,
+        unregistered: UnregisteredRow {
+            // A global `audit` drops nothing but for services with a mode of their own.
+            modes: Protocol::ALL.map(|protocol| match registry.mode() {
+                Mode::Audit => unregistered.action(protocol).mode().and(Some(Mode::Audit)),
+                Mode::Enforce => unregistered.action(protocol).mode(),
+            }),
+            allow: peer_set(&unregistered.allow),
+        },
         ..PolicyTables::default()
     })
 }
@@ -150,7 +179,7 @@ fn key_prefixes(registry: &Registry, interface: &PolicyInterface) -> Option<KeyP
     let mut peers: BTreeMap<PublicKey, PeerSet> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
         match peer.identity {
-            Identity::Key(key) if peer.interface == interface.name => {
+            Identity::Key(key) if interface.is_on(&peer.interface) => {
                 peers.entry(key).or_insert(PeerSet::EMPTY).insert(number);
             }
             _ => {}
@@ -205,7 +234,7 @@ fn with_interfaces(
 
 /// Returns the row of an interface, but for its peers.
 fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> InterfaceRow {
-    let forward = tables.options_of(&interface.name).forward;
+    let forward = tables.options_of_names(interface.names()).0.forward;
     let has_network = |bridge: &u32| tables.networks.values().any(|row| row.bridge == *bridge);
     let own = |is_v4: bool| {
         let mut addresses = interface.addresses.iter().map(IpNet::addr);
@@ -258,22 +287,22 @@ fn add_peers(
 ) -> BTreeMap<u32, Vec<(IpNet, u16)>> {
     let mut addresses: BTreeMap<u32, Vec<(IpNet, u16)>> = BTreeMap::new();
     for (number, peer) in (0u16..).zip(registry.peers()) {
-        let interface = interfaces.iter().find(|i| i.name == peer.interface);
-        let ifindex = interface.map(|interface| interface.ifindex);
+        let matching = interfaces
+            .iter()
+            .filter(|interface| interface.is_on(&peer.interface));
+        let ifindexes: Vec<u32> = matching.map(|interface| interface.ifindex).collect();
         let (key, active) = match &peer.identity {
             Identity::Key(key) => {
-                let prefixes = ifindex.and_then(|ifindex| devices.get(&ifindex));
-                let is_there = prefixes.is_some_and(|prefixes| {
-                    prefixes.iter().any(|(_, peers)| peers.contains(number))
-                });
+                let mut prefixes = ifindexes.iter().filter_map(|it| devices.get(it)).flatten();
+                let is_there = prefixes.any(|(_, peers)| peers.contains(number));
                 (Some(*key.as_bytes()), is_there)
             }
             Identity::Addresses(prefixes) => {
-                if let Some(ifindex) = ifindex {
-                    let own = addresses.entry(ifindex).or_default();
+                for ifindex in &ifindexes {
+                    let own = addresses.entry(*ifindex).or_default();
                     own.extend(prefixes.iter().map(|prefix| (*prefix, number)));
                 }
-                (None, ifindex.is_some())
+                (None, !ifindexes.is_empty())
             }
         };
         tables.peers.push(PeerRow {
@@ -321,7 +350,10 @@ fn add_interface(
     }
 }
 
-fn interface_options(registry: &Registry) -> Result<Vec<OptionsRow>> {
+fn interface_options(
+    registry: &Registry,
+    peer_set: impl Fn(&Allow) -> PeerSet,
+) -> Result<Vec<OptionsRow>> {
     let count = registry.interfaces().len();
     ensure!(
         count <= MAX_RULES as usize,
@@ -333,34 +365,77 @@ fn interface_options(registry: &Registry) -> Result<Vec<OptionsRow>> {
         .map(|table| OptionsRow {
             pattern: table.pattern.clone(),
             options: InterfaceOptions::from(table),
-            allow: PeerSet::EMPTY,
+            allow: peer_set(&table.allow),
         })
         .collect())
 }
 
-fn ports(registry: &Registry, taken: &Slots) -> Result<BTreeMap<(Protocol, u16), Binding>> {
+/// The bindings of a registry's ports.
+#[derive(Default)]
+struct Bound {
+    ports: BTreeMap<(Protocol, u16), Binding>,
+    ports_at: BTreeMap<(Protocol, u16, Address), Binding>,
+}
+
+/// Binds ports to services and slots.
+///
+/// A service without `on` has its ports wherever no `on` covers the address. Where every service of
+/// a port has `on`, the port is closed at every other address, with the slot of the port's first
+/// service: nobody is allowed there, and audit holds only if all these services have that mode.
+fn ports(registry: &Registry, taken: &Slots) -> Result<Bound> {
     let used: BTreeSet<u16> = taken.values().copied().collect();
     let last = u16::try_from(SLOTS).context("slots are numbered with 16 bits")?;
     let mut free = (FIRST_PORT_SLOT..last).filter(|slot| !used.contains(slot));
-    let mut ports = BTreeMap::new();
-    for (number, service) in (0u16..).zip(registry.services()) {
+    let mut bound = Bound::default();
+    let mut closed = BTreeMap::new();
+    let services = || (0u16..).zip(registry.services());
+    let everywhere = services().filter(|(_, service)| service.on.is_empty());
+    let at_addresses = services().filter(|(_, service)| !service.on.is_empty());
+    for (number, service) in everywhere.chain(at_addresses) {
         for &(protocol, port) in &service.ports {
-            let slot = match taken.get(&(protocol, port, None)) {
+            let place = (protocol, port);
+            let is_first = !bound.ports.contains_key(&place) && !closed.contains_key(&place);
+            let owner = (!is_first).then(|| service.name.clone());
+            let slot = match taken.get(&(protocol, port, owner)) {
                 Some(slot) => *slot,
                 // The map has twice as many slots as a registry may have ports.
                 None => free.next().context("no slot is free")?,
             };
-            let binding = Binding {
-                slot,
-                service: number,
-                public: service.public,
-                audit: registry.mode_of(service) == Mode::Audit,
-                has_peers: !service.allow.is_empty(),
-                by_address: false,
-                networks: false,
-            };
-            ports.insert((protocol, port), binding);
+            let binding = binding(registry, service, number, slot);
+            if service.on.is_empty() {
+                bound.ports.insert(place, binding);
+                continue;
+            }
+            for address in service.on.keys() {
+                let place = (protocol, port, Address::from(*address));
+                bound.ports_at.insert(place, binding);
+            }
+            if !bound.ports.contains_key(&place) {
+                let of_port = closed.entry(place).or_insert(Binding {
+                    public: false,
+                    has_peers: false,
+                    ..binding
+                });
+                of_port.audit &= binding.audit;
+            }
         }
     }
-    Ok(ports)
+    bound.ports.extend(closed);
+    for (protocol, port, _) in bound.ports_at.keys() {
+        if let Some(binding) = bound.ports.get_mut(&(*protocol, *port)) {
+            binding.by_address = true;
+        }
+    }
+    Ok(bound)
+}
+
+fn binding(registry: &Registry, service: &Service, number: u16, slot: u16) -> Binding {
+    Binding {
+        slot,
+        service: number,
+        public: service.public,
+        audit: registry.mode_of(service) == Mode::Audit,
+        has_peers: !service.allow.is_empty(),
+        ..Binding::default()
+    }
 }

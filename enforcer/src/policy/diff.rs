@@ -1,5 +1,6 @@
 //! The changes between two policies, in words.
 
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -8,14 +9,14 @@ use std::{
     net::IpAddr,
 };
 
-use enforcer_ebpf::{Address, Mode, Protocol, layout::WIRE_VIEW};
+use enforcer_ebpf::{Address, PeerSet, Protocol, layout::WIRE_VIEW};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::tables::PolicyTables;
+use super::tables::{OptionsRow, PolicyTables};
 use crate::{
     interfaces::InterfaceOptions,
-    registry::{Forward, HookChoice},
+    registry::{Forward, HookChoice, UnregisteredAction},
 };
 
 /// The longest list of prefixes; further prefixes are only counted.
@@ -68,23 +69,35 @@ pub fn changes(now: &PolicyTables, next: &PolicyTables) -> Vec<Change> {
         changes.push(Change::global('~', what));
     }
     interface_options(now, next, &mut changes);
+    unregistered(now, next, &mut changes);
     peers(now, next, &mut changes);
-    let renamed = renamed(now, next);
+    let renamed = reach::renamed(now, next);
     for (was, is) in &renamed {
         changes.push(Change {
             service: Some((*is).to_owned()),
             ..Change::global('~', format!("was called {was}"))
         });
     }
-    ports(now, next, &renamed, &mut changes);
+    reach::ports(now, next, &renamed, &mut changes);
     changes
 }
 
+/// Returns the names of peers.
+fn names(tables: &PolicyTables, peers: &PeerSet) -> BTreeSet<String> {
+    let name = |number: u16| Some(tables.peers.get(usize::from(number))?.name.clone());
+    peers.iter().filter_map(name).collect()
+}
+
+/// The options of an `[interfaces]` table, for comparison between policies.
+type Options = (InterfaceOptions, BTreeSet<String>);
+
 /// Adds the changes of interface options.
 fn interface_options(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
-    let by_pattern = |tables: &PolicyTables| -> BTreeMap<String, InterfaceOptions> {
+    let by_pattern = |tables: &PolicyTables| -> BTreeMap<String, Options> {
         let rows = tables.interface_options.iter();
-        rows.map(|row| (row.pattern.clone(), row.options)).collect()
+        let options = |row: &OptionsRow| (row.options, names(tables, &row.allow));
+        rows.map(|row| (row.pattern.clone(), options(row)))
+            .collect()
     };
     let (was, will) = (by_pattern(now), by_pattern(next));
     for pattern in was.keys().chain(will.keys()).collect::<BTreeSet<_>>() {
@@ -104,18 +117,47 @@ fn interface_options(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<
 }
 
 /// Returns interface options in the registry's syntax.
-fn toml_of(options: &InterfaceOptions) -> String {
+fn toml_of((options, allow): &Options) -> String {
     let side = options.side.map(|side| format!("side = \"{side}\""));
-    let forward = match options.forward {
-        Forward::Auto => None,
-        Forward::True => Some("forward = true".to_owned()),
-        Forward::False => Some("forward = false".to_owned()),
-    };
+    let forward = options.forward;
+    let forward = (forward != Forward::Auto).then(|| format!("forward = {}", forward.toml()));
     let hook = (options.hook != HookChoice::Auto).then(|| format!("hook = \"{}\"", options.hook));
-    let lines: Vec<String> = [side, forward, hook].into_iter().flatten().collect();
+    let containers = options.containers;
+    let containers = containers.map(|containers| format!("containers = {containers}"));
+    let routed = options.routed.then(|| "routed = true".to_owned());
+    let allowed: Vec<String> = allow.iter().map(|peer| format!("\"{peer}\"")).collect();
+    let allow = (!allow.is_empty()).then(|| format!("allow = [{}]", allowed.join(", ")));
+    let mode = options.mode.map(|mode| format!("mode = \"{mode}\""));
+    let lines = [side, forward, hook, containers, routed, allow, mode];
+    let lines: Vec<String> = lines.into_iter().flatten().collect();
     match lines.is_empty() {
         true => "no options".to_owned(),
         false => lines.join(", "),
+    }
+}
+
+/// Adds the changes of `[unregistered]`.
+fn unregistered(now: &PolicyTables, next: &PolicyTables, changes: &mut Vec<Change>) {
+    for protocol in Protocol::ALL {
+        let action = |tables: &PolicyTables| {
+            let mode = tables.unregistered.modes[protocol as usize];
+            UnregisteredAction::from(mode).name()
+        };
+        let (was, will) = (action(now), action(next));
+        if was != will {
+            let what = format!("unregistered.{protocol}: \"{was}\" becomes \"{will}\"");
+            changes.push(Change::global('~', what));
+        }
+    }
+    let was = names(now, &now.unregistered.allow);
+    let will = names(next, &next.unregistered.allow);
+    for peer in will.difference(&was) {
+        let what = format!("unregistered ports: now reachable for {peer}");
+        changes.push(Change::global('+', what));
+    }
+    for peer in was.difference(&will) {
+        let what = format!("unregistered ports: no longer reachable for {peer}");
+        changes.push(Change::global('-', what));
     }
 }
 
@@ -137,7 +179,7 @@ fn sources(tables: &PolicyTables) -> BTreeMap<&str, PeerSource<'_>> {
         // A prefix also carries the peers of wider prefixes, which are not new here.
         let wider = match length.checked_sub(1) {
             Some(shorter) => tables.peers_within(*ifindex, network, shorter),
-            None => enforcer_ebpf::PeerSet::EMPTY,
+            None => PeerSet::EMPTY,
         };
         for peer in peers.iter().filter(|peer| !wider.contains(*peer)) {
             if let Some(prefix) = prefix(*network, *length) {
@@ -238,129 +280,5 @@ fn list(prefixes: &BTreeSet<IpNet>) -> String {
     match prefixes.len() - first.len() {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
-    }
-}
-
-type Ports = BTreeSet<(Protocol, u16)>;
-
-fn ports_by_service(tables: &PolicyTables) -> BTreeMap<&str, Ports> {
-    let mut services: BTreeMap<&str, Ports> = BTreeMap::new();
-    for &(protocol, port) in tables.ports.keys() {
-        if let Some(name) = tables.service_of(protocol, port) {
-            services.entry(name).or_default().insert((protocol, port));
-        }
-    }
-    services
-}
-
-/// Returns the old and the new name of each renamed service: another name with the same ports.
-fn renamed<'a>(now: &'a PolicyTables, next: &'a PolicyTables) -> Vec<(&'a str, &'a str)> {
-    let (was, will) = (ports_by_service(now), ports_by_service(next));
-    let gone = was.iter().filter(|(name, _)| !will.contains_key(*name));
-    gone.filter_map(|(old, ports)| {
-        let mut new = will.iter().filter(|(name, _)| !was.contains_key(*name));
-        let (name, _) = new.find(|(_, others)| *others == ports)?;
-        Some((*old, *name))
-    })
-    .collect()
-}
-
-fn ports(
-    now: &PolicyTables,
-    next: &PolicyTables,
-    renamed: &[(&str, &str)],
-    changes: &mut Vec<Change>,
-) {
-    let all: Ports = now.ports.keys().chain(next.ports.keys()).copied().collect();
-    for (protocol, port) in all {
-        let (was, will) = (
-            Reach::of(now, protocol, port),
-            Reach::of(next, protocol, port),
-        );
-        let name = next
-            .service_of(protocol, port)
-            .or_else(|| now.service_of(protocol, port));
-        let mut push = |sign, what| {
-            changes.push(Change {
-                sign,
-                service: name.map(str::to_owned),
-                protocol: Some(protocol.name()),
-                port: Some(port),
-                what,
-            });
-        };
-        match (was, will) {
-            (None, Some(will)) => push('+', format!("now registered, {}", will.words())),
-            (Some(_), None) => push('-', "no longer registered: open to all".to_owned()),
-            (Some(was), Some(will)) => {
-                let is_rename = renamed.contains(&(&was.service, &will.service));
-                if was.service != will.service && !is_rename {
-                    push('~', format!("was {}'s", was.service));
-                }
-                was.compare(&will, &mut push);
-            }
-            (None, None) => {}
-        }
-    }
-}
-
-/// The sources that may reach a port.
-#[derive(PartialEq, Eq)]
-struct Reach {
-    service: String,
-    public: bool,
-    mode: Mode,
-    peers: BTreeSet<String>,
-}
-
-impl Reach {
-    fn of(tables: &PolicyTables, protocol: Protocol, port: u16) -> Option<Self> {
-        let binding = tables.ports.get(&(protocol, port))?;
-        let row = tables.services.get(usize::from(binding.service))?;
-        let peer = |number: u16| Some(tables.peers.get(usize::from(number))?.name.clone());
-        Some(Self {
-            service: row.name.clone(),
-            public: binding.public,
-            mode: if binding.audit {
-                Mode::Audit
-            } else {
-                Mode::Enforce
-            },
-            peers: row.allow.iter().filter_map(peer).collect(),
-        })
-    }
-
-    fn words(&self) -> String {
-        let peers: Vec<&str> = self.peers.iter().map(String::as_str).collect();
-        let audit = match self.mode {
-            Mode::Audit => "; drops are only counted (audit)",
-            Mode::Enforce => "",
-        };
-        let who = match (self.public, peers.is_empty()) {
-            (true, _) => "reachable for anyone".to_owned(),
-            (false, true) => "localhost only".to_owned(),
-            (false, false) => format!("reachable for {}", peers.join(", ")),
-        };
-        who + audit
-    }
-
-    fn compare(&self, will: &Self, push: &mut impl FnMut(char, String)) {
-        if self.public != will.public {
-            let sign = if will.public { '+' } else { '-' };
-            push(sign, format!("was {}, now {}", self.words(), will.words()));
-        } else {
-            for peer in will.peers.difference(&self.peers) {
-                push('+', format!("now reachable for {peer}"));
-            }
-            for peer in self.peers.difference(&will.peers) {
-                push('-', format!("no longer reachable for {peer}"));
-            }
-        }
-        if self.mode != will.mode {
-            push(
-                '~',
-                format!("the mode is {} and becomes {}", self.mode, will.mode),
-            );
-        }
     }
 }

@@ -29,5 +29,5 @@ pub use frame::Frame;
 pub(crate) use released::released;
 pub use tables::{
     InterfaceRow, NetworkRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow,
-    Unregistered,
+    UnregisteredRow,
 };

@@ -18,7 +18,7 @@ pub(super) fn networks(
 ) -> BTreeMap<(Address, u8), NetworkRow> {
     let mut networks = BTreeMap::new();
     for bridge in interfaces.iter().filter(|interface| interface.is_bridge) {
-        let (options, allow) = tables.options_and_allow(&bridge.name);
+        let (options, allow) = tables.options_of_names(bridge.names());
         let is_engines = is_container_bridge(&bridge.name);
         if !options.containers.unwrap_or(is_engines) {
             continue;

@@ -11,7 +11,10 @@ use enforcer_ebpf::{
     layout::{Binding, LocalRow, WIRE_VIEW},
 };
 
-use crate::{interfaces::InterfaceOptions, registry::Provenance};
+use crate::{
+    interfaces::InterfaceOptions,
+    registry::{Provenance, pattern_matches},
+};
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,12 +27,12 @@ pub struct PolicyTables {
     pub peers: Vec<PeerRow>,
     /// The options of the registry's `[interfaces]` tables, by pattern.
     pub interface_options: Vec<OptionsRow>,
-    /// The registered ports.
+    /// The registered ports, with the binding at every address that [`Self::ports_at`] leaves out.
     pub ports: BTreeMap<(Protocol, u16), Binding>,
-    /// The ports of services at single addresses of the host, in the place of [`Self::ports`].
-    pub on: BTreeMap<(Protocol, u16, Address), Binding>,
-    /// `[unregistered]`.
-    pub unregistered: Unregistered,
+    /// The ports at single addresses of this host, for services with `on`.
+    pub ports_at: BTreeMap<(Protocol, u16, Address), Binding>,
+    /// The rules for unregistered ports.
+    pub unregistered: UnregisteredRow,
     /// The container networks, by network and prefix length.
     pub networks: BTreeMap<(Address, u8), NetworkRow>,
     /// The host's local table, by network and prefix length.
@@ -45,15 +48,6 @@ pub struct PolicyTables {
     pub provenance: Provenance,
     /// The peers at each longest match, by ifindex as above, network and prefix length.
     pub prefixes: BTreeMap<(u32, Address, u8), PeerSet>,
-}
-
-/// The judgement of ports without a service, by protocol: the mode, or `None` for `pass`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unregistered {
-    /// The mode of each judged protocol.
-    pub modes: BTreeMap<Protocol, Mode>,
-    /// The peers that may reach these ports all the same.
-    pub allow: PeerSet,
 }
 
 /// A container network.
@@ -78,12 +72,21 @@ pub struct ServiceRow {
     pub allow: PeerSet,
 }
 
+/// The table `[unregistered]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnregisteredRow {
+    /// The mode of rule 6 for each protocol, by the protocol's discriminant; `None` for no rule.
+    pub modes: [Option<Mode>; 3],
+    /// The peers that may reach unregistered ports all the same.
+    pub allow: PeerSet,
+}
+
 /// A peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRow {
     /// The peer's name.
     pub name: String,
-    /// The interface on which the peer's packets arrive.
+    /// The interface on which the peer's packets arrive, or a pattern for several.
     pub interface: String,
     /// The WireGuard public key, for a peer by key.
     pub key: Option<[u8; 32]>,
@@ -192,7 +195,7 @@ impl PolicyTables {
     /// Returns the mode of a port without a service under `[unregistered]`, `None` where the port
     /// is left alone.
     pub fn unregistered_mode(&self, protocol: Protocol, _: u16) -> Option<Mode> {
-        self.unregistered.modes.get(&protocol).copied()
+        self.unregistered.modes[protocol as usize]
     }
 
     /// Returns every slot of a registered port, with the protocol, the port and the service's name:
@@ -201,7 +204,7 @@ impl PolicyTables {
         let of_ports = self.ports.iter();
         let of_ports = of_ports.map(|(&(protocol, port), binding)| (protocol, port, *binding));
         let others = self
-            .on
+            .ports_at
             .iter()
             .filter_map(|(&(protocol, port, _), binding)| {
                 let base = self.ports.get(&(protocol, port))?;
@@ -224,9 +227,21 @@ impl PolicyTables {
         Some(&row.name)
     }
 
+    /// Returns the binding of a port at an address.
+    pub(super) fn binding_at(
+        &self,
+        (protocol, port): (Protocol, u16),
+        address: Option<Address>,
+    ) -> Option<&Binding> {
+        address
+            .and_then(|address| self.ports_at.get(&(protocol, port, address)))
+            .or_else(|| self.ports.get(&(protocol, port)))
+    }
+
     /// Returns the first peer, by number, that makes the service reachable for a described packet.
     pub fn granting_peer(&self, spec: &PacketSpec) -> Option<&PeerRow> {
-        let binding = self.ports.get(&(spec.protocol, spec.port))?;
+        let port = (spec.protocol, spec.port);
+        let binding = self.binding_at(port, spec.destination)?;
         let allow = self.services.get(usize::from(binding.service))?.allow;
         let here = self.peers_at(self.view(spec), &spec.source);
         let number = here.iter().find(|peer| allow.contains(*peer))?;
@@ -239,14 +254,22 @@ impl PolicyTables {
         self.options_and_allow(interface).0
     }
 
+    /// Returns the options for the first of an interface's names that has any, and the peers that
+    /// may reach the interface's container networks.
+    pub fn options_of_names<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> (InterfaceOptions, PeerSet) {
+        let mut all = names.map(|name| self.options_and_allow(name));
+        all.find(|found| *found != (InterfaceOptions::default(), PeerSet::EMPTY))
+            .unwrap_or_default()
+    }
+
     /// Returns the options for an interface, and the peers that may reach its container networks.
-    pub fn options_and_allow(&self, interface: &str) -> (InterfaceOptions, PeerSet) {
+    fn options_and_allow(&self, interface: &str) -> (InterfaceOptions, PeerSet) {
         self.interface_options
             .iter()
-            .filter(|row| match row.pattern.strip_suffix('*') {
-                Some(start) => interface.starts_with(start),
-                None => interface == row.pattern,
-            })
+            .filter(|row| pattern_matches(&row.pattern, interface))
             .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
             .map(|row| (row.options, row.allow))
             .unwrap_or_default()
@@ -314,15 +337,13 @@ impl Policy for View<'_> {
 
     fn port(&self, protocol: Protocol, packet: &Packet) -> Port {
         let port = packet.transport.port;
-        let Some(binding) = self.tables.ports.get(&(protocol, port)) else {
+        let destination = self.spec.destination;
+        let Some(binding) = self.tables.binding_at((protocol, port), destination) else {
             return match self.tables.unregistered_mode(protocol, port) {
                 Some(mode) => Port::Unregistered(mode),
                 None => Port::Open,
             };
         };
-        let here = self.spec.destination;
-        let here = here.and_then(|address| self.tables.on.get(&(protocol, port, address)));
-        let binding = here.unwrap_or(binding);
         Port::Registered(Service {
             slot: binding.slot,
             number: binding.service,

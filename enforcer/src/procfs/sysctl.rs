@@ -13,6 +13,10 @@ pub(crate) const BRIDGE_NF_CALL: [&str; 2] = [
     "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
 ];
 
+/// Whether these hooks look through VLAN tags; absent without br_netfilter.
+pub(crate) const BRIDGE_FILTER_VLAN_TAGGED: &str =
+    "/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged";
+
 /// Returns the ports that the kernel assigns to outgoing connections.
 ///
 /// # Errors

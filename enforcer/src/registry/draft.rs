@@ -5,11 +5,12 @@ use toml::de::DeTable;
 
 use super::diagnostic::Fault;
 use super::interface;
-use super::model::InterfaceTable;
+use super::options::InterfaceTable;
 use super::peer::{self, PeerDraft};
 use super::read::{Shape, TableReader};
 use super::service::{self, MODES, ServiceDraft};
 use super::source::Span;
+use super::unregistered::{self, Unregistered};
 
 /// The role of a file, which decides the allowed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) struct Draft {
     /// The span of the mode.
     pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<ServiceDraft>,
+    pub(super) unregistered: Unregistered,
     pub(super) peers: Vec<PeerDraft>,
     pub(super) interfaces: Vec<InterfaceTable>,
 }
@@ -44,7 +46,7 @@ impl Draft {
             table,
             &Shape {
                 owner: "the registry",
-                keys: &["mode", "services", "peers", "interfaces"],
+                keys: &["mode", "services", "unregistered", "peers", "interfaces"],
             },
         );
         if let Some(value) = table.get("services") {
@@ -65,6 +67,10 @@ impl Draft {
             self.mode = reader.choice("mode", value, &MODES, Mode::name);
             self.mode_at = reader.place_of(table, "mode");
         }
+        if let Some(value) = table.get("unregistered") {
+            let at = reader.place_of(table, "unregistered");
+            self.unregistered = unregistered::read(reader, at, value);
+        }
         if let Some(value) = table.get("interfaces") {
             for (key, table) in reader.named_tables("interfaces", value) {
                 self.interfaces.push(interface::read(reader, key, table));
@@ -74,7 +80,7 @@ impl Draft {
 }
 
 fn refuse_global_keys(reader: &mut TableReader<'_>, table: &DeTable<'_>, main: &str) {
-    for name in ["mode", "interfaces"] {
+    for name in ["mode", "unregistered", "interfaces"] {
         if let Some((key, _)) = table.get_key_value(name) {
             reader.error(
                 key.span(),

@@ -1,13 +1,17 @@
 //! The `[interfaces.…]` tables.
 
+use enforcer_ebpf::Mode;
 use toml::Spanned;
-use toml::de::{DeString, DeTable};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::Fault;
-use super::model::{Forward, HookChoice, InterfaceTable, Side};
-use super::name;
+use super::options::{Forward, HookChoice, InterfaceTable, Side};
 use super::read::{Shape, TableReader};
-use super::suggest::quoted;
+use super::service::MODES;
+use super::suggest::{did_you_mean, quoted};
+use super::{allow, name};
+
+const FORWARD_EXAMPLE: &str = "`forward = \"auto\"`, `forward = true` or `forward = false`";
 
 pub(super) fn read(
     reader: &mut TableReader<'_>,
@@ -30,26 +34,107 @@ pub(super) fn read(
         table,
         &Shape {
             owner: &owner,
-            keys: &["side", "forward", "hook"],
+            keys: &[
+                "side",
+                "forward",
+                "hook",
+                "containers",
+                "routed",
+                "allow",
+                "mode",
+            ],
         },
     );
-    InterfaceTable {
+    let forward = table
+        .get("forward")
+        .and_then(|value| forward(reader, value));
+    let containers = table.get("containers");
+    let routed = table.get("routed");
+    let table = InterfaceTable {
         pattern: pattern.to_owned(),
         side: table
             .get("side")
             .and_then(|value| reader.choice("side", value, &Side::ALL, Side::name)),
-        forward: table
-            .get("forward")
-            .and_then(|value| reader.boolean("forward", value))
-            .map_or(Forward::Auto, |always| match always {
-                true => Forward::True,
-                false => Forward::False,
-            }),
+        forward: forward.unwrap_or_default(),
         forward_at: reader.place_of(table, "forward"),
         hook: table
             .get("hook")
             .and_then(|value| reader.choice("hook", value, &HookChoice::ALL, HookChoice::name))
             .unwrap_or_default(),
+        containers: containers.and_then(|value| reader.boolean("containers", value)),
+        containers_at: reader.place_of(table, "containers"),
+        routed: routed
+            .and_then(|value| reader.boolean("routed", value))
+            .unwrap_or(false),
+        routed_at: reader.place_of(table, "routed"),
+        allow: allow::read(reader, table),
+        mode: table
+            .get("mode")
+            .and_then(|value| reader.choice("mode", value, &MODES, Mode::name)),
+        mode_at: reader.place_of(table, "mode"),
         at: reader.place(key.span()),
+    };
+    warn_of_idle_keys(reader, &table);
+    table
+}
+
+/// Reads `forward`: `"auto"`, or a boolean.
+fn forward(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Forward> {
+    let text = match value.get_ref() {
+        DeValue::Boolean(true) => return Some(Forward::True),
+        DeValue::Boolean(false) => return Some(Forward::False),
+        DeValue::String(text) => text.as_ref(),
+        _ => {
+            reader.wrong_type(
+                "`forward`",
+                value,
+                "\"auto\", true or false",
+                FORWARD_EXAMPLE,
+            );
+            return None;
+        }
+    };
+    if text == "auto" {
+        return Some(Forward::Auto);
+    }
+    let help = match text {
+        "true" | "false" => format!("write `forward = {text}`, without quotes"),
+        _ => did_you_mean(text, ["auto"], || format!("write {FORWARD_EXAMPLE}")),
+    };
+    reader.error(
+        value.span(),
+        Fault::new(format!("unknown forward {}", quoted(text)), help),
+    );
+    None
+}
+
+/// Warns of keys of a container network where rule 4 judges no such network.
+fn warn_of_idle_keys(reader: &mut TableReader<'_>, table: &InterfaceTable) {
+    let (cause, remedy) = match (table.containers, table.routed) {
+        (Some(false), _) => ("containers = false", "no container network is behind it"),
+        (_, true) => ("routed = true", "anyone may reach the network"),
+        _ => return,
+    };
+    let routed = table
+        .routed_at
+        .as_ref()
+        .filter(|_| cause != "routed = true");
+    let allow = table.allow.at.as_ref().filter(|_| !table.allow.is_empty());
+    let keys = [
+        ("routed", routed),
+        ("allow", allow),
+        ("mode", table.mode_at.as_ref()),
+    ];
+    for (key, at) in keys {
+        let Some(at) = at else {
+            continue;
+        };
+        reader.report.warning(
+            at,
+            Fault::new(
+                format!("`{key}` has no effect beside `{cause}`"),
+                format!("{remedy}: remove one of the two"),
+            ),
+        );
     }
 }

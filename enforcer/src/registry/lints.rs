@@ -1,62 +1,94 @@
 //! Lints: warnings about a valid registry that need facts about this host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use enforcer_ebpf::Protocol;
 
 use super::diagnostic::Fault;
 use super::model::{Identity, Peer, PortRange, Registry, Service};
+use super::name::pattern_matches;
 use super::report::{Diagnostics, Report};
 use super::suggest::quoted;
 
 /// UDP ports from which clients on the host send; the replies come to the same ports. Names are
 /// from the IANA service name and port number registry.
-const CLIENT_PORTS: [(u16, &str); 9] = [
+const CLIENT_PORTS: [(u16, &str); 13] = [
     (53, "DNS"),
     (67, "DHCP server and relay"),
     (68, "DHCP client"),
     (123, "NTP"),
+    (137, "NetBIOS names"),
+    (138, "NetBIOS datagrams"),
     (500, "IKE"),
     (546, "DHCPv6 client"),
+    (1701, "L2TP"),
     (4500, "IPsec NAT traversal"),
+    (5060, "SIP"),
     (5353, "mDNS"),
     (5355, "LLMNR"),
 ];
 
+/// The TCP ports that the kernel's RPC clients bind, such as NFS mounts: `RPC_DEF_MIN_RESVPORT` and
+/// `RPC_DEF_MAX_RESVPORT` (include/linux/sunrpc/xprtsock.h). An explicit bind ignores
+/// `net.ipv4.ip_local_reserved_ports`.
+const SUNRPC_PORTS: RangeInclusive<u16> = 665..=1023;
+
+/// Facts about a host.
+#[derive(Clone, Debug)]
+pub struct HostFacts<'a> {
+    /// `/proc/sys/net/ipv4/ip_local_port_range`, which TCP, UDP and SCTP share.
+    pub ephemeral: RangeInclusive<u16>,
+    /// The names of the interfaces, each with whether the interface is a WireGuard device. Absent
+    /// interfaces cause no warning.
+    pub interfaces: BTreeMap<&'a str, bool>,
+}
+
 /// Returns warnings about a valid registry on this host, in file order.
-///
-/// `ephemeral` is `/proc/sys/net/ipv4/ip_local_port_range`, which TCP, UDP and SCTP share.
-/// `is_wireguard` returns whether an interface is a WireGuard device, or `None` if unknown; unknown
-/// interfaces cause no warning.
-pub fn lint(
-    registry: &Registry,
-    ephemeral: &RangeInclusive<u16>,
-    is_wireguard: impl Fn(&str) -> Option<bool>,
-) -> Diagnostics {
+pub fn lint(registry: &Registry, host: &HostFacts<'_>) -> Diagnostics {
     let mut report = Report::default();
     // A public service drops nothing, so no reply either.
     for service in registry.services().iter().filter(|service| !service.public) {
         for range in &service.ranges {
-            warn_of_ephemeral_ports(service, range, ephemeral, &mut report);
+            warn_of_ephemeral_ports(service, range, &host.ephemeral, &mut report);
+            warn_of_sunrpc_ports(service, range, &mut report);
             warn_of_client_ports(service, range, &mut report);
         }
     }
-    let allowed: BTreeSet<&String> = registry
-        .services()
-        .iter()
-        .flat_map(|it| &it.allow)
-        .collect();
+    let services = registry.services().iter().map(|service| &service.allow);
+    let interfaces = registry.interfaces().iter().map(|table| &table.allow);
+    let allows = services.chain(interfaces);
+    let allows = allows.chain([&registry.unregistered().allow]);
+    let allowed: BTreeSet<&str> = allows.flat_map(|allow| allow.names()).collect();
     for peer in registry.peers() {
-        if !allowed.contains(&peer.name) {
+        if !allowed.contains(peer.name.as_str()) {
             report.warning(&peer.at, unused(peer));
         }
-        let by_address = matches!(peer.identity, Identity::Addresses(_));
-        if by_address && is_wireguard(&peer.interface) == Some(false) {
-            report.warning(&peer.at, spoofable(peer));
+        let mut matching = host.interfaces.iter();
+        let exposed = matching
+            .find(|(name, is_wireguard)| !**is_wireguard && pattern_matches(&peer.interface, name));
+        if let (Identity::Addresses(_), Some((interface, _))) = (&peer.identity, exposed) {
+            report.warning(&peer.at, spoofable(peer, interface));
         }
     }
     report.finish().1
+}
+
+/// Returns the part of an item of `ports` within a range of other users, in words: "ports
+/// 32768-33000 lie".
+fn part_within(range: &PortRange, within: &RangeInclusive<u16>) -> Option<String> {
+    let inside = PortRange {
+        first: range.first.max(*within.start()),
+        last: range.last.min(*within.end()),
+        at: range.at.clone(),
+    };
+    if inside.first > inside.last {
+        return None;
+    }
+    Some(match inside.first == inside.last {
+        true => format!("port {inside} lies"),
+        false => format!("ports {inside} lie"),
+    })
 }
 
 fn warn_of_ephemeral_ports(
@@ -65,29 +97,34 @@ fn warn_of_ephemeral_ports(
     ephemeral: &RangeInclusive<u16>,
     report: &mut Report,
 ) {
-    let inside = PortRange {
-        first: range.first.max(*ephemeral.start()),
-        last: range.last.min(*ephemeral.end()),
-        at: range.at.clone(),
-    };
-    if inside.first > inside.last {
+    let Some(ports_lie) = part_within(range, ephemeral) else {
         return;
-    }
-    let (ports, lie) = if inside.first == inside.last {
-        ("port", "lies")
-    } else {
-        ("ports", "lie")
     };
     let protocols: Vec<&str> = service.protocols.iter().map(|it| it.name()).collect();
+    let protocols = protocols.join(" and ");
     let (low, high) = (ephemeral.start(), ephemeral.end());
     report.warning(
         &range.at,
         Fault::new(
-            format!(
-                "{} {ports} {inside} {lie} in the ephemeral range {low}-{high}",
-                protocols.join(" and ")
-            ),
+            format!("{protocols} {ports_lie} in the ephemeral range {low}-{high}"),
             "this host's own connections use such ports: enforcer reserves them, but replies to an explicit bind or a NAT source port there are dropped; prefer a port outside",
+        ),
+    );
+}
+
+fn warn_of_sunrpc_ports(service: &Service, range: &PortRange, report: &mut Report) {
+    let Some(ports_lie) = part_within(range, &SUNRPC_PORTS) else {
+        return;
+    };
+    if !service.protocols.contains(&Protocol::Tcp) {
+        return;
+    }
+    let (low, high) = (SUNRPC_PORTS.start(), SUNRPC_PORTS.end());
+    report.warning(
+        &range.at,
+        Fault::new(
+            format!("tcp {ports_lie} in the range {low}-{high} of the kernel's NFS client (sunrpc)"),
+            "an NFS mount binds such a port whatever is reserved, and the server's replies there would be dropped; prefer a port outside, or keep the client away with the sysctls sunrpc.min_resvport and sunrpc.max_resvport",
         ),
     );
 }
@@ -118,7 +155,7 @@ fn warn_of_client_ports(service: &Service, range: &PortRange, report: &mut Repor
 fn unused(peer: &Peer) -> Fault {
     let name = quoted(&peer.name);
     Fault::new(
-        format!("peer {name} is allowed by no service"),
+        format!("peer {name} is in no `allow`"),
         format!(
             "add it to the service that it may reach, `allow = [\"{}\"]`, or remove it",
             peer.name
@@ -126,13 +163,15 @@ fn unused(peer: &Peer) -> Fault {
     )
 }
 
-fn spoofable(peer: &Peer) -> Fault {
+/// A peer by address on an interface that is not WireGuard.
+fn spoofable(peer: &Peer, interface: &str) -> Fault {
+    let (name, on) = (quoted(&peer.name), quoted(&peer.interface));
+    let which = match peer.interface == interface {
+        true => "which is not WireGuard".to_owned(),
+        false => format!("and {} is not WireGuard", quoted(interface)),
+    };
     Fault::new(
-        format!(
-            "peer {} is trusted by its address on {}, which is not WireGuard",
-            quoted(&peer.name),
-            quoted(&peer.interface)
-        ),
+        format!("peer {name} is trusted by its address on {on}, {which}"),
         "any neighbour on that network can use the address; reach the service through WireGuard, or know that the network is trusted",
     )
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::draft::Draft;
 use super::model::{
-    Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PREFIXES, Peer, Registry,
-    Service,
+    Allow, Identity, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PREFIXES, Peer, Registry, Service,
 };
+use super::options::InterfaceTable;
 use super::peer::PeerDraft;
 use super::port_conflicts;
 use super::report::Report;
@@ -72,20 +72,34 @@ fn duplicates<'a>(
     }
 }
 
+/// The advice for `allow = ["any"]` in each kind of table.
+const ANY_OF_SERVICE: &str =
+    "write `public = true` instead of `allow` for a service that anyone may reach";
+const ANY_OF_NETWORK: &str =
+    "write `routed = true` instead of `allow` for a container network that anyone may reach";
+const ANY_OF_UNREGISTERED: &str =
+    "write \"pass\" for a protocol whose unregistered ports anyone may reach";
+
 fn unknown_peers(draft: &Draft, report: &mut Report) {
     // Invalid peers count as defined: their own errors are enough.
     let known: BTreeSet<&str> = draft.peers.iter().map(|peer| peer.name.as_str()).collect();
-    for (name, at) in draft.services.iter().flat_map(|service| &service.allow) {
-        if known.contains(name.as_str()) {
-            continue;
+    let services = draft.services.iter().map(|it| (&it.allow, ANY_OF_SERVICE));
+    let interfaces = draft.interfaces.iter();
+    let interfaces = interfaces.map(|it| (&it.allow, ANY_OF_NETWORK));
+    let unregistered = (&draft.unregistered.allow, ANY_OF_UNREGISTERED);
+    let all: Vec<(&Allow, &str)> = services.chain(interfaces).chain([unregistered]).collect();
+    for (allow, any) in all {
+        for (name, at) in &allow.peers {
+            if !known.contains(name.as_str()) {
+                report.error_with(at, || unknown_peer(name, any, &known));
+            }
         }
-        report.error_with(at, || unknown_peer(name, &known));
     }
 }
 
-fn unknown_peer(name: &str, known: &BTreeSet<&str>) -> Fault {
+fn unknown_peer(name: &str, any: &str, known: &BTreeSet<&str>) -> Fault {
     let help = if name == "any" {
-        "write `public = true` instead of `allow` for a service that anyone may reach".to_owned()
+        any.to_owned()
     } else {
         did_you_mean(name, known.iter().copied(), || match known.len() {
             0 => "no peer is defined; a peer is a table such as `[peers.collector]`".to_owned(),
@@ -185,6 +199,7 @@ pub(super) fn finish(draft: Draft) -> Registry {
         mode: draft.mode.unwrap_or_default(),
         mode_at: draft.mode_at,
         services,
+        unregistered: draft.unregistered,
         peers,
         interfaces,
     }
@@ -202,19 +217,18 @@ fn service(draft: ServiceDraft) -> Service {
             ports.map(move |port| (protocol, port))
         })
         .collect();
-    let (allow, allowed_at) = draft.allow.into_iter().unzip();
     Service {
         name: draft.name,
         ports,
         protocols: draft.protocols,
         ranges: draft.ranges,
+        on: draft.on,
+        on_at: draft.on_at,
         mode: draft.mode,
         mode_at: draft.mode_at,
         public: draft.public,
         public_at: draft.public_at,
-        allow,
-        allow_at: draft.allow_at,
-        allowed_at,
+        allow: draft.allow,
         at: draft.at,
     }
 }

@@ -9,19 +9,22 @@
 //! files            the place of a registry, and the result of reading one
 //! loader           the files to read, and their order  open: one file
 //! syntax           TOML errors, in the words of the registry
-//! draft            one parsed file                 service, peer, interface: one table each
+//! draft            one parsed file   service, peer, interface, unregistered: one table each
+//! allow            lists of peers                  host_address: a service's `on`
 //! merge            checks across files: duplicates, clashes, limits
-//! port_conflicts   ports of two services
+//! port_conflicts   ports of two services at one address
 //! report           collected diagnostics: 50 are told, all are counted
-//! model            the validated registry
+//! model            the validated registry          options: an `[interfaces]` table
 //! lints            warnings that need facts about this host
 //! ```
 
+mod allow;
 mod diagnostic;
 mod draft;
 mod duplicate;
 mod excerpt;
 mod files;
+mod host_address;
 mod interface;
 mod lints;
 mod loader;
@@ -29,6 +32,7 @@ mod merge;
 mod model;
 mod name;
 mod open;
+mod options;
 mod peer;
 mod port;
 mod port_conflicts;
@@ -41,6 +45,7 @@ mod service;
 mod source;
 mod suggest;
 mod syntax;
+mod unregistered;
 
 #[cfg(test)]
 mod tests;
@@ -50,12 +55,15 @@ pub use files::{
     DEFAULT_PATH, EMBEDDED, FragmentFolder, Loaded, MissingFile, Origin, Place, Provenance,
     Rejected, Source, load, load_at, load_within,
 };
-pub use lints::lint;
+pub use lints::{HostFacts, lint};
 pub use model::{
-    Forward, HookChoice, Identity, InterfaceTable, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS,
-    MAX_PREFIXES, Peer, PortRange, Registry, Service, Side,
+    Allow, Identity, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PORTS_AT_ADDRESSES,
+    MAX_PREFIXES, Peer, PortRange, Registry, Service,
 };
+pub use name::pattern_matches;
+pub use options::{Forward, HookChoice, InterfaceTable, Side};
 pub use public_key::PublicKey;
 pub use reader::{READ_LIMIT, Reader, Trust};
 pub use report::{Diagnostics, MAX_TOLD, render};
 pub use source::{SourceFile, Span};
+pub use unregistered::{Unregistered, UnregisteredAction};

@@ -1,16 +1,22 @@
 //! A validated registry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use enforcer_ebpf::{Mode, Protocol};
 use ipnet::IpNet;
 
+use super::options::InterfaceTable;
 use super::public_key::PublicKey;
 use super::source::Span;
+use super::unregistered::Unregistered;
 
-/// The limit of registered ports: (protocol, port) pairs.
+/// The limit of registered ports: (protocol, port) pairs, counted for each service, as a slot of
+/// counters belongs to one (protocol, port, service).
 pub const MAX_PORTS: usize = 4_096;
+/// The limit of ports at single addresses: (protocol, port, address) triples of services with `on`.
+pub const MAX_PORTS_AT_ADDRESSES: usize = 8_192;
 /// The limit of address prefixes of all peers together.
 pub const MAX_PREFIXES: usize = 10_000;
 /// The limit of peers.
@@ -24,6 +30,7 @@ pub struct Registry {
     pub(super) mode: Mode,
     pub(super) mode_at: Option<Span>,
     pub(super) services: Vec<Service>,
+    pub(super) unregistered: Unregistered,
     pub(super) peers: Vec<Peer>,
     pub(super) interfaces: Vec<InterfaceTable>,
 }
@@ -42,6 +49,11 @@ impl Registry {
     /// Returns the services, by name; at least one.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// Returns the table `[unregistered]`, with defaults where the files have none.
+    pub fn unregistered(&self) -> &Unregistered {
+        &self.unregistered
     }
 
     /// Returns the peers, by name.
@@ -75,7 +87,8 @@ impl Registry {
         service.mode.unwrap_or(self.mode)
     }
 
-    /// Returns every registered port and the service, by protocol and port within each service.
+    /// Returns every registered port and the service, by protocol and port within each service. A
+    /// port that two services hold at different addresses comes twice.
     pub fn registered_ports(&self) -> impl Iterator<Item = (Protocol, u16, &Service)> {
         self.services.iter().flat_map(|service| {
             service
@@ -83,6 +96,22 @@ impl Registry {
                 .iter()
                 .map(move |&(protocol, port)| (protocol, port, service))
         })
+    }
+
+    /// Returns the service of a port at an address of the host: the service with the address in
+    /// `on`, else the service without `on`. Without an address, `on` covers nothing.
+    pub fn service_at(
+        &self,
+        protocol: Protocol,
+        port: u16,
+        address: Option<IpAddr>,
+    ) -> Option<&Service> {
+        let of_port = || {
+            let services = self.services.iter();
+            services.filter(move |service| service.ports.contains(&(protocol, port)))
+        };
+        let named = address.and_then(|address| of_port().find(|it| it.on.contains_key(&address)));
+        named.or_else(|| of_port().find(|service| service.on.is_empty()))
     }
 
     /// Returns the table for an interface: an exact name beats a pattern, a longer pattern a
@@ -107,6 +136,11 @@ pub struct Service {
     pub protocols: BTreeSet<Protocol>,
     /// The ports as written in the file, for messages.
     pub ranges: Vec<PortRange>,
+    /// The addresses of the host at which the service holds its ports, each with the span of the
+    /// item; empty for every address that no other service of the port names.
+    pub on: BTreeMap<IpAddr, Span>,
+    /// The span of the key `on`.
+    pub on_at: Option<Span>,
     /// The service's own mode, if set.
     pub mode: Option<Mode>,
     /// The span of the key `mode`.
@@ -115,21 +149,35 @@ pub struct Service {
     pub public: bool,
     /// The span of the key `public`, whatever the value.
     pub public_at: Option<Span>,
-    /// The names of the allowed peers, all of them defined; empty when `public`.
-    pub allow: Vec<String>,
-    /// The span of the key `allow`.
-    pub allow_at: Option<Span>,
-    /// The span of each item of `allow`.
-    pub(super) allowed_at: Vec<Span>,
+    /// The allowed peers; empty when `public`.
+    pub allow: Allow,
     /// The span of the service's name.
     pub at: Span,
 }
 
-impl Service {
-    /// Returns the span of a peer's name in `allow`.
-    pub fn allowed_at(&self, peer: &str) -> Option<&Span> {
-        let index = self.allow.iter().position(|name| name == peer)?;
-        self.allowed_at.get(index)
+/// The peers of a key `allow`, all of them defined.
+#[derive(Clone, Debug, Default)]
+pub struct Allow {
+    pub(super) peers: Vec<(String, Span)>,
+    /// The span of the key, if the table has the key.
+    pub at: Option<Span>,
+}
+
+impl Allow {
+    /// Returns the peers' names, each once, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.peers.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns whether no peer is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Returns the span of a peer's name.
+    pub fn at_of(&self, peer: &str) -> Option<&Span> {
+        let mut peers = self.peers.iter();
+        peers.find(|(name, _)| name == peer).map(|(_, at)| at)
     }
 }
 
@@ -159,7 +207,8 @@ impl fmt::Display for PortRange {
 pub struct Peer {
     /// The name.
     pub name: String,
-    /// The interface on which the peer's packets arrive; never lo.
+    /// The interface on which the peer's packets arrive, never lo: a name, or for a peer by
+    /// addresses the start of names followed by `*`. See [`super::pattern_matches`].
     pub interface: String,
     /// The property that identifies the peer on that interface.
     pub identity: Identity,
@@ -175,109 +224,4 @@ pub enum Identity {
     /// Prefixes without host bits, each once, in the order of the file; at least one. `any` is
     /// 0.0.0.0/0 and ::/0.
     Addresses(Vec<IpNet>),
-}
-
-/// The side of the host that an interface faces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Between the host and containers on this host: no wire guard.
-    Inside,
-    /// Towards other hosts: the interface gets a wire guard.
-    Outside,
-}
-
-impl Side {
-    pub(super) const ALL: [Self; 2] = [Self::Inside, Self::Outside];
-
-    /// Returns the name used by the registry.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inside => "inside",
-            Self::Outside => "outside",
-        }
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The operator's choice of a hook for a wire guard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum HookChoice {
-    /// The loader chooses.
-    #[default]
-    Auto,
-    /// XDP in the driver.
-    XdpNative,
-    /// XDP in the stack, after the driver.
-    XdpGeneric,
-    /// tcx, the tc ingress hook of Linux 6.6.
-    Tcx,
-}
-
-impl HookChoice {
-    pub(super) const ALL: [Self; 4] = [Self::Auto, Self::XdpNative, Self::XdpGeneric, Self::Tcx];
-
-    /// Returns the name used by the registry.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::XdpNative => "xdp-native",
-            Self::XdpGeneric => "xdp-generic",
-            Self::Tcx => "tcx",
-        }
-    }
-}
-
-impl fmt::Display for HookChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The treatment of packets that are not for this host (rules 3 and 5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forward {
-    /// Packets that another interface forwards, and frames for other machines, pass unjudged.
-    #[default]
-    Auto,
-    /// As `Auto`, and packets that leave by the interface of their arrival too.
-    True,
-    /// Every packet is judged.
-    False,
-}
-
-/// An `[interfaces]` table: options for the interfaces that match a pattern.
-#[derive(Clone, Debug)]
-pub struct InterfaceTable {
-    /// An interface name, or the start of names followed by `*`.
-    pub pattern: String,
-    /// The side, where the operator overrides the loader's choice.
-    pub side: Option<Side>,
-    /// The treatment of packets for others.
-    pub forward: Forward,
-    /// The span of the key `forward`, whatever the value.
-    pub forward_at: Option<Span>,
-    /// The hook to use.
-    pub hook: HookChoice,
-    /// The span of the table's name.
-    pub at: Span,
-}
-
-impl InterfaceTable {
-    /// Returns whether the pattern matches an interface. Another table may take precedence: see
-    /// [`Registry::interface_table`].
-    pub fn matches(&self, interface: &str) -> bool {
-        match self.pattern.strip_suffix('*') {
-            Some(prefix) => interface.starts_with(prefix),
-            None => interface == self.pattern,
-        }
-    }
-
-    fn precedence(&self) -> (bool, usize) {
-        (!self.pattern.ends_with('*'), self.pattern.len())
-    }
 }

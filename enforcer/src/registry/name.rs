@@ -5,8 +5,9 @@ use super::suggest::quoted;
 
 /// The longest name of a service or a peer, in characters.
 const MAX_NAME: usize = 32;
-/// The longest name of an interface, in bytes: IFNAMSIZ less the NUL (linux/if.h).
-const MAX_INTERFACE: usize = 15;
+/// The longest name of an interface, in bytes: ALTIFNAMSIZ less the NUL (linux/if.h). Names of more
+/// than 15 bytes are alternative names (ip-link(8), `property add altname`).
+const MAX_INTERFACE: usize = 127;
 
 /// Checks a name against `[a-z0-9][a-z0-9-]{0,31}`. `what` is "service" or "peer".
 pub(super) fn check(what: &str, name: &str) -> Result<(), Fault> {
@@ -66,11 +67,19 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), Fault> {
     }
 }
 
+/// Returns whether a pattern, a name or the start of names followed by `*`, matches an interface.
+pub fn pattern_matches(pattern: &str, interface: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => interface.starts_with(start),
+        None => interface == pattern,
+    }
+}
+
 fn check_interface_part(part: &str, whole: &str) -> Result<(), Fault> {
     if part.contains('*') {
         return Err(Fault::new(
             format!("invalid interface name {}", quoted(whole)),
-            "`*` stands at the end of the name of an `[interfaces]` table, and nowhere else",
+            "`*` stands for the rest of a name, at the end alone: \"br-*\"",
         ));
     }
     // The kernel takes control characters and Unicode spaces, but they are always mistakes.
@@ -122,7 +131,7 @@ mod tests {
             "eth0.100",
             "br@1",
             "...",
-            "abcdefghijklmno",
+            &"a".repeat(127),
         ] {
             assert_eq!(check_interface(good), Ok(()), "{good:?}");
         }
@@ -139,7 +148,7 @@ mod tests {
             "a\u{2000}b",
             "voil\u{e0}",
             "eth*",
-            "abcdefghijklmnop",
+            &"a".repeat(128),
         ] {
             assert!(check_interface(bad).is_err(), "{bad:?}");
         }
@@ -147,11 +156,32 @@ mod tests {
 
     #[test]
     fn patterns_end_in_one_star() {
-        for good in ["eth0", "eth*", "*", ".*", "abcdefghijklmno*"] {
+        for good in ["eth0", "eth*", "*", ".*", &format!("{}*", "a".repeat(127))] {
             assert_eq!(check_pattern(good), Ok(()), "{good:?}");
         }
-        for bad in ["", "**", "e*h0", "*eth", "abcdefghijklmnop*", "a b*"] {
+        for bad in [
+            "",
+            "**",
+            "e*h0",
+            "*eth",
+            &format!("{}*", "a".repeat(128)),
+            "a b*",
+        ] {
             assert!(check_pattern(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_matches_the_starts_of_names() {
+        for (pattern, matching, other) in [
+            ("eth0", "eth0", "eth01"),
+            ("eth*", "eth", "et"),
+            ("eth*", "eth0.100", "veth0"),
+            ("*", "wg0", ""),
+        ] {
+            assert!(pattern_matches(pattern, matching), "{pattern} {matching}");
+            let is_all = pattern == "*";
+            assert_eq!(pattern_matches(pattern, other), is_all, "{pattern} {other}");
         }
     }
 }

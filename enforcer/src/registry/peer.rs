@@ -15,6 +15,7 @@ use super::suggest::quoted;
 use super::{name, prefix};
 
 const INTERFACE_EXAMPLE: &str = "`interface = \"wg0\"`";
+const PATTERN_HELP: &str = "AllowedIPs belong to one device: name the device, and write one more peer for each further device";
 const KEY_EXAMPLE: &str = "`public-key = \"…\"`, with the key that `wg show` prints";
 const ADDRESSES_EXAMPLE: &str = "`addresses = [\"10.10.0.0/28\"]` or `addresses = [\"any\"]`";
 
@@ -55,6 +56,16 @@ pub(super) fn read(
             None
         }
     };
+    if let (Some(pattern), Some(value)) = (&interface, table.get("interface"))
+        && pattern.ends_with('*')
+        && table.contains_key("public-key")
+    {
+        let message = format!(
+            "{owner} has a public key on the pattern {}",
+            quoted(pattern)
+        );
+        reader.error(value.span(), Fault::new(message, PATTERN_HELP));
+    }
     PeerDraft {
         name: name.to_owned(),
         interface,
@@ -65,7 +76,7 @@ pub(super) fn read(
 
 fn interface(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Option<String> {
     let name = reader.string("`interface`", value, INTERFACE_EXAMPLE)?;
-    reader.noted(value.span(), name::check_interface(name))?;
+    reader.noted(value.span(), name::check_pattern(name))?;
     if name == "lo" {
         reader.error(
             value.span(),

@@ -71,7 +71,8 @@ impl TableReader<'_> {
         }
     }
 
-    fn table<'t, 'i>(
+    /// Returns the table of a value, or reports another type. `field` is the table's full name.
+    pub(super) fn table<'t, 'i>(
         &mut self,
         field: &str,
         value: &'t Spanned<DeValue<'i>>,

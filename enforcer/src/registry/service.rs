@@ -1,20 +1,20 @@
 //! The `[services.…]` tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use enforcer_ebpf::{Mode, Protocol};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::Fault;
-use super::model::PortRange;
+use super::model::{Allow, PortRange};
 use super::read::{Shape, TableReader};
 use super::source::Span;
 use super::suggest::quoted;
-use super::{name, port};
+use super::{allow, host_address, name, port};
 
 const PORTS_EXAMPLE: &str = "`ports = [9200]` or `ports = [\"9000-9001\"]`";
-const ALLOW_EXAMPLE: &str = "`allow = [\"collector\"]`, with the names of peers";
 const PROTOCOL_EXAMPLE: &str = "`protocol = \"tcp\"` or `protocol = [\"tcp\", \"udp\"]`";
 
 /// The values of `mode`.
@@ -26,12 +26,13 @@ pub(super) struct ServiceDraft {
     pub(super) name: String,
     pub(super) protocols: BTreeSet<Protocol>,
     pub(super) ranges: Vec<PortRange>,
+    pub(super) on: BTreeMap<IpAddr, Span>,
+    pub(super) on_at: Option<Span>,
     pub(super) mode: Option<Mode>,
     pub(super) mode_at: Option<Span>,
     pub(super) public: bool,
     pub(super) public_at: Option<Span>,
-    pub(super) allow: Vec<(String, Span)>,
-    pub(super) allow_at: Option<Span>,
+    pub(super) allow: Allow,
     pub(super) at: Span,
 }
 
@@ -47,7 +48,7 @@ pub(super) fn read(
         table,
         &Shape {
             owner: &owner,
-            keys: &["ports", "protocol", "mode", "public", "allow"],
+            keys: &["ports", "protocol", "on", "mode", "public", "allow"],
         },
     );
     let ranges = match table.get("ports") {
@@ -71,19 +72,19 @@ pub(super) fn read(
         .get("public")
         .and_then(|value| reader.boolean("public", value))
         .unwrap_or(false);
-    let allow = table
-        .get("allow")
-        .map_or_else(Vec::new, |value| allow(reader, value));
-    if public
-        && !allow.is_empty()
-        && let Some((key, _)) = table.get_key_value("allow")
-    {
-        reader.error(key.span(), public_and_allow(&owner));
+    let allow = allow::read(reader, table);
+    if let (true, false, Some(key)) = (public, allow.is_empty(), &allow.at) {
+        reader.report.error(key, public_and_allow(&owner));
     }
     ServiceDraft {
         name: name.to_owned(),
         protocols,
         ranges,
+        on: match table.get("on") {
+            Some(value) => host_address::read(reader, value),
+            None => BTreeMap::new(),
+        },
+        on_at: reader.place_of(table, "on"),
         mode: table
             .get("mode")
             .and_then(|value| reader.choice("mode", value, &MODES, Mode::name)),
@@ -91,7 +92,6 @@ pub(super) fn read(
         public,
         public_at: reader.place_of(table, "public"),
         allow,
-        allow_at: reader.place_of(table, "allow"),
         at: reader.place(key.span()),
     }
 }
@@ -167,29 +167,4 @@ fn protocols(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> BTre
         }
     }
     protocols
-}
-
-fn allow(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Vec<(String, Span)> {
-    let Some(items) = reader.array("`allow`", value, ALLOW_EXAMPLE) else {
-        return Vec::new();
-    };
-    let mut seen = BTreeSet::new();
-    let mut peers = Vec::new();
-    for item in items {
-        let Some(peer) = reader.string("an item of `allow`", item, ALLOW_EXAMPLE) else {
-            continue;
-        };
-        if seen.insert(peer) {
-            peers.push((peer.to_owned(), reader.place(item.span())));
-        } else {
-            reader.warning(
-                item.span(),
-                Fault::new(
-                    format!("peer {} is listed twice", quoted(peer)),
-                    "remove one",
-                ),
-            );
-        }
-    }
-    peers
 }

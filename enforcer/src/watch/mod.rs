@@ -20,6 +20,6 @@ mod paths;
 mod steady;
 
 pub use files::{FileWatcher, Watches};
-pub use links::{Links, Modules};
+pub use links::{Links, LocalTable, Modules};
 pub use paths::{Pins, Settings};
 pub use steady::{Steady, Watch};

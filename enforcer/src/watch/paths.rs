@@ -15,7 +15,10 @@ use rustix::fs::{
 use super::{Watch, inotify::Inotify};
 use crate::{
     kernel::{pins::PinDir, runtime::lock_path},
-    procfs::{reserved_ports, sysctl::BRIDGE_NF_CALL},
+    procfs::{
+        reserved_ports,
+        sysctl::{BRIDGE_FILTER_VLAN_TAGGED, BRIDGE_NF_CALL},
+    },
 };
 
 /// A watch on the pins, for removal and for the end of a command's work on them.
@@ -82,7 +85,8 @@ impl Settings {
     /// # Errors
     /// The kernel's refusal.
     pub fn watch() -> Result<Self> {
-        let paths = [reserved_ports::PATH].into_iter().chain(BRIDGE_NF_CALL);
+        let paths = [reserved_ports::PATH, BRIDGE_FILTER_VLAN_TAGGED];
+        let paths = paths.into_iter().chain(BRIDGE_NF_CALL);
         let mut settings = Self {
             inotify: Inotify::new()?,
             paths: paths.map(|path| (path.into(), None)).collect(),

@@ -33,6 +33,9 @@ pub enum Hook {
     Cgroup,
 }
 
+/// linux/bpf.h: the number of the helper bpf_skb_vlan_pop.
+const SKB_VLAN_POP: i32 = 19;
+
 /// XDP_DROP.
 pub const XDP_DROP: i32 = 1;
 /// XDP_PASS.
@@ -103,6 +106,20 @@ impl Foreign {
         // The kernel looks the index up in the namespace of the caller.
         let link = namespace.run(|| link(hook, number, index, name))?;
         let link = link.with_context(|| format!("failed to attach {hook:?} to {interface}"))?;
+        Ok(Self { _link: link })
+    }
+
+    /// Attaches a tcx program that takes a frame's tag off, and asks the next program; as the action
+    /// `vlan pop` of tc.
+    pub fn taking_tags_off(namespace: &Netns, interface: &str) -> Result<Self> {
+        let index = namespace.ifindex(interface)?;
+        let [number, exit] = returning(TCX_NEXT);
+        let instructions = [calling(SKB_VLAN_POP), number, exit];
+        let link = namespace.run(|| {
+            let program = load(Hook::Tcx, &instructions, "")?;
+            link_of(&program, Hook::Tcx, index)
+        })?;
+        let link = link.with_context(|| format!("failed to take tags off on {interface}"))?;
         Ok(Self { _link: link })
     }
 
@@ -187,13 +204,17 @@ pub(super) fn info<const N: usize>(object: &OwnedFd) -> io::Result<[u32; N]> {
 
 /// Whether programs of a hook may call a helper with their context as the only argument.
 pub(super) fn may_call(hook: Hook, helper: i32) -> bool {
-    let call = Instruction {
+    let [number, exit] = returning(1);
+    load(hook, &[calling(helper), number, exit], "").is_ok()
+}
+
+/// A call of a helper, with the context as the only argument.
+fn calling(helper: i32) -> Instruction {
+    Instruction {
         code: 0x85,
         immediate: helper,
         ..Instruction::default()
-    };
-    let [number, exit] = returning(1);
-    load(hook, &[call, number, exit], "").is_ok()
+    }
 }
 
 fn link(hook: Hook, number: i32, target: u32, name: &str) -> io::Result<OwnedFd> {

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use enforcer_ebpf::{Guard, Reason};
+use enforcer_ebpf::Guard;
 use serde::de::DeserializeOwned;
 
 use super::command::{Daemon, Finished, eventually, finish};
-pub use super::counters::{Counters, Port};
+pub use super::counters::{Because, Counters, Port};
 use super::netns::Netns;
 use super::report::{Checked, Explanation, Status};
 use super::topology::Lab;
@@ -302,10 +302,11 @@ impl<'lab> Enforcer<'lab> {
     pub fn expect_counted(
         &self,
         guard: Guard,
-        reason: Reason,
+        reason: impl Into<Because>,
         port: Port<'_>,
         packets: u64,
     ) -> Result<()> {
+        let reason = reason.into();
         let mut last = Counters(Vec::new());
         let counted = eventually(SETTLE, || match self.counters() {
             Ok(counters) => {

@@ -82,14 +82,34 @@ impl Ends {
     }
 }
 
+/// TCP flags (RFC 9293, section 3.1).
+pub mod flag {
+    /// FIN.
+    pub const FIN: u8 = 0x01;
+    /// SYN.
+    pub const SYN: u8 = 0x02;
+    /// PSH.
+    pub const PSH: u8 = 0x08;
+    /// URG.
+    pub const URG: u8 = 0x20;
+    /// ECE and CWR, as clients with congestion notification set them (RFC 3168).
+    pub const ECN: u8 = 0xc0;
+}
+
 /// A SYN with a maximum segment size, as any client sends.
 pub fn tcp_syn(ends: Ends, source: u16, destination: u16) -> Vec<u8> {
+    tcp_opening(ends, source, destination, flag::SYN, &[])
+}
+
+/// A first segment with any flags, and with data.
+pub fn tcp_opening(ends: Ends, source: u16, destination: u16, flags: u8, data: &[u8]) -> Vec<u8> {
     let mut segment = ports(source, destination);
     segment.extend([0, 0, 0, 1]); // sequence number
     segment.extend([0, 0, 0, 0]); // acknowledgement
-    segment.extend([6 << 4, 0x02]); // six words of header, SYN
+    segment.extend([6 << 4, flags]); // six words of header
     segment.extend([0xff, 0xff, 0, 0, 0, 0]); // window, checksum, urgent pointer
     segment.extend([2, 4, 0x05, 0xb4]); // maximum segment size 1460
+    segment.extend(data);
     with_checksum(ends, number::TCP, segment, 16)
 }
 
@@ -129,6 +149,7 @@ pub struct V4 {
     destination: Ipv4Addr,
     options: Vec<u8>,
     identification: u16,
+    service: u8,
 }
 
 impl V4 {
@@ -139,6 +160,7 @@ impl V4 {
             destination,
             options: Vec::new(),
             identification: 0x4242,
+            service: 0,
         }
     }
 
@@ -155,6 +177,12 @@ impl V4 {
         self
     }
 
+    /// Sets the type of service, by which a rule of routing may choose.
+    pub fn service(mut self, service: u8) -> Self {
+        self.service = service;
+        self
+    }
+
     /// A whole packet.
     pub fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         self.fragment(protocol, payload, 0, false)
@@ -163,7 +191,7 @@ impl V4 {
     /// A fragment: `payload` stands at `offset` bytes, and `more` follow or not.
     pub fn fragment(&self, protocol: u8, payload: &[u8], offset: usize, more: bool) -> Vec<u8> {
         let words = 5 + self.options.len() / 4;
-        let mut header = vec![0x40 | low_byte(words), 0];
+        let mut header = vec![0x40 | low_byte(words), self.service];
         header.extend(short(words * 4 + payload.len()));
         header.extend(self.identification.to_be_bytes());
         header.extend(short((offset / 8) | (usize::from(more) << 13)));

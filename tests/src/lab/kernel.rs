@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Result, ensure};
 
 use super::bpf::{self, Hook};
+use super::broute;
 use super::netns::Netns;
 use super::transport::Transport;
 
@@ -38,6 +39,14 @@ pub enum Feature {
     Macvlan,
     /// Netfilter on the members of bridges (module br_netfilter).
     BridgeNetfilter,
+    /// GRE tunnels (module ip_gre).
+    Gre,
+    /// Rules that make a bridge route a frame (module nft_meta_bridge, Linux 6.4).
+    Broute,
+    /// Netkit devices (Linux 6.7), which legitimate traffic alone needs.
+    Netkit,
+    /// Dummy devices (module dummy), which legitimate traffic alone needs.
+    Dummy,
     /// bpf_get_netns_cookie at cgroup_skb, of Linux 6.15: drops of the socket guard make no events
     /// without it.
     CookieAtSockets,
@@ -46,7 +55,7 @@ pub enum Feature {
 impl Feature {
     /// Every feature that an attack may need; the helpers of the enforcer's programs are none of
     /// these.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Tcx,
         Self::UdpLite,
         Self::Mptcp,
@@ -57,11 +66,13 @@ impl Feature {
         Self::Vrf,
         Self::Macvlan,
         Self::BridgeNetfilter,
+        Self::Gre,
+        Self::Broute,
     ];
 
     /// The features that every guest's kernel must have, whatever its line; the modules are ours to
     /// load.
-    pub const OF_EVERY_GUEST: [Self; 8] = [
+    pub const OF_EVERY_GUEST: [Self; 10] = [
         Self::Mptcp,
         Self::Sctp,
         Self::WireGuard,
@@ -70,6 +81,8 @@ impl Feature {
         Self::Vrf,
         Self::Macvlan,
         Self::BridgeNetfilter,
+        Self::Dummy,
+        Self::Gre,
     ];
 
     /// The name in the message of a scenario that is left out.
@@ -85,6 +98,10 @@ impl Feature {
             Self::Vrf => "VRF devices",
             Self::Macvlan => "macvlan devices",
             Self::BridgeNetfilter => "br_netfilter",
+            Self::Netkit => "netkit devices",
+            Self::Dummy => "dummy devices",
+            Self::Gre => "GRE tunnels",
+            Self::Broute => "rules for brouters",
             Self::CookieAtSockets => "bpf_get_netns_cookie at cgroup_skb",
         }
     }
@@ -136,6 +153,12 @@ impl Feature {
                     probe.run(|| Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists())
                 })
                 .unwrap_or(false),
+            Self::Netkit => takes("link add probe0 type netkit"),
+            Self::Dummy => takes("link add probe0 type dummy"),
+            Self::Gre => takes("link add probe0 type gre local 192.0.2.1 remote 192.0.2.2"),
+            Self::Broute => {
+                Netns::new("probe").is_ok_and(|probe| broute::route_all(&probe, "lo").is_ok())
+            }
             Self::CookieAtSockets => bpf::may_call(Hook::Cgroup, NETNS_COOKIE),
         }
     }

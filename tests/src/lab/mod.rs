@@ -2,6 +2,8 @@
 //! enforcer under test.
 
 pub mod bpf;
+pub mod bridge;
+pub mod broute;
 pub mod cleanup;
 pub mod client;
 pub mod command;
@@ -14,6 +16,7 @@ pub mod hammer;
 pub mod kernel;
 pub mod leaks;
 pub mod mounts;
+pub mod multicast;
 pub mod namespaces;
 pub mod netns;
 pub mod private_run;
@@ -21,14 +24,16 @@ pub mod redis;
 pub mod report;
 pub mod server;
 pub mod session;
+pub mod sockopt;
 pub mod syscalls;
 pub mod topology;
 pub mod transport;
+pub mod tun;
 pub mod wire;
 pub mod wireguard;
 
 pub use client::{Ask, Conversation, Outcome, Patience};
-pub use enforcer::{Enforcer, Guards, Port};
+pub use enforcer::{Because, Enforcer, Guards, Port};
 pub use kernel::Feature;
 pub use netns::Netns;
 pub use private_run::PrivateRun;

@@ -56,8 +56,31 @@ pub struct Status {
     pub uncovered: Vec<Uncovered>,
     pub peers: Vec<PeerLine>,
     pub bypassed: Vec<Bypassed>,
+    pub container_networks: Vec<NetworkLine>,
+    pub unregistered: Unregistered,
     pub confirm: Option<Pending>,
     pub rolled_back: bool,
+}
+
+/// A container network.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct NetworkLine {
+    pub interface: String,
+    pub prefix: String,
+    pub mode: String,
+    pub routed: bool,
+}
+
+/// The action on ports without a service, by protocol.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the contract names the fields")]
+pub struct Unregistered {
+    pub tcp: String,
+    pub udp: String,
+    pub sctp: String,
 }
 
 /// A pending policy, rolled back unless confirmed.

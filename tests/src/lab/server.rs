@@ -46,6 +46,20 @@ impl Server {
         Self::serve(transport, socket, token)
     }
 
+    /// Starts a TCP proxy's listener for connections to other machines, which a TPROXY rule brings.
+    pub fn transparent(namespace: &Netns, address: &str, token: &str) -> Result<Self> {
+        let address: SocketAddr = address.parse().context("the address of a proxy")?;
+        let bound = namespace.run(|| {
+            let socket = Transport::Tcp.socket(address)?;
+            super::sockopt::set_transparent(&socket)?;
+            rustix::net::bind(&socket, &address)?;
+            rustix::net::listen(&socket, 512)?;
+            io::Result::Ok(socket)
+        })?;
+        let socket = bound.context("failed to make a transparent listener")?;
+        Self::serve(Transport::Tcp, socket, token)
+    }
+
     /// Starts a UDP service in a multicast group of an interface.
     pub fn multicast(
         namespace: &Netns,

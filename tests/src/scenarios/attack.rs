@@ -5,10 +5,19 @@ use std::sync::Arc;
 use anyhow::Result;
 use enforcer_ebpf::{Guard, Reason};
 
-use crate::lab::{Feature, Guards, Lab, Outcome, Patience, Port};
+use crate::lab::enforcer::REGISTRY;
+use crate::lab::{Because, Feature, Guards, Lab, Outcome, Patience, Port};
 
 /// A repeatable attempt, with its services and programs.
 pub type Attempt<'lab> = Box<dyn FnMut(Patience) -> Result<Outcome> + Send + 'lab>;
+
+/// An attempt with the services and places that have to stay until the end.
+pub fn attempt<'lab, T: Send + 'lab>(
+    kept: T,
+    mut attempt: impl FnMut(&T, Patience) -> Result<Outcome> + Send + 'lab,
+) -> Attempt<'lab> {
+    Box::new(move |patience| attempt(&kept, patience))
+}
 
 /// Makes the services and settings that an attempt needs, in a lab.
 pub type Stage = Arc<dyn for<'lab> Fn(&'lab Lab) -> Result<Attempt<'lab>> + Send + Sync>;
@@ -36,9 +45,9 @@ pub struct Attack {
     /// The control.
     pub control: Control,
     /// The wire guard's drop reason, if the wire guard can hold the attack.
-    pub wire: Option<Reason>,
+    pub wire: Option<Because>,
     /// The socket guard's drop reason, if the socket guard can hold the attack.
-    pub socket: Option<Reason>,
+    pub socket: Option<Because>,
     /// Features that the kernel must have for this traffic to exist.
     pub needs: Vec<Feature>,
     /// A feature that the kernel must have for the wire guard to exist.
@@ -47,6 +56,8 @@ pub struct Attack {
     pub uncovered: Option<&'static str>,
     /// The reason why guests do not run the attack.
     pub host_only: Option<&'static str>,
+    /// Lines of the registry beside the lab's own.
+    pub policy: &'static str,
     /// The stage of the attempts.
     pub stage: Stage,
 }
@@ -69,24 +80,26 @@ impl Attack {
             wire_needs: None,
             uncovered: None,
             host_only: None,
+            policy: "",
             stage: Arc::new(stage),
         }
     }
 
     /// Each guard alone drops the attack, for the same reason.
-    pub fn held_by_both(self, reason: Reason) -> Self {
+    pub fn held_by_both(self, reason: impl Into<Because>) -> Self {
+        let reason = reason.into();
         self.held_by_wire(reason).held_by_socket(reason)
     }
 
     /// The wire guard drops the attack.
-    pub fn held_by_wire(mut self, reason: Reason) -> Self {
-        self.wire = Some(reason);
+    pub fn held_by_wire(mut self, reason: impl Into<Because>) -> Self {
+        self.wire = Some(reason.into());
         self
     }
 
     /// The socket guard drops the attack.
-    pub fn held_by_socket(mut self, reason: Reason) -> Self {
-        self.socket = Some(reason);
+    pub fn held_by_socket(mut self, reason: impl Into<Because>) -> Self {
+        self.socket = Some(reason.into());
         self
     }
 
@@ -131,6 +144,17 @@ impl Attack {
         self
     }
 
+    /// The registry has these lines beside the lab's own.
+    pub const fn under(mut self, policy: &'static str) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The whole registry under attack.
+    pub fn registry(&self) -> String {
+        format!("{REGISTRY}\n{}", self.policy)
+    }
+
     /// The demo shows the attack, in these words.
     pub fn shown_as(mut self, title: &'static str) -> Self {
         self.title = Some(title);
@@ -148,7 +172,7 @@ impl Attack {
     }
 
     /// The guard that counts the drop, and the reason: the first guard on the way.
-    pub fn counted_by(&self, guards: Guards) -> Option<(Guard, Reason)> {
+    pub fn counted_by(&self, guards: Guards) -> Option<(Guard, Because)> {
         [(Guard::Wire, self.wire), (Guard::Socket, self.socket)]
             .into_iter()
             .filter(|(guard, _)| guards.include(*guard))
@@ -170,6 +194,12 @@ pub struct Legitimate {
     pub needs: Vec<Feature>,
     /// The reason why guests do not run the traffic.
     pub host_only: Option<&'static str>,
+    /// Lines of the registry beside the lab's own.
+    pub policy: &'static str,
+    /// An interface that no kernel can guard: `up` is degraded.
+    pub uncovered: Option<&'static str>,
+    /// A part of the policy in audit mode counts drops of this traffic, and lets the traffic pass.
+    pub audited: bool,
     /// The stage of the attempts.
     pub stage: Stage,
 }
@@ -186,6 +216,9 @@ impl Legitimate {
             counted: Vec::new(),
             needs: Vec::new(),
             host_only: None,
+            policy: "",
+            uncovered: None,
+            audited: false,
             stage: Arc::new(stage),
         }
     }
@@ -210,6 +243,24 @@ impl Legitimate {
     /// The host alone runs the traffic, for this reason.
     pub const fn host_only(mut self, why: &'static str) -> Self {
         self.host_only = Some(why);
+        self
+    }
+
+    /// The registry has these lines beside the lab's own.
+    pub const fn under(mut self, policy: &'static str) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// A part of the policy in audit mode counts drops of this traffic, and lets the traffic pass.
+    pub const fn in_audit(mut self) -> Self {
+        self.audited = true;
+        self
+    }
+
+    /// `status` names this interface as one without a wire guard, on every kernel.
+    pub const fn leaves_uncovered(mut self, interface: &'static str) -> Self {
+        self.uncovered = Some(interface);
         self
     }
 

@@ -69,7 +69,7 @@ fn everywhere(attack: &Attack, rig: &Rig<'_>) -> Result<()> {
         .control
         .expect(&control)
         .context("before the enforcer was up")?;
-    rig.enforcer.registry(&audited(REGISTRY))?;
+    rig.enforcer.registry(&audited(&attack.registry()))?;
     up_against(attack, Guards::Both, rig)?;
     if attack.uncovered.is_none() && attack.without_a_wire_guard().is_none() {
         expect_state(rig, 0, "audit")?;

@@ -10,7 +10,9 @@ use crate::lab::command::eventually;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::{CT, HOST_LAN, LAN};
-use crate::lab::{Ask, Conversation, Feature, Guards, Netns, Patience, Port, Server, Transport};
+use crate::lab::{
+    Ask, Because, Conversation, Feature, Guards, Netns, Patience, Port, Server, Transport,
+};
 
 use super::attacks;
 use super::runner::{answered, expect_no_drops, hold, unanswered};
@@ -21,7 +23,7 @@ const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = vec![
-        Scenario::new("goes_on::forwarding_where_forward_is_true", forwarding),
+        Scenario::new("goes_on::forwarding_to_a_routed_network", forwarding),
         Scenario::new(
             "goes_on::a_veth_end_that_was_guarded_for_a_moment",
             moved_veth,
@@ -100,6 +102,8 @@ fn forced_hooks() -> Vec<Scenario> {
     scenarios
 }
 
+/// A container network is closed until the registry calls the network routed; the host's own port
+/// of the same number stays closed.
 fn forwarding(rig: &Rig<'_>) -> Result<()> {
     let through = Ask::new(Transport::Tcp, &format!("{CT}:9200"));
     let ours = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:9200"));
@@ -111,22 +115,24 @@ fn forwarding(rig: &Rig<'_>) -> Result<()> {
 
     rig.enforcer.up(Guards::Both)?;
     let port = Port("tcp", 9200);
-    unanswered(through.ask(&rig.lab.lan, Patience::Brief)?).context("without `forward`")?;
-    let reason = Reason::UntrustedInterface;
-    rig.enforcer.expect_counted(Guard::Wire, reason, port, 1)?;
+    unanswered(through.ask(&rig.lab.lan, Patience::Brief)?).context("without `routed`")?;
+    let closed = Because::CONTAINER_NETWORK;
+    rig.enforcer.expect_counted(Guard::Wire, closed, port, 1)?;
 
-    let routing = format!("{REGISTRY}\n[interfaces.eth0]\nforward = true\n");
+    let routing = format!("{REGISTRY}\n[interfaces.podman0]\nrouted = true\n");
     rig.enforcer.registry(&routing)?;
     rig.enforcer.reload()?;
-    let before = rig.enforcer.counters()?.count(Guard::Wire, reason, port);
-    answered(through.ask(&rig.lab.lan, Patience::Long)?).context("with `forward = true`")?;
-    let after = rig.enforcer.counters()?.count(Guard::Wire, reason, port);
+    let before = rig.enforcer.counters()?.count(Guard::Wire, closed, port);
+    answered(through.ask(&rig.lab.lan, Patience::Long)?).context("with `routed = true`")?;
+    let after = rig.enforcer.counters()?.count(Guard::Wire, closed, port);
     ensure!(
         before == after,
         "forwarded packets were counted as drops: {before} -> {after}"
     );
+    let reason = Reason::UntrustedInterface;
+    let before = rig.enforcer.counters()?.count(Guard::Wire, reason, port);
     unanswered(ours.ask(&rig.lab.lan, Patience::Brief)?)
-        .context("the host's own port with `forward = true`")?;
+        .context("the host's own port with `routed = true`")?;
     rig.enforcer
         .expect_counted(Guard::Wire, reason, port, before + 1)
 }

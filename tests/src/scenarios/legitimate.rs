@@ -19,6 +19,7 @@ pub fn all() -> Vec<Legitimate> {
     traffic.extend(doors());
     traffic.extend(peers());
     traffic.extend(bystanders());
+    traffic.extend(super::whole_host::traffic());
     traffic
 }
 

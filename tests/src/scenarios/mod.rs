@@ -34,6 +34,7 @@ pub mod raw_packet;
 mod registry_files;
 pub mod runner;
 mod upgrade;
+mod whole_host;
 mod wireguard;
 
 use anyhow::Result;
@@ -54,7 +55,8 @@ pub fn all() -> Vec<Scenario> {
 }
 
 fn beside_attacks() -> Vec<Scenario> {
-    let traffic = legitimate::all();
+    let mut traffic = legitimate::all();
+    traffic.extend(whole_host::once_more_closed(&traffic));
     let mut scenarios: Vec<Scenario> = traffic.iter().map(runner::legitimate_scenario).collect();
     scenarios.extend(coexistence::scenarios());
     scenarios.extend(wireguard::scenarios());
@@ -73,6 +75,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(obstacles::scenarios());
     scenarios.extend(pins::scenarios());
     scenarios.extend(registry_files::scenarios());
+    scenarios.extend(whole_host::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
 use crate::lab::command::eventually;
-use crate::lab::enforcer::SETTLE;
+use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Guards, Lab, Outcome, Patience};
 use crate::scenario::{LeftOut, Rig, Scenario};
 
@@ -79,6 +79,9 @@ fn hold_with<'a>(
         .control
         .expect(&control)
         .context("before the enforcer was up")?;
+    if !attack.policy.is_empty() {
+        rig.enforcer.registry(&attack.registry())?;
+    }
     for &guards in sets {
         if let Control::UpToTheKernel(what) = attack.control
             && !control.reached()
@@ -178,12 +181,23 @@ pub fn legitimate_control(traffic: &Legitimate) -> Scenario {
 fn go_on(traffic: &Legitimate, rig: &Rig<'_>) -> Result<()> {
     let mut attempt = (traffic.stage)(rig.lab).context("failed to stage the traffic")?;
     answered(attempt(Patience::Long)?).context("before the enforcer was up")?;
-    rig.enforcer.up(Guards::Both)?;
+    if !traffic.policy.is_empty() {
+        let registry = format!("{REGISTRY}\n{}", traffic.policy);
+        rig.enforcer.registry(&registry)?;
+    }
+    match traffic.uncovered {
+        None => rig.enforcer.up(Guards::Both)?,
+        Some(interface) => rig.enforcer.up_uncovered(Guards::Both, interface)?,
+    }
     answered(attempt(Patience::Long)?).context("with both guards up")?;
     for &(guard, reason, port) in &traffic.counted {
         rig.enforcer.expect_counted(guard, reason, port, 1)?;
     }
-    expect_no_drops(rig)?;
+    if traffic.audited {
+        expect_audited_drops(rig)?;
+    } else {
+        expect_no_drops(rig)?;
+    }
     rig.enforcer.down()?;
     answered(attempt(Patience::Long)?).context("after the enforcer was taken down")
 }
@@ -212,6 +226,18 @@ pub fn expect_no_drops(rig: &Rig<'_>) -> Result<()> {
             "expected no drop by the {guard} guard, but the counters are\n{counters}"
         );
     }
+    Ok(())
+}
+
+/// Insists that a guard counted a drop, and that every counted drop was a pass in audit mode.
+fn expect_audited_drops(rig: &Rig<'_>) -> Result<()> {
+    let counters = rig.enforcer.counters()?;
+    let mut drops = counters.0.iter().filter(|row| row.verdict == "drop");
+    let would_drop = drops.clone().any(|row| row.packets > 0);
+    ensure!(
+        would_drop && drops.all(|row| row.audited),
+        "expected drops in audit mode alone, but the counters are\n{counters}"
+    );
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use enforcer_ebpf::layout::WIRE_VIEW;
 use super::*;
 use crate::{
     decisions::fixtures,
-    interfaces::{Interface, XdpAttached, XdpMode},
+    interfaces::{Interface, View, XdpAttached, XdpMode},
     registry::Identity,
     wireguard::AllowedIps,
 };
@@ -168,7 +168,7 @@ fn without_wire_guards_no_guard_is_planned() {
     assert_eq!(plan(State::WANT_SOCKET), GuardPlan::default());
     assert_eq!(plan(0), GuardPlan::default());
     let every = plan(EVERY_GUARD);
-    assert_eq!(indexes(&every.wanted.guards), [ETH0, VLAN5, WG0]);
+    assert_eq!(indexes(&every.wanted.guards), [ETH0, WG0, VLAN5]);
     assert_eq!(every, plan(State::WANT_WIRE));
     assert_ne!(EVERY_GUARD & State::WANT_SOCKET, 0);
 }
@@ -179,8 +179,8 @@ fn an_interface_that_is_down_is_tolerated_and_not_wanted() {
     let snapshot = host(|interface| interface.up = interface.index != ETH0);
     let options = |name: &str| InterfaceOptions::of(&loaded.registry, name);
     let plan = guard_plan(&snapshot, EVERY_GUARD, options, &AttachedGuards::default());
-    assert_eq!(indexes(&plan.wanted.guards), [VLAN5, WG0]);
-    assert_eq!(indexes(&plan.tolerated.guards), [ETH0, VLAN5, WG0]);
+    assert_eq!(indexes(&plan.wanted.guards), [WG0, VLAN5]);
+    assert_eq!(indexes(&plan.tolerated.guards), [ETH0, WG0, VLAN5]);
 }
 
 #[test]
@@ -202,8 +202,8 @@ fn a_program_of_enforcers_own_keeps_no_hook_from_its_interface() {
     };
     assert_eq!(indexes(&plan(&[]).wanted.guards), [ETH0, VLAN5]);
     let own = plan(&[7]);
-    assert_eq!(indexes(&own.wanted.guards), [ETH0, VLAN5, WG0]);
-    assert_eq!(indexes(&own.tolerated.guards), [ETH0, VLAN5, WG0]);
+    assert_eq!(indexes(&own.wanted.guards), [ETH0, WG0, VLAN5]);
+    assert_eq!(indexes(&own.tolerated.guards), [ETH0, WG0, VLAN5]);
 }
 
 #[test]
@@ -230,20 +230,20 @@ fn an_xdp_guard_of_a_vlan_parent_judges_as_its_vlan_devices_do() {
 
 #[test]
 fn a_member_judges_as_its_master_under_every_hook() {
-    let guard = |master| WireGuard {
-        ifindex: 8,
-        name: "eth8".to_owned(),
-        link: Link::Ethernet,
-        hooks: vec![Hook::Tcx],
+    let guard = |masters: &[u32]| WireGuard {
         vlan_children: vec![9],
-        has_macvlan_children: false,
-        mac: None,
-        master,
+        view: View {
+            masters: masters.to_vec(),
+            ..View::default()
+        },
+        ..WireGuard::alone(8, "eth8".to_owned(), vec![Hook::Tcx])
     };
-    for hook in [None, Some(&Hook::Tcx), Some(&Hook::XdpNative)] {
-        assert_eq!(merged(&guard(Some(7)), hook), [7, 9]);
+    for hook in [None, Some(Hook::Tcx), Some(Hook::XdpNative)] {
+        assert_eq!(guard(&[7]).merged(hook), [7, 9]);
+        // A bond's member under a bridge.
+        assert_eq!(guard(&[7, 6]).merged(hook), [7, 6, 9]);
     }
-    assert_eq!(merged(&guard(None), Some(&Hook::XdpGeneric)), [9]);
-    assert_eq!(merged(&guard(None), Some(&Hook::Tcx)), [0; 0]);
-    assert_eq!(merged(&guard(None), None), [0; 0]);
+    assert_eq!(guard(&[]).merged(Some(Hook::XdpGeneric)), [9]);
+    assert_eq!(guard(&[]).merged(Some(Hook::Tcx)), [0; 0]);
+    assert_eq!(guard(&[]).merged(None), [0; 0]);
 }

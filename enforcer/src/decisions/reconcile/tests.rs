@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use enforcer_ebpf::Link;
-
 use super::*;
 
 /// Guards by number: ifindex N is interface `iN`. Hooks: `n` native XDP, `g` generic XDP, `t` tcx.
@@ -31,15 +29,10 @@ fn guard(word: &str) -> WireGuard {
         None => (word, None),
     };
     let (number, hooks) = front.split_at(1);
+    let (ifindex, name) = (number.parse().unwrap(), format!("i{number}"));
     WireGuard {
-        ifindex: number.parse().unwrap(),
-        name: format!("i{number}"),
-        link: Link::Ethernet,
-        hooks: hooks.chars().map(hook).collect(),
-        vlan_children: Vec::new(),
-        has_macvlan_children: false,
-        mac: None,
         master,
+        ..WireGuard::alone(ifindex, name, hooks.chars().map(hook).collect())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     interfaces::Plan,
     kernel::links::Cgroup,
     policy::{PeerRow, PolicyTables},
+    registry::pattern_matches,
 };
 
 /// The cure for an interface that should have a guard.
@@ -175,7 +176,10 @@ fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
         };
         let carried = row.carries.iter();
         let carried = carried.filter_map(|number| tables.peers.get(usize::from(number)));
-        let strangers = carried.filter(|peer| peer.interface != interface.name);
+        let strangers = carried.filter(|peer| {
+            let mut names = interface.names();
+            !names.any(|name| pattern_matches(&peer.interface, name))
+        });
         found.extend(strangers.map(|peer| Finding::GrantAstray {
             peer: peer.name.clone(),
             registered: peer.interface.clone(),
@@ -198,11 +202,14 @@ pub(super) fn why_waiting(
     if let Some(key) = peer.key {
         return peers::why_waiting(tables, snapshot, number, peer, key);
     }
-    let Some(interface) = snapshot.by_name(&peer.interface) else {
+    let mut matching = snapshot.matching(&peer.interface).peekable();
+    if matching.peek().is_none() {
         return Some(format!("there is no interface {}", peer.interface));
-    };
-    let row = tables.interfaces.get(&interface.index);
-    let is_carried = row.is_some_and(|row| row.carries.contains(number));
+    }
+    let is_carried = matching.any(|interface| {
+        let row = tables.interfaces.get(&interface.index);
+        row.is_some_and(|row| row.carries.contains(number))
+    });
     (!is_carried).then(|| {
         format!(
             "{} is another one than at the last reload: `enforcer reload`",

@@ -15,7 +15,7 @@ fn ethernet_devices() {
         nk0:netkit              | | tcx | nk0/eth tcx,generic
         bat0:batadv             | | tcx | bat0/eth tcx,generic
         hsr0:hsr                | | tcx | hsr0/eth tcx,generic
-        ms0:macsec@eth0 eth0    | | tcx | ms0/eth tcx,generic; eth0/eth native,tcx,generic
+        ms0:macsec@eth0 eth0    | | tcx | eth0/eth native,tcx,generic; ms0/eth tcx,generic
         lan1:dsa@eth0 eth0      | | tcx | lan1/eth tcx,generic; eth0/eth native,tcx,generic
         new0:something-new      | | tcx | new0/eth tcx,generic
         ",
@@ -38,19 +38,21 @@ fn devices_whose_packets_begin_with_the_ip_header() {
         "
         wg0:wireguard#65534  | | tcx | wg0/ip tcx,generic
         tun0:tun#65534       | | tcx | tun0/ip tcx,generic
+        tun0:tun#65534=pi    | | tcx | tun0/ip tcx,generic chosen
+        tap0:tun=pi          | | tcx | tap0/eth tcx,generic
         gpe0:vxlan#65534     | | tcx | gpe0/ip tcx,generic
-        gnv0:geneve#65534    | | tcx | gnv0/ip tcx,generic
+        gnv0:geneve#65534    | | tcx | gnv0/ip tcx,generic chosen
         bud0:bareudp#65534   | | tcx | bud0/ip tcx,generic
         gtp0:gtp#65534       | | tcx | gtp0/ip tcx,generic
         # GRE with `external`, which the kernel gives another link type.
-        gre1:gre#65534       | | tcx | gre1/ip tcx,generic
+        gre1:gre#65534       | | tcx | gre1/ip tcx,generic chosen
         rmnet0:rmnet#519     | | tcx | rmnet0/ip tcx,generic
         ppp0:ppp#512         | | tcx | ppp0/ip tcx,generic
         tunl1:ipip#768       | | tcx | tunl1/ip tcx,generic
         ip6tnl1:ip6tnl#769   | | tcx | ip6tnl1/ip tcx,generic
         sit1:sit#776         | | tcx | sit1/ip tcx,generic
-        gre1:gre#778=p2p     | | tcx | gre1/ip tcx,generic
-        ip6gre1:ip6gre#823   | | tcx | ip6gre1/ip tcx,generic
+        gre1:gre#778=p2p     | | tcx | gre1/ip tcx,generic chosen
+        ip6gre1:ip6gre#823   | | tcx | ip6gre1/ip tcx,generic chosen
         ",
     );
 }
@@ -64,7 +66,7 @@ fn devices_that_no_guard_can_read_are_uncovered() {
         vti1:vti#768         |                   | tcx | vti1?
         vti2:vti6#769        |                   | tcx | vti2?
         ib0#32               |                   | tcx | ib0?
-        bond0:bond#32 ib0#32>bond0 |             | tcx | bond0?
+        bond0:bond#32 ib0#32>bond0 |             | tcx | ib0?; bond0?
         fw0#24               |                   | tcx | fw0?
         lr0#804              |                   | tcx | lr0?
         lowpan0:lowpan#825   |                   | tcx | lowpan0?

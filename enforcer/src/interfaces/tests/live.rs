@@ -6,7 +6,7 @@ use std::thread;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use super::super::{Host, Interface, InterfaceOptions, host, list, plan};
+use super::super::{Host, Interface, InterfaceOptions, find, host, list, plan};
 
 /// Runs a test on a new thread in a new network namespace, which ends with the thread.
 fn in_new_namespace(test: impl FnOnce() + Send + 'static) {
@@ -91,6 +91,7 @@ fn root_the_list_says_what_ip_link_made() {
         must("link property add dev br0 altname an-alternative-name");
         must("tuntap add tap0 mode tap");
         must("tuntap add tun0 mode tun");
+        must("tuntap add tun1 mode tun pi");
         let all = listed();
         let indexes: Vec<u32> = all.iter().map(|it| it.index).collect();
         assert!(indexes.is_sorted(), "{indexes:?}");
@@ -123,11 +124,101 @@ fn root_the_list_says_what_ip_link_made() {
             (mv0.kind.as_deref(), mv0.parent),
             (Some("macvlan"), Some(veth0.index))
         );
-        let taps = ["tap0", "tun0"].map(|name| {
+        let taps = ["tap0", "tun0", "tun1"].map(|name| {
             let it = named(&all, name);
-            (it.kind.as_deref(), it.link_type, it.mac.is_some())
+            assert_eq!(it.kind.as_deref(), Some("tun"));
+            (it.link_type, it.mac.is_some(), it.packet_info)
         });
-        assert_eq!(taps, [(Some("tun"), 1, true), (Some("tun"), 65534, false)]);
+        let expected = [
+            (1, true, false),
+            (65534, false, false),
+            (65534, false, true),
+        ];
+        assert_eq!(taps, expected);
+    });
+}
+
+#[test]
+fn root_a_bridge_says_what_it_takes_and_what_netfilter_does_on_its_members() {
+    in_new_namespace(|| {
+        must("link add veth0 address 02:00:00:00:00:01 type veth peer name veth1");
+        for name in ["br0", "br4", "br6", "bra"] {
+            must(&format!(
+                "link add {name} address 02:00:00:00:01:00 type bridge"
+            ));
+        }
+        must("link set veth0 master br0");
+        run(
+            "bridge",
+            "fdb add 02:00:00:00:00:02 dev veth0 master permanent",
+        );
+        run("bridge", "fdb add 02:00:00:00:00:03 dev br0 self local");
+        run(
+            "bridge",
+            "fdb add 02:00:00:00:00:04 dev veth0 master static",
+        );
+        must("link set br4 type bridge nf_call_iptables 1");
+        must("link set br6 type bridge nf_call_ip6tables 1");
+        must("link set bra type bridge nf_call_arptables 1");
+        let all = listed();
+        let nf_call = ["br0", "br4", "br6", "bra"].map(|name| named(&all, name).nf_call);
+        assert_eq!(nf_call, [false, true, true, false]);
+        let mut last = named(&all, "br0").local_macs.clone();
+        last.sort_unstable();
+        // The bridge's own MAC, the port's, and those made permanent by hand.
+        assert_eq!(
+            last,
+            [
+                [2, 0, 0, 0, 0, 1],
+                [2, 0, 0, 0, 0, 2],
+                [2, 0, 0, 0, 0, 3],
+                [2, 0, 0, 0, 1, 0]
+            ]
+        );
+        assert_eq!(named(&all, "veth0").local_macs, [[0; 6]; 0]);
+    });
+}
+
+#[test]
+fn root_macvlan_devices_have_modes_and_a_vrf_a_table() {
+    in_new_namespace(|| {
+        must("link add veth0 type veth peer name veth1");
+        must("link add pass0 link veth0 type macvlan mode passthru");
+        must("link add source0 link veth1 type macvlan mode source");
+        must("link add bridge0 link veth1 type macvtap mode bridge");
+        let vrf = possible("link add vrf0 type vrf table 1001");
+        let all = listed();
+        let modes =
+            ["pass0", "source0", "bridge0", "veth0"].map(|name| named(&all, name).macvlan_mode);
+        use super::super::MacvlanMode::{ByDestination, Passthru, Source};
+        assert_eq!(
+            modes,
+            [Some(Passthru), Some(Source), Some(ByDestination), None]
+        );
+        if vrf {
+            assert_eq!(named(&all, "vrf0").vrf_table, Some(1001));
+        }
+    });
+}
+
+#[test]
+fn root_an_interface_is_found_by_every_name_that_ip_link_takes() {
+    in_new_namespace(|| {
+        must("link add br0 type bridge");
+        must("link property add dev br0 altname an-alternative-name altname other");
+        let all = listed();
+        let index = named(&all, "br0").index;
+        for (name, expected) in [
+            ("br0", Some(index)),
+            ("an-alternative-name", Some(index)),
+            ("other", Some(index)),
+            ("lo", Some(1)),
+            ("an-alternative", None),
+        ] {
+            assert_eq!(find(&all, name).map(|it| it.index), expected, "{name}");
+            let shown = output("ip", &format!("link show {name}"));
+            assert_eq!(shown.status.success(), expected.is_some(), "{name}");
+        }
     });
 }
 
@@ -222,9 +313,9 @@ fn root_a_list_is_whole_while_interfaces_come_and_go() {
 #[test]
 fn root_the_host_is_that_of_the_threads_namespace() {
     in_new_namespace(|| {
-        let files =
-            ["iptables", "ip6tables"].map(|it| format!("/proc/sys/net/bridge/bridge-nf-call-{it}"));
-        let set = |values: [&str; 2]| {
+        let files = ["call-iptables", "call-ip6tables", "filter-vlan-tagged"]
+            .map(|it| format!("/proc/sys/net/bridge/bridge-nf-{it}"));
+        let set = |values: [&str; 3]| {
             for (file, value) in files.iter().zip(values) {
                 std::fs::write(file, value).unwrap();
             }
@@ -235,14 +326,16 @@ fn root_the_host_is_that_of_the_threads_namespace() {
             assert!(!host(true).unwrap().bridge_nf_call);
             return;
         }
-        let expected = |bridge_nf_call| Host {
+        let expected = |bridge_nf_call, bridge_filter_vlan_tagged| Host {
             bridge_nf_call,
+            bridge_filter_vlan_tagged,
             tcx: true,
             ..Host::default()
         };
-        assert_eq!(set(["0", "0"]), expected(false));
-        assert_eq!(set(["1", "0"]), expected(true));
-        assert_eq!(set(["0", "1"]), expected(true));
+        assert_eq!(set(["0", "0", "0"]), expected(false, false));
+        assert_eq!(set(["1", "0", "0"]), expected(true, false));
+        assert_eq!(set(["0", "1", "1"]), expected(true, true));
+        assert_eq!(set(["0", "0", "1"]), expected(false, true));
         assert!(!host(false).unwrap().tcx);
     });
 }

@@ -3,5 +3,6 @@
 mod framing;
 mod hooks;
 mod live;
+mod macs;
 mod sides;
 mod sketch;

@@ -5,8 +5,9 @@ use std::io::Write as _;
 
 use enforcer_ebpf::Link;
 
-use super::super::facts::{Host, Interface, XdpAttached, XdpMode};
-use super::super::plan::{Hook, InterfaceOptions, Plan, plan};
+use super::super::facts::{Host, Interface, MacvlanMode, XdpAttached, XdpMode};
+use super::super::guard::{Hook, WireGuard};
+use super::super::plan::{InterfaceOptions, Plan, plan};
 use crate::registry::{self, Registry, Source};
 
 /// Checks every line of a table and shows all mismatches. A line is
@@ -37,13 +38,15 @@ pub(super) fn planned(line: &str, options: &str, on: &str) -> Plan {
     )
 }
 
-/// Parses the facts about a host: `tcx`, `nf` for bridge-nf-call, `own=7` for an own program.
+/// Parses the facts about a host: `tcx`, `nf` for bridge-nf-call, `tags` for
+/// bridge-nf-filter-vlan-tagged, `own=7` for an own program.
 fn host(words: &str) -> Host {
     let mut host = Host::default();
     for word in words.split_whitespace() {
         match word.split_once('=') {
             None if word == "tcx" => host.tcx = true,
             None if word == "nf" => host.bridge_nf_call = true,
+            None if word == "tags" => host.bridge_filter_vlan_tagged = true,
             Some(("own", id)) => {
                 host.own_programs.insert(id.parse().unwrap());
             }
@@ -74,8 +77,9 @@ fn registry(options: &str) -> Registry {
 }
 
 /// Parses interfaces, each `name[:kind][#type][@parent][>master][=flag,…]`, with ifindexes by
-/// position, from 1. Flags: `down`, `p2p`, `macs`, `tagged`, `device`, `xdp7` for the program with id 7,
-/// `xdp` for several programs.
+/// position, from 1. Flags: `down`, `p2p`, `macs`, `tagged`, `device`, `pi`, `nf` for a bridge's own
+/// option, `passthru` and `source` for a macvlan mode, `alt-…` for an alternative name, `xdp7` for the
+/// program with id 7, `xdp` for several programs.
 fn interfaces(line: &str) -> Vec<Interface> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let name = |word: &str| {
@@ -113,23 +117,32 @@ fn interfaces(line: &str) -> Vec<Interface> {
                 ..Interface::default()
             };
             for flag in part('=').into_iter().flat_map(|flags| flags.split(',')) {
-                match flag {
-                    "down" => interface.up = false,
-                    "p2p" => interface.point_to_point = true,
-                    "macs" => interface.other_macs = true,
-                    "tagged" => interface.keeps_tag = true,
-                    "device" => interface.has_device = true,
-                    _ => {
-                        interface.xdp = Some(XdpAttached {
-                            prog_id: flag.strip_prefix("xdp").unwrap().parse().ok(),
-                            mode: XdpMode::Native,
-                        });
-                    }
-                }
+                set(&mut interface, flag);
             }
             interface
         })
         .collect()
+}
+
+fn set(interface: &mut Interface, flag: &str) {
+    match flag {
+        "down" => interface.up = false,
+        "p2p" => interface.point_to_point = true,
+        "macs" => interface.other_macs = true,
+        "tagged" => interface.keeps_tag = true,
+        "device" => interface.has_device = true,
+        "pi" => interface.packet_info = true,
+        "nf" => interface.nf_call = true,
+        "passthru" => interface.macvlan_mode = Some(MacvlanMode::Passthru),
+        "source" => interface.macvlan_mode = Some(MacvlanMode::Source),
+        _ if flag.starts_with("alt-") => interface.alternative_names.push(flag.to_owned()),
+        _ => {
+            interface.xdp = Some(XdpAttached {
+                prog_id: flag.strip_prefix("xdp").unwrap().parse().ok(),
+                mode: XdpMode::Native,
+            });
+        }
+    }
 }
 
 fn short(hook: Hook) -> &'static str {
@@ -138,7 +151,8 @@ fn short(hook: Hook) -> &'static str {
 }
 
 /// Renders a plan: `name/link hook,hook` and any other properties for a guard, `name?` for an
-/// uncovered interface.
+/// uncovered interface. `master` is the guarded master; `view` has the masters where there are
+/// others, and Open vSwitch's ports; `switched` frames for other MACs are not the host's.
 fn render(plan: &Plan, line: &str) -> String {
     let all = interfaces(line);
     let name = |index: u32| {
@@ -149,27 +163,42 @@ fn render(plan: &Plan, line: &str) -> String {
     let all_guards = all_guards.chain(plan.early.iter().map(|guard| (guard, " early")));
     let guards = all_guards.map(|(guard, early)| {
         assert_eq!(guard.name, name(guard.ifindex));
-        let link = match guard.link {
-            Link::Ethernet => "eth",
-            Link::Ip => "ip",
-        };
-        let hooks: Vec<_> = guard.hooks.iter().map(|hook| short(*hook)).collect();
-        let mut text = format!("{}/{link} {}", guard.name, hooks.join(","));
-        if !guard.vlan_children.is_empty() {
-            let names: Vec<_> = guard.vlan_children.iter().map(|&it| name(it)).collect();
-            write!(text, " vlans={}", names.join(",")).unwrap();
-        }
-        if guard.has_macvlan_children {
-            text += " macvlans";
-        }
-        if let Some(master) = guard.master {
-            write!(text, " master={}", name(master)).unwrap();
-        }
-        text + early
+        render_guard(guard, name) + early
     });
     let uncovered = plan.uncovered.iter().map(|it| {
         assert_eq!(it.name, name(it.index));
         format!("{}?", it.name)
     });
     guards.chain(uncovered).collect::<Vec<_>>().join("; ")
+}
+
+fn render_guard<'n>(guard: &WireGuard, name: impl Fn(u32) -> &'n str) -> String {
+    let names = |all: &[u32]| all.iter().map(|it| name(*it)).collect::<Vec<_>>().join(",");
+    let link = match guard.link {
+        Link::Ethernet => "eth",
+        Link::Ip => "ip",
+    };
+    let hooks: Vec<_> = guard.hooks.iter().map(|hook| short(*hook)).collect();
+    let mut text = format!("{}/{link} {}", guard.name, hooks.join(","));
+    if !guard.vlan_children.is_empty() {
+        write!(text, " vlans={}", names(&guard.vlan_children)).unwrap();
+    }
+    if let Some(master) = guard.master {
+        write!(text, " master={}", name(master)).unwrap();
+    }
+    let masters: Vec<u32> = guard.master.into_iter().collect();
+    let view = &guard.view;
+    if view.is_member() && (view.masters != masters || !view.ports.is_empty()) {
+        let above = [&view.masters[..], &view.ports].concat();
+        write!(text, " view={}", names(&above)).unwrap();
+    }
+    for (is_set, word) in [
+        (guard.has_macvlan_children && !view.is_member(), " macvlans"),
+        (guard.has_macvlan_children && view.is_member(), " switched"),
+        (view.looks_through_tags, " tags"),
+        (guard.sender_chooses_protocol, " chosen"),
+    ] {
+        text += if is_set { word } else { "" };
+    }
+    text
 }

@@ -100,16 +100,59 @@ fn options_of_interfaces_come_back() {
 }
 
 #[test]
+fn unregistered_ports_and_networks_come_back() {
+    for modes in [
+        [None; 3],
+        [Some(Mode::Enforce), Some(Mode::Audit), None],
+        [None, Some(Mode::Enforce), Some(Mode::Audit)],
+    ] {
+        let row = UnregisteredRow {
+            modes,
+            allow: peers(&[2, 255]),
+        };
+        let tables = PolicyTables {
+            unregistered: row.clone(),
+            ..PolicyTables::default()
+        };
+        assert_eq!(unregistered(&bank_entry(&tables).unwrap()), row);
+    }
+    for (mode, routed) in [(Mode::Enforce, true), (Mode::Audit, false)] {
+        let row = NetworkRow {
+            bridge: 7,
+            allow: peers(&[1]),
+            mode,
+            routed,
+        };
+        assert_eq!(network_row(&network_entry(&row)), row);
+    }
+    for prefix in ["10.88.0.0/16", "192.0.2.1/32", "fd00:88::/64", "::/0"] {
+        let prefix: ipnet::IpNet = prefix.parse().unwrap();
+        let network = Address::from(prefix.network());
+        let scope = AddressScope {
+            bank: 1,
+            ifindex: 9,
+        };
+        let key = TrieKey::new(scope, &network, prefix.prefix_len());
+        assert_eq!(key.parts(), (scope, network, prefix.prefix_len()));
+    }
+}
+
+#[test]
 fn an_unknown_option_is_an_error() {
     let entry = RuleEntry {
         pattern: field(b"eth0").unwrap(),
         ..RuleEntry::EMPTY
     };
     assert!(options_row(&entry).is_ok());
-    for (side, hook, expected) in [(3, 0, "unknown side 3"), (0, 4, "unknown hook 4")] {
+    for (side, hook, forward, expected) in [
+        (3, 0, 0, "unknown side 3"),
+        (0, 4, 0, "unknown hook 4"),
+        (0, 0, 3, "unknown value 3 of forward"),
+    ] {
         let entry = RuleEntry {
             side,
             hook,
+            forward,
             ..entry
         };
         let error = options_row(&entry).unwrap_err().to_string();

@@ -37,6 +37,7 @@ fn whole_link() -> Vec<u8> {
         attribute(3, b"eth0\0"),
         attribute(18, &info),
         attribute(43, &xdp),
+        attribute(52, &attribute(53, b"wan\0")),
     ];
     parts.concat()
 }

@@ -26,7 +26,7 @@ fn every_namespace_has_a_loopback_interface() {
     let (links, macs) = block_on(async {
         let mut socket = Socket::open(Protocol::Route).unwrap();
         let links = link::dump(&mut socket).await.unwrap();
-        (links, fdb::own_macs(&mut socket).await)
+        (links, fdb::taken_macs(&mut socket).await)
     });
     let lo = links.unwrap().into_iter().find(|link| link.index == 1);
     let lo = lo.unwrap();

@@ -2,7 +2,7 @@
 
 use super::{
     super::framing::message,
-    super::link::{Interface, XdpAttached, XdpMode, may_be_up, parse},
+    super::link::{Interface, MacvlanMode, XdpAttached, XdpMode, may_be_up, parse},
     attribute,
 };
 
@@ -102,6 +102,64 @@ fn a_vlan_device_keeps_its_tag_if_the_flag_is_off() {
 }
 
 #[test]
+fn a_bridge_says_whether_netfilter_runs_on_its_members() {
+    let nf_call = |kind: &[u8], options: &[(u16, u8)]| {
+        let data: Vec<_> = options
+            .iter()
+            .map(|(it, on)| attribute(*it, &[*on]))
+            .collect();
+        read(&[info(kind, &data)]).nf_call
+    };
+    assert!(!nf_call(b"bridge\0", &[]));
+    assert!(!nf_call(b"bridge\0", &[(36, 0), (37, 0), (38, 0)]));
+    assert!(nf_call(b"bridge\0", &[(36, 1), (37, 0), (38, 0)]));
+    assert!(nf_call(b"bridge\0", &[(36, 0), (37, 1), (38, 0)]));
+    // The hooks of ARP, and another kind's attribute.
+    assert!(!nf_call(b"bridge\0", &[(36, 0), (37, 0), (38, 1)]));
+    assert!(!nf_call(b"vxlan\0", &[(36, 1), (37, 1)]));
+}
+
+#[test]
+fn a_macvlan_device_has_a_mode() {
+    use MacvlanMode::{ByDestination, Passthru, Source};
+    let mode = |kind: &[u8], code: u32| read(&[info(kind, &[number(1, code)])]).macvlan_mode;
+    let modes = [1, 2, 4, 8, 16].map(|code| mode(b"macvlan\0", code));
+    let expected = [
+        ByDestination,
+        ByDestination,
+        ByDestination,
+        Passthru,
+        Source,
+    ];
+    assert_eq!(modes, expected.map(Some));
+    assert_eq!(mode(b"macvtap\0", 8), Some(Passthru));
+    assert_eq!(mode(b"ipvlan\0", 8), None);
+}
+
+#[test]
+fn a_vrf_has_a_table_and_a_tun_device_perhaps_packet_information() {
+    let vrf = |kind: &[u8]| read(&[info(kind, &[number(1, 1001)])]).vrf_table;
+    assert_eq!(vrf(b"vrf\0"), Some(1001));
+    assert_eq!(vrf(b"macvlan\0"), None);
+    let packet_info = |kind: &[u8], data: &[Vec<u8>]| read(&[info(kind, data)]).packet_info;
+    assert!(packet_info(b"tun\0", &[attribute(4, &[1])]));
+    assert!(!packet_info(b"tun\0", &[attribute(4, &[0])]));
+    assert!(packet_info(b"tun\0", &[]), "unknown");
+    assert!(!packet_info(b"gre\0", &[attribute(4, &[1])]));
+}
+
+#[test]
+fn alternative_names_are_names() {
+    // IFLA_PROP_LIST carries NLA_F_NESTED.
+    let names = [attribute(53, b"wgoffice\0"), attribute(53, b"enp1s0\0")];
+    let eth0 = read(&[attribute(52 | 0x8000, &names.concat())]);
+    assert_eq!(eth0.alternative_names, ["wgoffice", "enp1s0"]);
+    let found = ["eth0", "wgoffice", "enp1s0", "enp1s", ""].map(|name| eth0.is_named(name));
+    assert_eq!(found, [true, true, true, false, false]);
+    assert_eq!(read(&[]).alternative_names, [""; 0]);
+}
+
+#[test]
 fn xdp_programs_are_seen_in_every_mode() {
     let xdp = |attributes: &[Vec<u8>]| read(&[attribute(43, &attributes.concat())]).xdp;
     let attached = |prog_id, mode| Some(XdpAttached { prog_id, mode });
@@ -131,7 +189,7 @@ fn unknown_attributes_and_odd_names_hide_nothing() {
     let interface = read(&[
         attribute(0x3fff, b"?"),
         number(10, 4),
-        attribute(52, b"alt"),
+        attribute(61, b"alt"),
     ]);
     assert_eq!(interface.master, Some(4));
     let name = attribute(3, b"eth\xff\0");

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::{
     super::{
         address::{self, Address},
-        fdb, generic,
+        fdb::{self, Taken},
+        generic,
         route::{self, Kind, Route},
     },
     attribute,
@@ -16,18 +17,33 @@ fn ip(text: &str) -> IpAddr {
 }
 
 #[test]
-fn only_a_devices_own_unicast_addresses_count() {
-    let entry = |flags: u8, mac: &[u8]| {
-        let mut bytes = vec![7, 0, 0, 0, 2, 0, 0, 0, 0x80, 0, flags, 0];
+fn only_addresses_that_an_interface_takes_count() {
+    let entry = |state: u8, flags: u8, mac: &[u8], master: Option<u32>| {
+        let mut bytes = vec![7, 0, 0, 0, 2, 0, 0, 0, state, 0, flags, 0];
         bytes.extend(attribute(2, mac));
+        let master = master.map(|index| attribute(9, &index.to_ne_bytes()));
+        bytes.extend(master.unwrap_or_default());
         fdb::parse(&bytes).unwrap()
     };
     let mac = [0x82, 6, 0x19, 0x8e, 0x8c, 0xdf];
-    assert_eq!(entry(0x02, &mac), Some((2, mac)));
+    let taken = |ifindex, by_bridge| {
+        Some(Taken {
+            ifindex,
+            mac,
+            by_bridge,
+        })
+    };
+    assert_eq!(entry(0x80, 0x02, &mac, None), taken(2, false));
+    // A permanent local entry, of the port 2, is the bridge's.
+    assert_eq!(entry(0x80, 0, &mac, Some(9)), taken(9, true));
+    // A master's entries that are learned (reachable, stale) or static.
+    for state in [0x02, 0x04, 0x40] {
+        assert_eq!(entry(state, 0, &mac, Some(9)), None, "{state:#x}");
+    }
     // Learned by a bridge; a multicast group; not Ethernet.
-    assert_eq!(entry(0x04, &mac), None);
-    assert_eq!(entry(0x02, &[0x33, 0x33, 0, 0, 0, 1]), None);
-    assert_eq!(entry(0x02, &[0; 20]), None);
+    assert_eq!(entry(0x80, 0x04, &mac, None), None);
+    assert_eq!(entry(0x80, 0x02, &[0x33, 0x33, 0, 0, 0, 1], None), None);
+    assert_eq!(entry(0x80, 0x02, &[0; 20], None), None);
     assert!(fdb::parse(&[7, 0, 0]).is_err());
 }
 
@@ -77,6 +93,7 @@ fn an_address_is_this_hosts_end() {
         Some(Address {
             ifindex: 3,
             ip: ip(text),
+            prefix_length: 24,
         })
     };
     let (near, far) = ([192, 0, 2, 1], [192, 0, 2, 2]);

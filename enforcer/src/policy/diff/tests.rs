@@ -291,3 +291,109 @@ fn a_wider_peer_around_does_not_hide_a_move() {
         ]
     );
 }
+
+#[test]
+fn options_of_networks_change() {
+    let base = format!("{GRAFANA}{COLLECTOR}");
+    let with = |keys: &str| format!("{base}[interfaces.podman1]\n{keys}");
+    let now = with("forward = true\n");
+    let next =
+        with("forward = false\ncontainers = true\nallow = [\"collector\"]\nmode = \"audit\"\n");
+    let line = |sign: &str, what: &str| [format!("{sign} interfaces.podman1: {what}")];
+    assert_eq!(
+        lines(&now, &next),
+        line(
+            "~",
+            "forward = true becomes forward = false, containers = true, allow = [\"collector\"], \
+             mode = \"audit\""
+        )
+    );
+    let routed = with("containers = false\n");
+    assert_eq!(lines(&base, &routed), line("+", "containers = false"));
+    let routed = with("routed = true\n");
+    assert_eq!(lines(&routed, &base), line("-", "no longer routed = true"));
+    assert_eq!(
+        lines(&base, &with("forward = \"auto\"\nrouted = false\n")),
+        line("+", "no options")
+    );
+    // The number of a peer is another where a peer comes before, and the peer is the same.
+    let first = format!("{next}[peers.a]\ninterface = \"wg0\"\naddresses = [\"10.0.0.9\"]\n");
+    assert_eq!(
+        lines(&next, &first),
+        ["+ peer a: new, on wg0 from 10.0.0.9/32"]
+    );
+}
+
+#[test]
+fn unregistered_ports_open_and_close() {
+    let base = format!("{GRAFANA}{COLLECTOR}");
+    let closed = format!(
+        "{base}[unregistered]\ntcp = \"drop\"\nsctp = \"audit\"\nallow = [\"collector\"]\n"
+    );
+    assert_eq!(
+        lines(&base, &closed),
+        [
+            "~ unregistered.tcp: \"pass\" becomes \"drop\"",
+            "~ unregistered.sctp: \"pass\" becomes \"audit\"",
+            "+ unregistered ports: now reachable for collector",
+        ]
+    );
+    assert_eq!(
+        lines(&closed, &base),
+        [
+            "~ unregistered.tcp: \"drop\" becomes \"pass\"",
+            "~ unregistered.sctp: \"audit\" becomes \"pass\"",
+            "- unregistered ports: no longer reachable for collector",
+        ]
+    );
+    assert!(lines(&closed, &closed).is_empty());
+}
+
+#[test]
+fn a_service_moves_to_addresses() {
+    let public = format!("{GRAFANA}public = true\n");
+    let at = format!("{public}on = [\"192.168.1.10\", \"fd00::1\"]\n");
+    // At the two addresses nothing changes.
+    assert_eq!(
+        lines(&public, &at),
+        ["- grafana 3000/tcp: at other addresses: was reachable for anyone, now localhost only"]
+    );
+    assert_eq!(
+        lines(&at, &public),
+        ["+ grafana 3000/tcp: at other addresses: was localhost only, now reachable for anyone"]
+    );
+    assert!(lines(&at, &at).is_empty());
+    let one = format!("{public}on = [\"fd00::1\"]\n");
+    assert_eq!(
+        lines(&at, &one),
+        ["- grafana 3000/tcp: at 192.168.1.10: was reachable for anyone, now localhost only"]
+    );
+    let renamed = at.replace("grafana", "dashboards");
+    assert_eq!(lines(&at, &renamed), ["~ dashboards: was called grafana"]);
+}
+
+#[test]
+fn a_port_of_two_services_comes_and_goes() {
+    let other = "[services.minio]\nports = [9000]\n";
+    let at = format!(
+        "{other}on = [\"192.168.1.10\"]\npublic = true\n[services.backup]\nports = [9000]\n"
+    );
+    assert_eq!(
+        lines(GRAFANA, &format!("{GRAFANA}{at}")),
+        [
+            "+ minio 9000/tcp: at 192.168.1.10: now registered, reachable for anyone",
+            "+ backup 9000/tcp: at other addresses: now registered, localhost only",
+        ]
+    );
+    assert_eq!(
+        lines(&format!("{GRAFANA}{at}"), GRAFANA),
+        ["- backup 9000/tcp: no longer registered: open to all"]
+    );
+    assert_eq!(
+        lines(other, &at),
+        [
+            "+ minio 9000/tcp: at 192.168.1.10: was localhost only, now reachable for anyone",
+            "~ backup 9000/tcp: at other addresses: was minio's",
+        ]
+    );
+}

@@ -1,5 +1,6 @@
 //! Policies compiled from registries, and decisions over them.
 
+mod addresses;
 mod keys;
 mod prefixes;
 mod tables;

@@ -2,18 +2,20 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::lint;
+use super::super::{HostFacts, lint};
 use super::{accepts, summary};
 
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
+/// Checks the warnings on a host with these interfaces, each with whether it is WireGuard.
 #[track_caller]
-fn warns(text: &str, is_wireguard: impl Fn(&str) -> Option<bool>, expected: &[&str]) {
+fn warns(text: &str, interfaces: &[(&str, bool)], expected: &[&str]) {
+    let host = HostFacts {
+        ephemeral: EPHEMERAL,
+        interfaces: interfaces.iter().copied().collect(),
+    };
     let registry = accepts(text).registry;
-    assert_eq!(
-        summary(&lint(&registry, &EPHEMERAL, is_wireguard)),
-        expected
-    );
+    assert_eq!(summary(&lint(&registry, &host)), expected);
 }
 
 #[test]
@@ -28,7 +30,7 @@ protocol = ["udp", "tcp"]
 ports = [40000]
 public = true
 "#,
-        |_| None,
+        &[],
         &[
             &format!(
                 "2:17 tcp and udp port 32768 lies in the ephemeral range 32768-60999 -- {HELP}"
@@ -50,9 +52,9 @@ fn udp_ports_of_the_host_s_own_clients_are_named() {
         r#"
 [services.range]
 ports = ["50-600"]
-protocol = ["tcp", "udp"]
+protocol = ["sctp", "udp"]
 [services.one]
-ports = [4500, 5353, 5355, 5354]
+ports = [4500, 5353, 5355, 5354, 1701, 5060]
 protocol = "udp"
 [services.tcp]
 ports = [5353]
@@ -61,14 +63,39 @@ ports = [10000]
 protocol = "udp"
 public = true
 "#,
-        |_| None,
+        &[],
         &[
             &format!(
-                "2:10 udp ports 53 (DNS), 67 (DHCP server and relay), 68 (DHCP client), 123 (NTP), 500 (IKE), 546 (DHCPv6 client) are also used by clients -- {HELP}"
+                "2:10 udp ports 53 (DNS), 67 (DHCP server and relay), 68 (DHCP client), 123 (NTP), 137 (NetBIOS names), 138 (NetBIOS datagrams), 500 (IKE), 546 (DHCPv6 client) are also used by clients -- {HELP}"
             ),
             &format!("5:10 udp port 4500 (IPsec NAT traversal) is also used by clients -- {HELP}"),
             &format!("5:16 udp port 5353 (mDNS) is also used by clients -- {HELP}"),
             &format!("5:22 udp port 5355 (LLMNR) is also used by clients -- {HELP}"),
+            &format!("5:34 udp port 1701 (L2TP) is also used by clients -- {HELP}"),
+            &format!("5:40 udp port 5060 (SIP) is also used by clients -- {HELP}"),
+        ],
+    );
+}
+
+#[test]
+fn tcp_ports_of_the_kernel_s_nfs_client_are_named() {
+    const HELP: &str = "an NFS mount binds such a port whatever is reserved, and the server's replies there would be dropped; prefer a port outside, or keep the client away with the sysctls sunrpc.min_resvport and sunrpc.max_resvport";
+    const CLIENT: &str = "in the range 665-1023 of the kernel's NFS client (sunrpc)";
+    warns(
+        r#"
+[services.a]
+ports = [664, 665, "1000-1100", 1024]
+[services.udp]
+ports = [700]
+protocol = ["udp", "sctp"]
+[services.public]
+ports = [993]
+public = true
+"#,
+        &[],
+        &[
+            &format!("2:15 tcp port 665 lies {CLIENT} -- {HELP}"),
+            &format!("2:20 tcp ports 1000-1023 lie {CLIENT} -- {HELP}"),
         ],
     );
 }
@@ -93,11 +120,7 @@ addresses = ["any"]
 interface = "eth0"
 public-key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
 "#,
-        |interface| match interface {
-            "wg0" => Some(true),
-            "eth0" => Some(false),
-            _ => None,
-        },
+        &[("wg0", true), ("eth0", false)],
         &[
             "10:8 peer `eth` is trusted by its address on `eth0`, which is not WireGuard -- any neighbour on that network can use the address; reach the service through WireGuard, or know that the network is trusted",
         ],
@@ -118,9 +141,57 @@ addresses = ["any"]
 interface = "wg0"
 addresses = ["any"]
 "#,
-        |_| Some(true),
+        &[("wg0", true)],
         &[
-            "7:8 peer `unused` is allowed by no service -- add it to the service that it may reach, `allow = [\"unused\"]`, or remove it",
+            "7:8 peer `unused` is in no `allow` -- add it to the service that it may reach, `allow = [\"unused\"]`, or remove it",
+        ],
+    );
+}
+
+#[test]
+fn a_pattern_is_warned_of_where_one_match_can_be_spoofed() {
+    let text = r#"
+[services.a]
+ports = [1]
+allow = ["p"]
+[peers.p]
+interface = "w*"
+addresses = ["any"]
+"#;
+    warns(text, &[("eth0", false), ("wg0", true)], &[]);
+    warns(
+        text,
+        &[("eth0", false), ("wg0", true), ("wlan0", false)],
+        &[
+            "4:8 peer `p` is trusted by its address on `w*`, and `wlan0` is not WireGuard -- any neighbour on that network can use the address; reach the service through WireGuard, or know that the network is trusted",
+        ],
+    );
+}
+
+#[test]
+fn a_peer_of_a_network_or_of_unregistered_ports_is_in_use() {
+    let text = r#"
+[services.a]
+ports = [1]
+[unregistered]
+tcp = "drop"
+allow = ["unregistered"]
+[interfaces.podman1]
+allow = ["network"]
+[peers.network]
+interface = "wg0"
+addresses = ["any"]
+[peers.unregistered]
+interface = "wg0"
+addresses = ["any"]
+"#;
+    warns(text, &[], &[]);
+    let without = text.replace("allow = [\"network\"]", "");
+    warns(
+        &without,
+        &[],
+        &[
+            "8:8 peer `network` is in no `allow` -- add it to the service that it may reach, `allow = [\"network\"]`, or remove it",
         ],
     );
 }

@@ -1,12 +1,14 @@
 //! The registry as a whole: from texts and files to a model or diagnostics.
 
 mod accepted;
+mod addresses;
 mod etc;
 mod files;
 mod kinds;
 mod limits;
 mod lints;
 mod mutations;
+mod networks;
 mod peers;
 mod rendering;
 mod services;
@@ -14,6 +16,7 @@ mod sources;
 mod syntax;
 mod tables;
 mod trust;
+mod unregistered;
 mod vanished;
 
 use super::files::load_texts;

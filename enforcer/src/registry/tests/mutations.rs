@@ -8,8 +8,8 @@ use proptest::test_runner::Config;
 
 use super::super::files::load_texts;
 use super::super::{
-    Diagnostics, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PREFIXES, Reader, Registry, Rejected,
-    lint, load, render,
+    Allow, Diagnostics, HostFacts, Identity, Loaded, MAX_PEERS, MAX_PORTS, MAX_PORTS_AT_ADDRESSES,
+    MAX_PREFIXES, Reader, Registry, Rejected, lint, load, render,
 };
 
 const GOOD: &str = include_str!("good.toml");
@@ -74,6 +74,12 @@ fn piece() -> impl Strategy<Value = String> {
             "\"\\u0000\"",
             "::ffff:1.2.3.4",
             "/33",
+            "[unregistered]",
+            "\"drop\"",
+            "on = [\"192.168.1.10\"]",
+            "127.0.0.1",
+            "br-*",
+            "\"auto\"",
         ])
         .prop_map(str::to_owned),
         "\\PC{0,8}",
@@ -128,7 +134,11 @@ fn check(result: &Result<Loaded, Rejected>) {
         Ok(loaded) => {
             check_registry(&loaded.registry);
             check_diagnostics(&loaded.warnings);
-            check_diagnostics(&lint(&loaded.registry, &(1..=65535), |_| Some(false)));
+            let host = HostFacts {
+                ephemeral: 1..=65535,
+                interfaces: [("eth0", false), ("wg0", false)].into(),
+            };
+            check_diagnostics(&lint(&loaded.registry, &host));
         }
         Err(rejected) => {
             assert!(!rejected.errors.is_empty());
@@ -187,29 +197,22 @@ fn check_registry(registry: &Registry) {
             .is_sorted_by(|a, b| a.pattern < b.pattern)
     );
 
-    let ports: Vec<_> = registry
-        .registered_ports()
-        .map(|(protocol, port, _)| (protocol, port))
-        .collect();
-    assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
-    assert!(ports.len() <= MAX_PORTS && ports.iter().all(|&(_, port)| port > 0));
+    check_ports(registry);
     for service in registry.services() {
         assert!(name(&service.name) && !service.ports.is_empty());
         assert!(!service.public || service.allow.is_empty());
-        assert!(
-            service
-                .allow
-                .iter()
-                .all(|peer| registry.peer(peer).is_some())
-        );
+        check_allow(registry, &service.allow);
         assert!(service.ranges.iter().all(|range| range.first <= range.last));
     }
     assert!(registry.peers().len() <= MAX_PEERS);
     let mut prefixes = 0;
     for peer in registry.peers() {
-        assert!(name(&peer.name) && interface(&peer.interface) && peer.interface != "lo");
+        assert!(name(&peer.name) && is_pattern(&peer.interface) && peer.interface != "lo");
         match &peer.identity {
-            Identity::Key(key) => assert_ne!(key.as_bytes(), &[0; 32]),
+            Identity::Key(key) => {
+                assert_ne!(key.as_bytes(), &[0; 32]);
+                assert!(interface(&peer.interface));
+            }
             Identity::Addresses(nets) => {
                 assert!(!nets.is_empty() && nets.iter().all(|net| net.trunc() == *net));
                 prefixes += nets.len();
@@ -218,15 +221,46 @@ fn check_registry(registry: &Registry) {
     }
     assert!(prefixes <= MAX_PREFIXES);
     for table in registry.interfaces() {
-        assert!(
-            interface(table.pattern.strip_suffix('*').unwrap_or(&table.pattern))
-                || table.pattern.ends_with('*')
-        );
+        assert!(is_pattern(&table.pattern));
+        check_allow(registry, &table.allow);
+    }
+    check_allow(registry, &registry.unregistered().allow);
+}
+
+fn check_ports(registry: &Registry) {
+    let ports: Vec<_> = registry.registered_ports().collect();
+    assert!(ports.len() <= MAX_PORTS);
+    let mut places = BTreeSet::new();
+    for (protocol, port, service) in ports {
+        assert!(port > 0);
+        let mut on: Vec<_> = service.on.keys().map(|address| Some(*address)).collect();
+        if on.is_empty() {
+            on.push(None);
+        }
+        for address in on {
+            assert!(places.insert((protocol, port, address)));
+            let found = registry.service_at(protocol, port, address);
+            assert_eq!(found.map(|it| &it.name), Some(&service.name));
+        }
+    }
+    let addresses: BTreeSet<_> = places.iter().filter_map(|place| place.2).collect();
+    assert!(places.iter().filter(|place| place.2.is_some()).count() <= MAX_PORTS_AT_ADDRESSES);
+    for address in addresses {
+        assert!(!address.is_loopback() && !address.is_multicast() && !address.is_unspecified());
     }
 }
 
+fn check_allow(registry: &Registry, allow: &Allow) {
+    assert!(allow.names().all(|peer| registry.peer(peer).is_some()));
+    assert!(allow.names().all(|peer| allow.at_of(peer).is_some()));
+}
+
+fn is_pattern(pattern: &str) -> bool {
+    interface(pattern.strip_suffix('*').unwrap_or(pattern)) || pattern.ends_with('*')
+}
+
 fn interface(name: &str) -> bool {
-    matches!(name.len(), 1..=15)
+    matches!(name.len(), 1..=127)
         && name != "."
         && name != ".."
         && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace())

@@ -1,6 +1,7 @@
 //! Rejected peers.
 
-use super::rejects;
+use super::super::Identity;
+use super::{accepts, rejects, summary};
 
 #[test]
 fn a_peer_with_neither_and_one_with_both() {
@@ -154,10 +155,10 @@ addresses = ["any"]
 interface = "lo"
 addresses = ["any"]
 [peers.r]
-interface = "wg*"
+interface = "w*g"
 addresses = ["any"]
 [peers.s]
-interface = "a-very-long-name"
+interface = "a long name"
 addresses = ["any"]
 [peers.t]
 interface = 0
@@ -166,9 +167,46 @@ addresses = ["any"]
         &[
             r#"3:8 peer `p` has no `interface` -- write the interface that it comes through: `interface = "wg0"`"#,
             "6:13 a peer cannot be on `lo` -- remove the peer: programs on this host reach every service through lo",
-            "9:13 invalid interface name `wg*` -- `*` stands at the end of the name of an `[interfaces]` table, and nowhere else",
-            "12:13 invalid interface name `a-very-long-name` -- an interface's name has 1 to 15 bytes, without spaces, `/` and `:`, as `ip link` shows it",
+            "9:13 invalid interface name `w*g` -- `*` stands for the rest of a name, at the end alone: \"br-*\"",
+            "12:13 invalid interface name `a long name` -- an interface's name has 1 to 127 bytes, without spaces, `/` and `:`, as `ip link` shows it",
             r#"15:13 `interface` is an integer, not a string -- write `interface = "wg0"`"#,
         ],
     );
+}
+
+#[test]
+fn a_peer_by_addresses_may_be_on_every_interface_of_a_pattern() {
+    let loaded = accepts(
+        r#"
+[services.a]
+ports = [1]
+allow = ["p", "q"]
+[peers.p]
+interface = "br-*"
+addresses = ["10.0.0.0/8"]
+[peers.q]
+interface = "*"
+addresses = ["any"]
+"#,
+    );
+    assert_eq!(summary(&loaded.warnings), [""; 0]);
+    let interface = |name| loaded.registry.peer(name).unwrap().interface.as_str();
+    assert_eq!((interface("p"), interface("q")), ("br-*", "*"));
+}
+
+#[test]
+fn a_peer_by_key_is_on_one_interface() {
+    const KEY: &str = "public-key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"";
+    let text = |interface: &str| {
+        format!("[services.a]\nports = [1]\n[peers.p]\ninterface = \"{interface}\"\n{KEY}\n")
+    };
+    rejects(
+        &text("wg*"),
+        &[
+            "4:13 peer `p` has a public key on the pattern `wg*` -- AllowedIPs belong to one device: name the device, and write one more peer for each further device",
+        ],
+    );
+    let registry = accepts(&text("wg0")).registry;
+    let identity = &registry.peer("p").unwrap().identity;
+    assert!(matches!(identity, Identity::Key(_)));
 }

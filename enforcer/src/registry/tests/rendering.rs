@@ -53,7 +53,7 @@ error: tcp port 6379 is already registered for service `redis`, at r.toml:2:10
 2 | ports = [6379]
   |          ---- first registered here
   |
-  = help: a port belongs to one service; give one of them another port
+  = help: a port belongs to one service; give one of them another port, or other addresses with `on`
 "#
         .trim_matches('\n')
     );

@@ -90,7 +90,7 @@ ports = ["9199-9201"]
 protocol = ["sctp", "tcp", "udp"]
 "#,
         &[
-            "5:10 tcp and udp port 9200 is already registered for service `b`, at r.toml:2:10 -- a port belongs to one service; give one of them another port",
+            "5:10 tcp and udp port 9200 is already registered for service `b`, at r.toml:2:10 -- a port belongs to one service; give one of them another port, or other addresses with `on`",
         ],
     );
 }
@@ -105,8 +105,8 @@ ports = ["1000-1999", "3000-3999"]
 ports = ["1500-3500"]
 "#,
         &[
-            "4:10 tcp ports 1500-1999 are already registered for service `a`, at r.toml:2:10 -- a port belongs to one service; give one of them another port",
-            "4:10 tcp ports 3000-3500 are already registered for service `a`, at r.toml:2:23 -- a port belongs to one service; give one of them another port",
+            "4:10 tcp ports 1500-1999 are already registered for service `a`, at r.toml:2:10 -- a port belongs to one service; give one of them another port, or other addresses with `on`",
+            "4:10 tcp ports 3000-3500 are already registered for service `a`, at r.toml:2:23 -- a port belongs to one service; give one of them another port, or other addresses with `on`",
         ],
     );
 }
@@ -222,8 +222,8 @@ ports = ["1-10"]
 protocol = ["tcp", "udp"]
 "#,
         &[
-            "5:10 tcp and udp ports 1-10 are already registered for service `a`, at r.toml:2:17 -- a port belongs to one service; give one of them another port",
-            "5:10 tcp and udp ports 5-6 are already registered for service `a`, at r.toml:2:10 -- a port belongs to one service; give one of them another port",
+            "5:10 tcp and udp ports 1-10 are already registered for service `a`, at r.toml:2:17 -- a port belongs to one service; give one of them another port, or other addresses with `on`",
+            "5:10 tcp and udp ports 5-6 are already registered for service `a`, at r.toml:2:10 -- a port belongs to one service; give one of them another port, or other addresses with `on`",
         ],
     );
 }

@@ -1,6 +1,6 @@
 //! Unknown keys, tables and words.
 
-use super::rejects;
+use super::{accepts, rejects};
 
 #[test]
 fn an_unknown_key_at_the_top() {
@@ -50,7 +50,7 @@ image = "redis"
 "#,
         &[
             "3:1 unknown key `protocols` in service `a` -- did you mean `protocol`?",
-            "4:1 unknown key `image` in service `a` -- the keys of service `a` are `ports`, `protocol`, `mode`, `public` and `allow`",
+            "4:1 unknown key `image` in service `a` -- the keys of service `a` are `ports`, `protocol`, `on`, `mode`, `public` and `allow`",
         ],
     );
 }
@@ -88,7 +88,7 @@ side = "inside"
 forwards = true
 "#,
         &[
-            "3:18 unknown key `100` in interface `eth0` -- the keys of interface `eth0` are `side`, `forward` and `hook`; a name with a dot is written in quotes",
+            "3:18 unknown key `100` in interface `eth0` -- the keys of interface `eth0` are `side`, `forward`, `hook`, `containers`, `routed`, `allow` and `mode`; a name with a dot is written in quotes",
             "6:1 unknown key `forwards` in interface `eth1` -- did you mean `forward`?",
         ],
     );
@@ -103,7 +103,7 @@ ports = [1]
 "#,
         &[
             r#"1:11 service `a` has no `ports` -- write `ports = [9200]` or `ports = ["9000-9001"]`"#,
-            "1:13 unknown key `b` in service `a` -- the keys of service `a` are `ports`, `protocol`, `mode`, `public` and `allow`; a name with a dot is written in quotes",
+            "1:13 unknown key `b` in service `a` -- the keys of service `a` are `ports`, `protocol`, `on`, `mode`, `public` and `allow`; a name with a dot is written in quotes",
         ],
     );
 }
@@ -145,16 +145,30 @@ ports = [1]
 [interfaces.".."]
 [interfaces."a/b"]
 [interfaces."eth 0"]
-[interfaces."sixteen-bytes-00*"]
 "#,
         &[
-            "3:13 invalid interface name `e*h` -- `*` stands at the end of the name of an `[interfaces]` table, and nowhere else",
-            "4:13 invalid interface name `..` -- an interface's name has 1 to 15 bytes, without spaces, `/` and `:`, as `ip link` shows it",
-            "5:13 invalid interface name `a/b` -- an interface's name has 1 to 15 bytes, without spaces, `/` and `:`, as `ip link` shows it",
-            "6:13 invalid interface name `eth 0` -- an interface's name has 1 to 15 bytes, without spaces, `/` and `:`, as `ip link` shows it",
-            "7:13 invalid interface name `sixteen-bytes-00*` -- an interface's name has 1 to 15 bytes, without spaces, `/` and `:`, as `ip link` shows it",
+            "3:13 invalid interface name `e*h` -- `*` stands for the rest of a name, at the end alone: \"br-*\"",
+            "4:13 invalid interface name `..` -- an interface's name has 1 to 127 bytes, without spaces, `/` and `:`, as `ip link` shows it",
+            "5:13 invalid interface name `a/b` -- an interface's name has 1 to 127 bytes, without spaces, `/` and `:`, as `ip link` shows it",
+            "6:13 invalid interface name `eth 0` -- an interface's name has 1 to 127 bytes, without spaces, `/` and `:`, as `ip link` shows it",
         ],
     );
+}
+
+#[test]
+fn names_of_interfaces_are_as_long_as_alternative_names() {
+    let text = |bytes: usize| {
+        let name = "a".repeat(bytes);
+        format!("[services.a]\nports = [1]\n[interfaces.{name}]\n[interfaces.\"{name}*\"]\n")
+    };
+    assert_eq!(accepts(&text(127)).registry.interfaces().len(), 2);
+    let cut = "a".repeat(48);
+    let error = |line| {
+        format!(
+            "{line}:13 invalid interface name `{cut}…` -- an interface's name has 1 to 127 bytes, without spaces, `/` and `:`, as `ip link` shows it"
+        )
+    };
+    rejects(&text(128), &[&error(3), &error(4)]);
 }
 
 #[test]
@@ -194,7 +208,7 @@ hook = "xdp_native"
             r#"14:12 `protocol` is an integer, not a protocol -- write `protocol = "tcp"` or `protocol = ["tcp", "udp"]`"#,
             "16:8 unknown side `outsid` -- did you mean `outside`?",
             "17:8 unknown hook `xdp` -- `hook` is one of `auto`, `xdp-native`, `xdp-generic` and `tcx`",
-            "18:11 `forward` is an integer, not true or false -- write `forward = true` or `forward = false`, without quotes",
+            r#"18:11 `forward` is an integer, not "auto", true or false -- write `forward = "auto"`, `forward = true` or `forward = false`"#,
             "20:8 unknown side `left` -- `side` is one of `inside` and `outside`",
             "21:8 unknown hook `xdp_native` -- did you mean `xdp-native`?",
         ],

@@ -21,6 +21,7 @@ pub fn all() -> Vec<Attack> {
     attacks.extend(foreign_programs::attacks());
     attacks.extend(links::attacks());
     attacks.extend(tunnelled::attacks());
+    attacks.extend(super::whole_host::attacks());
     attacks.sort_by_key(|attack| attack.name);
     attacks
 }

@@ -5,7 +5,7 @@ use enforcer_ebpf::Reason;
 use super::reach::{asked, tcp};
 use crate::lab::redis::{Redis, ping};
 use crate::lab::topology::{CT, HOST_LAN, HOST_LAN6};
-use crate::lab::{Port, Server, Transport};
+use crate::lab::{Because, Port, Server, Transport};
 use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::Attack;
 
@@ -29,7 +29,7 @@ fn containers() -> Vec<Attack> {
                 ask.ask(&lab.lan, patience)
             }))
         })
-        .held_by_wire(UntrustedInterface)
+        .held_by_wire(Because::CONTAINER_NETWORK)
         .shown_as("a container's own address and port, by a route"),
         Attack::new("a07_published_container_port", Port("tcp", 3001), |lab| {
             let server = Server::start(&lab.ct, Transport::Tcp, "0.0.0.0:80", "gitea")?;
