@@ -14,11 +14,11 @@ mod tables;
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use case::{CASES, Case, check, packet_words, same};
-use enforcer_ebpf::{Guard, Link, Reason, Verdict, destination, parse, source};
+use case::{CASES, Case, addresses_of, check, packet_words, same};
+use enforcer_ebpf::{Guard, Reason, Verdict, VlanIds, opens, parse};
 use frames::named::named;
 use proptest::test_runner::TestCaseError;
-use reference::{Answer, Reading};
+use reference::{Answer, Counter, Reading};
 
 #[test]
 fn both_implementations_agree_and_every_rule_is_reached() {
@@ -43,9 +43,8 @@ fn both_implementations_agree_and_every_rule_is_reached() {
 fn same_reading(case: &Case) -> Result<(Reading, bool), TestCaseError> {
     let bytes = &case.frame.bytes[..];
     let packet = case.parse();
-    let strict = Reading::strict(bytes, case.frame.link);
-    let lenient = Reading::lenient(bytes, case.frame.link);
-    let is_lenient = !strict.fits(&packet) && lenient.fits(&packet);
+    let (strict, lenient) = (case.strict(), case.lenient());
+    let is_lenient = !strict.fits(bytes, &packet) && lenient.fits(bytes, &packet);
     let reading = if is_lenient { lenient } else { strict };
     same(
         "what the packet carries",
@@ -57,23 +56,24 @@ fn same_reading(case: &Case) -> Result<(Reading, bool), TestCaseError> {
         packet.loopback,
         reading.has_loopback(),
     )?;
-    if let Some((from, to)) = reading.addresses {
-        same("source", source(bytes, packet.ip_offset), Some(from.into()))?;
-        same(
-            "destination",
-            destination(bytes, packet.ip_offset),
-            Some(to.into()),
-        )?;
-    }
+    let addresses = reading.addresses;
+    same(
+        "source and destination",
+        addresses_of(bytes, &packet),
+        addresses.map(|(from, to)| (from.into(), to.into())),
+    )?;
+    same(
+        "rule 6's first packet",
+        opens(bytes, &packet),
+        reading.opens,
+    )?;
     Ok((reading, is_lenient))
 }
 
 /// Returns the answer of each guard that a case comes to; an error where the two implementations
 /// differ.
 fn same_answers(case: &Case, reading: &Reading) -> Result<Vec<(Guard, Answer)>, TestCaseError> {
-    let wire = case
-        .registry
-        .wire(reading, case.interface, || case.forwarded);
+    let wire = case.registry.wire(reading, &case.arrival());
     same(
         "wire guard",
         case.answer(case.wire_with(&case.registry)),
@@ -81,8 +81,11 @@ fn same_answers(case: &Case, reading: &Reading) -> Result<Vec<(Guard, Answer)>, 
     )?;
     let mut answers = vec![(Guard::Wire, wire)];
     // Only packets with a sound IP header come as far as a socket.
-    if Reading::strict(case.ip(), Link::Ip).addresses.is_some() {
-        let socket = case.registry.socket(case.ip(), case.interface, case.socket);
+    let at_socket = Reading::at_socket(case.ip());
+    if at_socket.addresses.is_some() {
+        let socket =
+            case.registry
+                .socket(&at_socket, case.interface, case.handed_back, &case.socket);
         same(
             "socket guard",
             case.answer(case.socket_with(&case.registry)),
@@ -104,6 +107,15 @@ fn reached(reading: &Reading, is_lenient: bool, answers: &[(Guard, Answer)]) -> 
         if let Some(rule) = answer.rule {
             reached.push(format!("{guard} rule {rule}"));
         }
+        match (answer.reason, answer.rule, answer.counted) {
+            (Reason::Peer, Some(rule), _) => reached.push(format!("{guard} peer by rule {rule}")),
+            (Reason::Loopback, _, Some(_)) => reached.push(format!("{guard} loopback counted")),
+            (Reason::LoopbackAddress, _, Some(Counter::Port(..))) => {
+                reached.push("loopback address, registered port".to_owned());
+            }
+            (Reason::UnknownPeer, None, _) => reached.push("another's fragment".to_owned()),
+            _ => {}
+        }
         if answer.audited {
             reached.push(format!("{guard} {} audited", answer.reason));
         }
@@ -124,9 +136,21 @@ fn assert_covered(seen: &BTreeMap<String, u32>) {
                 wanted.push(format!("{guard} {reason} audited"));
             }
         }
-        let rules = (1..=8).filter(|rule| guard == Guard::Wire || ![2, 4].contains(rule));
+        let rules = (1..=10).filter(|rule| guard == Guard::Wire || ![2, 3, 4].contains(rule));
         wanted.extend(rules.map(|rule| format!("{guard} rule {rule}")));
     }
+    wanted.extend(
+        [
+            "wire peer by rule 4",
+            "wire peer by rule 6",
+            "socket peer by rule 6",
+            "wire loopback counted",
+            "socket loopback counted",
+            "loopback address, registered port",
+            "another's fragment",
+        ]
+        .map(str::to_owned),
+    );
     let missing: Vec<&String> = wanted
         .iter()
         .filter(|what| seen.get(*what).is_none_or(|count| *count < at_least))
@@ -140,7 +164,7 @@ fn assert_covered(seen: &BTreeMap<String, u32>) {
 #[test]
 fn named_packets_are_read_as_the_design_says() {
     for sample in named() {
-        let packet = parse(&sample.frame.bytes[..], sample.frame.link);
+        let packet = parse(&sample.frame.bytes[..], sample.frame.link, VlanIds::Stop);
         assert_eq!(
             packet_words(&packet),
             sample.expected,
@@ -156,7 +180,7 @@ fn named_packets_are_read_as_the_design_says() {
             sample.frame.hex()
         );
         // The reference must be right, too.
-        let reading = Reading::strict(&sample.frame.bytes, sample.frame.link);
+        let reading = Reading::strict(&sample.frame.bytes, sample.frame.link, VlanIds::Stop);
         assert_eq!(
             reading.outcome,
             sample.expected,

@@ -1,6 +1,9 @@
 //! The cases of the property tests, and their runner.
 
-use enforcer_ebpf::{Decision, Guard, Packet, Protocol, Reason, at_socket, decide, parse};
+use enforcer_ebpf::{
+    Address, Decision, Guard, Link, Packet, Protocol, Reason, VlanIds, at_socket, decide,
+    destination, parse, source,
+};
 use proptest::{
     prelude::{Strategy as _, any},
     test_runner::{Config, TestCaseError, TestError, TestRunner},
@@ -8,8 +11,8 @@ use proptest::{
 
 use crate::{
     frames::{Frame, choices::Choices},
-    reference::{Answer, LO, Registry},
-    tables::Tables,
+    reference::{Answer, Arrival, Fib, LO, Reading, Registry, Socket},
+    tables::{Tables, counter_of},
 };
 
 pub(crate) const CASES: u32 = 100_000;
@@ -19,27 +22,64 @@ pub(crate) const CASES: u32 = 100_000;
 pub(crate) struct Case {
     pub(crate) frame: Frame,
     pub(crate) interface: u32,
-    /// The FIB's answer.
-    pub(crate) forwarded: bool,
+    /// The packet type "looped back": no link-layer header.
+    pub(crate) handed_back: bool,
+    pub(crate) fib: Fib,
     /// The socket of the kernel's choice, independent of the packet.
-    pub(crate) socket: (Protocol, u16),
+    pub(crate) socket: Socket,
     pub(crate) registry: Registry,
 }
 
 impl Case {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut choices = Choices::new(bytes);
+        let interface = choices.interface();
+        let fib = choices.fib();
+        let socket = choices.socket();
+        let registry = choices.registry();
+        let frame = Frame::arbitrary(&mut choices);
         Self {
-            interface: choices.interface(),
-            forwarded: choices.chance(128),
-            socket: choices.socket(),
-            registry: choices.registry(),
-            frame: Frame::arbitrary(&mut choices),
+            interface,
+            handed_back: frame.link == Link::Ip && choices.chance(48),
+            fib,
+            socket,
+            registry,
+            frame,
+        }
+    }
+
+    /// The guard's treatment of VLAN ids.
+    pub(crate) fn ids(&self) -> VlanIds {
+        let interface = self.registry.interface(self.interface);
+        match interface.is_some_and(|interface| interface.looks_through) {
+            true => VlanIds::LookThrough,
+            false => VlanIds::Stop,
         }
     }
 
     pub(crate) fn parse(&self) -> Packet {
-        parse(&self.frame.bytes[..], self.frame.link)
+        parse(&self.frame.bytes[..], self.frame.link, self.ids())
+    }
+
+    pub(crate) fn strict(&self) -> Reading {
+        Reading::strict(&self.frame.bytes, self.frame.link, self.ids())
+    }
+
+    pub(crate) fn lenient(&self) -> Reading {
+        Reading::lenient(&self.frame.bytes, self.frame.link, self.ids())
+    }
+
+    pub(crate) fn arrival(&self) -> Arrival {
+        let mac = match self.frame.link {
+            Link::Ethernet => self.frame.bytes.first_chunk().copied(),
+            Link::Ip => None,
+        };
+        Arrival {
+            interface: self.interface,
+            handed_back: self.handed_back,
+            mac,
+            fib: self.fib,
+        }
     }
 
     /// The packet from the IP header on, as the socket guard sees it.
@@ -51,36 +91,57 @@ impl Case {
     }
 
     pub(crate) fn wire_with(&self, registry: &Registry) -> Decision {
-        let tables = self.tables(registry, &self.frame.bytes);
-        decide(&tables, Guard::Wire, self.interface == LO, &self.parse())
+        let tables = self.tables(registry, &self.frame.bytes, None);
+        let way = match (self.interface, self.handed_back) {
+            (LO, _) => enforcer_ebpf::Arrival::Loopback,
+            (_, true) => enforcer_ebpf::Arrival::MaybeOwn,
+            (_, false) => enforcer_ebpf::Arrival::Received,
+        };
+        decide(&tables, Guard::Wire, way, &self.parse())
     }
 
     pub(crate) fn socket_with(&self, registry: &Registry) -> Decision {
-        let tables = self.tables(registry, self.ip());
-        let packet = at_socket(self.socket.0, self.socket.1);
-        decide(&tables, Guard::Socket, self.interface == LO, &packet)
+        let tables = self.tables(registry, self.ip(), Some(self.socket));
+        let (protocol, port) = self.socket.port;
+        let packet = at_socket(protocol, port);
+        decide(&tables, Guard::Socket, self.way_to_socket(), &packet)
     }
 
-    pub(crate) fn tables<'a>(&'a self, registry: &'a Registry, bytes: &'a [u8]) -> Tables<'a> {
+    pub(crate) fn way_to_socket(&self) -> enforcer_ebpf::Arrival {
+        let interface = self.registry.interface(self.interface);
+        if self.interface == LO {
+            enforcer_ebpf::Arrival::Loopback
+        } else if self.handed_back || interface.is_some_and(|interface| interface.is_vrf) {
+            enforcer_ebpf::Arrival::MaybeOwn
+        } else {
+            enforcer_ebpf::Arrival::Received
+        }
+    }
+
+    pub(crate) fn tables<'a>(
+        &'a self,
+        registry: &'a Registry,
+        bytes: &'a [u8],
+        socket: Option<Socket>,
+    ) -> Tables<'a> {
         Tables {
             registry,
-            interface: self.interface,
             bytes,
-            forwarded: self.forwarded,
+            arrival: self.arrival(),
+            socket: socket.map(|socket| socket.state),
         }
     }
 
     /// The decision in the terms of the reference.
     pub(crate) fn answer(&self, decision: Decision) -> Answer {
-        let port = self.tables(&self.registry, &[]).port_of(decision.slot);
+        let counter = counter_of(&self.registry, decision.slot);
         Answer {
             verdict: decision.verdict(),
             reason: decision.reason,
             audited: decision.audited,
-            counted: decision.is_counted(),
             rule: decision.rule(),
             // The slot of an uncounted decision has no meaning.
-            port: port.filter(|_| decision.is_counted()),
+            counted: decision.is_counted().then_some(counter),
         }
     }
 }
@@ -99,7 +160,7 @@ pub(crate) fn check(cases: u32, property: impl Fn(&Case) -> Result<(), TestCaseE
         ..Config::default()
     };
     // Enough bytes for all choices of a registry and of the longest chain.
-    let strategy = proptest::collection::vec(any::<u8>(), 224).prop_map(|bytes| Case::of(&bytes));
+    let strategy = proptest::collection::vec(any::<u8>(), 320).prop_map(|bytes| Case::of(&bytes));
     match TestRunner::new(config).run(&strategy, |case| property(&case)) {
         Ok(()) => {}
         Err(TestError::Fail(why, case)) => panic!("{why}\nframe: {}\n{case:?}", case.frame.hex()),
@@ -131,4 +192,12 @@ pub(crate) fn packet_words(packet: &Packet) -> Result<(Protocol, u16), Reason> {
         .transport
         .protocol()
         .map(|protocol| (protocol, packet.transport.port))
+}
+
+/// Source and destination, where the parser found an IP header.
+pub(crate) fn addresses_of(frame: &[u8], packet: &Packet) -> Option<(Address, Address)> {
+    Some((
+        source(frame, packet.ip_offset)?,
+        destination(frame, packet.ip_offset)?,
+    ))
 }

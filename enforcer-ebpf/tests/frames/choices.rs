@@ -5,20 +5,32 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use enforcer_ebpf::{Link, Mode, Protocol};
+use enforcer_ebpf::Link;
 
 use super::{Extension, Fragment, Ip, Spec};
-use crate::reference::{Interface, LO, Peer, Registry, Service};
 
 /// 0x23f0 and 0x1fb8 with their byte-swapped twins, and the borders.
 pub(crate) const PORTS: [u16; 8] = [9200, 8125, 0xf023, 0xb81f, 9201, 1, 0xffff, 0];
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+/// The MAC address of this host's interfaces.
+pub(crate) const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// The MAC address of a bridge's port, which the host may take.
+pub(crate) const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
 
-/// The interfaces of registries, and 9, which no registry names.
-const INTERFACES: [u32; 4] = [2, 3, 4, 9];
+/// Destination MACs: this host's, a port's, a group's, and others', which begin as an IP header
+/// does.
+const MACS: [[u8; 6]; 8] = [
+    OWN_MAC,
+    OWN_MAC,
+    OWN_MAC,
+    PORT_MAC,
+    [0xff; 6],
+    [0x61, 0, 0, 0, 0, 1],
+    [0x44, 0, 0, 0, 0, 9],
+    [0x60, 0, 0, 0, 0, 9],
+];
 
-const V4: [[u8; 4]; 12] = [
+const V4: [[u8; 4]; 18] = [
     [10, 10, 0, 1],
     [10, 10, 0, 0],
     [10, 10, 0, 15],
@@ -31,6 +43,12 @@ const V4: [[u8; 4]; 12] = [
     [128, 0, 0, 0],
     [0, 0, 0, 0],
     [255, 255, 255, 255],
+    [224, 0, 0, 1],
+    [10, 88, 0, 1],
+    [10, 88, 0, 7],
+    [10, 88, 0, 9],
+    [10, 88, 5, 9],
+    [172, 17, 0, 2],
 ];
 
 const V4_LOOPBACK: [[u8; 4]; 4] = [
@@ -40,7 +58,7 @@ const V4_LOOPBACK: [[u8; 4]; 4] = [
     [127, 10, 0, 1],
 ];
 
-const V6: [&str; 18] = [
+const V6: [&str; 21] = [
     "fd00:10::1",
     "fd00:10::",
     "fd00:10::ffff:ffff:ffff:ffff",
@@ -59,6 +77,9 @@ const V6: [&str; 18] = [
     "::127.0.0.1",
     "64:ff9b::7f00:1",
     "1::ffff:7f00:1",
+    "fd00:88::1",
+    "fd00:88::7",
+    "fd00:88::9",
 ];
 
 const V6_LOOPBACK: [&str; 4] = [
@@ -66,22 +87,6 @@ const V6_LOOPBACK: [&str; 4] = [
     "::ffff:127.0.0.1",
     "::ffff:127.255.255.255",
     "::ffff:127.0.0.0",
-];
-
-const PREFIXES: [(&str, u8); 13] = [
-    ("10.10.0.0", 28),
-    ("10.10.0.1", 32),
-    ("10.10.0.0", 31),
-    ("10.8.0.0", 13),
-    ("fd00:10::", 64),
-    ("fd00:10::1", 128),
-    ("fd00::", 8),
-    ("fd00:10::", 65),
-    ("::", 63),
-    ("::ffff:10.10.0.0", 124),
-    ("fd00:10::", 63),
-    ("0.0.0.0", 0),
-    ("::", 0),
 ];
 
 pub(crate) struct Choices<'a>(std::slice::Iter<'a, u8>);
@@ -113,76 +118,6 @@ impl<'a> Choices<'a> {
         from[self.below(from.len())]
     }
 
-    /// The index of the arriving interface.
-    pub(crate) fn interface(&mut self) -> u32 {
-        if self.chance(16) {
-            LO
-        } else {
-            self.pick(&INTERFACES)
-        }
-    }
-
-    pub(crate) fn socket(&mut self) -> (Protocol, u16) {
-        (self.pick(&PROTOCOLS), self.pick(&PORTS))
-    }
-
-    pub(crate) fn registry(&mut self) -> Registry {
-        let mode = if self.chance(64) {
-            Mode::Audit
-        } else {
-            Mode::Enforce
-        };
-        let peers: Vec<Peer> = (0..4)
-            .map(|number| Peer {
-                name: format!("peer-{number}"),
-                interface: self.pick(&INTERFACES[..3]),
-                prefixes: (0..=self.below(3))
-                    .map(|_| self.pick(&PREFIXES))
-                    .map(|(network, length)| (network.parse().unwrap(), length))
-                    .collect(),
-            })
-            .collect();
-        let mut services: Vec<Service> = (0..4).map(|_| self.service()).collect();
-        // A (protocol, port) pair belongs to one service at most.
-        for protocol in PROTOCOLS {
-            for port in PORTS {
-                // A third of the ports stays unregistered.
-                if let Some(owner) = self.below(6).checked_sub(2) {
-                    services[owner].ports.push((protocol, port));
-                }
-            }
-        }
-        let interfaces = INTERFACES[..3]
-            .iter()
-            .map(|index| Interface {
-                index: *index,
-                forward: self.chance(64),
-            })
-            .collect();
-        Registry {
-            mode,
-            services,
-            peers,
-            interfaces,
-        }
-    }
-
-    /// A service without ports yet.
-    pub(crate) fn service(&mut self) -> Service {
-        let public = self.chance(64);
-        // A registry cannot have `public` with `allow`; the decision table has an answer anyway.
-        let allowed = self.byte();
-        Service {
-            ports: Vec::new(),
-            public,
-            allow: (0..4)
-                .filter(|peer| allowed >> peer & 1 == 1)
-                .map(|peer| format!("peer-{peer}"))
-                .collect(),
-            mode: self.pick(&[None, None, Some(Mode::Enforce), Some(Mode::Audit)]),
-        }
-    }
-
     pub(crate) fn spec(&mut self) -> Spec {
         let link = self.pick(&[Link::Ethernet, Link::Ethernet, Link::Ip]);
         let tags = match self.below(8) {
@@ -197,7 +132,9 @@ impl<'a> Choices<'a> {
                 } else {
                     0
                 };
-                (self.pick(&[0x8100, 0x88a8]), id)
+                // Some priorities make the first byte that of an IP header.
+                let priority = self.pick(&[0xb000, 0, 0x4000, 0x6000]);
+                (self.pick(&[0x8100, 0x88a8]), priority | id)
             })
             .collect();
         let ip = match self.below(32) {
@@ -213,6 +150,11 @@ impl<'a> Choices<'a> {
             31 => Ip::None(self.pick(&[0x0806, 0x8847, 0x9100, 0x0026, 0x8863])),
             _ => Ip::V6 {
                 addresses: (self.v6(), self.v6()),
+                flow: if self.chance(64) {
+                    self.pick(&[0x0800, 0x86dd, 0x8100, 0x88a8])
+                } else {
+                    0
+                },
                 extensions: self.extensions(),
             },
         };
@@ -230,6 +172,8 @@ impl<'a> Choices<'a> {
             } else {
                 self.pick(&PORTS)
             },
+            mac: self.pick(&MACS),
+            opens: self.chance(160),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use enforcer_ebpf::Link;
 use etherparse::{
-    EtherType, Ethernet2Header, IpAuthHeader, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options,
-    Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, SingleVlanHeader, TcpHeader, UdpHeader,
-    VlanId, VlanPcp,
+    IpAuthHeader, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FlowLabel,
+    Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, TcpHeader, UdpHeader,
 };
 
 pub(crate) mod choices;
+mod hosts;
 pub(crate) mod named;
 
 use choices::Choices;
@@ -16,12 +16,16 @@ use choices::Choices;
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub(crate) link: Link,
-    /// The ethertype and the id of each VLAN tag, outermost first.
+    /// The ethertype of each VLAN tag, and priority and id, outermost first. A link without an
+    /// Ethernet header has no room for the first ethertype.
     pub(crate) tags: Vec<(u16, u16)>,
+    pub(crate) mac: [u8; 6],
     pub(crate) ip: Ip,
     /// The IP protocol number of the transport.
     pub(crate) protocol: u8,
     pub(crate) port: u16,
+    /// TCP: SYN without ACK. SCTP: an INIT chunk.
+    pub(crate) opens: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub(crate) enum Ip {
     },
     V6 {
         addresses: ([u8; 16], [u8; 16]),
+        /// The low bits of the flow label.
+        flow: u16,
         extensions: Vec<Extension>,
     },
     /// An ethertype that is not IP.
@@ -153,6 +159,7 @@ impl Spec {
             }
             Ip::V6 {
                 addresses,
+                flow,
                 extensions,
             } => {
                 let mut payload = transport;
@@ -168,6 +175,7 @@ impl Spec {
                     payload_length: u16::try_from(payload.len()).unwrap(),
                     next_header: IpNumber(next),
                     hop_limit: 64,
+                    flow_label: Ipv6FlowLabel::try_new(u32::from(*flow)).unwrap(),
                     source: addresses.0,
                     destination: addresses.1,
                     ..Ipv6Header::default()
@@ -184,42 +192,38 @@ impl Spec {
     }
 
     fn link_header(&self) -> Vec<u8> {
-        if self.link == Link::Ip {
-            return Vec::new();
-        }
-        let mut ether_type = EtherType(match self.ip {
+        let ethertype = match self.ip {
             Ip::V4 { .. } => 0x0800,
             Ip::V6 { .. } => 0x86dd,
             Ip::None(ethertype) => ethertype,
-        });
-        let mut tags = Vec::new();
-        for (tag_type, id) in self.tags.iter().rev() {
-            let tag = SingleVlanHeader {
-                // Priority and drop bits must not be taken for a part of the id.
-                pcp: VlanPcp::try_new(5).unwrap(),
-                drop_eligible_indicator: true,
-                vlan_id: VlanId::try_new(*id).unwrap(),
-                ether_type,
-            };
-            tags.splice(0..0, tag.to_bytes());
-            ether_type = EtherType(*tag_type);
-        }
-        let ethernet = Ethernet2Header {
-            source: [2, 0, 0, 0, 0, 1],
-            destination: [2, 0, 0, 0, 0, 2],
-            ether_type,
         };
-        let mut bytes = ethernet.to_bytes().to_vec();
-        bytes.append(&mut tags);
-        bytes
+        let mut bytes = Vec::new();
+        for (tag_type, control) in &self.tags {
+            bytes.extend_from_slice(&tag_type.to_be_bytes());
+            bytes.extend_from_slice(&control.to_be_bytes());
+        }
+        bytes.extend_from_slice(&ethertype.to_be_bytes());
+        match self.link {
+            // Neither addresses nor the first ethertype.
+            Link::Ip => bytes.split_off(2),
+            Link::Ethernet => {
+                let mut header = self.mac.to_vec();
+                header.extend_from_slice(&[2, 0, 0, 0, 0, 1]);
+                header.append(&mut bytes);
+                header
+            }
+        }
     }
 
     fn transport(&self) -> Vec<u8> {
         let source = 40_000;
         match self.protocol {
-            6 => TcpHeader::new(source, self.port, 1, 1024)
-                .to_bytes()
-                .to_vec(),
+            6 => {
+                let mut tcp = TcpHeader::new(source, self.port, 1, 1024);
+                tcp.syn = true;
+                tcp.ack = !self.opens;
+                tcp.to_bytes().to_vec()
+            }
             17 | 136 => {
                 let udp = UdpHeader {
                     source_port: source,
@@ -234,7 +238,9 @@ impl Spec {
             _ => {
                 let mut bytes = source.to_be_bytes().to_vec();
                 bytes.extend_from_slice(&self.port.to_be_bytes());
-                bytes.extend_from_slice(&[1; 12]);
+                bytes.extend_from_slice(&[1; 8]);
+                let chunk = if self.opens { 1 } else { 10 };
+                bytes.extend_from_slice(&[chunk, 0, 0, 4]);
                 bytes
             }
         }
@@ -300,7 +306,8 @@ impl Frame {
     /// Claims a wrong length, and may pad the frame up to that length.
     fn lie_about_the_length(&mut self, choices: &mut Choices) {
         let real = self.bytes.len().saturating_sub(self.header);
-        let claimed = match choices.below(7) {
+        let claimed = match choices.below(8) {
+            7 => 40 + choices.pick(&[0x4500, 0x4000, 0x6000, 0x1000]),
             0 => 0,
             1 => choices.below(real + 1),
             2 => real + choices.below(200),

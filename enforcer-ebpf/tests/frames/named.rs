@@ -3,7 +3,10 @@
 
 use enforcer_ebpf::{Link, Protocol, Reason};
 
-use super::{Extension, Fragment, Frame, Ip, Spec, choices::v6};
+use super::{
+    Extension, Fragment, Frame, Ip, Spec,
+    choices::{OWN_MAC, v6},
+};
 
 /// Transport protocol and destination port, or the reason for the lack of them.
 type Outcome = Result<(Protocol, u16), Reason>;
@@ -184,6 +187,11 @@ fn tags() -> Vec<Named> {
         sample("one priority tag", tagged(&[Q]), TCP),
         sample("four priority tags", tagged(&[Q, AD, AD, Q]), TCP),
         sample("five priority tags", tagged(&[Q; 5]), CHAIN),
+        sample(
+            "a vlan behind four priority tags",
+            tagged(&[Q, Q, Q, Q, (0x8100, 256)]),
+            TAGGED,
+        ),
         sample("a vlan", tagged(&[(0x8100, 1)]), TAGGED),
         sample("vlan 4095 of a provider", tagged(&[(0x88a8, 4095)]), TAGGED),
         sample(
@@ -200,6 +208,24 @@ fn link_layers() -> Vec<Named> {
         sample("802.3 with llc", plain(0x0026), OTHER),
         sample("raw tcp over ipv4", raw(v4(6, 0, Fragment::WHOLE)), TCP),
         sample("raw udp over ipv6", raw(v6s(17, &[HOP])), UDP),
+        sample("raw priority tag", raw(tagged(&[Q])), TCP),
+        sample("raw, four priority tags", raw(tagged(&[Q; 4])), TCP),
+        sample("raw, five priority tags", raw(tagged(&[Q; 5])), CHAIN),
+        sample(
+            "raw vlan behind a tag",
+            raw(tagged(&[Q, (0x8100, 9)])),
+            TAGGED,
+        ),
+        sample(
+            "raw tag with the nibble of ipv4",
+            raw(with_control(0x4000)),
+            TCP,
+        ),
+        sample(
+            "raw tag with the nibble of ipv6",
+            raw(with_control(0x6000)),
+            CHAIN,
+        ),
     ]
 }
 
@@ -240,6 +266,7 @@ fn loopback6(name: &'static str, source: &str, destination: &str) -> Named {
     let mut spec = v6s(6, &[]);
     spec.ip = Ip::V6 {
         addresses: (v6(source), v6(destination)),
+        flow: 0,
         extensions: Vec::new(),
     };
     Named {
@@ -262,12 +289,15 @@ fn v4(protocol: u8, options: usize, fragment: Fragment) -> Spec {
         },
         protocol,
         port: PORT,
+        mac: OWN_MAC,
+        opens: true,
     }
 }
 
 fn v6s(protocol: u8, extensions: &[Extension]) -> Spec {
     let ip = Ip::V6 {
         addresses: (v6("fe80::1"), v6("fe80::2")),
+        flow: 0,
         extensions: extensions.to_vec(),
     };
     Spec {
@@ -278,7 +308,16 @@ fn v6s(protocol: u8, extensions: &[Extension]) -> Spec {
 
 fn tagged(tags: &[(u16, u16)]) -> Spec {
     Spec {
-        tags: tags.to_vec(),
+        // Priority and drop bits must not be taken for a part of the id.
+        tags: tags.iter().map(|(kind, id)| (*kind, 0xb000 | id)).collect(),
+        ..v4(6, 0, Fragment::WHOLE)
+    }
+}
+
+/// A priority tag with these bits.
+fn with_control(control: u16) -> Spec {
+    Spec {
+        tags: vec![(0x8100, control)],
         ..v4(6, 0, Fragment::WHOLE)
     }
 }

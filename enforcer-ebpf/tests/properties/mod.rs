@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use enforcer_ebpf::{
-    Guard, Link, Mode, NO_SLOT, Protocol, Reason, at_socket, claimed_length, decide, destination,
-    parse, source,
+    Arrival as Way, Decision, Guard, Link, Mode, NO_SLOT, Protocol, Reason, VlanIds, at_socket,
+    claimed_length, decide, destination, opens, parse, source,
 };
 use proptest::{
     prelude::any,
@@ -15,12 +15,25 @@ use crate::{
     case::{CASES, Case, check, ensure, packet_words, same},
     frames::{
         Frame,
-        choices::{Choices, is_mapped},
+        choices::{Choices, OWN_MAC, is_mapped},
         named::{self, named},
     },
-    reference::{LO, Reading, Registry, Service},
+    reference::{Arrival, Fib, Reading, Registry, Service, Unregistered},
     tables::Tables,
 };
+
+/// The arrival of a frame on an interface without a registry entry, with no way onward.
+fn arrival(link: Link, bytes: &[u8]) -> Arrival {
+    Arrival {
+        interface: 2,
+        handed_back: false,
+        mac: bytes
+            .first_chunk()
+            .copied()
+            .filter(|_| link == Link::Ethernet),
+        fib: Fib::NotForwarded,
+    }
+}
 
 #[test]
 fn no_cut_of_a_packet_opens_a_door() {
@@ -29,6 +42,7 @@ fn no_cut_of_a_packet_opens_a_door() {
         .to_vec();
     let service = Service {
         ports,
+        on: Vec::new(),
         public: false,
         allow: Vec::new(),
         mode: None,
@@ -36,18 +50,22 @@ fn no_cut_of_a_packet_opens_a_door() {
     let registry = Registry {
         mode: Mode::Enforce,
         services: vec![service],
+        unregistered: Unregistered::default(),
         peers: Vec::new(),
         interfaces: Vec::new(),
+        networks: Vec::new(),
+        local: Vec::new(),
+        macs: vec![OWN_MAC],
     };
     let judge = |frame: &Frame| {
-        let packet = parse(&frame.bytes[..], frame.link);
+        let packet = parse(&frame.bytes[..], frame.link, VlanIds::Stop);
         let tables = Tables {
             registry: &registry,
-            interface: 2,
             bytes: &frame.bytes,
-            forwarded: true,
+            arrival: arrival(frame.link, &frame.bytes),
+            socket: None,
         };
-        (packet, decide(&tables, Guard::Wire, false, &packet))
+        (packet, decide(&tables, Guard::Wire, Way::Received, &packet))
     };
     for sample in named() {
         let (full, whole) = judge(&sample.frame);
@@ -78,7 +96,7 @@ fn no_cut_of_a_packet_opens_a_door() {
 fn a_parse_that_is_not_truncated_stays_the_same_with_more_bytes() {
     check(CASES / 5, |case| {
         for length in 0..case.frame.bytes.len() {
-            let cut = parse(&case.frame.bytes[..length], case.frame.link);
+            let cut = parse(&case.frame.bytes[..length], case.frame.link, case.ids());
             if !cut.may_be_truncated() {
                 return same(&format!("cut to {length}"), cut, case.parse());
             }
@@ -109,7 +127,7 @@ fn no_bytes_make_it_panic() {
             for length in 0..=frame.len().min(200) {
                 for link in [Link::Ethernet, Link::Ip] {
                     let cut = &frame[..length];
-                    let packet = parse(cut, link);
+                    let packet = parse(cut, link, VlanIds::LookThrough);
                     for header in [
                         packet.ip_offset,
                         0,
@@ -120,17 +138,18 @@ fn no_bytes_make_it_panic() {
                             source(cut, header),
                             destination(cut, header),
                             claimed_length(cut, header),
+                            opens(cut, &packet),
                         );
                     }
                     let registry = Choices::new(&bytes).registry();
                     let tables = Tables {
                         registry: &registry,
-                        interface: 2,
                         bytes: cut,
-                        forwarded: false,
+                        arrival: arrival(link, cut),
+                        socket: None,
                     };
                     for guard in Guard::ALL {
-                        let _ = decide(&tables, guard, false, &packet);
+                        let _ = decide(&tables, guard, Way::MaybeOwn, &packet);
                     }
                 }
             }
@@ -140,16 +159,25 @@ fn no_bytes_make_it_panic() {
     run.unwrap();
 }
 
+/// Whether a drop follows the global mode: rule 2 does for registered ports, too.
+fn is_global(decision: &Decision) -> bool {
+    decision.slot == NO_SLOT || decision.reason == Reason::LoopbackAddress
+}
+
 #[test]
 fn audit_never_drops_and_gives_the_same_reasons() {
     check(CASES / 5, |case| {
-        let with = |global: Mode, services: Option<Mode>| {
+        let with = |global: Mode, own: Option<Mode>| {
             let mut registry = case.registry.clone();
             registry.mode = global;
-            registry
-                .services
-                .iter_mut()
-                .for_each(|service| service.mode = services);
+            let services = registry.services.iter_mut();
+            services.for_each(|service| service.mode = own);
+            let networks = registry.networks.iter_mut();
+            networks.for_each(|network| network.mode = own);
+            let unregistered = &mut registry.unregistered;
+            for protocol in [&mut unregistered.tcp, &mut unregistered.sctp] {
+                *protocol = protocol.map(|_| own.unwrap_or(global));
+            }
             [case.wire_with(&registry), case.socket_with(&registry)]
         };
         let enforced = with(Mode::Enforce, None);
@@ -161,19 +189,19 @@ fn audit_never_drops_and_gives_the_same_reasons() {
                 same("reason", audited.reason, enforced.reason)?;
                 same("slot", audited.slot, enforced.slot)?;
                 same("counted", audited.is_counted(), enforced.is_counted())?;
-                // A service's mode has no effect on packets without a service.
-                let global = enforced.slot == NO_SLOT && !services_too;
+                // The mode of services, networks and `[unregistered]` has no effect on others.
+                let global = is_global(&enforced) && !services_too;
                 same("drops", audited.drops(), global && enforced.drops())?;
                 same("audited", audited.audited, !global && enforced.drops())?;
             }
         }
-        // The reverse: a service with `enforce` drops under a global `audit`.
+        // The reverse: a mode `enforce` of their own drops under a global `audit`.
         let mixed = with(Mode::Audit, Some(Mode::Enforce));
         for (mixed, enforced) in mixed.into_iter().zip(enforced) {
             same(
                 "enforced",
                 mixed.drops(),
-                enforced.drops() && enforced.slot != NO_SLOT,
+                enforced.drops() && !is_global(&enforced),
             )?;
         }
         Ok(())
@@ -183,12 +211,15 @@ fn audit_never_drops_and_gives_the_same_reasons() {
 #[test]
 fn nothing_behind_the_ports_matters() {
     check(CASES / 5, |case| {
-        let reading = Reading::strict(&case.frame.bytes, case.frame.link);
+        let reading = case.strict();
         if reading.outcome.is_err() {
             return Ok(());
         }
         let bytes = &case.frame.bytes;
         let ports = &bytes[..reading.consumed];
+        // Rule 6 reads the flags.
+        let mut registry = case.registry.clone();
+        registry.unregistered = Unregistered::default();
         for other in [
             ports.to_vec(),
             [ports, &[0xff; 99]].concat(),
@@ -204,8 +235,8 @@ fn nothing_behind_the_ports_matters() {
             };
             same(
                 "wire guard",
-                other.wire_with(&case.registry),
-                case.wire_with(&case.registry),
+                other.wire_with(&registry),
+                case.wire_with(&registry),
             )?;
         }
         Ok(())
@@ -220,9 +251,7 @@ fn a_mapped_source_is_no_ipv4_peer() {
         for peer in &mut registry.peers {
             peer.prefixes.retain(|(network, _)| network.is_ipv4());
         }
-        let source = Reading::strict(case.ip(), Link::Ip)
-            .addresses
-            .map(|both| both.0);
+        let source = Reading::at_socket(case.ip()).addresses.map(|both| both.0);
         if source.is_some_and(is_mapped) {
             for decision in [case.wire_with(&registry), case.socket_with(&registry)] {
                 ensure(decision.reason != Reason::Peer, || format!("{decision:?}"))?;
@@ -240,14 +269,18 @@ fn a_mapped_source_is_no_ipv4_peer() {
 #[test]
 fn loopback_addresses_are_for_the_wire_guard_only() {
     check(CASES / 5, |case| {
-        let (protocol, port) = case.socket;
+        let (protocol, port) = case.socket.port;
         let packet = at_socket(protocol, port);
-        same("the socket's port", packet_words(&packet), Ok(case.socket))?;
+        same(
+            "the socket's port",
+            packet_words(&packet),
+            Ok(case.socket.port),
+        )?;
         same("the socket's loopback", packet.loopback, false)?;
         let at_socket = case.socket_with(&case.registry);
         // Even for a parsed packet, with the addresses of the frame.
-        let tables = case.tables(&case.registry, &case.frame.bytes);
-        let parsed = decide(&tables, Guard::Socket, case.interface == LO, &case.parse());
+        let tables = case.tables(&case.registry, &case.frame.bytes, Some(case.socket));
+        let parsed = decide(&tables, Guard::Socket, case.way_to_socket(), &case.parse());
         for decision in [at_socket, parsed] {
             ensure(decision.reason != Reason::LoopbackAddress, || {
                 format!("{decision:?}")
@@ -261,14 +294,13 @@ fn loopback_addresses_are_for_the_wire_guard_only() {
 fn another_service_opens_no_port_of_others() {
     check(CASES / 5, |case| {
         let mut more = Choices::new(&case.frame.bytes);
-        let mut service = more.service();
+        let mut service = more.service(0);
+        service.on.clear();
         service.ports = (0..4)
-            .map(|_| more.socket())
-            .filter(|(protocol, port)| case.registry.service(*protocol, *port).is_none())
+            .map(|_| more.port())
+            .filter(|port| case.registry.registered(*port, None).is_none())
             .collect();
-        let wanted = Reading::strict(&case.frame.bytes, case.frame.link)
-            .outcome
-            .ok();
+        let wanted = case.strict().outcome.ok();
         let ports = service.ports.clone();
         let mut registry = case.registry.clone();
         registry.services.push(service);
@@ -278,15 +310,17 @@ fn another_service_opens_no_port_of_others() {
             case.wire_with(&registry),
         );
         let socket = (
-            Some(case.socket),
+            Some(case.socket.port),
             case.socket_with(&case.registry),
             case.socket_with(&registry),
         );
         for (port, before, after) in [wire, socket] {
-            if port.is_none_or(|port| !ports.contains(&port)) {
+            if port.is_some_and(|port| !ports.contains(&port)) {
                 same("another port", after, before)?;
             }
-            ensure(after.drops() || !before.drops(), || {
+            // The service has taken its ports from `[unregistered]`.
+            let is_taken = before.reason == Reason::UnregisteredPort;
+            ensure(after.drops() || !before.drops() || is_taken, || {
                 format!("{before:?} became {after:?}")
             })?;
         }
@@ -299,7 +333,7 @@ fn the_claimed_length_is_the_headers() {
     check(CASES / 5, |case| {
         let bytes = &case.frame.bytes[..];
         let packet = case.parse();
-        let Some((from, _)) = Reading::strict(bytes, case.frame.link).addresses else {
+        let Some((from, _)) = case.strict().addresses else {
             return Ok(());
         };
         let header = usize::from(packet.ip_offset);

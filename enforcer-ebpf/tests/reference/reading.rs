@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer_ebpf::{Link, Packet, Protocol, Reason};
+use enforcer_ebpf::{Link, Packet, Protocol, Reason, VlanIds, opens};
 
-use crate::case::packet_words;
+use crate::case::{addresses_of, packet_words};
 
 /// All endings of the reader.
-pub(crate) const SENTENCES: [&str; 27] = [
+pub(crate) const SENTENCES: [&str; 28] = [
     "raw: nothing",
     "raw: neither IPv4 nor IPv6",
+    "raw: a tag and an IPv6 header at once",
     "ethernet: short",
     "vlan: short",
     "vlan: id",
@@ -43,6 +44,8 @@ pub(crate) struct Reading {
     pub(crate) outcome: Result<(Protocol, u16), Reason>,
     /// Source and destination.
     pub(crate) addresses: Option<(IpAddr, IpAddr)>,
+    /// Whether the packet opens a connection, as far as a packet can show.
+    pub(crate) opens: bool,
     /// The number of bytes read from the frame.
     pub(crate) consumed: usize,
     /// The ending of the reader, for the coverage of the generator.
@@ -51,42 +54,43 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// The strict reading of the design's text.
-    pub(crate) fn strict(frame: &[u8], link: Link) -> Self {
-        Self::of(frame, link, false)
+    pub(crate) fn strict(frame: &[u8], link: Link, ids: VlanIds) -> Self {
+        Self::of(frame, link, ids, false)
     }
 
     /// The lenient reading, where the text leaves two answers for packets that the stack itself
     /// would throw away:
-    /// - a single byte without a link header is `malformed`, as no stack would read a version;
-    /// - a fifth tag is `header-chain` in any case, also if cut off or with an id;
+    /// - fewer than four bytes without a link header are `malformed`, as no stack would read them;
+    /// - a fifth tag, or an SCTP chunk, counts by its first two bytes;
     /// - a header with its end cut off still names the next header. If the next header has ports,
     ///   the ports are missing; later fragments and protocols without ports pass.
-    pub(crate) fn lenient(frame: &[u8], link: Link) -> Self {
-        Self::of(frame, link, true)
+    pub(crate) fn lenient(frame: &[u8], link: Link, ids: VlanIds) -> Self {
+        Self::of(frame, link, ids, true)
     }
 
-    fn of(frame: &[u8], link: Link, lenient: bool) -> Self {
-        let mut reader = Reader {
-            rest: frame.to_vec(),
-            taken: 0,
-            addresses: None,
-            lenient,
-        };
-        let (outcome, why) = match reader.frame(link) {
-            Ok((protocol, port, why)) => (Ok((protocol, port)), why),
-            Err((reason, why)) => (Err(reason), why),
-        };
-        Self {
-            outcome,
-            addresses: reader.addresses,
-            consumed: reader.taken,
-            why,
-        }
+    fn of(frame: &[u8], link: Link, ids: VlanIds, lenient: bool) -> Self {
+        let mut reader = Reader::new(frame, ids, lenient);
+        let outcome = reader.frame(link);
+        reader.reading(outcome)
     }
 
-    /// Whether the implementation agrees.
-    pub(crate) fn fits(&self, packet: &Packet) -> bool {
-        packet_words(packet) == self.outcome && packet.loopback == self.has_loopback()
+    /// The reading of a packet at a socket, from the IP header on.
+    pub(crate) fn at_socket(packet: &[u8]) -> Self {
+        let mut reader = Reader::new(packet, VlanIds::Stop, false);
+        let outcome = match packet.first() {
+            Some(first) if first / 16 == 6 => reader.ipv6(),
+            _ => reader.ipv4(),
+        };
+        reader.reading(outcome)
+    }
+
+    /// Whether the implementation agrees about a frame.
+    pub(crate) fn fits(&self, frame: &[u8], packet: &Packet) -> bool {
+        let addresses = self.addresses.map(|(from, to)| (from.into(), to.into()));
+        packet_words(packet) == self.outcome
+            && packet.loopback == self.has_loopback()
+            && addresses_of(frame, packet) == addresses
+            && opens(frame, packet) == self.opens
     }
 
     /// The condition of rule 2.
@@ -103,11 +107,41 @@ type Outcome = Result<(Protocol, u16, &'static str), (Reason, &'static str)>;
 struct Reader {
     rest: Vec<u8>,
     taken: usize,
+    /// The end of the packet by its header, in bytes from the first one; padding may follow.
+    end: Option<usize>,
     addresses: Option<(IpAddr, IpAddr)>,
+    opens: bool,
+    stops_at_ids: bool,
     lenient: bool,
 }
 
 impl Reader {
+    fn new(bytes: &[u8], ids: VlanIds, lenient: bool) -> Self {
+        Self {
+            rest: bytes.to_vec(),
+            taken: 0,
+            end: None,
+            addresses: None,
+            opens: false,
+            stops_at_ids: ids == VlanIds::Stop,
+            lenient,
+        }
+    }
+
+    fn reading(self, outcome: Outcome) -> Reading {
+        let (outcome, why) = match outcome {
+            Ok((protocol, port, why)) => (Ok((protocol, port)), why),
+            Err((reason, why)) => (Err(reason), why),
+        };
+        Reading {
+            outcome,
+            addresses: self.addresses,
+            opens: self.opens,
+            consumed: self.taken,
+            why,
+        }
+    }
+
     /// Takes off the first `count` bytes, all or none.
     fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         if count > self.rest.len() {
@@ -130,14 +164,39 @@ impl Reader {
         if link == Link::Ethernet {
             return self.ethernet();
         }
-        if self.rest.is_empty() || (self.lenient && self.rest.len() == 1) {
+        if self.rest.is_empty() || (self.lenient && self.rest.len() < 4) {
             return Err((Reason::Malformed, "raw: nothing"));
         }
-        // Without an ethertype the bytes choose the family.
+        // Without an ethertype the bytes choose: the sender may have chosen any protocol. A tag
+        // without its own ethertype is two bytes of priority and id, and the next ethertype.
+        let is_tag = match self.rest[..] {
+            [a, b, c, d, ..] => {
+                let next = number(&[c, d]);
+                number(&[a, b]) % 4096 == 0 && (is_tag(next) || next == 0x0800 || next == 0x86dd)
+            }
+            _ => false,
+        };
         match self.rest[0] / 16 {
-            4 => self.ipv4(),
+            6 if is_tag && self.rest.len() < 6 => Err((Reason::Malformed, "ipv6: short")),
+            6 if is_tag && self.goes_on_behind_tag() => {
+                Err((Reason::HeaderChain, "raw: a tag and an IPv6 header at once"))
+            }
             6 => self.ipv6(),
+            _ if is_tag => {
+                let tag = self.take(4).unwrap_or_default();
+                self.tags(1, number(&tag[2..4]))
+            }
+            4 => self.ipv4(),
             _ => Err((Reason::OtherProtocol, "raw: neither IPv4 nor IPv6")),
+        }
+    }
+
+    /// Whether the bytes behind a tag are a beginning of what the tag announces.
+    fn goes_on_behind_tag(&self) -> bool {
+        match number(&self.rest[2..4]) {
+            0x0800 => self.rest[4] / 16 == 4,
+            0x86dd => self.rest[4] / 16 == 6,
+            _ => number(&self.rest[4..6]) % 4096 == 0,
         }
     }
 
@@ -145,17 +204,18 @@ impl Reader {
         let Some(header) = self.take(14) else {
             return Err((Reason::Malformed, "ethernet: short"));
         };
-        let mut ethertype = number(&header[12..14]);
-        let mut tags = 0;
-        while ethertype == 0x8100 || ethertype == 0x88a8 {
-            if self.lenient && tags == 4 {
-                return Err((Reason::HeaderChain, "vlan: more than 4 tags"));
-            }
-            let Some(tag) = self.take(4) else {
+        self.tags(0, number(&header[12..14]))
+    }
+
+    /// Peels off tags, and then what they carry; `tags` were peeled off before.
+    fn tags(&mut self, mut tags: usize, mut ethertype: usize) -> Outcome {
+        while is_tag(ethertype) {
+            let needed = if tags == 4 { 2 } else { 4 };
+            let Some(tag) = self.header(4, needed) else {
                 return Err((Reason::Malformed, "vlan: short"));
             };
             let id = number(&tag[0..2]) % 4096;
-            if id != 0 {
+            if id != 0 && self.stops_at_ids {
                 return Err((Reason::Tagged, "vlan: id"));
             }
             tags += 1;
@@ -172,6 +232,7 @@ impl Reader {
     }
 
     fn ipv4(&mut self) -> Outcome {
+        let start = self.taken;
         let words = match self.rest.first() {
             Some(byte) if byte / 16 == 4 && byte % 16 >= 5 => usize::from(byte % 16),
             Some(_) => return Err((Reason::Malformed, "ipv4: version or ihl")),
@@ -181,6 +242,10 @@ impl Reader {
             return Err((Reason::Malformed, "ipv4: short"));
         };
         self.addresses = Some((address(&header[12..16]), address(&header[16..20])));
+        // A length of 0 is none: a segment after receive offload.
+        self.end = Some(number(&header[2..4]))
+            .filter(|length| *length != 0)
+            .map(|length| start + length);
         let flags_and_offset = number(&header[6..8]);
         let offset = flags_and_offset % 8192;
         if offset != 0 {
@@ -208,8 +273,10 @@ impl Reader {
             return Err((Reason::Malformed, "ipv6: short"));
         };
         self.addresses = Some((address(&header[8..24]), address(&header[24..40])));
-        // The end of the payload by the header; padding may follow.
-        let end = self.taken + number(&header[4..6]);
+        let payload = number(&header[4..6]);
+        let end = self.taken + payload;
+        // A length of 0 is none: a segment after receive offload, or a jumbogram.
+        self.end = (payload != 0).then_some(end);
         let mut next = header[6];
         let mut walked = 0;
         let mut short = Reason::Malformed;
@@ -262,6 +329,7 @@ impl Reader {
         };
         match self.take(4) {
             Some(ports) => {
+                self.opens = self.opens_connection(protocol);
                 let port = u16::from_be_bytes([ports[2], ports[3]]);
                 Ok((protocol, port, if next == 136 { "udp-lite" } else { why }))
             }
@@ -271,6 +339,32 @@ impl Reader {
             None => Err((short, "ip: no ports")),
         }
     }
+
+    /// Whether a packet behind whose ports the reader stands opens a connection; a packet that
+    /// ends before it shows does.
+    fn opens_connection(&self, protocol: Protocol) -> bool {
+        let mut rest = self.rest.clone();
+        if let Some(end) = self.end {
+            rest.truncate(end.saturating_sub(self.taken));
+        }
+        if self.lenient && rest.len() < 10 {
+            rest.clear();
+        }
+        match protocol {
+            // Sequence and acknowledgement numbers, the header's length, then the flags.
+            Protocol::Tcp => match rest.get(9) {
+                Some(flags) => flags / 2 % 2 == 1 && flags / 16 % 2 == 0,
+                None => true,
+            },
+            // Verification tag and checksum, then the type of the first chunk, 1 for INIT.
+            Protocol::Sctp => rest.get(8).is_none_or(|chunk| *chunk == 1),
+            Protocol::Udp => false,
+        }
+    }
+}
+
+fn is_tag(ethertype: usize) -> bool {
+    ethertype == 0x8100 || ethertype == 0x88a8
 }
 
 fn ends_early(short: Reason) -> (Reason, &'static str) {
