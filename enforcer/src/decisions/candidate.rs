@@ -169,7 +169,7 @@ fn policy_interfaces(
 
 /// The host's local table: prefixes, each with the ifindex of a route's interface. Where the kernel
 /// did not show the table, every destination counts as local, and is judged.
-fn local_table(snapshot: &HostSnapshot) -> Vec<(IpNet, u32)> {
+pub(crate) fn local_table(snapshot: &HostSnapshot) -> Vec<(IpNet, u32)> {
     let Ok(table) = snapshot.local_table() else {
         let any = [
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),

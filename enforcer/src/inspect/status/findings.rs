@@ -8,11 +8,11 @@ use super::{
     has,
 };
 use crate::{
-    decisions::peers,
+    decisions::{candidate::local_table, peers},
     host::HostSnapshot,
     interfaces::Plan,
     kernel::links::Cgroup,
-    policy::{PeerRow, PolicyTables},
+    policy::{PeerRow, PolicyTables, local_rows},
     registry::pattern_matches,
 };
 
@@ -52,6 +52,8 @@ pub enum Finding {
     },
     /// This parent of macvlan devices has another MAC address than at the last reload.
     MacChanged(String),
+    /// The host's own addresses are other ones than at the last change of the policy.
+    AddressesChanged,
     /// A command was interrupted, and guards of that command may hold.
     Interrupted,
     /// The pin of this map is missing.
@@ -188,6 +190,9 @@ fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
         if row.macvlan_parent_mac.is_some() && row.macvlan_parent_mac != interface.mac {
             found.push(Finding::MacChanged(interface.name.clone()));
         }
+    }
+    if tables.local != local_rows(&local_table(snapshot)) {
+        found.push(Finding::AddressesChanged);
     }
     found
 }
