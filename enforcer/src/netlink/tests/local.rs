@@ -133,9 +133,15 @@ fn root_only_what_the_host_takes_for_its_own_wakes_a_reader() {
     in_new_namespace(|| {
         for arguments in [
             "link set lo up",
-            "link add veth0 up type veth peer name veth1",
+            "link add veth0 type veth peer name veth1",
+            "link add br0 type bridge",
+            // No link-local addresses, whose routes come a second later (RFC 4862, 5.4).
+            "link set veth0 addrgenmode none",
+            "link set veth1 addrgenmode none",
+            "link set br0 addrgenmode none",
+            "link set veth0 up",
             "link set veth1 up",
-            "link add br0 up type bridge",
+            "link set br0 up",
             "link set veth0 master br0",
             "address add 192.0.2.1/24 dev veth1",
             "address add 2001:db8::1/64 dev veth1 nodad",
