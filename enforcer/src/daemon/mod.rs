@@ -40,6 +40,7 @@ use crate::{
     control::{self, Author, Consent, Error, Instance, UpOptions},
     inspect::events::Server,
     kernel::{held::Held, sys},
+    printable::decode_path,
     registry::DEFAULT_PATH,
 };
 use background::{preload, serve_events};
@@ -138,7 +139,7 @@ fn own_file(config: Option<&Path>) -> Result<OwnFile> {
     let path = config.unwrap_or(Path::new(DEFAULT_PATH));
     let absolute = std::path::absolute(path);
     Ok(OwnFile {
-        path: absolute.with_context(|| format!("failed to find {}", path.display()))?,
+        path: absolute.with_context(|| format!("failed to find {}", decode_path(path)))?,
         is_named: config.is_some(),
     })
 }

@@ -18,6 +18,7 @@ use super::{
     introspect::map_info,
     pins::{LINK, MAPS, PinDir, SOCKET_LINK, is_pin_name},
 };
+use crate::printable::decode_path;
 
 /// The map that every set has.
 const STATE: &str = MAPS[0];
@@ -52,7 +53,7 @@ impl Object {
                 descriptor: bpf::open_pin(path)?,
             })
         };
-        open().with_context(|| format!("failed to open {}", path.display()))
+        open().with_context(|| format!("failed to open {}", decode_path(path)))
     }
 
     /// Returns the id of a link.
@@ -160,7 +161,7 @@ impl Held {
         let what = || {
             format!(
                 "failed to examine the map {STATE} in {}",
-                pins.path().display()
+                decode_path(pins.path())
             )
         };
         let Some(own) = self.objects.get(STATE) else {
@@ -206,7 +207,7 @@ impl Held {
         let missing: Vec<String> = self.missing(pins)?.into_iter().map(str::to_owned).collect();
         for name in &missing {
             let path = pins.path().join(name);
-            let what = || format!("failed to pin {} again", path.display());
+            let what = || format!("failed to pin {} again", decode_path(&path));
             let Some(object) = self.objects.get_mut(name) else {
                 continue;
             };
@@ -226,7 +227,7 @@ impl Held {
     /// # Errors
     /// The directory cannot be examined.
     pub(crate) fn moved_to(&mut self, pins: &PinDir) -> Result<()> {
-        let what = || format!("failed to examine {}", pins.path().display());
+        let what = || format!("failed to examine {}", decode_path(pins.path()));
         self.directory = Some(file_id(pins.path()).with_context(what)?);
         for (name, object) in &mut self.objects {
             if let Ok(pin) = file_id(&pins.path().join(name)) {

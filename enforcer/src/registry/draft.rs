@@ -10,6 +10,7 @@ use super::peer::{self, PeerDraft};
 use super::read::{Shape, TableReader};
 use super::service::{self, MODES, ServiceDraft};
 use super::source::Span;
+use crate::printable;
 
 /// The role of a file, which decides the allowed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,10 @@ fn refuse_global_keys(reader: &mut TableReader<'_>, table: &DeTable<'_>, main: &
                 key.span(),
                 Fault::new(
                     format!("`{name}` does not belong in a fragment"),
-                    format!("fragments hold services and peers; move it to {main}"),
+                    format!(
+                        "fragments hold services and peers; move it to {}",
+                        printable::name(main)
+                    ),
                 ),
             );
         }
