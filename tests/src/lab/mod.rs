@@ -21,6 +21,7 @@ pub mod redis;
 pub mod report;
 pub mod server;
 pub mod session;
+pub mod silent;
 pub mod syscalls;
 pub mod topology;
 pub mod transport;

@@ -57,6 +57,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn scenario(cell: Cell) -> Scenario {
     let name = format!("obstacles::{}", cell.name);
     let scenario = Scenario::new(name, move |rig| Trial::of(&cell, rig));
+    let scenario = scenario.needs_all(cell.needs);
     let scenario = match cell.alone {
         true => scenario.alone(),
         false => scenario,

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::super::cell::{Obstacle, State};
 use super::attempt::{Attempt, Placed};
+use crate::lab::Feature;
 
 /// The pins before the `up` under trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub struct UpCell {
     pub name: &'static str,
     /// The manner in which the obstacle is made.
     pub made: &'static str,
+    /// The feature of the kernel by which the obstacle is made, if not every kernel has it.
+    pub needs: Option<Feature>,
     /// Makes the obstacle.
     pub place: fn(&Attempt<'_>) -> Result<Placed>,
     /// The demand on a first `up`, or the reason for no trial.

@@ -12,7 +12,9 @@ use super::super::files::{GARBAGE, NOBODY, fifo, give, mode, remove};
 use super::super::trial::GOOD;
 use super::attempt::{Attempt, Placed};
 use super::cell::{UpCell, guards, refusal};
+use crate::lab::Feature;
 use crate::lab::mounts::{Change, with_mounts};
+use crate::lab::silent::SilentServer;
 
 const NO_ANSWER: &[&str] = &["did not answer within 5 s"];
 
@@ -22,6 +24,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "registry_absent",
         made: "no file",
+        needs: None,
         place: |attempt| {
             remove(attempt.rig.enforcer.config_path()?)?;
             Ok(Placed::anywhere())
@@ -34,6 +37,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Hangs,
         name: "registry_pipe",
         made: "a FIFO without a writer",
+        needs: None,
         place: |attempt| {
             fifo(attempt.rig.enforcer.config_path()?)?;
             Ok(Placed::anywhere())
@@ -43,9 +47,20 @@ pub(super) const CELLS: &[UpCell] = &[
     },
     UpCell {
         obstacle: Registry,
+        state: State::Hangs,
+        name: "registry_silent",
+        made: "a file system without an answer",
+        needs: Some(Feature::Fuse),
+        place: |attempt| silent(attempt.rig.enforcer.config_path()?),
+        first: Ok(refusal(2, NO_ANSWER)),
+        over_pins: Ok(refusal(2, NO_ANSWER)),
+    },
+    UpCell {
+        obstacle: Registry,
         state: State::Full,
         name: "registry_huge",
         made: "a file of 3 MiB",
+        needs: None,
         place: |attempt| {
             let text = format!("{GOOD}{}", "# no end\n".repeat(350_000));
             attempt.rig.enforcer.registry(&text)?;
@@ -59,6 +74,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "registry_of_a_user",
         made: "a user's file at the default path",
+        needs: None,
         place: of_a_user,
         first: Ok(refusal(2, &["chown", "belongs to user"])),
         over_pins: Ok(refusal(2, &["chown", "belongs to user"])),
@@ -68,6 +84,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "registry_of_a_user_named",
         made: "a user's file that `--config` names",
+        needs: None,
         place: |attempt| {
             give(attempt.rig.enforcer.config_path()?, NOBODY)?;
             Ok(Placed::anywhere())
@@ -80,6 +97,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Garbage,
         name: "registry_garbage",
         made: "binary bytes",
+        needs: None,
         place: |attempt| {
             fs::write(attempt.rig.enforcer.config_path()?, GARBAGE)?;
             Ok(Placed::anywhere())
@@ -92,6 +110,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "fragments_absent",
         made: "a link to nothing",
+        needs: None,
         place: |attempt| {
             let folder = attempt.fragments()?;
             fs::remove_dir_all(&folder)?;
@@ -106,6 +125,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Hangs,
         name: "fragments_pipe",
         made: "a FIFO among the fragments",
+        needs: None,
         place: |attempt| {
             fifo(&attempt.fragments()?.join("pipe.toml"))?;
             Ok(Placed::anywhere())
@@ -115,9 +135,20 @@ pub(super) const CELLS: &[UpCell] = &[
     },
     UpCell {
         obstacle: Fragments,
+        state: State::Hangs,
+        name: "fragments_silent",
+        made: "a file system without an answer",
+        needs: Some(Feature::Fuse),
+        place: |attempt| silent(&attempt.fragments()?),
+        first: Ok(refusal(2, NO_ANSWER)),
+        over_pins: Ok(refusal(2, NO_ANSWER)),
+    },
+    UpCell {
+        obstacle: Fragments,
         state: State::Full,
         name: "fragments_huge",
         made: "a fragment of 3 MiB",
+        needs: None,
         place: |attempt| {
             let text = "# no end\n".repeat(350_000);
             fs::write(attempt.fragments()?.join("huge.toml"), text)?;
@@ -131,6 +162,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "fragments_open",
         made: "mode 0777, beside a file that `--config` names",
+        needs: None,
         place: |attempt| {
             mode(&attempt.fragments()?, 0o777)?;
             Ok(Placed::anywhere())
@@ -143,6 +175,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Garbage,
         name: "fragments_garbage",
         made: "a binary file",
+        needs: None,
         place: |attempt| {
             fs::write(attempt.fragments()?.join("x.toml"), GARBAGE)?;
             Ok(Placed::anywhere())
@@ -151,6 +184,16 @@ pub(super) const CELLS: &[UpCell] = &[
         over_pins: Ok(refusal(2, &["x.toml:1:"])),
     },
 ];
+
+fn silent(place: &Path) -> Result<Placed> {
+    let server = SilentServer::start()?;
+    let change = server.over(place)?;
+    let placed = Placed::for_command(move |command| {
+        with_mounts(command, vec![change]);
+        Ok(())
+    });
+    Ok(placed.keeping(server))
+}
 
 /// A registry of a user at the default path, in an /etc of the command's own.
 fn of_a_user(attempt: &Attempt<'_>) -> Result<Placed> {

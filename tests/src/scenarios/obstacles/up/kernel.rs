@@ -22,6 +22,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "cgroup2_absent",
         made: "not mounted",
+        needs: None,
         place: |_| with_change(Change::without(&root()?)?),
         first: Ok(guards(3, &["no cgroup2 file system is mounted"])),
         over_pins: Ok(guards(0, &[])),
@@ -31,6 +32,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Garbage,
         name: "cgroup2_covered",
         made: "a plain folder over the mount",
+        needs: None,
         place: |attempt| {
             let plain = attempt.rig.lab.scratch().join("plain");
             fs::create_dir(&plain)?;
@@ -44,6 +46,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "bpffs_absent",
         made: "not mounted",
+        needs: None,
         place: |_| Ok(Placed::in_a_machine("umount -l /sys/fs/bpf")),
         first: Ok(guards(0, &[])),
         over_pins: Err("pins in force are on a bpffs"),
@@ -53,6 +56,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "bpffs_squatted",
         made: "a user's folder at the place of the pins, parent 1777",
+        needs: None,
         place: |_| {
             let squat = "setpriv --reuid 65534 --regid 65534 --clear-groups \
                          mkdir -p /sys/fs/bpf/enforcer/a";
@@ -67,6 +71,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "bpffs_read_only",
         made: "read-only",
+        needs: None,
         place: |_| with_change(Change::read_only(Path::new(BPFFS))?),
         first: Ok(refusal(1, &["read-only"])),
         over_pins: Ok(refusal(1, &["read-only"])),
@@ -76,6 +81,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Garbage,
         name: "bpffs_elsewhere",
         made: "`--pin-dir` names a folder of another file system",
+        needs: None,
         place: |attempt| {
             let folder = attempt.rig.lab.scratch().join("pins");
             Ok(Placed::anywhere().pinned_at(folder))
@@ -88,6 +94,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Garbage,
         name: "bpffs_pins_exchanged",
         made: "the pins of two maps exchanged",
+        needs: None,
         place: exchanged,
         first: Err("there are no pins"),
         over_pins: Ok(guards(0, &["of another layout and are replaced"])),
@@ -97,6 +104,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "netlink_absent",
         made: "no such socket family",
+        needs: None,
         place: |_| {
             let call = u32::try_from(libc::SYS_socket)?;
             let family = u32::try_from(libc::AF_NETLINK)?;
@@ -114,6 +122,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "settings_read_only",
         made: "read-only",
+        needs: None,
         place: |_| with_change(Change::read_only(Path::new(SETTINGS))?),
         first: Ok(guards(0, &["outgoing connections"])),
         over_pins: Ok(guards(0, &[])),

@@ -34,5 +34,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn scenario(cell: UpCell, pins: Pins, demand: Demand) -> Scenario {
     let name = format!("obstacles::{}", cell.name(pins));
     Scenario::new(name, move |rig| Attempt::of(&cell, pins, demand, rig))
+        .needs_all(cell.needs)
         .host_only(host_only::LOADER)
 }

@@ -25,6 +25,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "stderr_absent",
         made: "closed",
+        needs: None,
         place: |_| Ok(closed(Stderr)),
         first: Ok(guards(0, &["enforcing: generation"])),
         over_pins: Ok(guards(0, &["enforcing: generation"])),
@@ -34,6 +35,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Full,
         name: "stderr_full",
         made: "/dev/full",
+        needs: None,
         place: |_| full(Stderr),
         first: Ok(guards(0, &["enforcing: generation"])),
         over_pins: Ok(guards(0, &["enforcing: generation"])),
@@ -43,6 +45,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "stdout_absent",
         made: "closed",
+        needs: None,
         place: |_| Ok(closed(Stdout)),
         first: Ok(guards(0, &[])),
         over_pins: Ok(guards(0, &[])),
@@ -52,6 +55,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Full,
         name: "stdout_full",
         made: "/dev/full",
+        needs: None,
         place: |_| full(Stdout),
         first: Ok(guards(1, &["No space left on device"])),
         over_pins: Ok(guards(1, &["No space left on device"])),
@@ -61,6 +65,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Absent,
         name: "lock_absent",
         made: "a read-only /run",
+        needs: None,
         place: |attempt| {
             let run = own_run(attempt.rig)?;
             let run = Change::bind(&run, Path::new(RUN))?;
@@ -74,6 +79,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Hangs,
         name: "lock_hangs",
         made: "held for ever by a process of root",
+        needs: None,
         place: held,
         first: Ok(refusal(1, &["has the lock of the pins"])),
         over_pins: Ok(refusal(1, &["has the lock of the pins"])),
@@ -83,6 +89,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Foreign,
         name: "lock_folder_of_a_user",
         made: "/run/enforcer is a user's, 0777",
+        needs: None,
         place: |attempt| {
             let run = own_run(attempt.rig)?;
             let folder = run.join("enforcer");
@@ -99,6 +106,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Hangs,
         name: "uapi_hangs",
         made: "4 daemons that never answer, `--static-peers`",
+        needs: None,
         place: |attempt| {
             let sockets = uapi::devices(attempt.rig)?;
             let mut silent = Vec::new();
@@ -118,6 +126,7 @@ pub(super) const CELLS: &[UpCell] = &[
         state: State::Garbage,
         name: "uapi_garbage",
         made: "binary answers, `--static-peers`",
+        needs: None,
         place: |attempt| {
             let sockets = uapi::devices(attempt.rig)?;
             let broken = Daemons::start(&sockets, |_| GARBAGE.to_vec())?;
