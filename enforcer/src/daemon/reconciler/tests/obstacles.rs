@@ -217,6 +217,26 @@ fn pins_and_host_are_looked_at_without_an_event() {
 }
 
 #[test]
+fn a_change_of_the_mount_table_is_a_look_without_delay() {
+    let mut rig = Rig::start();
+    assert_eq!(rig.on(Trigger::MountsChanged), "inspect");
+    rig.world.is_pinned = false;
+    rig.world.is_lost = true;
+    assert_eq!(rig.on(Trigger::MountsChanged), "inspect; PinsRestored");
+    rig.world.notes = vec![Note::new(NoteKind::NoSocketGuard, "no cgroup2")];
+    rig.on(Trigger::HostChanged);
+    assert_eq!(
+        rig.on(Trigger::MountsChanged),
+        "inspect; follow 1 as own:1",
+        "the cgroups may be back"
+    );
+    // The next look without an event counts from here.
+    rig.wait(LOOK / 2);
+    rig.on(Trigger::MountsChanged);
+    assert_eq!(rig.reconciler.next_look, rig.now + LOOK);
+}
+
+#[test]
 fn a_signal_has_files_host_and_wireguard_looked_at_anew() {
     let mut rig = Rig::start();
     assert_eq!(
