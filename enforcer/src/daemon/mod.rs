@@ -110,10 +110,13 @@ pub async fn run(
     let watchers = Watchers::open(instance);
     let mut reader = RegistryReader::start(instance, &own.path)?;
     let begun = startup::begin(instance, &own, up, &mut reader, reporter).await?;
+    let mut held = Held::default();
+    // Before the first look, which tells a failure: pins that vanish before are put back as well.
+    held.refresh(instance.pins()).ok();
     let operations = Operations {
         instance: instance.clone(),
         consent,
-        held: Held::default(),
+        held,
     };
     let manager = ServiceManager::of_environment();
     let driver = Driver {

@@ -83,6 +83,7 @@ fn file_id(path: &Path) -> io::Result<FileId> {
 impl Held {
     /// Takes descriptors of what is pinned. A new directory is another command's set, and takes the
     /// place of all descriptors; a missing pin keeps its descriptor, unless its guard was detached.
+    /// A directory that vanishes meanwhile changes nothing.
     ///
     /// # Errors
     /// A pin cannot be opened; the descriptors from before stay.
@@ -96,7 +97,9 @@ impl Held {
             false => (BTreeMap::new(), Vec::new()),
         };
         let taken = Self::take_new(pins, &mut objects, &mut replaced);
-        if taken.is_err() && !is_known {
+        // Part of a new set, whose file system was unmounted meanwhile, takes the place of none.
+        let is_whole = taken.is_ok() && file_id(pins.path()).ok() == Some(directory);
+        if !is_known && !is_whole {
             return taken;
         }
         if !is_known {
