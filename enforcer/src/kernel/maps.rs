@@ -25,7 +25,10 @@ use super::{
     pins::PinDir,
     plain::Raw,
 };
-use crate::failpoint::{self, Call, layout};
+use crate::{
+    failpoint::{self, Call, layout},
+    printable::decode_path,
+};
 
 /// The failure to open the maps of a directory.
 #[derive(Debug)]
@@ -100,7 +103,7 @@ impl OtherLayout {
 
 impl fmt::Display for OtherLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = decode_path(&self.path);
         match &self.why {
             Difference::Missing(maps) => write!(
                 f,

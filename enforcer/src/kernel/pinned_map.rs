@@ -14,7 +14,10 @@ use super::{
     object::{difference, shape_mismatch},
     pins::PinDir,
 };
-use crate::failpoint::{Call, through};
+use crate::{
+    failpoint::{Call, through},
+    printable::decode_path,
+};
 
 /// The result of a look for a pinned map.
 pub(super) enum Found {
@@ -31,7 +34,7 @@ pub(super) enum Found {
 pub(super) fn find(pins: &PinDir, name: &str) -> Result<Found> {
     let pin = pins.map(name);
     let exists = pin.try_exists();
-    if !exists.with_context(|| format!("failed to look for {}", pin.display()))? {
+    if !exists.with_context(|| format!("failed to look for {}", decode_path(&pin)))? {
         return Ok(Found::Foreign(format!("there is no map {name}")));
     }
     let map = from_pin(&pin)

@@ -125,6 +125,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::{PolicyHost, PolicyInterface, Slots, compile},
+        printable::decode_path,
         registry::{Reader, Source, load},
     };
 
@@ -229,7 +230,7 @@ mode = "enforce"
         };
         let name = peer.map(|peer| peer.name.as_str());
         let found = cite(&registry, &spec, packet.interface, &decision, name);
-        let is_ours = |citation: &Citation| citation.file == file.path().display().to_string();
+        let is_ours = |citation: &Citation| citation.file == decode_path(file.path());
         assert!(found.iter().all(is_ours));
         found
             .into_iter()

@@ -184,7 +184,13 @@ impl<'a> Trial<'a> {
         let last = self.hammer.last_accepted();
         let open = last.map(|last| last.saturating_duration_since(exec));
         self.facts.guards_after(open.unwrap_or_default());
-        self.expect_closed()
+        self.expect_closed().with_context(|| {
+            format!(
+                "guards were due {bound:.1?} after the start ({waited:.1?} of these for a \
+                 processor; {:.1?} without an obstacle)",
+                self.baseline
+            )
+        })
     }
 
     /// Starts `run` without an obstacle, and waits until all is in force. From then on nothing may

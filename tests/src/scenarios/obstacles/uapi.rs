@@ -18,11 +18,12 @@ use super::files::{GARBAGE, NOBODY, give, mode, remove};
 use super::trial::{GOOD, HEALING, Trial};
 use crate::lab::command::eventually;
 use crate::lab::mounts::{Change, with_mounts};
+use crate::scenario::Rig;
 
 /// The guards wait for no daemon.
 const NONE: Duration = Duration::ZERO;
 /// Devices, each with a peer.
-const DEVICES: [&str; 4] = ["t0", "t1", "t2", "t3"];
+pub(super) const DEVICES: [&str; 4] = ["t0", "t1", "t2", "t3"];
 
 pub(super) const CELLS: &[Cell] = &[
     Cell::tried(
@@ -92,11 +93,11 @@ fn answer(device: usize) -> String {
 }
 
 /// Four devices with peers by key, and a folder at /var/run. Returns the folder of the sockets.
-fn devices(trial: &Trial<'_>) -> Result<PathBuf> {
+pub(super) fn devices(rig: &Rig<'_>) -> Result<PathBuf> {
     let peers = "allow = [\"p0\", \"p1\", \"p2\", \"p3\"]";
     let mut registry = GOOD.replace("[9200]\n", &format!("[9200]\n{peers}\n"));
     for (number, device) in DEVICES.iter().enumerate() {
-        trial.rig.lab.host.ip(&format!(
+        rig.lab.host.ip(&format!(
             "tuntap add dev {device} mode tun
              addr add 10.9.{number}.1/24 dev {device}
              link set {device} up"
@@ -106,15 +107,15 @@ fn devices(trial: &Trial<'_>) -> Result<PathBuf> {
             key(number)
         ));
     }
-    trial.rig.enforcer.registry(&registry)?;
-    let sockets = trial.rig.lab.scratch().join("run").join("wireguard");
+    rig.enforcer.registry(&registry)?;
+    let sockets = rig.lab.scratch().join("run").join("wireguard");
     fs::create_dir_all(&sockets)?;
     mode(&sockets, 0o755)?;
     mode(sockets.parent().unwrap_or(&sockets), 0o755)?;
     Ok(sockets)
 }
 
-fn own_run(sockets: &Path) -> Result<Vec<Change>> {
+pub(super) fn own_run(sockets: &Path) -> Result<Vec<Change>> {
     let run = sockets
         .parent()
         .context("the folder of sockets has a parent")?;
@@ -131,15 +132,15 @@ fn boot(trial: &mut Trial<'_>, sockets: &Path) -> Result<()> {
     trial.guards_a_newcomer()
 }
 
-fn path(sockets: &Path, device: &str) -> PathBuf {
+pub(super) fn path(sockets: &Path, device: &str) -> PathBuf {
     sockets.join(format!("{device}.sock"))
 }
 
 /// Daemons that answer until the drop of this value.
-struct Daemons(Arc<AtomicBool>, PathBuf);
+pub(super) struct Daemons(Arc<AtomicBool>, PathBuf);
 
 impl Daemons {
-    fn start(sockets: &Path, answer: impl Fn(usize) -> Vec<u8>) -> Result<Self> {
+    pub(super) fn start(sockets: &Path, answer: impl Fn(usize) -> Vec<u8>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         for (number, device) in DEVICES.iter().enumerate() {
             let path = path(sockets, device);
@@ -200,7 +201,7 @@ fn heals(trial: &mut Trial<'_>, how: &str, sockets: &Path) -> Result<()> {
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     boot(trial, &sockets)?;
     trial.says(&["wait"])?;
     expect_peers(trial, "waiting")?;
@@ -208,7 +209,7 @@ fn absent(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn hangs(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let silent = DEVICES.map(|device| UnixListener::bind(path(&sockets, device)));
     let silent: Vec<UnixListener> = silent.into_iter().collect::<Result<_, _>>()?;
     boot(trial, &sockets)?;
@@ -219,7 +220,7 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn full(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let mut kept: Vec<OwnedFd> = Vec::new();
     let mut silent = Vec::new();
     for device in DEVICES {
@@ -245,7 +246,7 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn foreign(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let planted = honest(&sockets)?;
     for device in DEVICES {
         give(&path(&sockets, device), NOBODY)?;
@@ -258,7 +259,7 @@ fn foreign(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn garbage(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let broken = Daemons::start(&sockets, |_| GARBAGE.to_vec())?;
     boot(trial, &sockets)?;
     trial.says(&["wait"])?;
@@ -269,7 +270,7 @@ fn garbage(trial: &mut Trial<'_>) -> Result<()> {
 
 /// Lives with daemons that answer, which go.
 fn gone(trial: &mut Trial<'_>) -> Result<PathBuf> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let daemons = honest(&sockets)?;
     let changes = own_run(&sockets)?;
     trial.live(|command| {

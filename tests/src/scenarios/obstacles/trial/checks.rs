@@ -103,6 +103,21 @@ impl Trial<'_> {
         self.rig.lab.host.ip("link del new0")
     }
 
+    /// Makes changes while `run` is stopped: `run` finds all of them at one moment.
+    pub(in super::super) fn while_stopped(
+        &mut self,
+        changes: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let inner = match self.place {
+            Place::Machine(first) => child_of(first, "enforcer")?,
+            Place::Here | Place::OfRun(_) => self.daemon()?.id(),
+        };
+        kill_process(pid(inner)?, Signal::STOP)?;
+        let changed = changes(self);
+        kill_process(pid(inner)?, Signal::CONT)?;
+        changed
+    }
+
     /// Insists that SIGTERM ends `run`, which has no obstacle to wait for.
     pub(in super::super) fn obeys(&mut self) -> Result<()> {
         let log = self.log_file();
