@@ -227,6 +227,14 @@ impl PolicyTables {
         Some(&row.name)
     }
 
+    /// Returns the name of the service of a described packet's port, at the packet's destination.
+    pub fn service_for(&self, spec: &PacketSpec) -> Option<&str> {
+        let port = (spec.protocol, spec.port);
+        let binding = self.binding_at(port, spec.destination)?;
+        let row = self.services.get(usize::from(binding.service))?;
+        Some(&row.name)
+    }
+
     /// Returns the binding of a port at an address.
     pub(super) fn binding_at(
         &self,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    policy::{Slots, compile},
+    policy::{PolicyHost, Slots, compile},
     registry::{Reader, Source, load},
 };
 
@@ -57,7 +57,7 @@ fn the_embedded_registry_is_a_fallback_or_the_operators_choice() {
 #[test]
 fn ports_of_the_policy_before_are_released_by_name() {
     let embedded = load(&Source::Embedded, &Reader::STRICT).unwrap();
-    let all = compile(&embedded.registry, &[], &Slots::new()).unwrap();
+    let all = compile(&embedded.registry, &PolicyHost::of(&[]), &Slots::new()).unwrap();
     let mut few = all.clone();
     few.ports.retain(|&(_, port), _| port != 9200);
     let texts = |before, next| -> Vec<String> {
