@@ -184,10 +184,12 @@ fn bridge(rig: &Rig<'_>) -> Result<()> {
 /// meet the IP stack or NAT there first.
 fn moved_to(rig: &Rig<'_>, member: &Plug<'_>, master: &str) -> Result<()> {
     let index = rig.lab.host.ifindex(master)?;
-    within(SETTLE, "the guard on the master, and on its member", || {
-        Ok(is_guarded(rig.lab, index)? && is_guarded(rig.lab, member.index)?)
-    })
-    .map(drop)
+    let both = || Ok(is_guarded(rig.lab, index)? && is_guarded(rig.lab, member.index)?);
+    within(SETTLE, "the guard on the master, and on its member", both)?;
+    // On the way from the one to the other both have a guard for a moment, too.
+    look_again(rig.lab)?;
+    ensure!(both()?, "{master} or its member lost a guard again");
+    Ok(())
 }
 
 fn moved_back(rig: &Rig<'_>, member: &Plug<'_>) -> Result<()> {
