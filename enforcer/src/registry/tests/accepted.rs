@@ -30,7 +30,7 @@ public = true
 
 [unregistered]
 tcp = "drop"
-udp = "audit"
+sctp = "audit"
 allow = ["office"]
 
 [services.dns]
@@ -121,7 +121,7 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
     let on: Vec<_> = minio.on.keys().map(ToString::to_string).collect();
     assert_eq!(on, ["192.168.1.10"]);
     let actions = Protocol::ALL.map(|protocol| registry.unregistered().action(protocol).name());
-    assert_eq!(actions, ["drop", "audit", "pass"]);
+    assert_eq!(actions, ["drop", "pass", "audit"]);
 }
 
 #[test]
