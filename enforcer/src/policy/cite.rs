@@ -38,6 +38,18 @@ pub fn cite(
             let at = table.and_then(|table| table.forward_at.as_ref());
             cited.add(at, || format!("forward of {interface}"));
         }
+        (Reason::UnregisteredPort, _) => {
+            let at = registry.unregistered().action_at(spec.protocol);
+            cited.add(at, || format!("{} of [unregistered]", spec.protocol));
+        }
+        (Reason::Peer, None) => {
+            let allow = &registry.unregistered().allow;
+            let allowed = peer.and_then(|peer| allow.at_of(peer));
+            cited.add(allowed, || "allow of [unregistered]".to_owned());
+            if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
+                cited.add(Some(&peer.at), || format!("peer {}", peer.name));
+            }
+        }
         (Reason::Public, Some(service)) => {
             cited.add(service.public_at.as_ref(), || {
                 format!("public of {}", service.name)
