@@ -221,6 +221,18 @@ impl<'a> Trial<'a> {
         self.wait_ready()
     }
 
+    /// Starts `run` again, and waits for nothing.
+    pub(super) fn start_again(
+        &mut self,
+        guide: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<()> {
+        let mut command = self.command(&["run"])?;
+        self.equip(&mut command)?;
+        guide(&mut command)?;
+        self.run = Some(Daemon::spawn(command)?);
+        Ok(())
+    }
+
     fn wait_ready(&mut self) -> Result<()> {
         let mut message = [0; 4096];
         let ready = eventually(patient(READY), || {
