@@ -109,7 +109,11 @@ pub async fn run(
     // Before the registry is read for the first time: no later change is missed.
     let watchers = Watchers::open(instance);
     let mut reader = RegistryReader::start(instance, &own.path)?;
+    // An interface that came up without a `run` waits for no file and no WireGuard device.
+    let guarded = control::guard_newcomers(instance).await.unwrap_or_default();
     let begun = startup::begin(instance, &own, up, &mut reader, reporter).await?;
+    let guarded = guarded.into_iter().map(Report::Note);
+    guarded.for_each(|note| reporter.report(note));
     let mut held = Held::default();
     // Before the first look, which tells a failure: pins that vanish before are put back as well.
     held.refresh(instance.pins()).ok();

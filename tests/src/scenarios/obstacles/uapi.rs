@@ -42,6 +42,13 @@ pub(super) const CELLS: &[Cell] = &[
     ),
     Cell::tried(
         Uapi,
+        State::Hangs,
+        "uapi_hangs_at_restart",
+        "a daemon that never answers at a restart, with a new interface",
+        hangs_at_restart,
+    ),
+    Cell::tried(
+        Uapi,
         State::Full,
         "uapi_full",
         "4 full queues of connections at boot",
@@ -217,6 +224,48 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
     expect_peers(trial, "waiting")?;
     drop(silent);
     heals(trial, "daemons that answer", &sockets)
+}
+
+/// The first question finds the guard of an interface that came up without a `run`.
+fn hangs_at_restart(trial: &mut Trial<'_>) -> Result<()> {
+    let sockets = devices(trial)?;
+    let daemons = honest(&sockets)?;
+    let changes = own_run(&sockets)?;
+    let again = changes.clone();
+    trial.live(|command| {
+        with_mounts(command, changes);
+        Ok(())
+    })?;
+    trial.share_mounts()?;
+    expect_peers(trial, "active")?;
+    trial.obeys()?;
+    drop(daemons);
+    let silent = UnixListener::bind(path(&sockets, DEVICES[0]))?;
+    silent.set_nonblocking(true)?;
+    let host = &trial.rig.lab.host;
+    host.ip("link add new0 type veth peer name new1\nlink set new0 up\nlink set new1 up")?;
+    let pin = format!("link_wire_{}_", host.ifindex("new0")?);
+    ensure!(!is_pinned(trial, &pin)?, "a guard without a `run`");
+    trial.start_again(|command| {
+        with_mounts(command, again);
+        Ok(())
+    })?;
+    let asked = eventually(HEALING, || silent.accept().ok());
+    asked.context("`run` asks no device")?;
+    ensure!(
+        is_pinned(trial, &pin)?,
+        "a device was asked before the new interface got its guard"
+    );
+    trial.share_mounts()?;
+    trial.says(&["wait"])?;
+    drop(silent);
+    heals(trial, "daemons that answer", &sockets)
+}
+
+/// Whether a pin with this begin exists.
+fn is_pinned(trial: &Trial<'_>, begin: &str) -> Result<bool> {
+    let mut pins = fs::read_dir(trial.rig.lab.pin_dir())?;
+    Ok(pins.any(|pin| pin.is_ok_and(|pin| pin.file_name().to_string_lossy().starts_with(begin))))
 }
 
 fn full(trial: &mut Trial<'_>) -> Result<()> {

@@ -36,8 +36,10 @@ impl Trial<'_> {
                 hit.then(|| line.to_owned())
             })
         });
-        let line = line
-            .with_context(|| format!("silent: `run` said nothing of {words:?}:\n{}", self.log()))?;
+        let line = line.with_context(|| {
+            let (log, threads) = (self.log(), self.stacks());
+            format!("silent: `run` said nothing of {words:?}:\n{log}\nits threads:\n{threads}")
+        })?;
         self.facts.says(&line, self.rig.lab.scratch());
         Ok(())
     }
@@ -80,7 +82,10 @@ impl Trial<'_> {
             std::thread::sleep(Duration::from_millis(100));
             None
         });
-        healed.with_context(|| format!("no healing within {limit:?} by: {how}: {seen}"))?;
+        healed.with_context(|| {
+            let threads = self.stacks();
+            format!("no healing within {limit:?} by: {how}: {seen}\nthreads of `run`:\n{threads}")
+        })?;
         self.facts.heals(how, start.elapsed());
         self.expect_closed()
     }
