@@ -117,6 +117,11 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
     assert!(podman.allow.names().eq(["office"]));
     assert_eq!(podman.mode, Some(Mode::Audit));
     assert!(registry.interface_table("eth10").is_none());
+}
+
+#[test]
+fn the_design_s_example_has_addresses_and_unregistered_ports() {
+    let registry = accepts(DESIGN).registry;
     let minio = registry.service("minio").unwrap();
     let on: Vec<_> = minio.on.keys().map(ToString::to_string).collect();
     assert_eq!(on, ["192.168.1.10"]);
