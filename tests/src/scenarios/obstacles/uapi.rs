@@ -228,7 +228,7 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
 
 /// The first question finds the guard of an interface that came up without a `run`.
 fn hangs_at_restart(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let daemons = honest(&sockets)?;
     let changes = own_run(&sockets)?;
     let again = changes.clone();
