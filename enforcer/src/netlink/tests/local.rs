@@ -68,6 +68,17 @@ fn has(routes: &[LocalRoute], prefix: &str, table: u32) -> bool {
     routes.iter().any(found)
 }
 
+/// Waits for a route in the local table: IPv6 adds an address later than the command.
+fn until_listed(prefix: &str) {
+    for _ in 0..100 {
+        if has(&listed(&[LOCAL_TABLE]), prefix, LOCAL_TABLE) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no route to {prefix}");
+}
+
 #[test]
 fn root_local_routes_of_the_asked_tables_are_listed() {
     in_new_namespace(|| {
@@ -87,6 +98,7 @@ fn root_local_routes_of_the_asked_tables_are_listed() {
         ] {
             run("ip", arguments);
         }
+        until_listed("2001:db8::1/128");
         let routes = listed(&[LOCAL_TABLE, 1001, 4242]);
         for (prefix, table) in [
             ("127.0.0.0/8", 255),
@@ -174,6 +186,9 @@ fn root_only_what_the_host_takes_for_its_own_wakes_a_reader() {
         ] {
             run("ip", arguments);
         }
+        until_listed("2001:db8::1/128");
+        // Addresses of the link itself come seconds later.
+        std::thread::sleep(Duration::from_millis(2500));
         block_on(async {
             let mut own = local::listen().unwrap();
             // The same groups, without the filter: the control.
