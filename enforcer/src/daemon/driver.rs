@@ -119,7 +119,8 @@ impl Threads {
                 "status",
                 || (),
                 move |(), runtime| {
-                    let status = Box::new(runtime.block_on(inspect::status(&instance)));
+                    let status =
+                        Box::new(runtime.block_on(inspect::status_after_change(&instance)));
                     // The tables take megabytes for a moment, and the sleep may be long.
                     sys::trim_heap();
                     status
