@@ -220,7 +220,11 @@ fn with_interfaces(
             let rows = || all.iter().map(|i| interface_row(&tables, i));
             let view = InterfaceRow {
                 vlan_parent: false,
-                judges_all: rows().all(|row| row.judges_all),
+                // `forward = false` of a master holds on its members.
+                judges_all: match interface.member_of {
+                    Some(_) => rows().any(|row| row.judges_all),
+                    None => rows().all(|row| row.judges_all),
+                },
                 hairpin: rows().any(|row| row.hairpin),
                 ..row
             };

@@ -131,8 +131,9 @@ fn by_nat_on_a_bridge() -> Vec<Attack> {
         to_the_guest("a18_a_guests_mac::to_a_container", PUBLISHED, true)
             .held_by_wire(UntrustedInterface)
             .under(closed),
+        // The bridge's guard sees the packet behind the member's DNAT.
         to_the_guest("a18_a_guests_mac::to_a_socket", ELASTIC, false)
-            .held_by_socket(UntrustedInterface),
+            .held_by_both(UntrustedInterface),
         // A frame for the guest's MAC with an address of the host is the host's.
         Attack::new(
             "a18_a_guests_mac::with_the_hosts_address",
