@@ -151,6 +151,10 @@ fn finding(finding: &Finding) -> String {
             name(registered),
             name(actual)
         ),
+        Finding::AddressesChanged => {
+            "this host's own addresses have changed since the last reload: `enforcer reload`"
+                .to_owned()
+        }
         Finding::MacChanged(interface) => format!(
             "{} has another MAC address than at the last reload: run `enforcer reload`",
             name(interface)
@@ -380,6 +384,7 @@ mod tests {
                     actual: evil,
                 },
                 Finding::MacChanged(eth0),
+                Finding::AddressesChanged,
                 Finding::Interrupted,
                 Finding::MissingMap("EVENTS"),
                 Finding::NoCgroup("no cgroup2 is mounted".to_owned()),

@@ -28,7 +28,7 @@ use crate::{
     inspect::{self, Status},
     kernel::{privileges, sys},
     note::NoteKind,
-    watch::{Links, LocalTable, Modules, Pins, Settings, Steady},
+    watch::{Links, Modules, Mounts, Pins, Settings, Steady},
 };
 
 /// The time after which an operation counts as hung: the watchdog of the service manager is told
@@ -38,10 +38,10 @@ pub(super) const HUNG: Duration = Duration::from_secs(60);
 /// The watchers of the host and of the pins.
 pub(super) struct Watchers {
     links: Steady<Links>,
-    local_table: Steady<LocalTable>,
     modules: Steady<Modules>,
     settings: Steady<Settings>,
     pins: Steady<Pins>,
+    mounts: Steady<Mounts>,
 }
 
 impl Watchers {
@@ -50,10 +50,10 @@ impl Watchers {
         let pin_dir = instance.pin_dir().to_owned();
         Self {
             links: Steady::new(Links::open),
-            local_table: Steady::new(LocalTable::open),
             modules: Steady::new(Modules::open),
             settings: Steady::new(Settings::watch),
             pins: Steady::new(move || Pins::watch(&pin_dir)),
+            mounts: Steady::new(Mounts::open),
         }
     }
 
@@ -61,10 +61,10 @@ impl Watchers {
     async fn event(&mut self) -> (Trigger, Option<anyhow::Error>) {
         tokio::select! {
             failure = self.links.changed() => (Trigger::HostChanged, failure),
-            failure = self.local_table.changed() => (Trigger::HostChanged, failure),
             failure = self.modules.changed() => (Trigger::HostChanged, failure),
             failure = self.settings.changed() => (Trigger::HostChanged, failure),
             failure = self.pins.changed() => (Trigger::PinsChanged, failure),
+            failure = self.mounts.changed() => (Trigger::MountsChanged, failure),
         }
     }
 }
@@ -119,7 +119,8 @@ impl Threads {
                 "status",
                 || (),
                 move |(), runtime| {
-                    let status = Box::new(runtime.block_on(inspect::status(&instance)));
+                    let status =
+                        Box::new(runtime.block_on(inspect::status_after_change(&instance)));
                     // The tables take megabytes for a moment, and the sleep may be long.
                     sys::trim_heap();
                     status

@@ -4,10 +4,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::Result;
 use enforcer_ebpf::{Link, layout::State};
+use ipnet::IpNet;
 
 use super::{attached::AttachedGuards, reconcile::GuardPlan};
 use crate::{
@@ -94,7 +98,7 @@ impl Candidate {
     ) -> Result<Self> {
         let host = PolicyHost {
             interfaces: policy_interfaces(recipe, plan, &hooks),
-            local: recipe.snapshot.local_table().to_vec(),
+            local: local_table(recipe.snapshot),
             macs: recipe.snapshot.macs(),
         };
         let tables = PolicyTables {
@@ -153,7 +157,7 @@ fn policy_interfaces(
             is_vrf: interface.is_kind("vrf"),
             is_bridge: interface.is_kind("bridge"),
             bridge: bridge_of(snapshot, interface),
-            addresses: snapshot.addresses(interface.index).to_vec(),
+            addresses: snapshot.addresses(interface.index).collect(),
             allowed_ips: match snapshot.wireguard(interface.index) {
                 Some(Answer::Device(allowed)) => Some(allowed.clone()),
                 Some(Answer::NotWireGuard | Answer::Unknown(_)) | None => None,
@@ -161,6 +165,21 @@ fn policy_interfaces(
         }
     };
     interfaces.map(describe).collect()
+}
+
+/// The host's local table: prefixes, each with the ifindex of a route's interface. Where the kernel
+/// did not show the table, every destination counts as local, and is judged.
+pub(crate) fn local_table(snapshot: &HostSnapshot) -> Vec<(IpNet, u32)> {
+    let Ok(table) = snapshot.local_table() else {
+        let any = [
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ];
+        return any.map(|any| (IpNet::new_assert(any, 0), 0)).to_vec();
+    };
+    let rows = table.rows();
+    rows.map(|(prefix, ifindexes)| (*prefix, ifindexes.first().copied().unwrap_or_default()))
+        .collect()
 }
 
 /// The ifindex for questions to the FIB, 0 for the interface's own; `None` for no member.

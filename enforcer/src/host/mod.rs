@@ -1,6 +1,7 @@
-//! The host at one moment: interfaces, answers of WireGuard, SSH sessions.
+//! The host at one moment: interfaces, own addresses, answers of WireGuard, SSH sessions.
 
 mod keys;
+mod local_table;
 mod logins;
 mod retry;
 pub(crate) mod sessions;
@@ -8,6 +9,7 @@ mod snapshot;
 mod sshd;
 
 pub use keys::{Keys, ask};
+pub use local_table::LocalTable;
 pub use sessions::Owner;
 pub(crate) use sessions::Session;
 pub(crate) use snapshot::interfaces_with_keys;

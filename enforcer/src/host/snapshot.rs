@@ -10,10 +10,10 @@ use ipnet::IpNet;
 
 #[cfg(test)]
 use super::retry::Retry;
-use super::{Keys, keys::Heard};
+use super::{Keys, keys::Heard, local_table::LocalTable};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
-    netlink::{address, local_table},
+    netlink::address::{self, Address},
     registry::{Identity, Registry, pattern_matches},
     wireguard::{Answer, Device, LIMIT, ask_all},
 };
@@ -23,10 +23,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct HostSnapshot {
     interfaces: BTreeMap<u32, Interface>,
-    addresses: BTreeMap<u32, Vec<IpNet>>,
-    local_table: Vec<(IpNet, u32)>,
     host: interfaces::Host,
+    own: Result<OwnAddresses, String>,
     wireguard: BTreeMap<u32, Heard>,
+}
+
+/// The addresses of interfaces, and the local table.
+#[derive(Clone, Debug, Default)]
+struct OwnAddresses {
+    addresses: Vec<Address>,
+    local_table: LocalTable,
 }
 
 /// Returns the interfaces of this thread's network namespace.
@@ -36,26 +42,21 @@ pub struct HostSnapshot {
 pub async fn snapshot() -> Result<HostSnapshot> {
     let host = interfaces::host(kernel_has_tcx())?;
     let interfaces = interfaces::list().await?;
-    let vrf_tables: Vec<u32> = interfaces.iter().filter_map(|it| it.vrf_table).collect();
-    let local_table = local_table::list(&vrf_tables).await?.into_iter();
+    // Guards do not wait for the addresses.
+    let own = own_addresses(&interfaces).await;
     Ok(HostSnapshot {
+        own: own.map_err(|error| format!("{error:#}")),
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
-        addresses: addresses().await?,
-        local_table: local_table.map(|row| (row.prefix, row.ifindex)).collect(),
         host,
         wireguard: BTreeMap::new(),
     })
 }
 
-/// Returns the addresses of each interface, by ifindex, with the lengths of the subnets.
-async fn addresses() -> Result<BTreeMap<u32, Vec<IpNet>>> {
-    let mut addresses: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
-    for address in address::list().await? {
-        if let Ok(subnet) = IpNet::new(address.ip, address.prefix_length) {
-            addresses.entry(address.ifindex).or_default().push(subnet);
-        }
-    }
-    Ok(addresses)
+async fn own_addresses(interfaces: &[Interface]) -> Result<OwnAddresses> {
+    Ok(OwnAddresses {
+        addresses: address::list().await?,
+        local_table: LocalTable::read(interfaces).await?,
+    })
 }
 
 /// As [`snapshot`], with the answers of WireGuard for the interfaces of a registry's peers by key,
@@ -110,9 +111,8 @@ impl HostSnapshot {
     pub(crate) fn unknown() -> Self {
         Self {
             interfaces: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            local_table: Vec::new(),
             host: interfaces::Host::default(),
+            own: Err("the interfaces are unknown".to_owned()),
             wireguard: BTreeMap::new(),
         }
     }
@@ -127,9 +127,8 @@ impl HostSnapshot {
         let (interfaces, wireguard) = found.into_iter().map(index).unzip();
         Self {
             interfaces,
-            addresses: BTreeMap::new(),
-            local_table: Vec::new(),
             host: interfaces::Host::default(),
+            own: Ok(OwnAddresses::default()),
             wireguard,
         }
     }
@@ -183,14 +182,34 @@ impl HostSnapshot {
         self.interfaces.values()
     }
 
-    /// Returns the addresses of an interface, with the lengths of the subnets.
-    pub(crate) fn addresses(&self, ifindex: u32) -> &[IpNet] {
-        self.addresses.get(&ifindex).map_or(&[], Vec::as_slice)
+    /// Returns the interface of an ifindex.
+    pub fn by_index(&self, ifindex: u32) -> Option<&Interface> {
+        self.interfaces.get(&ifindex)
     }
 
-    /// Returns the host's local table: prefixes, each with the ifindex of the route's interface.
-    pub(crate) fn local_table(&self) -> &[(IpNet, u32)] {
-        &self.local_table
+    /// Returns the interface of a name as `ip link` finds one, alternative names included.
+    pub fn by_name(&self, name: &str) -> Option<&Interface> {
+        interfaces::find(self.iter(), name)
+    }
+
+    /// Returns the local table.
+    ///
+    /// # Errors
+    /// The reason why the kernel did not show the table or the addresses; the interfaces are known
+    /// all the same.
+    pub fn local_table(&self) -> Result<&LocalTable, &str> {
+        self.own
+            .as_ref()
+            .map(|own| &own.local_table)
+            .map_err(String::as_str)
+    }
+
+    /// Returns the addresses of an interface with the lengths of their prefixes; none where
+    /// [`Self::local_table`] is unknown.
+    pub fn addresses(&self, ifindex: u32) -> impl Iterator<Item = IpNet> {
+        let own = self.own.iter().flat_map(|own| &own.addresses);
+        let here = own.filter(move |address| address.ifindex == ifindex);
+        here.filter_map(|address| IpNet::new(address.ip, address.prefix_length).ok())
     }
 
     /// Returns the MAC addresses that the host takes on some interface.
@@ -200,16 +219,6 @@ impl HostSnapshot {
             own.chain(interface.local_macs.clone())
         };
         self.interfaces.values().flat_map(of).collect()
-    }
-
-    /// Returns the interface of an ifindex.
-    pub fn by_index(&self, ifindex: u32) -> Option<&Interface> {
-        self.interfaces.get(&ifindex)
-    }
-
-    /// Returns the interface of a name as `ip link` finds one, alternative names included.
-    pub fn by_name(&self, name: &str) -> Option<&Interface> {
-        interfaces::find(self.iter(), name)
     }
 
     /// Returns the names of the interfaces but lo, each with whether the interface is WireGuard.
@@ -271,8 +280,9 @@ mod tests {
     #[test]
     fn a_wireguard_device_is_told_from_others_and_from_none() {
         let host = host();
-        let seen: Vec<(&str, bool)> = host.by_kind().into_iter().collect();
-        assert_eq!(seen, [("eth0", false), ("eth1", false), ("wg0", true)]);
+        let seen = host.by_kind();
+        let seen = ["wg0", "eth0", "wg9"].map(|name| seen.get(name).copied());
+        assert_eq!(seen, [Some(true), Some(false), None]);
         assert_eq!(host.wireguard(2), Some(&Answer::NotWireGuard));
         assert_eq!(host.wireguard(9), None);
     }
@@ -293,5 +303,40 @@ mod tests {
     fn the_embedded_registry_has_no_peer_by_key() {
         let registry = load(&Source::Embedded, &Reader::STRICT).unwrap().registry;
         assert_eq!(interfaces_with_keys(&registry), BTreeSet::new());
+    }
+
+    #[test]
+    fn root_a_snapshot_has_the_hosts_own_addresses() {
+        use crate::netlink::tests::namespace::{in_new_namespace, run};
+        in_new_namespace(|| {
+            run("ip", "link add br0 up type bridge");
+            run("ip", "link property add dev br0 altname cni-podman0");
+            run("ip", "address add 10.88.0.1/16 dev br0");
+            run("ip", "route add local 192.0.2.0/24 dev br0");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let host = runtime.unwrap().block_on(snapshot()).unwrap();
+            let index = host.by_name("br0").unwrap().index;
+            let found: Vec<IpNet> = host.addresses(index).collect();
+            assert!(
+                found.contains(&"10.88.0.1/16".parse().unwrap()),
+                "{found:?}"
+            );
+            assert_eq!(host.addresses(1).next(), None, "lo is down");
+            let table = host.local_table().unwrap();
+            let contains = |address: &str| table.contains(address.parse().unwrap());
+            assert!(contains("10.88.0.1") && contains("10.88.255.255"));
+            assert!(contains("192.0.2.77"));
+            assert!(!contains("10.88.0.2") && !contains("8.8.8.8"));
+            let named = host.by_name("cni-podman0").map(|it| it.index);
+            assert_eq!(named, Some(index));
+        });
+    }
+
+    #[test]
+    fn an_unknown_host_has_an_unknown_local_table() {
+        assert!(HostSnapshot::unknown().local_table().is_err());
+        assert!(host().local_table().is_ok());
     }
 }

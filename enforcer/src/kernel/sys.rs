@@ -45,31 +45,6 @@ pub(crate) fn netns_cookie() -> Result<u64> {
     Ok(cookie)
 }
 
-/// Makes the kernel check the requests of a netlink socket strictly (NETLINK_GET_STRICT_CHK of
-/// netlink(7)): an unknown filter is refused, and a known one applies.
-///
-/// # Errors
-/// The kernel's refusal.
-pub(crate) fn check_strictly(socket: &impl AsFd) -> Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on))?;
-    // SAFETY: the kernel reads `length` bytes of the number.
-    let code = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_NETLINK,
-            libc::NETLINK_GET_STRICT_CHK,
-            (&raw const on).cast(),
-            length,
-        )
-    };
-    match code {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error())
-            .context("netlink does not check requests strictly (Linux 4.20 or later does)"),
-    }
-}
-
 /// Waits for the end of every program that runs at the call (synchronize_rcu in the kernel).
 ///
 /// # Errors

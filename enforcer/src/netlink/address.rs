@@ -23,7 +23,7 @@ pub(crate) struct Address {
     pub(crate) ifindex: u32,
     /// This host's end.
     pub(crate) ip: IpAddr,
-    /// The length of the subnet's prefix in bits.
+    /// The length of the prefix on the link.
     pub(crate) prefix_length: u8,
 }
 

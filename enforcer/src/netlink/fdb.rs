@@ -9,15 +9,16 @@ use super::{
 };
 
 /// linux/rtnetlink.h.
-const RTM_NEWNEIGH: u16 = 28;
+pub(super) const RTM_NEWNEIGH: u16 = 28;
+pub(super) const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNEIGH: u16 = 30;
 /// linux/socket.h.
-const AF_BRIDGE: u8 = 7;
+pub(super) const AF_BRIDGE: u8 = 7;
 /// linux/neighbour.h.
 const NDA_LLADDR: u16 = 2;
 const NDA_MASTER: u16 = 9;
 const NTF_SELF: u8 = 1 << 1;
-const NUD_PERMANENT: u16 = 0x80;
+pub(super) const NUD_PERMANENT: u16 = 0x80;
 
 /// A unicast MAC that an interface takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

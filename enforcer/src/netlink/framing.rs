@@ -4,7 +4,7 @@
 
 use std::{io, net::IpAddr};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use crate::printable;
 
@@ -250,11 +250,9 @@ fn refusal(payload: &[u8]) -> Option<io::Error> {
 }
 
 fn check(payload: &[u8]) -> Result<()> {
-    let refusal = refusal(payload);
-    ensure!(
-        refusal.is_none(),
-        "the kernel refused to answer over netlink: {}",
-        refusal.map(|errno| errno.to_string()).unwrap_or_default()
-    );
-    Ok(())
+    match refusal(payload) {
+        // The error stays in the chain, for callers that know what a refusal means.
+        Some(errno) => Err(errno).context("the kernel refused to answer over netlink"),
+        None => Ok(()),
+    }
 }

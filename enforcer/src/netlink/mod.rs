@@ -4,7 +4,8 @@
 //! framing    messages and attributes: parse and write      socket    requests, replies, notices
 //! link       RTM_GETLINK: interfaces                       fdb       RTM_GETNEIGH: own MAC addresses
 //! route      RTM_GETROUTE: one lookup in the FIB           address   RTM_GETADDR: addresses of the host
-//! generic    generic netlink: families, headers        local_table  RTM_GETROUTE: the host's own
+//! local      RTM_GETROUTE: the routes to the host itself   options   socket options
+//! generic    generic netlink: families, headers
 //! ```
 //!
 //! The socket and the parsers are the project's own. netlink-proto, below the crate rtnetlink,
@@ -17,12 +18,13 @@ mod framing;
 pub(crate) mod generic;
 pub(crate) mod link;
 mod link_info;
-pub(crate) mod local_table;
+pub(crate) mod local;
+mod options;
 pub(crate) mod route;
 mod socket;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use framing::each_attribute;
 pub(crate) use link::may_be_up;

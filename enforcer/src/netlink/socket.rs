@@ -10,11 +10,13 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::framing::{self, NLM_F_DUMP, NLM_F_REQUEST, Replies, Reply};
+use super::{
+    framing::{self, NLM_F_DUMP, NLM_F_REQUEST, Replies, Reply},
+    options,
+};
 use crate::{
     async_fd,
     failpoint::{Call, through},
-    kernel::sys,
 };
 
 /// How often a dump is repeated while its subject changes.
@@ -83,22 +85,43 @@ impl Socket {
     /// The kernel's refusal.
     pub(crate) fn listen(protocol: Protocol, groups: u32) -> Result<Self> {
         let socket = Self::open(protocol)?;
-        // Port id 0: the kernel assigns one. A socket without a port id of its own counts as the
-        // kernel's, and gets no notices (do_one_broadcast in net/netlink/af_netlink.c).
-        bind(socket.fd.get_ref(), &SocketAddrNetlink::new(0, groups))
-            .context("failed to join a multicast group of netlink")?;
+        socket.join(groups)?;
         Ok(socket)
     }
 
-    /// Opens a socket for requests that the kernel checks strictly, and whose filters it applies
-    /// (NETLINK_GET_STRICT_CHK, netlink(7), Linux 4.20).
+    /// As [`Self::open`], for dumps with filters.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn open_strict(protocol: Protocol) -> Result<Self> {
+    pub(super) fn open_strict(protocol: Protocol) -> Result<Self> {
         let socket = Self::open(protocol)?;
-        sys::check_strictly(socket.fd.get_ref())?;
+        options::check_strictly(socket.fd.get_ref())
+            .context("the kernel takes no filters for dumps over netlink")?;
         Ok(socket)
+    }
+
+    /// As [`Self::listen`], for the notices that a program of classic BPF keeps.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn listen_filtered(
+        protocol: Protocol,
+        groups: u32,
+        program: &[libc::sock_filter],
+    ) -> Result<Self> {
+        let socket = Self::open(protocol)?;
+        // Before the groups: no notice comes unfiltered.
+        options::attach_filter(socket.fd.get_ref(), program)
+            .context("failed to filter notices of netlink")?;
+        socket.join(groups)?;
+        Ok(socket)
+    }
+
+    fn join(&self, groups: u32) -> Result<()> {
+        // Port id 0: the kernel assigns one. A socket without a port id of its own counts as the
+        // kernel's, and gets no notices (do_one_broadcast in net/netlink/af_netlink.c).
+        bind(self.fd.get_ref(), &SocketAddrNetlink::new(0, groups))
+            .context("failed to join a multicast group of netlink")
     }
 
     /// Opens a socket of a protocol number; `None` stands for 0, NETLINK_ROUTE.
@@ -158,27 +181,6 @@ impl Socket {
             }
         }
         Ok(None)
-    }
-
-    /// As [`Self::consistent_dump`], for a subject that may not exist: a refusal with ENOENT is an
-    /// empty dump.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) async fn dump_if_there<T>(
-        &mut self,
-        request: Request<'_>,
-        parse: impl FnMut(&[u8]) -> Result<Option<T>>,
-    ) -> Result<Option<Vec<T>>> {
-        let dumped = self.consistent_dump(request, parse).await;
-        let is_missing = |error: &anyhow::Error| {
-            let cause = error.root_cause().downcast_ref::<io::Error>();
-            cause.and_then(io::Error::raw_os_error) == Some(libc::ENOENT)
-        };
-        match dumped {
-            Err(error) if is_missing(&error) => Ok(Some(Vec::new())),
-            other => other,
-        }
     }
 
     /// Requests all objects of a kind, and returns the replies that `parse` keeps.

@@ -110,7 +110,7 @@ pub type Slots = BTreeMap<(Protocol, u16, Option<String>), u16>;
 pub fn compile(registry: &Registry, host: &PolicyHost, taken: &Slots) -> Result<PolicyTables> {
     let interfaces = &host.interfaces;
     let mut base = base(registry, taken)?;
-    base.local = local_table(&host.local);
+    base.local = local_rows(&host.local);
     base.macs.clone_from(&host.macs);
     base.networks = networks(&base, interfaces);
     let mut devices: BTreeMap<u32, KeyPrefixes> = interfaces
@@ -257,7 +257,7 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
 }
 
 /// Returns the local table by network and prefix length.
-fn local_table(routes: &[(IpNet, u32)]) -> BTreeMap<(Address, u8), LocalRow> {
+pub(crate) fn local_rows(routes: &[(IpNet, u32)]) -> BTreeMap<(Address, u8), LocalRow> {
     let row = |(prefix, ifindex): &(IpNet, u32)| {
         let is_address = prefix.prefix_len() == prefix.max_prefix_len();
         let ifindex = *ifindex;

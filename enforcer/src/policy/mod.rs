@@ -23,6 +23,7 @@ mod tables;
 mod tests;
 
 pub use cite::{Citation, cite};
+pub(crate) use compile::local_rows;
 pub use compile::{PolicyHost, PolicyInterface, Slots, compile};
 pub use diff::{Change, changes};
 pub use frame::Frame;

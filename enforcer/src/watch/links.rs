@@ -1,16 +1,14 @@
-//! Changes of interfaces, and the load of br_netfilter, which changes the path through bridges.
+//! Changes of interfaces and of what the host takes for its own, and the load of br_netfilter, which
+//! changes the path through bridges.
 
 use anyhow::{Context as _, Result};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Watch, pace::Pace};
-use crate::netlink::{Protocol, Socket, local_table::is_of_local_route, may_be_up};
+use crate::netlink::{Protocol, Socket, local, may_be_up};
 
 /// linux/rtnetlink.h: the multicast group of RTM_NEWLINK and RTM_DELLINK, as a mask.
 const RTMGRP_LINK: u32 = 1;
-/// linux/rtnetlink.h: the groups of RTM_NEWROUTE and RTM_DELROUTE, as masks.
-const RTMGRP_IPV4_ROUTE: u32 = 0x40;
-const RTMGRP_IPV6_ROUTE: u32 = 0x400;
 /// The kernel's own group of uevents, as a mask; udev's is 2 (systemd, src/libsystemd/sd-device).
 const UEVENT_KERNEL: u32 = 1;
 /// The start of the message about the load of br_netfilter (lib/kobject_uevent.c).
@@ -19,6 +17,8 @@ const BR_NETFILTER: &[u8] = b"add@/module/br_netfilter\0";
 /// Notifications of rtnetlink, for the network namespace of the opening thread.
 pub struct Links {
     socket: Socket,
+    /// Notices of local routes, and of MACs that bridges take.
+    own: Socket,
     pace: Pace,
     /// A change without a look so far: whether an interface may have come up.
     pending: Option<bool>,
@@ -33,6 +33,7 @@ impl Links {
         let socket = Socket::listen(Protocol::Route, RTMGRP_LINK);
         Ok(Self {
             socket: socket.context("failed to listen for changes of interfaces")?,
+            own: local::listen().context("failed to listen for changes of own addresses")?,
             pace: Pace::new(Instant::now()),
             pending: None,
         })
@@ -48,6 +49,8 @@ impl Links {
             }
             let may_be_up = tokio::select! {
                 found = self.socket.notices(may_be_up) => found?,
+                // The guards take a new address for another host's until they know the address.
+                found = self.own.notices(|_| true) => found?,
                 () = until(due) => false,
             };
             self.pending = Some(may_be_up || self.pending == Some(true));
@@ -70,46 +73,6 @@ impl Watch for Links {
         let what = "failed to wait for changes of interfaces";
         self.next_look().await.context(what)?;
         self.pending = None;
-        self.pace.look(Instant::now());
-        Ok(())
-    }
-}
-
-/// Notifications of the host's own addresses: changes of the local table.
-pub struct LocalTable {
-    socket: Socket,
-    pace: Pace,
-    /// Whether a change had no look so far.
-    pending: bool,
-}
-
-impl LocalTable {
-    /// Starts to listen.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn open() -> Result<Self> {
-        let groups = RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
-        let socket = Socket::listen(Protocol::Route, groups);
-        Ok(Self {
-            socket: socket.context("failed to listen for routes")?,
-            pace: Pace::new(Instant::now()),
-            pending: false,
-        })
-    }
-}
-
-impl Watch for LocalTable {
-    /// Waits for a change of a route to this host. An overrun buffer counts as one. Many changes in
-    /// a short time are told together, see `Pace`.
-    async fn changed(&mut self) -> Result<()> {
-        if !self.pending {
-            let waited = self.socket.wait_for(is_of_local_route).await;
-            waited.context("failed to wait for routes")?;
-            self.pending = true;
-        }
-        sleep_until(self.pace.next_look(Instant::now(), false)).await;
-        self.pending = false;
         self.pace.look(Instant::now());
         Ok(())
     }

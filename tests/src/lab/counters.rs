@@ -60,11 +60,13 @@ impl std::fmt::Display for Because {
 }
 
 /// Reasons of packets that may show no registered port: a later fragment, counted as an unknown
-/// peer's, shows no port at all.
-const PORTLESS: [&str; 6] = [
+/// peer's, shows no port at all, and a peer may be one of a container network or of
+/// `[unregistered]`.
+const PORTLESS: [&str; 7] = [
     "loopback-address",
     "container-network",
     "unregistered-port",
+    "peer",
     "unknown-peer",
     "header-chain",
     "malformed",
@@ -77,7 +79,7 @@ pub struct Counters(pub Vec<Counter>);
 impl Counters {
     /// Number of packets counted by a guard for a reason and port.
     ///
-    /// Drops of packets without a registered port are counted without a port, and count here too.
+    /// Packets without a registered port are counted without a port, and count here too.
     pub fn count(&self, guard: Guard, reason: impl Into<Because>, port: Port<'_>) -> u64 {
         let reason = reason.into();
         self.0

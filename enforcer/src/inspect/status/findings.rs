@@ -1,6 +1,6 @@
 //! The gaps that `status` reports, as pure functions over the facts.
 
-use enforcer_ebpf::layout::State;
+use enforcer_ebpf::{Address, Family, layout::State};
 
 use super::{
     UncoveredRow,
@@ -8,11 +8,11 @@ use super::{
     has,
 };
 use crate::{
-    decisions::peers,
+    decisions::{candidate::local_table, peers},
     host::HostSnapshot,
     interfaces::Plan,
     kernel::links::Cgroup,
-    policy::{PeerRow, PolicyTables},
+    policy::{PeerRow, PolicyTables, local_rows},
     registry::pattern_matches,
 };
 
@@ -52,6 +52,8 @@ pub enum Finding {
     },
     /// This parent of macvlan devices has another MAC address than at the last reload.
     MacChanged(String),
+    /// The host's own addresses are other ones than at the last change of the policy.
+    AddressesChanged,
     /// A command was interrupted, and guards of that command may hold.
     Interrupted,
     /// The pin of this map is missing.
@@ -189,7 +191,23 @@ fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
             found.push(Finding::MacChanged(interface.name.clone()));
         }
     }
+    let now = local_rows(&local_table(snapshot));
+    if !tables
+        .local
+        .keys()
+        .filter(is_lasting)
+        .eq(now.keys().filter(is_lasting))
+    {
+        found.push(Finding::AddressesChanged);
+    }
     found
+}
+
+/// Returns whether a row of the local table stays as long as its address. Link-local addresses of
+/// IPv6 come a second after the interface (RFC 4862, 5.4), and each packet to one of them meets the
+/// FIB's own answer.
+fn is_lasting((network, _): &&(Address, u8)) -> bool {
+    network.family() == Family::V4 || network.high() >> 54 != 0xfe80 >> 6
 }
 
 /// Returns the reason why a peer cannot get in, if any; `number` is the peer's.

@@ -246,6 +246,20 @@ fn another_mac_of_a_macvlan_parent_is_a_gap() {
 }
 
 #[test]
+fn own_addresses_that_changed_are_a_gap() {
+    let mut facts = facts();
+    let row = enforcer_ebpf::layout::LocalRow {
+        ifindex: 2,
+        is_address: true,
+    };
+    let gone = enforcer_ebpf::Address::v4([192, 0, 2, 1]);
+    facts.tables.local.insert((gone, 32), row);
+    let status = Status::of(&facts);
+    assert_eq!(status.state, Condition::Degraded);
+    assert_eq!(status.findings, [Finding::AddressesChanged]);
+}
+
+#[test]
 fn a_grant_to_a_key_that_wireguard_does_not_know_is_a_gap() {
     let mut facts = facts();
     facts.tables.peers[0].key = Some([1; 32]);

@@ -2,24 +2,9 @@
 //! names begin with `root_`.
 
 use std::process::{Child, Command, Output};
-use std::thread;
-
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::super::{Host, Interface, InterfaceOptions, find, host, list, plan};
-
-/// Runs a test on a new thread in a new network namespace, which ends with the thread.
-fn in_new_namespace(test: impl FnOnce() + Send + 'static) {
-    let runs = thread::spawn(|| {
-        // SAFETY: file descriptors are not unshared.
-        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
-            .expect("this test makes a network namespace: run it as root, or skip `root_`");
-        test();
-    });
-    if let Err(panic) = runs.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
+use crate::netlink::tests::namespace::{in_new_namespace, run};
 
 fn output(program: &str, arguments: &str) -> Output {
     Command::new(program)
@@ -31,13 +16,6 @@ fn output(program: &str, arguments: &str) -> Output {
 #[track_caller]
 fn must(arguments: &str) {
     run("ip", arguments);
-}
-
-#[track_caller]
-fn run(program: &str, arguments: &str) {
-    let output = output(program, arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments}: {error}");
 }
 
 /// Runs a command that makes a device; returns false if the kernel lacks the kind of device. Any

@@ -71,7 +71,7 @@ fn an_interrupted_answer_spoils_the_list_wherever_it_says_so() {
 fn the_kernels_refusal_is_an_error() {
     let refusal = |kind, code: i32| {
         let refused = answer(kind, 0, SEQUENCE, &code.to_ne_bytes());
-        answered(&[&[refused]]).unwrap_err().to_string()
+        format!("{:#}", answered(&[&[refused]]).unwrap_err())
     };
     assert!(refusal(ERROR, -1).contains("Operation not permitted"));
     assert!(refusal(DONE, -19).contains("No such device"));

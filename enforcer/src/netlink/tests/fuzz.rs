@@ -6,7 +6,7 @@ use super::{
     super::{
         address, fdb,
         framing::{Replies, each_attribute, first_reply, message},
-        generic, link, route,
+        generic, link, local, route,
     },
     attribute,
 };
@@ -21,6 +21,7 @@ fn parse_all(bytes: &[u8]) {
     let _ = link::parse(bytes);
     let _ = fdb::parse(bytes);
     let _ = route::parse(bytes);
+    let _ = local::parse(bytes);
     let _ = address::parse(bytes);
     let _ = generic::parse_family(bytes);
     let _ = first_reply(bytes, 1, 16);

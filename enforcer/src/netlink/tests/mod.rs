@@ -1,10 +1,13 @@
-//! The parsers over bytes, and the socket and the requests over a live kernel, without root.
+//! The parsers over bytes, and the socket and the requests over a live kernel. Tests
+//! that need root have names that begin with `root_`.
 
 mod framing;
 mod fuzz;
 mod kernel;
 mod link;
+mod local;
 mod messages;
+pub(crate) mod namespace;
 
 /// `struct nlattr`, the value and the padding.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {

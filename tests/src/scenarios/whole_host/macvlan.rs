@@ -12,7 +12,13 @@ pub(super) fn traffic() -> Vec<Legitimate> {
             .under(policy)
     };
     vec![
-        child("macvlan::a_passthru_childs_own_port", "passthru", ""),
+        // The kernel shows no child that lives in another namespace, and the parent has the child's
+        // MAC: the operator names the side.
+        child(
+            "macvlan::a_passthru_childs_own_port",
+            "passthru",
+            "[interfaces.nic1]\nside = \"inside\"\n",
+        ),
         child(
             "macvlan::a_source_childs_own_port",
             "source macaddr add 02:00:00:00:77:02",

@@ -13,7 +13,9 @@ use crate::scenarios::attack::{Attempt, Legitimate, attempt};
 const REMOTE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 pub(super) fn traffic() -> Vec<Legitimate> {
-    let closed = "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\n";
+    // A listener is always judged, so the proxy's own port needs a service under `[unregistered]`.
+    let closed =
+        "[unregistered]\ntcp = \"drop\"\n[services.proxy]\nports = [7893]\npublic = true\n";
     vec![
         Legitimate::new("tproxy::of_a_container", |lab| proxied(lab, &lab.ct, 9200)),
         Legitimate::new("tproxy::of_a_lan_client", |lab| {
