@@ -237,6 +237,7 @@ pub const MAX_EXTENSION_HEADERS: usize = 8;
 pub const MAX_PRIORITY_TAGS: usize = 4;
 
 /// The length in bytes of the maximum number of tags.
+#[expect(clippy::cast_possible_truncation, reason = "4")]
 const MAX_TAG_BYTES: u8 = 4 * MAX_PRIORITY_TAGS as u8;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;

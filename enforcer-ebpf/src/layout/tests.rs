@@ -136,7 +136,7 @@ fn a_binding_survives_its_bits() {
         by_address: false,
         networks: true,
     };
-    assert!(SLOTS <= 1 << 14 && MAX_SERVICES <= 1 << 12);
+    const { assert!(SLOTS <= 1 << 14 && MAX_SERVICES <= 1 << 12) };
     assert_eq!(Binding::from_bits(binding.to_bits()), binding);
     assert_eq!(Binding::from_bits(0), Binding::default());
     assert_eq!(Binding::default().to_bits(), 0);

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use enforcer_ebpf::{Mode, Protocol, Reason, Verdict};
 
 mod host;
+mod numbers;
 mod reading;
 mod table;
 

@@ -1,9 +1,10 @@
 //! The reference's reader: headers peeled off an owned vector, front to back.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use enforcer_ebpf::{Link, Packet, Protocol, Reason, VlanIds, opens};
 
+use super::numbers::{address, is_loopback, number};
 use crate::case::{addresses_of, packet_words};
 
 /// All endings of the reader.
@@ -172,7 +173,7 @@ impl Reader {
         let is_tag = match self.rest[..] {
             [a, b, c, d, ..] => {
                 let next = number(&[c, d]);
-                number(&[a, b]) % 4096 == 0 && (is_tag(next) || next == 0x0800 || next == 0x86dd)
+                id_of(&[a, b]) == 0 && (is_tag(next) || next == 0x0800 || next == 0x86dd)
             }
             _ => false,
         };
@@ -196,7 +197,7 @@ impl Reader {
         match number(&self.rest[2..4]) {
             0x0800 => self.rest[4] / 16 == 4,
             0x86dd => self.rest[4] / 16 == 6,
-            _ => number(&self.rest[4..6]) % 4096 == 0,
+            _ => id_of(&self.rest[4..6]) == 0,
         }
     }
 
@@ -214,8 +215,7 @@ impl Reader {
             let Some(tag) = self.header(4, needed) else {
                 return Err((Reason::Malformed, "vlan: short"));
             };
-            let id = number(&tag[0..2]) % 4096;
-            if id != 0 && self.stops_at_ids {
+            if id_of(&tag[0..2]) != 0 && self.stops_at_ids {
                 return Err((Reason::Tagged, "vlan: id"));
             }
             tags += 1;
@@ -363,6 +363,11 @@ impl Reader {
     }
 }
 
+/// The VLAN id in the control word of a tag.
+fn id_of(control: &[u8]) -> usize {
+    number(control) % 4096
+}
+
 fn is_tag(ethertype: usize) -> bool {
     ethertype == 0x8100 || ethertype == 0x88a8
 }
@@ -371,33 +376,5 @@ fn ends_early(short: Reason) -> (Reason, &'static str) {
     match short {
         Reason::HeaderChain => (short, "ipv6: chain ends early in first fragment"),
         _ => (short, "ipv6: chain ends early"),
-    }
-}
-
-fn number(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .fold(0, |sum, byte| sum * 256 + usize::from(*byte))
-}
-
-fn address(bytes: &[u8]) -> IpAddr {
-    match bytes.len() {
-        4 => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
-        16 => {
-            let mut octets = [0; 16];
-            octets.copy_from_slice(bytes);
-            IpAddr::V6(Ipv6Addr::from(octets))
-        }
-        length => panic!("an address of {length} bytes"),
-    }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.octets()[0] == 127,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => v4.octets()[0] == 127,
-            None => v6 == Ipv6Addr::LOCALHOST,
-        },
     }
 }

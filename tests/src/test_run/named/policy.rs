@@ -228,6 +228,11 @@ pub(super) fn parents() -> Vec<Named> {
         ),
         lan("for another machine", v4().to(CHILD_MAC), Forwarded),
         lan(
+            "for another machine, to no address",
+            Packet::tcp("fd00:77::2", "::", 9200).to(CHILD_MAC),
+            Forwarded,
+        ),
+        lan(
             "for another machine, at an address of the host",
             to(LOCAL_V4, 9200).to(CHILD_MAC),
             Untrusted,
