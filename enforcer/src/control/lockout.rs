@@ -58,8 +58,9 @@ pub(crate) async fn dangers(
     }
     let services = recipe.loaded.registry.services();
     let has_public = services.iter().any(|service| service.public);
+    let sshd = sshd_at_risk(recipe, author, maps.is_some())?;
     // Most changes can do without reading and compiling policies.
-    if arrivals.is_empty() && (has_public || maps.is_none()) {
+    if arrivals.is_empty() && sshd.is_empty() && (has_public || maps.is_none()) {
         return Ok(Vec::new());
     }
     let attached = find_attached(instance.pins(), recipe.snapshot)?;
@@ -79,12 +80,28 @@ pub(crate) async fn dangers(
         }),
         None => None,
     };
-    Ok(lockout::dangers(
-        &arrivals,
-        is_more,
-        before.as_ref(),
-        &after,
-    ))
+    let mut dangers = lockout::dangers(&arrivals, is_more, before.as_ref(), &after);
+    let closed = lockout::closes_sshd(&candidate.tables, &sshd);
+    let was_closed = in_force.map(|tables| lockout::closes_sshd(&tables, &sshd));
+    let newly: Vec<u16> = closed
+        .difference(&was_closed.unwrap_or_default())
+        .copied()
+        .collect();
+    if !newly.is_empty() {
+        dangers.push(Danger::ClosesSshd(newly));
+    }
+    Ok(dangers)
+}
+
+/// The ports of sshd that `[unregistered]` of a registry might close. At boot nobody is there to
+/// consent, and guards come first.
+fn sshd_at_risk(recipe: &Recipe<'_>, author: Author, is_pinned: bool) -> Result<BTreeSet<u16>> {
+    let registry = &recipe.loaded.registry;
+    let is_asked = author == Author::Command || is_pinned;
+    match is_asked && !registry.unregistered().passes_all() {
+        true => sessions::listening_ports(),
+        false => Ok(BTreeSet::new()),
+    }
 }
 
 /// The greatest number of nobody's connections that are looked at: a neighbour may have thousands.

@@ -3,10 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 use anyhow::Result;
-use enforcer_ebpf::{Decision, Guard, Protocol, Reason};
+use enforcer_ebpf::{Decision, Guard, Mode, Protocol, Reason};
 
 use crate::{
     host::{Owner, Session},
@@ -94,6 +98,8 @@ pub enum Danger {
     },
     /// The change leaves no public port; these are public in the policy in force.
     ClosesLastPublicPort(Vec<String>),
+    /// `[unregistered]` closes these ports, on which sshd listens and which no service names.
+    ClosesSshd(Vec<u16>),
 }
 
 impl Danger {
@@ -148,6 +154,15 @@ impl fmt::Display for Danger {
                     if *is_more { " or more" } else { "" },
                     if *count == 1 { "" } else { "s" },
                     shortened(&clients)
+                )
+            }
+            Self::ClosesSshd(ports) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                let ports = shortened(&ports);
+                write!(
+                    f,
+                    "would close sshd to new connections: `[unregistered]` drops TCP, and no \
+                     service names port {ports}"
                 )
             }
             Self::ClosesLastPublicPort(public) => {
@@ -268,11 +283,23 @@ pub(crate) fn dangers(
     dangers
 }
 
+/// The ports of sshd that a policy closes by `[unregistered]`.
+pub(crate) fn closes_sshd(tables: &PolicyTables, listening: &BTreeSet<u16>) -> BTreeSet<u16> {
+    let tcp = Protocol::Tcp;
+    let is_closed = |port: &&u16| {
+        tables.unregistered_mode(tcp, **port) == Some(Mode::Enforce)
+            && !tables.ports.contains_key(&(tcp, **port))
+    };
+    listening.iter().filter(is_closed).copied().collect()
+}
+
 /// Whether a cut session belongs to somebody.
 fn is_somebodys(danger: &Danger) -> bool {
     match danger {
         Danger::CutsSession { owner, .. } => matches!(owner, Owner::Operator | Owner::User(_)),
-        Danger::CutsConnections { .. } | Danger::ClosesLastPublicPort(_) => true,
+        Danger::CutsConnections { .. }
+        | Danger::ClosesLastPublicPort(_)
+        | Danger::ClosesSshd(_) => true,
     }
 }
 

@@ -135,6 +135,20 @@ pub(crate) fn established() -> Result<BTreeSet<Session>> {
         .collect())
 }
 
+/// Returns the ports of sshd on which a socket listens that others than this host could reach.
+///
+/// # Errors
+/// The kernel does not list sockets.
+pub(crate) fn listening_ports() -> Result<BTreeSet<u16>> {
+    let ports = sshd::ports();
+    let sockets = tcp::list()?.into_iter();
+    let open = sockets.filter(|socket| socket.is_listening && !socket.local.0.is_loopback());
+    Ok(open
+        .map(|socket| socket.local.1)
+        .filter(|port| ports.contains(port))
+        .collect())
+}
+
 /// Returns the session of a TCP socket.
 fn of_socket(
     socket: tcp::Socket,

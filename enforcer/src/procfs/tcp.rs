@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result};
 use super::Process;
 use crate::printable::decode_path;
 
-/// TCP_ESTABLISHED (net/tcp_states.h).
+/// TCP_ESTABLISHED and TCP_LISTEN (net/tcp_states.h).
 const ESTABLISHED: &str = "01";
+const LISTEN: &str = "0A";
 
 /// A TCP socket. IPv4-mapped addresses are IPv4 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(crate) struct Socket {
     pub(crate) remote: (IpAddr, u16),
     /// The connection is established.
     pub(crate) is_established: bool,
+    /// The socket listens.
+    pub(crate) is_listening: bool,
 }
 
 /// Returns every socket.
@@ -50,10 +53,13 @@ pub(crate) fn list() -> Result<Vec<Socket>> {
 /// Parses a line; `None` for the heading.
 pub(crate) fn parse(line: &str) -> Option<Socket> {
     let mut words = line.split_whitespace().skip(1);
+    let (local, remote) = (end(words.next()?)?, end(words.next()?)?);
+    let state = words.next()?;
     Some(Socket {
-        local: end(words.next()?)?,
-        remote: end(words.next()?)?,
-        is_established: words.next()? == ESTABLISHED,
+        local,
+        remote,
+        is_established: state == ESTABLISHED,
+        is_listening: state == LISTEN,
     })
 }
 

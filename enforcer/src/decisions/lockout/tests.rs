@@ -282,3 +282,28 @@ fn a_refusal_names_the_ways_out() {
     assert!(lockout(true).contains("--force") && lockout(true).contains("--confirm 60s"));
     assert!(lockout(true).starts_with("this would leave no public port; public are now web"));
 }
+
+#[test]
+fn sshd_without_a_service_is_closed_by_unregistered() {
+    let listening = std::collections::BTreeSet::from([22, 2222]);
+    let closed = |text: &str| {
+        let ports = closes_sshd(&tables(text), &listening);
+        ports.into_iter().collect::<Vec<u16>>()
+    };
+    let service = "[services.ssh]\nports = [22]\npublic = true\n";
+    let drop = "[unregistered]\ntcp = \"drop\"\n";
+    assert_eq!(closed(&format!("{service}{drop}")), [2222]);
+    assert_eq!(
+        closed(&format!("[services.a]\nports = [1]\n{drop}")),
+        [22, 2222]
+    );
+    for open in [
+        "",
+        "[unregistered]\ntcp = \"audit\"\n",
+        "[unregistered]\nsctp = \"drop\"\n",
+    ] {
+        assert_eq!(closed(&format!("{service}{open}")), [0; 0]);
+    }
+    let danger = Danger::ClosesSshd(vec![22]).to_string();
+    assert!(danger.contains("no service names port 22"), "{danger}");
+}
