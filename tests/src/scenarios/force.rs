@@ -27,6 +27,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("force::a_session_of_an_ancestor", ancestor),
         Scenario::new("force::a_session_of_a_peer", peer),
         Scenario::new("force::the_last_public_port", last_public_port),
+        Scenario::new("force::sshd_without_a_service", sshd_without_a_service),
     ];
     let mut scenarios = all_host_only(scenarios, COMMAND_LINE);
     scenarios.extend(logins::scenarios());
@@ -219,4 +220,35 @@ fn last_public_port(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.reload()?;
     rig.enforcer.down()?;
     rig.enforcer.up(Guards::Both).context("the first policy")
+}
+
+/// The port of sshd without a configuration.
+const DEFAULT: u16 = 22;
+
+/// `[unregistered]` would close sshd, on a port that no service names.
+fn sshd_without_a_service(rig: &Rig<'_>) -> Result<()> {
+    let closed = format!("{REGISTRY}\n[unregistered]\ntcp = \"drop\"\n");
+    let named = format!("{closed}[services.sshd]\nports = [{DEFAULT}]\npublic = true\n");
+    rig.enforcer.registry(&closed)?;
+    rig.enforcer.up(Guards::Both).context("without sshd")?;
+    rig.enforcer.registry(REGISTRY)?;
+    rig.enforcer.reload()?;
+    let address = format!("0.0.0.0:{DEFAULT}");
+    let _sshd = Server::start(&rig.lab.host, Transport::Tcp, &address, "sshd")?;
+    let before = rig.enforcer.status()?.1.generation;
+    rig.enforcer.registry(&closed)?;
+    for command in ["reload", "up"] {
+        let refused = rig.enforcer.call(&[command])?;
+        expect_refused(&refused, &["no service names port 22", "--confirm 60s"])
+            .with_context(|| format!("`{command}`"))?;
+    }
+    ensure!(
+        rig.enforcer.status()?.1.generation == before,
+        "a refusal switched the policy"
+    );
+    rig.enforcer.registry(&named)?;
+    rig.enforcer.reload().context("with a service")?;
+    rig.enforcer.registry(&closed)?;
+    rig.enforcer.expect(&["reload", "--force"], 0)?;
+    Ok(())
 }

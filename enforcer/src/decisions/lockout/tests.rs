@@ -285,7 +285,7 @@ fn a_refusal_names_the_ways_out() {
 
 #[test]
 fn sshd_without_a_service_is_closed_by_unregistered() {
-    let listening = std::collections::BTreeSet::from([22, 2222]);
+    let listening = BTreeSet::from([22, 2222]);
     let closed = |text: &str| {
         let ports = closes_sshd(&tables(text), &listening);
         ports.into_iter().collect::<Vec<u16>>()
