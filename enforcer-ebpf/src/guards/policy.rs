@@ -367,9 +367,7 @@ fn has_local_destination<A: AtHook>(
         Family::V4 => destination.low() == u64::from(interface.own_v4),
         Family::V6 => [destination.high(), destination.low()] == interface.own_v6,
     });
-    // An interface without an address has zeros, which are no address of this host.
-    let is_specified = destination.high() | destination.low() != 0;
-    (is_own && is_specified) || local_row(&destination, bank).is_some()
+    is_own || local_row(&destination, bank).is_some()
 }
 
 /// Whether the local table has a row for the packet's source: [`Policy::is_own`].
