@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::{Guard, Mode, PeerSet, Protocol, Reason};
+use enforcer_ebpf::{
+    Guard, Mode, PeerSet, Protocol, Reason,
+    layout::{BANKS, ON_ENTRIES},
+};
 
 use super::super::{PacketSpec, PolicyHost, PolicyTables, Slots, compile};
 use super::{attachment, grants, registry};
-use crate::registry::Forward;
+use crate::registry::{Forward, MAX_PORTS_AT_ADDRESSES};
 
 /// Returns the reason of the verdict on a packet from 192.0.2.7 on eth0, and whether the drop is
 /// counted only.
@@ -114,6 +117,12 @@ fn a_peer_on_a_pattern_is_on_each_matching_interface() {
     assert!(tables.peers[0].active);
     let none = compile(&registry, &PolicyHost::of(&interfaces[2..]), &Slots::new()).unwrap();
     assert!(!none.peers[0].active);
+}
+
+#[test]
+fn every_port_at_an_address_has_room_in_both_banks() {
+    let banks = BANKS as usize;
+    assert_eq!(ON_ENTRIES as usize, banks * MAX_PORTS_AT_ADDRESSES);
 }
 
 #[test]
