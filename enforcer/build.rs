@@ -51,10 +51,17 @@ fn find_tools() -> Result<(String, Tools), String> {
     let release = rustc_release().map_err(|error| format!("{error:#}"))?;
     let dir = cache_dir(&release)?;
     // A cache that was emptied, or filled elsewhere, is a reason to build again.
-    println!("cargo::rerun-if-changed={}", dir.join(FILE_NAME).display());
+    rerun_if_changed(&dir.join(FILE_NAME));
     let tools = Tools::read(&dir)?;
-    println!("cargo::rerun-if-changed={}", tools.linker.display());
+    rerun_if_changed(&tools.linker);
     Ok((release, tools))
+}
+
+/// Makes cargo run this script again once a file changes. Cargo knows the names in UTF-8 alone.
+fn rerun_if_changed(file: &Path) {
+    if let Some(file) = file.to_str() {
+        println!("cargo::rerun-if-changed={file}");
+    }
 }
 
 fn rustc_release() -> Result<String> {
@@ -62,11 +69,11 @@ fn rustc_release() -> Result<String> {
     let output = Command::new(&rustc)
         .arg("-Vv")
         .output()
-        .with_context(|| format!("failed to run {}", rustc.display()))?;
+        .with_context(|| format!("failed to run {rustc:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     tools_file::release(&text)
         .map(str::to_owned)
-        .ok_or_else(|| anyhow!("`{} -Vv` names no release", rustc.display()))
+        .ok_or_else(|| anyhow!("`{rustc:?} -Vv` names no release"))
 }
 
 fn build(release: &str, tools: &Tools) -> Result<()> {
@@ -92,6 +99,6 @@ fn ebpf_build_dir() -> Result<PathBuf> {
     let target = Path::new(&out_dir)
         .ancestors()
         .nth(4)
-        .ok_or_else(|| anyhow!("no target folder above OUT_DIR ({})", out_dir.display()))?;
+        .ok_or_else(|| anyhow!("no target folder above OUT_DIR ({out_dir:?})"))?;
     Ok(target.join("ebpf"))
 }

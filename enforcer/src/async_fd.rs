@@ -17,10 +17,22 @@ use tokio::io::{
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn readable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    register(inner, Interest::READABLE)
+}
+
+/// Registers a descriptor with tokio's reactor, for POLLPRI.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn exceptional<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    register(inner, Interest::PRIORITY)
+}
+
+fn register<T: AsRawFd + AsFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: `AsFd` promises one open descriptor for the life of the value, and `as_raw_fd` shows
     // the same descriptor: the callers pass an OwnedFd (alone, or in an Arc, which is never taken
-    // apart), aya's ring buffer or aya's logger.
-    let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
+    // apart), a File, aya's ring buffer or aya's logger.
+    let registered = unsafe { AsyncFd::register_with_interest(inner, interest) };
     registered.map_err(io::Error::from)
 }
 

@@ -12,7 +12,7 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::printable;
+use crate::printable::decode_path;
 
 /// The write bits of group and others.
 const WRITE: u32 = 0o022;
@@ -37,7 +37,7 @@ pub(crate) struct Distrust {
 impl Distrust {
     /// Returns the commands that make the path root's alone.
     pub(crate) fn cure(&self) -> String {
-        let path = shown(&self.path);
+        let path = decode_path(&self.path);
         let is_open = self.mode & WRITE != 0 && self.mode & LINK != LINK;
         match (self.owner != 0, is_open) {
             (true, true) => format!("chown root {path} && chmod go-w {path}"),
@@ -50,7 +50,7 @@ impl Distrust {
 impl fmt::Display for Distrust {
     /// Writes the path with its fault, without the cure.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = shown(&self.path);
+        let path = decode_path(&self.path);
         match self.owner {
             0 => write!(
                 f,
@@ -60,10 +60,6 @@ impl fmt::Display for Distrust {
             owner => write!(f, "{path} belongs to user {owner}, not to root"),
         }
     }
-}
-
-fn shown(path: &Path) -> String {
-    printable::name(&printable::decode_path(path)).into_owned()
 }
 
 /// Owner and mode of a file.
@@ -276,7 +272,7 @@ mod tests {
         let path = make(folder.path());
         let found = examine(&path).unwrap()?;
         let inside = found.path.strip_prefix(folder.path()).ok()?;
-        Some(inside.display().to_string())
+        Some(decode_path(inside))
     }
 
     fn open(path: &Path, mode: u32) {

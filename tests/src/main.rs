@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{Machine, find_enforcer, leaving_no_trace, require_machine};
 use enforcer_tests::scenario::Scenario;
+use enforcer_tests::scenarios::obstacles;
 use enforcer_tests::scenarios::part::Part;
 use enforcer_tests::{bench, demo, scenarios, system, test_run};
 use libtest_mimic::{Arguments, Conclusion};
@@ -41,7 +42,7 @@ enum Command {
     /// Run the scenarios of a whole system, in a guest.
     #[command(subcommand)]
     System(system::Command),
-    /// Put the fault matrix of a run into docs/failure-modes.md.
+    /// Put the fault matrices of a run into docs/failure-modes.md.
     Matrix(Matrix),
     /// Show attacks succeed without the enforcer and fail with it.
     Demo(Binary),
@@ -75,7 +76,7 @@ struct Binary {
 struct Matrix {
     /// The lines that the scenarios `obstacles::` wrote, with ENFORCER_MATRIX=LINES.
     lines: PathBuf,
-    /// The page with the markers of the table.
+    /// The page with the markers of the tables.
     page: PathBuf,
 }
 
@@ -128,11 +129,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::System(command) => system::run(command),
         Command::Matrix(Matrix { lines, page }) => {
             let (lines, text) = (read_to_string(lines)?, read_to_string(&page)?);
-            let cells = scenarios::obstacles::cells();
-            std::fs::write(
-                page,
-                scenarios::obstacles::record::render(&lines, &text, &cells)?,
-            )?;
+            let (cells, up) = (obstacles::cells(), obstacles::up::cells());
+            std::fs::write(page, obstacles::record::render(&lines, &text, &cells, &up)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(binary) => {

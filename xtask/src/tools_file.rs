@@ -34,18 +34,15 @@ impl Tools {
     pub(crate) fn read(dir: &Path) -> Result<Self, String> {
         let file = dir.join(FILE_NAME);
         let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("no {}", file.display()),
-            _ => format!("{}: {error}", file.display()),
+            io::ErrorKind::NotFound => format!("no {file:?}"),
+            _ => format!("{file:?}: {error}"),
         })?;
-        let tools = Self::parse(&text).map_err(|why| format!("{}: {why}", file.display()))?;
+        let tools = Self::parse(&text).map_err(|why| format!("{file:?}: {why}"))?;
         if !tools.linker.is_file() {
-            return Err(format!("no bpf-linker at {}", tools.linker.display()));
+            return Err(format!("no bpf-linker at {:?}", tools.linker));
         }
         if !tools.core_source.join("core/src/lib.rs").is_file() {
-            return Err(format!(
-                "no source of core in {}",
-                tools.core_source.display()
-            ));
+            return Err(format!("no source of core in {:?}", tools.core_source));
         }
         Ok(tools)
     }
@@ -102,8 +99,7 @@ pub(crate) fn cache_dir(release: &str) -> Result<PathBuf, String> {
     // A build script and cargo run in different folders.
     if root.is_relative() {
         return Err(format!(
-            "{} is not an absolute path: set ENFORCER_TOOLS to one",
-            root.display()
+            "{root:?} is not an absolute path: set ENFORCER_TOOLS to one"
         ));
     }
     Ok(root.join(release))

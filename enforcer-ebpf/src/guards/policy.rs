@@ -360,7 +360,10 @@ fn has_local_destination<A: AtHook>(
     let Some(destination) = hook.destination(&Packet::from_bits(packet)) else {
         return true;
     };
+    // Zeros in the entry stand for no address.
+    let is_zero = destination.high() | destination.low() == 0;
     let is_own = interface.is_some_and(|interface| match destination.family() {
+        _ if is_zero => false,
         Family::V4 => destination.low() == u64::from(interface.own_v4),
         Family::V6 => [destination.high(), destination.low()] == interface.own_v6,
     });

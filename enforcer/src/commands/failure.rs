@@ -137,6 +137,7 @@ mod tests {
     use crate::{
         commands::snapshots::assert_snapshot,
         control::{Error, PendingPolicy},
+        printable::decode_path,
         registry::{Reader, Source, load},
     };
 
@@ -198,7 +199,7 @@ mod tests {
         let path = folder.path().join("r.toml");
         fs::write(&path, "[services.redis]\nports = [6379]\nmode = \"adit\"\n").unwrap();
         let failure = Failure::from(load(&Source::Named(path), &Reader::NAMED).unwrap_err());
-        let folder = folder.path().display().to_string();
+        let folder = decode_path(folder.path());
         assert_snapshot("failure-registry", |width| {
             failure.words(None, width).replace(&folder, "/etc/enforcer")
         });

@@ -12,6 +12,7 @@ pub(crate) mod failure;
 pub(crate) mod output;
 pub(crate) mod policy;
 mod privileges;
+mod refusal;
 mod run;
 #[cfg(test)]
 mod snapshots;
@@ -21,7 +22,7 @@ mod wrap;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 pub use cli::Cli;
 pub(crate) use cli::Globals;
@@ -49,7 +50,10 @@ const PATIENCE: Patience = Patience {
 
 /// Parses the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::of_words(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(refusal) => refusal.exit(),
+    };
     let needs_privileges = !matches!(cli.command, Command::Check);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

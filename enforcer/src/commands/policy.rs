@@ -59,7 +59,7 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
     let notes = control::up(instance, &loaded, options).await;
     warn(&loaded, &snapshot);
     output::notes(&notes?);
-    let status = inspect::status(instance).await?;
+    let status = inspect::status_after_change(instance).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
 }

@@ -7,6 +7,7 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 use anstream::adapter::strip_str;
 
 use super::wrap::Width;
+use crate::printable::decode_path;
 
 /// Compares an output with `snapshots/NAME.txt`.
 ///
@@ -31,7 +32,7 @@ pub(crate) fn assert_snapshot(name: &str, output: impl Fn(Width) -> String) {
     assert!(
         expected == text,
         "{} differs (UPDATE_SNAPSHOTS=1 writes the output there):\n{}",
-        path.display(),
+        decode_path(&path),
         difference(&expected, &text)
     );
 }

@@ -8,6 +8,7 @@ use crate::{
         pending::{PendingPolicy, Refusal},
     },
     kernel::runtime::Holder,
+    printable::decode_path,
 };
 
 /// The failure of a command of the control plane. Unless the message says otherwise, the policy
@@ -102,7 +103,7 @@ impl fmt::Display for Error {
                 "the pins in {} guard another network namespace (cookie {theirs}, and this one's \
                  is {ours}): enter it (`nsenter --net=/run/netns/NAME enforcer …`), or give \
                  another --pin-dir",
-                pins.display()
+                decode_path(pins)
             ),
             Self::Failed(error) if f.alternate() => write!(f, "{error:#}"),
             Self::Failed(error) => error.fmt(f),

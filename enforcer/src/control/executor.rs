@@ -23,6 +23,7 @@ use crate::{
         pins::PinDir,
     },
     note::{Note, NoteKind},
+    printable::decode_path,
 };
 
 /// Finds the wire guards of a directory, none if the directory is missing.
@@ -39,7 +40,7 @@ pub(crate) fn find_attached(pins: &PinDir, snapshot: &HostSnapshot) -> Result<At
             Some(interface) => {
                 let xdp = interface.xdp.and_then(|xdp| xdp.prog_id);
                 links::status(&pin, ifindex, hook, xdp)
-                    .with_context(|| format!("failed to examine {}", pin.display()))?
+                    .with_context(|| format!("failed to examine {}", decode_path(&pin)))?
             }
             // Two questions for each of many links would each wait for the kernel's lock of
             // interfaces, which the removal of many interfaces holds most of the time.
@@ -70,7 +71,7 @@ fn find_early(in_force: &PinDir, here: &PinDir) -> Result<EarlyGuards> {
     }
     for (ifindex, pin) in here.early_links()? {
         let link = links::status(&pin, ifindex, Hook::Tcx, None)
-            .with_context(|| format!("failed to examine {}", pin.display()))?;
+            .with_context(|| format!("failed to examine {}", decode_path(&pin)))?;
         early.here.insert(ifindex, link.is_some());
     }
     Ok(early)
@@ -184,7 +185,7 @@ fn attach(programs: &mut Programs<'_>, guard: &WireGuard) -> Outcome {
 }
 
 fn detach(pin: &Path) -> Result<()> {
-    bpf::detach(pin).with_context(|| format!("failed to unpin {}", pin.display()))
+    bpf::detach(pin).with_context(|| format!("failed to unpin {}", decode_path(pin)))
 }
 
 /// Detaches the guards without a use for the policy in force.

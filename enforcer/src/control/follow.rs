@@ -55,7 +55,8 @@ pub enum Followed {
 ///
 /// A new interface does not wait for a process: `keys` has the last answers of WireGuard devices, and
 /// a userspace device without an answer has not answered yet. Only the first look, without `keys`,
-/// asks the devices, for a second at most and before the lock.
+/// asks the devices, for a second at most and before the lock, and after the guards of new
+/// interfaces.
 ///
 /// # Errors
 /// As for [`super::reload()`].
@@ -68,14 +69,27 @@ pub async fn follow(
     if !instance.is_pinned()? {
         return Ok(Look::only(Followed::Gone));
     }
-    let first;
-    let keys = match keys.were_asked() {
-        true => keys,
-        false => {
-            first = first_answers(instance, loaded).await?;
-            &first
-        }
+    if keys.were_asked() {
+        return follow_with(instance, loaded, generation, keys).await;
+    }
+    let names = names_to_ask(instance, loaded)?;
+    let guarded = match names.is_empty() {
+        true => Vec::new(),
+        false => guard_newcomers(instance).await.unwrap_or_default(),
     };
+    let names = names.iter().map(String::as_str).collect();
+    let mut look = follow_with(instance, loaded, generation, &host::ask(names).await).await?;
+    look.notes.extend(guarded);
+    Ok(look)
+}
+
+/// As [`follow`], with the last answers of WireGuard.
+async fn follow_with(
+    instance: &Instance,
+    loaded: Option<&Loaded>,
+    generation: u32,
+    keys: &Keys,
+) -> Result<Look, Error> {
     let lock = match instance.lock() {
         Ok(lock) => lock,
         Err(error) => match error.without_lock() {
@@ -120,20 +134,46 @@ pub async fn follow(
     })
 }
 
-/// Attaches the guards of new interfaces and changes nothing else, because no lock can be had. At worst, the other process attaches the same guard or takes the guard off with
-/// the set before, and the next look attaches a guard again.
+/// Attaches the guards that interfaces lack under the pinned policy, and changes nothing else: for a
+/// caller that waits for files or WireGuard before the look at the whole. Returns the notes of
+/// guards that are attached again; the look that follows tells of failures.
+///
+/// # Errors
+/// The pins cannot be used, or the interfaces cannot be listed.
+pub async fn guard_newcomers(instance: &Instance) -> Result<Vec<Note>, Error> {
+    if !instance.is_pinned()? {
+        return Ok(Vec::new());
+    }
+    let lock = instance.lock();
+    if let Err(error) = &lock
+        && error.without_lock().is_none()
+    {
+        return lock.map(|_| Vec::new());
+    }
+    let Some(maps) = instance.maps_to_change()? else {
+        return Ok(Vec::new());
+    };
+    let mut notes = attach_missing(instance, &maps).await?;
+    let is_repair = |kind| {
+        matches!(
+            kind,
+            NoteKind::GuardRestored | NoteKind::SocketGuardRestored
+        )
+    };
+    notes.retain(|note| is_repair(note.kind));
+    Ok(notes)
+}
+
+/// Attaches the guards of new interfaces and changes nothing else, because no lock can be
+/// had. At worst, the other process attaches the same guard or takes the guard off with the set
+/// before, and the next look attaches a guard again.
 async fn guard_without_lock(instance: &Instance, why: &str) -> Result<Look, Error> {
     let Some(maps) = instance.maps()? else {
         return Ok(Look::only(Followed::Gone));
     };
-    let snapshot = &host::snapshot().await?;
-    let tables = maps.tables()?;
-    let options = |name: &str| tables.options_of(name);
-    let (_, report) =
-        reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
+    let mut notes = attach_missing(instance, &maps).await?;
     let text =
         format!("{why}: new interfaces get their guards, and other changes of the host wait");
-    let mut notes = report.notes;
     notes.push(Note::new(NoteKind::LockHeld, text));
     Ok(Look {
         notes,
@@ -141,8 +181,18 @@ async fn guard_without_lock(instance: &Instance, why: &str) -> Result<Look, Erro
     })
 }
 
-/// Asks the devices of the registry and of the pinned policies.
-async fn first_answers(instance: &Instance, loaded: Option<&Loaded>) -> Result<Keys, Error> {
+/// Attaches missing guards by the options of the policy in force. Returns the notes.
+async fn attach_missing(instance: &Instance, maps: &Maps) -> Result<Vec<Note>> {
+    let snapshot = &host::snapshot().await?;
+    let tables = maps.tables()?;
+    let options = |name: &str| tables.options_of(name);
+    let (_, report) =
+        reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
+    Ok(report.notes)
+}
+
+/// Returns the devices of the registry and of the pinned policies.
+fn names_to_ask(instance: &Instance, loaded: Option<&Loaded>) -> Result<BTreeSet<String>, Error> {
     let mut policies = Vec::new();
     if let Some(maps) = instance.maps()? {
         policies.push(maps.tables()?);
@@ -154,7 +204,7 @@ async fn first_answers(instance: &Instance, loaded: Option<&Loaded>) -> Result<K
     if let Some(loaded) = loaded {
         names.extend(interfaces_with_keys(&loaded.registry));
     }
-    Ok(host::ask(names).await)
+    Ok(names.into_iter().map(str::to_owned).collect())
 }
 
 /// Gives new interfaces their guards, detaches no guard of an existing interface, and takes away
@@ -208,5 +258,6 @@ mod tests {
         assert_eq!(look.followed, Followed::Gone);
         assert_eq!(look.notes, []);
         assert!(look.keys.is_none());
+        assert_eq!(guard_newcomers(&instance).await.unwrap(), []);
     }
 }

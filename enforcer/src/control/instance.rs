@@ -16,7 +16,7 @@ use crate::{
         links,
         maps::Maps,
         pins::PinDir,
-        runtime::{Lock, LockError, Patience, Word},
+        runtime::{Lock, LockError, Patience, Word, file_of},
         sys,
     },
     note::{Note, NoteKind},
@@ -129,10 +129,8 @@ impl Instance {
     /// # Errors
     /// The kernel does not tell the cookie.
     pub fn events_socket(&self) -> Result<PathBuf> {
-        let name = self.pins.path().file_name().unwrap_or_default();
-        let cookie = sys::netns_cookie()?;
-        let name = format!("{cookie}-{}.sock", name.to_string_lossy());
-        Ok(Path::new(RUNTIME).join(name))
+        let cookie = sys::netns_cookie()?.to_string();
+        Ok(file_of(&self.pins, &cookie, ".sock"))
     }
 
     /// Whether a living `run` follows the host for these pins. The question wakes no process, and

@@ -86,6 +86,13 @@ fn is_whole(held: &Held, pins: &PinDir) -> Result<bool, Error> {
     })
 }
 
+/// The words of pins that cannot be put back.
+const GUARDS_HOLD: &str = "the pins are gone without a word of `enforcer down`, and cannot be put \
+                           back: the guards hold while this process lives";
+/// The words of pins that vanished before this process had a descriptor.
+const GUARDS_ARE_GONE: &str = "the pins are gone without a word of `enforcer down`, and the guards \
+                               with the pins: start `enforcer run` again";
+
 /// Makes the directory again, and pins every object.
 fn put_back_all(
     instance: &Instance,
@@ -93,8 +100,10 @@ fn put_back_all(
     notes: &mut Vec<Note>,
 ) -> Result<usize, Error> {
     let pins = instance.pins();
-    let what = "the pins are gone without a word of `enforcer down`, and cannot be put back: the \
-                guards hold while this process lives";
+    let what = match held.is_empty() {
+        false => GUARDS_HOLD,
+        true => GUARDS_ARE_GONE,
+    };
     remount::ensure_bpffs(pins.parent()).context(what)?;
     notes.extend(instance.recover()?);
     if is_whole(held, pins)? {

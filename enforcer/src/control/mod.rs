@@ -48,7 +48,7 @@ pub use confirm::{Confirmed, RolledBack, confirm, pending, roll_back_if_due, rol
 pub use down::{Removed, Strays, down, strays};
 pub use error::Error;
 pub(crate) use executor::{find_attached, reconcile_in_place};
-pub use follow::{Followed, Look, follow};
+pub use follow::{Followed, Look, follow, guard_newcomers};
 pub(crate) use instance::BELOW_ROOT;
 pub use instance::{Instance, RUNTIME};
 pub(crate) use keep::{Kept, keep};

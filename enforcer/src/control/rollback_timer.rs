@@ -80,20 +80,24 @@ fn timer(instance: &Instance, time: Duration) -> Result<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::printable::decode_path;
 
     #[test]
     fn a_timer_acts_where_the_reload_did() {
         let words = |cgroup: Option<&str>| {
             let instance = Instance::new(Path::new("/sys/fs/bpf/x"), cgroup.map(Into::into));
             let command = timer(&instance.unwrap(), Duration::from_secs(60)).unwrap();
-            let words = command.as_std().get_args().map(|it| it.to_string_lossy());
+            let words = command
+                .as_std()
+                .get_args()
+                .map(|it| decode_path(it.as_ref()));
             words.collect::<Vec<_>>().join(" ")
         };
         let named = words(Some("somewhere"));
         let here = std::env::current_dir().unwrap().join("somewhere");
         let end = format!(
             " --pin-dir /sys/fs/bpf/x --cgroup {} confirm --roll-back",
-            here.display()
+            decode_path(&here)
         );
         assert!(named.ends_with(&end), "{named}");
         assert!(words(None).ends_with(" --pin-dir /sys/fs/bpf/x confirm --roll-back"));

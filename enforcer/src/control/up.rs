@@ -31,7 +31,7 @@ use crate::{
         sys,
     },
     note::{Note, NoteKind},
-    policy::PolicyTables,
+    policy::{PolicyTables, released},
     registry::{Loaded, Origin},
 };
 
@@ -215,6 +215,12 @@ fn removed_guards(
     Ok(notes)
 }
 
+/// Returns a note for each service with ports that a policy takes out of guard; the policy before
+/// is `None` where nothing was in force, or where pins of another layout do not tell.
+fn released_by(before: Option<PolicyTables>, tables: &PolicyTables) -> Vec<Note> {
+    before.map_or_else(Vec::new, |before| released(&before, tables))
+}
+
 /// A set of pins in the making.
 struct NewPins<'a> {
     staging: &'a PinDir,
@@ -235,6 +241,8 @@ impl NewPins<'_> {
     /// force become the maps of the set, if there are any.
     fn put_in_force(&self, in_force: Option<Maps>) -> Result<Vec<Note>> {
         let adopt = in_force.is_some();
+        // Words about the switch do not prevent the switch.
+        let before = in_force.as_ref().and_then(|maps| maps.tables().ok());
         let replace = |built| {
             let pins = self.instance.pins();
             pins.replace_with(self.staging)
@@ -259,6 +267,7 @@ impl NewPins<'_> {
         // also pinned in the old set.
         let removed = self.staging.remove(Some(self.instance.pins()));
         let mut built = built?;
+        built.notes.extend(released_by(before, &built.tables));
         built
             .notes
             .extend(reserve::reserve_or_note(&built.maps, &built.tables));

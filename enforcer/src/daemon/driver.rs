@@ -28,7 +28,7 @@ use crate::{
     inspect::{self, Status},
     kernel::{privileges, sys},
     note::NoteKind,
-    watch::{Links, Modules, Pins, Settings, Steady},
+    watch::{Links, Modules, Mounts, Pins, Settings, Steady},
 };
 
 /// The time after which an operation counts as hung: the watchdog of the service manager is told
@@ -41,6 +41,7 @@ pub(super) struct Watchers {
     modules: Steady<Modules>,
     settings: Steady<Settings>,
     pins: Steady<Pins>,
+    mounts: Steady<Mounts>,
 }
 
 impl Watchers {
@@ -52,6 +53,7 @@ impl Watchers {
             modules: Steady::new(Modules::open),
             settings: Steady::new(Settings::watch),
             pins: Steady::new(move || Pins::watch(&pin_dir)),
+            mounts: Steady::new(Mounts::open),
         }
     }
 
@@ -62,6 +64,7 @@ impl Watchers {
             failure = self.modules.changed() => (Trigger::HostChanged, failure),
             failure = self.settings.changed() => (Trigger::HostChanged, failure),
             failure = self.pins.changed() => (Trigger::PinsChanged, failure),
+            failure = self.mounts.changed() => (Trigger::MountsChanged, failure),
         }
     }
 }
@@ -116,7 +119,8 @@ impl Threads {
                 "status",
                 || (),
                 move |(), runtime| {
-                    let status = Box::new(runtime.block_on(inspect::status(&instance)));
+                    let status =
+                        Box::new(runtime.block_on(inspect::status_after_change(&instance)));
                     // The tables take megabytes for a moment, and the sleep may be long.
                     sys::trim_heap();
                     status

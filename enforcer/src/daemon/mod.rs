@@ -40,6 +40,7 @@ use crate::{
     control::{self, Author, Consent, Error, Instance, UpOptions},
     inspect::events::Server,
     kernel::{held::Held, sys},
+    printable::decode_path,
     registry::DEFAULT_PATH,
 };
 use background::{preload, serve_events};
@@ -108,11 +109,18 @@ pub async fn run(
     // Before the registry is read for the first time: no later change is missed.
     let watchers = Watchers::open(instance);
     let mut reader = RegistryReader::start(instance, &own.path)?;
+    // An interface that came up without a `run` waits for no file and no WireGuard device.
+    let guarded = control::guard_newcomers(instance).await.unwrap_or_default();
     let begun = startup::begin(instance, &own, up, &mut reader, reporter).await?;
+    let guarded = guarded.into_iter().map(Report::Note);
+    guarded.for_each(|note| reporter.report(note));
+    let mut held = Held::default();
+    // Before the first look, which tells a failure: pins that vanish before are put back as well.
+    held.refresh(instance.pins()).ok();
     let operations = Operations {
         instance: instance.clone(),
         consent,
-        held: Held::default(),
+        held,
     };
     let manager = ServiceManager::of_environment();
     let driver = Driver {
@@ -138,7 +146,7 @@ fn own_file(config: Option<&Path>) -> Result<OwnFile> {
     let path = config.unwrap_or(Path::new(DEFAULT_PATH));
     let absolute = std::path::absolute(path);
     Ok(OwnFile {
-        path: absolute.with_context(|| format!("failed to find {}", path.display()))?,
+        path: absolute.with_context(|| format!("failed to find {}", decode_path(path)))?,
         is_named: config.is_some(),
     })
 }

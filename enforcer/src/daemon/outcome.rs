@@ -20,6 +20,24 @@ pub(super) fn pinned_state(
     instance: &Instance,
     held: &mut Held,
 ) -> Result<Option<PinnedState>, Error> {
+    let exists = || instance.pins().exists().unwrap_or(true);
+    whole_look(exists, || look_at_pins(instance, held))
+}
+
+/// Looks at the pins, and once more if the pins vanished during the look: the failure then tells
+/// of the first file that was missing, and nothing was put back.
+fn whole_look<T, E>(
+    exists: impl Fn() -> bool,
+    mut look: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let existed = exists();
+    match look() {
+        Err(_) if existed && !exists() => look(),
+        looked => looked,
+    }
+}
+
+fn look_at_pins(instance: &Instance, held: &mut Held) -> Result<Option<PinnedState>, Error> {
     let Kept::Whole(notes) = control::keep(instance, held)? else {
         return Ok(None);
     };
@@ -98,4 +116,51 @@ pub(super) fn rolled_back(
 /// An error with all causes.
 pub(super) fn text(error: &Error) -> String {
     format!("{error:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// The result of a look at pins that vanish in a given look, and the number of looks.
+    fn look(existed: bool, vanish_in: Option<u32>) -> (Result<u32, u32>, u32) {
+        let (exists, looks) = (Cell::new(existed), Cell::new(0));
+        let result = whole_look(
+            || exists.get(),
+            || {
+                looks.set(looks.get() + 1);
+                if vanish_in == Some(looks.get()) {
+                    exists.set(false);
+                }
+                match exists.get() {
+                    true => Ok(looks.get()),
+                    false => Err(looks.get()),
+                }
+            },
+        );
+        (result, looks.get())
+    }
+
+    #[test]
+    fn pins_that_vanish_during_a_look_are_looked_at_again() {
+        assert_eq!(look(true, None), (Ok(1), 1));
+        assert_eq!(
+            look(true, Some(1)),
+            (Err(2), 2),
+            "the reason of the whole look"
+        );
+        assert_eq!(look(false, None), (Err(1), 1), "gone before the look");
+    }
+
+    #[test]
+    fn a_failure_beside_pins_is_told_as_found() {
+        let mut looks = 0;
+        let failing = || -> Result<(), u32> {
+            looks += 1;
+            Err(looks)
+        };
+        assert_eq!(whole_look(|| true, failing), Err(1));
+    }
 }

@@ -207,6 +207,7 @@ impl Reconciler {
                 self.late_edit = None;
                 self.add(Task::Edit);
             }
+            Trigger::MountsChanged => self.look(now),
             Trigger::ReloadRequested => self.reload(),
             Trigger::HostChanged => {
                 self.add(Task::Follow);
@@ -251,12 +252,17 @@ impl Reconciler {
             self.add(task);
         }
         if self.next_look <= now {
-            self.next_look = now + LOOK;
-            self.tasks.insert(Task::Inspect);
-            // What was amiss may have become possible.
-            if !self.reported.is_empty() {
-                self.tasks.insert(Task::Follow);
-            }
+            self.look(now);
+        }
+    }
+
+    /// Looks at pins and guards.
+    fn look(&mut self, now: Instant) {
+        self.next_look = now + LOOK;
+        self.tasks.insert(Task::Inspect);
+        // What was amiss may have become possible.
+        if !self.reported.is_empty() {
+            self.tasks.insert(Task::Follow);
         }
     }
 

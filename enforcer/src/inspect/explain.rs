@@ -80,7 +80,7 @@ pub async fn explain(
         let (name, peer) = (&question.interface, peer.as_deref());
         cite(registry, &packet, name, &decision, peer)
     });
-    let service = tables.service_of(packet.protocol, packet.port);
+    let service = tables.service_for(&packet);
     let mut explanation = Explanation {
         packet,
         decision,

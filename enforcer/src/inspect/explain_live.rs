@@ -19,6 +19,7 @@ use crate::{
     },
     netlink::address,
     policy::{Frame, PacketSpec, PolicyTables},
+    printable::decode_path,
 };
 
 /// A copy of the policy in force, in an object of its own with programs for the copy.
@@ -185,7 +186,7 @@ fn attached(instance: &Instance, ifindex: u32, xdp: Option<u32>) -> Result<Optio
             continue;
         }
         let status = links::status(&pin, ifindex, hook, xdp)
-            .with_context(|| format!("failed to examine {}", pin.display()))?;
+            .with_context(|| format!("failed to examine {}", decode_path(&pin)))?;
         let Some(status) = status else { continue };
         let pinned = [Link::Ethernet, Link::Ip].into_iter().find_map(|link| {
             let name = wire_program(hook, link);

@@ -75,7 +75,14 @@ pub(super) fn through_both_guards(
     packet: PacketSpec,
 ) -> (PacketSpec, Decision) {
     let first = tables.judge(&packet);
-    let ends = first.drops() || first.reason == Reason::Forwarded || packet.guard == Guard::Socket;
+    // A packet for a container, or for another host, meets no socket.
+    let is_for_others = packet
+        .destination
+        .is_some_and(|address| address.is_unicast() && !tables.is_own(&address));
+    let ends = first.drops()
+        || first.reason == Reason::Forwarded
+        || packet.guard == Guard::Socket
+        || is_for_others;
     if !ends {
         let socket = PacketSpec {
             guard: Guard::Socket,

@@ -30,5 +30,5 @@ pub use explain_live::{Live, Run};
 pub use explain_packet::Question;
 pub use status::{
     BypassRow, Condition, Finding, GuardRow, NetworkView, PeerState, PeerStatus, PendingView,
-    Status, UncoveredRow, UnregisteredView, status,
+    Status, UncoveredRow, UnregisteredView, status, status_after_change,
 };

@@ -22,9 +22,9 @@ pub use views::{NetworkView, UnregisteredView};
 
 use crate::{
     control::{Error, Instance},
-    decisions::pending::PendingState,
+    decisions::{candidate::local_table, pending::PendingState},
     interfaces::Hook,
-    policy::PolicyTables,
+    policy::{PolicyTables, local_rows},
 };
 use findings::{around_findings, findings, uncovered, why_waiting};
 use gather::{Around, Facts, Found};
@@ -147,6 +147,21 @@ pub async fn status(instance: &Instance) -> Result<Status, Error> {
     Ok(match gather::gather(instance).await? {
         Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
         Found::Pins(facts) => Status::of(&facts),
+    })
+}
+
+/// Returns the status right after a change of the policy, by this process: addresses that came in
+/// between are no gap yet.
+///
+/// # Errors
+/// As for [`status`].
+pub async fn status_after_change(instance: &Instance) -> Result<Status, Error> {
+    Ok(match gather::gather(instance).await? {
+        Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
+        Found::Pins(mut facts) => {
+            facts.tables.local = local_rows(&local_table(&facts.snapshot));
+            Status::of(&facts)
+        }
     })
 }
 

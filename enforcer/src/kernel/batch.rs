@@ -12,6 +12,7 @@ use aya::{maps::MapData, util::nr_cpus};
 
 use super::{
     bpf::{self, Command},
+    object,
     plain::Plain,
 };
 
@@ -44,7 +45,7 @@ impl<K: Plain, V: Plain> BatchHashMap<K, V> {
     ///
     /// # Errors
     /// The types are of other sizes, or the kernel's refusal.
-    pub(crate) fn new(map: &MapData, name: &str) -> Result<Self> {
+    pub(crate) fn new(map: OwnedFd, name: &str) -> Result<Self> {
         const {
             assert!(
                 size_of::<K>() >= size_of::<u32>(),
@@ -52,7 +53,7 @@ impl<K: Plain, V: Plain> BatchHashMap<K, V> {
             )
         };
         Ok(Self {
-            map: checked_descriptor(map, name, size_of::<K>(), size_of::<V>())?,
+            map: checked(map, name, size_of::<K>(), size_of::<V>())?,
             _entries: PhantomData,
         })
     }
@@ -165,7 +166,7 @@ impl BatchPerCpuArray {
     pub(crate) fn new(map: &MapData, name: &str, value: usize) -> Result<Self> {
         let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
         Ok(Self {
-            map: checked_descriptor(map, name, size_of::<u32>(), value)?,
+            map: checked(descriptor_of(map, name)?, name, size_of::<u32>(), value)?,
             // kernel/bpf/arraymap.c: bpf_percpu_array_update rounds up to eight.
             stride: value.next_multiple_of(8) * cpus,
         })
@@ -191,22 +192,23 @@ impl BatchPerCpuArray {
     }
 }
 
-/// Returns a descriptor of a map whose entries are of these sizes: the kernel reads and writes as
-/// many bytes.
-fn checked_descriptor(map: &MapData, name: &str, key: usize, value: usize) -> Result<OwnedFd> {
-    let info = map
-        .info()
-        .with_context(|| format!("failed to examine the map {name}"))?;
-    let found = (info.key_size() as usize, info.value_size() as usize);
+/// Returns a map's descriptor again if the entries of this build's object are of these sizes: the
+/// kernel reads and writes as many bytes. The map has the shape of the object ([`pinned_map`]).
+///
+/// [`pinned_map`]: super::pinned_map
+fn checked(map: OwnedFd, name: &str, key: usize, value: usize) -> Result<OwnedFd> {
+    let found = object::entry_sizes(name)?;
     let expected = (key, value);
     ensure!(
         found == expected,
         "the map {name} has entries of {found:?} bytes instead of {expected:?}"
     );
-    map.fd()
-        .as_fd()
-        .try_clone_to_owned()
-        .with_context(|| format!("failed to open the map {name} twice"))
+    Ok(map)
+}
+
+fn descriptor_of(map: &MapData, name: &str) -> Result<OwnedFd> {
+    let copy = map.fd().as_fd().try_clone_to_owned();
+    copy.with_context(|| format!("failed to open the map {name} twice"))
 }
 
 fn attributes(map: &OwnedFd) -> Attributes {

@@ -7,6 +7,8 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+use crate::printable::decode_path;
+
 const KIND_STRUCT: u32 = 4;
 
 /// The types of a kernel.
@@ -26,7 +28,7 @@ impl Btf {
         let bytes = fs::read(path).with_context(|| {
             format!(
                 "failed to read {}: the kernel must be built with CONFIG_DEBUG_INFO_BTF",
-                path.display()
+                decode_path(path)
             )
         })?;
         Self::parse(bytes)

@@ -18,7 +18,7 @@ use super::{
     pins::PinDir,
     plain::{Raw, from_bytes},
 };
-use crate::async_fd;
+use crate::{async_fd, printable::decode_path};
 
 /// The right to read the events of a pin directory, held by one process at a time.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl ReaderLock {
     /// # Errors
     /// The directory cannot be opened or locked.
     pub(crate) fn take(pins: &PinDir) -> Result<Option<Self>> {
-        let what = || format!("failed to lock {}", pins.path().display());
+        let what = || format!("failed to lock {}", decode_path(pins.path()));
         let directory = File::open(pins.path()).with_context(what)?;
         match directory.try_lock() {
             Ok(()) => Ok(Some(Self(directory))),
@@ -44,7 +44,7 @@ impl ReaderLock {
     /// # Errors
     /// The directory cannot be opened or locked.
     pub(crate) fn wait(pins: &PinDir) -> Result<Self> {
-        let what = || format!("failed to lock {}", pins.path().display());
+        let what = || format!("failed to lock {}", decode_path(pins.path()));
         let directory = File::open(pins.path()).with_context(what)?;
         loop {
             match directory.lock() {

@@ -18,6 +18,7 @@ use super::{
     introspect::map_info,
     pins::{LINK, MAPS, PinDir, SOCKET_LINK, is_pin_name},
 };
+use crate::printable::decode_path;
 
 /// The map that every set has.
 const STATE: &str = MAPS[0];
@@ -52,7 +53,7 @@ impl Object {
                 descriptor: bpf::open_pin(path)?,
             })
         };
-        open().with_context(|| format!("failed to open {}", path.display()))
+        open().with_context(|| format!("failed to open {}", decode_path(path)))
     }
 
     /// Returns the id of a link.
@@ -82,6 +83,7 @@ fn file_id(path: &Path) -> io::Result<FileId> {
 impl Held {
     /// Takes descriptors of what is pinned. A new directory is another command's set, and takes the
     /// place of all descriptors; a missing pin keeps its descriptor, unless its guard was detached.
+    /// A directory that vanishes meanwhile changes nothing.
     ///
     /// # Errors
     /// A pin cannot be opened; the descriptors from before stay.
@@ -95,7 +97,9 @@ impl Held {
             false => (BTreeMap::new(), Vec::new()),
         };
         let taken = Self::take_new(pins, &mut objects, &mut replaced);
-        if taken.is_err() && !is_known {
+        // Part of a new set, whose file system was unmounted meanwhile, takes the place of none.
+        let is_whole = taken.is_ok() && file_id(pins.path()).ok() == Some(directory);
+        if !is_known && !is_whole {
             return taken;
         }
         if !is_known {
@@ -160,7 +164,7 @@ impl Held {
         let what = || {
             format!(
                 "failed to examine the map {STATE} in {}",
-                pins.path().display()
+                decode_path(pins.path())
             )
         };
         let Some(own) = self.objects.get(STATE) else {
@@ -206,7 +210,7 @@ impl Held {
         let missing: Vec<String> = self.missing(pins)?.into_iter().map(str::to_owned).collect();
         for name in &missing {
             let path = pins.path().join(name);
-            let what = || format!("failed to pin {} again", path.display());
+            let what = || format!("failed to pin {} again", decode_path(&path));
             let Some(object) = self.objects.get_mut(name) else {
                 continue;
             };
@@ -226,7 +230,7 @@ impl Held {
     /// # Errors
     /// The directory cannot be examined.
     pub(crate) fn moved_to(&mut self, pins: &PinDir) -> Result<()> {
-        let what = || format!("failed to examine {}", pins.path().display());
+        let what = || format!("failed to examine {}", decode_path(pins.path()));
         self.directory = Some(file_id(pins.path()).with_context(what)?);
         for (name, object) in &mut self.objects {
             if let Ok(pin) = file_id(&pins.path().join(name)) {

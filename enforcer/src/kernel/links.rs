@@ -19,7 +19,7 @@ use super::{
     load::{Programs, wire_program},
     parallel,
 };
-use crate::interfaces::Hook;
+use crate::{interfaces::Hook, printable::decode_path};
 
 /// Attaches a wire program to an interface and pins the link.
 ///
@@ -84,16 +84,16 @@ pub(crate) fn attach_early(programs: &mut Programs<'_>, ifindex: u32, link: Link
 /// As for [`attach_wire`].
 pub(crate) fn attach_socket(program: &Path, cgroup: &Path, pin: &Path) -> Result<()> {
     let directory =
-        File::open(cgroup).with_context(|| format!("failed to open {}", cgroup.display()))?;
+        File::open(cgroup).with_context(|| format!("failed to open {}", decode_path(cgroup)))?;
     attach(program, Target::CgroupIngress(directory.as_fd()), pin)
-        .with_context(|| format!("failed to attach to {}", cgroup.display()))
+        .with_context(|| format!("failed to attach to {}", decode_path(cgroup)))
 }
 
 fn attach(program: &Path, target: Target<'_>, pin: &Path) -> Result<()> {
     let program = bpf::open_pin(program)
-        .with_context(|| format!("failed to open the program {}", program.display()))?;
+        .with_context(|| format!("failed to open the program {}", decode_path(program)))?;
     let link = bpf::link_create(program.as_fd(), target)?;
-    bpf::pin(link.as_fd(), pin).with_context(|| format!("failed to pin {}", pin.display()))
+    bpf::pin(link.as_fd(), pin).with_context(|| format!("failed to pin {}", decode_path(pin)))
 }
 
 /// Puts a new program behind a link of the old pins, and pins the link among the new pins as well:
@@ -103,7 +103,7 @@ fn attach(program: &Path, target: Target<'_>, pin: &Path) -> Result<()> {
 /// The kernel's refusal; the old program stays then.
 pub(crate) fn take_over(old: &Path, program: &Path, new: &Path) -> Result<()> {
     let link = update(old, program)?;
-    bpf::pin(link.as_fd(), new).with_context(|| format!("failed to pin {}", new.display()))
+    bpf::pin(link.as_fd(), new).with_context(|| format!("failed to pin {}", decode_path(new)))
 }
 
 /// Puts another program behind a pinned link.
@@ -111,11 +111,12 @@ pub(crate) fn take_over(old: &Path, program: &Path, new: &Path) -> Result<()> {
 /// # Errors
 /// The kernel's refusal; the old program stays then.
 pub(crate) fn update(pin: &Path, program: &Path) -> Result<OwnedFd> {
-    let link = bpf::open_pin(pin).with_context(|| format!("failed to open {}", pin.display()))?;
+    let link =
+        bpf::open_pin(pin).with_context(|| format!("failed to open {}", decode_path(pin)))?;
     let program = bpf::open_pin(program)
-        .with_context(|| format!("failed to open the program {}", program.display()))?;
+        .with_context(|| format!("failed to open the program {}", decode_path(program)))?;
     bpf::link_update(link.as_fd(), program.as_fd())
-        .with_context(|| format!("failed to update the link {}", pin.display()))?;
+        .with_context(|| format!("failed to update the link {}", decode_path(pin)))?;
     Ok(link)
 }
 
@@ -179,7 +180,7 @@ pub(crate) fn is_socket_attached(pin: &Path) -> Result<bool> {
 /// # Errors
 /// The kernel does not tell.
 pub(crate) fn socket_cgroup(pin: &Path) -> Result<Option<Cgroup>> {
-    let info = info(pin).with_context(|| format!("failed to examine {}", pin.display()))?;
+    let info = info(pin).with_context(|| format!("failed to examine {}", decode_path(pin)))?;
     let attached = info.filter(|info| info.cgroup != 0);
     Ok(attached.map(|info| Cgroup(info.cgroup)))
 }
@@ -202,7 +203,7 @@ impl Cgroup {
 /// # Errors
 /// The kernel does not tell.
 pub(crate) fn is_socket_attached_to(pin: &Path, cgroup: &Path) -> Result<bool> {
-    let what = |path: &Path| format!("failed to examine {}", path.display());
+    let what = |path: &Path| format!("failed to examine {}", decode_path(path));
     // The id of a cgroup is the inode of the directory (include/linux/kernfs.h: kernfs_ino).
     let id = fs::metadata(cgroup).with_context(|| what(cgroup))?.ino();
     let info = info(pin).with_context(|| what(pin))?;

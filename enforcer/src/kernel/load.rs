@@ -25,6 +25,7 @@ use super::{
 use crate::{
     failpoint::{Call, through},
     interfaces::Hook,
+    printable::decode_path,
 };
 
 /// Returns the program of a wire guard, for a hook and the kind of a packet's first header.
@@ -277,7 +278,7 @@ fn pin_program(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<()> {
     through(Call::PinProgram, || {
         program.pin(path).map_err(|error| anyhow!(describe(&error)))
     })
-    .with_context(|| format!("failed to pin {}", path.display()))
+    .with_context(|| format!("failed to pin {}", decode_path(path)))
 }
 
 /// Pins every map of a directory in another directory as well.

@@ -25,7 +25,10 @@ use super::{
     pins::PinDir,
     plain::Raw,
 };
-use crate::failpoint::{self, Call, layout};
+use crate::{
+    failpoint::{self, Call, layout},
+    printable::decode_path,
+};
 
 /// The failure to open the maps of a directory.
 #[derive(Debug)]
@@ -100,7 +103,7 @@ impl OtherLayout {
 
 impl fmt::Display for OtherLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = decode_path(&self.path);
         match &self.why {
             Difference::Missing(maps) => write!(
                 f,
@@ -164,38 +167,43 @@ impl Maps {
                 why: Difference::Missing(missing),
             }));
         }
-        let map = |name| match pinned_map::find(pins, name)? {
+        let foreign = |why| OpenError::other_layout(pins.path(), why);
+        let data = |name| match pinned_map::find(pins, name)? {
             Found::Map(map) => Ok(map),
-            Found::Foreign(why) => Err(OpenError::other_layout(pins.path(), why)),
+            Found::Foreign(why) => Err(foreign(why)),
         };
-        let state = MmapArray::new(map("STATE")?.fd(), "STATE", 1)?;
-        let counters = map("COUNTERS")?;
+        let map = |name| match pinned_map::find_descriptor(pins, name)? {
+            Found::Map(map) => Ok(map),
+            Found::Foreign(why) => Err(foreign(why)),
+        };
+        let state = MmapArray::new(map("STATE")?, "STATE", 1)?;
+        let counters = data("COUNTERS")?;
         let maps = Self {
             state,
-            banks: MmapArray::new(map("BANK")?.fd(), "BANK", BANKS)?,
-            ports: MmapArray::new(map("PORTS")?.fd(), "PORTS", PORT_ENTRIES)?,
-            services: MmapArray::new(map("SERVICES")?.fd(), "SERVICES", SERVICE_ENTRIES)?,
-            peers: MmapArray::new(map("PEERS")?.fd(), "PEERS", PEER_ENTRIES)?,
-            rules: MmapArray::new(map("RULES")?.fd(), "RULES", RULE_ENTRIES)?,
-            interfaces: MmapArray::new(map("INTERFACES")?.fd(), "INTERFACES", INTERFACE_ENTRIES)?,
-            origins: MmapArray::new(map("ORIGIN")?.fd(), "ORIGIN", BANKS)?,
-            pending: MmapArray::new(map("TRIAL")?.fd(), "TRIAL", 1)?,
+            banks: MmapArray::new(map("BANK")?, "BANK", BANKS)?,
+            ports: MmapArray::new(map("PORTS")?, "PORTS", PORT_ENTRIES)?,
+            services: MmapArray::new(map("SERVICES")?, "SERVICES", SERVICE_ENTRIES)?,
+            peers: MmapArray::new(map("PEERS")?, "PEERS", PEER_ENTRIES)?,
+            rules: MmapArray::new(map("RULES")?, "RULES", RULE_ENTRIES)?,
+            interfaces: MmapArray::new(map("INTERFACES")?, "INTERFACES", INTERFACE_ENTRIES)?,
+            origins: MmapArray::new(map("ORIGIN")?, "ORIGIN", BANKS)?,
+            pending: MmapArray::new(map("TRIAL")?, "TRIAL", 1)?,
             reserved: Reserved::new(&map("RESERVED")?)?,
-            prefixes: BatchHashMap::new(&map("PREFIXES")?, "PREFIXES")?,
-            on: BatchHashMap::new(&map("ON")?, "ON")?,
-            macs: BatchHashMap::new(&map("MACS")?, "MACS")?,
-            local: BatchHashMap::new(&map("LOCAL")?, "LOCAL")?,
-            networks: BatchHashMap::new(&map("NETWORKS")?, "NETWORKS")?,
+            prefixes: BatchHashMap::new(map("PREFIXES")?, "PREFIXES")?,
+            on: BatchHashMap::new(map("ON")?, "ON")?,
+            macs: BatchHashMap::new(map("MACS")?, "MACS")?,
+            local: BatchHashMap::new(map("LOCAL")?, "LOCAL")?,
+            networks: BatchHashMap::new(map("NETWORKS")?, "NETWORKS")?,
             network_filters: MmapArray::new(
-                map("NETWORK_FILTERS")?.fd(),
+                map("NETWORK_FILTERS")?,
                 "NETWORK_FILTERS",
                 NETWORK_FILTERS,
             )?,
-            sources: BatchHashMap::new(&map("SOURCES")?, "SOURCES")?,
+            sources: BatchHashMap::new(map("SOURCES")?, "SOURCES")?,
             slots: BatchPerCpuArray::new(&counters, "COUNTERS", size_of::<Cells>())?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(counters))
                 .map_err(anyhow::Error::from)?,
-            bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(map("BYPASSED")?))
+            bypassed: PerCpuHashMap::try_from(Map::PerCpuHashMap(data("BYPASSED")?))
                 .map_err(anyhow::Error::from)?,
         };
         // The programs use these maps, and other commands open them: a whole set has them all.

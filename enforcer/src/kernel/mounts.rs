@@ -16,6 +16,7 @@ use rustix::{
 use super::privileges::with_reserve;
 use crate::{
     failpoint::{Call, through},
+    printable::decode_path,
     procfs::{
         Process,
         mounts::{Mount, table},
@@ -42,11 +43,11 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
     let mut roots = mounts.into_iter().filter(|mount| mount.kind == "cgroup2");
     if let Some(path) = given {
         let whole = fs::canonicalize(path)
-            .with_context(|| format!("failed to examine {}", path.display()))?;
+            .with_context(|| format!("failed to examine {}", decode_path(path)))?;
         ensure!(
             roots.any(|mount| mount.point == whole),
             "{} is not where a cgroup2 file system is mounted (`findmnt -t cgroup2` shows where)",
-            path.display()
+            decode_path(path)
         );
         return Ok(whole);
     }
@@ -76,7 +77,7 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
         ensure!(
             parent == Path::new(BPFFS),
             "{} is not on a bpffs: pins can only live on one (`mount -t bpf -o mode=700 bpf {BPFFS}`)",
-            parent.display()
+            decode_path(parent)
         );
         ensure!(
             !in_private_mount_namespace(),
@@ -96,13 +97,13 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
         !in_private_mount_namespace() || init_sees(parent),
         "the bpffs at {} belongs to this mount namespace alone, and the guards would end with it: \
          {WAY_OUT}",
-        parent.display()
+        decode_path(parent)
     );
     let flags = rustix::fs::statvfs(parent)
-        .with_context(|| format!("failed to examine {}", parent.display()))?
+        .with_context(|| format!("failed to examine {}", decode_path(parent)))?
         .f_flag;
     if flags.contains(StatVfsMountFlags::RDONLY) {
-        bail!("{} is mounted read-only", parent.display());
+        bail!("{} is mounted read-only", decode_path(parent));
     }
     Ok(())
 }
@@ -114,12 +115,12 @@ pub(crate) fn ensure_bpffs(parent: &Path) -> Result<()> {
 /// The directory cannot be examined.
 pub(crate) fn open_to_others(parent: &Path) -> Result<Option<String>> {
     let meta = fs::metadata(parent);
-    let meta = meta.with_context(|| format!("failed to examine {}", parent.display()))?;
+    let meta = meta.with_context(|| format!("failed to examine {}", decode_path(parent)))?;
     Ok(is_open(meta.mode(), meta.uid()).then(|| {
         format!(
             "{0} may be written by others than root, who could keep `enforcer` from working: run \
              `chown root {0} && chmod 700 {0}`",
-            parent.display()
+            decode_path(parent)
         )
     }))
 }
@@ -138,7 +139,7 @@ pub(crate) fn is_bpffs(path: &Path) -> Result<bool> {
 }
 
 fn magic(path: &Path) -> Result<u64> {
-    let found = statfs(path).with_context(|| format!("failed to examine {}", path.display()))?;
+    let found = statfs(path).with_context(|| format!("failed to examine {}", decode_path(path)))?;
     Ok(found.f_type.cast_unsigned())
 }
 

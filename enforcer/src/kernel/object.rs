@@ -46,6 +46,15 @@ pub(super) fn difference(name: &str, found: Shape) -> Result<Option<String>> {
     }))
 }
 
+/// Returns the sizes in bytes of a map's key and value in this build's object.
+///
+/// # Errors
+/// The object has no map of this name.
+pub(super) fn entry_sizes(name: &str) -> Result<(usize, usize)> {
+    let [_, key, value, ..] = expected_shape(name)?;
+    Ok((usize::try_from(key)?, usize::try_from(value)?))
+}
+
 fn expected_shape(name: &str) -> Result<Shape> {
     // The shapes alone: the whole object would stay in the memory of `run`.
     static SHAPES: LazyLock<BTreeMap<String, Shape>> = LazyLock::new(|| {

@@ -23,6 +23,7 @@ use super::{bpf, mounts};
 use crate::{
     failpoint::{Call, through},
     interfaces::Hook,
+    printable::decode_path,
 };
 
 /// The names of the pinned maps, which are the names in the object. `STATE` is the first.
@@ -96,7 +97,7 @@ impl PinDir {
             usable && path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0),
             "{} cannot be a pin directory: give an absolute path to a folder of a bpffs whose name \
              has no dots and does not end in {STAGING}, {RESCUE} or {SCRATCH}",
-            path.display()
+            decode_path(path)
         );
         Ok(Self {
             path: path.to_owned(),
@@ -232,12 +233,17 @@ impl PinDir {
     /// The directory cannot be examined.
     pub(crate) fn is_roots(&self) -> Result<bool> {
         let found = fs::symlink_metadata(&self.path)
-            .with_context(|| format!("failed to examine {}", self.path.display()))?;
+            .with_context(|| format!("failed to examine {}", decode_path(&self.path)))?;
         Ok(found.is_dir() && found.uid() == rustix::process::geteuid().as_raw())
     }
 
     pub(super) fn names(&self) -> Result<Vec<String>> {
-        let what = || format!("failed to read the pin directory {}", self.path.display());
+        let what = || {
+            format!(
+                "failed to read the pin directory {}",
+                decode_path(&self.path)
+            )
+        };
         let entries = match fs::read_dir(&self.path) {
             // Another process renamed or removed the directory a moment ago.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -246,7 +252,7 @@ impl PinDir {
         entries
             .map(|entry| {
                 let name = entry.with_context(what)?.file_name();
-                Ok(name.to_string_lossy().into_owned())
+                Ok(decode_path(name.as_ref()))
             })
             .collect()
     }
@@ -262,7 +268,7 @@ impl PinDir {
             Content::Pins(other) => other,
             Content::Foreign(foreign) => foreign.entry,
         };
-        let path = self.path.display();
+        let path = decode_path(&self.path);
         match other {
             Some(other) => bail!(
                 "{path} is not a directory of enforcer's pins alone: it holds {other}: move {other} \
@@ -292,7 +298,7 @@ impl PinDir {
                 true => bpf::unpin(&path),
                 false => bpf::detach(&path),
             };
-            removed.with_context(|| format!("failed to unpin {}", path.display()))?;
+            removed.with_context(|| format!("failed to unpin {}", decode_path(&path)))?;
         }
         Ok(())
     }
@@ -309,7 +315,7 @@ impl PinDir {
         for name in names {
             let path = self.path.join(&name);
             through(Call::Unpin, || fs::remove_file(&path))
-                .with_context(|| format!("failed to unpin {}", path.display()))?;
+                .with_context(|| format!("failed to unpin {}", decode_path(&path)))?;
         }
         Ok(())
     }
@@ -320,7 +326,7 @@ impl PinDir {
         ensure!(
             mounts::is_bpffs(&self.path)?,
             "{} is not on a bpffs",
-            self.path.display()
+            decode_path(&self.path)
         );
         names.retain(|name| is_pin_name(name));
         Ok(names)
@@ -330,7 +336,7 @@ impl PinDir {
 /// Returns the id of a pinned link.
 pub(super) fn link_id(pin: &Path) -> Result<u32> {
     let link = bpf::open_pin(pin).and_then(|link| bpf::link_info(link.as_fd()));
-    let link = link.with_context(|| format!("failed to examine {}", pin.display()))?;
+    let link = link.with_context(|| format!("failed to examine {}", decode_path(pin)))?;
     Ok(link.id)
 }
 

@@ -1,9 +1,8 @@
 //! The map of the ports that enforcer added to `ip_local_reserved_ports`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, os::fd::AsFd};
 
 use anyhow::Result;
-use aya::maps::MapData;
 use enforcer_ebpf::layout::PortBits;
 
 use super::{array::MmapArray, pinned_map, pins::PinDir};
@@ -17,8 +16,8 @@ impl Reserved {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(super) fn new(map: &MapData) -> Result<Self> {
-        Ok(Self(MmapArray::new(map.fd(), "RESERVED", 1)?))
+    pub(super) fn new(map: impl AsFd) -> Result<Self> {
+        Ok(Self(MmapArray::new(map, "RESERVED", 1)?))
     }
 
     /// Opens the map of a directory of any layout; `None` without a map of today's shape.
@@ -27,7 +26,7 @@ impl Reserved {
     /// The kernel's refusal.
     pub(crate) fn of(pins: &PinDir) -> Result<Option<Self>> {
         let map = pinned_map::open_if_known(pins, "RESERVED")?;
-        map.map(|map| Self::new(&map)).transpose()
+        map.map(|map| Self::new(map.fd())).transpose()
     }
 
     /// Returns the ports.

@@ -7,6 +7,7 @@
 mod word;
 
 use std::{
+    ffi::OsString,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
@@ -24,6 +25,7 @@ use rustix::process::geteuid;
 use super::pins::PinDir;
 use crate::{
     failpoint::{Call, through},
+    printable::decode_path,
     procfs::locks,
 };
 
@@ -44,7 +46,7 @@ pub(crate) fn make_folder() -> Result<()> {
 }
 
 fn make_folder_at(folder: &Path) -> Result<()> {
-    let what = || format!("failed to make {}", folder.display());
+    let what = || format!("failed to make {}", decode_path(folder));
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(error).with_context(what);
@@ -55,7 +57,7 @@ fn make_folder_at(folder: &Path) -> Result<()> {
     ensure!(
         found.is_dir() && (found.uid() == 0 || found.uid() == geteuid().as_raw()),
         "{0} is not a folder of root: remove it, or run `chown root {0}`",
-        folder.display()
+        decode_path(folder)
     );
     if found.mode() & 0o077 != 0 {
         fs::set_permissions(folder, Permissions::from_mode(0o700)).with_context(what)?;
@@ -70,16 +72,19 @@ fn make_folder_at(folder: &Path) -> Result<()> {
 /// The parent cannot be examined.
 pub(crate) fn lock_path(pins: &PinDir) -> Result<PathBuf> {
     let parent = pins.parent();
-    let found =
-        fs::metadata(parent).with_context(|| format!("failed to examine {}", parent.display()))?;
-    let name = pins.path().file_name().unwrap_or_default();
-    let file = format!(
-        "{:x}-{:x}-{}.lock",
-        found.dev(),
-        found.ino(),
-        name.to_string_lossy()
-    );
-    Ok(Path::new(RUNTIME).join(file))
+    let found = fs::metadata(parent)
+        .with_context(|| format!("failed to examine {}", decode_path(parent)))?;
+    let id = format!("{:x}-{:x}", found.dev(), found.ino());
+    Ok(file_of(pins, &id, ".lock"))
+}
+
+/// The file `/run/enforcer/ID-NAME` with an ending, for the name of a pin directory: each byte of
+/// the name stays, so no two pin directories share a file.
+pub(crate) fn file_of(pins: &PinDir, id: &str, ending: &str) -> PathBuf {
+    let mut file = OsString::from(format!("{id}-"));
+    file.push(pins.path().file_name().unwrap_or_default());
+    file.push(ending);
+    Path::new(RUNTIME).join(file)
 }
 
 /// The right to change the pins of a pin directory, held until the drop.
@@ -113,7 +118,11 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.process {
             Some((id, name)) => write!(f, "process {id} ({name})"),
-            None => write!(f, "another process (see `fuser {}`)", self.path.display()),
+            None => write!(
+                f,
+                "another process (see `fuser {}`)",
+                decode_path(&self.path)
+            ),
         }
     }
 }
@@ -152,8 +161,9 @@ impl Lock {
         match usable.and_then(|()| Self::take_at(path, patience, open)) {
             Err(LockError::Failed(why)) if is_private(pins.parent()) => {
                 let lock = Self::take_at(pins.parent().to_owned(), patience, |parent| {
-                    File::open(parent)
-                        .with_context(|| format!("failed to open {} to lock it", parent.display()))
+                    File::open(parent).with_context(|| {
+                        format!("failed to open {} to lock it", decode_path(parent))
+                    })
                 })?;
                 Ok(Self {
                     instead: Some(format!(
@@ -197,7 +207,7 @@ impl Lock {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    let what = format!("failed to lock {}", path.display());
+                    let what = format!("failed to lock {}", decode_path(&path));
                     return Err(LockError::Failed(anyhow::Error::new(error).context(what)));
                 }
             }
@@ -220,7 +230,7 @@ impl Lock {
     /// The file of the lock cannot be opened or locked.
     pub(crate) fn is_taken(pins: &PinDir) -> Result<bool> {
         let path = lock_path(pins)?;
-        let what = || format!("failed to look at {}", path.display());
+        let what = || format!("failed to look at {}", decode_path(&path));
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -256,7 +266,7 @@ fn open(path: &Path) -> Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .with_context(|| format!("failed to open the lock {}", path.display()))
+        .with_context(|| format!("failed to open the lock {}", decode_path(path)))
 }
 
 /// Locks a file, unless another process holds the lock.

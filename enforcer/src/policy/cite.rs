@@ -38,6 +38,18 @@ pub fn cite(
             let at = table.and_then(|table| table.forward_at.as_ref());
             cited.add(at, || format!("forward of {interface}"));
         }
+        (Reason::UnregisteredPort, _) => {
+            let at = registry.unregistered().action_at(spec.protocol);
+            cited.add(at, || format!("{} of [unregistered]", spec.protocol));
+        }
+        (Reason::Peer, None) => {
+            let allow = &registry.unregistered().allow;
+            let allowed = peer.and_then(|peer| allow.at_of(peer));
+            cited.add(allowed, || "allow of [unregistered]".to_owned());
+            if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
+                cited.add(Some(&peer.at), || format!("peer {}", peer.name));
+            }
+        }
         (Reason::Public, Some(service)) => {
             cited.add(service.public_at.as_ref(), || {
                 format!("public of {}", service.name)
@@ -125,6 +137,7 @@ mod tests {
     use super::*;
     use crate::{
         policy::{PolicyHost, PolicyInterface, Slots, compile},
+        printable::decode_path,
         registry::{Reader, Source, load},
     };
 
@@ -229,7 +242,7 @@ mode = "enforce"
         };
         let name = peer.map(|peer| peer.name.as_str());
         let found = cite(&registry, &spec, packet.interface, &decision, name);
-        let is_ours = |citation: &Citation| citation.file == file.path().display().to_string();
+        let is_ours = |citation: &Citation| citation.file == decode_path(file.path());
         assert!(found.iter().all(is_ours));
         found
             .into_iter()

@@ -227,6 +227,14 @@ impl PolicyTables {
         Some(&row.name)
     }
 
+    /// Returns the name of the service of a described packet's port, at the packet's destination.
+    pub fn service_for(&self, spec: &PacketSpec) -> Option<&str> {
+        let port = (spec.protocol, spec.port);
+        let binding = self.binding_at(port, spec.destination)?;
+        let row = self.services.get(usize::from(binding.service))?;
+        Some(&row.name)
+    }
+
     /// Returns the binding of a port at an address.
     pub(super) fn binding_at(
         &self,
@@ -238,14 +246,25 @@ impl PolicyTables {
             .or_else(|| self.ports.get(&(protocol, port)))
     }
 
-    /// Returns the first peer, by number, that makes the service reachable for a described packet.
+    /// Returns the first peer, by number, for which a described packet passes.
     pub fn granting_peer(&self, spec: &PacketSpec) -> Option<&PeerRow> {
-        let port = (spec.protocol, spec.port);
-        let binding = self.binding_at(port, spec.destination)?;
-        let allow = self.services.get(usize::from(binding.service))?.allow;
+        let allow = match self.judge(spec).rule() {
+            Some(4) => longest_row(&self.networks, &spec.destination?)?.allow,
+            Some(6) => self.unregistered.allow,
+            _ => {
+                let port = (spec.protocol, spec.port);
+                let binding = self.binding_at(port, spec.destination)?;
+                self.services.get(usize::from(binding.service))?.allow
+            }
+        };
         let here = self.peers_at(self.view(spec), &spec.source);
         let number = here.iter().find(|peer| allow.contains(*peer))?;
         self.peers.get(usize::from(number))
+    }
+
+    /// Returns whether an address is this host's own, by the local table.
+    pub(crate) fn is_own(&self, address: &Address) -> bool {
+        has_row(&self.local, address)
     }
 
     /// Returns the options for an interface: an exact name beats a pattern, a longer pattern a

@@ -1,6 +1,12 @@
 //! Mount tables: /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 
-use std::{ffi::OsStr, fs, io, os::unix::ffi::OsStrExt as _, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+};
 
 use super::Process;
 
@@ -17,6 +23,14 @@ pub(crate) struct Mount {
     pub(crate) point: PathBuf,
     /// The type of the file system.
     pub(crate) kind: String,
+}
+
+/// Opens the mount table of a process, to wait for changes.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn open(process: Process) -> io::Result<File> {
+    File::open(process.path("mountinfo"))
 }
 
 /// Returns the mount table of a process.

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::Process;
+use crate::printable::decode_path;
 
 /// TCP_ESTABLISHED (net/tcp_states.h).
 const ESTABLISHED: &str = "01";
@@ -37,7 +38,8 @@ pub(crate) fn list() -> Result<Vec<Socket>> {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
-                return Err(error).with_context(|| format!("failed to read {}", path.display()));
+                return Err(error)
+                    .with_context(|| format!("failed to read {}", decode_path(&path)));
             }
         };
         sockets.extend(table.lines().filter_map(parse));

@@ -155,7 +155,11 @@ impl Diagnostic {
         if let Some((place, label)) = &self.related {
             let (snippet, is_cut) = snippet(place, AnnotationKind::Context, Some(label));
             group = match is_cut {
-                true => group.element(Level::NOTE.message(safe(&format!("{label}: {place}")))),
+                true => {
+                    let file = printable::name(place.file());
+                    let at = format!("{file}:{}:{}", place.line(), place.column());
+                    group.element(Level::NOTE.message(safe(&format!("{label}: {at}"))))
+                }
                 false => group.element(snippet.path(printable::name(place.file()))),
             };
         }

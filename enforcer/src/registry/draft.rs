@@ -11,6 +11,7 @@ use super::read::{Shape, TableReader};
 use super::service::{self, MODES, ServiceDraft};
 use super::source::Span;
 use super::unregistered::{self, Unregistered};
+use crate::printable;
 
 /// The role of a file, which decides the allowed keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,10 @@ fn refuse_global_keys(reader: &mut TableReader<'_>, table: &DeTable<'_>, main: &
                 key.span(),
                 Fault::new(
                     format!("`{name}` does not belong in a fragment"),
-                    format!("fragments hold services and peers; move it to {main}"),
+                    format!(
+                        "fragments hold services and peers; move it to {}",
+                        printable::name(main)
+                    ),
                 ),
             );
         }

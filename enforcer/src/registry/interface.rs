@@ -45,13 +45,25 @@ pub(super) fn read(
             ],
         },
     );
-    let forward = table
-        .get("forward")
-        .and_then(|value| forward(reader, value));
-    let containers = table.get("containers");
-    let routed = table.get("routed");
-    let table = InterfaceTable {
-        pattern: pattern.to_owned(),
+    let options = options(reader, key, table);
+    warn_of_idle_keys(reader, &options);
+    options
+}
+
+/// Reads the keys of a table.
+fn options(
+    reader: &mut TableReader<'_>,
+    key: &Spanned<DeString<'_>>,
+    table: &DeTable<'_>,
+) -> InterfaceTable {
+    let boolean = |reader: &mut TableReader<'_>, key: &str| {
+        let value = table.get(key);
+        value.and_then(|value| reader.boolean(key, value))
+    };
+    let forward = table.get("forward");
+    let forward = forward.and_then(|value| forward_of(reader, value));
+    InterfaceTable {
+        pattern: key.get_ref().as_ref().to_owned(),
         side: table
             .get("side")
             .and_then(|value| reader.choice("side", value, &Side::ALL, Side::name)),
@@ -61,11 +73,9 @@ pub(super) fn read(
             .get("hook")
             .and_then(|value| reader.choice("hook", value, &HookChoice::ALL, HookChoice::name))
             .unwrap_or_default(),
-        containers: containers.and_then(|value| reader.boolean("containers", value)),
+        containers: boolean(reader, "containers"),
         containers_at: reader.place_of(table, "containers"),
-        routed: routed
-            .and_then(|value| reader.boolean("routed", value))
-            .unwrap_or(false),
+        routed: boolean(reader, "routed").unwrap_or(false),
         routed_at: reader.place_of(table, "routed"),
         allow: allow::read(reader, table),
         mode: table
@@ -73,13 +83,11 @@ pub(super) fn read(
             .and_then(|value| reader.choice("mode", value, &MODES, Mode::name)),
         mode_at: reader.place_of(table, "mode"),
         at: reader.place(key.span()),
-    };
-    warn_of_idle_keys(reader, &table);
-    table
+    }
 }
 
 /// Reads `forward`: `"auto"`, or a boolean.
-fn forward(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Forward> {
+fn forward_of(reader: &mut TableReader<'_>, value: &Spanned<DeValue<'_>>) -> Option<Forward> {
     let text = match value.get_ref() {
         DeValue::Boolean(true) => return Some(Forward::True),
         DeValue::Boolean(false) => return Some(Forward::False),

@@ -19,7 +19,7 @@ use super::reader::{Reader, Trust};
 use super::report::Report;
 use super::source::{SourceFile, Span};
 use super::{merge, syntax};
-use crate::printable::decode_path;
+use crate::printable::{self, decode_path};
 use crate::trust::{self, Distrust};
 
 /// The file name of the embedded registry in diagnostics.
@@ -195,9 +195,10 @@ impl<'a> Loader<'a> {
             Ok(Some(found)) => {
                 let help = format!(
                     "run `{}`: a user who may change it may open or block any port",
-                    found.cure()
+                    printable::name(&found.cure())
                 );
-                (found.path.clone(), Fault::new(found.to_string(), help))
+                let text = printable::name(&found.to_string()).into_owned();
+                (found.path.clone(), Fault::new(text, help))
             }
             Err(error) => {
                 let text = format!("failed to find out who may change this file: {error}");

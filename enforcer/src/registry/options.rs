@@ -127,7 +127,7 @@ pub struct InterfaceTable {
 
 impl InterfaceTable {
     /// Returns whether the pattern matches an interface. Another table may take precedence: see
-    /// [`Registry::interface_table`].
+    /// [`super::Registry::interface_table`].
     pub fn matches(&self, interface: &str) -> bool {
         pattern_matches(&self.pattern, interface)
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
-use crate::async_fd;
+use crate::{async_fd, printable::decode_path};
 
 /// An inotify instance that reports events without details.
 pub(super) struct Inotify(AsyncFd<Arc<OwnedFd>>);
@@ -80,5 +80,5 @@ impl Inotify {
 /// The kernel's refusal, also for a missing path.
 pub(super) fn add(inotify: &OwnedFd, path: &Path, flags: WatchFlags) -> Result<i32> {
     inotify::add_watch(inotify, path, flags)
-        .with_context(|| format!("failed to watch {}", path.display()))
+        .with_context(|| format!("failed to watch {}", decode_path(path)))
 }

@@ -4,6 +4,7 @@
 //! links       interfaces that come, go or change         rtnetlink, RTNLGRP_LINK; uevents
 //! files       the registry's files                       inotify, on their directories
 //! paths       pins, locks and sysctls                    inotify
+//! mounts      the mount table                            poll(2) of /proc/PID/mountinfo
 //! inotify     an instance, which reports events without details
 //! pace        the budget of looks in a burst of changes
 //! steady      looks in place of a watcher that fails
@@ -15,11 +16,13 @@
 mod files;
 mod inotify;
 mod links;
+mod mounts;
 mod pace;
 mod paths;
 mod steady;
 
 pub use files::{FileWatcher, Watches};
 pub use links::{Links, Modules};
+pub use mounts::Mounts;
 pub use paths::{Pins, Settings};
 pub use steady::{Steady, Watch};

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::allowed_ips::AllowedIps;
-use crate::{interfaces::Interface, printable, registry::PublicKey, trust};
+use crate::{interfaces::Interface, printable::decode_path, registry::PublicKey, trust};
 
 /// The directory of the sockets of userspace implementations, as in `wg`.
 const SOCKET_DIR: &str = "/var/run/wireguard";
@@ -51,18 +51,14 @@ pub(super) fn socket_of(interface: &Interface) -> Option<PathBuf> {
 /// malformed.
 pub(super) async fn ask(socket: &Path) -> Result<AllowedIps> {
     let examined = trust::examine(socket);
-    match examined.with_context(|| format!("failed to examine {}", shown(socket)))? {
+    match examined.with_context(|| format!("failed to examine {}", decode_path(socket)))? {
         Some(distrust) => bail!(
             "{distrust}, so the keys behind {} are not believed: {}",
-            shown(socket),
+            decode_path(socket),
             distrust.cure()
         ),
         None => ask_process_of(ROOT, socket).await,
     }
-}
-
-fn shown(socket: &Path) -> String {
-    printable::name(&printable::decode_path(socket)).into_owned()
 }
 
 /// Queries the daemon of a user behind a socket, whoever may change the socket.
@@ -71,8 +67,8 @@ fn shown(socket: &Path) -> String {
 /// As for [`ask`].
 pub(super) async fn ask_process_of(user: u32, socket: &Path) -> Result<AllowedIps> {
     let answer = exchange(user, socket).await;
-    let text = answer.with_context(|| format!("failed to ask {}", shown(socket)))?;
-    parse(&text).with_context(|| format!("{} gave no answer that can be read", shown(socket)))
+    let text = answer.with_context(|| format!("failed to ask {}", decode_path(socket)))?;
+    parse(&text).with_context(|| format!("{} gave no answer that can be read", decode_path(socket)))
 }
 
 async fn exchange(user: u32, socket: &Path) -> Result<String> {

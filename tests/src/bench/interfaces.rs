@@ -18,9 +18,6 @@ use crate::lab::command::{Daemon, eventually};
 use crate::lab::crowd::Crowd;
 use crate::lab::{Enforcer, Feature, Lab};
 
-/// One of the times.
-type Of = fn(&Times) -> f64;
-
 /// Arguments of `bench-interfaces`.
 #[derive(Debug, clap::Args)]
 pub struct InterfacesArgs {
@@ -42,15 +39,29 @@ const REST: Duration = Duration::from_secs(2);
 /// The promised ratio.
 const BOUND: f64 = 1.3;
 
-/// The seconds of one side in one round.
+/// The way in which a turn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The host removes the interfaces.
+    Leave,
+    /// The interfaces stay, and lose their programs.
+    LetGo,
+}
+
+/// The seconds of a turn of one side.
 #[derive(Clone, Copy, Debug)]
 struct Times {
     /// Until the last of the interfaces has a program.
     come: f64,
-    /// Until nothing is left of interfaces that the host removes.
-    leave: f64,
-    /// Until the interfaces, which stay, have no program.
-    let_go: f64,
+    /// Until the end is over.
+    end: f64,
+}
+
+/// The times of both sides, one turn right after the other.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    bare: Times,
+    guarded: Times,
 }
 
 /// Measures and prints. A ratio out of bounds is reported, and is no error.
@@ -60,14 +71,25 @@ struct Times {
 pub fn run(enforcer: &std::path::Path, args: &InterfacesArgs) -> Result<ExitCode> {
     let lab = Lab::new()?;
     let enforcer = Enforcer::new(enforcer, &lab)?;
-    let (mut bares, mut guardeds, mut work) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..args.rounds {
-        bares.push(bare(&lab, args.size)?);
-        let (times, processor) = guarded(&lab, &enforcer, args.size)?;
-        guardeds.push(times);
-        work.push(processor);
+    let (mut pairs, mut work) = (Vec::new(), Vec::new());
+    for round in 0..args.rounds {
+        for end in [End::Leave, End::LetGo] {
+            let mut own = || -> Result<Times> {
+                let (times, processor) = guarded(&lab, &enforcer, args.size, end)?;
+                work.extend(processor);
+                Ok(times)
+            };
+            // The load of the machine drifts: no side is always the first.
+            let (bare, guarded) = if round % 2 == 0 {
+                (bare(&lab, args.size, end)?, own()?)
+            } else {
+                let guarded = own()?;
+                (bare(&lab, args.size, end)?, guarded)
+            };
+            pairs.push((end, Pair { bare, guarded }));
+        }
     }
-    print(&bares, &guardeds);
+    print(&pairs);
     println!(
         "\nMedians of {} rounds with {} interfaces, both sides in turn. `run` took {:.2} s of \
          processor time while they came, and {:.2} s while they left.",
@@ -79,24 +101,38 @@ pub fn run(enforcer: &std::path::Path, args: &InterfacesArgs) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(bares: &[Times], guardeds: &[Times]) {
+fn print(pairs: &[(End, Pair)]) {
     let mut table = Table::new();
-    let header = ["", "bare", "guarded", "ratio", "at most", ""];
+    let header = ["", "bare", "guarded", "ratio", "from", "to", "at most", ""];
     table.load_style(presets::NOTHING).set_header(header);
-    let rows: [(&str, Of); 3] = [
-        ("come up", |times| times.come),
-        ("leave", |times| times.leave),
-        ("let go by `down`", |times| times.let_go),
+    let ended = |wanted: End, of: fn(&Pair) -> (f64, f64)| {
+        let pairs = pairs.iter().filter(move |(end, _)| *end == wanted);
+        pairs.map(|(_, pair)| of(pair)).collect()
+    };
+    let come = |pair: &Pair| (pair.bare.come, pair.guarded.come);
+    let end = |pair: &Pair| (pair.bare.end, pair.guarded.end);
+    let rows: [(&str, Vec<(f64, f64)>); 3] = [
+        (
+            "come up",
+            pairs.iter().map(|(_, pair)| come(pair)).collect(),
+        ),
+        ("leave", ended(End::Leave, end)),
+        ("let go by `down`", ended(End::LetGo, end)),
     ];
-    for (name, of) in rows {
-        let seconds = |all: &[Times]| median(all.iter().map(of).collect());
-        let both = bares.iter().zip(guardeds);
-        let ratio = median(both.map(|(bare, own)| of(own) / of(bare)).collect());
+    for (name, times) in rows {
+        let bare = median(times.iter().map(|(bare, _)| *bare).collect());
+        let guarded = median(times.iter().map(|(_, guarded)| *guarded).collect());
+        let mut ratios: Vec<f64> = times.iter().map(|(bare, own)| own / bare).collect();
+        ratios.sort_by(f64::total_cmp);
+        let ratio = median(ratios.clone());
+        let extreme = |ratio: Option<&f64>| ratio.map(|ratio| format!("{ratio:.2}"));
         table.add_row([
             name.to_owned(),
-            format!("{:.2} s", seconds(bares)),
-            format!("{:.2} s", seconds(guardeds)),
+            format!("{bare:.2} s"),
+            format!("{guarded:.2} s"),
             format!("{ratio:.2}"),
+            extreme(ratios.first()).unwrap_or_default(),
+            extreme(ratios.last()).unwrap_or_default(),
             format!("{BOUND:.2}"),
             if ratio <= BOUND { "ok" } else { "MISSED" }.to_owned(),
         ]);
@@ -105,72 +141,72 @@ fn print(bares: &[Times], guardeds: &[Times]) {
 }
 
 /// The times of bare links of a program that passes everything.
-fn bare(lab: &Lab, size: u32) -> Result<Times> {
+fn bare(lab: &Lab, size: u32, end: End) -> Result<Times> {
     let (hook, pass) = match Feature::Tcx.is_here() {
         true => (Hook::Tcx, TCX_NEXT),
         false => (Hook::XdpGeneric, XDP_PASS),
     };
-    let come = |crowd: &Crowd<'_>| -> Result<_> {
-        let start = crowd.up()?;
-        let indexes = crowd.indexes();
-        let links = lab.host.run(|| attach_to_all(hook, pass, indexes))?;
-        let links = links.context("failed to attach")?;
-        Ok((links, start.elapsed().as_secs_f64()))
+    let crowd = Crowd::new(lab, size)?;
+    sleep(REST);
+    let start = crowd.up()?;
+    let indexes = crowd.indexes();
+    let links = lab.host.run(|| attach_to_all(hook, pass, indexes))?;
+    let links = links.context("failed to attach")?;
+    let come = start.elapsed().as_secs_f64();
+    sleep(REST);
+    let start = match end {
+        End::Leave => crowd.leave()?,
+        End::LetGo => Instant::now(),
     };
-    let crowd = Crowd::new(lab, size)?;
-    let (links, came) = come(&crowd)?;
-    let start = crowd.leave()?;
     drop(links);
-    let leave = start.elapsed().as_secs_f64();
-    let crowd = Crowd::new(lab, size)?;
-    let (links, _) = come(&crowd)?;
-    let start = Instant::now();
-    drop(links);
-    let let_go = start.elapsed().as_secs_f64();
-    crowd.leave()?;
-    Ok(Times {
-        come: came,
-        leave,
-        let_go,
-    })
+    let ended = start.elapsed().as_secs_f64();
+    if end == End::LetGo {
+        crowd.leave()?;
+    }
+    Ok(Times { come, end: ended })
 }
 
-/// The times of guards, and the processor time of `run` while the interfaces come and leave.
-fn guarded(lab: &Lab, enforcer: &Enforcer<'_>, size: u32) -> Result<(Times, (f64, f64))> {
+/// The times of guards; and the processor time of `run` while the interfaces come, and while the host
+/// removes the interfaces.
+fn guarded(
+    lab: &Lab,
+    enforcer: &Enforcer<'_>,
+    size: u32,
+    end: End,
+) -> Result<(Times, Option<(f64, f64)>)> {
     let run = enforcer.run(&[])?;
-    let come = |crowd: &Crowd<'_>| -> Result<f64> {
-        sleep(REST);
-        let start = crowd.up()?;
-        wait_for(crowd, size)?;
-        Ok(start.elapsed().as_secs_f64())
-    };
     let crowd = Crowd::new(lab, size)?;
     sleep(REST);
     let at_first = processor_time(&run)?;
-    let came = come(&crowd)?;
+    let start = crowd.up()?;
+    wait_for(&crowd, size)?;
+    let come = start.elapsed().as_secs_f64();
     sleep(REST);
     let between = processor_time(&run)?;
-    let start = crowd.leave()?;
-    wait_for(&crowd, 0)?;
-    let leave = start.elapsed().as_secs_f64();
-    sleep(REST);
-    let work = (between - at_first, processor_time(&run)? - between);
-    let crowd = Crowd::new(lab, size)?;
-    come(&crowd)?;
-    sleep(REST);
+    let (end, left) = match end {
+        End::Leave => {
+            let start = crowd.leave()?;
+            wait_for(&crowd, 0)?;
+            let left = start.elapsed().as_secs_f64();
+            sleep(REST);
+            (left, Some(processor_time(&run)? - between))
+        }
+        End::LetGo => (let_go(enforcer, &crowd)?, None),
+    };
+    let work = left.map(|left| (between - at_first, left));
+    Ok((Times { come, end }, work))
+}
+
+/// The seconds that `down` takes, after which the host removes the interfaces.
+fn let_go(enforcer: &Enforcer<'_>, crowd: &Crowd<'_>) -> Result<f64> {
     let start = Instant::now();
     // The limit of the lab's commands is too short for so many guards on a busy machine.
     let status = enforcer.command(&["down"])?.stdout(Stdio::null()).status();
     let status = status.context("failed to start `down`")?;
     ensure!(status.success(), "`down` ended with {status}");
-    let let_go = start.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     crowd.leave()?;
-    let times = Times {
-        come: came,
-        leave,
-        let_go,
-    };
-    Ok((times, work))
+    Ok(seconds)
 }
 
 /// Waits until so many of the interfaces have a guard.

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use super::bpf::{self, Hook};
 use super::broute;
 use super::netns::Netns;
+use super::silent;
 use super::transport::Transport;
 
 /// linux/bpf.h: the number of the helper bpf_get_netns_cookie.
@@ -50,6 +51,8 @@ pub enum Feature {
     /// bpf_get_netns_cookie at cgroup_skb, of Linux 6.15: drops of the socket guard make no events
     /// without it.
     CookieAtSockets,
+    /// File systems in user space (module fuse), and the device of their servers.
+    Fuse,
 }
 
 impl Feature {
@@ -103,12 +106,13 @@ impl Feature {
             Self::Gre => "GRE tunnels",
             Self::Broute => "rules for brouters",
             Self::CookieAtSockets => "bpf_get_netns_cookie at cgroup_skb",
+            Self::Fuse => "fuse",
         }
     }
 
     /// Whether the running kernel has the feature; tried once, then remembered.
     pub fn is_here(self) -> bool {
-        const COUNT: usize = Feature::CookieAtSockets as usize + 1;
+        const COUNT: usize = Feature::Fuse as usize + 1;
         static TRIED: Mutex<[Option<bool>; COUNT]> = Mutex::new([None; COUNT]);
         // Discriminants count from 0 in the order of ALL.
         let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,6 +164,7 @@ impl Feature {
                 Netns::new("probe").is_ok_and(|probe| broute::route_all(&probe, "lo").is_ok())
             }
             Self::CookieAtSockets => bpf::may_call(Hook::Cgroup, NETNS_COOKIE),
+            Self::Fuse => silent::is_possible(),
         }
     }
 }

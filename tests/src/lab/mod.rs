@@ -24,6 +24,7 @@ pub mod redis;
 pub mod report;
 pub mod server;
 pub mod session;
+pub mod silent;
 pub mod sockopt;
 pub mod syscalls;
 pub mod topology;

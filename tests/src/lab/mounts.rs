@@ -97,6 +97,14 @@ pub fn with_mounts(command: &mut Command, changes: Vec<Change>) {
     unsafe { command.pre_exec(hide) };
 }
 
+/// Makes changes, in turn, to the mounts that a command finds, whoever else has these mounts.
+pub(super) fn make(command: &mut Command, changes: Vec<Change>) {
+    let change = move || changes.iter().try_for_each(Change::make);
+    // SAFETY: between fork and exec the closure makes system calls with strings made before, and
+    // allocates nothing.
+    unsafe { command.pre_exec(change) };
+}
+
 /// Runs a command in the mount namespace of a process.
 pub fn in_mounts_of(command: &mut Command, process: u32) -> Result<()> {
     let namespace = File::open(format!("/proc/{process}/ns/mnt"))

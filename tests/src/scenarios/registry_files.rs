@@ -25,6 +25,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "registry_files::reload_misses_a_folder_and_names_ports",
             missed,
         ),
+        Scenario::new(
+            "registry_files::up_names_the_ports_of_a_removed_fragment",
+            removed_before_up,
+        ),
+        Scenario::new(
+            "registry_files::a_restart_of_run_names_the_ports_of_a_removed_fragment",
+            removed_between_runs,
+        ),
         Scenario::new("registry_files::pipes_are_for_a_named_file", pipes),
         Scenario::new("registry_files::others_may_not_write", owners),
         Scenario::new("registry_files::check_tells_fifty", fifty),
@@ -64,11 +72,44 @@ fn removed(rig: &Rig<'_>) -> Result<()> {
     ensure!(!log.contains("guarded no longer"), "the control:\n{log}");
     fs::remove_file(folder.join("mongo.toml"))?;
     in_force("3").context("without a fragment")?;
-    let log = rig.enforcer.run_log();
+    names_ports(rig)
+}
+
+/// Waits until `run` has named the ports: stdout and stderr have a thread each.
+fn names_ports(rig: &Rig<'_>) -> Result<()> {
+    let told = eventually(SETTLE, || {
+        let log = rig.enforcer.run_log();
+        NAMED.iter().all(|text| log.contains(text)).then_some(())
+    });
+    told.with_context(|| format!("not a word of the ports:\n{}", rig.enforcer.run_log()))
+}
+
+fn removed_before_up(rig: &Rig<'_>) -> Result<()> {
+    let folder = folder(rig)?;
+    for control in ["a first `up`", "an `up` without a change"] {
+        let up = rig.enforcer.expect(&["up"], 0)?;
+        ensure!(!up.stderr.contains("guarded no longer"), "{control}: {up}");
+    }
+    fs::remove_file(folder.join("mongo.toml"))?;
+    let up = rig.enforcer.expect(&["up"], 0)?;
     for text in NAMED {
-        ensure!(log.contains(text), "not a word of `{text}`:\n{log}");
+        let line = format!("note: {text}\n");
+        ensure!(up.stderr.contains(&line), "not a word of `{text}`: {up}");
     }
     Ok(())
+}
+
+/// A fragment that goes while no `run` lives, and pins hold.
+fn removed_between_runs(rig: &Rig<'_>) -> Result<()> {
+    let folder = folder(rig)?;
+    for control in ["a first `run`", "a restart without a change"] {
+        drop(rig.enforcer.run(&[])?);
+        let log = rig.enforcer.run_log();
+        ensure!(!log.contains("guarded no longer"), "{control}:\n{log}");
+    }
+    fs::remove_file(folder.join("mongo.toml"))?;
+    let _run = rig.enforcer.run(&[])?;
+    names_ports(rig)
 }
 
 fn missed(rig: &Rig<'_>) -> Result<()> {

@@ -4,6 +4,7 @@
 //! packet     what a frame is made of          named    a table of packets, with reasons by hand
 //! network    interfaces and routes            random   as many as one likes
 //! world      the policy, and the host's opinion of a frame
+//! view       the lists that the opinion is read from
 //! run        one run of one program           rig      both sides, compared
 //! table, policies, buffers                    the scenarios
 //! ```
@@ -20,6 +21,7 @@ mod random;
 pub(crate) mod rig;
 pub(crate) mod run;
 mod table;
+mod view;
 pub(crate) mod world;
 
 use crate::scenario::Scenario;

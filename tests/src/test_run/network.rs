@@ -27,6 +27,12 @@ pub(crate) enum On {
     Par0,
     /// An interface with macvlan children.
     Mac0,
+    /// The bridge of a container network.
+    Pod0,
+    /// A member of wg0, whose guard looks through VLAN tags.
+    Mem0,
+    /// An interface whose guard judges forwarded packets too.
+    All0,
 }
 
 /// The subnet of forwarded packets, on a forwarding interface.
@@ -39,8 +45,19 @@ pub(super) const LOCAL_V4: &str = "192.0.2.1";
 /// An IPv6 address of the rig itself.
 pub(super) const LOCAL_V6: &str = "2001:db8:1::1";
 
+/// The local table: the addresses of the rig, the bridge's own, and another interface's address
+/// within the bridge's subnet.
+pub(super) const LOCAL: [(&str, On); 6] = [
+    ("192.0.2.1/32", On::Fwd0),
+    ("2001:db8:1::1/128", On::Fwd0),
+    ("10.88.0.1/32", On::Pod0),
+    ("fd00:88::1/128", On::Pod0),
+    ("10.88.0.7/32", On::Fwd0),
+    ("fd00:88::7/128", On::Fwd0),
+];
+
 impl On {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Lo,
         Self::Eth0,
         Self::Wg0,
@@ -49,6 +66,9 @@ impl On {
         Self::Fwd0,
         Self::Par0,
         Self::Mac0,
+        Self::Pod0,
+        Self::Mem0,
+        Self::All0,
     ];
 
     /// The name in the rig.
@@ -62,6 +82,9 @@ impl On {
             Self::Fwd0 => "fwd0",
             Self::Par0 => "par0",
             Self::Mac0 => "mac0",
+            Self::Pod0 => "podman0",
+            Self::Mem0 => "mem0",
+            Self::All0 => "all0",
         }
     }
 
@@ -78,6 +101,9 @@ impl On {
             Self::Fwd0 => 14,
             Self::Par0 => 16,
             Self::Mac0 => 17,
+            Self::Pod0 => 18,
+            Self::Mem0 => 19,
+            Self::All0 => 20,
         }
     }
 }

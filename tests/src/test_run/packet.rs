@@ -205,7 +205,11 @@ impl Packet {
             Network::Other(ethertype) => (*ethertype, self.segment()),
         };
         match link {
-            Link::Ip => Frame::new(link, packet, 0),
+            Link::Ip => {
+                // The EtherType of the first tag is the tunnel's word, not in the bytes.
+                let bytes = frames::ethernet(self.to, SENDER_MAC, &self.tags, ethertype, &packet);
+                Frame::new(link, bytes[14..].to_vec(), 4 * self.tags.len())
+            }
             Link::Ethernet => {
                 let bytes = frames::ethernet(self.to, SENDER_MAC, &self.tags, ethertype, &packet);
                 Frame::new(link, bytes, 14 + 4 * self.tags.len())

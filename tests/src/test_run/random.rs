@@ -7,11 +7,15 @@ use super::packet::{Extension, Frame, Packet, UDP_LITE};
 use crate::lab::frames::{DOT1AD, DOT1Q, number};
 
 /// Ports of every kind of service, with neighbours and byte-swapped twins.
-const PORTS: [u16; 16] = [
-    9200, 9090, 9101, 8125, 7200, 9300, 7000, 7100, 7300, 8080, 8443, 0xf023, 0x8223, 22, 0, 65535,
+const PORTS: [u16; 17] = [
+    9400, 9200, 9090, 9101, 8125, 7200, 9300, 7000, 7100, 7300, 8080, 8443, 0xf023, 0x8223, 22, 0,
+    65535,
 ];
 
-const V4: [&str; 18] = [
+const V4: [&str; 21] = [
+    "10.88.0.1",
+    "10.88.0.7",
+    "10.88.5.9",
     "10.10.0.5",
     "10.10.0.4",
     "10.10.0.15",
@@ -32,7 +36,10 @@ const V4: [&str; 18] = [
     "0.0.0.0",
 ];
 
-const V6: [&str; 19] = [
+const V6: [&str; 22] = [
+    "fd00:88::1",
+    "fd00:88::7",
+    "fd00:88::9",
     "fd00:10::5",
     "fd00:10::6",
     "fd00:10:0:1::",
@@ -229,7 +236,8 @@ impl Rng {
                 let control = if self.one_in(16) {
                     self.below(u16::MAX)
                 } else {
-                    0xb000
+                    // Without an Ethernet header some look like the first byte of an IP header.
+                    self.pick(&[0xb000, 0x4000, 0x6000])
                 };
                 (self.pick(&[DOT1Q, DOT1AD]), control)
             })

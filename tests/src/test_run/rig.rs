@@ -9,7 +9,7 @@ use aya::maps::Array;
 use enforcer::kernel::load::Options;
 use enforcer::kernel::sandbox::Sandbox;
 use enforcer_ebpf::layout::Count;
-use enforcer_ebpf::{Link, NO_SLOT};
+use enforcer_ebpf::{FIRST_PORT_SLOT, Link};
 
 use super::network::{self, On};
 use super::packet::Frame;
@@ -171,7 +171,7 @@ impl Rig<'_> {
     fn counts(&self) -> Result<Counts> {
         let mut found = Counts::new();
         let slots = self.world.slots();
-        for slot in slots.values().copied().chain([NO_SLOT]) {
+        for slot in slots.values().copied().chain(0..FIRST_PORT_SLOT) {
             for (cell, Count { packets, bytes }) in self.bench.counts(slot)? {
                 if packets > 0 || bytes > 0 {
                     let index = cell.index().context("a cell that counts nothing")?;

@@ -1,26 +1,28 @@
 //! The policy under which the programs are tried, and the host's own decision about a frame.
 
 use std::io::Write as _;
-use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow};
-use enforcer::policy::{PolicyInterface, PolicyTables, Slots, compile};
-use enforcer::registry::{self, Identity, Peer, Registry, Source};
+use enforcer::policy::{PolicyHost, PolicyInterface, PolicyTables, Slots, compile};
+use enforcer::registry::{self, Registry, Source};
 use enforcer_ebpf::layout::Cell;
-use enforcer_ebpf::{
-    Guard, Interface, Mode, Packet, PeerSet, Policy, Protocol, Reason, Service, Verdict, decide,
-    destination, parse, source,
-};
+use enforcer_ebpf::{Arrival, Guard, Reason, Verdict, VlanIds, decide, parse};
 
-use super::network::{FORWARDED_V4, FORWARDED_V6, On};
+use super::network::{LOCAL, On};
 use super::packet::{Frame, OWN_MAC};
+use super::view::View;
 
 /// Every kind of service, and peers with prefixes of many lengths, not as many of IPv4 as of IPv6.
 ///
 /// eth0 carries no peer; wg1's ifindex takes wg0's place in the map; par0 is a VLAN parent of wg0;
-/// mac0 has macvlan children; fwd0 forwards.
+/// mac0 has macvlan children; fwd0 is a router on a stick, and all0 judges what it forwards; podman0
+/// is a container network; mem0 is a member of wg0, and looks through VLAN tags.
 pub(super) const REGISTRY: &str = r#"
 mode = "enforce"
+
+[unregistered]
+sctp = "drop"
+allow = ["office"]
 
 [services.elasticsearch]
 ports = [9200]
@@ -65,6 +67,11 @@ ports = [8080, 8443]
 protocol = ["tcp", "udp"]
 public = true
 
+[services.minio]
+ports = [9400]
+on = ["192.0.2.1"]
+public = true
+
 [peers.collector]
 interface = "wg0"
 addresses = ["10.10.0.5", "fd00:10::5"]
@@ -91,14 +98,20 @@ addresses = ["10.10.0.0/16"]
 
 [interfaces.fwd0]
 forward = true
+
+[interfaces.all0]
+forward = false
+
+[interfaces.podman0]
+allow = ["office"]
 "#;
 
 /// A registry on the interfaces of the rig.
 pub(crate) struct World {
-    registry: Registry,
+    pub(super) registry: Registry,
     /// The contents of the maps.
     pub(crate) tables: PolicyTables,
-    interfaces: Vec<PolicyInterface>,
+    pub(super) host: PolicyHost,
     /// Whether the host is a router at all.
     pub(super) forwards: bool,
 }
@@ -118,12 +131,12 @@ impl World {
     /// Ports keep the slots of the policy before.
     pub(crate) fn new(text: &str, slots: &Slots) -> Result<Self> {
         let registry = read(text)?;
-        let interfaces: Vec<PolicyInterface> = On::ALL.into_iter().filter_map(attachment).collect();
-        let tables = compile(&registry, &interfaces, slots)?;
+        let host = host()?;
+        let tables = compile(&registry, &host, slots)?;
         Ok(Self {
             registry,
             tables,
-            interfaces,
+            host,
             forwards: true,
         })
     }
@@ -131,19 +144,26 @@ impl World {
     /// The slots of the policy's ports.
     pub(super) fn slots(&self) -> Slots {
         let ports = self.tables.ports.iter();
-        ports.map(|(port, binding)| (*port, binding.slot)).collect()
+        ports
+            .map(|((protocol, port), binding)| ((*protocol, *port, None), binding.slot))
+            .collect()
     }
 
     /// The wire guard's expected verdict on a frame that arrives on an interface.
     pub(super) fn judge(&self, on: On, frame: &Frame) -> Expected {
-        let packet = parse(&frame.bytes[..], frame.link);
-        let view = View {
-            world: self,
-            on,
-            bytes: &frame.bytes,
+        let ids = match on {
+            On::Mem0 => VlanIds::LookThrough,
+            _ => VlanIds::Stop,
         };
-        let decision = decide(&view, Guard::Wire, on == On::Lo, &packet);
+        let packet = parse(&frame.bytes[..], frame.link, ids);
+        let arrival = match on {
+            On::Lo => Arrival::Loopback,
+            _ => Arrival::Received,
+        };
+        let decision = decide(&View::new(self, on, frame), Guard::Wire, arrival, &packet);
         let childs = decision.verdict() == Verdict::Drop && is_for_macvlan_child(on, frame);
+        // The guard of a member leaves passes to the counters of the master's.
+        let by_master = on == On::Mem0 && decision.verdict() == Verdict::Pass;
         let cell = Cell {
             guard: Guard::Wire,
             reason: decision.reason,
@@ -157,7 +177,7 @@ impl World {
                 decision.reason
             },
             audited: decision.audited && !childs,
-            counted: (decision.is_counted() && !childs)
+            counted: (decision.is_counted() && !childs && !by_master)
                 .then(|| cell.index())
                 .flatten()
                 .map(|cell| (decision.slot, cell)),
@@ -184,17 +204,44 @@ fn read(text: &str) -> Result<Registry> {
     Ok(loaded.registry)
 }
 
-fn attachment(on: On) -> Option<PolicyInterface> {
-    (on != On::Lo).then(|| PolicyInterface {
+/// The facts about the rig, as `run` finds them on a host.
+fn host() -> Result<PolicyHost> {
+    let local = LOCAL.map(|(prefix, on)| Ok((prefix.parse()?, on.ifindex())));
+    let interfaces: Result<Vec<PolicyInterface>> = On::ALL
+        .into_iter()
+        .filter(|on| *on != On::Lo)
+        .map(attachment)
+        .collect();
+    Ok(PolicyHost {
+        interfaces: interfaces?,
+        local: local.into_iter().collect::<Result<_>>()?,
+        macs: [OWN_MAC].into(),
+    })
+}
+
+fn attachment(on: On) -> Result<PolicyInterface> {
+    let addresses: &[&str] = match on {
+        On::Fwd0 => &["192.0.2.1/32", "2001:db8:1::1/128"],
+        On::Pod0 => &["10.88.0.1/16", "fd00:88::1/64"],
+        _ => &[],
+    };
+    let addresses = addresses.iter().map(|address| address.parse());
+    Ok(PolicyInterface {
         ifindex: on.ifindex(),
         name: on.name().to_owned(),
         mac: Some(OWN_MAC),
         merged: match on {
-            On::Par0 => vec![On::Wg0.ifindex()],
+            On::Par0 | On::Mem0 => vec![On::Wg0.ifindex()],
             _ => Vec::new(),
         },
         has_macvlan_children: on == On::Mac0,
-        allowed_ips: None,
+        is_inside: on == On::Pod0,
+        member_of: (on == On::Mem0).then_some(On::Wg0.ifindex()),
+        looks_through_tags: on == On::Mem0,
+        is_bridge: on == On::Pod0,
+        bridge: (on == On::Pod0).then_some(On::Pod0.ifindex()),
+        addresses: addresses.collect::<Result<_, _>>()?,
+        ..PolicyInterface::default()
     })
 }
 
@@ -206,125 +253,6 @@ fn is_for_macvlan_child(on: On, frame: &Frame) -> bool {
         None => false,
     };
     on == On::Mac0 && for_another
-}
-
-/// The registry as a frame meets it: lists that are searched from front to back.
-struct View<'a> {
-    world: &'a World,
-    on: On,
-    bytes: &'a [u8],
-}
-
-impl View<'_> {
-    /// The interfaces through which the frame may have come: a VLAN parent cannot tell.
-    fn names(&self) -> Vec<&str> {
-        let all = &self.world.interfaces;
-        let own = all.iter().find(|i| i.ifindex == self.on.ifindex());
-        let merged = own.map(|own| own.merged.as_slice()).unwrap_or_default();
-        let merged = all.iter().filter(|i| merged.contains(&i.ifindex));
-        own.into_iter()
-            .chain(merged)
-            .map(|interface| interface.name.as_str())
-            .collect()
-    }
-
-    fn peers(&self, wanted: impl Fn(&Peer) -> bool) -> PeerSet {
-        let mut set = PeerSet::EMPTY;
-        for (number, peer) in (0..).zip(self.world.registry.peers()) {
-            if wanted(peer) {
-                set.insert(number);
-            }
-        }
-        set
-    }
-}
-
-impl Policy for View<'_> {
-    fn mode(&self) -> Mode {
-        self.world.registry.mode()
-    }
-
-    fn service(&self, protocol: Protocol, port: u16) -> Option<Service> {
-        let registry = &self.world.registry;
-        let mut services = (0..).zip(registry.services());
-        let (number, service) =
-            services.find(|(_, service)| service.ports.contains(&(protocol, port)))?;
-        Some(Service {
-            slot: self.world.tables.ports.get(&(protocol, port))?.slot,
-            number,
-            public: service.public,
-            has_peers: !service.allow.is_empty(),
-            mode: registry.mode_of(service),
-        })
-    }
-
-    fn interface(&self) -> Interface {
-        let names = self.names();
-        let rules = self.world.registry.interfaces();
-        Interface {
-            forward: rules
-                .iter()
-                .any(|rule| rule.forward && names.contains(&rule.pattern.as_str())),
-            has_peers: !self.carried().is_empty(),
-        }
-    }
-
-    fn carried(&self) -> PeerSet {
-        let names = self.names();
-        self.peers(|peer| names.contains(&peer.interface.as_str()))
-    }
-
-    fn allowed(&self, service: Service) -> PeerSet {
-        let services = self.world.registry.services();
-        let allow = &services[usize::from(service.number)].allow;
-        self.peers(|peer| allow.contains(&peer.name))
-    }
-
-    fn peers_of(&self, packet: &Packet) -> PeerSet {
-        let Some(source) = source(self.bytes, packet.ip_offset).map(IpAddr::from) else {
-            return PeerSet::EMPTY;
-        };
-        let names = self.names();
-        self.peers(|peer| match &peer.identity {
-            Identity::Addresses(prefixes) => {
-                names.contains(&peer.interface.as_str())
-                    && prefixes
-                        .iter()
-                        .any(|prefix| is_within(source, prefix.addr(), prefix.prefix_len()))
-            }
-            Identity::Key(_) => false,
-        })
-    }
-
-    fn is_forwarded(&self, packet: &Packet) -> bool {
-        let (Some(source), Some(destination)) = (
-            source(self.bytes, packet.ip_offset).map(IpAddr::from),
-            destination(self.bytes, packet.ip_offset).map(IpAddr::from),
-        ) else {
-            return false;
-        };
-        let is_routed = match destination {
-            IpAddr::V4(_) => is_within(destination, FORWARDED_V4.0.into(), FORWARDED_V4.1),
-            IpAddr::V6(_) => is_within(destination, FORWARDED_V6.0.into(), FORWARDED_V6.1),
-        };
-        // RFC 4291, 2.5.6: routers forward nothing from a link-local address. Nor does the kernel's
-        // FIB from a group (rt6_need_strict in include/net/ip6_route.h).
-        let stays = match source {
-            IpAddr::V4(_) => false,
-            IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
-        };
-        self.world.forwards && is_routed && !stays
-    }
-}
-
-/// Whether the first bits of two addresses of a family are the same.
-fn is_within(address: IpAddr, network: IpAddr, length: u8) -> bool {
-    let differing = match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        _ => return false,
-    };
-    differing >= u32::from(length)
 }
 
 /// The registry of the tests with another text in a single place.

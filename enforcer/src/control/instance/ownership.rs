@@ -16,6 +16,7 @@ use crate::{
         sys,
     },
     note::{Note, NoteKind},
+    printable::decode_path,
 };
 
 /// The time that a command at work may take from the attachment of a guard to its pin.
@@ -120,7 +121,7 @@ impl Instance {
         let mut notes = removed.context("failed to remove the pins of a namespace that is gone")?;
         let text = format!(
             "the pins in {} guarded a network namespace that is gone, and were removed",
-            self.pins.path().display()
+            decode_path(self.pins.path())
         );
         notes.push(Note::new(NoteKind::NamespaceGone, text));
         Ok(notes)
@@ -207,7 +208,7 @@ fn unknown_owner(pins: &PinDir, why: anyhow::Error) -> anyhow::Error {
     why.context(format!(
         "nobody can tell which network namespace the pins in {} guard: take them off with the \
          `enforcer down` of the version that made them, or remove the folder by hand",
-        pins.path().display()
+        decode_path(pins.path())
     ))
 }
 

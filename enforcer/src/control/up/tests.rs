@@ -1,7 +1,10 @@
 //! The flags of the wishes.
 
 use super::*;
-use crate::registry::{Reader, Source, load};
+use crate::{
+    policy::{PolicyHost, Slots, compile},
+    registry::{Reader, Source, load},
+};
 
 fn loaded(origin: Origin) -> Loaded {
     Loaded {
@@ -49,4 +52,24 @@ fn the_embedded_registry_is_a_fallback_or_the_operators_choice() {
         ..UpOptions::default()
     };
     assert_eq!(fallback.flags(&embedded), both | State::FALLBACK);
+}
+
+#[test]
+fn ports_of_the_policy_before_are_released_by_name() {
+    let embedded = load(&Source::Embedded, &Reader::STRICT).unwrap();
+    let all = compile(&embedded.registry, &PolicyHost::of(&[]), &Slots::new()).unwrap();
+    let mut few = all.clone();
+    few.ports.retain(|&(_, port), _| port != 9200);
+    let texts = |before, next| -> Vec<String> {
+        let notes = released_by(before, next);
+        notes.into_iter().map(|note| note.text).collect()
+    };
+    assert_eq!(
+        texts(Some(all.clone()), &few),
+        ["service elasticsearch: tcp port 9200 is guarded no longer"]
+    );
+    // The other way round a port is taken under guard, and a first policy releases none.
+    assert_eq!(texts(Some(few.clone()), &all), [""; 0]);
+    assert_eq!(texts(Some(all.clone()), &all), [""; 0]);
+    assert_eq!(texts(None, &few), [""; 0]);
 }

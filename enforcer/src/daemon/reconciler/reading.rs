@@ -7,7 +7,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Action, InFlight, LoadError, Reconciler, SharedRegistry, Task};
-use crate::registry::{Provenance, Source};
+use crate::{
+    printable::decode_path,
+    registry::{Provenance, Source},
+};
 
 /// The time for which operations wait for a read.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
@@ -104,7 +107,7 @@ impl Reconciler {
             };
             let why = format!(
                 "the registry's files ({} and its fragments) have not answered within {} s",
-                self.file.path().display(),
+                decode_path(self.file.path()),
                 LIMIT.as_secs()
             );
             self.failed(task, &why, now);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     daemon::report::Report,
     note::NoteKind,
+    printable::decode_path,
     registry::{MissingFile, Provenance, Source},
 };
 
@@ -70,7 +71,7 @@ impl RegistryFile {
 /// The report of a registry in force without a file to read the same again.
 pub(super) fn changed_since(provenance: &Provenance) -> Report {
     let name = match &provenance.path {
-        Some(path) => path.display().to_string(),
+        Some(path) => decode_path(path),
         None => "a built-in registry of another version".to_owned(),
     };
     let text = format!(

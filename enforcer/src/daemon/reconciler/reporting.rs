@@ -49,14 +49,11 @@ impl Reconciler {
         self.actions.push(Action::NotifyGeneration(generation));
     }
 
-    /// Has a failed task retried. Only the first of several failing tasks is reported, and a
-    /// rollback in any case.
+    /// Has a failed task retried. Each reason is reported once until every task has succeeded, and
+    /// the first failure of a rollback in any case.
     pub(super) fn failed(&mut self, task: Task, why: &str, now: Instant) {
-        let is_news = match task {
-            Task::RollBack => !self.retry.contains(task),
-            Task::Inspect | Task::Edit | Task::Follow => self.retry.is_empty(),
-        };
-        if is_news {
+        let is_first_rollback = task == Task::RollBack && !self.retry.contains(task);
+        if self.retry.is_news(why) || is_first_rollback {
             let (kind, what) = match task {
                 Task::RollBack => (
                     NoteKind::RollbackFailed,

@@ -11,6 +11,11 @@ use super::Task;
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait before a retry.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait after a look at the pins that failed: pins that can be put back are back within
+/// 30 seconds, even if an attempt in between meets another obstacle.
+const LONGEST_WAIT_FOR_PINS: Duration = Duration::from_secs(10);
+/// The number of reported reasons to remember.
+const MOST_REASONS: usize = 16;
 
 /// Failed tasks without a later success, and the time of their next attempt.
 ///
@@ -23,6 +28,8 @@ pub(super) struct RetryQueue {
     at: Option<Instant>,
     /// The last wait.
     wait: Duration,
+    /// The reported reasons since the queue was empty.
+    reasons: BTreeSet<String>,
 }
 
 impl RetryQueue {
@@ -31,9 +38,17 @@ impl RetryQueue {
         self.at
     }
 
-    /// Whether no task fails.
-    pub(super) fn is_empty(&self) -> bool {
-        self.failing.is_empty()
+    /// Notes a reason for a failure. Returns whether the reason is to be reported: one fault fails
+    /// several tasks, again and again, and a second fault has another reason.
+    pub(super) fn is_news(&mut self, why: &str) -> bool {
+        if self.reasons.contains(why) {
+            return false;
+        }
+        // Reasons that differ each time, by the id of a process for example.
+        if self.reasons.len() >= MOST_REASONS {
+            self.reasons.clear();
+        }
+        self.reasons.insert(why.to_owned())
     }
 
     /// Whether a task failed at its last attempt.
@@ -67,6 +82,9 @@ impl RetryQueue {
             self.wait = (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
             self.at = Some(now + self.wait);
         }
+        if task == Task::Inspect {
+            self.at = self.at.min(Some(now + LONGEST_WAIT_FOR_PINS));
+        }
     }
 }
 
@@ -90,7 +108,7 @@ mod tests {
         assert_eq!(queue.take_due(now + FIRST_WAIT), [Task::Follow]);
         assert_eq!(queue.at(), None, "during the attempt");
         queue.succeeded(Task::Follow);
-        assert!(queue.is_empty());
+        assert!(!queue.contains(Task::Follow));
         assert_eq!(queue.at(), None);
     }
 
@@ -107,6 +125,41 @@ mod tests {
         queue.succeeded(Task::Edit);
         queue.failed(Task::Edit, now);
         assert_eq!(queue.at(), Some(now + FIRST_WAIT));
+    }
+
+    #[test]
+    fn the_wait_after_a_look_at_the_pins_is_short() {
+        let mut now = Instant::now();
+        let mut queue = RetryQueue::default();
+        for seconds in [1, 2, 4, 8, 10, 10] {
+            queue.failed(Task::Inspect, now);
+            queue.failed(Task::Follow, now);
+            assert_eq!(queue.at(), Some(now + Duration::from_secs(seconds)));
+            now += Duration::from_secs(seconds);
+            assert_eq!(queue.take_due(now), [Task::Inspect, Task::Follow]);
+        }
+        // Also where another task waits for a minute.
+        queue.failed(Task::Follow, now);
+        assert!(queue.at() > Some(now + LONGEST_WAIT_FOR_PINS));
+        queue.failed(Task::Inspect, now);
+        assert_eq!(queue.at(), Some(now + LONGEST_WAIT_FOR_PINS));
+    }
+
+    #[test]
+    fn a_reason_is_news_once_until_every_task_succeeds() {
+        let now = Instant::now();
+        let mut queue = RetryQueue::default();
+        queue.failed(Task::Follow, now);
+        assert!(queue.is_news("no netlink"));
+        assert!(!queue.is_news("no netlink"));
+        assert!(queue.is_news("the pins are gone"));
+        queue.succeeded(Task::Follow);
+        assert!(queue.is_news("no netlink"));
+        // Reasons without end do not fill the memory, and silence no other reason.
+        for number in 0..1000 {
+            assert!(queue.is_news(&format!("process {number}")));
+            assert!(queue.reasons.len() <= MOST_REASONS);
+        }
     }
 
     #[test]

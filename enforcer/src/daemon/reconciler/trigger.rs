@@ -20,6 +20,8 @@ pub(crate) enum Trigger {
     FilesChanged,
     /// Another command may have changed the pins.
     PinsChanged,
+    /// File systems were mounted or unmounted: those of the pins and of the cgroups perhaps.
+    MountsChanged,
     /// An operator asks for a reload, by SIGHUP.
     ReloadRequested,
     /// The time of [`super::Reconciler::deadline`] has come.

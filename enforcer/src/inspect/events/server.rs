@@ -25,6 +25,7 @@ use super::{
 use crate::{
     control::{Instance, RUNTIME, SocketState, socket_state},
     kernel::runtime::make_folder,
+    printable::decode_path,
 };
 
 /// The followers at most.
@@ -71,7 +72,7 @@ impl Server {
     /// The folder or the socket cannot be made.
     pub fn bind(instance: &Instance) -> Result<Self> {
         let path = instance.events_socket()?;
-        let what = || format!("failed to listen on {}", path.display());
+        let what = || format!("failed to listen on {}", decode_path(&path));
         make_folder()?;
         sweep(Path::new(RUNTIME));
         match fs::remove_file(&path) {

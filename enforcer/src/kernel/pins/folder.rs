@@ -18,6 +18,7 @@ use crate::{
     failpoint::{Call, through},
     kernel::{mounts, sys},
     note::{Note, NoteKind},
+    printable::decode_path,
 };
 
 /// The part of a name between a folder's own name and the number of a folder that was moved aside.
@@ -85,7 +86,7 @@ impl PinDir {
     /// # Errors
     /// The parent directory cannot be searched, for lack of privileges as a rule.
     pub(crate) fn content(&self) -> Result<Content> {
-        let what = || format!("failed to look for pins at {}", self.path.display());
+        let what = || format!("failed to look for pins at {}", decode_path(&self.path));
         let found = match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Content::Nothing),
             found => found.with_context(what)?,
@@ -113,7 +114,7 @@ impl PinDir {
         let entries = fs::read_dir(&self.path)?.map(|entry| {
             let entry = entry?;
             Ok(Entry {
-                name: entry.file_name().to_string_lossy().into_owned(),
+                name: decode_path(entry.file_name().as_ref()),
                 is_plain: entry.file_type()?.is_file(),
             })
         });
@@ -144,8 +145,8 @@ impl PinDir {
         }
         bail!(
             "{0} comes back as often as it is moved away: run `chown root {1} && chmod 700 {1}`",
-            self.path.display(),
-            self.parent().display()
+            decode_path(&self.path),
+            decode_path(self.parent())
         )
     }
 
@@ -153,7 +154,9 @@ impl PinDir {
     fn remove_empty(&self) -> Result<()> {
         match through(Call::RemoveDirectory, || fs::remove_dir(&self.path)) {
             Err(error) if is_race(&error) => Ok(()),
-            removed => removed.with_context(|| format!("failed to remove {}", self.path.display())),
+            removed => {
+                removed.with_context(|| format!("failed to remove {}", decode_path(&self.path)))
+            }
         }
     }
 
@@ -162,13 +165,13 @@ impl PinDir {
         ensure!(
             mounts::is_bpffs(self.parent())?,
             "{} holds other files than enforcer's pins, and is not on a bpffs",
-            self.path.display()
+            decode_path(&self.path)
         );
         let aside = self.numbered(ASIDE);
         match rename(&self.path, &aside, RenameFlags::NOREPLACE) {
             Err(error) if is_race(&error) => return Ok(None),
             renamed => renamed.with_context(|| {
-                let (from, to) = (self.path.display(), aside.display());
+                let (from, to) = (decode_path(&self.path), decode_path(&aside));
                 format!("failed to move {from}, which is not enforcer's, to {to}")
             })?,
         }
@@ -177,8 +180,8 @@ impl PinDir {
             format!(
                 "{} was in the way, and holds no pins of enforcer: it is {} now (remove it once \
                  nobody needs it)",
-                self.path.display(),
-                aside.display()
+                decode_path(&self.path),
+                decode_path(&aside)
             ),
         )))
     }
@@ -200,7 +203,7 @@ impl PinDir {
             made => {
                 return made
                     .map(|()| Vec::new())
-                    .with_context(|| format!("failed to create {}", self.path.display()));
+                    .with_context(|| format!("failed to create {}", decode_path(&self.path)));
             }
         }
         // A folder that somebody makes again and again is replaced in one step, and never missed.
@@ -208,7 +211,7 @@ impl PinDir {
             path: self.numbered(NEW),
         };
         new.make()
-            .with_context(|| format!("failed to create {}", new.path.display()))?;
+            .with_context(|| format!("failed to create {}", decode_path(&new.path)))?;
         self.take_place(&new)?;
         new.clear()
     }
@@ -236,8 +239,8 @@ impl PinDir {
         ensure!(
             !self.exists()?,
             "failed to rename {} to {}: pins are there",
-            from.path.display(),
-            self.path.display()
+            decode_path(&from.path),
+            decode_path(&self.path)
         );
         self.take_place(from)?;
         from.clear()
@@ -246,7 +249,7 @@ impl PinDir {
     /// Renames `from` to this path; the two change places if something is here.
     fn take_place(&self, from: &Self) -> Result<()> {
         let what = || {
-            let (from, to) = (from.path.display(), self.path.display());
+            let (from, to) = (decode_path(&from.path), decode_path(&self.path));
             format!("failed to rename {from} to {to}")
         };
         for _ in 0..ATTEMPTS {
@@ -266,7 +269,7 @@ impl PinDir {
         bail!(
             "{}: the one or the other comes and goes: run `chown root {1} && chmod 700 {1}`",
             what(),
-            self.parent().display()
+            decode_path(self.parent())
         )
     }
 

@@ -3,13 +3,16 @@
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::{RUNTIME, make_folder};
-use crate::kernel::{pins::PinDir, sys};
+use super::{file_of, make_folder};
+use crate::{
+    kernel::{pins::PinDir, sys},
+    printable::decode_path,
+};
 
 /// The word of `down` for a pin directory of this network namespace.
 #[derive(Debug)]
@@ -21,9 +24,8 @@ impl Word {
     /// # Errors
     /// The kernel does not tell the cookie.
     pub(crate) fn of(pins: &PinDir) -> Result<Self> {
-        let name = pins.path().file_name().unwrap_or_default();
-        let file = format!("{}-{}.down", sys::netns_cookie()?, name.to_string_lossy());
-        Ok(Self(Path::new(RUNTIME).join(file)))
+        let cookie = sys::netns_cookie()?.to_string();
+        Ok(Self(file_of(pins, &cookie, ".down")))
     }
 
     /// Leaves the word.
@@ -41,7 +43,7 @@ impl Word {
         file.map(drop).with_context(|| {
             format!(
                 "failed to leave word for `enforcer run` in {}",
-                self.0.display()
+                decode_path(&self.0)
             )
         })
     }

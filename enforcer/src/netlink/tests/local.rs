@@ -68,6 +68,17 @@ fn has(routes: &[LocalRoute], prefix: &str, table: u32) -> bool {
     routes.iter().any(found)
 }
 
+/// Waits for a route in the local table: IPv6 adds an address later than the command.
+fn until_listed(prefix: &str) {
+    for _ in 0..100 {
+        if has(&listed(&[LOCAL_TABLE]), prefix, LOCAL_TABLE) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no route to {prefix}");
+}
+
 #[test]
 fn root_local_routes_of_the_asked_tables_are_listed() {
     in_new_namespace(|| {
@@ -87,6 +98,7 @@ fn root_local_routes_of_the_asked_tables_are_listed() {
         ] {
             run("ip", arguments);
         }
+        until_listed("2001:db8::1/128");
         let routes = listed(&[LOCAL_TABLE, 1001, 4242]);
         for (prefix, table) in [
             ("127.0.0.0/8", 255),
@@ -128,6 +140,38 @@ fn drain(socket: &mut Socket) {
     }
 }
 
+/// Commands, and whether each wakes the reader.
+const COMMANDS: [(&str, &str, bool); 15] = [
+    ("ip", "route add 203.0.113.0/24 dev veth1", false),
+    ("ip", "route add 2001:db8:7::/64 dev veth1", false),
+    ("ip", "route add blackhole 203.0.113.9", false),
+    ("ip", "route del 203.0.113.0/24", false),
+    (
+        "ip",
+        "neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev veth1",
+        false,
+    ),
+    (
+        "bridge",
+        "fdb add 02:00:00:00:00:05 dev veth0 master static",
+        false,
+    ),
+    ("ip", "address add 192.0.2.7/24 dev veth1", true),
+    ("ip", "address del 192.0.2.7/24 dev veth1", true),
+    ("ip", "address add 2001:db8::7/64 dev veth1 nodad", true),
+    ("ip", "address del 2001:db8::7/64 dev veth1", true),
+    // Another length of a prefix: another broadcast address.
+    ("ip", "address add 192.0.2.1/25 dev veth1", true),
+    ("ip", "route add local 198.51.100.0/24 dev lo", true),
+    ("ip", "route del local 198.51.100.0/24 dev lo", true),
+    (
+        "bridge",
+        "fdb add 02:00:00:00:00:06 dev veth0 master permanent",
+        true,
+    ),
+    ("bridge", "fdb del 02:00:00:00:00:06 dev veth0 master", true),
+];
+
 #[test]
 fn root_only_what_the_host_takes_for_its_own_wakes_a_reader() {
     in_new_namespace(|| {
@@ -148,42 +192,16 @@ fn root_only_what_the_host_takes_for_its_own_wakes_a_reader() {
         ] {
             run("ip", arguments);
         }
+        until_listed("2001:db8::1/128");
+        // Addresses of the link itself come seconds later.
+        std::thread::sleep(Duration::from_millis(2500));
         block_on(async {
             let mut own = local::listen().unwrap();
             // The kernel finishes with new links in the background (net/core/link_watch.c).
             while wakes(&mut own).await {}
             // The same groups, without the filter: the control.
             let mut all = Socket::listen(Protocol::Route, 1 << 2 | 1 << 6 | 1 << 10).unwrap();
-            for (program, arguments, wakes_own) in [
-                ("ip", "route add 203.0.113.0/24 dev veth1", false),
-                ("ip", "route add 2001:db8:7::/64 dev veth1", false),
-                ("ip", "route add blackhole 203.0.113.9", false),
-                ("ip", "route del 203.0.113.0/24", false),
-                (
-                    "ip",
-                    "neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev veth1",
-                    false,
-                ),
-                (
-                    "bridge",
-                    "fdb add 02:00:00:00:00:05 dev veth0 master static",
-                    false,
-                ),
-                ("ip", "address add 192.0.2.7/24 dev veth1", true),
-                ("ip", "address del 192.0.2.7/24 dev veth1", true),
-                ("ip", "address add 2001:db8::7/64 dev veth1 nodad", true),
-                ("ip", "address del 2001:db8::7/64 dev veth1", true),
-                // Another length of a prefix: another broadcast address.
-                ("ip", "address add 192.0.2.1/25 dev veth1", true),
-                ("ip", "route add local 198.51.100.0/24 dev lo", true),
-                ("ip", "route del local 198.51.100.0/24 dev lo", true),
-                (
-                    "bridge",
-                    "fdb add 02:00:00:00:00:06 dev veth0 master permanent",
-                    true,
-                ),
-                ("bridge", "fdb del 02:00:00:00:00:06 dev veth0 master", true),
-            ] {
+            for (program, arguments, wakes_own) in COMMANDS {
                 drain(&mut own);
                 drain(&mut all);
                 run(program, arguments);

@@ -11,11 +11,10 @@ use super::super::{PacketSpec, PolicyHost, PolicyTables, Slots, compile};
 use super::{attachment, grants, registry};
 use crate::registry::{Forward, MAX_PORTS_AT_ADDRESSES};
 
-/// Returns the reason of the verdict on a packet from 192.0.2.7 on eth0, and whether the drop is
-/// counted only.
-fn judged(tables: &PolicyTables, port: u16, destination: Option<&str>) -> (Reason, bool) {
+/// Returns a packet from 192.0.2.7 on eth0.
+fn packet(port: u16, destination: Option<&str>) -> PacketSpec {
     let address = |text: &str| text.parse::<IpAddr>().unwrap().into();
-    let decision = tables.judge(&PacketSpec {
+    PacketSpec {
         guard: Guard::Wire,
         ifindex: 2,
         loopback: false,
@@ -25,7 +24,12 @@ fn judged(tables: &PolicyTables, port: u16, destination: Option<&str>) -> (Reaso
         port,
         route: enforcer_ebpf::Route::Here,
         opens: true,
-    });
+    }
+}
+
+/// Returns the reason of the verdict on a packet, and whether the drop is counted only.
+fn judged(tables: &PolicyTables, port: u16, destination: Option<&str>) -> (Reason, bool) {
+    let decision = tables.judge(&packet(port, destination));
     (decision.reason, decision.audited)
 }
 
@@ -68,6 +72,23 @@ fn a_service_without_on_holds_every_other_address() {
     assert_eq!(at(Some("192.168.1.10")), Reason::UntrustedInterface);
     assert_eq!(at(Some("192.168.1.11")), Reason::Public);
     assert_eq!(at(None), Reason::Public);
+}
+
+#[test]
+fn the_service_of_a_packet_is_the_service_at_its_destination() {
+    let registry = registry(&format!("{LAN}[services.everywhere]\nports = [9000]\n"));
+    let tables = compile(&registry, &PolicyHost::of(&[]), &Slots::new()).unwrap();
+    let service = |port, destination: Option<&str>| {
+        let service = tables.service_for(&packet(port, destination));
+        service.map(str::to_owned)
+    };
+    assert_eq!(service(9000, Some("fd00::1")).as_deref(), Some("lan"));
+    assert_eq!(
+        service(9000, Some("fd00::2")).as_deref(),
+        Some("everywhere")
+    );
+    assert_eq!(service(9000, None).as_deref(), Some("everywhere"));
+    assert_eq!(service(9001, Some("fd00::1")), None);
 }
 
 #[test]

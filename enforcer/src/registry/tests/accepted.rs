@@ -23,6 +23,16 @@ mode = "audit"
 ports = [8080, 8443]
 public = true
 
+[services.minio]
+ports = [9000]
+on = ["192.168.1.10"]
+public = true
+
+[unregistered]
+tcp = "drop"
+sctp = "audit"
+allow = ["office"]
+
 [services.dns]
 ports = ["5300-5301", 0x14b6]
 protocol = ["udp", "tcp"]
@@ -37,7 +47,7 @@ interface = "wg0"
 public-key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
 
 [peers.everyone]
-interface = "eth2"
+interface = "eth*"
 addresses = ["any"]
 
 [interfaces.eth1]
@@ -46,6 +56,9 @@ forward = true
 hook = "tcx"
 
 [interfaces."podman*"]
+allow = ["office"]
+routed = false
+mode = "audit"
 "#;
 
 #[test]
@@ -56,7 +69,10 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
     assert_eq!(registry.mode(), Mode::Enforce);
 
     let names: Vec<_> = registry.services().iter().map(|it| &it.name).collect();
-    assert_eq!(names, ["dns", "elasticsearch", "statsd", "traefik"]);
+    assert_eq!(
+        names,
+        ["dns", "elasticsearch", "minio", "statsd", "traefik"]
+    );
     let dns = registry.service("dns").unwrap();
     let ports = [5300, 5301, 5302];
     let expected = [Protocol::Tcp, Protocol::Udp]
@@ -64,7 +80,7 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
         .flat_map(|protocol| ports.map(|port| (protocol, port)));
     assert!(dns.ports.iter().copied().eq(expected));
     assert!(dns.allow.names().eq(["office", "collector"]));
-    assert_eq!((dns.at.line(), dns.at.column()), (16, 11));
+    assert_eq!((dns.at.line(), dns.at.column()), (26, 11));
     assert_eq!(registry.mode_of(dns), Mode::Enforce);
     let statsd = registry.service("statsd").unwrap();
     assert_eq!(statsd.mode, Some(Mode::Audit));
@@ -98,7 +114,19 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
         (podman.side, podman.forward, podman.hook),
         (None, Forward::Auto, HookChoice::Auto)
     );
+    assert!(podman.allow.names().eq(["office"]));
+    assert_eq!(podman.mode, Some(Mode::Audit));
     assert!(registry.interface_table("eth10").is_none());
+}
+
+#[test]
+fn the_design_s_example_has_addresses_and_unregistered_ports() {
+    let registry = accepts(DESIGN).registry;
+    let minio = registry.service("minio").unwrap();
+    let on: Vec<_> = minio.on.keys().map(ToString::to_string).collect();
+    assert_eq!(on, ["192.168.1.10"]);
+    let actions = Protocol::ALL.map(|protocol| registry.unregistered().action(protocol).name());
+    assert_eq!(actions, ["drop", "pass", "audit"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::super::{
     Diagnostic, Loaded, MissingFile, Origin, Reader, Rejected, Source, load, render,
 };
+use crate::printable::decode_path;
 
 /// A directory for `enforcer.toml`, `enforcer.d` and other files of a test.
 pub(super) struct Etc(TempDir);
@@ -57,7 +58,7 @@ impl Etc {
 
     /// Returns the errors without the path of the directory.
     pub(super) fn shown(&self, diagnostics: &[Diagnostic]) -> Vec<String> {
-        let directory = format!("{}/", self.0.path().display());
+        let directory = format!("{}/", decode_path(self.0.path()));
         diagnostics
             .iter()
             .map(|it| {

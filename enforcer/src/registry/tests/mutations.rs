@@ -14,6 +14,15 @@ use super::super::{
 
 const GOOD: &str = include_str!("good.toml");
 
+/// The main file beside a fragment.
+const MAIN: &str = "[services.zz]\nports = [1]\n";
+
+/// Returns the part of the registry that a fragment may hold.
+fn good_fragment() -> String {
+    let (fragment, _) = GOOD.split_once("# The main file alone").unwrap();
+    fragment.replace("mode = \"enforce\"\n", "")
+}
+
 /// Damage of the kinds done by editors, disks and hands.
 #[derive(Clone, Debug)]
 enum Damage {
@@ -275,6 +284,9 @@ fn the_undamaged_registry_is_good() {
             .is_ok_and(|loaded| loaded.warnings.is_empty())
     );
     check(&loaded);
+    let loaded = load_texts(&[("r.toml", MAIN), ("r.d/1.toml", &good_fragment())]);
+    assert_eq!(loaded.as_ref().unwrap().registry.peers().len(), 3);
+    check(&loaded);
 }
 
 proptest! {
@@ -291,12 +303,11 @@ proptest! {
 
     #[test]
     fn a_damaged_fragment_is_rejected_or_good(damages in prop::collection::vec(damage(), 1..4)) {
-        let mut bytes = GOOD.as_bytes().to_vec();
+        let mut bytes = good_fragment().into_bytes();
         for damage in &damages {
             damage.apply(&mut bytes);
         }
-        let main = "[services.zz]\nports = [1]\n";
-        check(&load_texts(&[("r.toml", main), ("r.d/1.toml", &String::from_utf8_lossy(&bytes))]));
+        check(&load_texts(&[("r.toml", MAIN), ("r.d/1.toml", &String::from_utf8_lossy(&bytes))]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::os::{fd::AsRawFd as _, unix::fs::symlink};
 
 use super::*;
+use crate::printable::decode_path;
 
 /// The kernel's numbers of the watches of an instance (proc_pid_fdinfo(5)).
 fn kernels(watcher: &FileWatcher) -> usize {
@@ -111,7 +112,7 @@ fn watched(make: impl Fn(&Path)) -> Vec<String> {
     let inside = directories
         .iter()
         .filter_map(|it| it.strip_prefix(&root).ok());
-    inside.map(|it| it.display().to_string()).collect()
+    inside.map(decode_path).collect()
 }
 
 fn directory(root: &Path) {

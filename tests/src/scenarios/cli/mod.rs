@@ -4,6 +4,7 @@ mod codes;
 mod explain;
 mod explain_live;
 mod names;
+mod paths;
 mod policy;
 mod refusals;
 mod service;
@@ -24,6 +25,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(policy::scenarios());
     scenarios.extend(all_host_only(refusals::scenarios(), COMMAND_LINE));
     scenarios.extend(all_host_only(names::scenarios(), COMMAND_LINE));
+    scenarios.extend(all_host_only(paths::scenarios(), COMMAND_LINE));
     scenarios.extend(all_host_only(streams::scenarios(), COMMAND_LINE));
     scenarios.extend(views::scenarios());
     scenarios

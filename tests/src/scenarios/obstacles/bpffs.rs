@@ -143,7 +143,8 @@ fn unmounted(trial: &mut Trial<'_>) -> Result<()> {
     trial.heals("`run` itself", HEALING, |_| Ok(()))
 }
 
-/// At another place, only the operator mounts a file system.
+/// At another place, only the operator mounts a file system. An interface comes at the moment of the
+/// unmount, so that a look at the host may be the first to find the pins gone.
 fn returns(trial: &mut Trial<'_>) -> Result<()> {
     let place = trial.rig.lab.scratch().join("bpf");
     fs::create_dir(&place)?;
@@ -156,7 +157,13 @@ fn returns(trial: &mut Trial<'_>) -> Result<()> {
     )?;
     trial.live_command(command)?;
     trial.enter_machine()?;
-    trial.tool("umount", &["-l", place])?;
+    // `run` is at rest then: no look at the pins is under way.
+    trial.stays_closed(Duration::from_secs(2))?;
+    trial.while_stopped(|trial| {
+        trial.tool("umount", &["-l", place])?;
+        let host = &trial.rig.lab.host;
+        host.ip("link add both0 type veth peer name both1\nlink set both0 up")
+    })?;
     trial.says(&["the pins are gone"])?;
     trial.stays_closed(Duration::from_secs(5))?;
     trial.heals("mounted, and `run` itself", HEALING, |trial| {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::trial::Trial;
+use crate::lab::Feature;
 
 /// An object that `run` needs, or uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +134,8 @@ pub struct Cell {
     pub alone: bool,
     /// Whether guests try the cell too.
     pub in_guests: bool,
+    /// The feature of the kernel by which the obstacle is made, if not every kernel has it.
+    pub needs: Option<Feature>,
 }
 
 /// The port of the main file, registered by the built-in registry too.
@@ -158,6 +161,7 @@ impl Cell {
             ports: &[MAIN],
             alone: false,
             in_guests: false,
+            needs: None,
         }
     }
 
@@ -172,6 +176,15 @@ impl Cell {
             ports: &[],
             alone: false,
             in_guests: false,
+            needs: None,
+        }
+    }
+
+    /// The same for kernels with a feature.
+    pub const fn needing(self, feature: Feature) -> Self {
+        Self {
+            needs: Some(feature),
+            ..self
         }
     }
 

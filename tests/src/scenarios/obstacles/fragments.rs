@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use super::cell::Obstacle::Fragments;
 use super::cell::{Cell, FRAGMENT, State};
 use super::files::{GARBAGE, fifo, mode, remove};
+use super::registry::{boot_silent, cover_again, end, live_silent};
 use super::trial::{GOOD_FRAGMENT, HEALING, Trial};
+use crate::lab::Feature;
+use crate::lab::silent::SilentServer;
 
 /// The built-in registry needs no file: the guards wait for no answer.
 const NONE: Duration = Duration::ZERO;
@@ -38,6 +41,23 @@ pub(super) const CELLS: &[Cell] = &[
         later,
     )
     .against(&[FRAGMENT]),
+    Cell::tried(
+        Fragments,
+        State::Hangs,
+        "fragments_silent_at_boot",
+        "a file system without an answer at boot",
+        silent,
+    )
+    .needing(Feature::Fuse),
+    Cell::tried(
+        Fragments,
+        State::Hangs,
+        "fragments_silent_later",
+        "a file system without an answer while `run` lives",
+        silent_later,
+    )
+    .against(&[FRAGMENT])
+    .needing(Feature::Fuse),
     Cell::left_out(Fragments, State::Full, "`run` writes nothing there"),
     Cell::tried(
         Fragments,
@@ -122,6 +142,24 @@ fn later(trial: &mut Trial<'_>) -> Result<()> {
     fifo(&pipe)?;
     trial.stays_closed(Duration::from_millis(500))?;
     trial.obeys()
+}
+
+fn silent(trial: &mut Trial<'_>) -> Result<()> {
+    let folder = make(trial)?;
+    let server = SilentServer::start()?;
+    boot_silent(trial, &server, &folder)?;
+    trial.heals("the server ends, unmounted", HEALING, |trial| {
+        end(trial, server, &folder)
+    })
+}
+
+fn silent_later(trial: &mut Trial<'_>) -> Result<()> {
+    let folder = make(trial)?;
+    let server = live_silent(trial, &folder)?;
+    trial.heals("the server ends, unmounted", HEALING, |trial| {
+        end(trial, server, &folder)
+    })?;
+    cover_again(trial, &folder)
 }
 
 fn foreign(trial: &mut Trial<'_>) -> Result<()> {

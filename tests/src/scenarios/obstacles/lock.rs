@@ -14,6 +14,7 @@ use super::files::{NOBODY, give, mode};
 use super::trial::{HEALING, Trial};
 use crate::lab::command::finish;
 use crate::lab::mounts::{Change, with_mounts};
+use crate::scenario::Rig;
 
 const NONE: Duration = Duration::ZERO;
 /// The time limit of a lock.
@@ -87,9 +88,9 @@ pub(super) const CELLS: &[Cell] = &[
     ),
 ];
 
-/// A folder of this trial's own at /run. Returns the folder.
-fn own_run(trial: &Trial<'_>) -> Result<PathBuf> {
-    let run = trial.rig.lab.scratch().join("run");
+/// A folder of a trial's own at /run. Returns the folder.
+pub(super) fn own_run(rig: &Rig<'_>) -> Result<PathBuf> {
+    let run = rig.lab.scratch().join("run");
     fs::create_dir(&run)?;
     mode(&run, 0o755)?;
     Ok(run)
@@ -106,7 +107,7 @@ fn boot_with(trial: &mut Trial<'_>, limit: Duration, run: &Path, more: &[Change]
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
-    let run = own_run(trial)?;
+    let run = own_run(trial.rig)?;
     boot_with(trial, LIMIT, &run, &[Change::read_only(Path::new(RUN))?])?;
     trial.says(&["/run/enforcer", "lock"])?;
     trial.guards_a_newcomer()?;
@@ -116,7 +117,7 @@ fn absent(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn full(trial: &mut Trial<'_>) -> Result<()> {
-    let run = own_run(trial)?;
+    let run = own_run(trial.rig)?;
     let small = Change::fresh("tmpfs", Path::new(RUN), "nr_inodes=1")?;
     boot_with(trial, LIMIT, &run, &[small])?;
     trial.says(&["/run/enforcer", "lock", "No space left"])?;
@@ -126,40 +127,46 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
     })
 }
 
-/// Every lock that `enforcer` could take, held: the files that an `up` makes, and both folders.
-fn hangs(trial: &mut Trial<'_>) -> Result<()> {
-    let run = own_run(trial)?;
+/// Holds every lock that `enforcer` could take: the files that the command `make` leaves in a folder
+/// at /run, and both folders. The commands `undo` run before the locks are taken.
+pub(super) fn hold_all(rig: &Rig<'_>, run: &Path, make: &str, undo: &[&str]) -> Result<Vec<File>> {
     let folder = run.join("enforcer");
-    let command = |trial: &Trial<'_>, word: &str| -> Result<()> {
-        let mut command = trial.command(&[word])?;
-        with_mounts(&mut command, vec![Change::bind(&run, Path::new(RUN))?]);
+    let command = |word: &str| -> Result<()> {
+        let mut command = rig.enforcer.command(&[word])?;
+        with_mounts(&mut command, vec![Change::bind(run, Path::new(RUN))?]);
         finish(command, "")?.ok().map(drop)
     };
-    command(trial, "up")?;
-    let mut paths = vec![folder.clone(), trial.rig.lab.pin_dir().with_file_name("")];
+    command(make)?;
+    let mut paths = vec![folder.clone(), rig.lab.pin_dir().with_file_name("")];
     for entry in fs::read_dir(&folder)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             paths.push(entry.path());
         }
     }
-    ensure!(paths.len() > 2, "`up` has made no lock");
-    command(trial, "down")?;
-    let mut locks = Vec::new();
-    for path in paths {
-        let file = match path.is_dir() {
-            true => File::open(&path),
-            false => File::options()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(&path),
-        };
-        let file = file.with_context(|| format!("failed to open {}", path.display()))?;
-        file.lock()
-            .with_context(|| format!("failed to lock {}", path.display()))?;
-        locks.push(file);
-    }
+    ensure!(paths.len() > 2, "`{make}` has made no lock");
+    undo.iter().try_for_each(|word| command(word))?;
+    paths.iter().map(|path| hold(path)).collect()
+}
+
+fn hold(path: &Path) -> Result<File> {
+    let file = match path.is_dir() {
+        true => File::open(path),
+        false => File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path),
+    };
+    let file = file.with_context(|| format!("failed to open {}", path.display()))?;
+    file.lock()
+        .with_context(|| format!("failed to lock {}", path.display()))?;
+    Ok(file)
+}
+
+fn hangs(trial: &mut Trial<'_>) -> Result<()> {
+    let run = own_run(trial.rig)?;
+    let mut locks = hold_all(trial.rig, &run, "up", &["down"])?;
     boot_with(trial, LIMIT, &run, &[])?;
     trial.says(&["the lock of"])?;
     trial.heals("the holder lets go", HEALING, |_| {
@@ -193,7 +200,7 @@ fn of_a_user(trial: &mut Trial<'_>, parent_mode: &str) -> Result<()> {
 }
 
 fn folder_of_a_user(trial: &mut Trial<'_>) -> Result<()> {
-    let run = own_run(trial)?;
+    let run = own_run(trial.rig)?;
     let folder = run.join("enforcer");
     fs::create_dir(&folder)?;
     mode(&folder, 0o777)?;
@@ -208,7 +215,7 @@ fn folder_of_a_user(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn garbage(trial: &mut Trial<'_>) -> Result<()> {
-    let run = own_run(trial)?;
+    let run = own_run(trial.rig)?;
     let file = run.join("enforcer");
     fs::write(&file, "no folder")?;
     boot_with(trial, LIMIT, &run, &[])?;
@@ -221,7 +228,7 @@ fn garbage(trial: &mut Trial<'_>) -> Result<()> {
 
 /// Lives with a folder, which goes. Returns the folder.
 fn gone(trial: &mut Trial<'_>) -> Result<PathBuf> {
-    let run = own_run(trial)?;
+    let run = own_run(trial.rig)?;
     let change = Change::bind(&run, Path::new(RUN))?;
     trial.live(|command| {
         with_mounts(command, vec![change]);

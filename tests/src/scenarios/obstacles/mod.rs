@@ -1,9 +1,9 @@
 //! The fault matrix: each object that `run` needs, in each state of failure, with a neighbour who
 //! tries a registered port without a pause. Nothing is accepted, and nothing goes unsaid.
 //!
-//! One file has the cells of an obstacle; `trial` is the one runner. With the environment variable
-//! `ENFORCER_MATRIX` each trial adds a line to a file, and `enforcer-tests matrix` makes the table of
-//! docs/failure-modes.md from these lines.
+//! One file has the cells of an obstacle; `trial` is the one runner. `up` has the matrix of `up`. With the environment variable
+//! `ENFORCER_MATRIX` each trial adds a line to a file, and `enforcer-tests matrix` makes the tables
+//! of docs/failure-modes.md from these lines.
 
 mod bpffs;
 mod cell;
@@ -21,6 +21,7 @@ mod registry;
 mod streams;
 mod trial;
 mod uapi;
+pub mod up;
 
 use cell::Cell;
 pub(in crate::scenarios) use inotify::refuse_inotify;
@@ -50,12 +51,13 @@ pub fn cells() -> Vec<Cell> {
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let tried = cells().into_iter().filter(|cell| cell.body.is_some());
-    tried.map(scenario).collect()
+    tried.map(scenario).chain(up::scenarios()).collect()
 }
 
 fn scenario(cell: Cell) -> Scenario {
     let name = format!("obstacles::{}", cell.name);
     let scenario = Scenario::new(name, move |rig| Trial::of(&cell, rig));
+    let scenario = scenario.needs_all(cell.needs);
     let scenario = match cell.alone {
         true => scenario.alone(),
         false => scenario,
@@ -85,21 +87,21 @@ mod tests {
         }
     }
 
+    /// The rows of a table on the page, in fields.
+    fn rows([begin, end]: [&str; 2]) -> Vec<Vec<&'static str>> {
+        let table = PAGE.split_once(begin).unwrap().1;
+        let table = table.split_once(end).unwrap().0;
+        let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+        let fields = |line: &'static str| {
+            let fields = line.split(" | ");
+            fields.map(|field| field.trim_matches(['|', ' '])).collect()
+        };
+        rows.map(fields).collect()
+    }
+
     #[test]
     fn every_cell_has_its_row_on_the_page_and_every_row_its_cell() {
-        let table = PAGE.split_once(record::BEGIN).unwrap().1;
-        let table = table.split_once(record::END).unwrap().0;
-        let rows: Vec<Vec<&str>> = table
-            .lines()
-            .filter(|line| line.starts_with('|'))
-            .skip(2)
-            .map(|line| {
-                line.split(" | ")
-                    .map(|field| field.trim_matches(['|', ' ']))
-                    .collect()
-            })
-            .collect();
-        let cells = cells();
+        let (rows, cells) = (rows(record::MARKS), cells());
         assert_eq!(rows.len(), cells.len());
         for (row, cell) in rows.iter().zip(&cells) {
             let made = match cell.body {
@@ -107,6 +109,24 @@ mod tests {
                 None => format!("none: {}", cell.made),
             };
             assert_eq!(row[..3], [cell.obstacle.name(), cell.state.name(), &made]);
+        }
+    }
+
+    #[test]
+    fn every_cell_of_up_has_two_rows_on_the_page_and_every_row_its_cell() {
+        let (rows, cells) = (rows(record::UP_MARKS), up::cells());
+        assert_eq!(rows.len(), 2 * cells.len());
+        for (row, (cell, pins)) in rows.iter().zip(record::rows_of_up(&cells)) {
+            let expected = [
+                cell.obstacle.name(),
+                cell.state.name(),
+                cell.made,
+                pins.name(),
+            ];
+            assert_eq!(row[..4], expected);
+            if let Ok(demand) = cell.demand(pins) {
+                assert_eq!(row[4], demand.code.to_string(), "{}", cell.name);
+            }
         }
     }
 }

@@ -10,13 +10,17 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
+use super::up::cell::{After, Pins, UpCell};
 
 /// The environment variable with the name of the file for the lines.
 pub const FILE: &str = "ENFORCER_MATRIX";
-/// The line before the table.
-pub const BEGIN: &str = "<!-- fault matrix: begin -->";
-/// The line after the table.
-pub const END: &str = "<!-- fault matrix: end -->";
+/// The lines before and after the table of `run`.
+pub const MARKS: [&str; 2] = ["<!-- fault matrix: begin -->", "<!-- fault matrix: end -->"];
+/// The lines before and after the table of `up`.
+pub const UP_MARKS: [&str; 2] = [
+    "<!-- fault matrix of up: begin -->",
+    "<!-- fault matrix of up: end -->",
+];
 
 /// The facts of a trial.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct Record {
     says: String,
     /// The cure, and the time until all was in force again.
     heals: String,
+    /// The exit code of an `up`, and the time until then, in milliseconds.
+    #[serde(default)]
+    ended: Option<(i32, u64)>,
     /// Whether the trial went as it must.
     passed: bool,
 }
@@ -43,6 +50,17 @@ impl Record {
             name: cell.name.to_owned(),
             ..Self::default()
         }
+    }
+
+    pub(super) fn of_up(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn ended(&mut self, code: i32, after: Duration) {
+        self.ended = Some((code, milliseconds(after)));
     }
 
     pub(super) fn boot(&mut self, bound: Duration) {
@@ -91,15 +109,30 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Puts the table of these lines between the markers of a page.
+/// Puts the tables of these lines between the markers of a page.
 ///
 /// # Errors
 /// A line is none of ours; the page has no markers.
-pub fn render(lines: &str, page: &str, cells: &[Cell]) -> Result<String> {
+pub fn render(lines: &str, page: &str, cells: &[Cell], up: &[UpCell]) -> Result<String> {
     let records = lines.lines().map(serde_json::from_str);
     let records: Vec<Record> = records.collect::<Result<_, _>>()?;
-    let (before, rest) = page.split_once(BEGIN).context("no begin of the table")?;
-    let (_, after) = rest.split_once(END).context("no end of the table")?;
+    let page = between(page, MARKS, &table_of_run(&records, cells)?)?;
+    between(&page, UP_MARKS, &table_of_up(&records, up)?)
+}
+
+fn between(page: &str, [begin, end]: [&str; 2], table: &str) -> Result<String> {
+    let (before, rest) = page.split_once(begin).context("no begin of the table")?;
+    let (_, after) = rest.split_once(end).context("no end of the table")?;
+    Ok(format!("{before}{begin}\n{table}{end}{after}"))
+}
+
+/// The last record of a scenario that passed. A later line replaces an earlier line.
+fn passed<'a>(records: &'a [Record], name: &str) -> Option<&'a Record> {
+    let record = records.iter().rev().find(|record| record.name == name);
+    record.filter(|record| record.passed)
+}
+
+fn table_of_run(records: &[Record], cells: &[Cell]) -> Result<String> {
     let mut table = String::from(
         "| obstacle | state | trial | accepted | guards after | `run` says | heals |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -110,9 +143,7 @@ pub fn render(lines: &str, page: &str, cells: &[Cell]) -> Result<String> {
             writeln!(table, "| {obstacle} | {state} | none: {made} | | | | |")?;
             continue;
         }
-        // A later line replaces an earlier one.
-        let record = records.iter().rev().find(|record| record.name == cell.name);
-        let Some(record) = record.filter(|record| record.passed) else {
+        let Some(record) = passed(records, cell.name) else {
             writeln!(
                 table,
                 "| {obstacle} | {state} | {made} | not shown yet | | | |"
@@ -131,5 +162,46 @@ pub fn render(lines: &str, page: &str, cells: &[Cell]) -> Result<String> {
             record.heals
         )?;
     }
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+    Ok(table)
+}
+
+fn table_of_up(records: &[Record], cells: &[UpCell]) -> Result<String> {
+    let mut table = String::from(
+        "| obstacle | state | trial | pins before | exit | after | accepted | result | `up` says |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for (cell, pins) in rows_of_up(cells) {
+        let (obstacle, state) = (cell.obstacle.name(), cell.state.name());
+        let row = format!("| {obstacle} | {state} | {} | {} |", cell.made, pins.name());
+        let demand = match cell.demand(pins) {
+            Ok(demand) => demand,
+            Err(why) => {
+                writeln!(table, "{row} | | | | none: {why} |")?;
+                continue;
+            }
+        };
+        let record = passed(records, &cell.name(pins));
+        let Some((record, (code, after))) = record.and_then(|it| Some((it, it.ended?))) else {
+            writeln!(table, "{row} not shown yet | | | | |")?;
+            continue;
+        };
+        let accepted = match (demand.after, pins) {
+            (After::Nothing, Pins::None) => "as before".to_owned(),
+            _ => record.accepted.to_string(),
+        };
+        writeln!(
+            table,
+            "{row} {code} | {:.1} s | {accepted} | {} | {} |",
+            Duration::from_millis(after).as_secs_f64(),
+            demand.after.name(),
+            record.says.replace('|', "\\|")
+        )?;
+    }
+    Ok(table)
+}
+
+/// The rows of the table of `up`: each cell without pins, and over pins.
+pub fn rows_of_up(cells: &[UpCell]) -> impl Iterator<Item = (&UpCell, Pins)> {
+    let both = |cell| Pins::ALL.map(|pins| (cell, pins));
+    cells.iter().flat_map(both)
 }

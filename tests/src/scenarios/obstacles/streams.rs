@@ -1,7 +1,7 @@
 //! Standard error and standard output.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -111,7 +111,7 @@ pub(super) const CELLS: &[Cell] = &[
     ),
 ];
 
-fn put(stream: Obstacle, command: &mut Command, to: impl Into<Stdio>) {
+pub(super) fn put(stream: Obstacle, command: &mut Command, to: impl Into<Stdio>) {
     match stream {
         Stderr => command.stderr(to),
         _ => command.stdout(to),
@@ -141,19 +141,23 @@ fn boot(
     })
 }
 
-fn absent(trial: &mut Trial<'_>, stream: Obstacle) -> Result<()> {
+/// Closes a stream between fork and exec.
+pub(super) fn close(stream: Obstacle) -> impl FnMut() -> io::Result<()> {
     let number = match stream {
         Stderr => 2,
         _ => 1,
     };
-    let close = move || {
+    move || {
         // SAFETY: the child has a single thread, and nothing else uses the descriptor before exec.
         unsafe { libc::close(number) };
         Ok(())
-    };
+    }
+}
+
+fn absent(trial: &mut Trial<'_>, stream: Obstacle) -> Result<()> {
     boot(trial, stream, |command| {
         // SAFETY: between fork and exec the closure makes one system call.
-        unsafe { command.pre_exec(close) };
+        unsafe { command.pre_exec(close(stream)) };
         Ok(())
     })
 }
@@ -200,7 +204,7 @@ fn terminal() -> Result<(OwnedFd, OwnedFd)> {
             std::ptr::null(),
         )
     };
-    ensure!(made == 0, "openpty: {}", std::io::Error::last_os_error());
+    ensure!(made == 0, "openpty: {}", io::Error::last_os_error());
     // SAFETY: openpty has just made the descriptor, and no other code knows the number.
     let screen = unsafe { OwnedFd::from_raw_fd(screen) };
     // SAFETY: as above.
@@ -258,7 +262,7 @@ fn is_read(trial: &mut Trial<'_>, stream: Obstacle) -> Result<()> {
     // Ends with `run`, or with the bytes.
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
-        while let Ok(length @ 1..) = std::io::Read::read(&mut pipe, &mut bytes) {
+        while let Ok(length @ 1..) = io::Read::read(&mut pipe, &mut bytes) {
             let words = bytes[..length].split(|&byte| byte == b'.');
             for word in words.filter(|word| !word.is_empty()) {
                 let _ = log.write_all(word);

@@ -178,13 +178,20 @@ impl<'a> Trial<'a> {
             waited = waited.max(waited_for_a_processor(id));
         }
         let bound = limit + waited;
+        let threads = self.stacks();
         self.since = Some(exec + bound);
         self.facts.boot(bound);
         std::thread::sleep(Duration::from_millis(500));
         let last = self.hammer.last_accepted();
         let open = last.map(|last| last.saturating_duration_since(exec));
         self.facts.guards_after(open.unwrap_or_default());
-        self.expect_closed()
+        self.expect_closed().with_context(|| {
+            format!(
+                "guards were due {bound:.1?} after the start ({waited:.1?} of these for a \
+                 processor; {:.1?} without an obstacle), with these threads:\n{threads}",
+                self.baseline
+            )
+        })
     }
 
     /// Starts `run` without an obstacle, and waits until all is in force. From then on nothing may
@@ -212,6 +219,18 @@ impl<'a> Trial<'a> {
         self.since = Some(Instant::now());
         self.run = Some(Daemon::spawn(command)?);
         self.wait_ready()
+    }
+
+    /// Starts `run` again, and waits for nothing.
+    pub(super) fn start_again(
+        &mut self,
+        guide: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<()> {
+        let mut command = self.command(&["run"])?;
+        self.equip(&mut command)?;
+        guide(&mut command)?;
+        self.run = Some(Daemon::spawn(command)?);
+        Ok(())
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -282,6 +301,12 @@ impl<'a> Trial<'a> {
         self.rig.lab.scratch().join("run.log")
     }
 
+    /// The threads of `run`, with the kernel's stack of each.
+    fn stacks(&self) -> String {
+        let run = self.run.as_ref();
+        run.map_or_else(String::new, |run| stacks_of(run.id()))
+    }
+
     fn still_runs(&mut self) -> Result<()> {
         let Some(run) = &mut self.run else {
             return Ok(());
@@ -319,12 +344,27 @@ fn patient(limit: Duration) -> Duration {
 /// The time that the threads of a process, or of its child in a small machine, were ready to run
 /// and waited for a processor (the second field of /proc/PID/schedstat, in nanoseconds).
 fn waited_for_a_processor(process: u32) -> Duration {
-    let inner = first_child(process).and_then(|first| child_of(first, "enforcer").ok());
-    let tasks = format!("/proc/{}/task", inner.unwrap_or(process));
-    let tasks = std::fs::read_dir(tasks).into_iter().flatten().flatten();
-    let waited = tasks.filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+    let waited = threads_of(process).filter_map(|task| {
+        let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
         text.split_whitespace().nth(1)?.parse::<u64>().ok()
     });
     Duration::from_nanos(waited.sum())
+}
+
+/// The folders in /proc of these threads.
+fn threads_of(process: u32) -> impl Iterator<Item = PathBuf> {
+    let inner = first_child(process).and_then(|first| child_of(first, "enforcer").ok());
+    let tasks = format!("/proc/{}/task", inner.unwrap_or(process));
+    let tasks = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+    tasks.map(|task| task.path())
+}
+
+/// The name and the kernel's stack of each of these threads.
+fn stacks_of(process: u32) -> String {
+    let stacks = threads_of(process).map(|task| {
+        let [name, stack] = ["comm", "stack"]
+            .map(|file| std::fs::read_to_string(task.join(file)).unwrap_or_default());
+        format!("{name}{stack}")
+    });
+    stacks.collect()
 }

@@ -18,11 +18,12 @@ use super::files::{GARBAGE, NOBODY, give, mode, remove};
 use super::trial::{GOOD, HEALING, Trial};
 use crate::lab::command::eventually;
 use crate::lab::mounts::{Change, with_mounts};
+use crate::scenario::Rig;
 
 /// The guards wait for no daemon.
 const NONE: Duration = Duration::ZERO;
 /// Devices, each with a peer.
-const DEVICES: [&str; 4] = ["t0", "t1", "t2", "t3"];
+pub(super) const DEVICES: [&str; 4] = ["t0", "t1", "t2", "t3"];
 
 pub(super) const CELLS: &[Cell] = &[
     Cell::tried(
@@ -38,6 +39,13 @@ pub(super) const CELLS: &[Cell] = &[
         "uapi_hangs",
         "4 daemons that never answer at boot",
         hangs,
+    ),
+    Cell::tried(
+        Uapi,
+        State::Hangs,
+        "uapi_hangs_at_restart",
+        "a daemon that never answers at a restart, with a new interface",
+        hangs_at_restart,
     ),
     Cell::tried(
         Uapi,
@@ -92,11 +100,11 @@ fn answer(device: usize) -> String {
 }
 
 /// Four devices with peers by key, and a folder at /var/run. Returns the folder of the sockets.
-fn devices(trial: &Trial<'_>) -> Result<PathBuf> {
+pub(super) fn devices(rig: &Rig<'_>) -> Result<PathBuf> {
     let peers = "allow = [\"p0\", \"p1\", \"p2\", \"p3\"]";
     let mut registry = GOOD.replace("[9200]\n", &format!("[9200]\n{peers}\n"));
     for (number, device) in DEVICES.iter().enumerate() {
-        trial.rig.lab.host.ip(&format!(
+        rig.lab.host.ip(&format!(
             "tuntap add dev {device} mode tun
              addr add 10.9.{number}.1/24 dev {device}
              link set {device} up"
@@ -106,15 +114,15 @@ fn devices(trial: &Trial<'_>) -> Result<PathBuf> {
             key(number)
         ));
     }
-    trial.rig.enforcer.registry(&registry)?;
-    let sockets = trial.rig.lab.scratch().join("run").join("wireguard");
+    rig.enforcer.registry(&registry)?;
+    let sockets = rig.lab.scratch().join("run").join("wireguard");
     fs::create_dir_all(&sockets)?;
     mode(&sockets, 0o755)?;
     mode(sockets.parent().unwrap_or(&sockets), 0o755)?;
     Ok(sockets)
 }
 
-fn own_run(sockets: &Path) -> Result<Vec<Change>> {
+pub(super) fn own_run(sockets: &Path) -> Result<Vec<Change>> {
     let run = sockets
         .parent()
         .context("the folder of sockets has a parent")?;
@@ -131,15 +139,15 @@ fn boot(trial: &mut Trial<'_>, sockets: &Path) -> Result<()> {
     trial.guards_a_newcomer()
 }
 
-fn path(sockets: &Path, device: &str) -> PathBuf {
+pub(super) fn path(sockets: &Path, device: &str) -> PathBuf {
     sockets.join(format!("{device}.sock"))
 }
 
 /// Daemons that answer until the drop of this value.
-struct Daemons(Arc<AtomicBool>, PathBuf);
+pub(super) struct Daemons(Arc<AtomicBool>, PathBuf);
 
 impl Daemons {
-    fn start(sockets: &Path, answer: impl Fn(usize) -> Vec<u8>) -> Result<Self> {
+    pub(super) fn start(sockets: &Path, answer: impl Fn(usize) -> Vec<u8>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         for (number, device) in DEVICES.iter().enumerate() {
             let path = path(sockets, device);
@@ -200,7 +208,7 @@ fn heals(trial: &mut Trial<'_>, how: &str, sockets: &Path) -> Result<()> {
 }
 
 fn absent(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     boot(trial, &sockets)?;
     trial.says(&["wait"])?;
     expect_peers(trial, "waiting")?;
@@ -208,7 +216,7 @@ fn absent(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn hangs(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let silent = DEVICES.map(|device| UnixListener::bind(path(&sockets, device)));
     let silent: Vec<UnixListener> = silent.into_iter().collect::<Result<_, _>>()?;
     boot(trial, &sockets)?;
@@ -218,8 +226,50 @@ fn hangs(trial: &mut Trial<'_>) -> Result<()> {
     heals(trial, "daemons that answer", &sockets)
 }
 
+/// The first question finds the guard of an interface that came up without a `run`.
+fn hangs_at_restart(trial: &mut Trial<'_>) -> Result<()> {
+    let sockets = devices(trial.rig)?;
+    let daemons = honest(&sockets)?;
+    let changes = own_run(&sockets)?;
+    let again = changes.clone();
+    trial.live(|command| {
+        with_mounts(command, changes);
+        Ok(())
+    })?;
+    trial.share_mounts()?;
+    expect_peers(trial, "active")?;
+    trial.obeys()?;
+    drop(daemons);
+    let silent = UnixListener::bind(path(&sockets, DEVICES[0]))?;
+    silent.set_nonblocking(true)?;
+    let host = &trial.rig.lab.host;
+    host.ip("link add new0 type veth peer name new1\nlink set new0 up\nlink set new1 up")?;
+    let pin = format!("link_wire_{}_", host.ifindex("new0")?);
+    ensure!(!is_pinned(trial, &pin)?, "a guard without a `run`");
+    trial.start_again(|command| {
+        with_mounts(command, again);
+        Ok(())
+    })?;
+    let asked = eventually(HEALING, || silent.accept().ok());
+    asked.context("`run` asks no device")?;
+    ensure!(
+        is_pinned(trial, &pin)?,
+        "a device was asked before the new interface got its guard"
+    );
+    trial.share_mounts()?;
+    trial.says(&["wait"])?;
+    drop(silent);
+    heals(trial, "daemons that answer", &sockets)
+}
+
+/// Whether a pin with this begin exists.
+fn is_pinned(trial: &Trial<'_>, begin: &str) -> Result<bool> {
+    let mut pins = fs::read_dir(trial.rig.lab.pin_dir())?;
+    Ok(pins.any(|pin| pin.is_ok_and(|pin| pin.file_name().to_string_lossy().starts_with(begin))))
+}
+
 fn full(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let mut kept: Vec<OwnedFd> = Vec::new();
     let mut silent = Vec::new();
     for device in DEVICES {
@@ -245,7 +295,7 @@ fn full(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn foreign(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let planted = honest(&sockets)?;
     for device in DEVICES {
         give(&path(&sockets, device), NOBODY)?;
@@ -258,7 +308,7 @@ fn foreign(trial: &mut Trial<'_>) -> Result<()> {
 }
 
 fn garbage(trial: &mut Trial<'_>) -> Result<()> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let broken = Daemons::start(&sockets, |_| GARBAGE.to_vec())?;
     boot(trial, &sockets)?;
     trial.says(&["wait"])?;
@@ -269,7 +319,7 @@ fn garbage(trial: &mut Trial<'_>) -> Result<()> {
 
 /// Lives with daemons that answer, which go.
 fn gone(trial: &mut Trial<'_>) -> Result<PathBuf> {
-    let sockets = devices(trial)?;
+    let sockets = devices(trial.rig)?;
     let daemons = honest(&sockets)?;
     let changes = own_run(&sockets)?;
     trial.live(|command| {

@@ -26,6 +26,8 @@ pub(super) fn named() -> Vec<Named> {
         policy::lo(),
         policy::forwarded(),
         policy::parents(),
+        policy::networks(),
+        policy::others(),
     ]
     .into_iter()
     .flatten()
@@ -76,7 +78,11 @@ fn headers() -> Vec<Named> {
             chain(&[HOP, FIRST, TO_END]),
             Untrusted,
         ),
-        lan("later ipv6 fragment", chain(&[HOP, LATER]), Fragment),
+        lan(
+            "later ipv6 fragment",
+            Packet::tcp("2001:db8:77::2", "fd00:77::1", 9200).chain(&[HOP, LATER]),
+            Fragment,
+        ),
         lan(
             "one of each",
             chain(&[HOP, TO_END, ROUTES, ATOMIC, Authentication(1)]),

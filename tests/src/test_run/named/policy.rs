@@ -3,9 +3,9 @@
 use enforcer_ebpf::Reason::{UntrustedInterface as Untrusted, *};
 
 use super::builders::{
-    BROADCAST, CHILD_MAC, HOP, Named, Q, TO_END, from, fwd, lan, row, to, v4, v6, wg,
+    BROADCAST, CHILD_MAC, HOP, ICMP, Named, Q, TO_END, from, fwd, lan, row, to, v4, v6, wg,
 };
-use crate::lab::frames::number::*;
+use crate::lab::frames::{DOT1Q, number::*};
 use crate::test_run::network::On::*;
 use crate::test_run::network::{LOCAL_V4, LOCAL_V6};
 use crate::test_run::packet::{Packet, UDP_LITE};
@@ -173,6 +173,14 @@ pub(super) fn forwarded() -> Vec<Named> {
             forwarded(9200),
             Untrusted,
         ),
+        row("passing through wg0", Wg0, forwarded(9200), Forwarded),
+        row("passing through a member", Mem0, forwarded(9200), Forwarded),
+        row(
+            "passing through where all is judged",
+            All0,
+            forwarded(9200),
+            Untrusted,
+        ),
         fwd("for this router", to(LOCAL_V4, 9200), Untrusted),
         fwd("for this router, ipv6", to(LOCAL_V6, 9200), Untrusted),
         fwd(
@@ -204,7 +212,13 @@ pub(super) fn parents() -> Vec<Named> {
             from("10.10.0.99", 9090),
             UnknownPeer,
         ),
-        row("for a macvlan child", Mac0, v4().to(CHILD_MAC), Tagged),
+        row("for a macvlan child", Mac0, v4().to(CHILD_MAC), Forwarded),
+        row(
+            "for a macvlan child, at an address of the host",
+            Mac0,
+            to(LOCAL_V4, 9200).to(CHILD_MAC),
+            Tagged,
+        ),
         row("for the child's parent", Mac0, v4(), Untrusted),
         row(
             "for all, on the child's parent",
@@ -212,10 +226,131 @@ pub(super) fn parents() -> Vec<Named> {
             v4().to(BROADCAST),
             Untrusted,
         ),
+        lan("for another machine", v4().to(CHILD_MAC), Forwarded),
         lan(
-            "for another, without children",
-            v4().to(CHILD_MAC),
+            "for another machine, at an address of the host",
+            to(LOCAL_V4, 9200).to(CHILD_MAC),
             Untrusted,
+        ),
+        row(
+            "a member looks through VLAN tags",
+            Mem0,
+            v4().tags(&[(DOT1Q, 7)]),
+            Untrusted,
+        ),
+        row(
+            "the master's peer on a member",
+            Mem0,
+            from("10.10.0.5", 9090),
+            Peer,
+        ),
+    ]
+}
+
+/// Container networks.
+pub(super) fn networks() -> Vec<Named> {
+    vec![
+        lan("to a container", to("10.88.5.9", 22), ContainerNetwork),
+        lan(
+            "to a container, ipv6",
+            to("fd00:88::9", 9200),
+            ContainerNetwork,
+        ),
+        lan(
+            "ping to a container",
+            to("10.88.5.9", 0).protocol(ICMP),
+            ContainerNetwork,
+        ),
+        lan(
+            "later fragment to a container",
+            to("10.88.5.9", 0).fragment(8, false),
+            ContainerNetwork,
+        ),
+        lan(
+            "to the bridge's own address",
+            to("10.88.0.1", 8080),
+            ContainerNetwork,
+        ),
+        lan(
+            "to a container, through another machine",
+            to("10.88.5.9", 22).to(CHILD_MAC),
+            Forwarded,
+        ),
+        lan(
+            "to another interface's address in the subnet",
+            to("10.88.0.7", 22),
+            Unregistered,
+        ),
+        wg(
+            "a peer of the network",
+            Packet::tcp("10.10.0.5", "10.88.5.9", 22),
+            Peer,
+        ),
+        wg(
+            "a peer of no network",
+            Packet::tcp("10.200.0.1", "10.88.5.9", 22),
+            ContainerNetwork,
+        ),
+        row(
+            "from container to container",
+            Pod0,
+            to("10.88.5.9", 22),
+            Unregistered,
+        ),
+        row(
+            "a registered port on the bridge",
+            Pod0,
+            to("10.88.0.1", 9200),
+            Untrusted,
+        ),
+    ]
+}
+
+/// Unregistered ports, `on`, and fragments of another interface's peer.
+pub(super) fn others() -> Vec<Named> {
+    let init = |source| from(source, 22).protocol(SCTP);
+    vec![
+        lan(
+            "an association to an unregistered port",
+            init("192.168.77.2"),
+            UnregisteredPort,
+        ),
+        wg("a peer of [unregistered]", init("10.10.0.5"), Peer),
+        wg(
+            "a peer of a service alone",
+            init("10.200.0.1"),
+            UnregisteredPort,
+        ),
+        row("the inside", Pod0, init("192.168.77.2"), Unregistered),
+        row(
+            "an association that passes through",
+            Wg0,
+            Packet::tcp("10.200.0.1", "198.51.100.7", 22).protocol(SCTP),
+            Forwarded,
+        ),
+        lan("at the service's address", to(LOCAL_V4, 9400), Public),
+        lan("at another address", to("192.168.77.1", 9400), Untrusted),
+        lan("at another address, ipv6", to(LOCAL_V6, 9400), Untrusted),
+        lan(
+            "a fragment of wg0's peer on another interface",
+            from("10.10.0.5", 0).fragment(8, false),
+            UnknownPeer,
+        ),
+        wg(
+            "a fragment of wg0's peer",
+            from("10.10.0.5", 0).fragment(8, false),
+            Fragment,
+        ),
+        row(
+            "a fragment of wg0's peer where everyone is a peer",
+            Any0,
+            from("10.10.0.5", 0).fragment(8, false),
+            Fragment,
+        ),
+        fwd(
+            "a fragment of wg0's peer that passes through",
+            Packet::tcp("10.10.0.5", "198.51.100.7", 0).fragment(8, true),
+            Fragment,
         ),
     ]
 }

@@ -70,5 +70,6 @@ pub(crate) fn archive(workspace: &Workspace, lab: &Lab) -> Result<Vec<u8>> {
 /// Returns the initramfs of a guest: the shared archive, its command, and the modules of its
 /// kernel.
 pub(crate) fn initramfs(common: &[u8], line: &str, kernel: &Kernel) -> Result<Initramfs> {
-    Initramfs::new(&[common, &command::archive(line), &modules::archive(kernel)?])
+    let modules = modules::archive(kernel, modules::LAB_FOLDERS)?;
+    Initramfs::new(&[common, &command::archive(line), &modules])
 }

@@ -66,7 +66,9 @@ impl Boot<'_> {
         }
         archive.program("init", &ours("init")?);
         for (number, driver) in disk.drivers()?.iter().enumerate() {
-            archive.file(&format!("driver-{number}.ko"), driver);
+            // The first program loads the files in the order of their names.
+            let name = format!("driver-{number:02}-{}", driver.name);
+            archive.file(&name, &driver.content);
         }
 
         let manager = self.require.then(|| MANAGER.to_owned());

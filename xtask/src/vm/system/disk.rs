@@ -84,14 +84,21 @@ pub(super) struct Disk {
     other: Option<Kernel>,
 }
 
-/// Drivers of the disk in a kernel that has them as modules, in the order of their needs.
-const DRIVERS: [&str; 6] = [
-    "kernel/drivers/virtio/virtio.ko",
-    "kernel/drivers/virtio/virtio_ring.ko",
-    "kernel/drivers/virtio/virtio_pci_legacy_dev.ko",
-    "kernel/drivers/virtio/virtio_pci_modern_dev.ko",
-    "kernel/drivers/virtio/virtio_pci.ko",
-    "kernel/drivers/block/virtio_blk.ko",
+/// Module of the kernel, loaded before the disk is read.
+pub(super) struct Driver {
+    /// Name of the file, without a suffix of compression.
+    pub(super) name: String,
+    pub(super) content: Vec<u8>,
+}
+
+/// Modules between QEMU's disk and the root file system.
+const DRIVERS: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
+
+/// Folders with modules for systemd and Podman, beside those of the lab.
+const FOLDERS: [&str; 3] = [
+    "kernel/fs/autofs/",
+    "kernel/fs/fuse/",
+    "kernel/fs/overlayfs/",
 ];
 
 impl Disk {
@@ -135,33 +142,36 @@ impl Disk {
         self.dir.join("virtio_blk.ko")
     }
 
-    /// Returns the modules that the kernel needs to read the disk, in their order.
-    pub(super) fn drivers(&self) -> Result<Vec<Vec<u8>>> {
+    /// Returns the modules that the kernel needs to read the disk, in the order of loading.
+    pub(super) fn drivers(&self) -> Result<Vec<Driver>> {
         let Some(kernel) = &self.other else {
-            let module = self.module();
-            let bytes = fs::read(&module)
-                .with_context(|| format!("failed to read {}", module.display()))?;
-            return Ok(vec![bytes]);
+            return Ok(vec![Driver::read(&self.module())?]);
         };
-        let mut drivers = Vec::new();
-        for name in DRIVERS {
-            let plain = kernel.modules().join(name);
-            let packed = kernel.modules().join(format!("{name}.xz"));
-            if plain.is_file() {
-                let bytes = fs::read(&plain);
-                drivers.push(bytes.with_context(|| format!("failed to read {}", plain.display()))?);
-            } else if packed.is_file() {
-                drivers.push(unpack(&packed)?);
-            }
-        }
-        Ok(drivers)
+        let order = modules::load_order(kernel, &DRIVERS)?;
+        let folder = kernel.modules();
+        let read = |path: &String| Driver::read(&folder.join(path));
+        order.iter().map(read).collect()
     }
 
     /// Returns an archive with the modules of a kernel that the disk lacks.
     pub(super) fn modules(&self) -> Result<Vec<u8>> {
-        self.other
-            .as_ref()
-            .map_or_else(|| Ok(Vec::new()), modules::archive)
+        let Some(kernel) = &self.other else {
+            return Ok(Vec::new());
+        };
+        modules::archive(kernel, &[modules::LAB_FOLDERS, &FOLDERS].concat())
+    }
+}
+
+impl Driver {
+    /// Reads the module in a file, plain or packed by xz.
+    fn read(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let content = match name.strip_suffix(".xz") {
+            Some(_) => unpack(path)?,
+            None => fs::read(path).with_context(|| format!("failed to read {}", path.display()))?,
+        };
+        let name = name.trim_end_matches(".xz").to_owned();
+        Ok(Self { name, content })
     }
 }
 

@@ -21,6 +21,7 @@ use std::{
 use super::{Action, Begun, Operation, OwnFile, PollOutcome, Reconciler, Trigger};
 use crate::{
     daemon::report::{Cause, Report},
+    printable::decode_path,
     registry::Source,
 };
 use world::{Content, OTHER, OWN, World, name};
@@ -227,10 +228,7 @@ fn describe_operation(operation: &Operation) -> String {
 }
 
 fn short(path: &Path) -> String {
-    path.file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into()
+    decode_path(path.file_stem().unwrap_or_default().as_ref())
 }
 
 fn seconds(seconds: u64) -> Duration {

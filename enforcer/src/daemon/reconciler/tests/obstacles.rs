@@ -142,6 +142,56 @@ fn pins_that_cannot_be_put_back_are_tried_again() {
     assert_eq!(rig.deadline(), None);
 }
 
+/// A change of the host is the first to find the file system of the pins gone.
+#[test]
+fn lost_pins_are_told_whatever_task_finds_the_loss() {
+    for trigger in [Trigger::HostChanged, Trigger::PinsChanged] {
+        let mut rig = Rig::start();
+        rig.world.is_pinned = false;
+        rig.world.is_lost = true;
+        rig.world.faults.insert(Fault::Inspect);
+        let transcript = rig.on(trigger);
+        assert!(transcript.ends_with("inspect; Retry"), "{transcript}");
+    }
+}
+
+/// The file system is unmounted while another fault is told already.
+#[test]
+fn lost_pins_are_told_beside_another_fault() {
+    let mut rig = Rig::start();
+    rig.world.faults.insert(Fault::Follow);
+    assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1; Retry");
+    rig.world.is_pinned = false;
+    rig.world.is_lost = true;
+    rig.world.faults.insert(Fault::Inspect);
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect; Retry");
+    assert_eq!(rig.on(Trigger::PinsChanged), "inspect", "told once");
+}
+
+/// Another writer has the lock at the first attempt after the file system is back.
+#[test]
+fn pins_that_can_be_put_back_are_back_within_thirty_seconds() {
+    for missed in 0..2 {
+        let mut rig = Rig::start();
+        rig.makes_looks = true;
+        rig.world.is_pinned = false;
+        rig.world.is_lost = true;
+        rig.world.faults.insert(Fault::Inspect);
+        rig.on(Trigger::PinsChanged);
+        let lost_at = rig.now;
+        while rig.now < lost_at + seconds(300) {
+            rig.sleep();
+        }
+        let mountable_at = rig.now;
+        (0..missed).for_each(|_| drop(rig.sleep()));
+        rig.world.faults.clear();
+        rig.sleep();
+        assert!(rig.world.is_pinned);
+        let took = rig.now - mountable_at;
+        assert!(took <= seconds(30), "{took:?}, {missed} attempts in vain");
+    }
+}
+
 #[test]
 fn pins_and_host_are_looked_at_without_an_event() {
     let mut rig = Rig::start();
@@ -164,6 +214,26 @@ fn pins_and_host_are_looked_at_without_an_event() {
     let follow = "follow 1 as own:1; NoSocketGuard";
     assert_eq!(rig.on(Trigger::HostChanged), follow);
     assert_eq!(look(&mut rig), "inspect; follow 1 as own:1");
+}
+
+#[test]
+fn a_change_of_the_mount_table_is_a_look_without_delay() {
+    let mut rig = Rig::start();
+    assert_eq!(rig.on(Trigger::MountsChanged), "inspect");
+    rig.world.is_pinned = false;
+    rig.world.is_lost = true;
+    assert_eq!(rig.on(Trigger::MountsChanged), "inspect; PinsRestored");
+    rig.world.notes = vec![Note::new(NoteKind::NoSocketGuard, "no cgroup2")];
+    rig.on(Trigger::HostChanged);
+    assert_eq!(
+        rig.on(Trigger::MountsChanged),
+        "inspect; follow 1 as own:1",
+        "the cgroups may be back"
+    );
+    // The next look without an event counts from here.
+    rig.wait(LOOK / 2);
+    rig.on(Trigger::MountsChanged);
+    assert_eq!(rig.reconciler.next_look, rig.now + LOOK);
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn tasks_run_in_the_order_of_their_urgency() {
     rig.reconciler.pending = Some(rig.now);
     assert_eq!(
         rig.on(Trigger::FilesChanged),
-        "roll back; RollbackFailed; inspect"
+        "roll back; RollbackFailed; inspect; Retry"
     );
     rig.on(Trigger::HostChanged);
     assert_eq!(

@@ -36,8 +36,10 @@ impl Trial<'_> {
                 hit.then(|| line.to_owned())
             })
         });
-        let line = line
-            .with_context(|| format!("silent: `run` said nothing of {words:?}:\n{}", self.log()))?;
+        let line = line.with_context(|| {
+            let (log, threads) = (self.log(), self.stacks());
+            format!("silent: `run` said nothing of {words:?}:\n{log}\nits threads:\n{threads}")
+        })?;
         self.facts.says(&line, self.rig.lab.scratch());
         Ok(())
     }
@@ -80,7 +82,10 @@ impl Trial<'_> {
             std::thread::sleep(Duration::from_millis(100));
             None
         });
-        healed.with_context(|| format!("no healing within {limit:?} by: {how}: {seen}"))?;
+        healed.with_context(|| {
+            let threads = self.stacks();
+            format!("no healing within {limit:?} by: {how}: {seen}\nthreads of `run`:\n{threads}")
+        })?;
         self.facts.heals(how, start.elapsed());
         self.expect_closed()
     }
@@ -101,6 +106,21 @@ impl Trial<'_> {
         });
         guarded.with_context(|| format!("an interface came up, and got no guard: {seen}"))?;
         self.rig.lab.host.ip("link del new0")
+    }
+
+    /// Makes changes while `run` is stopped: `run` finds all of them at one moment.
+    pub(in super::super) fn while_stopped(
+        &mut self,
+        changes: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let inner = match self.place {
+            Place::Machine(first) => child_of(first, "enforcer")?,
+            Place::Here | Place::OfRun(_) => self.daemon()?.id(),
+        };
+        kill_process(pid(inner)?, Signal::STOP)?;
+        let changed = changes(self);
+        kill_process(pid(inner)?, Signal::CONT)?;
+        changed
     }
 
     /// Insists that SIGTERM ends `run`, which has no obstacle to wait for.
