@@ -63,27 +63,44 @@ fn value_of_cell(cell: &str) -> Option<Value> {
     })
 }
 
-/// The value of an expression of Rust; `None` for other than the simplest.
-fn value_of_code(code: &str) -> Option<Value> {
+/// The value of an expression of Rust; `None` for other than the simplest. `named` finds the
+/// expression of another constant.
+fn value_of_code<'a>(code: &'a str, named: &dyn Fn(&str) -> Option<&'a str>) -> Option<Value> {
     let time = |unit: &str| {
         let number = code.strip_prefix(&format!("Duration::from_{unit}("))?;
-        integer(number.strip_suffix(')')?)
+        integer(number.strip_suffix(')')?, named)
     };
     time("secs")
         .map(|seconds| Value::Time(seconds * 1000))
         .or_else(|| time("millis").map(Value::Time))
-        .or_else(|| integer(code).map(Value::Number))
+        .or_else(|| integer(code, named).map(Value::Number))
 }
 
-fn integer(code: &str) -> Option<u64> {
+fn integer<'a>(code: &'a str, named: &dyn Fn(&str) -> Option<&'a str>) -> Option<u64> {
     let two = |sign: &str, of: fn(u64, u64) -> u64| {
-        let (left, right) = code.split_once(sign)?;
-        Some(of(integer(left)?, integer(right)?))
+        let (left, right) = split_outside(code, sign)?;
+        Some(of(integer(left, named)?, integer(right, named)?))
     };
+    let inside = || integer(code.strip_prefix('(')?.strip_suffix(')')?, named);
+    let cast = || integer(code.strip_suffix(" as u32")?, named);
+    // The name of a constant; its own expression has shorter ones only.
+    let is_name = |code: &str| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let constant = || integer(named(code).filter(|_| is_name(code))?, named);
     two(" << ", |left, right| left << right)
         .or_else(|| two(" + ", |left, right| left + right))
         .or_else(|| two(" * ", |left, right| left * right))
+        .or_else(inside)
+        .or_else(cast)
         .or_else(|| code.replace('_', "").parse().ok())
+        .or_else(constant)
+}
+
+/// Splits at the first sign outside parentheses.
+fn split_outside<'a>(code: &'a str, sign: &str) -> Option<(&'a str, &'a str)> {
+    let depth = |before: &str| before.matches('(').count() - before.matches(')').count();
+    let mut signs = code.match_indices(sign);
+    let (at, _) = signs.find(|(at, _)| depth(&code[..*at]) == 0)?;
+    Some((&code[..at], &code[at + sign.len()..]))
 }
 
 /// The expression of a constant in a file of Rust.
@@ -113,7 +130,8 @@ fn faults(row: &Row, root: &Path, code: &str) -> Option<String> {
     let Some(expression) = constant(&text, name) else {
         return Some(format!("{bound}: {path} has no constant {name}"));
     };
-    match (value_of_cell(value), value_of_code(expression)) {
+    let named = |name: &str| constant(&text, name).or_else(|| constant(code, name));
+    match (value_of_cell(value), value_of_code(expression, &named)) {
         (Some(cell), Some(code)) if cell != code => Some(format!(
             "{bound}: the table says {value}, and {name} is {expression}"
         )),
@@ -151,11 +169,19 @@ fn every_limit_is_in_the_code_and_has_a_test() {
 
 #[test]
 fn values_are_compared_across_their_units() {
+    let named = |name: &str| match name {
+        "BANKS" => Some("2"),
+        "MOST" => Some("10_000"),
+        _ => None,
+    };
+    let value_of_code = |code| value_of_code(code, &named);
     for (cell, code) in [
         ("4,096", "4_096"),
         ("2 MiB", "2 << 20"),
         ("512 KiB", "512 << 10"),
         ("8,193", "1 + 2 * 4096"),
+        ("8,194", "BANKS as u32 + 2 * 4096"),
+        ("56,384", "BANKS * (2 * MOST as u32 + 8192)"),
         ("500 ms", "Duration::from_millis(500)"),
         ("5 s", "Duration::from_secs(5)"),
         ("5 s", "Duration::from_millis(5_000)"),
@@ -166,6 +192,7 @@ fn values_are_compared_across_their_units() {
     assert_ne!(value_of_cell("5"), value_of_cell("5 ms"));
     assert_eq!(value_of_cell("5 to 3,600"), None);
     assert_eq!(value_of_code("5..=3600"), None);
+    assert_eq!(value_of_code("2 * OTHER"), None);
 }
 
 #[test]

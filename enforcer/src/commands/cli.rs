@@ -10,7 +10,9 @@ use enforcer_ebpf::Protocol;
 /// Keeps localhost-only services localhost-only, in the kernel.
 ///
 /// Packets to the ports of the registry are dropped unless they arrive on lo, come from a peer
-/// that the service allows, or the service is public. Everything else passes untouched.
+/// that the service allows, or the service is public. Packets from outside to container networks
+/// are dropped too. Other ports pass, unless `[unregistered]` closes them, and so does traffic that
+/// this host forwards.
 #[derive(Debug, Parser)]
 #[command(
     name = "enforcer",
@@ -193,7 +195,8 @@ pub(crate) struct Explain {
     /// The transport protocol
     #[arg(long, value_enum, default_value_t = ProtocolName::Tcp)]
     pub(crate) protocol: ProtocolName,
-    /// The destination address [default: one of this host's, never forwarded]
+    /// The destination address [default: one of this host's, in no `on` and in no container
+    /// network]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) destination: Option<IpAddr>,
     /// Run the packet through the loaded wire guard as well, on copies of its maps

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::{Decision, Reason, Verdict};
+use enforcer_ebpf::{Decision, Mode, Reason, Verdict};
 use serde::Serialize;
 
 use super::tables::PacketSpec;
@@ -79,14 +79,23 @@ pub fn cite(
     }
     if decision.audited && decision.verdict() == Verdict::Drop {
         match service.and_then(|service| Some((service, service.mode_at.as_ref()?))) {
-            // Rule 2 comes before the service lookup, so the global mode holds.
-            Some((service, at)) if decision.reason != Reason::LoopbackAddress => {
+            // Rules 2 and 4 do not ask for the service.
+            Some((service, at)) if !is_before_services(decision.reason) => {
                 cited.add(Some(at), || format!("mode of {}", service.name));
             }
-            _ => cited.add(registry.mode_at(), || "mode".to_owned()),
+            // A container network and `[unregistered]` have modes of their own.
+            _ if registry.mode() == Mode::Audit => {
+                cited.add(registry.mode_at(), || "mode".to_owned());
+            }
+            _ => {}
         }
     }
     cited.0
+}
+
+/// Returns whether a drop comes before the look at the port's service.
+const fn is_before_services(reason: Reason) -> bool {
+    matches!(reason, Reason::LoopbackAddress | Reason::ContainerNetwork)
 }
 
 fn service_of<'a>(registry: &'a Registry, spec: &PacketSpec) -> Option<&'a Service> {
@@ -180,6 +189,8 @@ allow = ["office"]
 ports = [9000]
 on = ["192.168.1.11"]
 mode = "enforce"
+[unregistered]
+sctp = "drop"
 "#;
 
     struct Packet {
@@ -202,10 +213,14 @@ mode = "enforce"
         }
     }
 
-    /// Returns the citations for a packet as `line entry`, and checks that all name one file.
     fn cited(packet: &Packet) -> Vec<String> {
+        cited_under(REGISTRY, packet)
+    }
+
+    /// Returns the citations for a packet as `line entry`, and checks that all name one file.
+    fn cited_under(registry: &str, packet: &Packet) -> Vec<String> {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-        file.write_all(REGISTRY.as_bytes()).unwrap();
+        file.write_all(registry.as_bytes()).unwrap();
         let registry = load(&Source::Named(file.path().to_owned()), &Reader::NAMED).unwrap();
         let registry = registry.registry;
         let attachments = [("eth0", 10), ("wg0", 11)].map(|(name, ifindex)| PolicyInterface {
@@ -332,6 +347,20 @@ mode = "enforce"
             cited(&at("wg0", "192.168.1.12")),
             ["37 port 9000 of backup", "38 on of backup"]
         );
+    }
+
+    #[test]
+    fn a_port_of_no_service_is_closed_by_the_action_of_its_protocol() {
+        let sctp = Packet {
+            protocol: Protocol::Sctp,
+            ..packet("eth0", "192.0.2.1", 22)
+        };
+        assert_eq!(cited(&sctp), ["41 sctp of [unregistered]", "1 mode"]);
+        // The global mode says nothing of an action that only counts.
+        let text = "mode = \"enforce\"\n[services.a]\nports = [1]\n\
+                    [unregistered]\ntcp = \"audit\"\n";
+        let tcp = packet("eth0", "192.0.2.1", 22);
+        assert_eq!(cited_under(text, &tcp), ["5 tcp of [unregistered]"]);
     }
 
     #[test]

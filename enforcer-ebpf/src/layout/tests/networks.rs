@@ -14,6 +14,16 @@ fn fixed_slots_come_before_those_of_ports() {
 }
 
 #[test]
+fn the_maps_of_addresses_have_room_in_both_banks() {
+    // In each bank 65,536 rows, and half as many MACs.
+    assert_eq!((LOCAL_ENTRIES, MAC_ENTRIES), (2 << 16, 2 << 15));
+    // A network for each of the interfaces with a row.
+    assert!(NETWORK_ENTRIES >= 2 * INTERFACE_SLOTS);
+    // Each peer's prefix twice, for all interfaces and for the peer's own, and the subnets.
+    assert!(SOURCE_ENTRIES as usize > 2 * 2 * MAX_PREFIXES);
+}
+
+#[test]
 fn a_local_row_survives_its_bits() {
     for ifindex in [0, 1, 7, (1 << 31) - 1] {
         for is_address in [false, true] {

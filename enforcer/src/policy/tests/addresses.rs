@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::{Guard, Mode, PeerSet, Protocol, Reason};
+use enforcer_ebpf::{
+    Guard, Mode, PeerSet, Protocol, Reason,
+    layout::{BANKS, ON_ENTRIES},
+};
 
 use super::super::{PacketSpec, PolicyHost, PolicyTables, Slots, compile};
 use super::{attachment, grants, registry};
-use crate::registry::Forward;
+use crate::registry::{Forward, MAX_PORTS_AT_ADDRESSES};
 
 /// Returns a packet from 192.0.2.7 on eth0.
 fn packet(port: u16, destination: Option<&str>) -> PacketSpec {
@@ -135,6 +138,12 @@ fn a_peer_on_a_pattern_is_on_each_matching_interface() {
     assert!(tables.peers[0].active);
     let none = compile(&registry, &PolicyHost::of(&interfaces[2..]), &Slots::new()).unwrap();
     assert!(!none.peers[0].active);
+}
+
+#[test]
+fn every_port_at_an_address_has_room_in_both_banks() {
+    let banks = BANKS as usize;
+    assert_eq!(ON_ENTRIES as usize, banks * MAX_PORTS_AT_ADDRESSES);
 }
 
 #[test]
