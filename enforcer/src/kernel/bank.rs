@@ -127,7 +127,7 @@ fn write_ports(maps: &Maps, bank: u32, tables: &PolicyTables) {
 
 /// Returns the binding at an index of `PORTS` without a service.
 fn word_without_service(tables: &PolicyTables, index: usize) -> Binding {
-    let port = (index & 0xffff) as u16;
+    let port = u16::try_from(index & 0xffff).unwrap_or_default();
     let protocol = Protocol::ALL.get(index >> 16).copied();
     let mode = protocol.and_then(|protocol| {
         let mode = tables.unregistered_mode(protocol, port)?;

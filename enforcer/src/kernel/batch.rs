@@ -50,7 +50,7 @@ impl<K: Plain, V: Plain> BatchHashMap<K, V> {
             assert!(
                 size_of::<K>() >= size_of::<u32>(),
                 "room for a bucket's number"
-            )
+            );
         };
         Ok(Self {
             map: checked(map, name, size_of::<K>(), size_of::<V>())?,

@@ -247,7 +247,9 @@ pub(super) fn interface_entry(
         route_as: row.member_of.unwrap_or_default(),
         network: row.network.unwrap_or_default(),
         // An IPv4 address is the low 32 bits.
-        own_v4: row.own_v4.map_or(0, |own| own.low() as u32),
+        own_v4: row
+            .own_v4
+            .map_or(0, |own| u32::try_from(own.low()).unwrap_or_default()),
         own_v6: row.own_v6.map_or([0; 2], |own| [own.high(), own.low()]),
         flags: flag(row.judges_all, InterfaceEntry::JUDGES_ALL)
             | flag(row.hairpin, InterfaceEntry::HAIRPIN)

@@ -18,7 +18,7 @@ fn the_maps_of_addresses_have_room_in_both_banks() {
     // In each bank 65,536 rows, and half as many MACs.
     assert_eq!((LOCAL_ENTRIES, MAC_ENTRIES), (2 << 16, 2 << 15));
     // A network for each of the interfaces with a row.
-    assert!(NETWORK_ENTRIES >= 2 * INTERFACE_SLOTS);
+    const { assert!(NETWORK_ENTRIES >= 2 * INTERFACE_SLOTS) };
     // Each peer's prefix twice, for all interfaces and for the peer's own, and the subnets.
     assert!(SOURCE_ENTRIES as usize > 2 * 2 * MAX_PREFIXES);
 }
