@@ -6,10 +6,11 @@
 //! | --- | --- |
 //! | entry points | `xdp`, `tcx` (wire guards), `socket` (socket guard) |
 //! | body of the wire guards | `wire` |
-//! | parts of a judgement | `policy`, `host`, `fib`, `namespace`, `count`, `event` |
+//! | parts of a judgement | `policy`, `addresses`, `host`, `fib`, `namespace`, `count`, `event` |
 //! | access to a packet | `frame` (trait of the wire hooks), `skb` (tcx and cgroup_skb), `looped_back` |
 //! | ground | `verifier` (scalars and bounds), `maps` |
 
+mod addresses;
 mod count;
 mod event;
 mod fib;

@@ -46,9 +46,7 @@ pub fn cite(
             let allow = &registry.unregistered().allow;
             let allowed = peer.and_then(|peer| allow.at_of(peer));
             cited.add(allowed, || "allow of [unregistered]".to_owned());
-            if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
-                cited.add(Some(&peer.at), || format!("peer {}", peer.name));
-            }
+            cited.add_peer(registry, peer);
         }
         (Reason::Public, Some(service)) => {
             cited.add(service.public_at.as_ref(), || {
@@ -60,9 +58,7 @@ pub fn cite(
             cited.add(allowed.or(service.allow.at.as_ref()), || {
                 format!("allow of {}", service.name)
             });
-            if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
-                cited.add(Some(&peer.at), || format!("peer {}", peer.name));
-            }
+            cited.add_peer(registry, peer);
         }
         (Reason::UnknownPeer | Reason::UntrustedInterface, Some(service)) => {
             cited.add(port_of(service, spec.port), || {
@@ -78,17 +74,7 @@ pub fn cite(
         _ => {}
     }
     if decision.audited && decision.verdict() == Verdict::Drop {
-        match service.and_then(|service| Some((service, service.mode_at.as_ref()?))) {
-            // Rules 2 and 4 do not ask for the service.
-            Some((service, at)) if !is_before_services(decision.reason) => {
-                cited.add(Some(at), || format!("mode of {}", service.name));
-            }
-            // A container network and `[unregistered]` have modes of their own.
-            _ if registry.mode() == Mode::Audit => {
-                cited.add(registry.mode_at(), || "mode".to_owned());
-            }
-            _ => {}
-        }
+        cited.add_mode(registry, service, decision.reason);
     }
     cited.0
 }
@@ -125,6 +111,28 @@ fn port_of(service: &Service, port: u16) -> Option<&Span> {
 struct Cited(Vec<Citation>);
 
 impl Cited {
+    /// Adds the line of a peer.
+    fn add_peer(&mut self, registry: &Registry, peer: Option<&str>) {
+        if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
+            self.add(Some(&peer.at), || format!("peer {}", peer.name));
+        }
+    }
+
+    /// Adds the line that made a drop an audited one.
+    fn add_mode(&mut self, registry: &Registry, service: Option<&Service>, reason: Reason) {
+        match service.and_then(|service| Some((service, service.mode_at.as_ref()?))) {
+            // Rules 2 and 4 do not ask for the service.
+            Some((service, at)) if !is_before_services(reason) => {
+                self.add(Some(at), || format!("mode of {}", service.name));
+            }
+            // A container network and `[unregistered]` have modes of their own.
+            _ if registry.mode() == Mode::Audit => {
+                self.add(registry.mode_at(), || "mode".to_owned());
+            }
+            _ => {}
+        }
+    }
+
     /// Adds a citation if the entry has a span.
     fn add(&mut self, at: Option<&Span>, what: impl FnOnce() -> String) {
         if let Some(at) = at {

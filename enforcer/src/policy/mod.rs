@@ -14,19 +14,22 @@ mod cite;
 mod compile;
 mod diff;
 mod frame;
+mod host;
 mod networks;
 mod prefixes;
 mod released;
 mod tables;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use cite::{Citation, cite};
 pub(crate) use compile::local_rows;
-pub use compile::{PolicyHost, PolicyInterface, Slots, compile};
+pub use compile::{Slots, compile};
 pub use diff::{Change, changes};
 pub use frame::Frame;
+pub use host::{PolicyHost, PolicyInterface};
 pub(crate) use released::released;
 pub use tables::{
     InterfaceRow, NetworkRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow,

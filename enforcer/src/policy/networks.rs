@@ -6,7 +6,8 @@ use enforcer_ebpf::{Address, PeerSet, layout::WIRE_VIEW};
 use ipnet::IpNet;
 
 use super::{
-    compile::{PolicyInterface, key_of},
+    compile::key_of,
+    host::PolicyInterface,
     tables::{NetworkRow, PolicyTables},
 };
 

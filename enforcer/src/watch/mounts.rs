@@ -48,7 +48,7 @@ impl Mounts {
 }
 
 impl Watch for Mounts {
-    /// Waits for a change, after the rest of a [`GAP`] since the change before. Changes in the rest
+    /// Waits for a change, after the rest of a `GAP` since the change before. Changes in the rest
     /// are told together.
     async fn changed(&mut self) -> Result<()> {
         sleep_until(self.rests_until).await;

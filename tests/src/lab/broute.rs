@@ -35,6 +35,32 @@ pub fn route_all(namespace: &Netns, member: &str) -> Result<()> {
            chain prerouting { type filter hook prerouting priority -300; policy accept; }
          }",
     )?;
+    let rule = rule_for(member);
+    let batch = [
+        message(BATCH_BEGIN, REQUEST, 0, NFTABLES, &[]),
+        message(
+            NEW_RULE,
+            REQUEST | ACKNOWLEDGED | CREATE_AT_THE_END,
+            BRIDGE_FAMILY,
+            0,
+            &rule,
+        ),
+        message(BATCH_END, REQUEST, 0, NFTABLES, &[]),
+    ]
+    .concat();
+    let error = namespace
+        .run(|| answer_to(&batch))?
+        .context("failed to speak with nf_tables")?;
+    ensure!(
+        error == 0,
+        "the kernel refused `meta broute set 1`: {}",
+        std::io::Error::from_raw_os_error(-error)
+    );
+    Ok(())
+}
+
+/// The attributes of the rule: `iifname MEMBER meta broute set 1`.
+fn rule_for(member: &str) -> Vec<u8> {
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(member.bytes()) {
         *to = from;
@@ -68,7 +94,7 @@ pub fn route_all(namespace: &Netns, member: &str) -> Result<()> {
             attribute(3, &REGISTER.to_be_bytes()),
         ],
     );
-    let rule = [
+    [
         attribute(1, b"brouter\0"),
         attribute(2, b"prerouting\0"),
         attribute(
@@ -76,28 +102,7 @@ pub fn route_all(namespace: &Netns, member: &str) -> Result<()> {
             &[incoming, is_the_member, immediate, meta].concat(),
         ),
     ]
-    .concat();
-    let batch = [
-        message(BATCH_BEGIN, REQUEST, 0, NFTABLES, &[]),
-        message(
-            NEW_RULE,
-            REQUEST | ACKNOWLEDGED | CREATE_AT_THE_END,
-            BRIDGE_FAMILY,
-            0,
-            &rule,
-        ),
-        message(BATCH_END, REQUEST, 0, NFTABLES, &[]),
-    ]
-    .concat();
-    let error = namespace
-        .run(|| answer_to(&batch))?
-        .context("failed to speak with nf_tables")?;
-    ensure!(
-        error == 0,
-        "the kernel refused `meta broute set 1`: {}",
-        std::io::Error::from_raw_os_error(-error)
-    );
-    Ok(())
+    .concat()
 }
 
 /// The error number of the kernel's acknowledgement, negative as in the message, or 0.
