@@ -77,8 +77,8 @@ pub(crate) enum Command {
     },
     /// Read the registry again and switch to the new policy, at once and as a whole
     ///
-    /// A change that would cut the SSH session of this command, or leave no public port, is refused
-    /// unless --force or --confirm is given. With --confirm the new policy is pending: in force,
+    /// A change that would cut the SSH session of this command, close sshd to new connections, or
+    /// leave no public port, is refused unless --force or --confirm is given. With --confirm the new policy is pending: in force,
     /// awaiting confirmation by `enforcer confirm`, and rolled back without.
     Reload(Reload),
     /// Keep the pending policy of `reload --confirm`

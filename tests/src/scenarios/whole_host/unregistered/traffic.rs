@@ -17,10 +17,12 @@ use crate::scenarios::attack::{Attempt, Legitimate, attempt};
 const MDNS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 
 /// Traffic at a port of the host that no service names: closed on purpose here.
-const OPENS_A_PORT_OF_NOBODY: [&str; 3] = [
+const OPENS_A_PORT_OF_NOBODY: [&str; 4] = [
     "an_unregistered_port",
     "the_same_number_in_another_protocol",
     "port_80_dnated_to_a_public_service_on_127.0.0.1",
+    // The proxy's own port has no service.
+    "tproxy::of_a_lan_client",
 ];
 
 /// Every kind of traffic once more, where the ports of nobody are closed.
