@@ -56,10 +56,11 @@ pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcom
         ..UpOptions::default()
     };
     // The guards first, the words after: standard error may be full, or a pipe without a reader.
-    let notes = control::up(instance, &loaded, options).await;
+    let done = control::up_with_maps(instance, &loaded, options).await;
     warn(&loaded, &snapshot);
-    output::notes(&notes?);
-    let status = inspect::status_after_change(instance).await?;
+    let (notes, maps) = done?;
+    output::notes(&notes);
+    let status = inspect::status_after_change(instance, Some(maps)).await?;
     status::print(globals, &status)?;
     Ok(status.exit_code())
 }

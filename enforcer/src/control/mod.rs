@@ -56,6 +56,7 @@ pub(crate) use lockout::dangers;
 pub use preload::{Preloaded, preload};
 pub use reload::{Reloaded, Replaced, Terms, reload, replace};
 pub(crate) use socket_state::{SocketState, socket_state};
+pub(crate) use up::up_with_maps;
 pub use up::{UpOptions, up};
 
 /// Makes sure of a bpffs for the pins, as `up` and `run` do.

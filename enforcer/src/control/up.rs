@@ -97,6 +97,19 @@ pub async fn up(
     loaded: &Loaded,
     options: UpOptions,
 ) -> Result<Vec<Note>, Error> {
+    let (notes, _) = up_with_maps(instance, loaded, options).await?;
+    Ok(notes)
+}
+
+/// As [`up`]; returns the open maps in force too, for a look at the result.
+///
+/// # Errors
+/// As for [`up`].
+pub(crate) async fn up_with_maps(
+    instance: &Instance,
+    loaded: &Loaded,
+    options: UpOptions,
+) -> Result<(Vec<Note>, Maps), Error> {
     let parent = instance.pins().parent();
     mounts::ensure_bpffs(parent)?;
     let names = interfaces_with_keys(&loaded.registry);
@@ -153,10 +166,11 @@ pub async fn up(
         options,
         recipe,
     };
-    notes.extend(new.put_in_force(before)?);
+    let built = new.put_in_force(before)?;
+    notes.extend(built.notes);
     notes.extend(instance.below_root()?);
     instance.word()?.take_back();
-    Ok(notes)
+    Ok((notes, built.maps))
 }
 
 /// The snapshot, or a note and a snapshot without interfaces: the socket guard needs no interface.
@@ -239,10 +253,12 @@ struct Built {
 impl NewPins<'_> {
     /// Builds the set, exchanges it with the pins in force, and removes the old pins. The maps in
     /// force become the maps of the set, if there are any.
-    fn put_in_force(&self, in_force: Option<Maps>) -> Result<Vec<Note>> {
+    fn put_in_force(&self, in_force: Option<Maps>) -> Result<Built> {
         let adopt = in_force.is_some();
         // Words about the switch do not prevent the switch.
-        let before = in_force.as_ref().and_then(|maps| maps.tables().ok());
+        let before = in_force
+            .as_ref()
+            .and_then(|maps| maps.services_in_force().ok());
         let replace = |built| {
             let pins = self.instance.pins();
             pins.replace_with(self.staging)
@@ -275,7 +291,7 @@ impl NewPins<'_> {
             "the new policy is in force, but the old pins cannot be removed: run `enforcer up` \
              again",
         )?);
-        Ok(built.notes)
+        Ok(built)
     }
 
     /// Fills the staging directory: maps with the policy, programs, guards.

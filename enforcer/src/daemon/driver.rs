@@ -120,7 +120,7 @@ impl Threads {
                 || (),
                 move |(), runtime| {
                     let status =
-                        Box::new(runtime.block_on(inspect::status_after_change(&instance)));
+                        Box::new(runtime.block_on(inspect::status_after_change(&instance, None)));
                     // The tables take megabytes for a moment, and the sleep may be long.
                     sys::trim_heap();
                     status

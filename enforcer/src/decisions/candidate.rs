@@ -99,7 +99,7 @@ impl Candidate {
         let host = PolicyHost {
             interfaces: policy_interfaces(recipe, plan, &hooks),
             local: local_table(recipe.snapshot),
-            macs: recipe.snapshot.macs(),
+            macs: macs(plan),
         };
         let tables = PolicyTables {
             provenance: recipe.loaded.provenance.clone(),
@@ -150,6 +150,7 @@ fn policy_interfaces(
             // A member leaves frames for guests to rule 3, which knows the MACs of bridges.
             has_macvlan_children: planned
                 .is_some_and(|guard| guard.has_macvlan_children && !guard.view.is_member()),
+            is_guarded: planned.is_some(),
             is_headerless: planned.is_some_and(|guard| guard.link == Link::Ip),
             is_inside: inside.contains(&interface.index),
             member_of: planned.and_then(member_of),
@@ -177,8 +178,25 @@ pub(crate) fn local_table(snapshot: &HostSnapshot) -> Vec<(IpNet, u32)> {
         ];
         return any.map(|any| (IpNet::new_assert(any, 0), 0)).to_vec();
     };
-    let rows = table.rows();
+    // The port of a bridge sends nothing by itself: a container's new port changes no policy.
+    let is_port = |ifindex: &u32| {
+        let interface = snapshot.by_index(*ifindex);
+        let master = interface.and_then(|it| snapshot.by_index(it.master?));
+        master.is_some_and(|master| !master.is_kind("vrf"))
+    };
+    let rows = table.rows().filter(|(prefix, ifindexes)| {
+        let is_link_local = matches!(prefix, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+        !(is_link_local && ifindexes.iter().all(is_port))
+    });
     rows.map(|(prefix, ifindexes)| (*prefix, ifindexes.first().copied().unwrap_or_default()))
+        .collect()
+}
+
+/// The MAC addresses that the host takes on some guarded interface.
+fn macs(plan: &Plan) -> BTreeSet<[u8; 6]> {
+    let guards = plan.guards.iter().chain(&plan.early).chain(&plan.members);
+    guards
+        .flat_map(|guard| guard.macs.iter().copied())
         .collect()
 }
 

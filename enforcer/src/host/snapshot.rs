@@ -212,15 +212,6 @@ impl HostSnapshot {
         here.filter_map(|address| IpNet::new(address.ip, address.prefix_length).ok())
     }
 
-    /// Returns the MAC addresses that the host takes on some interface.
-    pub(crate) fn macs(&self) -> BTreeSet<[u8; 6]> {
-        let of = |interface: &Interface| {
-            let own = interface.mac.into_iter();
-            own.chain(interface.local_macs.clone())
-        };
-        self.interfaces.values().flat_map(of).collect()
-    }
-
     /// Returns the names of the interfaces but lo, each with whether the interface is WireGuard.
     pub fn by_kind(&self) -> BTreeMap<&str, bool> {
         self.iter()

@@ -28,7 +28,8 @@ pub use explain::{Explanation, LiveAnswer, explain};
 pub use explain_error::ExplainError;
 pub use explain_live::{Live, Run};
 pub use explain_packet::Question;
+pub(crate) use status::status_after_change;
 pub use status::{
     BypassRow, Condition, Finding, GuardRow, NetworkView, PeerState, PeerStatus, PendingView,
-    Status, UncoveredRow, UnregisteredView, status, status_after_change,
+    Status, UncoveredRow, UnregisteredView, status,
 };

@@ -24,6 +24,7 @@ use crate::{
     control::{Error, Instance},
     decisions::{candidate::local_table, pending::PendingState},
     interfaces::Hook,
+    kernel::maps::Maps,
     policy::{PolicyTables, local_rows},
 };
 use findings::{around_findings, findings, uncovered, why_waiting};
@@ -144,19 +145,22 @@ pub struct Status {
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
 pub async fn status(instance: &Instance) -> Result<Status, Error> {
-    Ok(match gather::gather(instance).await? {
+    Ok(match gather::gather(instance, None).await? {
         Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
         Found::Pins(facts) => Status::of(&facts),
     })
 }
 
 /// Returns the status right after a change of the policy, by this process: addresses that came in
-/// between are no gap yet.
+/// between are no gap yet. `maps` are the open maps in force, if the caller has them.
 ///
 /// # Errors
 /// As for [`status`].
-pub async fn status_after_change(instance: &Instance) -> Result<Status, Error> {
-    Ok(match gather::gather(instance).await? {
+pub(crate) async fn status_after_change(
+    instance: &Instance,
+    maps: Option<Maps>,
+) -> Result<Status, Error> {
+    Ok(match gather::gather(instance, maps).await? {
         Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
         Found::Pins(mut facts) => {
             facts.tables.local = local_rows(&local_table(&facts.snapshot));

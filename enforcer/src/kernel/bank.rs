@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::{
     Address, FIRST_PORT_SLOT, Family, MAX_PEERS, Mode, NO_SLOT, Protocol,
     layout::{
-        AddressScope, BANKS, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry,
+        AddressScope, BANKS, BankEntry, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry,
         InterfaceKey, LocalRow, MAX_RULES, MAX_SERVICES, NetworkFilter, OnKey, PrefixKey, bank,
         bank_of_mac, filter_bit, filter_index, mac_key, mac_of_key, port_index,
     },
@@ -47,6 +47,15 @@ impl Maps {
         }
     }
 
+    /// Returns the services, ports and modes of the policy in force: what a look without a system call
+    /// shows.
+    ///
+    /// # Errors
+    /// The maps hold a value of no meaning in this version.
+    pub(crate) fn services_in_force(&self) -> Result<PolicyTables> {
+        read_arrays(self, bank(self.state().generation))
+    }
+
     /// Returns the registry behind the policy in force.
     pub(crate) fn provenance(&self) -> Provenance {
         provenance(&self.origins.get(bank(self.state().generation) as usize))
@@ -69,6 +78,10 @@ impl Maps {
         let mut slots: Slots = bindings(self, bank)
             .map(|((protocol, port), binding)| ((protocol, port, None), binding.slot))
             .collect();
+        let mut all = bindings(self, bank);
+        if !all.any(|(_, binding)| binding.by_address) {
+            return Ok(slots);
+        }
         for (key, bits) in entries(&self.on, "ON")? {
             let Some((_, protocol, port, _)) = key.parts().filter(|parts| parts.0 == bank) else {
                 continue;
@@ -293,6 +306,16 @@ fn bindings(maps: &Maps, bank: u32) -> impl Iterator<Item = ((Protocol, u16), Bi
 /// # Errors
 /// The maps cannot be read, or hold a value of no meaning in this version.
 pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
+    let mut tables = read_arrays(maps, bank)?;
+    if !tables.peers.is_empty() {
+        read_prefixes(maps, bank, &mut tables)?;
+    }
+    read_host(maps, bank, &mut tables)?;
+    Ok(tables)
+}
+
+/// Returns what the mapped arrays of a bank hold, without a system call.
+fn read_arrays(maps: &Maps, bank: u32) -> Result<PolicyTables> {
     let head = maps.banks.get(bank as usize);
     let mut tables = PolicyTables {
         mode: mode(&head),
@@ -323,18 +346,20 @@ pub(super) fn read(maps: &Maps, bank: u32) -> Result<PolicyTables> {
             tables.interfaces.insert(entry.ifindex, row);
         }
     }
-    let prefixes = maps.prefixes.entries();
-    for (key, peers) in prefixes.context("failed to read the map PREFIXES")? {
+    Ok(tables)
+}
+
+/// Reads the prefixes of a bank's peers.
+fn read_prefixes(maps: &Maps, bank: u32, tables: &mut PolicyTables) -> Result<()> {
+    for (key, peers) in entries(&maps.prefixes, "PREFIXES")? {
         let owner = key.interface();
         if owner.bank == bank {
             let (network, length) = key.prefix();
-            tables
-                .prefixes
-                .insert((owner.ifindex, network, length), peers);
+            let prefix = (owner.ifindex, network, length);
+            tables.prefixes.insert(prefix, peers);
         }
     }
-    read_host(maps, bank, &mut tables)?;
-    Ok(tables)
+    Ok(())
 }
 
 /// Reads the host's addresses, networks and MACs of a bank.
@@ -343,17 +368,25 @@ fn read_host(maps: &Maps, bank: u32, tables: &mut PolicyTables) -> Result<()> {
     tables.local = of_bank(local, bank)
         .map(|((_, network, length), bits)| ((network, length), LocalRow::from_bits(bits)))
         .collect();
-    let networks = entries(&maps.networks, "NETWORKS")?;
-    tables.networks = of_bank(networks, bank)
-        .map(|((_, network, length), entry)| ((network, length), network_row(&entry)))
-        .collect();
-    let sources = entries(&maps.sources, "SOURCES")?;
-    tables.sources = of_bank(sources, bank).map(|(source, _)| source).collect();
+    let flags = maps.banks.get(bank as usize).flags;
+    if flags & BankEntry::NETWORKS != 0 {
+        let networks = entries(&maps.networks, "NETWORKS")?;
+        tables.networks = of_bank(networks, bank)
+            .map(|((_, network, length), entry)| ((network, length), network_row(&entry)))
+            .collect();
+    }
+    if flags & BankEntry::SOURCES != 0 {
+        let sources = entries(&maps.sources, "SOURCES")?;
+        tables.sources = of_bank(sources, bank).map(|(source, _)| source).collect();
+    }
     let macs = entries(&maps.macs, "MACS")?.into_iter();
     tables.macs = macs
         .filter(|(key, _)| bank_of_mac(*key) == bank)
         .map(|(key, _)| mac_of_key(key))
         .collect();
+    if !tables.ports.values().any(|binding| binding.by_address) {
+        return Ok(());
+    }
     for (key, bits) in entries(&maps.on, "ON")? {
         if let Some((of, protocol, port, address)) = key.parts()
             && of == bank

@@ -170,6 +170,13 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
         let first = addresses.find(|address| address.is_ipv4() == is_v4);
         first.map(Address::from)
     };
+    if !interface.is_guarded {
+        return InterfaceRow {
+            inside: interface.is_inside,
+            vrf: interface.is_vrf,
+            ..InterfaceRow::default()
+        };
+    }
     InterfaceRow {
         judges_all: forward == Forward::False,
         hairpin: forward == Forward::True || interface.is_headerless,

@@ -22,6 +22,9 @@ pub struct PolicyInterface {
     pub merged: Vec<u32>,
     /// Whether the interface has macvlan or macvtap children.
     pub has_macvlan_children: bool,
+    /// Whether a wire guard is planned for the interface: others need no facts about packets on a
+    /// wire, and a container's new interface changes no policy.
+    pub is_guarded: bool,
     /// Whether packets have no Ethernet header: WireGuard, tun, GRE.
     pub is_headerless: bool,
     /// Whether the interface is inside.
@@ -70,10 +73,14 @@ pub struct PolicyHost {
 
 #[cfg(test)]
 impl PolicyHost {
-    /// A host with these interfaces, without a local table.
+    /// A host with these interfaces, each guarded, without a local table.
     pub(crate) fn of(interfaces: &[PolicyInterface]) -> Self {
+        let guarded = |interface: &PolicyInterface| PolicyInterface {
+            is_guarded: true,
+            ..interface.clone()
+        };
         Self {
-            interfaces: interfaces.to_vec(),
+            interfaces: interfaces.iter().map(guarded).collect(),
             ..Self::default()
         }
     }

@@ -80,7 +80,7 @@ pub(super) fn sources(
     if sources.is_empty() {
         return sources;
     }
-    for interface in interfaces {
+    for interface in interfaces.iter().filter(|interface| interface.is_guarded) {
         let merged = |other: &&PolicyInterface| {
             other.ifindex == interface.ifindex || interface.merged.contains(&other.ifindex)
         };
@@ -130,6 +130,7 @@ mod tests {
             ifindex,
             name: name.to_owned(),
             is_bridge: name.starts_with("podman") || name.starts_with("br"),
+            is_guarded: true,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             ..PolicyInterface::default()
         }

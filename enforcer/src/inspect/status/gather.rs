@@ -10,6 +10,7 @@ use crate::{
     host::{HostSnapshot, snapshot},
     kernel::{
         links::{self, Cgroup},
+        maps::Maps,
         mounts,
     },
     policy::PolicyTables,
@@ -77,16 +78,17 @@ pub(super) struct Facts {
     pub(super) bypasses: BTreeMap<u32, u64>,
 }
 
-/// Reads the facts about a pin directory.
+/// Reads the facts about a pin directory; `open` are its maps, if the caller has opened them.
 ///
 /// # Errors
 /// The pins cannot be read, or are another namespace's.
-pub(super) async fn gather(instance: &Instance) -> Result<Found, Error> {
+pub(super) async fn gather(instance: &Instance, open: Option<Maps>) -> Result<Found, Error> {
     let mut snapshot = snapshot().await?;
     let missing = instance.missing_maps()?;
-    let maps = match missing.is_empty() {
-        true => instance.maps()?,
-        false => None,
+    let maps = match (missing.is_empty(), open) {
+        (true, Some(open)) => Some(open),
+        (true, None) => instance.maps()?,
+        (false, _) => None,
     };
     let around = Around::of(instance)?;
     if maps.is_none() && missing.is_empty() {

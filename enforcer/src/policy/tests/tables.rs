@@ -206,3 +206,21 @@ fn a_device_may_have_as_many_prefixes_as_a_registry() {
     assert!(views_of(most, 0).peers[0].active);
     assert!(!views_of(most + 1, 0).peers[0].active);
 }
+
+#[test]
+fn an_interface_without_a_guard_has_no_facts_of_a_wire() {
+    let container = PolicyInterface {
+        is_headerless: true,
+        addresses: vec!["fe80::1/64".parse().unwrap()],
+        ..attachment(5, "veth5", None)
+    };
+    let host = PolicyHost {
+        interfaces: vec![container],
+        ..PolicyHost::default()
+    };
+    let tables = compile(&registry(SERVICE), &host, &Slots::new()).unwrap();
+    assert!(tables.interfaces.is_empty(), "{:?}", tables.interfaces);
+    let guarded = PolicyHost::of(&host.interfaces);
+    let tables = compile(&registry(SERVICE), &guarded, &Slots::new()).unwrap();
+    assert!(tables.interfaces.contains_key(&5), "the control");
+}

@@ -44,7 +44,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         case(
             "faults::up_over_another_layout",
             Case {
-                layout: Some("3"),
+                layout: Some("4"),
                 fine: &[Policy::Old, Policy::New, Policy::Both],
                 ..Case::of("up")
             },
