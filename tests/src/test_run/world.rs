@@ -234,6 +234,7 @@ fn attachment(on: On) -> Result<PolicyInterface> {
             On::Par0 | On::Mem0 => vec![On::Wg0.ifindex()],
             _ => Vec::new(),
         },
+        is_guarded: true,
         has_macvlan_children: on == On::Mac0,
         is_inside: on == On::Pod0,
         member_of: (on == On::Mem0).then_some(On::Wg0.ifindex()),
