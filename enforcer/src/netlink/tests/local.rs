@@ -129,7 +129,7 @@ fn root_local_routes_of_the_asked_tables_are_listed() {
 /// Returns whether a notice arrived within a second; IPv6 adds an address later than the command.
 async fn wakes(socket: &mut Socket) -> bool {
     let notices = socket.notices(|_| true);
-    let waited = tokio::time::timeout(Duration::from_secs(1), notices).await;
+    let waited = tokio::time::timeout(Duration::from_secs(2), notices).await;
     waited.is_ok_and(|found| found.unwrap())
 }
 
@@ -187,11 +187,15 @@ fn root_only_what_the_host_takes_for_its_own_wakes_a_reader() {
             "link set veth1 up",
             "link set br0 up",
             "link set veth0 master br0",
-            "address add 192.0.2.1/24 dev veth1",
-            "address add 2001:db8::1/64 dev veth1 nodad",
         ] {
             run("ip", arguments);
         }
+        // IPv6 tells of an address once the link is ready (net/core/link_watch.c).
+        while !run("ip", "link show veth1").contains("state UP") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run("ip", "address add 192.0.2.1/24 dev veth1");
+        run("ip", "address add 2001:db8::1/64 dev veth1 nodad");
         until_listed("2001:db8::1/128");
         // Addresses of the link itself come seconds later.
         std::thread::sleep(Duration::from_millis(2500));

@@ -17,13 +17,14 @@ pub(crate) fn in_new_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs a program of iproute2, which must succeed.
+/// Runs a program of iproute2, which must succeed, and returns its output.
 #[track_caller]
-pub(crate) fn run(program: &str, arguments: &str) {
+pub(crate) fn run(program: &str, arguments: &str) -> String {
     let output = Command::new(program)
         .args(arguments.split_whitespace())
         .output()
         .unwrap_or_else(|error| panic!("`{program}` of iproute2 is needed: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
