@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let error = Tools::read(Path::new("/nonexistent/1.95.0")).unwrap_err();
-        assert_eq!(error, "no /nonexistent/1.95.0/ebpf-tools");
+        assert_eq!(error, r#"no "/nonexistent/1.95.0/ebpf-tools""#);
     }
 
     #[test]

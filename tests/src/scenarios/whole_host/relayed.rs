@@ -9,7 +9,7 @@ use crate::lab::frames::{Ends, ethernet};
 use crate::lab::multicast::Relay;
 use crate::lab::topology::{CT, HOST_LAN, Lab};
 use crate::lab::wire::Wire;
-use crate::lab::{Ask, Port, Server, Transport};
+use crate::lab::{Ask, Feature, Port, Server, Transport};
 use crate::scenarios::attack::{Attack, Attempt, attempt};
 use crate::scenarios::raw_packet::{Probe, group_mac, send_probe};
 
@@ -17,11 +17,15 @@ const STATSD: Port<'static> = Port("udp", 8125);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
 pub(super) fn attacks() -> Vec<Attack> {
+    let of_a_container = Attack::new("a35_relayed_multicast::of_a_container", STATSD, |lab| {
+        relayed(lab, "podman0", "eth0")
+    });
     vec![
-        Attack::new("a35_relayed_multicast::of_a_container", STATSD, |lab| {
-            relayed(lab, "podman0", "eth0")
-        })
-        .held_by_both(UntrustedInterface),
+        // XDP does not know the type of a packet.
+        match Feature::Tcx.is_here() {
+            true => of_a_container.held_by_both(UntrustedInterface),
+            false => of_a_container.held_by_socket(UntrustedInterface),
+        },
         Attack::new("a38_what_the_host_puts_on_lo::nft_dup", STATSD, |lab| {
             lab.host.nft(
                 "table ip copies {
