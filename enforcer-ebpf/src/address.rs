@@ -77,6 +77,35 @@ impl Address {
         self.low
     }
 
+    /// An IPv4 address as the kernel's structures hold one, in network byte order.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an IPv4 address has 32 bits"
+    )]
+    pub const fn word_v4(&self) -> u32 {
+        (self.low as u32).to_be()
+    }
+
+    /// An IPv6 address as the kernel's structures hold one: words in network byte order.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
+    pub const fn words_v6(&self) -> [u32; 4] {
+        [
+            ((self.high >> 32) as u32).to_be(),
+            (self.high as u32).to_be(),
+            ((self.low >> 32) as u32).to_be(),
+            (self.low as u32).to_be(),
+        ]
+    }
+
+    /// The inverse of [`Self::words_v6`].
+    #[inline(always)]
+    pub const fn from_words_v6(words: [u32; 4]) -> Self {
+        let [a, b, c, d] = words;
+        Self::v6(half(a, b), half(c, d))
+    }
+
     /// Whether the address is 127.0.0.0/8 (RFC 1122, 3.2.1.3), ::1 (RFC 4291, 2.5.3) or a
     /// v4-mapped 127.0.0.0/8 (RFC 4291, 2.5.5.2).
     #[inline(always)]
@@ -110,6 +139,12 @@ impl Address {
             low: self.low & low,
         }
     }
+}
+
+/// 64 bits of two words in network byte order.
+#[inline(always)]
+const fn half(high: u32, low: u32) -> u64 {
+    (u32::from_be(high) as u64) << 32 | u32::from_be(low) as u64
 }
 
 /// Network masks of an address's two words, by IPv6 prefix length; an IPv4 length, whose 32 bits

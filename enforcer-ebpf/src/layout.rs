@@ -9,6 +9,7 @@ mod counters;
 mod event;
 mod interface;
 mod networks;
+mod sent;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use networks::{
     mac_key, mac_of_key,
 };
 
+pub use sent::{SENT_ENTRIES, SentKey, is_recent};
 pub use state::{OriginEntry, PATH_LENGTH, PendingConfirm, State};
 
 use crate::{

@@ -40,6 +40,8 @@ pub enum NoteKind {
     GuardsRemoved,
     /// The socket guard is missing.
     NoSocketGuard,
+    /// Nothing notes what sockets send over UDP, and a policy judges UDP ports without a service.
+    SentUnknown,
     /// A missing socket guard was attached again.
     SocketGuardRestored,
     /// The guards of a rolled-back policy could not all be restored.
@@ -125,6 +127,7 @@ impl NoteKind {
             Self::NoWireGuard
             | Self::HookKept
             | Self::NoSocketGuard
+            | Self::SentUnknown
             | Self::GuardsNotRestored
             | Self::PinsRestored
             | Self::GuardRestored

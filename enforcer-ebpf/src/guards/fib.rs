@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{
     bpf_fib_lookup,
 };
 use enforcer_ebpf::{
-    Address, Bytes as _, Family, Packet, Protocol, Route, destination, source, traffic_class,
+    Bytes as _, Family, Packet, Protocol, Route, destination, source, traffic_class,
 };
 
 use super::frame::Frame;
@@ -52,14 +52,14 @@ pub(super) fn route<F: Frame>(frame: &F, ifindex: u32, packet: u64) -> Route {
         Family::V4 => {
             query.family = AF_INET;
             query.__bindgen_anon_2.tos = class;
-            query.__bindgen_anon_3.ipv4_src = ipv4(&source);
-            query.__bindgen_anon_4.ipv4_dst = ipv4(&destination);
+            query.__bindgen_anon_3.ipv4_src = source.word_v4();
+            query.__bindgen_anon_4.ipv4_dst = destination.word_v4();
         }
         Family::V6 => {
             query.family = AF_INET6;
             query.__bindgen_anon_2.flowinfo = (u32::from(class) << 20).to_be();
-            query.__bindgen_anon_3.ipv6_src = ipv6(&source);
-            query.__bindgen_anon_4.ipv6_dst = ipv6(&destination);
+            query.__bindgen_anon_3.ipv6_src = source.words_v6();
+            query.__bindgen_anon_4.ipv6_dst = destination.words_v6();
         }
     }
     let code = frame.look_up(&mut query);
@@ -72,26 +72,4 @@ pub(super) fn route<F: Frame>(frame: &F, ifindex: u32, packet: u64) -> Route {
         true if query.ifindex == ifindex => Route::Back,
         true => Route::Onward,
     }
-}
-
-/// The address in network byte order.
-#[inline(always)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "an IPv4 address has 32 bits"
-)]
-const fn ipv4(address: &Address) -> u32 {
-    (address.low() as u32).to_be()
-}
-
-/// The address in network byte order, in words of 32 bits.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
-const fn ipv6(address: &Address) -> [u32; 4] {
-    [
-        ((address.high() >> 32) as u32).to_be(),
-        (address.high() as u32).to_be(),
-        ((address.low() >> 32) as u32).to_be(),
-        (address.low() as u32).to_be(),
-    ]
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::AtomicU64;
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use enforcer_ebpf::{
     PeerSet,
@@ -17,8 +17,8 @@ use enforcer_ebpf::{
         INTERFACE_ENTRIES, InterfaceEntry, LOCAL_ENTRIES, MAC_ENTRIES, NETWORK_ENTRIES,
         NETWORK_FILTERS as NETWORK_FILTERS_ENTRIES, NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey,
         OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PendingConfirm,
-        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, SLOTS,
-        SOURCE_ENTRIES, ServiceEntry, State,
+        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SENT_ENTRIES,
+        SERVICE_ENTRIES, SLOTS, SOURCE_ENTRIES, SentKey, ServiceEntry, State,
     },
 };
 
@@ -85,6 +85,11 @@ pub(super) static NETWORK_FILTERS: Array<NetworkFilter> =
 /// The prefixes of peers, for later fragments; the value says nothing.
 #[map]
 pub(super) static SOURCES: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(SOURCE_ENTRIES, 0);
+
+/// The datagrams that sockets have sent from ports that rule 6 judges: the time of the last one, in
+/// nanoseconds since the boot. No part of a policy, and without banks.
+#[map]
+pub(super) static SENT: LruHashMap<SentKey, u64> = LruHashMap::with_max_entries(SENT_ENTRIES, 0);
 
 /// Drops of the socket guard, by ifindex: packets that came past a wire guard, as the loader makes
 /// entries for the interfaces with a wire guard only.

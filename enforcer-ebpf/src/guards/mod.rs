@@ -4,9 +4,9 @@
 //!
 //! | floor | files |
 //! | --- | --- |
-//! | entry points | `xdp`, `tcx` (wire guards), `socket` (socket guard) |
+//! | entry points | `xdp`, `tcx` (wire guards), `socket` (socket guard), `sent` (what sockets send) |
 //! | body of the wire guards | `wire` |
-//! | parts of a judgement | `policy`, `addresses`, `host`, `fib`, `namespace`, `count`, `event` |
+//! | parts of a judgement | `policy`, `addresses`, `host`, `fib`, `udp`, `namespace`, `count`, `event` |
 //! | access to a packet | `frame` (trait of the wire hooks), `skb` (tcx and cgroup_skb), `looped_back` |
 //! | ground | `verifier` (scalars and bounds), `maps` |
 
@@ -20,9 +20,11 @@ mod looped_back;
 mod maps;
 mod namespace;
 mod policy;
+mod sent;
 mod skb;
 mod socket;
 mod tcx;
+mod udp;
 mod verifier;
 mod wire;
 mod xdp;

@@ -19,6 +19,7 @@ use super::{
     namespace,
     policy::{ActivePolicy, AtHook, LOOPBACK_IFINDEX},
     skb::{PACKET_LOOPBACK, Skb},
+    udp::{self, UNCONNECTED},
     verifier::unknown_scalar,
 };
 
@@ -145,8 +146,7 @@ impl AtSocket {
     }
 }
 
-/// include/net/tcp_states.h: an unconnected UDP socket, a listening socket.
-const CLOSE: u32 = 7;
+/// include/net/tcp_states.h.
 const LISTEN: u32 = 10;
 
 impl AtHook for AtSocket {
@@ -182,14 +182,17 @@ impl AtHook for AtSocket {
 
     #[inline(always)]
     fn opens(&self, packet: &Packet) -> bool {
-        // A listener shows for the SYN and for the last ACK, syncookies included.
-        !matches!(packet.transport.kind, Kind::Udp) && self.state() == LISTEN
+        match packet.transport.kind {
+            Kind::Udp => self.state() == UNCONNECTED && !udp::is_answer(self.skb, packet),
+            // A listener shows for the SYN and for the last ACK, syncookies included.
+            _ => self.state() == LISTEN,
+        }
     }
 
     #[inline(always)]
     fn connected_address(&self) -> Option<Address> {
         match self.state() {
-            CLOSE | LISTEN => return None,
+            UNCONNECTED | LISTEN => return None,
             _ => {}
         }
         // By the packet's family: an IPv6 socket with an IPv4 packet has its address in `src_ip4`.
@@ -201,11 +204,8 @@ impl AtHook for AtSocket {
             }
             Family::V6 => {
                 // SAFETY: as above.
-                let [a, b, c, d] = unsafe { (*self.socket).src_ip6 };
-                let half = |high: u32, low: u32| {
-                    u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low))
-                };
-                Some(Address::v6(half(a, b), half(c, d)))
+                let words = unsafe { (*self.socket).src_ip6 };
+                Some(Address::from_words_v6(words))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Arrival, Decision, Guard, Link, NO_IP_HEADER, Packet, Route, Verdict, VlanIds, decide,
+    Address, Arrival, Decision, Guard, Kind, Link, NO_IP_HEADER, Packet, Route, Verdict, VlanIds, decide,
     destination, layout::InterfaceEntry, opens, parse, source,
 };
 
@@ -12,6 +12,7 @@ use super::{
     fib,
     frame::Frame,
     policy::{ActivePolicy, AtHook, LOOPBACK_IFINDEX, is_open, looks_through_tags},
+    udp,
     verifier::unknown_scalar,
 };
 
@@ -172,7 +173,10 @@ impl<F: Frame> AtHook for OnWire<'_, F> {
 
     #[inline(always)]
     fn opens(&self, packet: &Packet) -> bool {
-        opens(&self.frame.whole(), packet)
+        match packet.transport.kind {
+            Kind::Udp => udp::meets_unasked_socket(self.frame, packet.to_bits()),
+            _ => opens(&self.frame.whole(), packet),
+        }
     }
 
     #[inline(always)]

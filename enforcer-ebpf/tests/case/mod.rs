@@ -25,6 +25,8 @@ pub(crate) struct Case {
     /// The packet type "looped back": no link-layer header.
     pub(crate) handed_back: bool,
     pub(crate) fib: Fib,
+    /// Whether a UDP packet on the wire comes unasked to an unconnected socket.
+    pub(crate) unasked: bool,
     /// The socket of the kernel's choice, independent of the packet.
     pub(crate) socket: Socket,
     pub(crate) registry: Registry,
@@ -42,6 +44,7 @@ impl Case {
             interface,
             handed_back: frame.link == Link::Ip && choices.chance(48),
             fib,
+            unasked: choices.chance(160),
             socket,
             registry,
             frame,
@@ -79,6 +82,7 @@ impl Case {
             handed_back: self.handed_back,
             mac,
             fib: self.fib,
+            unasked: self.unasked,
         }
     }
 

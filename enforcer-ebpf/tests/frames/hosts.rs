@@ -94,9 +94,10 @@ impl Choices<'_> {
     }
 
     pub(crate) fn socket(&mut self) -> Socket {
-        let state = match self.below(4) {
+        let state = match self.below(5) {
             0 | 1 => SocketState::Listening,
-            2 => SocketState::Unconnected,
+            2 => SocketState::Answered,
+            3 => SocketState::Unasked,
             _ => {
                 let own = self.pick(&["8.8.8.8", "10.10.0.1", "fd00:10::1", "2001:db8::1"]);
                 SocketState::Connected(own.parse().unwrap())
@@ -128,6 +129,7 @@ impl Choices<'_> {
             services: self.services(),
             unregistered: Unregistered {
                 tcp: self.pick(&MODES),
+                udp: self.pick(&MODES),
                 sctp: self.pick(&MODES),
                 allow: self.allow(),
             },

@@ -32,6 +32,7 @@ fn arrival(link: Link, bytes: &[u8]) -> Arrival {
             .copied()
             .filter(|_| link == Link::Ethernet),
         fib: Fib::NotForwarded,
+        unasked: true,
     }
 }
 
@@ -175,7 +176,11 @@ fn audit_never_drops_and_gives_the_same_reasons() {
             let networks = registry.networks.iter_mut();
             networks.for_each(|network| network.mode = own);
             let unregistered = &mut registry.unregistered;
-            for protocol in [&mut unregistered.tcp, &mut unregistered.sctp] {
+            for protocol in [
+                &mut unregistered.tcp,
+                &mut unregistered.udp,
+                &mut unregistered.sctp,
+            ] {
                 *protocol = protocol.map(|_| own.unwrap_or(global));
             }
             [case.wire_with(&registry), case.socket_with(&registry)]

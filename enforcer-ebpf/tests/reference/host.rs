@@ -37,6 +37,7 @@ pub(crate) struct Service {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unregistered {
     pub(crate) tcp: Option<Mode>,
+    pub(crate) udp: Option<Mode>,
     pub(crate) sctp: Option<Mode>,
     pub(crate) allow: Vec<String>,
 }

@@ -51,6 +51,8 @@ pub(crate) struct Arrival {
     /// The destination MAC of an Ethernet frame.
     pub(crate) mac: Option<[u8; 6]>,
     pub(crate) fib: Fib,
+    /// Whether an unconnected UDP socket waits for the packet, and has sent nothing to the source.
+    pub(crate) unasked: bool,
 }
 
 /// The socket of the kernel's choice.
@@ -63,8 +65,10 @@ pub(crate) struct Socket {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SocketState {
     Listening,
-    /// Neither listening nor connected, as most UDP sockets.
-    Unconnected,
+    /// Neither listening nor connected, as most UDP sockets, and the packet is an answer.
+    Answered,
+    /// Neither listening nor connected, and nothing was sent to the packet's source.
+    Unasked,
     /// Connected, with the own address.
     Connected(IpAddr),
 }

@@ -48,7 +48,10 @@ impl Registry {
                     source: from,
                     at: to,
                     index,
-                    opens: reading.opens,
+                    opens: match port.0 {
+                        Protocol::Udp => arrival.unasked,
+                        _ => reading.opens,
+                    },
                 };
                 self.with_port(&judged, not_for_us, None)
             }
@@ -72,8 +75,10 @@ impl Registry {
             let counter = self.port_counter(socket.port, to);
             return Answer::pass(Reason::Loopback, Some(1), counter);
         }
-        let opens =
-            matches!(socket.state, SocketState::Listening) && socket.port.0 != Protocol::Udp;
+        let opens = match socket.port.0 {
+            Protocol::Udp => matches!(socket.state, SocketState::Unasked),
+            _ => matches!(socket.state, SocketState::Listening),
+        };
         let judged = Judged {
             port: socket.port,
             source: from,
@@ -232,8 +237,7 @@ impl Registry {
         let mode: Option<Mode> = match protocol {
             Protocol::Tcp => self.unregistered.tcp,
             Protocol::Sctp => self.unregistered.sctp,
-            // Not built.
-            Protocol::Udp => None,
+            Protocol::Udp => self.unregistered.udp,
         };
         let view = self.view(judged.index);
         let is_inside = self

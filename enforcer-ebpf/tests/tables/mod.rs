@@ -116,7 +116,7 @@ impl Policy for Tables<'_> {
             let mode = match protocol {
                 Protocol::Tcp => self.registry.unregistered.tcp,
                 Protocol::Sctp => self.registry.unregistered.sctp,
-                Protocol::Udp => None,
+                Protocol::Udp => self.registry.unregistered.udp,
             };
             return mode.map_or(Port::Open, Port::Unregistered);
         };
@@ -231,9 +231,12 @@ impl Policy for Tables<'_> {
     }
 
     fn opens(&self, packet: &Packet) -> bool {
+        let is_udp = packet.transport.protocol() == Ok(Protocol::Udp);
         match self.socket {
+            None if is_udp => self.arrival.unasked,
             None => opens(self.bytes, packet),
-            Some(SocketState::Listening) => packet.transport.protocol() != Ok(Protocol::Udp),
+            Some(SocketState::Listening) => !is_udp,
+            Some(SocketState::Unasked) => is_udp,
             Some(_) => false,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::{
-    Error, Instance, executor, instance::ensure_ours, reconcile_in_place, reserve::reserve_or_note,
+    Error, Instance, executor, instance::ensure_ours, reconcile_in_place, reserve::reserve_or_note, sent,
 };
 use crate::{
     decisions::{
@@ -147,6 +147,8 @@ async fn guards_as_in_force(instance: &Instance, maps: &mut Maps) -> Result<Vec<
     executor::detach_unwanted(instance.pins(), &report)
         .context("a guard that the policy has no use for stays attached")?;
     notes.extend(report.notes);
+    notes.extend(sent::attach_in_place(instance, maps, &tables));
+    sent::detach_unwanted(instance.pins(), &tables)?;
     Ok(notes)
 }
 

@@ -17,7 +17,8 @@ use crate::{
     host::HostSnapshot,
     interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
     kernel::{
-        bpf, links,
+        bpf::{self, CgroupHook},
+        links,
         load::{Options, Programs, SOCKET_PROGRAM, wire_program},
         mounts,
         pins::PinDir,
@@ -240,7 +241,7 @@ fn restore_socket_guard(instance: &Instance, state: State) -> Result<Option<Note
             detach(&link)?;
         }
         let cgroup = mounts::cgroup_root(instance.cgroup())?;
-        links::attach_socket(&program, &cgroup, &link)
+        links::attach_cgroup(&program, (&cgroup, CgroupHook::Ingress), &link)
     };
     Ok(Some(match attach() {
         Ok(()) => Note::new(

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::{Error, Instance, confirm, instance::lock_note, reconcile_in_place, reload, reserve};
+use super::{
+    Error, Instance, confirm, instance::lock_note, reconcile_in_place, reload, reserve, sent,
+};
 use crate::{
     decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
-    host::{self, Keys, interfaces_with_keys, snapshot_with},
+    host::{self, Keys, interfaces_with_keys, snapshot_of, snapshot_with},
     kernel::{grants::Bank, maps::Maps},
     note::{Note, NoteKind},
     registry::Loaded,
@@ -113,8 +115,7 @@ async fn follow_with(
     let Some(loaded) = loaded.filter(|_| !is_pending) else {
         return follow_without_registry(instance, &mut maps, is_pending, keys).await;
     };
-    let names = interfaces_with_keys(&loaded.registry);
-    let snapshot = &snapshot_with(names, keys).await?;
+    let snapshot = &snapshot_of(&loaded.registry, keys).await?;
     let recipe = Recipe {
         loaded,
         snapshot,
@@ -188,7 +189,9 @@ async fn attach_missing(instance: &Instance, maps: &Maps) -> Result<Vec<Note>> {
     let options = |name: &str| tables.options_of(name);
     let (_, report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
-    Ok(report.notes)
+    let mut notes = report.notes;
+    notes.extend(sent::attach_in_place(instance, maps, &tables));
+    Ok(notes)
 }
 
 /// Returns the devices of the registry and of the pinned policies.
@@ -235,6 +238,7 @@ async fn follow_without_registry(
         maps.set_grants(*bank, &peers::revoked(tables, snapshot))?;
     }
     let mut notes = report.notes;
+    notes.extend(sent::attach_in_place(instance, maps, tables));
     notes.extend(reserve::reserve_or_note(maps, tables));
     Ok(Look {
         followed: Followed::Unchanged,

@@ -145,7 +145,7 @@ impl Instance {
     /// # Errors
     /// The kernel does not tell.
     pub fn has_socket_guard(&self) -> Result<bool> {
-        links::is_socket_attached(&self.pins.socket_link())
+        links::is_cgroup_attached(&self.pins.socket_link())
     }
 
     /// Returns a note if the socket guard stands below the root of the cgroups: the processes of
@@ -154,7 +154,7 @@ impl Instance {
     /// # Errors
     /// The kernel does not tell.
     pub(super) fn below_root(&self) -> Result<Option<Note>> {
-        let cgroup = links::socket_cgroup(&self.pins.socket_link())?;
+        let cgroup = links::attached_cgroup(&self.pins.socket_link())?;
         let below = cgroup.filter(|cgroup| !cgroup.is_root());
         Ok(below.map(|_| Note::new(NoteKind::SocketGuardBelowRoot, BELOW_ROOT)))
     }

@@ -28,6 +28,7 @@ mod reload;
 mod remount;
 mod reserve;
 mod rollback_timer;
+pub(crate) mod sent;
 mod socket_state;
 mod up;
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::layout::State;
 
 use super::{
-    Error, Instance, confirm, executor, lockout, reconcile_in_place, reserve, rollback_timer,
+    Error, Instance, confirm, executor, lockout, reconcile_in_place, reserve, rollback_timer, sent,
 };
 use crate::{
     decisions::{
@@ -16,7 +16,7 @@ use crate::{
         pending::Change,
         reconcile::{AttachReport, HookPolicy},
     },
-    host::{self, HostSnapshot, interfaces_with_keys, snapshot_with},
+    host::{self, HostSnapshot, interfaces_with_keys, snapshot_of},
     interfaces::InterfaceOptions,
     kernel::maps::Maps,
     note::{Note, NoteKind},
@@ -94,8 +94,7 @@ async fn replace_any(
     if !instance.is_pinned()? {
         return Ok(Replaced::Gone);
     }
-    let names = interfaces_with_keys(&loaded.registry);
-    let keys = host::ask(names.clone()).await;
+    let keys = host::ask(interfaces_with_keys(&loaded.registry)).await;
     let _lock = instance.lock()?;
     let Some(mut maps) = instance.maps_to_change()? else {
         return Ok(Replaced::Gone);
@@ -113,7 +112,7 @@ async fn replace_any(
         is_last_pending: maps.was_last_pending(&loaded.provenance),
     })?;
     // Under the lock: another command's new program must not look like a stranger's.
-    let snapshot = &snapshot_with(names, &keys).await?;
+    let snapshot = &snapshot_of(&loaded.registry, &keys).await?;
     let recipe = Recipe {
         loaded,
         snapshot,
@@ -218,6 +217,8 @@ pub(super) fn attach_and_compile(
     maps.watch_bypasses(&report.guards.keys().copied().collect())?;
     let guards = report.guards.clone();
     let candidate = Candidate::compile_for(recipe, &plan, guards, &maps.slots()?)?;
+    let note = sent::attach_in_place(instance, maps, &candidate.tables);
+    report.notes.extend(note);
     Ok((report, candidate.tables))
 }
 
@@ -246,6 +247,10 @@ pub(super) fn finish(
     // Until the switch, the old policy may have wanted these guards.
     executor::detach_unwanted(instance.pins(), &report)
         .context("the new policy is in force, but a guard that it has no use for stays attached")?;
+    // The policy before a pending policy may come back.
+    if maps.pending().awaiting().is_none() {
+        sent::detach_unwanted(instance.pins(), tables)?;
+    }
     let mut notes = report.notes;
     notes.extend(reserve::reserve_or_note(maps, tables));
     Ok(notes)

@@ -11,7 +11,7 @@ use enforcer_ebpf::layout::State;
 use super::{
     Error, Instance, confirm, executor, find_attached,
     instance::{Adoptable, lock_note},
-    lockout, reserve,
+    lockout, reserve, sent,
 };
 use crate::{
     decisions::{
@@ -21,8 +21,9 @@ use crate::{
         pending::Change,
         reconcile::HookPolicy,
     },
-    host::{self, HostSnapshot, Keys, interfaces_with_keys, snapshot_with},
+    host::{self, HostSnapshot, Keys, interfaces_with_keys, snapshot_of},
     kernel::{
+        bpf::CgroupHook,
         links,
         load::{self, Options, Programs},
         maps::{Maps, Reserved},
@@ -112,20 +113,19 @@ pub(crate) async fn up_with_maps(
 ) -> Result<(Vec<Note>, Maps), Error> {
     let parent = instance.pins().parent();
     mounts::ensure_bpffs(parent)?;
-    let names = interfaces_with_keys(&loaded.registry);
     // Where nothing is pinned, `run` attaches guards whatever the obstacle.
     let is_first = options.consent.author == Author::Run && !instance.is_pinned()?;
     // Peers wait for daemons that answer late.
     let keys = match is_first {
         true => Keys::default(),
-        false => host::ask(names.clone()).await,
+        false => host::ask(interfaces_with_keys(&loaded.registry)).await,
     };
     let lock = match options.without_lock {
         true => None,
         false => Some(instance.lock()?),
     };
     // Under the lock: another command's new program must not look like a stranger's.
-    let snapshot = snapshot_with(names, &keys).await;
+    let snapshot = snapshot_of(&loaded.registry, &keys).await;
     let mut notes = match options.without_lock {
         true => Vec::new(),
         false => instance.recover()?,
@@ -343,6 +343,7 @@ impl NewPins<'_> {
         let candidate =
             Candidate::compile_for(&self.recipe, &plan.wanted, report.guards, &maps.slots()?)?;
         let tables = candidate.tables;
+        notes.extend(sent::attach(&mut programs, self.instance, &tables));
         // Last, if the maps are those in force: a failure before this line has changed no policy.
         // A second time, if the maps are new and an interface took another hook than expected.
         if adopt || tables != maps.tables()? {
@@ -378,7 +379,9 @@ impl NewPins<'_> {
             return links::take_over(&old, program, &new);
         }
         // Beside the old guard, if there is one: both judge until the old pins go.
-        let attached = cgroup.and_then(|cgroup| links::attach_socket(program, &cgroup, &new));
+        let attached = cgroup.and_then(|cgroup| {
+            links::attach_cgroup(program, (&cgroup, CgroupHook::Ingress), &new)
+        });
         self.or_without(attached, notes).map(drop)
     }
 

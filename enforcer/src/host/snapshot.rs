@@ -6,15 +6,16 @@ use std::{
 };
 
 use anyhow::Result;
+use enforcer_ebpf::Protocol;
 use ipnet::IpNet;
 
 #[cfg(test)]
 use super::retry::Retry;
-use super::{Keys, keys::Heard, local_table::LocalTable};
+use super::{Keys, keys::Heard, local_table::LocalTable, udp_ports};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
     netlink::address::{self, Address},
-    registry::{Identity, Registry, pattern_matches},
+    registry::{Identity, Registry, UnregisteredAction, pattern_matches},
     wireguard::{Answer, Device, LIMIT, ask_all},
 };
 
@@ -26,6 +27,8 @@ pub struct HostSnapshot {
     host: interfaces::Host,
     own: Result<OwnAddresses, String>,
     wireguard: BTreeMap<u32, Heard>,
+    /// The UDP ports of tunnels, where a registry's rules ask for them.
+    tunnel_ports: BTreeSet<u16>,
 }
 
 /// The addresses of interfaces, and the local table.
@@ -49,6 +52,7 @@ pub async fn snapshot() -> Result<HostSnapshot> {
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
         host,
         wireguard: BTreeMap::new(),
+        tunnel_ports: BTreeSet::new(),
     })
 }
 
@@ -59,14 +63,25 @@ async fn own_addresses(interfaces: &[Interface]) -> Result<OwnAddresses> {
     })
 }
 
-/// As [`snapshot`], with the answers of WireGuard for the interfaces of a registry's peers by key,
-/// after a second at most.
+/// As [`snapshot`], with what a registry's policy needs to know: the answers of WireGuard for the
+/// interfaces of peers by key, after a second at most, and the ports of tunnels.
 ///
 /// # Errors
 /// As for [`snapshot`]. A failure of WireGuard is an answer.
 pub async fn snapshot_for(registry: &Registry) -> Result<HostSnapshot> {
     let mut snapshot = snapshot().await?;
     snapshot.ask_wireguard(interfaces_with_keys(registry)).await;
+    snapshot.ask_tunnels(registry).await;
+    Ok(snapshot)
+}
+
+/// As [`snapshot_for`], with the answers of WireGuard in `keys`, as for [`snapshot_with`].
+///
+/// # Errors
+/// As for [`snapshot`].
+pub async fn snapshot_of(registry: &Registry, keys: &Keys) -> Result<HostSnapshot> {
+    let mut snapshot = snapshot_with(interfaces_with_keys(registry), keys).await?;
+    snapshot.ask_tunnels(registry).await;
     Ok(snapshot)
 }
 
@@ -114,6 +129,7 @@ impl HostSnapshot {
             host: interfaces::Host::default(),
             own: Err("the interfaces are unknown".to_owned()),
             wireguard: BTreeMap::new(),
+            tunnel_ports: BTreeSet::new(),
         }
     }
 
@@ -130,6 +146,7 @@ impl HostSnapshot {
             host: interfaces::Host::default(),
             own: Ok(OwnAddresses::default()),
             wireguard,
+            tunnel_ports: BTreeSet::new(),
         }
     }
 
@@ -141,6 +158,18 @@ impl HostSnapshot {
         let now = Instant::now();
         let heard = |(index, answer)| (index, Heard::first(answer, now));
         self.wireguard.extend(answers.into_iter().map(heard));
+    }
+
+    /// Asks for the UDP ports of tunnels if a registry judges UDP ports without a service.
+    async fn ask_tunnels(&mut self, registry: &Registry) {
+        if registry.unregistered().action(Protocol::Udp) != UnregisteredAction::Pass {
+            self.tunnel_ports = udp_ports::tunnel_ports(self.iter()).await;
+        }
+    }
+
+    /// Returns the UDP ports that rule 6 leaves alone: of clients, and of tunnels.
+    pub(crate) fn open_udp_ports(&self) -> impl Iterator<Item = u16> {
+        udp_ports::client_ports().chain(self.tunnel_ports.iter().copied())
     }
 
     /// Returns the answer of WireGuard for an interface, if asked.

@@ -27,7 +27,7 @@ use super::{
     plain::Plain,
 };
 use crate::{
-    policy::{PolicyTables, Slots},
+    policy::{PolicyTables, PortSet, Slots},
     registry::Provenance,
 };
 
@@ -324,6 +324,9 @@ fn read_arrays(maps: &Maps, bank: u32) -> Result<PolicyTables> {
         provenance: provenance(&maps.origins.get(bank as usize)),
         ..PolicyTables::default()
     };
+    if tables.unregistered.modes[Protocol::Udp as usize].is_some() {
+        tables.open_udp = open_udp(maps, bank);
+    }
     let base = (bank * MAX_SERVICES) as usize;
     for number in 0..head.services as usize {
         let entry = maps.services.get(base + number);
@@ -347,6 +350,15 @@ fn read_arrays(maps: &Maps, bank: u32) -> Result<PolicyTables> {
         }
     }
     Ok(tables)
+}
+
+/// Returns the UDP ports without a slot in a bank.
+fn open_udp(maps: &Maps, bank: u32) -> PortSet {
+    let is_open = |port: &u16| {
+        let entry = maps.ports.get(port_index(Protocol::Udp, *port) as usize);
+        Binding::from_bits(entry[bank as usize]).slot == NO_SLOT
+    };
+    (0..=u16::MAX).filter(is_open).collect()
 }
 
 /// Reads the prefixes of a bank's peers.

@@ -71,8 +71,20 @@ pub(crate) enum Target<'a> {
     XdpGeneric(u32),
     /// tcx, before all other ingress programs of an interface.
     TcxHead(u32),
-    /// The ingress of a cgroup and all below it.
-    CgroupIngress(BorrowedFd<'a>),
+    /// A hook of a cgroup and all below it.
+    Cgroup(BorrowedFd<'a>, CgroupHook),
+}
+
+/// The hooks of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum CgroupHook {
+    /// A packet reaches a socket (`BPF_CGROUP_INET_INGRESS`).
+    Ingress = 0,
+    /// An unconnected UDP socket sends to an IPv4 address (`BPF_CGROUP_UDP4_SENDMSG`).
+    SendV4 = 14,
+    /// An unconnected UDP socket sends to an IPv6 address (`BPF_CGROUP_UDP6_SENDMSG`).
+    SendV6 = 15,
 }
 
 /// The kernel's facts about a link.
@@ -114,7 +126,6 @@ impl LinkInfo {
 /// a kernel without the hook.
 pub(crate) fn link_create(program: BorrowedFd<'_>, target: Target<'_>) -> io::Result<OwnedFd> {
     /// linux/bpf.h: enum bpf_attach_type.
-    const CGROUP_INET_INGRESS: u32 = 0;
     const XDP: u32 = 37;
     const TCX_INGRESS: u32 = 46;
     /// linux/if_link.h.
@@ -134,7 +145,7 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, target: Target<'_>) -> io::Re
         Target::XdpNative(ifindex) => (ifindex, XDP, XDP_FLAGS_DRV_MODE),
         Target::XdpGeneric(ifindex) => (ifindex, XDP, XDP_FLAGS_SKB_MODE),
         Target::TcxHead(ifindex) => (ifindex, TCX_INGRESS, BPF_F_BEFORE),
-        Target::CgroupIngress(cgroup) => (descriptor(cgroup), CGROUP_INET_INGRESS, 0),
+        Target::Cgroup(cgroup, hook) => (descriptor(cgroup), hook as u32, 0),
     };
     new_descriptor(
         Command::LinkCreate,

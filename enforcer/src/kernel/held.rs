@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 use super::{
     bpf,
     introspect::map_info,
-    pins::{LINK, MAPS, PinDir, SOCKET_LINK, is_pin_name},
+    pins::{LINK, MAPS, PinDir, is_pin_name},
 };
 use crate::printable::decode_path;
 
@@ -67,11 +67,7 @@ impl Object {
         if !name.starts_with(LINK) {
             return false;
         }
-        let is_bare = |link: bpf::LinkInfo| match name == SOCKET_LINK {
-            true => link.cgroup == 0,
-            false => link.ifindex == 0,
-        };
-        bpf::link_info(self.descriptor.as_fd()).is_ok_and(is_bare)
+        bpf::link_info(self.descriptor.as_fd()).is_ok_and(|link| !link.is_attached())
     }
 }
 

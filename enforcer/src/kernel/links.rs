@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::Link;
 
 use super::{
-    bpf::{self, Target},
+    bpf::{self, CgroupHook, Target},
     load::{Programs, wire_program},
     parallel,
 };
@@ -78,14 +78,18 @@ pub(crate) fn attach_early(programs: &mut Programs<'_>, ifindex: u32, link: Link
     attach(&program, Target::TcxHead(ifindex), &pin)
 }
 
-/// Attaches the socket program to the cgroup2 root and pins the link.
+/// Attaches a program to a hook of the cgroup2 root and pins the link.
 ///
 /// # Errors
 /// As for [`attach_wire`].
-pub(crate) fn attach_socket(program: &Path, cgroup: &Path, pin: &Path) -> Result<()> {
+pub(crate) fn attach_cgroup(
+    program: &Path,
+    (cgroup, hook): (&Path, CgroupHook),
+    pin: &Path,
+) -> Result<()> {
     let directory =
         File::open(cgroup).with_context(|| format!("failed to open {}", decode_path(cgroup)))?;
-    attach(program, Target::CgroupIngress(directory.as_fd()), pin)
+    attach(program, Target::Cgroup(directory.as_fd(), hook), pin)
         .with_context(|| format!("failed to attach to {}", decode_path(cgroup)))
 }
 
@@ -167,19 +171,19 @@ fn among(program: u32, attached: &[u32]) -> Option<LinkStatus> {
     })
 }
 
-/// Whether the socket guard's link is pinned at a path, and attached.
+/// Whether a cgroup's link is pinned at a path, and attached.
 ///
 /// # Errors
 /// The kernel does not tell.
-pub(crate) fn is_socket_attached(pin: &Path) -> Result<bool> {
-    Ok(socket_cgroup(pin)?.is_some())
+pub(crate) fn is_cgroup_attached(pin: &Path) -> Result<bool> {
+    Ok(attached_cgroup(pin)?.is_some())
 }
 
-/// The cgroup of a pinned socket guard, if the guard is attached.
+/// The cgroup of a pinned link, if the link is attached.
 ///
 /// # Errors
 /// The kernel does not tell.
-pub(crate) fn socket_cgroup(pin: &Path) -> Result<Option<Cgroup>> {
+pub(crate) fn attached_cgroup(pin: &Path) -> Result<Option<Cgroup>> {
     let info = info(pin).with_context(|| format!("failed to examine {}", decode_path(pin)))?;
     let attached = info.filter(|info| info.cgroup != 0);
     Ok(attached.map(|info| Cgroup(info.cgroup)))

@@ -15,7 +15,7 @@ use aya::{
 use enforcer_ebpf::{Link, layout::State};
 
 use super::{
-    bpf,
+    bpf::{self, CgroupHook},
     btf::Btf,
     namespace,
     object::OBJECT,
@@ -54,10 +54,19 @@ pub(crate) const SOCKET_PROGRAM: &str = "socket_ingress";
 /// The second form of the socket guard's program, for kernels that refuse the first form.
 const SOCKET_PROGRAM_READING: &str = "socket_ingress_reading";
 
+/// The programs that note what sockets send over UDP, each with its hook.
+pub(crate) const SENT_PROGRAMS: [(&str, CgroupHook); 2] = [
+    ("udp_sent_v4", CgroupHook::SendV4),
+    ("udp_sent_v6", CgroupHook::SendV6),
+];
+
 /// Returns the names of all programs of guards.
-pub(super) fn program_names() -> [&'static str; 6] {
+pub(super) fn program_names() -> [&'static str; 8] {
     let [one, two, three, four] = wire_programs();
+    let [(sent_v4, _), (sent_v6, _)] = SENT_PROGRAMS;
     [
+        sent_v4,
+        sent_v6,
         one,
         two,
         three,
@@ -137,14 +146,7 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// The kernel refuses the program.
     pub(crate) fn wire(&mut self, hook: Hook, link: Link) -> Result<PathBuf> {
-        let name = wire_program(hook, link);
-        let pin = self.pins.program(name);
-        if !pin.try_exists().unwrap_or(false) {
-            let object = self.object()?;
-            load_program(object, name)?;
-            pin_program(object, name, &pin)?;
-        }
-        Ok(pin)
+        self.loaded(wire_program(hook, link))
     }
 
     /// Loads the wire programs without a pin, and returns their names. A refused program is left out:
@@ -179,6 +181,25 @@ impl<'a> Programs<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Loads and pins a program of [`SENT_PROGRAMS`] without a pin, and returns the pin.
+    ///
+    /// # Errors
+    /// The kernel refuses the program.
+    pub(crate) fn sent(&mut self, name: &str) -> Result<PathBuf> {
+        self.loaded(name)
+    }
+
+    /// Loads and pins a program without a pin, and returns the pin.
+    fn loaded(&mut self, name: &str) -> Result<PathBuf> {
+        let pin = self.pins.program(name);
+        if !pin.try_exists().unwrap_or(false) {
+            let object = self.object()?;
+            load_program(object, name)?;
+            pin_program(object, name, &pin)?;
+        }
+        Ok(pin)
     }
 
     /// Loads and pins the socket program, and returns the pin.
@@ -260,6 +281,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<()> {
         Program::Xdp(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     });
     loaded.map_err(|error| match &error {
@@ -323,7 +345,8 @@ mod tests {
     fn every_program_and_every_pinned_map_is_in_the_object() {
         let object = Object::parse(OBJECT).unwrap();
         let sockets = [SOCKET_PROGRAM, SOCKET_PROGRAM_READING];
-        for program in wire_programs().into_iter().chain(sockets) {
+        let sent = SENT_PROGRAMS.map(|(program, _)| program);
+        for program in wire_programs().into_iter().chain(sockets).chain(sent) {
             assert!(object.programs.contains_key(program), "{program}");
         }
         for map in MAPS {

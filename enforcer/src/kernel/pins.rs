@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The names of the pinned maps, which are the names in the object. `STATE` is the first.
-pub(crate) const MAPS: [&str; 22] = [
+pub(crate) const MAPS: [&str; 23] = [
     "STATE",
     "BANK",
     "PORTS",
@@ -44,6 +44,7 @@ pub(crate) const MAPS: [&str; 22] = [
     "NETWORKS",
     "NETWORK_FILTERS",
     "SOURCES",
+    "SENT",
     "BYPASSED",
     "EVENTS",
     "BUDGET",
@@ -150,6 +151,12 @@ impl PinDir {
     /// Returns the path of the socket guard's link.
     pub(crate) fn socket_link(&self) -> PathBuf {
         self.path.join(SOCKET_LINK)
+    }
+
+    /// Returns the path of the link of a program that stands at one place of the host, by the
+    /// program's name.
+    pub(crate) fn link_of(&self, program: &str) -> PathBuf {
+        self.path.join(format!("{LINK}{program}"))
     }
 
     /// Returns the path of a wire guard's link.

@@ -76,6 +76,8 @@ pub struct Interface {
     /// `nf_call_iptables` or `nf_call_ip6tables` (`br_nf_pre_routing` in
     /// net/bridge/br_netfilter_hooks.c). `nf_call_arptables` runs the hooks of ARP alone.
     pub nf_call: bool,
+    /// The UDP port at which a tunnel of the kind vxlan, geneve or bareudp takes packets.
+    pub udp_port: Option<u16>,
     /// MACs of a bridge's permanent local entries: frames for these are the host's
     /// (`br_handle_frame_finish`). No RTM_NEWLINK message has the answer; `fdb` has.
     pub local_macs: Vec<[u8; 6]>,

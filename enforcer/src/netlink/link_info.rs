@@ -18,6 +18,10 @@ const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_VRF_TABLE: u16 = 1;
 const IFLA_TUN_PI: u16 = 4;
+/// Ports in network byte order.
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_GENEVE_PORT: u16 = 5;
+const IFLA_BAREUDP_PORT: u16 = 1;
 
 /// linux/if_vlan.h.
 const VLAN_FLAG_REORDER_HDR: u32 = 1;
@@ -56,6 +60,11 @@ pub(super) fn read(nested: &[u8], interface: &mut Interface) -> Result<()> {
             }
             ("vrf", IFLA_VRF_TABLE) => interface.vrf_table = number(value),
             ("tun", IFLA_TUN_PI) => interface.packet_info = is_on,
+            ("vxlan", IFLA_VXLAN_PORT)
+            | ("geneve", IFLA_GENEVE_PORT)
+            | ("bareudp", IFLA_BAREUDP_PORT) => {
+                interface.udp_port = value.first_chunk().copied().map(u16::from_be_bytes);
+            }
             _ => {}
         }
         Ok(())

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::{
     host::{PolicyHost, PolicyInterface},
     networks::{networks, sources},
+    port_set::PortSet,
     prefixes::{KeyPrefixes, longest_matches},
     tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, UnregisteredRow},
 };
@@ -37,6 +38,7 @@ pub fn compile(registry: &Registry, host: &PolicyHost, taken: &Slots) -> Result<
     let mut base = base(registry, taken)?;
     base.local = local_rows(&host.local);
     base.macs.clone_from(&host.macs);
+    base.open_udp = open_udp(&base, host);
     base.networks = networks(&base, interfaces);
     let mut devices: BTreeMap<u32, KeyPrefixes> = interfaces
         .iter()
@@ -190,6 +192,19 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
         macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
         ..InterfaceRow::default()
     }
+}
+
+/// Returns the UDP ports that no service has and that rule 6 leaves alone; none where the rule is
+/// off.
+fn open_udp(tables: &PolicyTables, host: &PolicyHost) -> PortSet {
+    if tables.unregistered.modes[Protocol::Udp as usize].is_none() {
+        return PortSet::default();
+    }
+    let is_free = |port: &u16| !tables.ports.contains_key(&(Protocol::Udp, *port));
+    (0..=u16::MAX)
+        .filter(|port| host.open_udp.contains(*port))
+        .filter(is_free)
+        .collect()
 }
 
 /// Returns the local table by network and prefix length.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::port_set::PortSet;
 use crate::{registry::pattern_matches, wireguard::AllowedIps};
 
 /// The facts about an interface that the compiler needs.
@@ -69,6 +70,8 @@ pub struct PolicyHost {
     /// The MAC addresses that the host takes: of interfaces, and permanent local entries of
     /// bridges.
     pub macs: BTreeSet<[u8; 6]>,
+    /// The UDP ports of clients and tunnels, which rule 6 leaves alone.
+    pub open_udp: PortSet,
 }
 
 #[cfg(test)]

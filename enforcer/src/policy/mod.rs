@@ -16,6 +16,7 @@ mod diff;
 mod frame;
 mod host;
 mod networks;
+mod port_set;
 mod prefixes;
 mod released;
 mod tables;
@@ -30,6 +31,7 @@ pub use compile::{Slots, compile};
 pub use diff::{Change, changes};
 pub use frame::Frame;
 pub use host::{PolicyHost, PolicyInterface};
+pub use port_set::PortSet;
 pub(crate) use released::released;
 pub use tables::{
     InterfaceRow, NetworkRow, OptionsRow, PacketSpec, PeerRow, PolicyTables, ServiceRow,

@@ -10,7 +10,10 @@ use enforcer_ebpf::{
     layout::{Binding, LocalRow, WIRE_VIEW},
 };
 
-use super::view::{View, has_row, longest_row};
+use super::{
+    port_set::PortSet,
+    view::{View, has_row, longest_row},
+};
 use crate::{
     interfaces::InterfaceOptions,
     registry::{Provenance, pattern_matches},
@@ -33,6 +36,8 @@ pub struct PolicyTables {
     pub ports_at: BTreeMap<(Protocol, u16, Address), Binding>,
     /// The rules for unregistered ports.
     pub unregistered: UnregisteredRow,
+    /// The UDP ports of clients and tunnels, which rule 6 leaves alone; empty where the rule is off.
+    pub open_udp: PortSet,
     /// The container networks, by network and prefix length.
     pub networks: BTreeMap<(Address, u8), NetworkRow>,
     /// The host's local table, by network and prefix length.
@@ -194,8 +199,9 @@ impl PolicyTables {
 
     /// Returns the mode of a port without a service under `[unregistered]`, `None` where the port
     /// is left alone.
-    pub fn unregistered_mode(&self, protocol: Protocol, _: u16) -> Option<Mode> {
-        self.unregistered.modes[protocol as usize]
+    pub fn unregistered_mode(&self, protocol: Protocol, port: u16) -> Option<Mode> {
+        let is_open = protocol == Protocol::Udp && self.open_udp.contains(port);
+        self.unregistered.modes[protocol as usize].filter(|_| !is_open)
     }
 
     /// Returns every slot of a registered port, with the protocol, the port and the service's name:

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use enforcer_ebpf::{
-    Address, Interface, Kind, Mode, Network, Packet, PeerSet, Policy, Port, Protocol, Route,
+    Address, Interface, Mode, Network, Packet, PeerSet, Policy, Port, Protocol, Route,
     Service,
 };
 
@@ -129,8 +129,8 @@ impl Policy for View<'_> {
         self.spec.route
     }
 
-    fn opens(&self, packet: &Packet) -> bool {
-        self.spec.opens && !matches!(packet.transport.kind, Kind::Udp)
+    fn opens(&self, _: &Packet) -> bool {
+        self.spec.opens
     }
 
     fn is_proxied(&self, _: &Packet) -> bool {

@@ -112,9 +112,6 @@ pub(super) fn read(
         let action = reader.choice(key, value, all, name);
         // A wrong action is an error of its own, and may have been meant as another than `pass`.
         passes &= action == Some(UnregisteredAction::Pass);
-        if protocol == Protocol::Udp && action.is_some_and(|it| it != UnregisteredAction::Pass) {
-            reader.error(value.span(), udp_is_open());
-        }
         actions[protocol as usize] = (action.unwrap_or_default(), reader.place_of(table, key));
     }
     let allow = allow::read(reader, table);
@@ -122,14 +119,6 @@ pub(super) fn read(
         reader.report.warning(key, idle_allow());
     }
     Unregistered { actions, allow, at }
-}
-
-/// UDP has no mark of a first packet: rule 6 needs to know what the host's sockets have sent.
-fn udp_is_open() -> Fault {
-    Fault::new(
-        "this version cannot close UDP ports that no service names",
-        "leave `udp` out, and name each UDP port in a service",
-    )
 }
 
 fn idle_allow() -> Fault {

@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 pub use allowed_ips::AllowedIps;
+pub(crate) use netlink::listen_port;
 pub use questions::{LIMIT, ask_all};
 
 use crate::interfaces::Interface;

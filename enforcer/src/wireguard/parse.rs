@@ -16,6 +16,7 @@ use crate::{
 
 pub(super) const WG_CMD_GET_DEVICE: u8 = 0;
 const WGDEVICE_A_IFINDEX: u16 = 1;
+const WGDEVICE_A_LISTEN_PORT: u16 = 6;
 const WGDEVICE_A_PEERS: u16 = 8;
 const WGPEER_A_PUBLIC_KEY: u16 = 1;
 const WGPEER_A_ALLOWEDIPS: u16 = 9;
@@ -55,6 +56,21 @@ pub(super) fn device(payload: &[u8], known: &mut AllowedIps) -> Result<()> {
         _ => Ok(()),
     })
     .context("the kernel's answer about a WireGuard device cannot be read")
+}
+
+/// Returns the port in one message about a device.
+///
+/// # Errors
+/// The message is cut short.
+pub(super) fn listen_port(payload: &[u8]) -> Result<Option<u16>> {
+    let mut port = None;
+    each_attribute(generic::split(payload)?.1, |kind, value| {
+        if kind == WGDEVICE_A_LISTEN_PORT {
+            port = short(value);
+        }
+        Ok(())
+    })?;
+    Ok(port)
 }
 
 fn peer(attributes: &[u8], known: &mut AllowedIps) -> Result<()> {

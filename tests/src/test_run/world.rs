@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context, Result, anyhow};
-use enforcer::policy::{PolicyHost, PolicyInterface, PolicyTables, Slots, compile};
+use enforcer::policy::{PolicyHost, PolicyInterface, PolicyTables, PortSet, Slots, compile};
 use enforcer::registry::{self, Registry, Source};
 use enforcer_ebpf::layout::Cell;
 use enforcer_ebpf::{Arrival, Guard, Reason, Verdict, VlanIds, decide, parse};
@@ -213,6 +213,7 @@ fn host() -> Result<PolicyHost> {
         .map(attachment)
         .collect();
     Ok(PolicyHost {
+        open_udp: PortSet::default(),
         interfaces: interfaces?,
         local: local.into_iter().collect::<Result<_>>()?,
         macs: [OWN_MAC].into(),

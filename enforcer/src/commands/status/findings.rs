@@ -10,6 +10,10 @@ use crate::{
 const INTERRUPTED: &str = "a command was interrupted, and guards that it made or should have taken \
      off may hold: run `enforcer up`, or `down`";
 
+/// The words of [`Finding::SentUnknown`].
+const SENT_UNKNOWN: &str = "nothing notes what sockets send over UDP, and `udp` of \
+     `[unregistered]` takes answers for questions: run `enforcer reload`, which says why";
+
 /// The words of [`Finding::AddressesChanged`].
 const ADDRESSES_CHANGED: &str =
     "this host's own addresses have changed since the last reload: `enforcer reload`";
@@ -28,6 +32,7 @@ pub(super) fn finding(finding: &Finding) -> String {
         Finding::NoSocketGuard => {
             "there is no socket guard: `enforcer reload` adds it, or `up` says why not".to_owned()
         }
+        Finding::SentUnknown => SENT_UNKNOWN.to_owned(),
         Finding::Fallback => {
             "the registry is bad, and the embedded default holds in its place: `enforcer check`"
                 .to_owned()

@@ -34,6 +34,8 @@ pub enum Finding {
     SocketNotWanted,
     /// The socket guard is missing.
     NoSocketGuard,
+    /// Nothing notes what sockets send over UDP, and rule 6 takes answers for questions.
+    SentUnknown,
     /// The registry is bad, and the embedded default holds.
     Fallback,
     /// Another tcx program sees the packets of this interface before the wire guard.
@@ -157,6 +159,9 @@ fn policy_findings(facts: &Facts, uncovered: &[UncoveredRow]) -> Vec<Finding> {
         (true, None, Some(why)) => findings.push(Finding::NoCgroup(why.clone())),
         (true, None, None) => findings.push(Finding::NoSocketGuard),
         (true, Some(_), _) => {}
+    }
+    if !facts.notes_sent {
+        findings.push(Finding::SentUnknown);
     }
     if has(facts.state, State::FALLBACK) {
         findings.push(Finding::Fallback);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use enforcer_ebpf::layout::State;
 
 use crate::{
-    control::{Error, Instance, find_attached},
+    control::{Error, Instance, find_attached, sent},
     decisions::{attached::AttachedGuards, peers::interfaces_by_key, pending::PendingState},
     host::{HostSnapshot, snapshot},
     kernel::{
@@ -68,6 +68,8 @@ pub(super) struct Facts {
     pub(super) early: Vec<u32>,
     /// The cgroup of the socket guard; `None` if the guard is not attached.
     pub(super) socket_cgroup: Option<Cgroup>,
+    /// Whether the programs that note what sockets send over UDP are attached.
+    pub(super) notes_sent: bool,
     /// The reason why no socket guard can be attached here, in words.
     pub(super) no_cgroup: Option<String>,
     /// The names of the maps without a pin: nothing is known about the policy then.
@@ -111,7 +113,7 @@ pub(super) async fn gather(instance: &Instance, open: Option<Maps>) -> Result<Fo
     };
     snapshot.ask_wireguard(interfaces_by_key(&tables)).await;
     let early = instance.pins().early_links()?;
-    let socket_cgroup = links::socket_cgroup(&instance.pins().socket_link())?;
+    let socket_cgroup = links::attached_cgroup(&instance.pins().socket_link())?;
     let no_cgroup = match socket_cgroup {
         Some(_) => None,
         None => mounts::cgroup_root(instance.cgroup()).err(),
@@ -122,6 +124,7 @@ pub(super) async fn gather(instance: &Instance, open: Option<Maps>) -> Result<Fo
         attached: find_attached(instance.pins(), &snapshot)?,
         early: early.into_iter().map(|(ifindex, _)| ifindex).collect(),
         socket_cgroup,
+        notes_sent: !sent::is_wanted(&tables) || sent::is_attached(instance.pins())?,
         no_cgroup: no_cgroup.map(|why| format!("{why:#}")),
         missing,
         around,

@@ -76,6 +76,7 @@ fn facts() -> Facts {
         },
         early: Vec::new(),
         socket_cgroup: Some(Cgroup(1)),
+        notes_sent: true,
         no_cgroup: None,
         missing: Vec::new(),
         around: Around::default(),

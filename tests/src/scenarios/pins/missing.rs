@@ -53,7 +53,7 @@ fn each_missing_pin(rig: &Rig<'_>) -> Result<()> {
     names.sort();
     let count = |kind| names.iter().filter(|name| kind_of(name) == kind).count();
     ensure!(
-        count(Kind::Map) == 22 && count(Kind::Link) >= 3 && count(Kind::Spare) >= 3,
+        count(Kind::Map) == 23 && count(Kind::Link) >= 3 && count(Kind::Spare) >= 3,
         "expected maps, links and programs, but saw {names:?}"
     );
     for name in &names {

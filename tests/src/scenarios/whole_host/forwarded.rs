@@ -95,12 +95,12 @@ fn pods_and_guests() -> Vec<Legitimate> {
                 ask.ask(guest, patience)
             }))
         })
-        .under("[unregistered]\ntcp = \"drop\"\n"),
+        .under("[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\n"),
         to_a_pod("pods::on_this_node_from_another_node", 9200, ""),
         to_a_pod(
             "pods::at_a_port_of_nobody",
             7070,
-            "[unregistered]\ntcp = \"drop\"\n",
+            "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\n",
         ),
         Legitimate::new("pods::of_another_node", |lab| {
             let pod = pods(lab)?;

@@ -19,7 +19,7 @@ use super::forwarded::behind_a_veth;
 
 /// An address on the LAN that belongs to a third machine.
 const THIRD: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 60);
-const CLOSED: &str = "[unregistered]\ntcp = \"drop\"\n";
+const CLOSED: &str = "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\n";
 
 pub(super) fn traffic() -> Vec<Legitimate> {
     vec![

@@ -4,25 +4,27 @@ use anyhow::Result;
 
 use crate::lab::bridge::{HOST, publish_over_ipv6, publish_where};
 use crate::lab::frames::flag::{ECN, FIN, PSH, SYN, URG};
-use crate::lab::frames::{V4, tcp_opening};
+use crate::lab::frames::{Ends, V4, tcp_opening};
 use crate::lab::topology::{GHOST, HOST_LAN, HOST_LAN6, HOST_WG, Lab, STRANGER};
+use crate::lab::wire::Wire;
 use crate::lab::{Ask, Because, Feature, Port, Server, Transport};
 use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::{Attack, Attempt, attempt};
-use crate::scenarios::raw_packet::{Probe, from_lan};
+use crate::scenarios::raw_packet::{Probe, from_lan, group_mac, send_probe};
 
 mod traffic;
 
 pub(in crate::scenarios) use traffic::once_more_closed;
 pub(super) use traffic::traffic;
 
-use Transport::{Mptcp, Sctp, Tcp};
+use Transport::{Mptcp, Sctp, Tcp, Udp};
 
 /// A port of the host's that nobody registered.
 const TCP: Port<'static> = Port("tcp", 7070);
+const UDP: Port<'static> = Port("udp", 7070);
 /// A port that DNAT takes to a container, and that nobody registered.
 const PUBLISHED: Port<'static> = Port("tcp", 19_200);
-const CLOSED: &str = "[unregistered]\ntcp = \"drop\"\nsctp = \"drop\"\n";
+const CLOSED: &str = "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\nsctp = \"drop\"\n";
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut at_sockets = asked_at_sockets();
@@ -68,6 +70,8 @@ fn asked_at_sockets() -> Vec<Attack> {
         at("a28_an_unregistered_port::tcp_over_ipv6", Tcp, any6, &v6),
         at("a28_an_unregistered_port::dual_stack", Tcp, any6, &v4).host_only(SAME_PATH),
         at("a28_an_unregistered_port::mptcp", Mptcp, any, &v4),
+        at("a28_an_unregistered_port::udp", Udp, any, &v4),
+        at("a28_an_unregistered_port::udp_over_ipv6", Udp, any6, &v6),
         at("a28_an_unregistered_port::sctp", Sctp, any, &v4),
         with_syncookies(),
         by_a_peer_without_a_grant(),
@@ -136,6 +140,19 @@ fn raw() -> Vec<Attack> {
                 })
             },
         ),
+        Attack::new("a28_an_unregistered_port::udp_broadcast", UDP, |lab| {
+            let any = "0.0.0.0:7070";
+            let server = Server::start(&lab.host, Udp, any, "a new database")?;
+            let wire = Wire::open(&lab.lan, "eth0")?;
+            let all = std::net::Ipv4Addr::BROADCAST;
+            Ok(attempt((server, wire), move |(_, wire), patience| {
+                send_probe(wire, wire, patience, &|| {
+                    let probe = Probe::between(Ends::V4(GHOST, all), UDP);
+                    let packet = probe.packet();
+                    (probe, vec![probe.framed_to(group_mac(all.into()), &packet)])
+                })
+            }))
+        }),
     ]
 }
 

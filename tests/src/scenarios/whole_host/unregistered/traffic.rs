@@ -1,5 +1,5 @@
-//! Traffic that goes on under `[unregistered] tcp = "drop"`: answers, clients with ports of their
-//! own, and what a network needs to work.
+//! Traffic that goes on under `[unregistered] udp = "drop"` and `tcp = "drop"`: answers, clients
+//! with ports of their own, and what a network needs to work.
 
 use std::net::Ipv4Addr;
 
@@ -264,7 +264,7 @@ fn peers() -> Vec<Legitimate> {
             let ask = Ask::new(Transport::Tcp, &format!("{HOST_LAN}:7070"));
             between(&lab.host, Transport::Tcp, "0.0.0.0:7070", &lab.lan, ask)
         })
-        .under("[unregistered]\ntcp = \"audit\"\n")
+        .under("[unregistered]\ntcp = \"audit\"\nudp = \"audit\"\n")
         .in_audit(),
     ]
 }
