@@ -94,6 +94,11 @@ impl Server {
         Self::serve(Transport::Udp, socket, token)
     }
 
+    /// Starts a UDP service on a socket that others may use as well.
+    pub fn on_datagrams(socket: UdpSocket, token: &str) -> Result<Self> {
+        Self::serve(Transport::Udp, socket.into(), token)
+    }
+
     fn serve(transport: Transport, socket: OwnedFd, token: &str) -> Result<Self> {
         let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let tally = Arc::new(Tally::default());

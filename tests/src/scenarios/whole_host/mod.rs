@@ -27,7 +27,9 @@ pub(super) use unregistered::once_more_closed;
 
 /// Scenarios of what changes while `run` lives.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    followed::scenarios()
+    let mut scenarios = followed::scenarios();
+    scenarios.extend(unregistered::scenarios());
+    scenarios
 }
 
 /// The attacks, in no order.

@@ -12,9 +12,11 @@ use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::{Attack, Attempt, attempt};
 use crate::scenarios::raw_packet::{Probe, from_lan, group_mac, send_probe};
 
+mod sent;
 mod traffic;
 
 pub(in crate::scenarios) use traffic::once_more_closed;
+pub(super) use sent::scenarios;
 pub(super) use traffic::traffic;
 
 use Transport::{Mptcp, Sctp, Tcp, Udp};
@@ -29,6 +31,7 @@ const CLOSED: &str = "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\nsctp = \"d
 pub(super) fn attacks() -> Vec<Attack> {
     let mut at_sockets = asked_at_sockets();
     at_sockets.extend(raw());
+    at_sockets.extend(sent::attacks());
     let held = at_sockets
         .into_iter()
         .map(|attack| attack.held_by_both(Because::UNREGISTERED_PORT));
