@@ -79,8 +79,8 @@ pub fn source_port<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<u16> {
 ///
 /// TCP: SYN without ACK, whatever other flags are set (RFC 9293, 3.10.7.2). SCTP: the first chunk is
 /// INIT, which comes alone (RFC 9260, 3.3.2). A packet that ends before these fields counts as an
-/// opening one. UDP has no mark of a first packet:
-/// the answer here is `false`, and the guards ask for the socket.
+/// opening one. UDP has no mark of a first packet: the answer here is `false`, and the guards ask for the
+/// socket.
 ///
 /// The packet ends where the IP header says, not where the frame does: behind a first fragment of
 /// eight bytes the padding could show other flags than the next fragment brings.

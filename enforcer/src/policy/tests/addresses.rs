@@ -147,6 +147,32 @@ fn every_port_at_an_address_has_room_in_both_banks() {
 }
 
 #[test]
+fn rule_6_leaves_the_udp_ports_of_clients_and_tunnels_alone() {
+    let text = |udp: &str| {
+        format!(
+            "[services.a]\nports = [123]\nprotocol = \"udp\"\n[services.b]\nports = [5000]\n\
+             [unregistered]\ntcp = \"drop\"\n{udp}"
+        )
+    };
+    let host = PolicyHost {
+        open_udp: [123, 4789, 5000].into_iter().collect(),
+        ..PolicyHost::of(&[])
+    };
+    let closed = compile(&registry(&text("udp = \"drop\"\n")), &host, &Slots::new()).unwrap();
+    let mode = |protocol, port| closed.unregistered_mode(protocol, port);
+    assert_eq!(mode(Protocol::Udp, 4789), None);
+    assert_eq!(mode(Protocol::Udp, 5000), None, "TCP alone is registered");
+    assert_eq!(mode(Protocol::Udp, 4790), Some(Mode::Enforce));
+    assert_eq!(mode(Protocol::Tcp, 4789), Some(Mode::Enforce));
+    assert_eq!(mode(Protocol::Sctp, 4790), None);
+    // A registered port is judged, whoever else may use the number.
+    assert!(!closed.open_udp.contains(123));
+    assert!(closed.ports.contains_key(&(Protocol::Udp, 123)));
+    let open = compile(&registry(&text("")), &host, &Slots::new()).unwrap();
+    assert_eq!(open.open_udp, super::super::PortSet::default());
+}
+
+#[test]
 fn the_keys_of_networks_and_unregistered_ports_have_rows() {
     let registry = registry(
         "[services.a]\nports = [1]\n[unregistered]\ntcp = \"drop\"\nsctp = \"audit\"\n\

@@ -96,14 +96,15 @@ addresses = ["any"]
 }
 
 #[test]
-fn udp_is_not_closed_yet() {
-    for action in ["drop", "audit"] {
-        rejects(
-            &format!("{SERVICE}[unregistered]\nudp = \"{action}\"\n"),
-            &[
-                "4:7 this version cannot close UDP ports that no service names -- leave `udp` out, and name each UDP port in a service",
-            ],
-        );
+fn udp_is_closed_like_the_others() {
+    for (word, action) in [
+        ("drop", UnregisteredAction::Drop),
+        ("audit", UnregisteredAction::Audit),
+    ] {
+        let loaded = accepts(&format!("{SERVICE}[unregistered]\nudp = \"{word}\"\n"));
+        let unregistered = loaded.registry.unregistered();
+        assert_eq!(unregistered.action(Protocol::Udp), action);
+        assert_eq!(unregistered.action(Protocol::Tcp), UnregisteredAction::Pass);
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
 /// Programs of the lab.
 ///
 /// The shell is this machine's: busybox's shell would prefer busybox's `ip` and `modprobe`.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
+    "flock",
     "ip",
     "modprobe",
     "nft",

@@ -4,6 +4,7 @@
 use std::net::UdpSocket;
 
 use anyhow::{Context as _, Result, ensure};
+use enforcer_ebpf::layout::SENT_ENTRIES;
 
 use super::{CLOSED, UDP};
 use crate::lab::command::eventually;
@@ -21,6 +22,7 @@ pub(in crate::scenarios::whole_host) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("live::udp_answers_under_edits", edits),
         Scenario::new("live::udp_questions_are_noted_again", noted_again),
+        Scenario::new("live::udp_answers_beyond_the_bound", beyond_the_bound),
     ]
 }
 
@@ -121,6 +123,22 @@ fn edits(rig: &Rig<'_>) -> Result<()> {
         answered(ask_host(rig.lab, Patience::Long)?).context("after the table")?;
     }
     rig.enforcer.down()
+}
+
+/// More questions than the map has entries: the oldest go, and the last one is known.
+fn beyond_the_bound(rig: &Rig<'_>) -> Result<()> {
+    let _dns = Server::start(&rig.lab.lan, Transport::Udp, "0.0.0.0:53", "dns")?;
+    rig.enforcer.registry(&format!("{REGISTRY}\n{CLOSED}"))?;
+    rig.enforcer.up(Guards::Both)?;
+    let socket = rig.lab.host.run(|| UdpSocket::bind("0.0.0.0:2055"))??;
+    for port in 1..=u16::try_from(SENT_ENTRIES + SENT_ENTRIES / 2)? {
+        // The neighbour may refuse, and the next question tells of the refusal.
+        let _ = socket.send_to(b"a question", (LAN, port));
+    }
+    for _ in 0..3 {
+        answered(ask_dns(rig.lab, Patience::Long)?)?;
+    }
+    Ok(())
 }
 
 /// A removed hook is told by `status`, and attached again by `run`; a question from before `run`
