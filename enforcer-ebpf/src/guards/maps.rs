@@ -17,8 +17,8 @@ use enforcer_ebpf::{
         INTERFACE_ENTRIES, InterfaceEntry, LOCAL_ENTRIES, MAC_ENTRIES, NETWORK_ENTRIES,
         NETWORK_FILTERS as NETWORK_FILTERS_ENTRIES, NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey,
         OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PREFIX_ENTRIES, PeerEntry, PendingConfirm,
-        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SENT_ENTRIES,
-        SERVICE_ENTRIES, SLOTS, SOURCE_ENTRIES, SentKey, ServiceEntry, State,
+        PortBits, PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SENT_ENTRIES, SERVICE_ENTRIES,
+        SLOTS, SOURCE_ENTRIES, SentKey, ServiceEntry, State,
     },
 };
 

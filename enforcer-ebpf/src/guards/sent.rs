@@ -43,7 +43,9 @@ fn udp_sent_v6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn remember(context: *mut bpf_sock_addr, remote: &Address) {
     // SAFETY: the context is the hook's own, and the verifier knows the field; so below.
-    let socket = unsafe { (*context).__bindgen_anon_1.sk };
+    let socket = unsafe { (*context).__bindgen_anon_1 };
+    // SAFETY: the union's one member.
+    let socket = unsafe { socket.sk };
     if socket.is_null() {
         return;
     }

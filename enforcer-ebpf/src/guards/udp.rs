@@ -74,7 +74,7 @@ fn has_unconnected_socket<F: Frame>(frame: &F, ends: [(&Address, u16); 2]) -> bo
     const SIZE_V4: u32 = 12;
     const SIZE_V6: u32 = 36;
     /// The namespace of the packet's device.
-    const NAMESPACE: u64 = BPF_F_CURRENT_NETNS as u64;
+    const NAMESPACE: u64 = BPF_F_CURRENT_NETNS.cast_unsigned() as u64;
     let [(source, source_port), (destination, port)] = ends;
     // SAFETY: the structure consists of integers: all zeros are a valid value.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
@@ -95,8 +95,7 @@ fn has_unconnected_socket<F: Frame>(frame: &F, ends: [(&Address, u16); 2]) -> bo
         }
     };
     // SAFETY: the context is the hook's own, and the size is that of the tuple's member.
-    let socket =
-        unsafe { bpf_sk_lookup_udp(frame.as_ptr(), &raw mut tuple, size, NAMESPACE, 0) };
+    let socket = unsafe { bpf_sk_lookup_udp(frame.as_ptr(), &raw mut tuple, size, NAMESPACE, 0) };
     if socket.is_null() {
         return false;
     }

@@ -2,8 +2,8 @@
 
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Arrival, Decision, Guard, Kind, Link, NO_IP_HEADER, Packet, Route, Verdict, VlanIds, decide,
-    destination, layout::InterfaceEntry, opens, parse, source,
+    Address, Arrival, Decision, Guard, Kind, Link, NO_IP_HEADER, Packet, Route, Verdict, VlanIds,
+    decide, destination, layout::InterfaceEntry, opens, parse, source,
 };
 
 use super::{

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::{
-    Error, Instance, executor, instance::ensure_ours, reconcile_in_place, reserve::reserve_or_note, sent,
+    Error, Instance, executor, instance::ensure_ours, reconcile_in_place, reserve::reserve_or_note,
+    sent,
 };
 use crate::{
     decisions::{

@@ -97,9 +97,7 @@ pub(crate) fn detach_unwanted(pins: &PinDir, tables: &PolicyTables) -> Result<()
 
 fn detach_one(link: &Path) -> Result<()> {
     match link.exists() {
-        true => {
-            bpf::detach(link).with_context(|| format!("failed to unpin {}", decode_path(link)))
-        }
+        true => bpf::detach(link).with_context(|| format!("failed to unpin {}", decode_path(link))),
         false => Ok(()),
     }
 }

@@ -84,7 +84,9 @@ async fn listed(family: &Family) -> Result<Vec<u16>> {
         body: &generic::header(family.get, family.version),
         reply: kind,
     };
-    let dump = socket.dump(request, |payload| port(payload, family)).await?;
+    let dump = socket
+        .dump(request, |payload| port(payload, family))
+        .await?;
     Ok(dump.entries)
 }
 

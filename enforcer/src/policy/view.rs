@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use enforcer_ebpf::{
-    Address, Interface, Mode, Network, Packet, PeerSet, Policy, Port, Protocol, Route,
-    Service,
+    Address, Interface, Mode, Network, Packet, PeerSet, Policy, Port, Protocol, Route, Service,
 };
 
 use super::tables::{InterfaceRow, PacketSpec, PolicyTables};

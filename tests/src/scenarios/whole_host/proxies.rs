@@ -14,8 +14,7 @@ const REMOTE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 pub(super) fn traffic() -> Vec<Legitimate> {
     // A listener is always judged, so the proxy's own port needs a service under `[unregistered]`.
-    let closed =
-        "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\n[services.proxy]\nports = [7893]\npublic = true\n";
+    let closed = "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\n[services.proxy]\nports = [7893]\npublic = true\n";
     vec![
         Legitimate::new("tproxy::of_a_container", |lab| proxied(lab, &lab.ct, 9200)),
         Legitimate::new("tproxy::of_a_lan_client", |lab| {

@@ -15,8 +15,8 @@ use crate::scenarios::raw_packet::{Probe, from_lan, group_mac, send_probe};
 mod sent;
 mod traffic;
 
-pub(in crate::scenarios) use traffic::once_more_closed;
 pub(super) use sent::scenarios;
+pub(in crate::scenarios) use traffic::once_more_closed;
 pub(super) use traffic::traffic;
 
 use Transport::{Mptcp, Sctp, Tcp, Udp};

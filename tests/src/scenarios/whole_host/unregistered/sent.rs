@@ -154,7 +154,9 @@ fn noted_again(rig: &Rig<'_>) -> Result<()> {
     }
     let status = rig.enforcer.expect(&["status"], 3)?;
     ensure!(
-        status.stdout.contains("nothing notes what sockets send over UDP"),
+        status
+            .stdout
+            .contains("nothing notes what sockets send over UDP"),
         "nobody tells of the loss: {}",
         status.stdout
     );
