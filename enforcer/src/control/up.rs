@@ -128,14 +128,7 @@ pub(crate) async fn up_with_maps(
     };
     notes.extend(parent_writable(parent)?);
     notes.extend(lock.as_ref().and_then(lock_note));
-    let before = match instance.adoptable_maps()? {
-        Adoptable::Nothing => None,
-        Adoptable::Maps(maps) => Some(*maps),
-        Adoptable::Replace(note) => {
-            notes.push(note);
-            None
-        }
-    };
+    let before = maps_to_adopt(instance, &mut notes)?;
     let recipe = Recipe {
         loaded,
         snapshot: &snapshot,
@@ -163,6 +156,18 @@ pub(crate) async fn up_with_maps(
     notes.extend(instance.below_root()?);
     instance.word()?.take_back();
     Ok((notes, built.maps))
+}
+
+/// The maps in force, if the new pins can take the maps over.
+fn maps_to_adopt(instance: &Instance, notes: &mut Vec<Note>) -> Result<Option<Maps>> {
+    Ok(match instance.adoptable_maps()? {
+        Adoptable::Nothing => None,
+        Adoptable::Maps(maps) => Some(*maps),
+        Adoptable::Replace(note) => {
+            notes.push(note);
+            None
+        }
+    })
 }
 
 /// The snapshot, or a note and a snapshot without interfaces: the socket guard needs no interface.

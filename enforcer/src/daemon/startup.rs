@@ -128,10 +128,9 @@ pub(super) async fn begin(
         true => instance.missing_file().unwrap_or(MissingFile::Fragments),
     };
     let config = own.is_named.then_some(own.path.as_path());
-    reader.request(Request {
-        file: own.path.clone(),
-        source: Source::of_config(config, missing),
-    });
+    let source = Source::of_config(config, missing);
+    let file = own.path.clone();
+    reader.request(Request { file, source });
     let attempt = match timeout(GRACE, reader.result()).await {
         Err(_) => Attempt::Late,
         Ok(result) => {
@@ -156,9 +155,8 @@ pub(super) async fn begin(
             Ok(begun)
         }
         Decision::EmbeddedDefault(problem) => {
-            let embedded =
-                load(&Source::Embedded, &registry::Reader::STRICT).map_err(anyhow::Error::from)?;
-            let embedded = SharedRegistry::from(embedded);
+            let embedded = load(&Source::Embedded, &registry::Reader::STRICT);
+            let embedded = SharedRegistry::from(embedded.map_err(anyhow::Error::from)?);
             let options = UpOptions {
                 fallback: true,
                 ..options

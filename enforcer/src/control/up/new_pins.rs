@@ -109,14 +109,7 @@ impl NewPins<'_> {
             None => Maps::open(self.staging)?,
         };
         if !adopt {
-            // The policy first: a guard must never meet maps without a policy.
-            if let Some(old) = Reserved::of(self.instance.pins())? {
-                maps.reserved.remember(&old.ports());
-            }
-            maps.describe(netns_cookie, flags);
-            let candidate =
-                Candidate::compile(&self.recipe, &AttachedGuards::default(), &maps.slots()?)?;
-            maps.switch_to(&candidate.tables)?;
+            self.fill(&mut maps, netns_cookie)?;
         }
         if let Some(program) = socket {
             self.attach_socket_guard(&program, adopt, &mut notes)?;
@@ -149,6 +142,18 @@ impl NewPins<'_> {
             tables,
             notes,
         })
+    }
+
+    /// Gives new maps their policy: a guard must never meet maps without one.
+    fn fill(&self, maps: &mut Maps, netns_cookie: u64) -> Result<()> {
+        if let Some(old) = Reserved::of(self.instance.pins())? {
+            maps.reserved.remember(&old.ports());
+        }
+        maps.describe(netns_cookie, self.recipe.flags);
+        let candidate =
+            Candidate::compile(&self.recipe, &AttachedGuards::default(), &maps.slots()?)?;
+        maps.switch_to(&candidate.tables)?;
+        Ok(())
     }
 
     /// Attaches the socket guard before any wire guard: the socket guard alone holds on every

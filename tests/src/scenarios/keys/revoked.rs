@@ -72,13 +72,7 @@ fn revoked(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     // The key comes back, and waits for the next policy.
     hub.allow_stranger(&["10.10.0.99/32"])?;
     hub.come_back(&["10.10.0.5/32"])?;
-    let end = Instant::now() + LOOKS;
-    while Instant::now() < end {
-        ensure!(
-            !would_pass(rig, PEER)?,
-            "a new grant came before the confirmation"
-        );
-    }
+    stays_out(rig, LOOKS).context("a new grant came before the confirmation")?;
     command("confirm")?;
     in_time(rig, &[(PEER, true)])?;
     answered(asks(Patience::Long)?).context("the laptop, after the confirmation")?;
@@ -88,14 +82,17 @@ fn revoked(rig: &Rig<'_>, hub: &dyn Hub) -> Result<()> {
     pend("5")?;
     hub.forget_laptop()?;
     in_time(rig, &[(PEER, false)])?;
-    let end = Instant::now() + Duration::from_secs(8);
-    while Instant::now() < end {
-        ensure!(
-            !would_pass(rig, PEER)?,
-            "the rollback brought a revoked grant back"
-        );
-    }
+    stays_out(rig, Duration::from_secs(8)).context("the rollback brought a revoked grant back")?;
     is_pending(rig, false)
+}
+
+/// The policy passes no packet of [`PEER`] for a time.
+fn stays_out(rig: &Rig<'_>, time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        ensure!(!would_pass(rig, PEER)?, "a packet of {PEER} would pass");
+    }
+    Ok(())
 }
 
 fn is_pending(rig: &Rig<'_>, expected: bool) -> Result<()> {

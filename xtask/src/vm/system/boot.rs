@@ -65,14 +65,12 @@ impl Boot<'_> {
             archive.folder(folder);
         }
         archive.program("init", &ours("init")?);
-        for (number, driver) in disk.drivers()?.iter().enumerate() {
-            // The first program loads the files in the order of their names.
-            let name = format!("driver-{number:02}-{}", driver.name);
-            archive.file(&name, &driver.content);
-        }
-
-        let manager = self.require.then(|| MANAGER.to_owned());
-        let require: Vec<_> = manager.into_iter().collect();
+        add_drivers(&mut archive, disk)?;
+        let require: Vec<_> = self
+            .require
+            .then(|| MANAGER.to_owned())
+            .into_iter()
+            .collect();
         for file in install::files(workspace, Path::new("/usr/local"), &require)? {
             let place = format!("payload{}", file.path.display());
             if file.mode & 0o111 == 0 {
@@ -142,6 +140,15 @@ impl Boot<'_> {
         command.args(["-netdev", &wire, "-device", &device]);
         Ok(command)
     }
+}
+
+/// Adds the disk's drivers for the first program, which loads the files in the order of their names.
+fn add_drivers(archive: &mut Archive, disk: &Disk) -> Result<()> {
+    for (number, driver) in disk.drivers()?.iter().enumerate() {
+        let name = format!("driver-{number:02}-{}", driver.name);
+        archive.file(&name, &driver.content);
+    }
+    Ok(())
 }
 
 /// Adds the unit that puts obstacles in place before the enforcer starts.
