@@ -22,7 +22,11 @@ pub use views::{NetworkView, UnregisteredView};
 
 use crate::{
     control::{Error, Instance},
-    decisions::{candidate::local_table, pending::PendingState},
+    decisions::{
+        candidate::local_table,
+        networks::{self, NetworkWarning},
+        pending::PendingState,
+    },
     interfaces::Hook,
     kernel::maps::Maps,
     policy::{PolicyTables, local_rows},
@@ -138,6 +142,9 @@ pub struct Status {
     /// The reasons for a degraded state.
     #[serde(skip)]
     pub findings: Vec<Finding>,
+    /// The warnings about container networks, which change no state.
+    #[serde(skip)]
+    pub warnings: Vec<NetworkWarning>,
 }
 
 /// Returns the status of a pin directory.
@@ -152,7 +159,8 @@ pub async fn status(instance: &Instance) -> Result<Status, Error> {
 }
 
 /// Returns the status right after a change of the policy, by this process: addresses that came in
-/// between are no gap yet. `maps` are the open maps in force, if the caller has them.
+/// between are no gap yet, and the registry's warnings have told of container networks. `maps` are
+/// the open maps in force, if the caller has them.
 ///
 /// # Errors
 /// As for [`status`].
@@ -164,7 +172,10 @@ pub(crate) async fn status_after_change(
         Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
         Found::Pins(mut facts) => {
             facts.tables.local = local_rows(&local_table(&facts.snapshot));
-            Status::of(&facts)
+            Status {
+                warnings: Vec::new(),
+                ..Status::of(&facts)
+            }
         }
     })
 }
@@ -196,6 +207,7 @@ impl Status {
             confirm: None,
             rolled_back: false,
             findings,
+            warnings: Vec::new(),
         }
     }
 
@@ -224,6 +236,7 @@ impl Status {
             }),
             rolled_back: facts.pending == PendingState::RolledBack,
             findings,
+            warnings: networks::warnings(tables, &facts.snapshot),
             ..Self::of_nothing(&Around::default(), false)
         }
     }
