@@ -13,7 +13,7 @@ use crate::{
     control::Instance,
     inspect::{
         self, BypassRow, Condition, Finding, GuardRow, NetworkView, PeerStatus, Status,
-        UnregisteredView,
+        UnregisteredView, toml_key,
     },
     printable::{self, name},
 };
@@ -114,7 +114,18 @@ fn remarks(status: &Status) -> Vec<String> {
     remarks.extend(status.findings.iter().map(finding));
     let warnings = status.warnings.iter();
     remarks.extend(warnings.map(|it| printable::text(&format!("{}; {}", it.text(), it.help()))));
+    remarks.extend(status.promiscuous.iter().map(|it| promiscuous(it)));
     remarks
+}
+
+fn promiscuous(interface: &str) -> String {
+    format!(
+        "{0} is promiscuous: normal for a packet capture; if the cause is a macvlan passthru \
+         device in another namespace, the guard judges that namespace's packets, and `side = \
+         \"inside\"` under `[interfaces.{1}]` takes the guard off",
+        name(interface),
+        name(&toml_key(interface))
+    )
 }
 
 fn guards(guards: &[GuardRow]) -> String {
@@ -232,6 +243,7 @@ mod tests {
             rolled_back: false,
             findings: Vec::new(),
             warnings: Vec::new(),
+            promiscuous: Vec::new(),
         }
     }
 
@@ -321,6 +333,7 @@ mod tests {
                     peers: vec!["office".to_owned()],
                 },
             ],
+            promiscuous: vec!["eth0".to_owned()],
             ..enforcing()
         };
         assert_status("status-networks", &status);

@@ -225,7 +225,7 @@ fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
 
 /// Returns a name as a key of TOML: quoted where a bare key (letters, digits, `-`, `_`) would not
 /// do (TOML 1.0, Keys).
-fn toml_key(name: &str) -> String {
+pub(crate) fn toml_key(name: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     match name.bytes().all(is_bare) {
         true => name.to_owned(),

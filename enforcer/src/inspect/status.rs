@@ -11,6 +11,8 @@ mod gather;
 mod tests;
 mod views;
 
+use std::collections::BTreeSet;
+
 use enforcer_ebpf::{
     MAX_PEERS, Mode,
     layout::{State, WIRE_VIEW},
@@ -27,7 +29,7 @@ use crate::{
         networks::{self, NetworkWarning},
         pending::PendingState,
     },
-    interfaces::Hook,
+    interfaces::{Hook, Interface},
     kernel::maps::Maps,
     policy::{PolicyTables, local_rows},
 };
@@ -145,6 +147,10 @@ pub struct Status {
     /// The warnings about container networks, which change no state.
     #[serde(skip)]
     pub warnings: Vec<NetworkWarning>,
+    /// The interfaces with a wire guard that may be parents of macvlan passthru devices in other
+    /// namespaces.
+    #[serde(skip)]
+    pub promiscuous: Vec<String>,
 }
 
 /// Returns the status of a pin directory.
@@ -208,6 +214,7 @@ impl Status {
             rolled_back: false,
             findings,
             warnings: Vec::new(),
+            promiscuous: Vec::new(),
         }
     }
 
@@ -237,6 +244,7 @@ impl Status {
             rolled_back: facts.pending == PendingState::RolledBack,
             findings,
             warnings: networks::warnings(tables, &facts.snapshot),
+            promiscuous: promiscuous(facts),
             ..Self::of_nothing(&Around::default(), false)
         }
     }
@@ -313,6 +321,23 @@ fn peers_on(tables: &PolicyTables, ifindex: u32) -> usize {
         .iter()
         .find_map(|key| tables.interfaces.get(key));
     row.map_or(0, |row| row.carries.iter().take(MAX_PEERS).count())
+}
+
+/// Returns the promiscuous interfaces with a wire guard whose frames no master takes and whose side
+/// the registry does not name. A visible macvlan child excludes a passthru device beside the child
+/// (`macvlan_common_newlink` in drivers/net/macvlan.c).
+fn promiscuous(facts: &Facts) -> Vec<String> {
+    let children = facts.snapshot.iter().filter(|it| it.macvlan_mode.is_some());
+    let has_child: BTreeSet<u32> = children.filter_map(|child| child.parent).collect();
+    let guarded = facts.attached.guards.keys();
+    let guarded = guarded.filter_map(|ifindex| facts.snapshot.by_index(*ifindex));
+    let is_parent = |interface: &&Interface| {
+        let (options, _) = facts.tables.options_of_names(interface.names());
+        let is_free = interface.master.is_none() && !has_child.contains(&interface.index);
+        interface.promiscuous && is_free && options.side.is_none()
+    };
+    let names = guarded.filter(is_parent);
+    names.map(|interface| interface.name.clone()).collect()
 }
 
 fn bypassed(facts: &Facts) -> Vec<BypassRow> {

@@ -1,5 +1,7 @@
 //! Facts in, status out.
 
+mod warnings;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -358,34 +360,4 @@ fn strays_and_an_open_parent_degrade_whatever_is_pinned() {
         ]
     );
     assert_eq!(status.exit_code(), 3);
-}
-
-#[test]
-fn a_warning_about_a_container_network_changes_no_state() {
-    let mut facts = facts();
-    let bridge = Interface {
-        index: 3,
-        name: "podman1".to_owned(),
-        kind: Some("bridge".to_owned()),
-        ..Interface::default()
-    };
-    facts.snapshot = host(&[eth0(), bridge]);
-    let network = enforcer_ebpf::Address::v6(0x2001_0db8_0001_0000, 0);
-    let row = crate::policy::NetworkRow {
-        bridge: 3,
-        allow: PeerSet::EMPTY,
-        mode: Mode::Enforce,
-        routed: false,
-    };
-    facts.tables.networks.insert((network, 64), row);
-    let status = Status::of(&facts);
-    assert_eq!(status.warnings.len(), 1, "{:?}", status.warnings);
-    assert_eq!(
-        (status.state, status.exit_code()),
-        (Condition::Enforcing, 0)
-    );
-    let json = serde_json::to_string(&status).unwrap();
-    assert!(!json.contains("warnings"), "the JSON of the design: {json}");
-    facts.tables.networks.clear();
-    assert_eq!(Status::of(&facts).warnings, []);
 }
