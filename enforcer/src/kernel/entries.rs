@@ -172,8 +172,8 @@ pub(super) fn options_entry(row: &OptionsRow) -> Result<RuleEntry> {
             Some(Mode::Enforce) => 1,
             Some(Mode::Audit) => 2,
         },
-        keys: u8::from(row.has_allow) * RuleEntry::HAS_ALLOW
-            | u8::from(row.has_routed) * RuleEntry::HAS_ROUTED,
+        keys: (u8::from(row.has_allow) * RuleEntry::HAS_ALLOW)
+            | (u8::from(row.has_routed) * RuleEntry::HAS_ROUTED),
         zero: 0,
         allow: row.allow,
     })

@@ -142,7 +142,7 @@ fn networks_of_global_unicast_addresses_are_told_by_bridge() {
             "3fff::/20".parse().unwrap(),
         ],
     };
-    assert_eq!(warned(REDIS, &subnets), [expected.clone()]);
+    assert_eq!(warned(REDIS, &subnets), std::slice::from_ref(&expected));
     for routed in [true, false] {
         let text = format!("{REDIS}[interfaces.podman1]\nrouted = {routed}\n");
         assert_eq!(warned(&text, &subnets), [], "routed = {routed}");
