@@ -22,9 +22,9 @@
 //! rule drops passes as `unregistered`.
 //!
 //! A packet without a port ends behind rule 4, with the parser's reason: `malformed` and
-//! `header-chain` drop (rule 3 applies to both), `fragment`, `tagged` and `other-protocol` pass. A
-//! later fragment drops as `unknown-peer` where the fragment could complete the datagram of
-//! another interface's peer.
+//! `header-chain` drop, `fragment`, `tagged` and `other-protocol` pass. A later fragment drops as
+//! `unknown-peer` where the fragment could complete the datagram of another interface's peer.
+//! Rules 3 and 5 come before these drops.
 
 mod query;
 #[cfg(test)]
@@ -287,23 +287,26 @@ fn is_for_another_machine<P: Policy>(policy: &P, interface: Interface, packet: &
 }
 
 /// The decision for a packet without a port: a drop follows the global mode.
+///
+/// Rule 5 asks without ports here, as the parser has none. An `ip rule` by port that delivers such
+/// a packet locally leaves the packet to the socket guard.
 #[inline(always)]
 fn without_port<P: Policy>(policy: &P, on_wire: bool, reason: Reason, packet: &Packet) -> Decision {
-    match reason {
+    let (dropped, passed) = match reason {
         Reason::Fragment if on_wire && policy.is_anothers_fragment(packet) => {
-            if passes_by(policy, policy.interface(), packet).is_some() {
-                return Decision::pass(reason, 0, NO_SLOT);
-            }
-            Decision::drop(Reason::UnknownPeer, 0, NO_SLOT, policy.mode())
+            (Reason::UnknownPeer, Reason::Fragment)
         }
-        Reason::HeaderChain | Reason::Malformed => {
-            if on_wire && is_for_another_machine(policy, policy.interface(), packet) {
-                return Decision::pass(Reason::Forwarded, 3, NO_SLOT);
-            }
-            Decision::drop(reason, 0, NO_SLOT, policy.mode())
-        }
-        _ => Decision::pass(reason, 0, NO_SLOT),
+        Reason::HeaderChain | Reason::Malformed => (reason, Reason::Forwarded),
+        _ => return Decision::pass(reason, 0, NO_SLOT),
+    };
+    if on_wire && let Some(rule) = passes_by(policy, policy.interface(), packet) {
+        let rule = match passed {
+            Reason::Forwarded => rule,
+            _ => 0,
+        };
+        return Decision::pass(passed, rule, NO_SLOT);
     }
+    Decision::drop(dropped, 0, NO_SLOT, policy.mode())
 }
 
 /// A packet that the kernel matched to a socket, for the socket guard.

@@ -304,13 +304,21 @@ pub struct RuleEntry {
     pub routed: u8,
     /// 0 not set, 1 enforce, 2 audit.
     pub mode: u8,
+    /// The keys that the table has, whatever their values: [`Self::HAS_ALLOW`],
+    /// [`Self::HAS_ROUTED`].
+    pub keys: u8,
     /// No padding.
-    pub zero: [u8; 2],
+    pub zero: u8,
     /// The peers that may reach the container networks.
     pub allow: PeerSet,
 }
 
 impl RuleEntry {
+    /// The table has the key `allow`.
+    pub const HAS_ALLOW: u8 = 1;
+    /// The table has the key `routed`.
+    pub const HAS_ROUTED: u8 = 2;
+
     /// An entry of zeros.
     pub const EMPTY: Self = Self {
         pattern: [0; INTERFACE_NAME_LENGTH],
@@ -320,7 +328,8 @@ impl RuleEntry {
         containers: 0,
         routed: 0,
         mode: 0,
-        zero: [0; 2],
+        keys: 0,
+        zero: 0,
         allow: PeerSet::EMPTY,
     };
 }

@@ -175,11 +175,10 @@ impl Registry {
     ) -> Answer {
         let drop = |reason| Answer::drop(reason, None, Counter::NoPort, self.mode);
         match reason {
-            // Rule 5 needs the ports for its question, rule 3 does not.
-            Reason::HeaderChain | Reason::Malformed if not_for_us == Some(3) => {
-                Answer::pass(Reason::Forwarded, Some(3), None)
-            }
-            Reason::HeaderChain | Reason::Malformed => drop(reason),
+            Reason::HeaderChain | Reason::Malformed => match not_for_us {
+                Some(rule) => Answer::pass(Reason::Forwarded, Some(rule), None),
+                None => drop(reason),
+            },
             Reason::Fragment
                 if not_for_us.is_none()
                     && from.is_some_and(|from| self.is_anothers_fragment(from, index)) =>

@@ -1,5 +1,7 @@
 //! `check`: a registry, without privileges.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{
@@ -9,11 +11,14 @@ use super::{
     wrap::{Width, wrap},
 };
 use crate::{
-    control, printable,
+    control,
+    host::{self, HostSnapshot},
+    printable,
     registry::{
-        Diagnostic, Diagnostics, Loaded, MissingFile, Origin, READ_LIMIT, Reader, load_within,
-        render,
+        Diagnostic, Diagnostics, Loaded, MissingFile, Origin, READ_LIMIT, Reader, Registry,
+        load_within, render,
     },
+    wireguard::Device,
 };
 
 /// The result as JSON; the fields are the JSON of the design.
@@ -24,6 +29,9 @@ struct Report<'a> {
     /// The number of errors and warnings that are left out, if any are.
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<usize>,
+    /// The parts of the host that this user may not look at, if there are any.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    not_looked_at: &'a [String],
 }
 
 impl<'a> Report<'a> {
@@ -32,6 +40,7 @@ impl<'a> Report<'a> {
             errors: errors.told(),
             warnings: warnings.told(),
             more: Some(errors.untold() + warnings.untold()).filter(|more| *more > 0),
+            not_looked_at: &[],
         }
     }
 }
@@ -49,18 +58,63 @@ pub(crate) async fn check(globals: &Globals) -> Outcome {
         Err(rejected) => return Err(rejected.into()),
     };
     // A warning about interfaces is not worth a failure where they cannot be listed.
-    let snapshot = crate::host::snapshot().await.ok();
+    let snapshot = host::snapshot().await;
     let mut warnings = loaded.warnings.clone();
-    warnings.extend(control::host_warnings(&loaded.registry, snapshot.as_ref())?);
+    let of_host = control::host_warnings(&loaded.registry, snapshot.as_ref().ok());
+    warnings.extend(of_host?);
+    let blind_spots = not_looked_at(&loaded.registry, snapshot.as_ref());
     if globals.json {
-        output::print_json(&Report::new(&Diagnostics::default(), &warnings))?;
+        output::print_json(&Report {
+            not_looked_at: &blind_spots,
+            ..Report::new(&Diagnostics::default(), &warnings)
+        })?;
         return Ok(0);
     }
     if !warnings.is_empty() {
         output::print_err(render(&warnings, true).trim_end());
     }
+    for blind_spot in &blind_spots {
+        let (text, width) = (printable::text(blind_spot), output::stderr_width());
+        output::print_err(&output::labelled(
+            output::YELLOW,
+            "not looked at",
+            &text,
+            width,
+        ));
+    }
     output::print(&human(&loaded, warnings.total(), output::width()))?;
     Ok(0)
+}
+
+/// Returns the parts of the host that a registry's warnings should have taken into account, and
+/// that the kernel or the file system does not show to this user, each with the consequence.
+fn not_looked_at(
+    registry: &Registry,
+    snapshot: Result<&HostSnapshot, &anyhow::Error>,
+) -> Vec<String> {
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(why) => {
+            return vec![format!(
+                "{why:#}: neither container networks nor the interfaces of peers were checked"
+            )];
+        }
+    };
+    let addresses = snapshot.local_table().err();
+    let addresses = addresses.map(|why| format!("{why}: container networks were not checked"));
+    let of_peers = registry.peers().iter();
+    let of_peers = of_peers.flat_map(|peer| snapshot.matching(&peer.interface));
+    let hidden: BTreeSet<String> = of_peers
+        .filter_map(|interface| {
+            let socket = printable::decode_path(&Device::hidden(interface)?);
+            let name = &interface.name;
+            Some(format!(
+                "{socket}, which this user may not look for: {name} counts as no WireGuard device \
+                 here; root sees whether it is one"
+            ))
+        })
+        .collect();
+    addresses.into_iter().chain(hidden).collect()
 }
 
 /// Returns the answer to a good registry in words.

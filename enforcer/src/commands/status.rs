@@ -13,7 +13,7 @@ use crate::{
     control::Instance,
     inspect::{
         self, BypassRow, Condition, Finding, GuardRow, NetworkView, PeerStatus, Status,
-        UnregisteredView,
+        UnregisteredView, toml_key,
     },
     printable::{self, name},
 };
@@ -112,7 +112,20 @@ fn remarks(status: &Status) -> Vec<String> {
         );
     }
     remarks.extend(status.findings.iter().map(finding));
+    let warnings = status.warnings.iter();
+    remarks.extend(warnings.map(|it| printable::text(&format!("{}; {}", it.text(), it.help()))));
+    remarks.extend(status.promiscuous.iter().map(|it| promiscuous(it)));
     remarks
+}
+
+fn promiscuous(interface: &str) -> String {
+    format!(
+        "{0} is promiscuous: normal for a packet capture; if the cause is a macvlan passthru \
+         device in another namespace, the guard judges that namespace's packets, and `side = \
+         \"inside\"` under `[interfaces.{1}]` takes the guard off",
+        name(interface),
+        name(&toml_key(interface))
+    )
 }
 
 fn guards(guards: &[GuardRow]) -> String {
@@ -188,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         commands::snapshots::assert_snapshot,
-        inspect::{PeerState, PendingView, UncoveredRow},
+        inspect::{NetworkWarning, PeerState, PendingView, UncoveredRow},
     };
 
     fn enforcing() -> Status {
@@ -229,6 +242,8 @@ mod tests {
             confirm: None,
             rolled_back: false,
             findings: Vec::new(),
+            warnings: Vec::new(),
+            promiscuous: Vec::new(),
         }
     }
 
@@ -291,6 +306,37 @@ mod tests {
             packets: 17,
         }];
         assert_status("status-waiting-bypassed", &status);
+    }
+
+    #[test]
+    fn container_networks_with_warnings() {
+        let network = |interface: &str, prefix: &str, routed| NetworkView {
+            interface: interface.to_owned(),
+            prefix: prefix.to_owned(),
+            mode: "enforce",
+            routed,
+        };
+        let evil = "evil\u{1b}[2J";
+        let status = Status {
+            container_networks: vec![
+                network("podman1", "2001:db8:1::/64", false),
+                network(evil, "10.89.0.0/24", false),
+                network("podman2", "10.89.1.0/24", true),
+            ],
+            warnings: vec![
+                NetworkWarning::GlobalUnicast {
+                    bridge: "podman1".to_owned(),
+                    prefixes: vec!["2001:db8:1::/64".parse().unwrap()],
+                },
+                NetworkWarning::PeersCutOff {
+                    bridges: vec![evil.to_owned(), "podman1".to_owned()],
+                    peers: vec!["office".to_owned()],
+                },
+            ],
+            promiscuous: vec!["eth0".to_owned()],
+            ..enforcing()
+        };
+        assert_status("status-networks", &status);
     }
 
     /// Every finding, with an interface name that would clear the screen.

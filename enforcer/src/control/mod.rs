@@ -35,6 +35,7 @@ mod up;
 use anyhow::{Result, bail};
 
 use crate::{
+    decisions::networks::{self, NetworkWarning},
     host::HostSnapshot,
     kernel::{mounts, sys},
     procfs, registry,
@@ -87,14 +88,23 @@ pub fn check_privileges() -> Result<()> {
 /// The warnings of a registry on this host.
 ///
 /// # Errors
-/// The range of ephemeral ports cannot be read.
+/// The range of ephemeral ports cannot be read, or the registry exceeds a limit of the maps.
 pub fn host_warnings(
     registry: &registry::Registry,
     snapshot: Option<&HostSnapshot>,
 ) -> Result<registry::Diagnostics> {
+    let networks = snapshot.map(|snapshot| networks::warnings_of(registry, snapshot));
+    let networks = networks.transpose()?.unwrap_or_default();
+    let warning = |network: &NetworkWarning| registry::InterfaceWarning {
+        interface: network.bridge().to_owned(),
+        peer: network.peer().map(str::to_owned),
+        message: network.text(),
+        help: network.help(),
+    };
     let host = registry::HostFacts {
         ephemeral: procfs::sysctl::local_port_range()?,
         interfaces: snapshot.map(HostSnapshot::by_kind).unwrap_or_default(),
+        warnings: networks.iter().map(warning).collect(),
     };
     Ok(registry::lint(registry, &host))
 }

@@ -7,6 +7,7 @@
 //! pending     the pending policy: confirm, roll back, refuse
 //! lockout     whether a change would cut off an operator
 //! peers       peers by key: waiting peers, stale and revoked grants
+//! networks    container networks with packets that somebody may want
 //! ```
 //!
 //! Nothing here reads a map, a file or a clock. `control` carries the decisions out.
@@ -16,6 +17,7 @@ pub(crate) mod candidate;
 #[cfg(test)]
 mod fixtures;
 pub(crate) mod lockout;
+pub(crate) mod networks;
 pub(crate) mod peers;
 pub(crate) mod pending;
 pub(crate) mod reconcile;

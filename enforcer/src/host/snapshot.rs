@@ -150,6 +150,21 @@ impl HostSnapshot {
         }
     }
 
+    /// The same snapshot with these addresses, each with the ifindex of its interface, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_addresses(mut self, addresses: Vec<(u32, IpNet)>) -> Self {
+        let address = |(ifindex, net): (u32, IpNet)| Address {
+            ifindex,
+            ip: net.addr(),
+            prefix_length: net.prefix_len(),
+        };
+        self.own = Ok(OwnAddresses {
+            addresses: addresses.into_iter().map(address).collect(),
+            ..OwnAddresses::default()
+        });
+        self
+    }
+
     /// Asks WireGuard about the existing interfaces of these names at the same time, for a second at
     /// most.
     pub(crate) async fn ask_wireguard(&mut self, names: BTreeSet<&str>) {

@@ -14,7 +14,7 @@ use crate::{
     control::Instance,
     host::{self, HostSnapshot},
     interfaces::Interface,
-    policy::{Citation, PacketSpec, cite},
+    policy::{Citation, PacketSpec, cite, network_table},
     registry::{Loaded, Origin, Rejected},
 };
 
@@ -31,6 +31,9 @@ pub struct Explanation {
     pub peer: Option<String>,
     /// The registry lines behind the decision, or the reason why none can be cited.
     pub lines: Result<Vec<Citation>, String>,
+    /// The bridge of the container network that rule 4 is about, where the registry has no table
+    /// for the bridge: the name alone makes it a container engine's.
+    pub engines_bridge: Option<String>,
     /// The kernel's answer, if asked for.
     pub live: Option<LiveAnswer>,
     /// The registry that was asked, with nothing pinned.
@@ -76,10 +79,19 @@ pub async fn explain(
         _ => None,
     };
     let peer = peer.map(|peer| peer.name.clone());
-    let lines = policy.registry.as_ref().map(|registry| {
+    let network = tables
+        .network_of(&packet)
+        .filter(|_| decision.rule() == Some(4));
+    let bridge = network.and_then(|network| snapshot.by_index(network.bridge));
+    let registry = policy.registry.as_ref();
+    let table = registry
+        .ok()
+        .and_then(|registry| network_table(registry, bridge?.names()));
+    let lines = registry.map(|registry| {
         let (name, peer) = (&question.interface, peer.as_deref());
-        cite(registry, &packet, name, &decision, peer)
+        cite(registry, &packet, name, &decision, peer, table)
     });
+    let is_engines = registry.is_ok() && table.is_none();
     let service = tables.service_for(&packet);
     let mut explanation = Explanation {
         packet,
@@ -87,6 +99,9 @@ pub async fn explain(
         service: service.map(str::to_owned),
         peer,
         lines: lines.map_err(Clone::clone),
+        engines_bridge: bridge
+            .filter(|_| is_engines)
+            .map(|bridge| bridge.name.clone()),
         live: None,
         has_socket_guard: !instance.is_pinned()? || instance.has_socket_guard()?,
         hypothetical: policy.hypothetical,
@@ -228,6 +243,7 @@ mod tests {
             service: Some("redis".to_owned()),
             peer: None,
             lines: Err("r.toml has changed".to_owned()),
+            engines_bridge: None,
             live: None,
             hypothetical: None,
             has_socket_guard: true,

@@ -22,6 +22,8 @@ mod explain_packet;
 mod explain_policy;
 mod status;
 
+pub use crate::decisions::networks::NetworkWarning;
+pub(crate) use crate::decisions::networks::toml_key;
 pub use counters::{CounterRow, Counters, Selection, counters};
 pub use dry_run::dry_run;
 pub use explain::{Explanation, LiveAnswer, explain};

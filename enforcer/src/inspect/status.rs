@@ -11,6 +11,8 @@ mod gather;
 mod tests;
 mod views;
 
+use std::collections::BTreeSet;
+
 use enforcer_ebpf::{
     MAX_PEERS, Mode,
     layout::{State, WIRE_VIEW},
@@ -22,8 +24,12 @@ pub use views::{NetworkView, UnregisteredView};
 
 use crate::{
     control::{Error, Instance},
-    decisions::{candidate::local_table, pending::PendingState},
-    interfaces::Hook,
+    decisions::{
+        candidate::local_table,
+        networks::{self, NetworkWarning},
+        pending::PendingState,
+    },
+    interfaces::{Hook, Interface},
     kernel::maps::Maps,
     policy::{PolicyTables, local_rows},
 };
@@ -138,6 +144,13 @@ pub struct Status {
     /// The reasons for a degraded state.
     #[serde(skip)]
     pub findings: Vec<Finding>,
+    /// The warnings about container networks, which change no state.
+    #[serde(skip)]
+    pub warnings: Vec<NetworkWarning>,
+    /// The interfaces with a wire guard that may be parents of macvlan passthru devices in other
+    /// namespaces.
+    #[serde(skip)]
+    pub promiscuous: Vec<String>,
 }
 
 /// Returns the status of a pin directory.
@@ -152,7 +165,8 @@ pub async fn status(instance: &Instance) -> Result<Status, Error> {
 }
 
 /// Returns the status right after a change of the policy, by this process: addresses that came in
-/// between are no gap yet. `maps` are the open maps in force, if the caller has them.
+/// between are no gap yet, and the registry's warnings have told of container networks. `maps` are
+/// the open maps in force, if the caller has them.
 ///
 /// # Errors
 /// As for [`status`].
@@ -164,7 +178,10 @@ pub(crate) async fn status_after_change(
         Found::Nothing { around, is_gone } => Status::of_nothing(&around, is_gone),
         Found::Pins(mut facts) => {
             facts.tables.local = local_rows(&local_table(&facts.snapshot));
-            Status::of(&facts)
+            Status {
+                warnings: Vec::new(),
+                ..Status::of(&facts)
+            }
         }
     })
 }
@@ -196,6 +213,8 @@ impl Status {
             confirm: None,
             rolled_back: false,
             findings,
+            warnings: Vec::new(),
+            promiscuous: Vec::new(),
         }
     }
 
@@ -224,6 +243,8 @@ impl Status {
             }),
             rolled_back: facts.pending == PendingState::RolledBack,
             findings,
+            warnings: networks::warnings(tables, &facts.snapshot),
+            promiscuous: promiscuous(facts),
             ..Self::of_nothing(&Around::default(), false)
         }
     }
@@ -300,6 +321,23 @@ fn peers_on(tables: &PolicyTables, ifindex: u32) -> usize {
         .iter()
         .find_map(|key| tables.interfaces.get(key));
     row.map_or(0, |row| row.carries.iter().take(MAX_PEERS).count())
+}
+
+/// Returns the promiscuous interfaces with a wire guard whose frames no master takes and whose side
+/// the registry does not name. A visible macvlan child excludes a passthru device beside the child
+/// (`macvlan_common_newlink` in drivers/net/macvlan.c).
+fn promiscuous(facts: &Facts) -> Vec<String> {
+    let children = facts.snapshot.iter().filter(|it| it.macvlan_mode.is_some());
+    let has_child: BTreeSet<u32> = children.filter_map(|child| child.parent).collect();
+    let guarded = facts.attached.guards.keys();
+    let guarded = guarded.filter_map(|ifindex| facts.snapshot.by_index(*ifindex));
+    let is_parent = |interface: &&Interface| {
+        let (options, _) = facts.tables.options_of_names(interface.names());
+        let is_free = interface.master.is_none() && !has_child.contains(&interface.index);
+        interface.promiscuous && is_free && options.side.is_none()
+    };
+    let names = guarded.filter(is_parent);
+    names.map(|interface| interface.name.clone()).collect()
 }
 
 fn bypassed(facts: &Facts) -> Vec<BypassRow> {

@@ -62,9 +62,10 @@ impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
         {
             // dev_xdp_attach asks each device right above.
             return Some(format!(
-                "{0} has an XDP program, and the kernel refuses XDP below it; tcx needs Linux 6.6: \
-                 take the guards off (`enforcer down`) and put them back (`enforcer up`), which \
-                 leaves {0} to the socket guard for a moment, or update the kernel",
+                "{0} has an XDP program, and the kernel refuses XDP below {0}; tcx needs Linux \
+                 6.6: run `enforcer up --guards socket` and then `enforcer up` (each with \
+                 `--static-peers` if peers have keys), which leaves the host to the socket guard \
+                 for a moment, or update the kernel",
                 printable::name(&other.name)
             ));
         }

@@ -172,7 +172,9 @@ pub(super) fn options_entry(row: &OptionsRow) -> Result<RuleEntry> {
             Some(Mode::Enforce) => 1,
             Some(Mode::Audit) => 2,
         },
-        zero: [0; 2],
+        keys: (u8::from(row.has_allow) * RuleEntry::HAS_ALLOW)
+            | (u8::from(row.has_routed) * RuleEntry::HAS_ROUTED),
+        zero: 0,
         allow: row.allow,
     })
 }
@@ -223,6 +225,8 @@ pub(super) fn options_row(entry: &RuleEntry) -> Result<OptionsRow> {
         pattern,
         options,
         allow: entry.allow,
+        has_allow: entry.keys & RuleEntry::HAS_ALLOW != 0,
+        has_routed: entry.keys & RuleEntry::HAS_ROUTED != 0,
     })
 }
 

@@ -26,6 +26,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 /// Since Linux 5.5: alternative names, each an IFLA_ALT_IFNAME.
@@ -81,6 +82,9 @@ pub struct Interface {
     /// MACs of a bridge's permanent local entries: frames for these are the host's
     /// (`br_handle_frame_finish`). No RTM_NEWLINK message has the answer; `fdb` has.
     pub local_macs: Vec<[u8; 6]>,
+    /// Some user wants every frame (IFLA_PROMISCUITY counts the users): a packet capture, or a
+    /// macvlan passthru device (`macvlan_open`), even in a namespace that this one cannot see.
+    pub promiscuous: bool,
     /// The mode of a macvlan or macvtap device.
     pub macvlan_mode: Option<MacvlanMode>,
     /// The table of a VRF device.
@@ -210,6 +214,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Interface> {
             IFLA_LINK => interface.parent = index(value),
             IFLA_MASTER => interface.master = index(value),
             IFLA_LINK_NETNSID => parent_is_elsewhere = true,
+            IFLA_PROMISCUITY => interface.promiscuous = number(value) > Some(0),
             IFLA_LINKINFO => link_info::read(value, &mut interface)?,
             IFLA_XDP => interface.xdp = xdp(value)?,
             IFLA_PROP_LIST => interface.alternative_names = alternative_names(value)?,

@@ -317,6 +317,8 @@ fn interface_options(
             pattern: table.pattern.clone(),
             options: InterfaceOptions::from(table),
             allow: peer_set(&table.allow),
+            has_allow: table.allow.at.is_some(),
+            has_routed: table.routed_at.is_some(),
         })
         .collect())
 }

@@ -108,6 +108,10 @@ pub struct OptionsRow {
     pub options: InterfaceOptions,
     /// The peers that may reach the container networks of these interfaces.
     pub allow: PeerSet,
+    /// Whether the table has the key `allow`, whatever the value.
+    pub has_allow: bool,
+    /// Whether the table has the key `routed`, whatever the value.
+    pub has_routed: bool,
 }
 
 /// The policy of one interface; the default is the policy of an interface without a row.
@@ -255,7 +259,7 @@ impl PolicyTables {
     /// Returns the first peer, by number, for which a described packet passes.
     pub fn granting_peer(&self, spec: &PacketSpec) -> Option<&PeerRow> {
         let allow = match self.judge(spec).rule() {
-            Some(4) => longest_row(&self.networks, &spec.destination?)?.allow,
+            Some(4) => self.network_of(spec)?.allow,
             Some(6) => self.unregistered.allow,
             _ => {
                 let port = (spec.protocol, spec.port);
@@ -268,6 +272,11 @@ impl PolicyTables {
         self.peers.get(usize::from(number))
     }
 
+    /// Returns the container network around a described packet's destination, routed or not.
+    pub fn network_of(&self, spec: &PacketSpec) -> Option<&NetworkRow> {
+        longest_row(&self.networks, &spec.destination?)
+    }
+
     /// Returns whether an address is this host's own, by the local table.
     pub(crate) fn is_own(&self, address: &Address) -> bool {
         has_row(&self.local, address)
@@ -276,7 +285,9 @@ impl PolicyTables {
     /// Returns the options for an interface: an exact name beats a pattern, a longer pattern a
     /// shorter.
     pub fn options_of(&self, interface: &str) -> InterfaceOptions {
-        self.options_and_allow(interface).0
+        self.row_of(interface)
+            .map(|row| row.options)
+            .unwrap_or_default()
     }
 
     /// Returns the options for the first of an interface's names that has any, and the peers that
@@ -285,19 +296,25 @@ impl PolicyTables {
         &self,
         names: impl Iterator<Item = &'a str>,
     ) -> (InterfaceOptions, PeerSet) {
-        let mut all = names.map(|name| self.options_and_allow(name));
-        all.find(|found| *found != (InterfaceOptions::default(), PeerSet::EMPTY))
-            .unwrap_or_default()
+        let row = self.options_row(names);
+        row.map(|row| (row.options, row.allow)).unwrap_or_default()
     }
 
-    /// Returns the options for an interface, and the peers that may reach its container networks.
-    fn options_and_allow(&self, interface: &str) -> (InterfaceOptions, PeerSet) {
+    /// Returns the row for the first of an interface's names that has any options, else the first
+    /// row for any of the names.
+    pub fn options_row<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<&OptionsRow> {
+        let rows: Vec<&OptionsRow> = names.filter_map(|name| self.row_of(name)).collect();
+        let has_options = |row: &&&OptionsRow| {
+            (row.options, row.allow) != (InterfaceOptions::default(), PeerSet::EMPTY)
+        };
+        rows.iter().find(has_options).or(rows.first()).copied()
+    }
+
+    fn row_of(&self, interface: &str) -> Option<&OptionsRow> {
         self.interface_options
             .iter()
             .filter(|row| pattern_matches(&row.pattern, interface))
             .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
-            .map(|row| (row.options, row.allow))
-            .unwrap_or_default()
     }
 
     /// Returns the peers at the longest prefix that contains an address.

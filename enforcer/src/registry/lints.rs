@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use enforcer_ebpf::Protocol;
 
-use super::diagnostic::Fault;
+use super::diagnostic::{Diagnostic, Fault, Severity};
 use super::model::{Identity, Peer, PortRange, Registry, Service};
 use super::name::pattern_matches;
 use super::report::{Diagnostics, Report};
@@ -42,6 +42,22 @@ pub struct HostFacts<'a> {
     /// The names of the interfaces, each with whether the interface is a WireGuard device. Absent
     /// interfaces cause no warning.
     pub interfaces: BTreeMap<&'a str, bool>,
+    /// Warnings about interfaces of the host, made elsewhere.
+    pub warnings: Vec<InterfaceWarning>,
+}
+
+/// A warning about an interface of the host, shown at the interface's table, else at a peer, else
+/// for the first file.
+#[derive(Clone, Debug)]
+pub struct InterfaceWarning {
+    /// The interface's name.
+    pub interface: String,
+    /// The peer's name.
+    pub peer: Option<String>,
+    /// The fact.
+    pub message: String,
+    /// The proposed fix.
+    pub help: String,
 }
 
 /// Returns warnings about a valid registry on this host, in file order.
@@ -71,7 +87,29 @@ pub fn lint(registry: &Registry, host: &HostFacts<'_>) -> Diagnostics {
             report.warning(&peer.at, spoofable(peer, interface));
         }
     }
+    for warning in &host.warnings {
+        warn_of_interface(registry, warning, &mut report);
+    }
     report.finish().1
+}
+
+fn warn_of_interface(registry: &Registry, warning: &InterfaceWarning, report: &mut Report) {
+    let fault = Fault::new(warning.message.as_str(), warning.help.as_str());
+    let table = registry.interface_table(&warning.interface);
+    let peer = warning.peer.as_deref().and_then(|name| registry.peer(name));
+    let at = table.map(|table| &table.at).or(peer.map(|peer| &peer.at));
+    if let Some(at) = at {
+        return report.warning(at, fault);
+    }
+    let services = registry.services().iter().map(|service| &service.at);
+    // A registry has at least one service.
+    if let Some(first) = services.min_by(|one, other| one.reading_order(other)) {
+        report.push(Diagnostic::of_file(
+            Severity::Warning,
+            first.source(),
+            fault,
+        ));
+    }
 }
 
 /// Returns the part of an item of `ports` within a range of other users, in words: "ports

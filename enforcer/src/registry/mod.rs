@@ -55,7 +55,7 @@ pub use files::{
     DEFAULT_PATH, EMBEDDED, FragmentFolder, Loaded, MissingFile, Origin, Place, Provenance,
     Rejected, Source, load, load_at, load_within,
 };
-pub use lints::{HostFacts, lint};
+pub use lints::{HostFacts, InterfaceWarning, lint};
 pub use model::{
     Allow, Identity, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PORTS_AT_ADDRESSES,
     MAX_PREFIXES, Peer, PortRange, Registry, Service,

@@ -88,6 +88,11 @@ impl Span {
         self.file.name()
     }
 
+    /// Returns the file.
+    pub(super) fn source(&self) -> &Arc<SourceFile> {
+        &self.file
+    }
+
     /// Returns the line number, from 1.
     pub fn line(&self) -> usize {
         self.file.line_index(self.span.start) + 1

@@ -64,6 +64,12 @@ impl Device {
         }
     }
 
+    /// Returns the socket of the userspace device that an interface may have, where this user may
+    /// not look for the socket; [`Self::of`] finds no device then.
+    pub(crate) fn hidden(interface: &Interface) -> Option<PathBuf> {
+        uapi::hidden_socket_of(interface)
+    }
+
     /// Queries the device, in the network namespace of the calling thread, without a time limit.
     /// Needs CAP_NET_ADMIN.
     async fn ask(self) -> Answer {

@@ -36,12 +36,23 @@ const ARPHRD_NONE: u16 = 0xfffe;
 
 /// Returns the socket of the userspace device behind an interface, if there is one.
 pub(super) fn socket_of(interface: &Interface) -> Option<PathBuf> {
-    if !interface.is_kind("tun") || interface.link_type != ARPHRD_NONE {
-        return None;
-    }
-    let path = Path::new(SOCKET_DIR).join(format!("{}.sock", interface.name));
+    let path = path_of(interface)?;
     let is_socket = |path: &Path| path.metadata().is_ok_and(|it| it.file_type().is_socket());
     is_socket(&path).then_some(path)
+}
+
+/// Returns the path of an interface's socket, if this user may not look whether the socket exists.
+pub(super) fn hidden_socket_of(interface: &Interface) -> Option<PathBuf> {
+    let path = path_of(interface)?;
+    let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    path.metadata().is_err_and(denied).then_some(path)
+}
+
+/// Returns the path of the socket that a userspace device of this name would have, for a tun
+/// device.
+fn path_of(interface: &Interface) -> Option<PathBuf> {
+    let is_tun = interface.is_kind("tun") && interface.link_type == ARPHRD_NONE;
+    is_tun.then(|| Path::new(SOCKET_DIR).join(format!("{}.sock", interface.name)))
 }
 
 /// Queries the daemon behind a socket.

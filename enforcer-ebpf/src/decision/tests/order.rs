@@ -30,8 +30,18 @@ fn a_packet_without_a_port_asks_for_no_port() {
     queries.extend(["interface", "is_local", "mode"]);
     assert_queries(&policy, Guard::Wire, &fragment, &queries);
     let malformed = without_a_port(Kind::Malformed);
-    let queries = ["network", "interface", "is_for_other_mac", "mode"];
+    let queries = ["network", "interface", "is_local", "mode"];
     assert_queries(&Answers::new(), Guard::Wire, &malformed, &queries);
+    let policy = Answers::new().with(|policy| policy.is_local = false);
+    let queries = [
+        "network",
+        "interface",
+        "is_local",
+        "is_for_other_mac",
+        "route",
+        "mode",
+    ];
+    assert_queries(&policy, Guard::Wire, &malformed, &queries);
 }
 
 #[test]

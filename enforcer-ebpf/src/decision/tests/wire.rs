@@ -263,23 +263,29 @@ fn packets_without_a_port_follow_the_parser_and_the_global_mode() {
 }
 
 #[test]
-fn a_chain_or_a_damaged_header_for_another_machine_passes() {
+fn a_chain_or_a_damaged_header_that_is_not_for_this_host_passes() {
     for kind in [Kind::HeaderChain, Kind::Malformed] {
         let packet = without_a_port(kind);
-        let [(_, other), (_, onward)] = not_for_this_host();
-        let decision = other.judge(Guard::Wire, &packet);
-        assert_eq!(decision.reason, Reason::Forwarded);
-        assert_eq!(decision.rule(), Some(3));
-        assert!(!decision.is_counted());
-        // Without ports there is no question for the FIB.
-        assert!(onward.judge(Guard::Wire, &packet).drops());
-        assert!(!onward.asked("route"));
+        for (rule, policy) in not_for_this_host() {
+            let decision = policy.judge(Guard::Wire, &packet);
+            assert_eq!(decision.reason, Reason::Forwarded);
+            assert_eq!(decision.rule(), Some(rule));
+            assert!(!decision.is_counted());
+        }
         for stays in [
             |policy: &mut Answers| policy.is_local = true,
             |policy: &mut Answers| policy.interface.judges_all = true,
         ] {
-            let [(_, other), _] = not_for_this_host();
-            assert!(other.with(stays).judge(Guard::Wire, &packet).drops());
+            for (_, policy) in not_for_this_host() {
+                let decision = policy.with(stays).judge(Guard::Wire, &packet);
+                assert!(decision.drops());
+                assert_eq!(decision.rule(), None);
+            }
+        }
+        // The socket guard asks neither for the frame nor for a route.
+        for (_, policy) in not_for_this_host() {
+            assert!(policy.judge(Guard::Socket, &packet).drops());
+            assert!(!policy.asked("route"));
         }
     }
 }

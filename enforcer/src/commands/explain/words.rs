@@ -33,6 +33,13 @@ pub(crate) fn human(question: &Question, explanation: &Explanation, width: Width
             lines.push(format!("  no line of the registry is cited: {why}"));
         }
     }
+    if let Some(bridge) = &explanation.engines_bridge {
+        lines.push(format!(
+            "  the container network is of {0}, by its name a bridge that a container engine \
+             created; no [interfaces] table is for {0}",
+            name(bridge)
+        ));
+    }
     if let Some(answer) = &explanation.live {
         lines.push(format!("  {}", live(answer)));
     }
@@ -187,6 +194,7 @@ mod tests {
                 line: 3,
                 what: "port 6379 of redis".to_owned(),
             }]),
+            engines_bridge: None,
             live: None,
             hypothetical: None,
             has_socket_guard: true,
@@ -211,6 +219,22 @@ mod tests {
             ..explanation()
         };
         assert_explanation("explain-audit", &audited);
+    }
+
+    #[test]
+    fn container_networks() {
+        let network = Explanation {
+            decision: Decision {
+                reason: Reason::ContainerNetwork,
+                rule: 4,
+                ..MODEL
+            },
+            service: None,
+            lines: Ok(Vec::new()),
+            engines_bridge: Some("podman\u{1b}1".to_owned()),
+            ..explanation()
+        };
+        assert_explanation("explain-network", &network);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Facts in, status out.
 
+mod warnings;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

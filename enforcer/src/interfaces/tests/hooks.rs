@@ -152,6 +152,22 @@ fn a_guard_knows_its_interfaces_mac() {
 }
 
 #[test]
+fn a_late_member_without_tcx_has_a_way_that_keeps_the_socket_guard() {
+    let plan = planned("br0:bridge=xdp7 eth0>br0", "", "own=7");
+    let [uncovered] = plan.uncovered.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(uncovered.name, "eth0");
+    let why = &uncovered.why;
+    assert!(why.contains("br0 has an XDP program"), "{why}");
+    assert!(
+        why.contains("run `enforcer up --guards socket` and then `enforcer up`"),
+        "{why}"
+    );
+    assert!(!why.contains("down"), "`down` would open the host: {why}");
+}
+
+#[test]
 fn the_reason_says_what_would_help() {
     for (interfaces, options, words) in [
         ("eth0=xdp7", "", "another XDP program (id 7) is attached"),

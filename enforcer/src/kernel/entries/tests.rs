@@ -93,6 +93,8 @@ fn options_of_interfaces_come_back() {
                     mode: modes[index],
                 },
                 allow: peers(&[1, 200]),
+                has_allow: index == 1,
+                has_routed: index == 2,
             };
             assert_eq!(options_row(&options_entry(&row).unwrap()).unwrap(), row);
         }

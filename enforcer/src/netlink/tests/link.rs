@@ -46,6 +46,15 @@ fn the_fewest_attributes_make_an_interface() {
 }
 
 #[test]
+fn promiscuity_counts_the_users() {
+    assert!(!read(&[]).promiscuous);
+    assert!(!read(&[number(30, 0)]).promiscuous);
+    for users in [1, 2] {
+        assert!(read(&[number(30, users)]).promiscuous);
+    }
+}
+
+#[test]
 fn flags_are_read_by_their_bits() {
     let name = [attribute(3, b"x\0")];
     let flags = |flags| {

@@ -273,6 +273,7 @@ fn the_embedded_registry_is_the_port_table() {
     let host = HostFacts {
         ephemeral: 32768..=60999,
         interfaces: [("eth0", false)].into(),
+        warnings: Vec::new(),
     };
     assert!(lint(&loaded.registry, &host).is_empty());
     assert_eq!(loaded.registry.mode(), Mode::Enforce);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::{HostFacts, lint};
+use super::super::{HostFacts, InterfaceWarning, lint};
 use super::{accepts, summary};
 
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
@@ -13,6 +13,7 @@ fn warns(text: &str, interfaces: &[(&str, bool)], expected: &[&str]) {
     let host = HostFacts {
         ephemeral: EPHEMERAL,
         interfaces: interfaces.iter().copied().collect(),
+        warnings: Vec::new(),
     };
     let registry = accepts(text).registry;
     assert_eq!(summary(&lint(&registry, &host)), expected);
@@ -194,4 +195,35 @@ addresses = ["any"]
             "8:8 peer `network` is in no `allow` -- add it to the service that it may reach, `allow = [\"network\"]`, or remove it",
         ],
     );
+}
+
+#[test]
+fn a_warning_about_an_interface_is_shown_at_its_table_or_at_a_peer_or_for_the_file() {
+    let warned = |text: &str, peer: Option<&str>| {
+        let warning = InterfaceWarning {
+            interface: "podman1".to_owned(),
+            peer: peer.map(str::to_owned),
+            message: "m".to_owned(),
+            help: "h".to_owned(),
+        };
+        let host = HostFacts {
+            ephemeral: EPHEMERAL,
+            interfaces: [].into(),
+            warnings: vec![warning],
+        };
+        summary(&lint(&accepts(text).registry, &host))
+    };
+    const PEER: &str = "
+[services.a]
+ports = [1]
+allow = [\"p\"]
+[peers.p]
+interface = \"wg0\"
+addresses = [\"10.10.0.0/28\"]
+";
+    let table = format!("{PEER}[interfaces.\"podman*\"]\nmode = \"audit\"\n");
+    assert_eq!(warned(&table, Some("p")), ["7:13 m -- h"]);
+    assert_eq!(warned(PEER, Some("p")), ["4:8 m -- h"]);
+    assert_eq!(warned(PEER, Some("nobody")), ["1:1 m -- h"]);
+    assert_eq!(warned(PEER, None), ["1:1 m -- h"]);
 }

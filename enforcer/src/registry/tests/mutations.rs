@@ -146,6 +146,7 @@ fn check(result: &Result<Loaded, Rejected>) {
             let host = HostFacts {
                 ephemeral: 1..=65535,
                 interfaces: [("eth0", false), ("wg0", false)].into(),
+                warnings: Vec::new(),
             };
             check_diagnostics(&lint(&loaded.registry, &host));
         }

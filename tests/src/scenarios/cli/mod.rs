@@ -10,6 +10,7 @@ mod refusals;
 mod service;
 mod streams;
 mod views;
+mod warnings;
 
 use crate::scenario::host_only::COMMAND_LINE;
 use crate::scenario::{Scenario, all_host_only};
@@ -28,5 +29,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(all_host_only(paths::scenarios(), COMMAND_LINE));
     scenarios.extend(all_host_only(streams::scenarios(), COMMAND_LINE));
     scenarios.extend(views::scenarios());
+    scenarios.extend(all_host_only(warnings::scenarios(), COMMAND_LINE));
     scenarios
 }

@@ -20,6 +20,7 @@ mod routed;
 mod tunnels;
 mod unregistered;
 mod vrf;
+mod without_port;
 
 use super::attack::{Attack, Legitimate};
 use crate::scenario::Scenario;
@@ -61,6 +62,7 @@ pub(super) fn traffic() -> Vec<Legitimate> {
         routed::traffic(),
         unregistered::traffic(),
         vrf::traffic(),
+        without_port::traffic(),
     ];
     parts.into_iter().flatten().collect()
 }
