@@ -14,6 +14,7 @@ mod guests;
 mod mac_addresses;
 mod macvlan;
 mod members;
+mod over_ipv6;
 mod proxies;
 mod relayed;
 mod routed;
@@ -39,6 +40,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         fragments::attacks(),
         mac_addresses::attacks(),
         members::attacks(),
+        over_ipv6::attacks(),
         relayed::attacks(),
         tunnels::attacks(),
         unregistered::attacks(),
@@ -55,6 +57,7 @@ pub(super) fn traffic() -> Vec<Legitimate> {
         fragments::traffic(),
         guests::traffic(),
         macvlan::traffic(),
+        over_ipv6::traffic(),
         proxies::traffic(),
         routed::traffic(),
         unregistered::traffic(),
