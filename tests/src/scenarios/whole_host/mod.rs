@@ -26,9 +26,10 @@ use super::attack::{Attack, Legitimate};
 use crate::scenario::Scenario;
 pub(super) use unregistered::once_more_closed;
 
-/// Scenarios of what changes while `run` lives.
+/// Scenarios of what changes while `run` lives, and of keys.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    followed::scenarios()
+    let parts = [followed::scenarios(), fragments::scenarios()];
+    parts.into_iter().flatten().collect()
 }
 
 /// The attacks, in no order.
