@@ -14,7 +14,7 @@ use crate::{
 /// Programs of the lab.
 ///
 /// The shell is this machine's: busybox's shell would prefer busybox's `ip` and `modprobe`.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "ip",
     "modprobe",
     "nft",
@@ -22,6 +22,7 @@ const PROGRAMS: [&str; 9] = [
     "redis-server",
     "setpriv",
     "sh",
+    "tc",
     "unshare",
     "wg",
 ];
