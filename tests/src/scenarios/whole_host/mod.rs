@@ -26,9 +26,13 @@ use super::attack::{Attack, Legitimate};
 use crate::scenario::Scenario;
 pub(super) use unregistered::once_more_closed;
 
-/// Scenarios of what changes while `run` lives, and of keys.
+/// Scenarios of what changes while `run` lives, of keys, and of what no guard holds.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let parts = [followed::scenarios(), fragments::scenarios()];
+    let parts = [
+        followed::scenarios(),
+        fragments::scenarios(),
+        relayed::scenarios(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
