@@ -18,6 +18,7 @@ mod over_ipv6;
 mod proxies;
 mod relayed;
 mod routed;
+mod switched;
 mod tunnels;
 mod unregistered;
 mod vrf;
@@ -47,6 +48,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         members::attacks(),
         over_ipv6::attacks(),
         relayed::attacks(),
+        switched::attacks(),
         tunnels::attacks(),
         unregistered::attacks(),
     ];
@@ -65,6 +67,7 @@ pub(super) fn traffic() -> Vec<Legitimate> {
         over_ipv6::traffic(),
         proxies::traffic(),
         routed::traffic(),
+        switched::traffic(),
         unregistered::traffic(),
         vrf::traffic(),
     ];
