@@ -7,12 +7,12 @@ use enforcer_ebpf::{Guard, Reason, Reason::UntrustedInterface};
 
 use crate::lab::frames::{Ends, Mac, ethernet};
 use crate::lab::multicast::Relay;
-use crate::lab::topology::{CT, GHOST, HOST_LAN, HOST_MAC, LAN_MAC, Lab};
+use crate::lab::topology::{CT, GHOST, HOST_LAN, HOST_MAC, HOST_WG, LAN_MAC, Lab, PEER};
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Feature, Guards, Netns, Patience, Port, Server, Transport};
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::attack::{Attack, Attempt, attempt};
-use crate::scenarios::raw_packet::{Probe, from_lan, group_mac, send_probe};
+use crate::scenarios::raw_packet::{Probe, from_lan, from_lan_as_peer, group_mac, send_probe};
 use crate::scenarios::runner::{answered, expect_no_drops, unanswered};
 
 const STATSD: Port<'static> = Port("udp", 8125);
@@ -76,6 +76,7 @@ fn put_on_lo() -> Vec<Attack> {
             asked(lab)
         })
         .held_by_wire(UntrustedInterface),
+        redirected_to_a_peers_interface(),
         // The host opens the second half of a connection by itself, over lo.
         Attack::new(
             "a38_what_the_host_puts_on_lo::synproxy",
@@ -84,6 +85,24 @@ fn put_on_lo() -> Vec<Attack> {
         )
         .held_by_wire(UntrustedInterface),
     ]
+}
+
+/// A packet with a peer's source, which the host moves to the peer's interface behind the guard of
+/// eth0: the socket guard cannot tell such a packet from the peer's.
+fn redirected_to_a_peers_interface() -> Attack {
+    let metrics = Port("udp", 9100);
+    let name = "a38_what_the_host_moves_to_a_peers_interface";
+    Attack::new(name, metrics, move |lab| {
+        lab.host.tc("qdisc add dev eth0 clsact
+             filter add dev eth0 ingress protocol ip u32 match ip protocol 17 0xff \
+             match ip dport 9100 0xffff action mirred ingress redirect dev wg0")?;
+        let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:9100", "metrics")?;
+        from_lan_as_peer(lab, server, move || {
+            let probe = Probe::between(Ends::V4(PEER, HOST_WG), metrics);
+            (probe, vec![probe.frame()])
+        })
+    })
+    .held_by_wire(UntrustedInterface)
 }
 
 /// The copy leaves for the broadcast address, and the stack loops another copy back to eth0 with
