@@ -13,6 +13,7 @@ use anyhow::Result;
 
 use super::frames::Mac;
 use super::netns::Netns;
+use super::switch::Datapath;
 use super::topology::{CT, HOST_LAN, LAN, Lab};
 
 /// The host's address on the bridge.
@@ -68,38 +69,32 @@ impl Bridge {
 
     /// Makes br0 with these options of `ip link`.
     pub fn with(lab: &Lab, uplink: Uplink, options: &str) -> Result<Self> {
-        let guest = Netns::new("guest")?;
-        guest.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
-        let lan = lab.lan.path();
-        match uplink {
-            Uplink::Vxlan => {
-                let device = "type vxlan id 85 dstport 4789";
-                let ends = [(&lab.host, HOST_LAN, LAN), (&lab.lan, LAN, HOST_LAN)];
-                for (namespace, local, remote) in ends {
-                    namespace.ip(&format!(
-                        "link add up0 {device} local {local} remote {remote}"
-                    ))?;
-                }
-                lab.lan
-                    .ip("link set up0 address 02:00:00:00:85:02 mtu 1400")?;
-            }
-            Uplink::Veth => lab.host.ip(&format!(
-                "link add up0 type veth peer name up0 address 02:00:00:00:85:02 netns {lan}"
-            ))?,
-        }
+        let guest = wires(lab, uplink)?;
         lab.host.ip(&format!(
             "link add br0 address 02:00:00:00:85:01 type bridge forward_delay 0 {options}
-             link add vnet0 address 02:00:00:00:85:05 type veth peer name eth0 address \
-             02:00:00:00:85:50 netns {}
              link set up0 master br0
-             link set vnet0 master br0
-             addr add {HOST}/24 dev br0
+             link set vnet0 master br0"
+        ))?;
+        Self::addressed(lab, guest)
+    }
+
+    /// Makes br0 the own port of an Open vSwitch datapath in place of a bridge.
+    pub fn switched(lab: &Lab, uplink: Uplink) -> Result<Self> {
+        let guest = wires(lab, uplink)?;
+        let others = [("up0", NEIGHBOUR_MAC), ("vnet0", GUEST_MAC)];
+        Datapath::new(&lab.host)?.connect(("br0", BRIDGE_MAC), others)?;
+        lab.host.ip("link set br0 address 02:00:00:00:85:01")?;
+        Self::addressed(lab, guest)
+    }
+
+    fn addressed(lab: &Lab, guest: Netns) -> Result<Self> {
+        lab.host.ip(&format!(
+            "addr add {HOST}/24 dev br0
              addr add {HOST6}/64 dev br0 nodad
              link set up0 up
              link set vnet0 up
              link set br0 up
-             neigh replace {GHOST} lladdr 02:00:00:00:85:02 dev br0 nud permanent",
-            guest.path()
+             neigh replace {GHOST} lladdr 02:00:00:00:85:02 dev br0 nud permanent"
         ))?;
         for (namespace, device, v4, v6) in [
             (&lab.lan, "up0", NEIGHBOUR, NEIGHBOUR6),
@@ -115,6 +110,35 @@ impl Bridge {
         netfilter_on_members(lab, false)?;
         Ok(Self { guest })
     }
+}
+
+/// Makes both wires of the bridge, and the guest.
+fn wires(lab: &Lab, uplink: Uplink) -> Result<Netns> {
+    let guest = Netns::new("guest")?;
+    guest.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
+    let lan = lab.lan.path();
+    match uplink {
+        Uplink::Vxlan => {
+            let device = "type vxlan id 85 dstport 4789";
+            let ends = [(&lab.host, HOST_LAN, LAN), (&lab.lan, LAN, HOST_LAN)];
+            for (namespace, local, remote) in ends {
+                namespace.ip(&format!(
+                    "link add up0 {device} local {local} remote {remote}"
+                ))?;
+            }
+            lab.lan
+                .ip("link set up0 address 02:00:00:00:85:02 mtu 1400")?;
+        }
+        Uplink::Veth => lab.host.ip(&format!(
+            "link add up0 type veth peer name up0 address 02:00:00:00:85:02 netns {lan}"
+        ))?,
+    }
+    lab.host.ip(&format!(
+        "link add vnet0 address 02:00:00:00:85:05 type veth peer name eth0 address \
+         02:00:00:00:85:50 netns {}",
+        guest.path()
+    ))?;
+    Ok(guest)
 }
 
 /// Switches netfilter on or off for the members of all bridges of the host, as Docker does; a

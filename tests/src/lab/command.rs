@@ -56,9 +56,23 @@ impl Netns {
 
     /// Runs `ip -batch`, with a command on each line.
     pub fn ip(&self, batch: &str) -> Result<()> {
-        let mut command = self.command("ip");
-        command.args(["-batch", "-"]);
-        finish(command, batch)?.ok().map(drop)
+        self.batch("ip", &[], batch)
+    }
+
+    /// Runs `ip -batch` for a family, such as `inet6` or `mpls`.
+    pub fn ip_of(&self, family: &str, batch: &str) -> Result<()> {
+        self.batch("ip", &["-family", family], batch)
+    }
+
+    /// Runs `tc -batch`, with a command on each line.
+    pub fn tc(&self, batch: &str) -> Result<()> {
+        self.batch("tc", &[], batch)
+    }
+
+    fn batch(&self, program: &str, options: &[&str], lines: &str) -> Result<()> {
+        let mut command = self.command(program);
+        command.args(options).args(["-batch", "-"]);
+        finish(command, lines)?.ok().map(drop)
     }
 
     /// Loads an nftables ruleset.

@@ -12,6 +12,7 @@ use super::bpf::{self, Hook};
 use super::broute;
 use super::netns::Netns;
 use super::silent;
+use super::switch::Datapath;
 use super::transport::Transport;
 
 /// linux/bpf.h: the number of the helper bpf_get_netns_cookie.
@@ -44,10 +45,20 @@ pub enum Feature {
     Gre,
     /// Rules that make a bridge route a frame (module nft_meta_bridge, Linux 6.4).
     Broute,
+    /// GRE tunnels over IPv6 (module ip6_gre).
+    Ip6Gre,
+    /// Geneve tunnels without an Ethernet header (module geneve, Linux 5.18).
+    Geneve,
+    /// Teams of interfaces (module team).
+    Team,
+    /// Datapaths of Open vSwitch (module openvswitch).
+    OpenVSwitch,
     /// Netkit devices (Linux 6.7), which legitimate traffic alone needs.
     Netkit,
     /// Dummy devices (module dummy), which legitimate traffic alone needs.
     Dummy,
+    /// Routes for packets with MPLS labels (module mpls_router).
+    Mpls,
     /// bpf_get_netns_cookie at cgroup_skb, of Linux 6.15: drops of the socket guard make no events
     /// without it.
     CookieAtSockets,
@@ -58,7 +69,7 @@ pub enum Feature {
 impl Feature {
     /// Every feature that an attack may need; the helpers of the enforcer's programs are none of
     /// these.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Tcx,
         Self::UdpLite,
         Self::Mptcp,
@@ -71,11 +82,15 @@ impl Feature {
         Self::BridgeNetfilter,
         Self::Gre,
         Self::Broute,
+        Self::Ip6Gre,
+        Self::Geneve,
+        Self::Team,
+        Self::OpenVSwitch,
     ];
 
     /// The features that every guest's kernel must have, whatever its line; the modules are ours to
     /// load.
-    pub const OF_EVERY_GUEST: [Self; 10] = [
+    pub const OF_EVERY_GUEST: [Self; 15] = [
         Self::Mptcp,
         Self::Sctp,
         Self::WireGuard,
@@ -86,6 +101,11 @@ impl Feature {
         Self::BridgeNetfilter,
         Self::Dummy,
         Self::Gre,
+        Self::Ip6Gre,
+        Self::Geneve,
+        Self::Team,
+        Self::OpenVSwitch,
+        Self::Mpls,
     ];
 
     /// The name in the message of a scenario that is left out.
@@ -105,6 +125,11 @@ impl Feature {
             Self::Dummy => "dummy devices",
             Self::Gre => "GRE tunnels",
             Self::Broute => "rules for brouters",
+            Self::Ip6Gre => "GRE tunnels over IPv6",
+            Self::Geneve => "geneve tunnels without an Ethernet header",
+            Self::Team => "teams",
+            Self::OpenVSwitch => "Open vSwitch",
+            Self::Mpls => "MPLS routes",
             Self::CookieAtSockets => "bpf_get_netns_cookie at cgroup_skb",
             Self::Fuse => "fuse",
         }
@@ -152,14 +177,17 @@ impl Feature {
                 "link add probe0 type veth peer name probe1\n\
                  link add link probe0 name probe2 type macvlan",
             ),
-            Self::BridgeNetfilter => Netns::new("probe")
-                .and_then(|probe| {
-                    probe.run(|| Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists())
-                })
-                .unwrap_or(false),
+            Self::BridgeNetfilter => has("/proc/sys/net/bridge/bridge-nf-call-iptables"),
             Self::Netkit => takes("link add probe0 type netkit"),
             Self::Dummy => takes("link add probe0 type dummy"),
             Self::Gre => takes("link add probe0 type gre local 192.0.2.1 remote 192.0.2.2"),
+            Self::Ip6Gre => takes("link add probe0 type ip6gre local ::1 remote ::2"),
+            Self::Geneve => {
+                takes("link add probe0 type geneve id 1 remote 192.0.2.2 innerprotoinherit")
+            }
+            Self::Team => takes("link add probe0 type team"),
+            Self::OpenVSwitch => Netns::new("probe").is_ok_and(|it| Datapath::new(&it).is_ok()),
+            Self::Mpls => has("/proc/sys/net/mpls/platform_labels"),
             Self::Broute => {
                 Netns::new("probe").is_ok_and(|probe| broute::route_all(&probe, "lo").is_ok())
             }
@@ -194,6 +222,13 @@ fn has_sockets(transport: Transport) -> bool {
     transport
         .socket(SocketAddr::from(([0, 0, 0, 0], 0)))
         .is_ok()
+}
+
+/// Whether a fresh namespace has a setting.
+fn has(setting: &str) -> bool {
+    Netns::new("probe")
+        .and_then(|probe| probe.run(|| Path::new(setting).exists()))
+        .unwrap_or(false)
 }
 
 /// Whether a fresh namespace takes these links.

@@ -10,7 +10,7 @@ use super::kernel::Feature;
 use super::leaks::MachineState;
 
 /// Programs of other packages, needed by the lab everywhere.
-const TOOLS: [&str; 4] = ["ip", "nft", "redis-server", "setpriv"];
+const TOOLS: [&str; 5] = ["ip", "nft", "redis-server", "setpriv", "tc"];
 
 /// The machine under the scenarios, and so the WireGuard at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

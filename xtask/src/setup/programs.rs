@@ -23,7 +23,7 @@ pub(crate) struct Program {
 }
 
 /// Programs of the lab.
-pub(crate) const LAB: [Program; 5] = [
+pub(crate) const LAB: [Program; 6] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -49,6 +49,12 @@ pub(crate) const LAB: [Program; 5] = [
         package: "util-linux",
         other_name: None,
         why: "drops root's rights for a command",
+    },
+    Program {
+        name: "tc",
+        package: "iproute2",
+        other_name: None,
+        why: "redirects packets behind the wire guard",
     },
     Program {
         name: "wireguard-go",

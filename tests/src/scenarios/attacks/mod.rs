@@ -4,6 +4,7 @@ mod evasion;
 mod foreign_programs;
 mod links;
 mod published;
+mod raw_sockets;
 mod reach;
 mod tagged;
 mod transports;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Attack> {
     attacks.extend(evasion::attacks());
     attacks.extend(tagged::attacks());
     attacks.extend(transports::attacks());
+    attacks.extend(raw_sockets::attacks());
     attacks.extend(foreign_programs::attacks());
     attacks.extend(links::attacks());
     attacks.extend(tunnelled::attacks());

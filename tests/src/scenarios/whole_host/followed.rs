@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Reason};
 
-use crate::lab::bridge::{self, Bridge, GUEST, Uplink, netfilter_on_members, publish};
+use crate::lab::bridge::{self, Bridge, GUEST, OUTSIDE, Uplink, netfilter_on_members, publish};
 use crate::lab::command::eventually;
-use crate::lab::enforcer::SETTLE;
+use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, Lab, PEER};
 use crate::lab::{Ask, Because, Feature, Netns, Outcome, Patience, Port, Server, Transport};
 use crate::scenario::{Rig, Scenario};
@@ -19,6 +19,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("live::a40_a_local_route_that_comes_later", local_route),
         Scenario::new("live::a23_a_member_that_joins_later", member)
             .needs(Feature::BridgeNetfilter),
+        Scenario::new("live::a_nic_that_joins_a_guarded_bridge", nic),
     ]
 }
 
@@ -124,6 +125,44 @@ fn member(rig: &Rig<'_>) -> Result<()> {
     let (_, status) = rig.enforcer.status()?;
     ensure!(
         status.uncovered.is_empty(),
+        "`status` names interfaces without a guard: {status:?}"
+    );
+    Ok(())
+}
+
+/// A NIC that joins a bridge with a guard: the guests' ports and the public service are reached
+/// through the NIC at once, and the closed port is not. Without tcx the kernel takes no XDP program
+/// on a member while the bridge has one (`dev_xdp_attach` in net/core/dev.c): `status` may then
+/// name the member, and no other interface.
+fn nic(rig: &Rig<'_>) -> Result<()> {
+    let host = &rig.lab.host;
+    let bridge = Bridge::new(rig.lab, Uplink::Vxlan)?;
+    let own = Server::start(&bridge.guest, Transport::Tcp, "0.0.0.0:9200", "guest")?;
+    let door = Server::start(host, Transport::Tcp, "0.0.0.0:8443", "traefik")?;
+    let closed = Server::start(host, Transport::Tcp, "0.0.0.0:6379", "redis")?;
+    let _servers = (own, door, closed);
+    let ask = |to: Ipv4Addr, port: u16, patience| {
+        Ask::new(Transport::Tcp, &format!("{to}:{port}")).ask(&rig.lab.lan, patience)
+    };
+    answered(ask(bridge::HOST, 6379, Patience::Long)?).context("before the enforcer was up")?;
+    host.ip("link set up0 nomaster")?;
+    rig.enforcer.registry(&format!("{REGISTRY}\n{OUTSIDE}"))?;
+    let _run = rig.enforcer.run(&[])?;
+    host.ip("link set up0 master br0")?;
+    answered(ask(GUEST, 9200, Patience::Long)?).context("the LAN at the guest's own port")?;
+    answered(ask(bridge::HOST, 8443, Patience::Long)?).context("the LAN at the public service")?;
+    let redis = Port("tcp", 6379);
+    closes(rig, Reason::UntrustedInterface.into(), redis, |patience| {
+        ask(bridge::HOST, redis.1, patience)
+    })?;
+    answered(ask(GUEST, 9200, Patience::Long)?).context("the guest's own port, afterwards")?;
+    let (_, status) = rig.enforcer.status()?;
+    let is_explained = |name: &str| name == "up0" && !Feature::Tcx.is_here();
+    ensure!(
+        status
+            .uncovered
+            .iter()
+            .all(|one| is_explained(&one.interface)),
         "`status` names interfaces without a guard: {status:?}"
     );
     Ok(())

@@ -1,6 +1,8 @@
 //! A34: a datagram whose fragments arrive on two interfaces.
 
-use anyhow::Result;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
 use enforcer_ebpf::Reason::{UnknownPeer, UntrustedInterface};
 use enforcer_ebpf::{Guard, Reason};
 
@@ -8,11 +10,17 @@ use crate::lab::frames::number::FRAGMENT;
 use crate::lab::frames::{Ends, V4, v6, v6_fragment};
 use crate::lab::topology::{HOST_LAN, HOST_WG, HOST_WG_MAC, HOST_WG6, LAN, Lab, PEER, PEER6};
 use crate::lab::wire::Wire;
-use crate::lab::{Ask, Port, Server, Transport};
+use crate::lab::wireguard::Member;
+use crate::lab::{Ask, Feature, Patience, Port, Server, Transport, WireGuard};
+use crate::scenario::{Rig, Scenario};
 use crate::scenarios::attack::{Attack, Attempt, Legitimate, attempt};
+use crate::scenarios::keys;
 use crate::scenarios::raw_packet::{Probe, from_peer, send_probe};
+use crate::scenarios::runner::{answered, expect_no_drops};
 
 const METRICS: Port<'static> = Port("udp", 9100);
+/// A DNS server in no subnet of the host (TEST-NET-2, RFC 5737).
+const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 /// Bytes of the first fragment: the header, and the first half of the payload.
 const FIRST: usize = 16;
 
@@ -57,7 +65,7 @@ fn torn(lab: &Lab, v6: bool, of_the_lan: Part) -> Result<Attempt<'_>> {
                     Part::Later => (later, first),
                 };
                 lan.send(&probe.framed(&forged))?;
-                let outcome = send_probe(peer, peer, crate::lab::Patience::Brief, &|| {
+                let outcome = send_probe(peer, peer, Patience::Brief, &|| {
                     (probe, vec![probe.framed_to(HOST_WG_MAC, &own)])
                 })?;
                 if outcome.reached() || std::time::Instant::now() >= end {
@@ -104,15 +112,13 @@ pub(super) fn traffic() -> Vec<Legitimate> {
     let everything = "[peers.exit]\ninterface = \"wg0\"\naddresses = [\"0.0.0.0/0\"]\n\
                       [services.exit]\nports = [9500]\nprotocol = \"udp\"\nallow = [\"exit\"]\n";
     vec![
-        Legitimate::new(
-            "fragments::a_large_answer_beside_a_peer_of_all",
-            large_answer,
-        )
+        Legitimate::new("fragments::a_large_answer_beside_a_peer_of_all", |lab| {
+            large_answer(lab, FAR)
+        })
         .under(everything),
-        Legitimate::new(
-            "fragments::a_large_answer_from_the_own_subnet",
-            large_answer,
-        )
+        Legitimate::new("fragments::a_large_answer_from_the_own_subnet", |lab| {
+            large_answer(lab, LAN)
+        })
         .under(covering),
         Legitimate::new("fragments::of_an_allowed_peer", |lab| {
             let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:9100", "metrics")?;
@@ -126,15 +132,34 @@ pub(super) fn traffic() -> Vec<Legitimate> {
     ]
 }
 
-/// A DNS server's answer of several packets.
-fn large_answer(lab: &Lab) -> Result<Attempt<'_>> {
-    let server = Server::start(
-        &lab.lan,
-        Transport::Udp,
-        "0.0.0.0:53",
-        &"large ".repeat(500),
-    )?;
-    let ask = Ask::new(Transport::Udp, &format!("{LAN}:53")).from(&format!("{HOST_LAN}:0"));
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let name = "goes_on::fragments::a_large_answer_beside_a_key_of_all";
+    vec![Scenario::new(name, beside_a_key).needs(Feature::WireGuard)]
+}
+
+/// AllowedIPs of everything, as for an exit of a VPN, are no claim to the sources of the internet.
+fn beside_a_key(rig: &Rig<'_>) -> Result<()> {
+    let [collector, laptop, stranger] = Member::usual();
+    let laptop = laptop.allowed(&["0.0.0.0/0", "::/0"]);
+    let hub = WireGuard::hub(rig.lab, [collector, laptop, stranger])?;
+    let mut answer = large_answer(rig.lab, FAR)?;
+    answered(answer(Patience::Long)?).context("before the enforcer was up")?;
+    let registry = keys::registry(hub.peers[1].public_key());
+    rig.enforcer.registry(&registry)?;
+    rig.enforcer.expect(&["up", "--static-peers"], 0)?;
+    answered(answer(Patience::Long)?).context("with both guards up")?;
+    expect_no_drops(rig)
+}
+
+/// An answer of several packets from a DNS server on the LAN, or beyond.
+fn large_answer(lab: &Lab, from: Ipv4Addr) -> Result<Attempt<'_>> {
+    if from != LAN {
+        lab.lan.ip(&format!("addr add {from}/32 dev lo"))?;
+        lab.host.ip(&format!("route add {from}/32 via {LAN}"))?;
+    }
+    let token = "large ".repeat(500);
+    let server = Server::start(&lab.lan, Transport::Udp, &format!("{from}:53"), &token)?;
+    let ask = Ask::new(Transport::Udp, &format!("{from}:53")).from(&format!("{HOST_LAN}:0"));
     Ok(attempt(server, move |_, patience| {
         ask.ask(&lab.host, patience)
     }))

@@ -1,6 +1,7 @@
 //! A36, A37 and A39: frames to MAC addresses that a bridge, or a bond's slave, takes for the host,
 //! and frames that lose their tag behind the guard.
 
+use anyhow::Result;
 use enforcer_ebpf::Reason::UntrustedInterface;
 
 use crate::lab::bpf::Foreign;
@@ -9,7 +10,7 @@ use crate::lab::bridge::{
 };
 use crate::lab::frames::{DOT1Q, Ends, Mac, ethernet};
 use crate::lab::wire::Wire;
-use crate::lab::{Feature, Port, Server, Transport};
+use crate::lab::{Feature, Lab, Port, Server, Transport, team};
 use crate::scenarios::attack::{Attack, Attempt, attempt};
 use crate::scenarios::raw_packet::{Probe, from_lan, send_probe};
 
@@ -22,6 +23,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     attacks.extend([
         reserved_group(),
         on_a_backup_slave(),
+        on_a_disabled_port_of_a_team(),
         untagged_behind_the_guard(),
     ]);
     attacks
@@ -57,39 +59,63 @@ fn raw<'lab>(
     })
 }
 
-/// A36 on the slave that an active-backup bond does not use.
+/// A36 on the slave that an active-backup bond does not use (`bond_handle_frame` in
+/// drivers/net/bonding/bond_main.c).
 fn on_a_backup_slave() -> Attack {
     Attack::new("a36_link_local_group::on_a_backup_slave", STATSD, |lab| {
-        let lan = lab.lan.path();
-        lab.host.ip(&format!(
-            "link add nic1 type veth peer name nic1 netns {lan}
-             link add nic2 type veth peer name up0 address 02:00:00:00:85:02 netns {lan}
-             link add bond0 type bond mode active-backup miimon 10
+        backup_wires(lab)?;
+        lab.host
+            .ip("link add bond0 type bond mode active-backup miimon 10
              link set nic1 master bond0
-             link set nic2 master bond0
-             addr add {HOST}/24 dev bond0
-             link set bond0 up
-             neigh replace {GHOST} lladdr 02:00:00:00:85:02 dev bond0 nud permanent"
-        ))?;
-        lab.lan.ip("addr add 192.168.85.3/24 dev nic1
-             link set nic1 up
-             link set up0 up")?;
-        let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
-        let (out, answers) = (Wire::open(&lab.lan, "up0")?, Wire::open(&lab.lan, "nic1")?);
-        Ok(attempt(
-            (server, out, answers),
-            |(_, out, answers), patience| {
-                send_probe(out, answers, patience, &|| {
-                    let probe = Probe::between(Ends::V4(GHOST, HOST), STATSD);
-                    let (group, kind) = ([1, 0x80, 0xc2, 0, 0, 3], probe.ends.ethertype());
-                    let frame = ethernet(group, NEIGHBOUR_MAC, &[], kind, &probe.packet());
-                    (probe, vec![frame])
-                })
-            },
-        ))
+             link set nic2 master bond0")?;
+        from_the_backup(lab, "bond0")
     })
     .held_by_both(UntrustedInterface)
     .needs(Feature::Bond)
+}
+
+/// A36 on a disabled port of a team (`team_handle_frame` in drivers/net/team/team_core.c).
+fn on_a_disabled_port_of_a_team() -> Attack {
+    Attack::new("a36_link_local_group::on_a_teams_backup", STATSD, |lab| {
+        backup_wires(lab)?;
+        team::active_backup(&lab.host, "nic1", "nic2")?;
+        lab.host.ip("link set nic1 up\nlink set nic2 up")?;
+        from_the_backup(lab, "team0")
+    })
+    .held_by_both(UntrustedInterface)
+    .needs(Feature::Team)
+}
+
+/// Two wires to the LAN: `nic1`, and `nic2` with the LAN's end `up0`. The host's ends are down.
+fn backup_wires(lab: &Lab) -> Result<()> {
+    let lan = lab.lan.path();
+    lab.host.ip(&format!(
+        "link add nic1 type veth peer name nic1 netns {lan}
+         link add nic2 type veth peer name up0 address 02:00:00:00:85:02 netns {lan}"
+    ))?;
+    lab.lan.ip("addr add 192.168.85.3/24 dev nic1
+         link set nic1 up
+         link set up0 up")
+}
+
+/// Frames into the backup's wire; the answers leave by the master's other wire.
+fn from_the_backup<'lab>(lab: &'lab Lab, master: &str) -> Result<Attempt<'lab>> {
+    lab.host.ip(&format!(
+        "addr add {HOST}/24 dev {master}
+         link set {master} up
+         neigh replace {GHOST} lladdr 02:00:00:00:85:02 dev {master} nud permanent"
+    ))?;
+    let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
+    let (out, answers) = (Wire::open(&lab.lan, "up0")?, Wire::open(&lab.lan, "nic1")?);
+    let kept = (server, out, answers);
+    Ok(attempt(kept, |(_, out, answers), patience| {
+        send_probe(out, answers, patience, &|| {
+            let probe = Probe::between(Ends::V4(GHOST, HOST), STATSD);
+            let (group, kind) = ([1, 0x80, 0xc2, 0, 0, 3], probe.ends.ethertype());
+            let frame = ethernet(group, NEIGHBOUR_MAC, &[], kind, &probe.packet());
+            (probe, vec![frame])
+        })
+    }))
 }
 
 /// A39: a bridge takes the MAC address of each port for its own, and a packet to an address of the

@@ -14,9 +14,11 @@ mod guests;
 mod mac_addresses;
 mod macvlan;
 mod members;
+mod over_ipv6;
 mod proxies;
 mod relayed;
 mod routed;
+mod switched;
 mod tunnels;
 mod unregistered;
 mod vrf;
@@ -26,11 +28,15 @@ use super::attack::{Attack, Legitimate};
 use crate::scenario::Scenario;
 pub(super) use unregistered::once_more_closed;
 
-/// Scenarios of what changes while `run` lives.
+/// Scenarios of what changes while `run` lives, of keys, and of what no guard holds.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let mut scenarios = followed::scenarios();
-    scenarios.extend(unregistered::scenarios());
-    scenarios
+    let parts = [
+        followed::scenarios(),
+        fragments::scenarios(),
+        relayed::scenarios(),
+        unregistered::scenarios(),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 /// The attacks, in no order.
@@ -42,7 +48,9 @@ pub(super) fn attacks() -> Vec<Attack> {
         fragments::attacks(),
         mac_addresses::attacks(),
         members::attacks(),
+        over_ipv6::attacks(),
         relayed::attacks(),
+        switched::attacks(),
         tunnels::attacks(),
         unregistered::attacks(),
     ];
@@ -58,8 +66,10 @@ pub(super) fn traffic() -> Vec<Legitimate> {
         fragments::traffic(),
         guests::traffic(),
         macvlan::traffic(),
+        over_ipv6::traffic(),
         proxies::traffic(),
         routed::traffic(),
+        switched::traffic(),
         unregistered::traffic(),
         vrf::traffic(),
         without_port::traffic(),

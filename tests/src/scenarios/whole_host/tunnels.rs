@@ -7,14 +7,18 @@ use anyhow::Result;
 use enforcer_ebpf::Reason::{HeaderChain, UntrustedInterface};
 
 use crate::lab::bridge::publish_where;
-use crate::lab::frames::{DOT1AD, DOT1Q, Ends, IPV4};
-use crate::lab::topology::{GHOST as LAN_GHOST, HOST_LAN, HOST_MAC, LAN_MAC, Lab};
+use crate::lab::command::eventually;
+use crate::lab::frames::number::UDP;
+use crate::lab::frames::{DOT1AD, DOT1Q, Ends, IPV4, ethernet, udp};
+use crate::lab::topology::{
+    GHOST as LAN_GHOST, GHOST6, HOST_LAN, HOST_LAN6, HOST_MAC, LAN_MAC, Lab,
+};
 use crate::lab::tun::{Kind, Tun};
 use crate::lab::wire::{Reply, Wire, reply_in};
 use crate::lab::{Because, Feature, Outcome, Patience, Port, Server, Transport};
 use crate::scenario::host_only::SAME_PATH;
 use crate::scenarios::attack::{Attack, Attempt, attempt};
-use crate::scenarios::raw_packet::{Probe, send_probe};
+use crate::scenarios::raw_packet::Probe;
 
 const STATSD: Port<'static> = Port("udp", 8125);
 const PUBLISHED: Port<'static> = Port("tcp", 8065);
@@ -34,7 +38,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         .held_by_wire(Because::from(UntrustedInterface).or(HeaderChain))
         .held_by_socket(UntrustedInterface)
     };
-    vec![
+    let mut attacks = vec![
         to_a_socket("a31_tags_without_ethernet::none", &[]).host_only(SAME_PATH),
         to_a_socket("a31_tags_without_ethernet::one", &[DOT1Q]).host_only(SAME_PATH),
         to_a_socket("a31_tags_without_ethernet::two", &[DOT1Q, DOT1Q]),
@@ -57,8 +61,9 @@ pub(super) fn attacks() -> Vec<Attack> {
             "a31_tags_without_ethernet::a_tag_that_looks_like_ipv6",
             0x6000,
         ),
-        over_gre(),
-    ]
+    ];
+    attacks.extend(over_tunnels());
+    attacks
 }
 
 fn tun(lab: &Lab) -> Result<Tun> {
@@ -141,35 +146,117 @@ fn under_generic_xdp(name: &'static str, control: u16) -> Attack {
     .under("[interfaces.tun0]\nhook = \"xdp-generic\"\n")
 }
 
-/// The LAN chooses the protocol of a GRE packet (RFC 2784) to an address of the host.
-fn over_gre() -> Attack {
-    Attack::new("a31_tags_without_ethernet::over_gre", STATSD, |lab| {
-        lab.host.ip(&format!(
-            "link add gre9 type gre local {HOST_LAN} remote {LAN_GHOST}
-             addr add {HOST}/24 dev gre9
-             link set gre9 up"
-        ))?;
-        let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
-        let wire = Wire::open(&lab.lan, "eth0")?;
-        // The answer stays inside the tunnel: the service itself tells of the datagram.
-        Ok(attempt((server, wire), |(server, wire), patience| {
-            let before = server.received();
-            let sent = send_probe(wire, wire, patience, &|| {
-                let probe = Probe::between(Ends::V4(FAR, HOST), STATSD);
-                let inner = behind(&[DOT1Q, DOT1Q], 0, &probe.packet());
-                let gre = [&[0, 0][..], &inner].concat();
-                let outer = Ends::V4(LAN_GHOST, HOST_LAN).packet(GRE, &gre);
-                let frame = crate::lab::frames::ethernet(HOST_MAC, LAN_MAC, &[], IPV4, &outer);
-                (probe, vec![frame])
-            })?;
-            Ok(if server.received() > before {
-                Outcome::Answered("a datagram at the service".into())
-            } else {
-                sent
-            })
-        }))
+/// A tunnel of the host with a far end on the LAN, which chooses the inner protocol.
+struct Tunnel {
+    name: &'static str,
+    needs: Feature,
+    /// Kind and options of the device, in the words of `ip link`.
+    device: String,
+    /// Makes a frame to the host around the bytes from the inner EtherType on.
+    wrap: fn(&[u8]) -> Vec<u8>,
+}
+
+fn over_tunnels() -> Vec<Attack> {
+    let (host, ghost) = (HOST_LAN6, GHOST6);
+    let tunnels = [
+        Tunnel {
+            name: "a31_tags_without_ethernet::over_gre",
+            needs: Feature::Gre,
+            device: format!("gre local {HOST_LAN} remote {LAN_GHOST}"),
+            wrap: |inner| {
+                let ends = Ends::V4(LAN_GHOST, HOST_LAN);
+                framed(ends, GRE, &[&[0, 0], inner].concat())
+            },
+        },
+        Tunnel {
+            name: "a31_tags_without_ethernet::over_ip6gre",
+            needs: Feature::Ip6Gre,
+            device: format!("ip6gre local {host} remote {ghost}"),
+            wrap: |inner| {
+                let ends = Ends::V6(GHOST6, HOST_LAN6);
+                framed(ends, GRE, &[&[0, 0], inner].concat())
+            },
+        },
+        Tunnel {
+            name: "a31_tags_without_ethernet::over_geneve",
+            needs: Feature::Geneve,
+            device: format!("geneve id 5 remote {LAN_GHOST} innerprotoinherit"),
+            wrap: in_geneve,
+        },
+    ];
+    let sockets = tunnels.into_iter().map(|tunnel| {
+        let (name, needs) = (tunnel.name, tunnel.needs);
+        let attack = Attack::new(name, STATSD, move |lab| {
+            let server = Server::start(&lab.host, Transport::Udp, "0.0.0.0:8125", "statsd")?;
+            through_a_tunnel(lab, &tunnel.device, server, tunnel.wrap)
+        });
+        let held = attack.held_by_socket(UntrustedInterface);
+        held.held_by_wire(Because::from(UntrustedInterface).or(HeaderChain))
+            .needs(needs)
+    });
+    sockets.chain([over_gre_to_a_container()]).collect()
+}
+
+/// The wire guard stands alone where DNAT takes the packet to a container.
+fn over_gre_to_a_container() -> Attack {
+    let name = "a31_tags_without_ethernet::over_gre_to_a_container";
+    Attack::new(name, STATSD, |lab| {
+        publish_where(lab, &format!("ip daddr {HOST} udp dport {}", STATSD.1))?;
+        let server = Server::start(&lab.ct, Transport::Udp, "0.0.0.0:80", "statsd")?;
+        let device = format!("gre local {HOST_LAN} remote {LAN_GHOST}");
+        through_a_tunnel(lab, &device, server, |inner| {
+            let ends = Ends::V4(LAN_GHOST, HOST_LAN);
+            framed(ends, GRE, &[&[0, 0], inner].concat())
+        })
     })
     .held_by_wire(Because::from(UntrustedInterface).or(HeaderChain))
-    .held_by_socket(UntrustedInterface)
     .needs(Feature::Gre)
+}
+
+/// Geneve without options (RFC 8926, section 3.4) in UDP: flags, inner protocol, VNI 5.
+fn in_geneve(inner: &[u8]) -> Vec<u8> {
+    const GENEVE: u16 = 6081;
+    let ends = Ends::V4(LAN_GHOST, HOST_LAN);
+    let (protocol, packet) = inner.split_at(2);
+    let header = [&[0, 0], protocol, &[0, 0, 5, 0]].concat();
+    let datagram = udp(ends, GENEVE, GENEVE, &[&header, packet].concat());
+    framed(ends, UDP, &datagram)
+}
+
+/// An outer packet in a frame to the host.
+fn framed(ends: Ends, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let packet = ends.packet(protocol, payload);
+    ethernet(HOST_MAC, LAN_MAC, &[], ends.ethertype(), &packet)
+}
+
+/// Probes behind two tags. The answer stays inside the tunnel: the service itself tells of the
+/// datagram.
+fn through_a_tunnel<'lab>(
+    lab: &'lab Lab,
+    device: &str,
+    server: Server,
+    wrap: fn(&[u8]) -> Vec<u8>,
+) -> Result<Attempt<'lab>> {
+    lab.host.ip(&format!(
+        "link add tunnel9 type {device}
+         addr add {HOST}/24 dev tunnel9
+         link set tunnel9 up"
+    ))?;
+    let wire = Wire::open(&lab.lan, "eth0")?;
+    Ok(attempt((server, wire), move |(server, wire), patience| {
+        let before = server.received();
+        let end = Instant::now() + patience.limit();
+        while Instant::now() < end {
+            let probe = Probe::between(Ends::V4(FAR, HOST), STATSD);
+            wire.send(&wrap(&behind(&[DOT1Q, DOT1Q], 0, &probe.packet())))?;
+            let moment = end.saturating_duration_since(Instant::now());
+            let arrived = eventually(moment.min(Duration::from_millis(500)), || {
+                (server.received() > before).then_some(())
+            });
+            if arrived.is_some() {
+                return Ok(Outcome::Answered("a datagram at the service".into()));
+            }
+        }
+        Ok(Outcome::Silent)
+    }))
 }

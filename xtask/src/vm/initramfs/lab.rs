@@ -14,7 +14,7 @@ use crate::{
 /// Programs of the lab.
 ///
 /// The shell is this machine's: busybox's shell would prefer busybox's `ip` and `modprobe`.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "flock",
     "ip",
     "modprobe",
@@ -23,6 +23,7 @@ const PROGRAMS: [&str; 10] = [
     "redis-server",
     "setpriv",
     "sh",
+    "tc",
     "unshare",
     "wg",
 ];
