@@ -22,9 +22,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Guards, Transport};
+use crate::lab::{Feature, Guards, Transport};
 use crate::scenario::{Rig, Scenario};
 
 use addresses::ends;
@@ -32,10 +32,12 @@ use cell::{Cell, Destination, Family, Fragments, Headers, Ingress, Tags};
 use forge::FIRST_MARK;
 use oracle::{Expected, Oracle, REGISTRY, Row, Tally};
 use sinks::{Arrivals, Place, Sinks};
-use stage::Stage;
+use stage::{Hooks, Stage};
 
 /// The fewest cells on any kernel.
 const FEWEST: usize = 400;
+/// The devices with wire guards, where the kernel has the device.
+const GUARDED: [&str; 8] = ["eth0", "eth0.5", "wg0", "up0", "br0", "nic1", "mv0", "tun0"];
 /// Differences that a message shows in full.
 const SHOWN: usize = 10;
 /// The longest wait for expected packets.
@@ -44,13 +46,28 @@ const LIMIT: Duration = Duration::from_secs(10);
 const BURST: usize = 32;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    vec![Scenario::new(
-        "cells::every_cell_arrives_and_counts_as_the_table_says",
-        every_cell,
-    )]
+    let scenario = |name, hooks| {
+        let name = format!("cells::{name}::every_cell_arrives_and_counts_as_the_table_says");
+        Scenario::new(name, move |rig| every_cell(rig, hooks))
+    };
+    vec![
+        scenario("tcx", Hooks::Tcx).needs(Feature::Tcx),
+        // The choice of a kernel without tcx, for every interface of the stage.
+        scenario("generic_xdp", Hooks::GenericXdp),
+    ]
 }
 
-fn every_cell(rig: &Rig<'_>) -> Result<()> {
+/// The registry of the cells, with a hook for every guarded interface.
+fn registry(hooks: Hooks) -> String {
+    let hook = match hooks {
+        Hooks::Tcx => "tcx",
+        Hooks::GenericXdp => "xdp-generic",
+    };
+    let guarded = GUARDED.map(|name| format!("\n[interfaces.\"{name}\"]\nhook = \"{hook}\"\n"));
+    format!("{REGISTRY}{}", guarded.concat())
+}
+
+fn every_cell(rig: &Rig<'_>, hooks: Hooks) -> Result<()> {
     let start = Instant::now();
     let stage = Stage::new(rig.lab)?;
     let cells = cell::all(&stage.ingresses);
@@ -59,18 +76,19 @@ fn every_cell(rig: &Rig<'_>) -> Result<()> {
         rig,
         stage: &stage,
         cells: &cells,
-        volleys: 0,
+        next_mark: FIRST_MARK,
     };
     std::thread::sleep(Duration::from_secs(3));
     let control = tried.volley(&Arrivals::new())?;
     delivered(&stage.ingresses, &cells, &control)?;
-    let oracle = Oracle::new(&rig.lab.host)?;
+    let oracle = Oracle::new(&rig.lab.host, hooks)?;
+    let registry = registry(hooks);
     let mut differences = Vec::new();
     let mut held = 0;
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         let expected = oracle.expect(&cells, &control, guards);
         held += control.len() - expected.arrivals.len();
-        differences.extend(tried.under(guards, REGISTRY, &expected)?);
+        differences.extend(tried.under(guards, &registry, &expected)?);
     }
     let again = tried.volley(&control)?;
     ensure!(
@@ -80,7 +98,7 @@ fn every_cell(rig: &Rig<'_>) -> Result<()> {
         again.len()
     );
     report(&differences, cells.len())?;
-    tried.sees_a_wrong_policy(&oracle, &control)?;
+    tried.sees_a_wrong_policy(&registry, &oracle, &control)?;
     println!(
         "{} cells, {} arrivals without guards, {held} arrivals held by the three sets of guards, 0 \
          differences, {:.1} s",
@@ -117,19 +135,21 @@ struct Trial<'a> {
     rig: &'a Rig<'a>,
     stage: &'a Stage<'a>,
     cells: &'a [Cell],
-    volleys: u16,
+    next_mark: u16,
 }
 
 impl Trial<'_> {
     /// Sends every cell once, and returns the arrivals at fresh sockets.
     fn volley(&mut self, expected: &Arrivals) -> Result<Arrivals> {
-        let mut sinks: Sinks<'_> = self.stage.sinks()?;
-        let identifications = u16::try_from(self.cells.len())? * self.volleys;
-        self.volleys += 1;
+        // Marks of the volley's own: a request outlives the listener, until the next timer.
+        let marks = u16::try_from(self.cells.len())?;
+        let first = self.next_mark;
+        let end = first.checked_add(marks);
+        self.next_mark = end.context("no source ports are left for another volley")?;
+        let mut sinks: Sinks<'_> = self.stage.sinks(first..self.next_mark)?;
         let mut sent = 0;
-        for (number, cell) in (0_u16..).zip(self.cells) {
-            let mark = FIRST_MARK + number;
-            let packets = forge::packets(cell, ends(cell), mark, identifications + number);
+        for (mark, cell) in (first..).zip(self.cells) {
+            let packets = forge::packets(cell, ends(cell), mark, mark);
             let frames = stage::frames(cell, &packets);
             self.stage.send(cell, &frames)?;
             sent += frames.len();
@@ -192,8 +212,13 @@ impl Trial<'_> {
 
     /// Insists that a policy without a service, and without the peer of another, makes a leak, a
     /// collateral damage and wrong counters.
-    fn sees_a_wrong_policy(&mut self, oracle: &Oracle, control: &Arrivals) -> Result<()> {
-        let wrong = REGISTRY
+    fn sees_a_wrong_policy(
+        &mut self,
+        registry: &str,
+        oracle: &Oracle,
+        control: &Arrivals,
+    ) -> Result<()> {
+        let wrong = registry
             .replace("ports = [9200]", "ports = [9201]")
             .replace("allow = [\"peer\"]", "");
         let expected = oracle.expect(self.cells, control, Guards::Both);

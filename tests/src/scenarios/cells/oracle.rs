@@ -21,7 +21,7 @@ use super::addresses::{destination, ends, peer};
 use super::cell::{Cell, Family, Port};
 use super::forge::{self, FIRST_MARK};
 use super::sinks::{Arrivals, Place};
-use super::stage::{last_device, way};
+use super::stage::{Hooks, last_device, way};
 
 /// The registry of the cells, as the enforcer reads the registry. [`services`] says the same.
 pub(super) const REGISTRY: &str = r#"
@@ -115,6 +115,7 @@ pub(super) struct Expected {
 /// The second implementation, with the facts of the host.
 pub(super) struct Oracle {
     registry: Registry,
+    hooks: Hooks,
     indexes: BTreeMap<String, u32>,
     /// Routes of the main tables: prefix and index.
     routes: Vec<((IpAddr, u8), u32)>,
@@ -122,7 +123,7 @@ pub(super) struct Oracle {
 
 impl Oracle {
     /// Reads the facts of the host from the kernel.
-    pub(super) fn new(host: &Netns) -> Result<Self> {
+    pub(super) fn new(host: &Netns, hooks: Hooks) -> Result<Self> {
         let links = list(host, &["address"])?;
         let mut indexes = BTreeMap::new();
         let mut subnets = BTreeMap::<String, Vec<(IpAddr, u8)>>::new();
@@ -159,6 +160,7 @@ impl Oracle {
         let registry = registry(interfaces, &indexes, &subnets, local, macs)?;
         Ok(Self {
             registry,
+            hooks,
             indexes,
             routes,
         })
@@ -202,7 +204,7 @@ impl Oracle {
         let mut passes = true;
         let mark = FIRST_MARK + number;
         for packet in forge::packets(cell, ends(cell), mark, 0) {
-            for step in way(cell, &packet) {
+            for step in way(cell, &packet, self.hooks) {
                 let arrival = Arrival {
                     interface: self.index(step.device),
                     handed_back: false,

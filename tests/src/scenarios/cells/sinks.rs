@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,6 @@ use rustix::net::sockopt::set_ipv6_v6only;
 use crate::lab::{Netns, Transport, sockopt};
 
 use super::cell::Port;
-use super::forge::FIRST_MARK;
 
 /// The multicast groups of the host's sockets.
 pub(super) const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
@@ -36,7 +36,9 @@ pub(super) struct Sinks<'a> {
     places: Vec<(Place, &'a Netns)>,
     datagrams: Vec<(Place, UdpSocket)>,
     _listeners: Vec<OwnedFd>,
-    /// The datagrams that were read.
+    /// The source ports of the volley's cells.
+    marks: Range<u16>,
+    /// The arrivals so far.
     received: Arrivals,
 }
 
@@ -49,7 +51,11 @@ const SILENCE: Duration = Duration::from_millis(400);
 impl<'a> Sinks<'a> {
     /// Opens a socket for each port, family and transport in each place; sockets of the host join
     /// the groups on interfaces.
-    pub(super) fn open(places: Vec<(Place, &'a Netns)>, groups: &[u32]) -> Result<Self> {
+    pub(super) fn open(
+        places: Vec<(Place, &'a Netns)>,
+        groups: &[u32],
+        marks: Range<u16>,
+    ) -> Result<Self> {
         let mut datagrams = Vec::new();
         let mut listeners = Vec::new();
         for &(place, namespace) in &places {
@@ -81,6 +87,7 @@ impl<'a> Sinks<'a> {
             places,
             datagrams,
             _listeners: listeners,
+            marks,
             received: Arrivals::new(),
         })
     }
@@ -90,18 +97,19 @@ impl<'a> Sinks<'a> {
         let mut buffer = [0; 256];
         for (place, socket) in &self.datagrams {
             while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-                if let Some(cell) = from.port().checked_sub(FIRST_MARK) {
+                if let Some(cell) = cell_of(&self.marks, from.port()) {
                     *self.received.entry((cell, *place)).or_default() += 1;
                 }
             }
         }
-        let mut all = self.received.clone();
         for (place, namespace) in &self.places {
-            for cell in namespace.run(requests)?? {
-                all.insert((cell, *place), 1);
+            for mark in namespace.run(requests)?? {
+                if let Some(cell) = cell_of(&self.marks, mark) {
+                    self.received.insert((cell, *place), 1);
+                }
             }
         }
-        Ok(all)
+        Ok(self.received.clone())
     }
 
     /// The arrivals once no packet is on the way: `expected` arrivals are waited for until `limit`.
@@ -150,11 +158,16 @@ fn join(socket: &UdpSocket, family: IpAddr, interfaces: &[u32]) -> io::Result<()
     Ok(())
 }
 
-/// The cells with a request at a listener of the calling thread's namespace.
+/// The number of the cell with a source port.
+fn cell_of(marks: &Range<u16>, mark: u16) -> Option<u16> {
+    marks.contains(&mark).then(|| mark - marks.start)
+}
+
+/// The source ports of requests at listeners of the calling thread's namespace.
 ///
 /// Source: proc_net_tcp.rst of Linux, state 03 (`TCP_SYN_RECV`).
 fn requests() -> Result<Vec<u16>> {
-    let mut cells = Vec::new();
+    let mut marks = Vec::new();
     for table in ["tcp", "tcp6"] {
         let path = format!("/proc/thread-self/net/{table}");
         let text =
@@ -165,9 +178,8 @@ fn requests() -> Result<Vec<u16>> {
                 continue;
             };
             let port = remote.rsplit(':').next().unwrap_or_default();
-            let port = u16::from_str_radix(port, 16).with_context(|| format!("in {path}"))?;
-            cells.extend(port.checked_sub(FIRST_MARK));
+            marks.push(u16::from_str_radix(port, 16).with_context(|| format!("in {path}"))?);
         }
     }
-    Ok(cells)
+    Ok(marks)
 }

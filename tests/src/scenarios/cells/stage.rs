@@ -1,6 +1,7 @@
 //! The host with one interface of every kind, and the way of a frame through the guards.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use anyhow::{Context, Result};
 use enforcer_ebpf::{Link, VlanIds};
@@ -29,6 +30,15 @@ pub(super) struct Stage<'lab> {
     _guests: Netns,
     wires: Vec<(Ingress, Wire)>,
     tun: Tun,
+}
+
+/// The hooks of the wire guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hooks {
+    Tcx,
+    /// On a device above another, XDP does not see the outermost tag: the kernel took the tag off
+    /// the frame below (`__netif_receive_skb_core` in net/core/dev.c).
+    GenericXdp,
 }
 
 /// A wire guard on the way of a frame.
@@ -111,8 +121,8 @@ impl<'lab> Stage<'lab> {
         })
     }
 
-    /// Opens the sinks of all places.
-    pub(super) fn sinks(&self) -> Result<Sinks<'_>> {
+    /// Opens the sinks of all places, for cells with these source ports.
+    pub(super) fn sinks(&self, marks: Range<u16>) -> Result<Sinks<'_>> {
         let places = vec![
             (Place::Host, &self.lab.host),
             (Place::Container, &self.lab.ct),
@@ -121,7 +131,7 @@ impl<'lab> Stage<'lab> {
         ];
         let devices = self.ingresses.iter().map(|ingress| device(*ingress));
         let indexes: Result<Vec<u32>> = devices.map(|it| self.lab.host.ifindex(it)).collect();
-        Sinks::open(places, &indexes?)
+        Sinks::open(places, &indexes?, marks)
     }
 
     /// Sends frames of a cell, as [`frames`] makes them.
@@ -171,9 +181,16 @@ pub(super) fn last_device(cell: &Cell) -> &'static str {
 
 /// The wire guards that meet a packet of a cell, in order. Inside bridges and their ports have
 /// none.
-pub(super) fn way(cell: &Cell, packet: &[u8]) -> Vec<Step> {
+pub(super) fn way(cell: &Cell, packet: &[u8], hooks: Hooks) -> Vec<Step> {
     let packets = [packet.to_vec()];
-    let tagged = frames(cell, &packets).swap_remove(0);
+    let tags = forge::tags(cell);
+    let tagged = framed(cell, &packets, &tags).swap_remove(0);
+    let upper = match hooks {
+        Hooks::Tcx => tagged.clone(),
+        Hooks::GenericXdp => {
+            framed(cell, &packets, tags.get(1..).unwrap_or_default()).swap_remove(0)
+        }
+    };
     let (link, mac) = match cell.ingress {
         Ingress::Tun => (Link::Ip, None),
         _ => (Link::Ethernet, Some(frame_macs(cell)[0])),
@@ -206,7 +223,7 @@ pub(super) fn way(cell: &Cell, packet: &[u8]) -> Vec<Step> {
             };
             match cell.destination {
                 Destination::OtherMac => vec![parent],
-                _ => vec![parent, last],
+                _ => vec![parent, step(last.device, &upper)],
             }
         }
         Ingress::Bridge => {
@@ -215,7 +232,7 @@ pub(super) fn way(cell: &Cell, packet: &[u8]) -> Vec<Step> {
                 ..step("up0", &tagged)
             };
             match is_for_the_bridge {
-                true => vec![member, last],
+                true => vec![member, step(last.device, &upper)],
                 false => vec![member],
             }
         }
