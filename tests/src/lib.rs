@@ -11,6 +11,13 @@ pub mod demo;
 pub mod lab;
 #[cfg(test)]
 mod limits;
+#[path = "../../enforcer-ebpf/tests/reference/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the property tests of enforcer-ebpf use the rest of the second implementation"
+)]
+mod reference;
 pub mod scenario;
 pub mod scenarios;
 pub mod system;

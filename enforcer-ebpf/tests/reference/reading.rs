@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use enforcer_ebpf::{Link, Packet, Protocol, Reason, VlanIds, opens};
+use enforcer_ebpf::{Link, Protocol, Reason, VlanIds};
 
 use super::numbers::{address, is_loopback, number};
-use crate::case::{addresses_of, packet_words};
 
 /// All endings of the reader.
 pub(crate) const SENTENCES: [&str; 28] = [
@@ -83,15 +82,6 @@ impl Reading {
             _ => reader.ipv4(),
         };
         reader.reading(outcome)
-    }
-
-    /// Whether the implementation agrees about a frame.
-    pub(crate) fn fits(&self, frame: &[u8], packet: &Packet) -> bool {
-        let addresses = self.addresses.map(|(from, to)| (from.into(), to.into()));
-        packet_words(packet) == self.outcome
-            && packet.loopback == self.has_loopback()
-            && addresses_of(frame, packet) == addresses
-            && opens(frame, packet) == self.opens
     }
 
     /// The condition of rule 2.

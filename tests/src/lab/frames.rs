@@ -21,6 +21,8 @@ pub mod number {
     pub const DESTINATION: u8 = 60;
     /// SCTP.
     pub const SCTP: u8 = 132;
+    /// UDP-Lite (RFC 3828).
+    pub const UDP_LITE: u8 = 136;
 }
 
 /// EtherType of IPv4.
@@ -120,6 +122,15 @@ pub fn udp(ends: Ends, source: u16, destination: u16, payload: &[u8]) -> Vec<u8>
     datagram.extend([0, 0]);
     datagram.extend(payload);
     with_checksum(ends, number::UDP, datagram, 6)
+}
+
+/// A datagram of UDP-Lite, covered by the checksum as a whole (RFC 3828, section 3.1).
+pub fn udp_lite(ends: Ends, source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
+    let mut datagram = ports(source, destination);
+    datagram.extend(short(8 + payload.len()));
+    datagram.extend([0, 0]);
+    datagram.extend(payload);
+    with_checksum(ends, number::UDP_LITE, datagram, 6)
 }
 
 /// The start of an SCTP association (RFC 9260); no stack here ever checks its CRC.

@@ -38,7 +38,7 @@ impl Transport {
     }
 
     /// A fresh non-blocking socket for an address's family.
-    pub(super) fn socket(self, address: SocketAddr) -> io::Result<OwnedFd> {
+    pub(crate) fn socket(self, address: SocketAddr) -> io::Result<OwnedFd> {
         let family = if address.is_ipv4() {
             AddressFamily::INET
         } else {

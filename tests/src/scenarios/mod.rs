@@ -14,6 +14,7 @@ mod adversary;
 pub mod attack;
 pub mod attacks;
 mod audit;
+mod cells;
 mod cli;
 mod coexistence;
 mod confirm;
@@ -76,6 +77,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(pins::scenarios());
     scenarios.extend(registry_files::scenarios());
     scenarios.extend(whole_host::scenarios());
+    scenarios.extend(cells::scenarios());
     scenarios.extend(faults::as_shipped());
     scenarios
 }

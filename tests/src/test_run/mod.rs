@@ -17,11 +17,11 @@ mod named;
 pub(crate) mod network;
 pub(crate) mod packet;
 mod policies;
-mod random;
+pub(crate) mod random;
 pub(crate) mod rig;
 pub(crate) mod run;
 mod table;
-mod view;
+pub(crate) mod view;
 pub(crate) mod world;
 
 use crate::scenario::Scenario;

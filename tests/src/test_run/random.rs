@@ -63,10 +63,10 @@ const V6: [&str; 22] = [
 
 /// A pseudorandom number generator, SplitMix (Steele, Lea and Flood, "Fast splittable pseudorandom
 /// number generators").
-pub(super) struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -97,7 +97,7 @@ impl Rng {
         self.below(n) == 0
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         let [a, b, ..] = self.roll().to_le_bytes();
         from[usize::from(u16::from_le_bytes([a, b])) % from.len()]
     }

@@ -12,7 +12,7 @@ use super::run::{Arrival, Hook};
 use super::world::REGISTRY;
 use crate::scenario::Scenario;
 
-/// Frames for each hook.
+/// Frames for each hook, unless the environment variable `ENFORCER_RANDOM_FRAMES` says otherwise.
 const RANDOM_FRAMES: u32 = 24_000;
 /// The kernel refuses shorter frames.
 const SHORTEST: usize = 14;
@@ -91,10 +91,14 @@ fn cuts(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
 }
 
 fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
+    let frames = match std::env::var("ENFORCER_RANDOM_FRAMES") {
+        Ok(number) => number.parse().context("ENFORCER_RANDOM_FRAMES")?,
+        Err(_) => RANDOM_FRAMES,
+    };
     let seed = 0x0e4f_0000;
     let mut rng = Rng::new(seed);
     let mut reasons = std::collections::BTreeMap::<_, u32>::new();
-    for number in 0..RANDOM_FRAMES {
+    for number in 0..frames {
         let on = rng.interface();
         let mut frame = rng.frame();
         while Arrival::new(&frame.bytes, on.ifindex()).is_refused(hook) {
@@ -116,7 +120,7 @@ fn random(rig: &mut Rig<'_>, hook: Hook) -> Result<()> {
             (enforcer_ebpf::Reason::UntrustedInterface, true),
             (enforcer_ebpf::Reason::UnknownPeer, true),
         ])
-        .find(|key| reasons.get(key).copied().unwrap_or(0) < RANDOM_FRAMES / 2_000);
+        .find(|key| reasons.get(key).copied().unwrap_or(0) < frames / 2_000);
     ensure!(
         rare.is_none(),
         "hardly or never reached: {rare:?} of {reasons:?}"

@@ -246,7 +246,7 @@ impl Policy for View<'_> {
 }
 
 /// Whether the first bits of two addresses of a family are the same.
-fn is_within(address: IpAddr, network: IpAddr, length: u8) -> bool {
+pub(crate) fn is_within(address: IpAddr, network: IpAddr, length: u8) -> bool {
     let differing = match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
         (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
