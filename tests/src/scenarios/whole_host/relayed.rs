@@ -17,15 +17,13 @@ const STATSD: Port<'static> = Port("udp", 8125);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
 pub(super) fn attacks() -> Vec<Attack> {
-    let of_a_container = Attack::new("a35_relayed_multicast::of_a_container", STATSD, |lab| {
-        relayed(lab, "podman0", "eth0")
-    });
     vec![
+        Attack::new("a35_relayed_multicast::of_a_container", STATSD, |lab| {
+            relayed(lab, "podman0", "eth0")
+        })
+        .held_by_both(UntrustedInterface)
         // XDP does not know the type of a packet.
-        match Feature::Tcx.is_here() {
-            true => of_a_container.held_by_both(UntrustedInterface),
-            false => of_a_container.held_by_socket(UntrustedInterface),
-        },
+        .wire_with(Feature::Tcx),
         Attack::new("a38_what_the_host_puts_on_lo::nft_dup", STATSD, |lab| {
             lab.host.nft(
                 "table ip copies {
