@@ -8,6 +8,7 @@
 mod attack_list;
 pub mod bench;
 pub mod demo;
+pub mod evidence;
 pub mod lab;
 #[cfg(test)]
 mod limits;

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
+use crate::evidence::record::{self, Answer, Tried};
 use crate::lab::command::eventually;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Guards, Lab, Outcome, Patience};
@@ -91,11 +92,14 @@ fn hold_with<'a>(
             // merit.
             return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
         }
-        hold_once(attack, guards, &mut attempt, rig)?;
+        hold_once(attack, guards, &mut attempt, &control, rig)?;
         attack
             .control
             .expect(&attempt(patience)?)
             .with_context(|| format!("after {guards:?} was taken down"))?;
+        if guards == Guards::Both && record::is_wanted() {
+            try_the_others(attack, &mut attempt, &control, rig)?;
+        }
     }
     Ok(())
 }
@@ -104,20 +108,68 @@ fn hold_once(
     attack: &Attack,
     guards: Guards,
     attempt: &mut Attempt<'_>,
+    control: &Outcome,
     rig: &Rig<'_>,
 ) -> Result<()> {
     up_against(attack, guards, rig)?;
     let outcome = attempt(Patience::Brief)?;
+    let held = expect_held(attack, guards, &outcome, rig);
+    let tried = tried(attack, guards, control, &outcome);
+    record::attempt(tried, attack.port, rig)?;
+    held?;
+    rig.enforcer.down()
+}
+
+/// Insists on silence or a refusal, and on a counted drop.
+fn expect_held(attack: &Attack, guards: Guards, outcome: &Outcome, rig: &Rig<'_>) -> Result<()> {
     ensure!(
         !outcome.reached(),
         "expected the {} guard(s) to hold {}, but the attack was {outcome}",
         guards.name(),
         attack.port
     );
-    if let Some((guard, reason)) = attack.counted_by(guards) {
-        rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
+    match attack.counted_by(guards) {
+        Some((guard, reason)) => rig.enforcer.expect_counted(guard, reason, attack.port, 1),
+        None => Ok(()),
     }
-    rig.enforcer.down()
+}
+
+/// Tries, for the record, each guard alone that need not hold the attack: every outcome is right,
+/// and the control must succeed again.
+fn try_the_others(
+    attack: &Attack,
+    attempt: &mut Attempt<'_>,
+    control: &Outcome,
+    rig: &Rig<'_>,
+) -> Result<()> {
+    let able = attack.held_by();
+    let patience = attack.control.patience();
+    for guards in [Guards::Wire, Guards::Socket] {
+        if able.contains(&guards) {
+            continue;
+        }
+        up_against(attack, guards, rig)?;
+        let outcome = attempt(patience)?;
+        let tried = tried(attack, guards, control, &outcome);
+        record::attempt(tried, attack.port, rig)?;
+        rig.enforcer.down()?;
+        attack
+            .control
+            .expect(&attempt(patience)?)
+            .with_context(|| format!("after {guards:?}, tried for the record, was taken down"))?;
+    }
+    Ok(())
+}
+
+fn tried(attack: &Attack, guards: Guards, control: &Outcome, outcome: &Outcome) -> Tried {
+    Tried {
+        attack: attack.name.to_owned(),
+        guards,
+        demanded: attack.held_by().contains(&guards),
+        control: Answer::from(control),
+        outcome: Answer::from(outcome),
+        drops: Vec::new(),
+    }
 }
 
 /// Runs `up`, which leaves uncovered exactly the interfaces that the attack's own devices imply.
