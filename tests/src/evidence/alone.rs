@@ -12,8 +12,14 @@ use crate::scenarios::attack::{Attack, Control, attack_of};
 const CONTAINER: &str = "the packet goes on to a container, past every socket of the host";
 const LOCAL: &str = "the socket guard takes packets that the host puts on lo for local";
 
-/// Why one guard stands alone, by the beginning of the attacks' names; the longest counts.
-const WHY: [(&str, &str); 24] = [
+/// The end of the names of attacks on a port that DNAT takes to a container.
+const TO_A_CONTAINER: &str = "to_a_container";
+/// The end of the names of scenarios in which traffic passes both guards.
+const NOT_HELD: &str = "_is_not_held";
+
+/// Why one guard stands alone, by the beginning of the attacks' names; the longest counts. A name
+/// that ends in [`TO_A_CONTAINER`] needs no entry.
+const WHY: [(&str, &str); 22] = [
     ("a02_", CONTAINER),
     ("a03_", CONTAINER),
     ("a07_", CONTAINER),
@@ -40,9 +46,7 @@ const WHY: [(&str, &str); 24] = [
         "the port has no entry: only the address is a container network's",
     ),
     ("a30_", CONTAINER),
-    ("a31_tags_without_ethernet::to_a_container", CONTAINER),
     ("a32_", CONTAINER),
-    ("a33_a_brouted_frame::to_a_container", CONTAINER),
     (
         "a34_",
         "at the socket the parts are one datagram, from one interface",
@@ -68,15 +72,15 @@ const WHY: [(&str, &str); 24] = [
 ];
 
 /// A scenario that is no attack by data, and shows that one guard stands alone.
-struct Told {
-    scenario: &'static str,
+struct Told<'a> {
+    scenario: &'a str,
     wire: &'static str,
     socket: &'static str,
     stands: &'static str,
     why: &'static str,
 }
 
-const TOLD: [Told; 1] = [Told {
+const TOLD: [Told<'_>; 1] = [Told {
     scenario: "a24_a_cgroup_namespace::is_told",
     wire: "held",
     socket: "open, and told",
@@ -101,8 +105,9 @@ pub(super) fn differs(attack: &Attack) -> bool {
     !both || attack.wire_needs.is_some() || attack.wire_with.is_some()
 }
 
-/// The number of attacks that each guard holds alone, and a row for each of the others.
-pub(super) fn table(attacks: &[Attack], seen: &Seen) -> String {
+/// The number of attacks that each guard holds alone, and a row for each of the others; `names` are
+/// the names of all scenarios.
+pub(super) fn table(attacks: &[Attack], names: &[String], seen: &Seen) -> String {
     let mut rows: BTreeMap<Alone, Vec<&str>> = BTreeMap::new();
     for attack in attacks.iter().filter(|attack| differs(attack)) {
         let (group, last) = attack.name.split_once("::").unwrap_or((attack.name, ""));
@@ -116,7 +121,15 @@ pub(super) fn table(attacks: &[Attack], seen: &Seen) -> String {
         };
         rows.entry(row).or_default().push(last);
     }
-    for told in &TOLD {
+    let open = names.iter().filter(|name| name.ends_with(NOT_HELD));
+    let open = open.map(|name| Told {
+        scenario: name,
+        wire: "open",
+        socket: "open",
+        stands: "neither: no guard holds",
+        why: why_of(name).unwrap_or_default(),
+    });
+    for told in TOLD.into_iter().chain(open) {
         rows.entry(told.row(seen)).or_default().push("");
     }
     let both = attacks.iter().filter(|attack| !differs(attack)).count();
@@ -148,7 +161,7 @@ pub(super) fn table(attacks: &[Attack], seen: &Seen) -> String {
     text
 }
 
-impl Told {
+impl Told<'_> {
     fn row(&self, seen: &Seen) -> Alone {
         let passed = |facts: &Facts| shown(self.scenario, facts) == Shown::Passed;
         let kernels = seen.kernels.iter().filter(|(_, facts)| passed(facts));
@@ -251,11 +264,14 @@ fn why(attack: &Attack) -> Option<String> {
     if let Control::RefusedByTheStack(why) = attack.control {
         return Some(format!("the stack refuses too: {why}"));
     }
-    let known = WHY
-        .iter()
-        .filter(|(start, _)| attack.name.starts_with(start));
+    why_of(attack.name).map(str::to_owned)
+}
+
+fn why_of(name: &str) -> Option<&'static str> {
+    let known = WHY.iter().filter(|(start, _)| name.starts_with(start));
     let longest = known.max_by_key(|(start, _)| start.len());
-    longest.map(|(_, why)| (*why).to_owned())
+    let by_the_end = || name.ends_with(TO_A_CONTAINER).then_some(CONTAINER);
+    longest.map(|(_, why)| *why).or_else(by_the_end)
 }
 
 #[cfg(test)]
@@ -319,7 +335,13 @@ mod tests {
             dup.name
         ))
         .unwrap();
-        let table = table(&[dup, quiet, both], &seen);
+        let names = ["a38_x::mpls_is_not_held".to_owned()];
+        seen.add(&format!(
+            "guest: up 7.2.1 after\ntest {} ... ok\n",
+            names[0]
+        ))
+        .unwrap();
+        let table = table(&[dup, quiet, both], &names, &seen);
         assert!(table.starts_with("1 of 3 variants are held"), "{table}");
         let rows = [
             "| `a38_what_the_host_puts_on_lo`: nft_dup | held: untrusted-interface (6.1, 6.18) \
@@ -327,6 +349,7 @@ mod tests {
             "| `a15_sctp`: an_init_without_a_listener | held: untrusted-interface (6.18) \
              | no answer, no drop (6.18) | wire and stack | the stack refuses too: no listener |",
             "| `a24_a_cgroup_namespace::is_told` | not tried | not tried | wire |",
+            "| `a38_x::mpls_is_not_held` | open (7.2) | open (7.2) | neither: no guard holds |",
         ];
         for row in rows {
             assert!(table.contains(row), "{row}\n{table}");
@@ -344,7 +367,7 @@ mod tests {
         seen.add(&format!("guest: up 6.1.0 after\n{log}{no_tcx}"))
             .unwrap();
         seen.add(&format!("guest: up 6.12.1 after\n{log}")).unwrap();
-        let table = table(&[relayed], &seen);
+        let table = table(&[relayed], &[], &seen);
         let row = "| held: untrusted-interface (6.12); no tcx (6.1) \
                    | held: untrusted-interface (6.1, 6.12) | socket (6.1) |";
         assert!(table.contains(row), "{table}");

@@ -3,7 +3,7 @@
 //! A guest says its kernel before the first scenario (`guest: up RELEASE after N s`), the host's
 //! lab after the last (`kernel RELEASE: N passed, N failed`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
@@ -65,12 +65,16 @@ struct Stream<'a> {
     /// A scenario whose end is still to be read.
     begun: Option<&'a str>,
     /// Failed scenarios since the run began.
-    failed: usize,
+    failed: BTreeSet<&'a str>,
+    /// Names below the last line `failures:`.
+    listed: Vec<&'a str>,
     lines: Vec<Line>,
 }
 
 impl<'a> Stream<'a> {
     fn read(&mut self, words: &'a str) -> Result<()> {
+        let (words, recorded) = with_a_record(words);
+        self.lines.extend(recorded);
         if let Some(up) = words.strip_prefix("guest: up ") {
             self.crash();
             self.of_kernel(up.split(' ').next());
@@ -81,11 +85,13 @@ impl<'a> Stream<'a> {
             self.begun = None;
             self.check(result)?;
         } else if is_beginning(words) {
-            self.failed = 0;
+            self.failed.clear();
+        } else if words == "failures:" {
+            self.listed.clear();
+        } else if let Some(name) = listed(words) {
+            self.listed.push(name);
         } else if let Some((name, end)) = self.ended(words) {
-            self.failed += usize::from(end == End::Failed);
-            self.pending.push((name, end));
-            self.of_kernel(self.kernel);
+            self.add(name, end);
         }
         Ok(())
     }
@@ -94,10 +100,10 @@ impl<'a> Stream<'a> {
     fn ended(&mut self, words: &'a str) -> Option<(&'a str, End)> {
         if let Some((name, rest)) = words
             .strip_prefix("test ")
-            .and_then(|test| test.split_once(" ... ").or(test.split_once(" ...")))
+            .and_then(|test| test.split_once(" ..."))
         {
             let name = name.trim_end();
-            let end = end(rest);
+            let end = end(rest.trim_start());
             self.begun = end.is_none().then_some(name);
             return Some((name, end?));
         }
@@ -108,17 +114,31 @@ impl<'a> Stream<'a> {
     /// Fails a scenario that was under way.
     fn crash(&mut self) {
         if let Some(name) = self.begun.take() {
-            self.pending.push((name, End::Failed));
-            self.of_kernel(self.kernel);
+            self.add(name, End::Failed);
         }
     }
 
-    /// Insists that the log shows every failure that a run counted.
+    fn add(&mut self, name: &'a str, end: End) {
+        if end == End::Failed {
+            self.failed.insert(name);
+        }
+        self.pending.push((name, end));
+        self.of_kernel(self.kernel);
+    }
+
+    /// Takes the names of failed scenarios from the list before a result, as other output may hide
+    /// their ends; insists on as many as the run counted.
     fn check(&mut self, result: &str) -> Result<()> {
         let counted = result
             .split("; ")
             .find_map(|part| part.strip_suffix(" failed")?.parse().ok());
-        let (shown, counted) = (std::mem::take(&mut self.failed), counted.unwrap_or(0));
+        if counted > Some(0) {
+            for name in std::mem::take(&mut self.listed) {
+                self.add(name, End::Failed);
+            }
+        }
+        let (shown, counted) = (self.failed.len(), counted.unwrap_or(0));
+        self.failed.clear();
         ensure!(
             shown >= counted,
             "a run counted {counted} failed, and the log shows {shown}: `test result: {result}`"
@@ -153,11 +173,28 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// A line without the line of a record at its end, and that record: a guest writes both to the
+/// same console.
+fn with_a_record(words: &str) -> (&str, Option<Line>) {
+    let parts = words.find(r#"{"kernel":"#).map(|at| words.split_at(at));
+    let read = parts.and_then(|(words, record)| {
+        let line = serde_json::from_str(record).ok()?;
+        Some((words.trim_end(), Some(line)))
+    });
+    read.unwrap_or((words, None))
+}
+
 /// The release in the closing line of a run.
 fn closing(words: &str) -> Option<&str> {
     let (release, counts) = words.strip_prefix("kernel ")?.split_once(": ")?;
     let is_closing = counts.contains(" passed, ") && counts.ends_with(" failed");
     is_closing.then_some(release)
+}
+
+/// The name in a line of the list of failures: four spaces and a word.
+fn listed(words: &str) -> Option<&str> {
+    let name = words.strip_prefix("    ")?;
+    (!name.is_empty() && !name.contains(' ')).then_some(name)
 }
 
 /// Whether a line is `running N tests`.
@@ -240,6 +277,20 @@ ok
     }
 
     #[test]
+    fn a_guests_record_is_read_from_the_same_output() {
+        let record = r#"{"kernel":"7.2.12","scenario":{"name":"a01_x","end":"passed"}}"#;
+        let log = format!(
+            "newest | guest: up 7.2.12 after 20 s
+newest | test a01_x ... {record}
+newest | {record}
+newest | ok
+newest | {{\"kernel\":\"cut"
+        );
+        let expected = vec![of("7.2.12", "a01_x", End::Passed); 3];
+        assert_eq!(read(&log), expected);
+    }
+
+    #[test]
     fn the_hosts_lab_names_its_kernel_at_the_end() {
         let log = "== unit and property tests\r
 running 1 test\r
@@ -281,9 +332,13 @@ kernel 7.2.1: 1 passed, 0 failed
 
     #[test]
     fn a_failure_that_the_log_does_not_show_is_refused() {
-        let log = "guest: up 7.2.12 after 20 s\nrunning 2 tests\ntest a01_x ... ok
-test result: FAILED. 1 passed; 1 failed; 0 ignored\n";
-        let error = parse(log, None).unwrap_err().to_string();
+        let begin = "guest: up 7.2.12 after 20 s\nrunning 2 tests\ntest a01_x ... ok\n";
+        let result = "test result: FAILED. 1 passed; 1 failed; 0 ignored\n";
+        let listed = "0 roundstest a02_y ... FAILED\nfailures:\n    of\nfailures:\n    a02_y\n";
+        let facts = read(&format!("{begin}{listed}{result}"));
+        assert_eq!(facts[1..], [of("7.2.12", "a02_y", End::Failed)]);
+        let error = parse(&format!("{begin}{result}"), None).unwrap_err();
+        let error = error.to_string();
         assert!(
             error.contains("counted 1 failed, and the log shows 0"),
             "{error}"

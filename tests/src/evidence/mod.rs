@@ -71,7 +71,7 @@ pub fn render(
     }
     let parts = [
         tables::attacks(&list, attacks, &seen),
-        alone::table(attacks, &seen),
+        alone::table(attacks, names, &seen),
         tables::traffic(&traffic, &seen),
         by_name::tables(&list, &traffic, attacks, &seen),
     ];

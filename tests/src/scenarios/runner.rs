@@ -56,7 +56,8 @@ pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
     Scenario::new(name, move |rig| {
         let alone = [Guards::Wire, Guards::Socket];
         let able = attack.held_by();
-        hold_with(&attack, alone.iter().filter(|one| able.contains(one)), rig)
+        let sets = alone.into_iter().filter(|one| able.contains(one));
+        hold_with(&attack, sets, true, rig)
     })
     .needs_all(needs)
     .host_only_if(host_only)
@@ -64,13 +65,15 @@ pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
 
 /// Runs the control, the guards, and the control again.
 pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
-    hold_with(attack, [&guards], rig)
+    hold_with(attack, [guards], guards == Guards::Both, rig)
 }
 
-/// Runs the control, and then each set of guards with another control after each.
-fn hold_with<'a>(
+/// Runs the control, and then each set of guards with another control after each; a recorded run
+/// tries the other guards too, where `others` says so.
+fn hold_with(
     attack: &Attack,
-    sets: impl IntoIterator<Item = &'a Guards>,
+    sets: impl IntoIterator<Item = Guards>,
+    others: bool,
     rig: &Rig<'_>,
 ) -> Result<()> {
     let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
@@ -83,7 +86,7 @@ fn hold_with<'a>(
     if !attack.policy.is_empty() {
         rig.enforcer.registry(&attack.registry())?;
     }
-    for &guards in sets {
+    for guards in sets {
         if let Control::UpToTheKernel(what) = attack.control
             && !control.reached()
             && !guards.include(Guard::Wire)
@@ -97,11 +100,11 @@ fn hold_with<'a>(
             .control
             .expect(&attempt(patience)?)
             .with_context(|| format!("after {guards:?} was taken down"))?;
-        if guards == Guards::Both && record::is_wanted() {
-            try_the_others(attack, &mut attempt, &control, rig)?;
-        }
     }
-    Ok(())
+    match others && record::is_wanted() {
+        true => try_the_others(attack, &mut attempt, &control, rig),
+        false => Ok(()),
+    }
 }
 
 fn hold_once(
