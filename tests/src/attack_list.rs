@@ -1,28 +1,42 @@
-//! The test that `docs/attacks.md` and the scenarios agree.
+//! The tables of `docs/attacks.md` that people write, and the test that they and the scenarios
+//! agree.
 
+#[cfg(test)]
 use crate::scenarios::attack::attack_of;
+use crate::{scenarios, system, test_run};
 
 /// An attack of the list.
 #[derive(Debug, PartialEq, Eq)]
-struct Listed {
-    number: u8,
-    status: Status,
+pub(crate) struct Listed {
+    pub(crate) number: u8,
+    pub(crate) status: Status,
 }
 
 /// Status of an attack, by the last column of the list.
 #[derive(Debug, PartialEq, Eq)]
-enum Status {
+pub(crate) enum Status {
     /// Known, and not held yet.
     Open,
     /// Held, as shown by scenarios with names of these prefixes.
     Built(Vec<String>),
 }
 
+/// The lines of a page without the parts that a run makes, between `<!-- NAME: begin -->` and
+/// `<!-- NAME: end -->`.
+fn by_hand(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_made = false;
+    text.lines().filter(move |line| {
+        let marks = |word: &str| line.starts_with("<!-- ") && line.ends_with(word);
+        is_made = (is_made || marks(": begin -->")) && !marks(": end -->");
+        !is_made
+    })
+}
+
 /// The attacks of a Markdown text: table rows that begin like `| A5 |`. A row is either built or
 /// open; anything else is an error.
-fn parse(text: &str) -> Result<Vec<Listed>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Listed>, String> {
     let mut listed = Vec::new();
-    for line in text.lines() {
+    for line in by_hand(text) {
         let Some(row) = line.trim().strip_prefix('|') else {
             continue;
         };
@@ -63,6 +77,7 @@ fn prefixes(cell: &str) -> Vec<String> {
 }
 
 /// Every disagreement between the list and the scenarios.
+#[cfg(test)]
 fn differences(list: &[Listed], scenarios: &[String]) -> Vec<String> {
     let mut differences = Vec::new();
     for Listed { number, status } in list {
@@ -90,18 +105,40 @@ fn differences(list: &[Listed], scenarios: &[String]) -> Vec<String> {
     differences
 }
 
-/// Prefixes of names in the table of traffic that must go on: rows below the heading, without the
-/// head of the table.
-fn traffic_prefixes(text: &str) -> Vec<String> {
-    let (_, table) = text
-        .split_once("## Traffic that must go on")
-        .unwrap_or_default();
-    let rows = table.lines().filter(|line| line.starts_with("| "));
-    let cells = rows.filter_map(|row| row.trim_end_matches([' ', '|']).rsplit('|').next());
-    cells.flat_map(prefixes).collect()
+/// A row of the table of traffic that must go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// The traffic, in words.
+    pub(crate) words: String,
+    /// First parts of the scenarios' names.
+    pub(crate) prefixes: Vec<String>,
+}
+
+/// The rows of the table of traffic that must go on, below the heading: rows that name a scenario.
+pub(crate) fn traffic(text: &str) -> Vec<Traffic> {
+    let lines = by_hand(text).skip_while(|line| !line.starts_with("## Traffic that must go on"));
+    let rows = lines.filter_map(|line| line.strip_prefix("| "));
+    let rows = rows.filter_map(|row| row.trim_end_matches([' ', '|']).rsplit_once(" | "));
+    let rows = rows.map(|(words, last)| Traffic {
+        words: words.to_owned(),
+        prefixes: prefixes(last),
+    });
+    rows.filter(|row| !row.prefixes.is_empty()).collect()
+}
+
+/// The name of every scenario: of the lab, of guests and of a whole system.
+pub fn every_name() -> Vec<String> {
+    let mut all = test_run::scenarios();
+    all.extend(scenarios::all());
+    all.extend(scenarios::for_guests());
+    all.extend(scenarios::with_failpoints());
+    let mut names: Vec<String> = all.iter().map(|one| one.name().to_owned()).collect();
+    names.extend(system::names().map(str::to_owned));
+    names
 }
 
 /// Every disagreement between the prefixes and the scenarios of legitimate traffic.
+#[cfg(test)]
 fn traffic_differences(listed: &[String], scenarios: &[String]) -> Vec<String> {
     let is_traffic = |name: &&String| name.starts_with("goes_on::");
     let unlisted = scenarios.iter().filter(is_traffic).filter_map(|name| {
@@ -115,9 +152,9 @@ fn traffic_differences(listed: &[String], scenarios: &[String]) -> Vec<String> {
     unlisted.chain(untried).collect()
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{scenarios, system, test_run};
 
     const SAMPLE: &str = "
 # Attacks
@@ -143,14 +180,9 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    fn every_name() -> Vec<String> {
-        let mut all = test_run::scenarios();
-        all.extend(scenarios::all());
-        all.extend(scenarios::for_guests());
-        all.extend(scenarios::with_failpoints());
-        let mut names: Vec<String> = all.iter().map(|one| one.name().to_owned()).collect();
-        names.extend(system::names().map(str::to_owned));
-        names
+    fn traffic_prefixes(text: &str) -> Vec<String> {
+        let rows = traffic(text).into_iter();
+        rows.flat_map(|row| row.prefixes).collect()
     }
 
     #[test]
@@ -194,6 +226,18 @@ mod tests {
         ];
         let expected = expected.map(|(number, status)| Listed { number, status });
         assert_eq!(parse(SAMPLE).unwrap(), expected);
+    }
+
+    #[test]
+    fn parts_that_a_run_makes_are_no_rows() {
+        let made = "<!-- attacks: begin -->\n| A5 | 3 |\n<!-- attacks: end -->\n";
+        assert_eq!(parse(&format!("{SAMPLE}{made}")), parse(SAMPLE));
+        let page = format!("## Traffic that must go on\n{made}| peers | `goes_on::a_peer` |\n");
+        let expected = Traffic {
+            words: "peers".to_owned(),
+            prefixes: names(&["goes_on::a_peer"]),
+        };
+        assert_eq!(traffic(&page), [expected]);
     }
 
     #[test]

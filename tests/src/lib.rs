@@ -4,10 +4,10 @@
 //! line, JSON and exit codes of the design. `test_run` and `bench` feed the real programs packets
 //! by BPF_PROG_TEST_RUN.
 
-#[cfg(test)]
-mod attack_list;
+pub mod attack_list;
 pub mod bench;
 pub mod demo;
+pub mod evidence;
 pub mod lab;
 #[cfg(test)]
 mod limits;

@@ -4,13 +4,13 @@ use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use enforcer_tests::lab::session::{Machine, find_enforcer, leaving_no_trace, require_machine};
 use enforcer_tests::scenario::Scenario;
 use enforcer_tests::scenarios::obstacles;
 use enforcer_tests::scenarios::part::Part;
-use enforcer_tests::{bench, demo, scenarios, system, test_run};
+use enforcer_tests::{attack_list, bench, demo, evidence, scenarios, system, test_run};
 use libtest_mimic::{Arguments, Conclusion};
 
 /// Runs the scenarios against a built enforcer, on the running kernel.
@@ -44,6 +44,8 @@ enum Command {
     System(system::Command),
     /// Put the fault matrices of a run into docs/failure-modes.md.
     Matrix(Matrix),
+    /// Put what runs showed of attacks and traffic into docs/attacks.md.
+    Attacks(Attacks),
     /// Show attacks succeed without the enforcer and fail with it.
     Demo(Binary),
 }
@@ -80,6 +82,20 @@ struct Matrix {
     page: PathBuf,
 }
 
+#[derive(Args)]
+struct Attacks {
+    /// Release of the kernel of outputs that name none.
+    #[arg(long, value_name = "RELEASE")]
+    kernel: Option<String>,
+    /// Lines of runs with ENFORCER_ATTACKS=FILE, and output of `cargo xtask vm` or `test`; a later
+    /// file counts before an earlier one.
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// The page with the markers of the tables.
+    #[arg(required = true)]
+    page: PathBuf,
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
@@ -97,7 +113,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let mut all = test_run::scenarios();
             all.extend(scenarios::all());
             all.extend(scenarios::with_failpoints());
-            Ok(conclude(Machine::Host, run.harness, &enforcer, all)?.exit_code())
+            let list = run.harness.list;
+            let conclusion = conclude(Machine::Host, run.harness, &enforcer, all)?;
+            if !list {
+                close(&conclusion);
+            }
+            Ok(conclusion.exit_code())
         }
         Command::Controls(arguments) => {
             // Controls ask no enforcer, so there need not be any.
@@ -112,12 +133,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             if list {
                 return Ok(conclusion.exit_code());
             }
-            println!(
-                "kernel {}: {} passed, {} failed",
-                rustix::system::uname().release().to_string_lossy(),
-                conclusion.num_passed,
-                conclusion.num_failed
-            );
+            close(&conclusion);
             Ok(conclusion.exit_code())
         }
         Command::Bench(args) => leaving_no_trace(|| bench::run(&args))?,
@@ -133,6 +149,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             std::fs::write(page, obstacles::record::render(&lines, &text, &cells, &up)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Attacks(arguments) => make_page(arguments),
         Command::Demo(binary) => {
             require_machine(Machine::Host)?;
             let enforcer = find_enforcer(binary.enforcer)?;
@@ -141,6 +158,40 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints the closing line of a run, which names the kernel.
+fn close(conclusion: &Conclusion) {
+    println!(
+        "kernel {}: {} passed, {} failed",
+        rustix::system::uname().release().to_string_lossy(),
+        conclusion.num_passed,
+        conclusion.num_failed
+    );
+}
+
+/// Rewrites the page of attacks.
+fn make_page(arguments: Attacks) -> Result<ExitCode> {
+    let Attacks {
+        kernel: unnamed,
+        inputs,
+        page,
+    } = arguments;
+    let read = |path: &PathBuf| {
+        read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let inputs = inputs
+        .iter()
+        .map(|path| Ok((path.display().to_string(), read(path)?)));
+    let inputs = inputs.collect::<Result<_>>()?;
+    let runs = evidence::Runs { inputs, unnamed };
+    let (attacks, names) = (scenarios::attacks::all(), attack_list::every_name());
+    let (text, notes) = evidence::render(&runs, &read(&page)?, &attacks, &names)?;
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    std::fs::write(&page, text).with_context(|| format!("failed to write {}", page.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs, or lists, the scenarios against the enforcer at `enforcer`.

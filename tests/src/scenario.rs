@@ -6,6 +6,7 @@ use std::sync::RwLock;
 use anyhow::Result;
 use libtest_mimic::{Completion, Failed, Trial};
 
+use crate::evidence::record::{End, Ending};
 use crate::lab::{Enforcer, Feature, Lab};
 
 /// Reasons why the host alone runs a scenario.
@@ -141,18 +142,23 @@ impl Scenario {
             ..
         } = self;
         let binary = binary.to_path_buf();
+        let label = name.clone();
         Trial::ignorable_test(name, move || {
+            let ending = Ending::of(label);
             // Asked here, as listing needs no root.
-            if let Some(missing) = needs.iter().find(|feature| !feature.is_here()) {
-                let reason = format!("this kernel has no {}", missing.name());
-                return Ok(Completion::ignored_with(reason));
-            }
-            match turn.give(|| body.run(&binary)) {
-                Ok(()) => Ok(Completion::Completed),
-                Err(error) => match error.downcast_ref::<LeftOut>() {
-                    Some(LeftOut(reason)) => Ok(Completion::ignored_with(reason)),
-                    None => Err(failed(&error)),
-                },
+            let missing = needs.iter().find(|feature| !feature.is_here());
+            let result = match missing {
+                Some(missing) => {
+                    Err(LeftOut(format!("this kernel has no {}", missing.name())).into())
+                }
+                None => turn.give(|| body.run(&binary)),
+            };
+            let end = End::of(&result);
+            ending.note(end.clone()).map_err(|error| failed(&error))?;
+            match (end, result) {
+                (End::LeftOut(reason), _) => Ok(Completion::ignored_with(reason)),
+                (_, Err(error)) => Err(failed(&error)),
+                (_, Ok(())) => Ok(Completion::Completed),
             }
         })
     }

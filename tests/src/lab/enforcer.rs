@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use enforcer_ebpf::Guard;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::command::{Daemon, Finished, eventually, finish};
 pub use super::counters::{Because, Counters, Port};
@@ -59,7 +60,8 @@ addresses = ["10.10.0.5/32", "fd00:10::5/128"]
 "#;
 
 /// The guards that `up` attaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Guards {
     /// The wire guards alone.
     Wire,

@@ -52,6 +52,8 @@ pub struct Attack {
     pub needs: Vec<Feature>,
     /// A feature that the kernel must have for the wire guard to exist.
     pub wire_needs: Option<Feature>,
+    /// A feature without which the wire guard is there, and passes the attack.
+    pub wire_with: Option<Feature>,
     /// An interface that no kernel can guard: `up` is degraded.
     pub uncovered: Option<&'static str>,
     /// The reason why guests do not run the attack.
@@ -78,6 +80,7 @@ impl Attack {
             socket: None,
             needs: Vec::new(),
             wire_needs: None,
+            wire_with: None,
             uncovered: None,
             host_only: None,
             policy: "",
@@ -121,6 +124,12 @@ impl Attack {
         self
     }
 
+    /// Without this feature the wire guard is there, and passes the attack.
+    pub fn wire_with(mut self, feature: Feature) -> Self {
+        self.wire_with = Some(feature);
+        self
+    }
+
     /// `status` names this interface as one without a wire guard, on every kernel.
     pub fn leaves_uncovered(mut self, interface: &'static str) -> Self {
         self.uncovered = Some(interface);
@@ -161,9 +170,15 @@ impl Attack {
         self
     }
 
-    /// The sets of guards that must hold the attack.
+    /// The wire guard's drop reason on this kernel.
+    fn wire_here(&self) -> Option<Because> {
+        let is_able = self.wire_with.is_none_or(Feature::is_here);
+        self.wire.filter(|_| is_able)
+    }
+
+    /// The sets of guards that must hold the attack on this kernel.
     pub fn held_by(&self) -> Vec<Guards> {
-        match (self.wire, self.socket) {
+        match (self.wire_here(), self.socket) {
             (Some(_), Some(_)) => vec![Guards::Wire, Guards::Socket, Guards::Both],
             (Some(_), None) => vec![Guards::Wire, Guards::Both],
             (None, Some(_)) => vec![Guards::Socket, Guards::Both],
@@ -173,11 +188,14 @@ impl Attack {
 
     /// The guard that counts the drop, and the reason: the first guard on the way.
     pub fn counted_by(&self, guards: Guards) -> Option<(Guard, Because)> {
-        [(Guard::Wire, self.wire), (Guard::Socket, self.socket)]
-            .into_iter()
-            .filter(|(guard, _)| guards.include(*guard))
-            .filter(|(guard, _)| *guard != Guard::Wire || self.without_a_wire_guard().is_none())
-            .find_map(|(guard, reason)| Some((guard, reason?)))
+        [
+            (Guard::Wire, self.wire_here()),
+            (Guard::Socket, self.socket),
+        ]
+        .into_iter()
+        .filter(|(guard, _)| guards.include(*guard))
+        .filter(|(guard, _)| *guard != Guard::Wire || self.without_a_wire_guard().is_none())
+        .find_map(|(guard, reason)| Some((guard, reason?)))
     }
 }
 

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use enforcer_ebpf::{Guard, Verdict};
 
+use crate::evidence::record::{self, Answer, Tried};
 use crate::lab::command::eventually;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::{Guards, Lab, Outcome, Patience};
@@ -55,7 +56,8 @@ pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
     Scenario::new(name, move |rig| {
         let alone = [Guards::Wire, Guards::Socket];
         let able = attack.held_by();
-        hold_with(&attack, alone.iter().filter(|one| able.contains(one)), rig)
+        let sets = alone.into_iter().filter(|one| able.contains(one));
+        hold_with(&attack, sets, true, rig)
     })
     .needs_all(needs)
     .host_only_if(host_only)
@@ -63,13 +65,15 @@ pub fn attack_in_one_lab(attack: &Attack) -> Scenario {
 
 /// Runs the control, the guards, and the control again.
 pub fn hold(attack: &Attack, guards: Guards, rig: &Rig<'_>) -> Result<()> {
-    hold_with(attack, [&guards], rig)
+    hold_with(attack, [guards], guards == Guards::Both, rig)
 }
 
-/// Runs the control, and then each set of guards with another control after each.
-fn hold_with<'a>(
+/// Runs the control, and then each set of guards with another control after each; a recorded run
+/// tries the other guards too, where `others` says so.
+fn hold_with(
     attack: &Attack,
-    sets: impl IntoIterator<Item = &'a Guards>,
+    sets: impl IntoIterator<Item = Guards>,
+    others: bool,
     rig: &Rig<'_>,
 ) -> Result<()> {
     let mut attempt = (attack.stage)(rig.lab).context("failed to stage the attack")?;
@@ -82,7 +86,7 @@ fn hold_with<'a>(
     if !attack.policy.is_empty() {
         rig.enforcer.registry(&attack.registry())?;
     }
-    for &guards in sets {
+    for guards in sets {
         if let Control::UpToTheKernel(what) = attack.control
             && !control.reached()
             && !guards.include(Guard::Wire)
@@ -91,33 +95,84 @@ fn hold_with<'a>(
             // merit.
             return Err(LeftOut(format!("this kernel refuses it by itself: {what}")).into());
         }
-        hold_once(attack, guards, &mut attempt, rig)?;
+        hold_once(attack, guards, &mut attempt, &control, rig)?;
         attack
             .control
             .expect(&attempt(patience)?)
             .with_context(|| format!("after {guards:?} was taken down"))?;
     }
-    Ok(())
+    match others && record::is_wanted() {
+        true => try_the_others(attack, &mut attempt, &control, rig),
+        false => Ok(()),
+    }
 }
 
 fn hold_once(
     attack: &Attack,
     guards: Guards,
     attempt: &mut Attempt<'_>,
+    control: &Outcome,
     rig: &Rig<'_>,
 ) -> Result<()> {
     up_against(attack, guards, rig)?;
     let outcome = attempt(Patience::Brief)?;
+    let held = expect_held(attack, guards, &outcome, rig);
+    let tried = tried(attack, guards, control, &outcome);
+    record::attempt(tried, attack.port, rig)?;
+    held?;
+    rig.enforcer.down()
+}
+
+/// Insists on silence or a refusal, and on a counted drop.
+fn expect_held(attack: &Attack, guards: Guards, outcome: &Outcome, rig: &Rig<'_>) -> Result<()> {
     ensure!(
         !outcome.reached(),
         "expected the {} guard(s) to hold {}, but the attack was {outcome}",
         guards.name(),
         attack.port
     );
-    if let Some((guard, reason)) = attack.counted_by(guards) {
-        rig.enforcer.expect_counted(guard, reason, attack.port, 1)?;
+    match attack.counted_by(guards) {
+        Some((guard, reason)) => rig.enforcer.expect_counted(guard, reason, attack.port, 1),
+        None => Ok(()),
     }
-    rig.enforcer.down()
+}
+
+/// Tries, for the record, each guard alone that need not hold the attack: every outcome is right,
+/// and the control must succeed again.
+fn try_the_others(
+    attack: &Attack,
+    attempt: &mut Attempt<'_>,
+    control: &Outcome,
+    rig: &Rig<'_>,
+) -> Result<()> {
+    let able = attack.held_by();
+    let patience = attack.control.patience();
+    for guards in [Guards::Wire, Guards::Socket] {
+        if able.contains(&guards) {
+            continue;
+        }
+        up_against(attack, guards, rig)?;
+        let outcome = attempt(patience)?;
+        let tried = tried(attack, guards, control, &outcome);
+        record::attempt(tried, attack.port, rig)?;
+        rig.enforcer.down()?;
+        attack
+            .control
+            .expect(&attempt(patience)?)
+            .with_context(|| format!("after {guards:?}, tried for the record, was taken down"))?;
+    }
+    Ok(())
+}
+
+fn tried(attack: &Attack, guards: Guards, control: &Outcome, outcome: &Outcome) -> Tried {
+    Tried {
+        attack: attack.name.to_owned(),
+        guards,
+        demanded: attack.held_by().contains(&guards),
+        control: Answer::from(control),
+        outcome: Answer::from(outcome),
+        drops: Vec::new(),
+    }
 }
 
 /// Runs `up`, which leaves uncovered exactly the interfaces that the attack's own devices imply.

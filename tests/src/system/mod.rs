@@ -107,7 +107,6 @@ pub fn run(command: Command) -> Result<ExitCode> {
 }
 
 /// The name of every scenario of a whole system.
-#[cfg(test)]
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     let lists = [
         rootful::scenarios(),

@@ -210,6 +210,8 @@ impl Oracle {
                     handed_back: false,
                     mac: step.mac,
                     fib: self.fib(destination(cell)),
+                    // The sinks of datagrams are unconnected, listen at any address and send nothing.
+                    unasked: !cell.transport.is_stream(),
                 };
                 let answer = self.registry.wire(&step.reading, &arrival);
                 let is_drop = answer.verdict == Verdict::Drop;
@@ -233,7 +235,7 @@ impl Oracle {
         let reading = Reading::at_socket(&forge::whole(cell, ends(cell), FIRST_MARK + number));
         let state = match cell.transport.is_stream() {
             true => SocketState::Listening,
-            false => SocketState::Unconnected,
+            false => SocketState::Unasked,
         };
         let socket = Socket {
             port: (cell.transport.protocol(), cell.port.number()),

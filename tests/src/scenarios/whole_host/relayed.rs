@@ -26,10 +26,9 @@ pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = put_on_lo();
     attacks.extend([
         // XDP does not know the type of a packet.
-        match Feature::Tcx.is_here() {
-            true => of_a_container.held_by_both(UntrustedInterface),
-            false => of_a_container.held_by_socket(UntrustedInterface),
-        },
+        of_a_container
+            .held_by_both(UntrustedInterface)
+            .wire_with(Feature::Tcx),
         Attack::new("a35_relayed_multicast::of_the_lan", STATSD, |lab| {
             relayed(lab, (&lab.lan, GHOST, LAN_MAC), "eth0", "wg0")
         })
