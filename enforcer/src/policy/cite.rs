@@ -73,15 +73,7 @@ pub fn cite(
             cited.add_peer(registry, peer);
         }
         (Reason::UnknownPeer | Reason::UntrustedInterface, Some(service)) => {
-            cited.add(port_of(service, spec.port), || {
-                format!("port {} of {}", spec.port, service.name)
-            });
-            match covers(service, spec) {
-                true => cited.add(service.allow.at.as_ref(), || {
-                    format!("allow of {}", service.name)
-                }),
-                false => cited.add(service.on_at.as_ref(), || format!("on of {}", service.name)),
-            }
+            cited.add_closed(service, spec);
         }
         _ => {}
     }
@@ -133,6 +125,19 @@ impl Cited {
     fn add_peer(&mut self, registry: &Registry, peer: Option<&str>) {
         if let Some(peer) = peer.and_then(|name| registry.peer(name)) {
             self.add(Some(&peer.at), || format!("peer {}", peer.name));
+        }
+    }
+
+    /// Adds the lines that close a service's port to a source.
+    fn add_closed(&mut self, service: &Service, spec: &PacketSpec) {
+        self.add(port_of(service, spec.port), || {
+            format!("port {} of {}", spec.port, service.name)
+        });
+        match covers(service, spec) {
+            true => self.add(service.allow.at.as_ref(), || {
+                format!("allow of {}", service.name)
+            }),
+            false => self.add(service.on_at.as_ref(), || format!("on of {}", service.name)),
         }
     }
 
