@@ -98,19 +98,7 @@ impl<'lab> Stage<'lab> {
             lab.host.ip(&addressed(ingress))?;
         }
         routed(lab, &bridge)?;
-        let mut wires = Vec::new();
-        for &ingress in &ingresses {
-            let (namespace, name) = match ingress {
-                Ingress::Veth | Ingress::Vlan => (&lab.lan, "eth0"),
-                Ingress::Trusted => (&lab.peer, "wg0"),
-                Ingress::Bridge => (&lab.lan, "up0"),
-                Ingress::Macvlan => (&lab.lan, "nic1"),
-                Ingress::Guests => (&guests, "eth0"),
-                Ingress::Containers => (&lab.ct, "eth0"),
-                Ingress::Tun => continue,
-            };
-            wires.push((ingress, Wire::open(namespace, name)?));
-        }
+        let wires = wires(lab, &guests, &ingresses)?;
         Ok(Self {
             lab,
             ingresses,
@@ -237,6 +225,24 @@ pub(super) fn way(cell: &Cell, packet: &[u8], hooks: Hooks) -> Vec<Step> {
             }
         }
     }
+}
+
+/// The neighbours' ends of all interfaces, for raw frames; a tun device has none.
+fn wires(lab: &Lab, guests: &Netns, ingresses: &[Ingress]) -> Result<Vec<(Ingress, Wire)>> {
+    let mut wires = Vec::new();
+    for &ingress in ingresses {
+        let (namespace, name) = match ingress {
+            Ingress::Veth | Ingress::Vlan => (&lab.lan, "eth0"),
+            Ingress::Trusted => (&lab.peer, "wg0"),
+            Ingress::Bridge => (&lab.lan, "up0"),
+            Ingress::Macvlan => (&lab.lan, "nic1"),
+            Ingress::Guests => (guests, "eth0"),
+            Ingress::Containers => (&lab.ct, "eth0"),
+            Ingress::Tun => continue,
+        };
+        wires.push((ingress, Wire::open(namespace, name)?));
+    }
+    Ok(wires)
 }
 
 /// Addresses on an interface, and entries for the senders there.
