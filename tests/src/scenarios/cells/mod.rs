@@ -40,8 +40,8 @@ const FEWEST: usize = 400;
 const GUARDED: [&str; 8] = ["eth0", "eth0.5", "wg0", "up0", "br0", "nic1", "mv0", "tun0"];
 /// Differences that a message shows in full.
 const SHOWN: usize = 10;
-/// The longest wait for expected packets.
-const LIMIT: Duration = Duration::from_secs(10);
+/// The longest wait for expected packets, on an emulated processor.
+const LIMIT: Duration = Duration::from_secs(30);
 /// Frames between two short waits, in which the stack empties its queues.
 const BURST: usize = 32;
 
@@ -72,13 +72,13 @@ fn every_cell(rig: &Rig<'_>, hooks: Hooks) -> Result<()> {
     let stage = Stage::new(rig.lab)?;
     let cells = cell::all(&stage.ingresses);
     ensure!(cells.len() >= FEWEST, "only {} cells", cells.len());
-    let mut tried = Trial {
+    let mut comparison = Comparison {
         rig,
         stage: &stage,
         cells: &cells,
         next_mark: FIRST_MARK,
     };
-    let control = tried.control()?;
+    let control = comparison.control()?;
     let oracle = Oracle::new(&rig.lab.host, hooks)?;
     let registry = registry(hooks);
     let mut differences = Vec::new();
@@ -86,9 +86,9 @@ fn every_cell(rig: &Rig<'_>, hooks: Hooks) -> Result<()> {
     for guards in [Guards::Wire, Guards::Socket, Guards::Both] {
         let expected = oracle.expect(&cells, &control, guards);
         held += control.len() - expected.arrivals.len();
-        differences.extend(tried.under(guards, &registry, &expected, &expected.arrivals)?);
+        differences.extend(comparison.under(guards, &registry, &expected, &expected.arrivals)?);
     }
-    let again = tried.volley(&control)?;
+    let again = comparison.round(&control)?;
     ensure!(
         again == control,
         "without guards: {} arrivals before, {} after",
@@ -96,7 +96,7 @@ fn every_cell(rig: &Rig<'_>, hooks: Hooks) -> Result<()> {
         again.len()
     );
     report(&differences, cells.len())?;
-    tried.sees_a_wrong_policy(&registry, &oracle, &control)?;
+    comparison.sees_a_wrong_policy(&registry, &oracle, &control)?;
     println!(
         "{} cells, {} arrivals without guards, {held} arrivals held by the three sets of guards, 0 \
          differences, {:.1} s",
@@ -129,21 +129,21 @@ impl fmt::Display for Difference {
 }
 
 /// All cells on a stage, sent once for each set of guards.
-struct Trial<'a> {
+struct Comparison<'a> {
     rig: &'a Rig<'a>,
     stage: &'a Stage<'a>,
     cells: &'a [Cell],
     next_mark: u16,
 }
 
-impl Trial<'_> {
+impl Comparison<'_> {
     /// Sends every cell once, and returns the arrivals at fresh sockets.
-    fn volley(&mut self, expected: &Arrivals) -> Result<Arrivals> {
-        // Marks of the volley's own: a request outlives the listener, until the next timer.
+    fn round(&mut self, expected: &Arrivals) -> Result<Arrivals> {
+        // Marks of the round's own: a request outlives the listener, until the next timer.
         let marks = u16::try_from(self.cells.len())?;
         let first = self.next_mark;
         let end = first.checked_add(marks);
-        self.next_mark = end.context("no source ports are left for another volley")?;
+        self.next_mark = end.context("no source ports are left for another round")?;
         let mut sinks: Sinks<'_> = self.stage.sinks(first..self.next_mark)?;
         let mut sent = 0;
         for (mark, cell) in (first..).zip(self.cells) {
@@ -160,12 +160,12 @@ impl Trial<'_> {
     }
 
     /// Sends every cell without guards until the stage is ready, and returns the arrivals: those of
-    /// two volleys in a row, with all plain packets.
+    /// two rounds in a row, with all plain packets.
     fn control(&mut self) -> Result<Arrivals> {
         let deadline = Instant::now() + LIMIT;
-        let mut last = self.volley(&Arrivals::new())?;
+        let mut last = self.round(&Arrivals::new())?;
         loop {
-            let control = self.volley(&last)?;
+            let control = self.round(&last)?;
             let outcome = delivered(&self.stage.ingresses, self.cells, &control);
             match outcome {
                 Ok(()) if control == last => return Ok(control),
@@ -192,7 +192,7 @@ impl Trial<'_> {
     ) -> Result<Vec<Difference>> {
         self.rig.enforcer.registry(registry)?;
         self.rig.enforcer.up(guards)?;
-        let arrived = self.volley(awaited)?;
+        let arrived = self.round(awaited)?;
         let counters = self.rig.enforcer.counters()?;
         self.rig.enforcer.down()?;
         let mut found = Tally::new();

@@ -303,12 +303,26 @@ fn routed(lab: &Lab, bridge: &Bridge) -> Result<()> {
         let [v4, v6] = Family::ALL.map(|family| own(ingress, family));
         format!("route add default via {v4}\nroute add default via {v6}\n")
     };
-    bridge.guest.ip(&default(Ingress::Bridge))?;
+    // A sender without an answer to ARP would make the stack drop the request behind a SYN.
+    let senders = |ingress, device| {
+        let senders = Family::ALL.map(|family| neighbour(ingress, family));
+        senders
+            .map(|sender| entry(sender, NOWHERE, device))
+            .concat()
+    };
+    bridge.guest.ip(&format!(
+        "{}{}",
+        default(Ingress::Bridge),
+        senders(Ingress::Bridge, "eth0")
+    ))?;
+    let peers = Family::ALL.map(|family| entry(peer(family), NOWHERE, "wg0"));
     lab.peer.ip(&format!(
         "addr add {FOREIGN}/32 dev lo
          addr add {FOREIGN6}/128 dev lo nodad
-         {}",
-        default(Ingress::Trusted)
+         {}{}{}",
+        default(Ingress::Trusted),
+        senders(Ingress::Trusted, "wg0"),
+        peers.concat()
     ))
 }
 
