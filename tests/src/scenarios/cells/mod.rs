@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Feature, Guards, Transport};
-use crate::scenario::{Rig, Scenario};
+use crate::scenario::{Rig, Scenario, host_only};
 
 use addresses::ends;
 use cell::{Cell, Destination, Family, Fragments, Headers, Ingress, Tags};
@@ -48,7 +48,7 @@ const BURST: usize = 32;
 pub(super) fn scenarios() -> Vec<Scenario> {
     let scenario = |name, hooks| {
         let name = format!("cells::{name}::every_cell_arrives_and_counts_as_the_table_says");
-        Scenario::new(name, move |rig| every_cell(rig, hooks))
+        Scenario::new(name, move |rig| every_cell(rig, hooks)).host_only(host_only::SAME_HOOK)
     };
     vec![
         scenario("tcx", Hooks::Tcx).needs(Feature::Tcx),
