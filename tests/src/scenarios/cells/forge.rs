@@ -5,8 +5,8 @@ use crate::lab::frames::{self, DOT1Q, Ends, V4, flag, number};
 
 use super::cell::{Cell, Fragments, Headers, Ingress, Tags};
 
-/// The first source port of the first volley: cell N of a volley has the N-th port after the
-/// volley's first, by which sockets tell cells apart.
+/// The first source port of the first round: cell N of a round has the N-th port after the
+/// round's first, by which sockets tell cells apart.
 pub(super) const FIRST_MARK: u16 = 20_000;
 /// The VLAN id of the VLAN device.
 pub(super) const VLAN_ID: u16 = 5;

@@ -36,7 +36,7 @@ pub(super) struct Sinks<'a> {
     places: Vec<(Place, &'a Netns)>,
     datagrams: Vec<(Place, UdpSocket)>,
     _listeners: Vec<OwnedFd>,
-    /// The source ports of the volley's cells.
+    /// The source ports of the round's cells.
     marks: Range<u16>,
     /// The arrivals so far.
     received: Arrivals,

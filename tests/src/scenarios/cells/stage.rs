@@ -98,19 +98,7 @@ impl<'lab> Stage<'lab> {
             lab.host.ip(&addressed(ingress))?;
         }
         routed(lab, &bridge)?;
-        let mut wires = Vec::new();
-        for &ingress in &ingresses {
-            let (namespace, name) = match ingress {
-                Ingress::Veth | Ingress::Vlan => (&lab.lan, "eth0"),
-                Ingress::Trusted => (&lab.peer, "wg0"),
-                Ingress::Bridge => (&lab.lan, "up0"),
-                Ingress::Macvlan => (&lab.lan, "nic1"),
-                Ingress::Guests => (&guests, "eth0"),
-                Ingress::Containers => (&lab.ct, "eth0"),
-                Ingress::Tun => continue,
-            };
-            wires.push((ingress, Wire::open(namespace, name)?));
-        }
+        let wires = wires(lab, &guests, &ingresses)?;
         Ok(Self {
             lab,
             ingresses,
@@ -239,6 +227,24 @@ pub(super) fn way(cell: &Cell, packet: &[u8], hooks: Hooks) -> Vec<Step> {
     }
 }
 
+/// The neighbours' ends of all interfaces, for raw frames; a tun device has none.
+fn wires(lab: &Lab, guests: &Netns, ingresses: &[Ingress]) -> Result<Vec<(Ingress, Wire)>> {
+    let mut wires = Vec::new();
+    for &ingress in ingresses {
+        let (namespace, name) = match ingress {
+            Ingress::Veth | Ingress::Vlan => (&lab.lan, "eth0"),
+            Ingress::Trusted => (&lab.peer, "wg0"),
+            Ingress::Bridge => (&lab.lan, "up0"),
+            Ingress::Macvlan => (&lab.lan, "nic1"),
+            Ingress::Guests => (guests, "eth0"),
+            Ingress::Containers => (&lab.ct, "eth0"),
+            Ingress::Tun => continue,
+        };
+        wires.push((ingress, Wire::open(namespace, name)?));
+    }
+    Ok(wires)
+}
+
 /// Addresses on an interface, and entries for the senders there.
 fn addressed(ingress: Ingress) -> String {
     let device = device(ingress);
@@ -297,12 +303,26 @@ fn routed(lab: &Lab, bridge: &Bridge) -> Result<()> {
         let [v4, v6] = Family::ALL.map(|family| own(ingress, family));
         format!("route add default via {v4}\nroute add default via {v6}\n")
     };
-    bridge.guest.ip(&default(Ingress::Bridge))?;
+    // A sender without an answer to ARP would make the stack drop the request behind a SYN.
+    let senders = |ingress, device| {
+        let senders = Family::ALL.map(|family| neighbour(ingress, family));
+        senders
+            .map(|sender| entry(sender, NOWHERE, device))
+            .concat()
+    };
+    bridge.guest.ip(&format!(
+        "{}{}",
+        default(Ingress::Bridge),
+        senders(Ingress::Bridge, "eth0")
+    ))?;
+    let peers = Family::ALL.map(|family| entry(peer(family), NOWHERE, "wg0"));
     lab.peer.ip(&format!(
         "addr add {FOREIGN}/32 dev lo
          addr add {FOREIGN6}/128 dev lo nodad
-         {}",
-        default(Ingress::Trusted)
+         {}{}{}",
+        default(Ingress::Trusted),
+        senders(Ingress::Trusted, "wg0"),
+        peers.concat()
     ))
 }
 
