@@ -19,7 +19,7 @@ const NOT_HELD: &str = "_is_not_held";
 
 /// Why one guard stands alone, by the beginning of the attacks' names; the longest counts. A name
 /// that ends in [`TO_A_CONTAINER`] needs no entry.
-const WHY: [(&str, &str); 22] = [
+const WHY: [(&str, &str); 23] = [
     ("a02_", CONTAINER),
     ("a03_", CONTAINER),
     ("a07_", CONTAINER),
@@ -30,6 +30,10 @@ const WHY: [(&str, &str); 22] = [
     (
         "a14_peers::a_container_at_the_hosts_socket",
         "a container bridge is inside and has no wire guard",
+    ),
+    (
+        "a15_raw_socket",
+        "a raw socket has a protocol and no port for the socket guard to judge",
     ),
     ("a18_", CONTAINER),
     (
