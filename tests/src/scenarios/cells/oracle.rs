@@ -27,6 +27,7 @@ use super::stage::{Hooks, last_device, way};
 pub(super) const REGISTRY: &str = r#"
 [unregistered]
 tcp = "drop"
+udp = "drop"
 sctp = "drop"
 
 [services.registered]
@@ -301,6 +302,7 @@ fn registry(
         services: services(),
         unregistered: Unregistered {
             tcp: Some(Mode::Enforce),
+            udp: Some(Mode::Enforce),
             sctp: Some(Mode::Enforce),
             ..Unregistered::default()
         },
