@@ -13,6 +13,7 @@ pub mod record;
 mod rows;
 mod seen;
 mod tables;
+mod why;
 
 use anyhow::{Context, Result, anyhow, bail};
 
