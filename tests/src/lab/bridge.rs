@@ -88,8 +88,12 @@ impl Bridge {
     }
 
     fn addressed(lab: &Lab, guest: Netns) -> Result<Self> {
+        // A link-local address that comes after `up` would make `status` say degraded.
         lab.host.ip(&format!(
-            "addr add {HOST}/24 dev br0
+            "link set br0 addrgenmode none
+             link set up0 addrgenmode none
+             link set vnet0 addrgenmode none
+             addr add {HOST}/24 dev br0
              addr add {HOST6}/64 dev br0 nodad
              link set up0 up
              link set vnet0 up
