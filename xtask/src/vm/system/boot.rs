@@ -101,10 +101,8 @@ impl Boot<'_> {
         if let Some(kind) = self.obstacles {
             add_obstacles(&mut archive, kind, &ours)?;
         }
-        archive.file(
-            "payload/etc/systemd/network/lan.network",
-            &ours("lan.network")?,
-        );
+        let network = "payload/etc/systemd/network/lan.network";
+        archive.file(network, &ours("lan.network")?);
         let script = String::from_utf8_lossy(&ours("enforcer-guest.sh")?)
             .replace("@command@", &self.command);
         archive.file("payload/etc/enforcer-guest.sh", script.as_bytes());
