@@ -5,9 +5,12 @@ use enforcer::kernel::sandbox::Sandbox;
 use enforcer_ebpf::Link;
 
 use super::measure::{self, Sample};
-use super::policies::{LOCAL_PORT, PEER, PEER_PORT, STRANGER, Size, UNREGISTERED_PORT};
-use crate::test_run::network::On;
-use crate::test_run::packet::Packet;
+use super::policies::{
+    AT_ADDRESS_PORT, CONTAINER, FORWARDED, GUEST_MAC, LOCAL_PORT, NOWHERE, PEER, PEER_PORT,
+    STRANGER, Size, UNREGISTERED_PORT,
+};
+use crate::test_run::network::{LOCAL_V4, On};
+use crate::test_run::packet::{OWN_MAC, Packet};
 use crate::test_run::run::{Arrival, Hook};
 
 /// A path through a program.
@@ -19,6 +22,8 @@ pub(super) struct Case {
     size: Size,
     on: On,
     source: &'static str,
+    destination: &'static str,
+    mac: [u8; 6],
     port: u16,
     passes: bool,
     /// The base of the comparison, by name, and the bound of the ratio.
@@ -54,7 +59,7 @@ const ONE_PREFIX: &str = "peer, 1 prefix";
 const TCX: &str = "tcx pass: unregistered port";
 
 /// The cases; a base stands before all its comparisons.
-pub(super) const CASES: [Case; 13] = [
+pub(super) const CASES: [Case; 23] = [
     case(EMPTY).program(Program::Empty).passes(),
     // The distance of this ratio from 1 is the noise.
     case("empty XDP program, again")
@@ -88,6 +93,45 @@ pub(super) const CASES: [Case; 13] = [
     case("unknown peer, 10,000 prefixes of one length")
         .stranger(Size::AllPrefixes)
         .against(ONE_PREFIX),
+    case("pass: container networks, unregistered port")
+        .under(Size::Networks)
+        .port(UNREGISTERED_PORT)
+        .passes()
+        .against(PASS),
+    case("drop: container networks, registered port")
+        .under(Size::Networks)
+        .against(DROP),
+    case("drop: a container's own address")
+        .under(Size::Networks)
+        .to(CONTAINER)
+        .against(DROP),
+    case("drop: [unregistered], registered port")
+        .under(Size::Unregistered)
+        .against(DROP),
+    case("drop: [unregistered], unregistered port")
+        .under(Size::Unregistered)
+        .port(UNREGISTERED_PORT)
+        .against(DROP),
+    case("drop: `on`, another port")
+        .under(Size::AtAddress)
+        .against(DROP),
+    case("drop: `on`, at another address")
+        .under(Size::AtAddress)
+        .port(AT_ADDRESS_PORT)
+        .against(DROP),
+    case("pass: rule 3, a guest's MAC")
+        .to(NOWHERE)
+        .to_mac(GUEST_MAC)
+        .passes()
+        .against(DROP),
+    case("drop: an address that the FIB does not forward")
+        .to(NOWHERE)
+        .against(DROP),
+    case("pass: rule 5, forwarded")
+        .to(FORWARDED)
+        .on(On::Wg0)
+        .passes()
+        .against(DROP),
     case(TCX)
         .program(Program::Wire(Hook::Tcx))
         .port(UNREGISTERED_PORT)
@@ -105,6 +149,8 @@ const fn case(name: &'static str) -> Case {
         size: Size::OnePort,
         on: On::Eth0,
         source: STRANGER,
+        destination: LOCAL_V4,
+        mac: OWN_MAC,
         port: LOCAL_PORT,
         passes: false,
         base: None,
@@ -129,6 +175,21 @@ impl Case {
 
     const fn passes(mut self) -> Self {
         self.passes = true;
+        self
+    }
+
+    const fn to(mut self, destination: &'static str) -> Self {
+        self.destination = destination;
+        self
+    }
+
+    const fn to_mac(mut self, mac: [u8; 6]) -> Self {
+        self.mac = mac;
+        self
+    }
+
+    const fn on(mut self, on: On) -> Self {
+        self.on = on;
         self
     }
 
@@ -163,7 +224,8 @@ impl Case {
     }
 
     fn frame(&self) -> Vec<u8> {
-        Packet::tcp(self.source, "10.10.0.2", self.port)
+        Packet::tcp(self.source, self.destination, self.port)
+            .to(self.mac)
             .tail(0)
             .build(Link::Ethernet)
             .bytes

@@ -7,6 +7,7 @@ use anyhow::Result;
 use enforcer::kernel::sandbox::Sandbox;
 use enforcer::registry::{MAX_PORTS, MAX_PREFIXES};
 
+use crate::test_run::network::LOCAL_V4;
 use crate::test_run::rig::unattached;
 use crate::test_run::world::World;
 
@@ -21,7 +22,19 @@ pub(super) const STRANGER: &str = "10.1.0.1";
 /// A port outside all policies.
 pub(super) const UNREGISTERED_PORT: u16 = 22;
 
-/// A registry by its size.
+/// The service at [`LOCAL_V4`] alone.
+pub(super) const AT_ADDRESS_PORT: u16 = 9400;
+/// A container's address, on the network of podman0.
+pub(super) const CONTAINER: &str = "10.88.0.5";
+/// An address behind eth0.
+pub(super) const FORWARDED: &str = "198.51.100.9";
+/// An address to which the host has no route.
+pub(super) const NOWHERE: &str = "10.10.0.2";
+/// A MAC that the host does not take.
+pub(super) const GUEST_MAC: [u8; 6] = [2, 0, 0, 0, 0x7e, 0x99];
+
+/// A registry by its size, or by what the registry uses beside ports and peers. Without
+/// [`Self::Networks`] the host has no container network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
     /// A single port.
@@ -34,15 +47,24 @@ pub(super) enum Size {
     AllPrefixes,
     /// As many prefixes, of eight lengths.
     EightLengths,
+    /// A single port, on a host with a container network.
+    Networks,
+    /// A single port, and `[unregistered]`.
+    Unregistered,
+    /// A single port, and a service at one address.
+    AtAddress,
 }
 
 impl Size {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::OnePort,
         Self::AllPorts,
         Self::OnePrefix,
         Self::AllPrefixes,
         Self::EightLengths,
+        Self::Networks,
+        Self::Unregistered,
+        Self::AtAddress,
     ];
 
     /// The maps with this policy, and no program yet.
@@ -55,8 +77,17 @@ impl Size {
 
     fn registry(self) -> Result<String> {
         let mut text = format!("[services.local]\nports = [{LOCAL_PORT}]\n");
+        if self != Self::Networks {
+            text += "[interfaces.podman0]\ncontainers = false\n";
+        }
         let prefixes = match self {
-            Self::OnePort => return Ok(text),
+            Self::OnePort | Self::Networks => return Ok(text),
+            Self::Unregistered => return Ok(text + "[unregistered]\ntcp = \"drop\"\n"),
+            Self::AtAddress => {
+                return Ok(format!(
+                    "{text}[services.at]\nports = [{AT_ADDRESS_PORT}]\non = [\"{LOCAL_V4}\"]\n"
+                ));
+            }
             Self::AllPorts => {
                 for port in (10_000_u16..).take(MAX_PORTS - 1) {
                     write!(text, "[services.s-{port}]\nports = [{port}]\n")?;

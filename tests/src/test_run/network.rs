@@ -41,7 +41,7 @@ pub(super) const FORWARDED_V4: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 51, 100, 0),
 pub(super) const FORWARDED_V6: (Ipv6Addr, u8) =
     (Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0), 64);
 /// An address of the rig itself.
-pub(super) const LOCAL_V4: &str = "192.0.2.1";
+pub(crate) const LOCAL_V4: &str = "192.0.2.1";
 /// An IPv6 address of the rig itself.
 pub(super) const LOCAL_V6: &str = "2001:db8:1::1";
 

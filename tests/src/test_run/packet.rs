@@ -7,7 +7,7 @@ use enforcer_ebpf::Link;
 use crate::lab::frames::{self, Ends, Mac, V4, number};
 
 /// The MAC address of every interface of the rig.
-pub(super) const OWN_MAC: Mac = [2, 0, 0, 0, 0x7e, 1];
+pub(crate) const OWN_MAC: Mac = [2, 0, 0, 0, 0x7e, 1];
 /// The MAC address of the sender.
 const SENDER_MAC: Mac = [2, 0, 0, 0, 0x7e, 2];
 /// UDP-Lite (RFC 3828).
@@ -135,7 +135,7 @@ impl Packet {
     }
 
     /// Sets the destination's MAC address.
-    pub(super) fn to(mut self, mac: Mac) -> Self {
+    pub(crate) fn to(mut self, mac: Mac) -> Self {
         self.to = mac;
         self
     }
