@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// The version of this module's layouts. Pinned objects of another version are never reused.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// The number of banks, each a copy of the policy; the generation's lowest bit is the active bank.
 pub const BANKS: u32 = 2;

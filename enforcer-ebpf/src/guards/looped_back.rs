@@ -13,7 +13,7 @@ use enforcer_ebpf::{Bytes, Link};
 use super::{
     frame::Frame,
     skb::Skb,
-    verifier::{bounded_length, unknown_offset},
+    verifier::{bounded_length, loaded_bytes, unknown_offset},
 };
 
 /// A packet of the type [`PACKET_LOOPBACK`](super::skb::PACKET_LOOPBACK).
@@ -42,12 +42,8 @@ impl LoopedBack {
 impl Bytes for LoopedBack {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
         let offset = u32::try_from(offset).ok()?;
-        #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
-        let length = N as u32;
-        self.load(offset, bytes.as_mut_ptr(), length)
-            .then_some(bytes)
+        loaded_bytes(|to, length| self.load(offset, to.cast(), length))
     }
 
     #[inline(always)]

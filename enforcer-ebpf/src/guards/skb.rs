@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use enforcer_ebpf::Bytes;
 
-use super::verifier::{bounded_length, unknown_offset};
+use super::verifier::{bounded_length, loaded_bytes, unknown_offset};
 
 /// Packet type (linux/if_packet.h) of broadcasts and multicasts that the stack hands back on the
 /// interface of their departure (dev_loopback_xmit in net/core/dev.c).
@@ -134,14 +134,13 @@ impl Skb {
 impl Bytes for Skb {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
         let offset = u32::try_from(offset).ok()?;
-        #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
-        let length = N as u32;
-        let to = bytes.as_mut_ptr().cast();
-        // SAFETY: the pointer is the hook's own context, and the helper writes N bytes or none.
-        let code = unsafe { bpf_skb_load_bytes(self.as_ptr(), offset, to, length) };
-        (code == 0).then_some(bytes)
+        loaded_bytes(|to, length| {
+            // SAFETY: the pointer is the hook's own context, and the place has room for `length`
+            // bytes.
+            let code = unsafe { bpf_skb_load_bytes(self.as_ptr(), offset, to, length) };
+            code == 0
+        })
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! Scalars and bounds for the verifier: fewer states to walk, and accesses within known bounds.
 
+use core::{ffi::c_void, mem::MaybeUninit};
+
 use enforcer_ebpf::layout::EVENT_PACKET;
 
 use super::maps::ZERO;
@@ -47,6 +49,24 @@ pub(super) fn packet_bytes<const N: usize>(
     // SAFETY: the N bytes lie between data and data_end, as the verifier checks again; bytes have
     // no alignment.
     Some(unsafe { *(start as *const [u8; N]) })
+}
+
+/// The `N` bytes that a helper writes, or `None` where the helper refuses.
+///
+/// `load` gets the place and its length, and says whether the helper has written all of it. The
+/// place is not zeroed before: LLVM calls memset for that, a loop of bytes for CPU and verifier.
+#[inline(always)]
+pub(super) fn loaded_bytes<const N: usize>(
+    load: impl FnOnce(*mut c_void, u32) -> bool,
+) -> Option<[u8; N]> {
+    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+    let length = N as u32;
+    if !load(bytes.as_mut_ptr().cast(), length) {
+        return None;
+    }
+    // SAFETY: the helper has written all of the bytes, as the verifier checks at each use.
+    Some(unsafe { bytes.assume_init() })
 }
 
 /// The number of bytes to copy from the `rest` of a packet, from 1 to [`EVENT_PACKET`]: a mask

@@ -29,7 +29,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool 
     let is_tagged = unknown_scalar(vlan_id.is_some().into()) & 1 != 0;
     let mut packet = parse(frame, link, VlanIds::Stop);
     if packet.may_be_truncated() || packet.is_tagged() {
-        packet = Packet::from_bits(parse_again(frame, packet.to_bits(), link));
+        packet = Packet::from_bits(parse_again(frame, unknown_scalar(packet.to_bits()), link));
     }
     if is_tagged {
         packet = packet.with_outer_tag(link);

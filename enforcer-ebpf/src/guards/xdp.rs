@@ -16,7 +16,7 @@ use enforcer_ebpf::{Arrival, Bytes, Link, claimed_length};
 
 use super::{
     frame::Frame,
-    verifier::{bounded_length, packet_bytes, unknown_offset},
+    verifier::{bounded_length, loaded_bytes, packet_bytes, unknown_offset},
     wire::passes,
 };
 
@@ -133,13 +133,12 @@ struct Whole(*mut xdp_md);
 impl Bytes for Whole {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
         let offset = u32::try_from(offset).ok()?;
-        #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
-        let length = N as u32;
-        // SAFETY: the context is the hook's own, and the helper writes N bytes or none.
-        let code = unsafe { bpf_xdp_load_bytes(self.0, offset, bytes.as_mut_ptr().cast(), length) };
-        (code == 0).then_some(bytes)
+        loaded_bytes(|to, length| {
+            // SAFETY: the context is the hook's own, and the place has room for `length` bytes.
+            let code = unsafe { bpf_xdp_load_bytes(self.0, offset, to, length) };
+            code == 0
+        })
     }
 
     #[inline(always)]

@@ -42,6 +42,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 /// The environment variable with the factor for long runs: 10 is the whole.
 const SCALE: &str = "ENFORCER_ENDURANCE";
 
+/// Whether the environment asks for a long run.
+pub(super) fn is_long_run() -> bool {
+    std::env::var_os(SCALE).is_some()
+}
+
 /// A tenth of `whole`, times the factor of the environment.
 fn share_of(whole: usize) -> Result<usize> {
     let factor: usize = match std::env::var(SCALE) {

@@ -13,7 +13,7 @@ use crate::lab::enforcer::SETTLE;
 use crate::lab::topology::{HOST_WG, PEER};
 use crate::lab::{Ask, Guards, Patience, Port, Server, Transport};
 
-use super::faults::{Policy, World, faulty};
+use super::faults::{Policy, World, another_layout, faulty};
 use super::lifecycle::{Flood, PORT, flooded_service};
 use super::runner::{answered, expect_state};
 use crate::scenario::{Rig, Scenario};
@@ -30,7 +30,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("upgrade::a_hundred_under_a_syn_flood", hundred),
         Scenario::new(
             "upgrade::another_layout_is_replaced_and_said",
-            another_layout,
+            another_layout_replaced,
         ),
         Scenario::new("upgrade::run_is_restarted_under_a_syn_flood", restart),
     ]
@@ -111,12 +111,12 @@ fn ask_until(rig: &Rig<'_>, stop: &AtomicBool) -> Result<()> {
 }
 
 /// Up and down again, between this build and a build with another layout.
-fn another_layout(rig: &Rig<'_>) -> Result<()> {
+fn another_layout_replaced(rig: &Rig<'_>) -> Result<()> {
     let world = World::new(rig)?;
     let other = faulty(rig)?;
     let other_command = |arguments: &[&str]| -> Result<_> {
         let mut command = other.command(arguments)?;
-        command.env("ENFORCER_LAYOUT", "3");
+        command.env("ENFORCER_LAYOUT", another_layout());
         finish(command, "")
     };
     let reason = Reason::UntrustedInterface;

@@ -6,7 +6,7 @@ use crate::lab::Enforcer;
 use crate::lab::command::{Finished, eventually, finish};
 use crate::lab::enforcer::SETTLE;
 
-use super::world::{self, MOST, Policy, World, faulty};
+use super::world::{self, MOST, Policy, World, another_layout, faulty};
 use crate::scenario::{Rig, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -51,7 +51,7 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     // New maps want a new socket guard; after a failure the old guard stays.
     let mut number = 1;
     let refused = loop {
-        let said = failed_at(&faulty, &["up"], "3", number)?;
+        let said = failed_at(&faulty, &["up"], &another_layout(), number)?;
         if said.stderr.contains("bpf LinkCreate") {
             break said;
         }
@@ -184,7 +184,7 @@ fn passed_by(rig: &Rig<'_>) -> Result<()> {
         world.set_up(Policy::Old)?;
         world.registry(Policy::Old)?;
         let mut up = faulty.command(&["up"])?;
-        up.env("ENFORCER_LAYOUT", "3")
+        up.env("ENFORCER_LAYOUT", another_layout())
             .env("ENFORCER_FAILPOINT", format!("{number}:abort"));
         let said = finish(up, "")?.stderr;
         if !said.contains(" bpf LinkUpdate") {

@@ -1,5 +1,5 @@
-//! Every call of every changing command fails once, and once is the last of its process: the policy
-//! is the old one or the new one, never open, and the next command repairs.
+//! Every call of every changing command fails, or is the last of its process: the policy is the old
+//! one or the new one, never open, and the next command repairs. A long run tries both at each call.
 
 mod calls;
 mod crashes;
@@ -14,8 +14,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::lab::Enforcer;
 use crate::lab::command::{Daemon, finish};
 
+use super::kills::is_long_run;
 use crate::scenario::{Rig, Scenario};
-pub(super) use world::{Policy, World, faulty};
+pub(super) use world::{Policy, World, another_layout, faulty};
 
 use world::MOST;
 
@@ -44,7 +45,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         case(
             "faults::up_over_another_layout",
             Case {
-                layout: Some("4"),
+                another_layout: true,
                 fine: &[Policy::Old, Policy::New, Policy::Both],
                 ..Case::of("up")
             },
@@ -78,8 +79,8 @@ struct Case {
     command: &'static str,
     /// The policy in force before; the registry file says [`Policy::New`].
     base: Policy,
-    /// The layout of the policy in force before, if not today's.
-    layout: Option<&'static str>,
+    /// Whether the pins in force before have another layout than today's.
+    another_layout: bool,
     /// The policies that may be in force afterwards.
     fine: &'static [Policy],
 }
@@ -90,18 +91,18 @@ impl Case {
         Self {
             command,
             base: Policy::Old,
-            layout: None,
+            another_layout: false,
             fine: &[Policy::Old, Policy::New],
         }
     }
 
     fn set_base(&self, world: &World<'_>, faulty: &Enforcer<'_>) -> Result<()> {
-        let Some(layout) = self.layout else {
+        if !self.another_layout {
             return world.set_up(self.base);
-        };
+        }
         world.registry(self.base)?;
         let mut command = faulty.command(&["up"])?;
-        command.env("ENFORCER_LAYOUT", layout);
+        command.env("ENFORCER_LAYOUT", another_layout());
         let finished = finish(command, "")?;
         ensure!(finished.code == Some(0), "{finished}");
         let seen = world.policy()?;
@@ -118,9 +119,23 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
     case.set_base(&world, &faulty)?;
-    for way in ["fail", "abort"] {
+    // Every other call fails, and the calls between abort; a long run strikes each call both ways.
+    let (firsts, step) = match is_long_run() {
+        true => ([1, 1], 1),
+        false => ([1, 2], 2),
+    };
+    for (way, first) in ["fail", "abort"].into_iter().zip(firsts) {
         let mut struck = Vec::new();
-        while let Some(call) = attempt(&world, &faulty, case, struck.len() + 1, way)? {
+        for number in (first..).step_by(step) {
+            let with_up = struck.len() % 2 == 1;
+            let fault = Fault {
+                number,
+                way,
+                with_up,
+            };
+            let Some(call) = attempt(&world, &faulty, case, fault)? else {
+                break;
+            };
             struck.push(call);
             ensure!(struck.len() < MOST, "`{}` has no end", case.command);
         }
@@ -140,15 +155,30 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     Ok(())
 }
 
+/// A fault at a call, and the repair.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    /// The number of the call, from 1.
+    number: usize,
+    /// `fail` or `abort`.
+    way: &'static str,
+    /// `up` repairs, and not `down`.
+    with_up: bool,
+}
+
 /// Injects a fault. Returns the failed call, with the base in force again; or `None` if the command
 /// made fewer calls and succeeded.
 fn attempt(
     world: &World<'_>,
     faulty: &Enforcer<'_>,
     case: &Case,
-    number: usize,
-    way: &str,
+    fault: Fault,
 ) -> Result<Option<String>> {
+    let Fault {
+        number,
+        way,
+        with_up,
+    } = fault;
     let before = world.snapshot()?;
     world.registry(Policy::New)?;
     let mut command = faulty.command(&[case.command])?;
@@ -177,7 +207,7 @@ fn attempt(
         case.command != "down" || !succeeded,
         "`down` made nothing of the failure of {number} ({call}):\n{said}"
     );
-    settle(world, faulty, case, &before, number.is_multiple_of(2))
+    settle(world, faulty, case, &before, with_up)
         .with_context(|| format!("`{}`, {way} {number} ({call}):\n{said}", case.command))?;
     Ok(Some(call))
 }
@@ -201,9 +231,9 @@ fn settle(
     }
     if policy == Policy::New && world.expect_whole(policy).is_ok() {
         // There is nothing to repair.
-        return match case.layout {
-            None => world.change_to(case.base),
-            Some(_) => case.set_base(world, faulty),
+        return match case.another_layout {
+            false => world.change_to(case.base),
+            true => case.set_base(world, faulty),
         };
     }
     let repaired = match (with_up, case.base) {
@@ -212,8 +242,8 @@ fn settle(
         (false, _) => world.set_up(Policy::Off),
     };
     repaired.context("the next command did not repair it")?;
-    match (with_up, case.layout) {
-        (true, None) if case.base != Policy::Off => Ok(()),
+    match (with_up, case.another_layout) {
+        (true, false) if case.base != Policy::Off => Ok(()),
         _ => case.set_base(world, faulty),
     }
 }

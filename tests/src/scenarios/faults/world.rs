@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use enforcer_ebpf::layout::LAYOUT_VERSION;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::lab::bpf;
@@ -247,6 +248,11 @@ impl<'a> World<'a> {
         let name = pins.file_name().context("the pin directory has a name")?;
         Ok(pins.with_file_name(format!("{}_enforcer_tmp", name.to_string_lossy())))
     }
+}
+
+/// The number of a layout that is not today's, for `ENFORCER_LAYOUT`.
+pub(in crate::scenarios) fn another_layout() -> String {
+    (LAYOUT_VERSION + 1).to_string()
 }
 
 /// The enforcer with failpoints, beside the shipped binary, on the same lab.

@@ -9,12 +9,15 @@ use rustix::fs::inotify;
 
 use super::removals::Machine;
 use super::signals::stage;
-use crate::lab::command::Daemon;
+use crate::lab::command::{Daemon, eventually};
 use crate::lab::mounts::inside_machine;
 use crate::scenario::{Rig, Scenario, host_only};
 
 /// Time of the noise.
 const NOISE: Duration = Duration::from_secs(3);
+/// Time without work of `run`, before the noise, and the longest wait for this time.
+const SILENCE: Duration = Duration::from_millis(500);
+const READY: Duration = Duration::from_secs(20);
 /// Upper bound of the processor time of `run` meanwhile, in hundredths of a second: a fifth of a
 /// core, with room for a slow machine, where the noise alone took most of one.
 const MOST: u64 = 60;
@@ -41,6 +44,13 @@ fn openings(rig: &Rig<'_>) -> Result<()> {
     let run = machine.run()?;
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK)?;
     inotify::add_watch(&watch, &parent, inotify::WatchFlags::CLOSE_NOWRITE)?;
+    // Programs for interfaces yet to come are loaded after the start, which costs processor time.
+    let quiet = || {
+        let before = ticks(run).ok()?;
+        std::thread::sleep(SILENCE);
+        (ticks(run).ok()? == before).then_some(())
+    };
+    eventually(READY, quiet).context("`run` is never quiet")?;
     let before = ticks(run)?;
     let mut user = Command::new("setpriv");
     user.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);

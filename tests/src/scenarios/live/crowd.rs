@@ -23,7 +23,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("live::five_hundred_interfaces_at_once", at_once)
             .host_only(LOADER)
-            .takes_long(),
+            .takes_long()
+            // The kernel's lock of interfaces would keep other scenarios waiting for seconds.
+            .alone(),
     ]
 }
 
