@@ -49,7 +49,8 @@ fn without_socket(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.reload()?;
     world.expect_whole(Policy::New)?;
     // New maps want a new socket guard; after a failure the old guard stays.
-    let mut number = 1;
+    let mut number = shortly_before_a_link(&faulty, &["up"], &another_layout())?;
+    world.set_up(Policy::New)?;
     let refused = loop {
         let said = failed_at(&faulty, &["up"], &another_layout(), number)?;
         if said.stderr.contains("bpf LinkCreate") {
@@ -78,12 +79,30 @@ fn failed_at(
     layout: &str,
     number: usize,
 ) -> Result<Finished> {
+    armed(faulty, arguments, layout, &format!("{number}:fail"))
+}
+
+/// Runs a command under a layout, with failpoints as `word` says.
+fn armed(faulty: &Enforcer<'_>, arguments: &[&str], layout: &str, word: &str) -> Result<Finished> {
     let mut command = faulty.command(arguments)?;
-    command.env("ENFORCER_FAILPOINT", format!("{number}:fail"));
+    command.env("ENFORCER_FAILPOINT", word);
     if !layout.is_empty() {
         command.env("ENFORCER_LAYOUT", layout);
     }
     finish(command, "")
+}
+
+/// Runs a command to its end, and returns the number of a change some calls before the first link:
+/// the order of calls differs a little from run to run.
+fn shortly_before_a_link(faulty: &Enforcer<'_>, arguments: &[&str], layout: &str) -> Result<usize> {
+    let said = armed(faulty, arguments, layout, "list")?;
+    let numbers = said.stderr.lines().filter_map(|line| {
+        let (number, call) = line.strip_prefix("failpoint ")?.split_once(' ')?;
+        call.contains("bpf LinkCreate")
+            .then(|| number.parse().ok())?
+    });
+    let first: usize = numbers.min().context("no link was made")?;
+    Ok(first.saturating_sub(5).max(1))
 }
 
 /// Returns the output of a command whose first link fails, from nothing pinned; the socket guard
@@ -93,7 +112,10 @@ fn first_link_failed(
     faulty: &Enforcer<'_>,
     arguments: &[&str],
 ) -> Result<Finished> {
-    for number in 1..MOST {
+    let first = shortly_before_a_link(faulty, arguments, "")?;
+    world.set_up(Policy::Off)?;
+    world.registry(Policy::New)?;
+    for number in first..MOST {
         let said = failed_at(faulty, arguments, "", number)?;
         if said.stderr.contains("bpf LinkCreate") {
             return Ok(said);

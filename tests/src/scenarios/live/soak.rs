@@ -13,6 +13,7 @@ use crate::lab::entries::entries;
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
 use crate::scenarios::keys::{Hub, Pretender, registry};
+use crate::scenarios::kills::is_long_run;
 
 use super::plug::{is_guarded, wire_pins};
 use super::process::{MOST_RESIDENT, anonymous, descriptors, most_resident, resident};
@@ -26,7 +27,18 @@ const STEPS: usize = 5;
 const TOLERATED: u64 = 512;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    vec![Scenario::new("live::a_day_compressed", |rig| day(rig, 10_000, 1_000)).host_only(LOADER)]
+    let (events, changes) = match is_long_run() {
+        true => (10_000, 1_000),
+        false => (4_000, 400),
+    };
+    vec![
+        Scenario::new("live::a_day_compressed", move |rig| {
+            day(rig, events, changes)
+        })
+        .host_only(LOADER)
+        // The kernel's lock of interfaces would keep other scenarios waiting for seconds.
+        .alone(),
+    ]
 }
 
 /// Quantities that must not grow.
