@@ -59,7 +59,7 @@ fn share_of(whole: usize) -> Result<usize> {
 }
 
 /// The seed of a random scenario: of the environment, else of the clock.
-fn seed() -> Result<u64> {
+pub(super) fn seed() -> Result<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     match std::env::var("ENFORCER_SEED") {
         Ok(seed) => seed.parse().context("ENFORCER_SEED is no number"),

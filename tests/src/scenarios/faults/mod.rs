@@ -1,5 +1,6 @@
 //! Every call of every changing command fails, or is the last of its process: the policy is the old
-//! one or the new one, never open, and the next command repairs. A long run tries both at each call.
+//! one or the new one, never open, and the next command repairs. A run strikes
+//! half of the calls, by its seed, and a long run strikes each call both ways.
 
 mod calls;
 mod crashes;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::lab::Enforcer;
 use crate::lab::command::{Daemon, finish};
 
-use super::kills::is_long_run;
+use super::kills::{is_long_run, seed};
 use crate::scenario::{Rig, Scenario};
 pub(super) use world::{Policy, World, another_layout, faulty};
 
@@ -119,11 +120,7 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
     let world = World::new(rig)?;
     let faulty = faulty(rig)?;
     case.set_base(&world, &faulty)?;
-    // Every other call fails, and the calls between abort; a long run strikes each call both ways.
-    let (firsts, step) = match is_long_run() {
-        true => ([1, 1], 1),
-        false => ([1, 2], 2),
-    };
+    let (firsts, step) = turns()?;
     for (way, first) in ["fail", "abort"].into_iter().zip(firsts) {
         let mut struck = Vec::new();
         for number in (first..).step_by(step) {
@@ -153,6 +150,18 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The first calls to fail and to abort, and the step from call to call. A long run strikes each call
+/// both ways; another run, by its seed, every fourth one each way.
+fn turns() -> Result<([usize; 2], usize)> {
+    if is_long_run() {
+        return Ok(([1, 1], 1));
+    }
+    let seed = seed()?;
+    let turn = usize::try_from(seed % 4)?;
+    eprintln!("ENFORCER_SEED={seed} strikes the same calls again");
+    Ok(([1 + turn, 1 + (turn + 2) % 4], 4))
 }
 
 /// A fault at a call, and the repair.
