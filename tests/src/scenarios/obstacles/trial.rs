@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::cell::{Cell, FRAGMENT, MAIN};
 use super::record::Record;
 use crate::lab::command::{Daemon, Finished, eventually, finish};
-use crate::lab::hammer::Hammer;
+use crate::lab::hammer::{Accepted, Hammer};
 use crate::lab::mounts::{child_of, first_child, first_process, in_mounts_of, inside_machine};
 use crate::lab::report::Status;
 use crate::lab::session::is_guest;
@@ -49,6 +49,9 @@ pub struct Trial<'a> {
     pins: Option<PathBuf>,
     /// The moment from which no attempt may succeed.
     since: Option<Instant>,
+    /// The moment from which on nothing need be guarded: a small machine ends with its `run`, and takes
+    /// its bpffs with the pins along.
+    until: Option<Instant>,
     /// The time from exec to guards without any obstacle, right before.
     baseline: Duration,
     facts: Record,
@@ -101,6 +104,7 @@ impl<'a> Trial<'a> {
             baseline: Duration::ZERO,
             pins: None,
             since: None,
+            until: None,
             facts: Record::of(cell),
         })
     }
@@ -318,8 +322,7 @@ impl<'a> Trial<'a> {
     }
 
     fn expect_closed(&self) -> Result<()> {
-        let since = self.since.context("`run` was never started")?;
-        let accepted = self.hammer.accepted_since(since);
+        let accepted = self.accepted()?;
         ensure!(
             accepted.is_empty(),
             "open: {} attempts were accepted, the first: {:?}",
@@ -330,9 +333,16 @@ impl<'a> Trial<'a> {
     }
 
     fn conclude(&mut self) -> Result<()> {
-        let since = self.since.context("`run` was never started")?;
-        self.facts.accepted(self.hammer.accepted_since(since).len());
+        self.facts.accepted(self.accepted()?.len());
         self.expect_closed()
+    }
+
+    /// The attempts that were accepted while guards were due.
+    fn accepted(&self) -> Result<Vec<Accepted>> {
+        let since = self.since.context("`run` was never started")?;
+        let mut accepted = self.hammer.accepted_since(since);
+        accepted.retain(|one| self.until.is_none_or(|until| one.at < until));
+        Ok(accepted)
     }
 }
 

@@ -130,11 +130,14 @@ impl Trial<'_> {
             Place::Machine(first) => Some(child_of(first, "enforcer")?),
             Place::Here | Place::OfRun(_) => None,
         };
-        let run = self.daemon()?;
         match machine {
-            None => run.signal(Signal::TERM)?,
-            Some(inner) => kill_process(pid(inner)?, Signal::TERM)?,
+            None => self.daemon()?.signal(Signal::TERM)?,
+            Some(inner) => {
+                self.until = Some(Instant::now());
+                kill_process(pid(inner)?, Signal::TERM)?;
+            }
         }
+        let run = self.daemon()?;
         let ended = run.wait(patient(Duration::from_secs(3)))?;
         let ended = ended.context("SIGTERM had no effect within 3 s")?;
         ensure!(
