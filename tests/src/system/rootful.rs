@@ -32,8 +32,12 @@ pub(super) fn scenarios() -> Vec<SystemScenario> {
             body: routed_to_the_registered_number,
         },
         SystemScenario {
-            name: "a03_routed_to_a_container::another_number_stays_open",
+            name: "a03_routed_to_a_container::on_another_number",
             body: routed_to_another_number,
+        },
+        SystemScenario {
+            name: "a03_routed_to_a_container::on_a_public_number",
+            body: routed_to_a_public_number,
         },
         SystemScenario {
             name: "a07_published_behind_firewalld",
@@ -119,33 +123,38 @@ fn asks_as_127(frame: &[u8], target: Ipv4Addr) -> bool {
         && frame.get(38..42) == Some(&target.octets())
 }
 
-/// The container's own port has the registered number, so the wire guard judges, whatever the
-/// destination.
+/// The container's own port has the registered number.
 fn routed_to_the_registered_number(host: &Host) -> Result<()> {
     let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:9200"], "9200")?;
-    let to = format!("{}:9200", container.address()?);
+    closed_from_the_lan(host, &format!("{}:9200", container.address()?))
+}
+
+/// The container's own port has the number of a public service of the host.
+fn routed_to_a_public_number(host: &Host) -> Result<()> {
+    let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:8080"], "8080")?;
+    closed_from_the_lan(host, &format!("{}:8080", container.address()?))
+}
+
+/// A container's own address is closed on every port: the packet goes on to the container, past every
+/// socket of the host.
+fn closed_from_the_lan(host: &Host, to: &str) -> Result<()> {
     Attack {
         port: ELASTIC,
         held: &[
-            (Guards::Wire, Guard::Wire, Reason::UntrustedInterface),
-            (Guards::Both, Guard::Wire, Reason::UntrustedInterface),
+            (Guards::Wire, Guard::Wire, Reason::ContainerNetwork),
+            (Guards::Both, Guard::Wire, Reason::ContainerNetwork),
         ],
         open: &[Guards::Socket],
     }
-    .judge(host, |patience| host.ask_from_lan(&to, patience))
+    .judge(host, |patience| host.ask_from_lan(to, patience))
 }
 
-/// The container's own port has another number, which the registry does not know: true today, and
-/// for a later version to change. firewalld refuses the packet.
+/// The container's own port has another number, which the registry does not know. firewalld refuses
+/// the packet too.
 fn routed_to_another_number(host: &Host) -> Result<()> {
     let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:80"], "80")?;
     let to = format!("{}:80", container.address()?);
-    Attack {
-        port: ELASTIC,
-        held: &[],
-        open: &[Guards::Both],
-    }
-    .judge(host, |patience| host.ask_from_lan(&to, patience))?;
+    closed_from_the_lan(host, &to)?;
     with_firewalld(host, || {
         host.run(&["podman", "network", "reload", "--all"])?;
         unreached(&host.ask_from_lan(&to, Patience::Brief)?)
