@@ -29,6 +29,7 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool 
     let is_tagged = unknown_scalar(vlan_id.is_some().into()) & 1 != 0;
     let mut packet = parse(frame, link, VlanIds::Stop);
     if packet.may_be_truncated() || packet.is_tagged() {
+        // Unknown, or the verifier would walk the second parser for each way here.
         packet = Packet::from_bits(parse_again(frame, unknown_scalar(packet.to_bits()), link));
     }
     if is_tagged {

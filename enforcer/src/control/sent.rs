@@ -7,7 +7,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use enforcer_ebpf::Protocol;
 
 use super::Instance;
 use crate::{
@@ -22,11 +21,6 @@ use crate::{
     policy::PolicyTables,
     printable::decode_path,
 };
-
-/// Whether a policy has a use for the programs.
-pub(crate) fn is_wanted(tables: &PolicyTables) -> bool {
-    tables.unregistered.modes[Protocol::Udp as usize].is_some()
-}
 
 /// Whether both programs are attached.
 ///
@@ -48,7 +42,7 @@ pub(crate) fn attach(
     instance: &Instance,
     tables: &PolicyTables,
 ) -> Option<Note> {
-    if !is_wanted(tables) {
+    if !tables.judges_unregistered_udp() {
         return None;
     }
     let refusal = attach_missing(programs, instance).err()?;
@@ -88,7 +82,7 @@ fn attach_missing(programs: &mut Programs<'_>, instance: &Instance) -> Result<()
 /// # Errors
 /// A pin cannot be removed; its program stays attached.
 pub(crate) fn detach_unwanted(pins: &PinDir, tables: &PolicyTables) -> Result<()> {
-    if is_wanted(tables) {
+    if tables.judges_unregistered_udp() {
         return Ok(());
     }
     let mut programs = SENT_PROGRAMS.iter();

@@ -100,7 +100,7 @@ impl Candidate {
             interfaces: policy_interfaces(recipe, plan, &hooks),
             local: local_table(recipe.snapshot),
             macs: macs(plan),
-            open_udp: recipe.snapshot.open_udp_ports().collect(),
+            open_udp: recipe.snapshot.open_udp_ports(&recipe.loaded.registry),
         };
         let tables = PolicyTables {
             provenance: recipe.loaded.provenance.clone(),

@@ -15,7 +15,8 @@ use super::{Keys, keys::Heard, local_table::LocalTable, udp_ports};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
     netlink::address::{self, Address},
-    registry::{Identity, Registry, UnregisteredAction, pattern_matches},
+    policy::PortSet,
+    registry::{Identity, Registry, pattern_matches},
     wireguard::{Answer, Device, LIMIT, ask_all},
 };
 
@@ -177,14 +178,19 @@ impl HostSnapshot {
 
     /// Asks for the UDP ports of tunnels if a registry judges UDP ports without a service.
     async fn ask_tunnels(&mut self, registry: &Registry) {
-        if registry.unregistered().action(Protocol::Udp) != UnregisteredAction::Pass {
+        if registry.unregistered().judges(Protocol::Udp) {
             self.tunnel_ports = udp_ports::tunnel_ports(self.iter()).await;
         }
     }
 
-    /// Returns the UDP ports that rule 6 leaves alone: of clients, and of tunnels.
-    pub(crate) fn open_udp_ports(&self) -> impl Iterator<Item = u16> {
-        udp_ports::client_ports().chain(self.tunnel_ports.iter().copied())
+    /// Returns the UDP ports that rule 6 leaves alone, of clients and of tunnels; none if a registry
+    /// does not judge UDP ports without a service.
+    pub(crate) fn open_udp_ports(&self, registry: &Registry) -> PortSet {
+        if !registry.unregistered().judges(Protocol::Udp) {
+            return PortSet::default();
+        }
+        let tunnels = self.tunnel_ports.iter().copied();
+        udp_ports::client_ports().chain(tunnels).collect()
     }
 
     /// Returns the answer of WireGuard for an interface, if asked.

@@ -197,7 +197,7 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
 /// Returns the UDP ports that no service has and that rule 6 leaves alone; none where the rule is
 /// off.
 fn open_udp(tables: &PolicyTables, host: &PolicyHost) -> PortSet {
-    if tables.unregistered.modes[Protocol::Udp as usize].is_none() {
+    if !tables.judges_unregistered_udp() {
         return PortSet::default();
     }
     let is_free = |port: &u16| !tables.ports.contains_key(&(Protocol::Udp, *port));

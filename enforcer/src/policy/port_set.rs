@@ -1,7 +1,5 @@
 //! Sets of port numbers.
 
-use std::ops::RangeInclusive;
-
 /// A set of port numbers, a bit for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSet {
@@ -33,12 +31,6 @@ impl FromIterator<u16> for PortSet {
     }
 }
 
-impl From<RangeInclusive<u16>> for PortSet {
-    fn from(range: RangeInclusive<u16>) -> Self {
-        range.collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +47,7 @@ mod tests {
         let none = PortSet::default();
         assert!(!none.contains(0) && !none.contains(65_535));
         assert_eq!(none, PortSet::from_iter([]));
-        let range = PortSet::from(49_152..=65_535);
+        let range: PortSet = (49_152..=65_535).collect();
         assert!(range.contains(49_152) && range.contains(65_535) && !range.contains(49_151));
     }
 }

@@ -272,6 +272,11 @@ impl PolicyTables {
         self.peers.get(usize::from(number))
     }
 
+    /// Whether rule 6 judges the UDP ports that no service has.
+    pub fn judges_unregistered_udp(&self) -> bool {
+        self.unregistered.modes[Protocol::Udp as usize].is_some()
+    }
+
     /// Returns the container network around a described packet's destination, routed or not.
     pub fn network_of(&self, spec: &PacketSpec) -> Option<&NetworkRow> {
         longest_row(&self.networks, &spec.destination?)

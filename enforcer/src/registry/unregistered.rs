@@ -71,7 +71,12 @@ impl Unregistered {
     pub fn passes_all(&self) -> bool {
         Protocol::ALL
             .into_iter()
-            .all(|protocol| self.action(protocol) == UnregisteredAction::Pass)
+            .all(|protocol| !self.judges(protocol))
+    }
+
+    /// Returns whether rule 6 is on for a protocol.
+    pub fn judges(&self, protocol: Protocol) -> bool {
+        self.action(protocol) != UnregisteredAction::Pass
     }
 
     /// Returns the action for a protocol.

@@ -124,7 +124,7 @@ pub(super) async fn gather(instance: &Instance, open: Option<Maps>) -> Result<Fo
         attached: find_attached(instance.pins(), &snapshot)?,
         early: early.into_iter().map(|(ifindex, _)| ifindex).collect(),
         socket_cgroup,
-        notes_sent: !sent::is_wanted(&tables) || sent::is_attached(instance.pins())?,
+        notes_sent: !tables.judges_unregistered_udp() || sent::is_attached(instance.pins())?,
         no_cgroup: no_cgroup.map(|why| format!("{why:#}")),
         missing,
         around,

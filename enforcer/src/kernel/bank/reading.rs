@@ -68,7 +68,7 @@ pub(super) fn read_arrays(maps: &Maps, bank: u32) -> Result<PolicyTables> {
         provenance: provenance(&maps.origins.get(bank as usize)),
         ..PolicyTables::default()
     };
-    if tables.unregistered.modes[Protocol::Udp as usize].is_some() {
+    if tables.judges_unregistered_udp() {
         tables.open_udp = open_udp(maps, bank);
     }
     let base = (bank * MAX_SERVICES) as usize;
