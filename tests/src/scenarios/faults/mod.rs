@@ -136,9 +136,10 @@ fn enumerate(rig: &Rig<'_>, case: &Case) -> Result<()> {
             struck.push(call);
             ensure!(struck.len() < MOST, "`{}` has no end", case.command);
         }
+        let calls = struck.len() * step;
         ensure!(
-            struck.len() >= 5,
-            "`{}` has but these failpoints: {struck:?}",
+            calls >= 5,
+            "`{}` has but {calls} failpoints or fewer: {struck:?}",
             case.command
         );
         case.set_base(&world, &faulty)?;

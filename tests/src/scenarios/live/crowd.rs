@@ -74,18 +74,24 @@ fn at_once(rig: &Rig<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Insists on one program on each interface: no guard was attached twice.
+/// Waits for one program on each interface: no guard was attached twice. The guard of an interface
+/// that was down leaves after the other one has come.
 fn one_program_each(rig: &Rig<'_>, crowd: &Crowd<'_>) -> Result<()> {
     if !Feature::Tcx.is_here() {
         return Ok(());
     }
     let indexes = crowd.indexes();
-    let programs = rig.lab.host.run(|| {
-        let programs = indexes.map(|index| programs_on(index, Hook::Tcx));
-        programs.collect::<std::io::Result<Vec<u32>>>()
-    })??;
-    ensure!(programs.iter().all(|number| *number == 1), "{programs:?}");
-    Ok(())
+    let mut seen = Vec::new();
+    let alone = || {
+        seen = rig.lab.host.run(|| {
+            let programs = indexes.clone().map(|index| programs_on(index, Hook::Tcx));
+            programs.collect::<std::io::Result<Vec<u32>>>()
+        })??;
+        Ok(seen.iter().all(|number| *number == 1))
+    };
+    within(PATIENCE, "one program on each", alone)
+        .map(drop)
+        .with_context(|| format!("{seen:?}"))
 }
 
 /// Waits until no pin of the crowd is left, and insists on the pins of all others.
