@@ -140,6 +140,13 @@ impl<'a> Container<'a> {
             .run(&["podman", "inspect", "--format", format, self.name])
     }
 
+    /// The container's IPv6 address on the network.
+    pub(super) fn address6(&self) -> Result<String> {
+        let format = "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}{{end}}";
+        self.host
+            .run(&["podman", "inspect", "--format", format, self.name])
+    }
+
     /// Runs a program inside; any output is an answer.
     pub(super) fn exec(&self, words: &[&str]) -> Result<Outcome> {
         let exec = ["podman", "exec", self.name];

@@ -19,7 +19,7 @@ use crate::lab::wire::Wire;
 use crate::lab::{Ask, Guards, Netns, Outcome, Patience, Port};
 
 /// The request answered by containers and their pages.
-const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+pub(super) const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
 /// Time limit of a program: Podman and firewalld are large, and the guest is slow.
 const LIMIT: &str = "150";

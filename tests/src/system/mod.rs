@@ -14,6 +14,7 @@ mod neighbour;
 mod obstacles;
 mod rootful;
 mod rootless;
+mod routed;
 mod scenario;
 mod service;
 mod watchdog;
@@ -80,6 +81,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Scenarios(run) => {
             let mut all = rootful::scenarios();
+            all.extend(routed::scenarios());
             all.extend(rootless::scenarios());
             all.extend(firewall::scenarios());
             all.extend(service::scenarios());
@@ -110,6 +112,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     let lists = [
         rootful::scenarios(),
+        routed::scenarios(),
         rootless::scenarios(),
         firewall::scenarios(),
         service::scenarios(),

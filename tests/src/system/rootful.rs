@@ -15,7 +15,7 @@ use crate::lab::topology::{GHOST, HOST_LAN, LAN};
 use crate::lab::{Guards, Patience, Port, Server, Transport};
 use crate::scenarios::raw_packet::{Probe, send_probe};
 
-const ELASTIC: Port<'static> = Port("tcp", 9200);
+pub(super) const ELASTIC: Port<'static> = Port("tcp", 9200);
 
 pub(super) fn scenarios() -> Vec<SystemScenario> {
     vec![
@@ -26,18 +26,6 @@ pub(super) fn scenarios() -> Vec<SystemScenario> {
         SystemScenario {
             name: "a02_dnat_of_127::a_neighbour_never_met",
             body: dnat_of_127_for_a_stranger,
-        },
-        SystemScenario {
-            name: "a03_routed_to_a_container::on_the_registered_number",
-            body: routed_to_the_registered_number,
-        },
-        SystemScenario {
-            name: "a03_routed_to_a_container::on_another_number",
-            body: routed_to_another_number,
-        },
-        SystemScenario {
-            name: "a03_routed_to_a_container::on_a_public_number",
-            body: routed_to_a_public_number,
         },
         SystemScenario {
             name: "a07_published_behind_firewalld",
@@ -121,44 +109,6 @@ fn asks_as_127(frame: &[u8], target: Ipv4Addr) -> bool {
         && frame.get(20..22) == Some(&[0, 1])
         && frame.get(28..32) == Some(&Ipv4Addr::LOCALHOST.octets())
         && frame.get(38..42) == Some(&target.octets())
-}
-
-/// The container's own port has the registered number.
-fn routed_to_the_registered_number(host: &Host) -> Result<()> {
-    let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:9200"], "9200")?;
-    closed_from_the_lan(host, &format!("{}:9200", container.address()?))
-}
-
-/// The container's own port has the number of a public service of the host.
-fn routed_to_a_public_number(host: &Host) -> Result<()> {
-    let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:8080"], "8080")?;
-    closed_from_the_lan(host, &format!("{}:8080", container.address()?))
-}
-
-/// A container's own address is closed on every port: the packet goes on to the container, past every
-/// socket of the host.
-fn closed_from_the_lan(host: &Host, to: &str) -> Result<()> {
-    Attack {
-        port: ELASTIC,
-        held: &[
-            (Guards::Wire, Guard::Wire, Reason::ContainerNetwork),
-            (Guards::Both, Guard::Wire, Reason::ContainerNetwork),
-        ],
-        open: &[Guards::Socket],
-    }
-    .judge(host, |patience| host.ask_from_lan(to, patience))
-}
-
-/// The container's own port has another number, which the registry does not know. firewalld refuses
-/// the packet too.
-fn routed_to_another_number(host: &Host) -> Result<()> {
-    let container = Container::start(host, "es", &["-p", "127.0.0.1:9200:80"], "80")?;
-    let to = format!("{}:80", container.address()?);
-    closed_from_the_lan(host, &to)?;
-    with_firewalld(host, || {
-        host.run(&["podman", "network", "reload", "--all"])?;
-        unreached(&host.ask_from_lan(&to, Patience::Brief)?)
-    })
 }
 
 /// firewalld lets DNATed packets by, whatever its zones say.
