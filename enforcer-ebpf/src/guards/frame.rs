@@ -20,6 +20,11 @@ pub(super) trait Frame: Bytes {
     /// the offset of the IP header.
     fn length(&self, ip_offset: u8) -> u64;
 
+    /// Whether the stack handed a packet back to this host on the interface of its departure. Such a
+    /// packet has no link-layer header: `dev_loopback_xmit` (net/core/dev.c) lets it begin at the
+    /// network header.
+    fn is_looped_back(&self) -> bool;
+
     /// The VLAN id of a tag outside the bytes, taken off by the driver or the stack.
     fn offloaded_vlan_id(&self) -> Option<u16>;
 

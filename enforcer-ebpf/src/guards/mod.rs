@@ -16,7 +16,6 @@ mod event;
 mod fib;
 mod frame;
 mod host;
-mod looped_back;
 mod maps;
 mod namespace;
 mod policy;

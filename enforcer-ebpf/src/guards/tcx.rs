@@ -7,11 +7,10 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use enforcer_ebpf::{Arrival, Bytes, Link};
+use enforcer_ebpf::{Bytes, Link};
 
 use super::{
     frame::Frame,
-    looped_back::LoopedBack,
     skb::{PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Skb},
     verifier::{packet_bytes, unknown_offset},
     wire::passes,
@@ -31,20 +30,11 @@ fn wire_tcx_ip(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn verdict(ctx: &TcContext, link: Link) -> i32 {
-    let skb = Skb::of(&ctx.skb);
-    let passes = if skb.packet_type() == PACKET_LOOPBACK {
-        passes_looped_back(skb)
-    } else {
-        passes(&TcFrame(skb), link, Arrival::Received)
-    };
     // NEXT, not PASS: the next programs keep their say.
-    if passes { TCX_NEXT } else { TCX_DROP }
-}
-
-/// Judges a packet of the type "looped back", which has no link-layer header.
-#[inline(never)]
-fn passes_looped_back(skb: Skb) -> bool {
-    passes(&LoopedBack(skb), Link::Ip, Arrival::MaybeOwn)
+    match passes(&TcFrame(Skb::of(&ctx.skb)), link) {
+        true => TCX_NEXT,
+        false => TCX_DROP,
+    }
 }
 
 struct TcFrame(Skb);
@@ -80,6 +70,11 @@ impl Frame for TcFrame {
     }
 
     #[inline(always)]
+    fn is_looped_back(&self) -> bool {
+        self.0.packet_type() == PACKET_LOOPBACK
+    }
+
+    #[inline(always)]
     fn offloaded_vlan_id(&self) -> Option<u16> {
         self.0.offloaded_vlan_id()
     }
@@ -93,8 +88,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn foreign_mac(&self, link: Link) -> Option<[u8; 6]> {
         match link {
-            Link::Ethernet if self.0.packet_type() != PACKET_HOST => self.read(0),
-            _ => None,
+            Link::Ethernet => match self.0.packet_type() {
+                PACKET_HOST | PACKET_LOOPBACK => None,
+                _ => self.read(0),
+            },
+            Link::Ip => None,
         }
     }
 

@@ -20,13 +20,32 @@ use super::{
 ///
 /// Inlined is what every frame needs; the rest is [`judge`].
 #[inline(always)]
-pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool {
-    let vlan_id = frame.offloaded_vlan_id();
-    if vlan_id.is_some_and(|id| id != 0) && !looks_through_tags(frame.ifindex()) {
+pub(super) fn passes<F: Frame>(frame: &F, link: Link) -> bool {
+    let bits = if frame.is_looped_back() {
+        parse_looped_back(frame)
+    } else {
+        let vlan_id = frame.offloaded_vlan_id();
+        if vlan_id.is_some_and(|id| id != 0) && !looks_through_tags(frame.ifindex()) {
+            return true;
+        }
+        parse_received(frame, link, vlan_id.is_some())
+    };
+    // Dozens of paths join here, each with constants of its own, and the verifier would walk the
+    // rest for each. With an unknown scalar the paths become a single state.
+    let packet = Packet::from_bits(unknown_scalar(bits));
+    // The shortest way through the table, with a single look-up: no bank knows the port, so the
+    // host has no container networks, and only a loopback address could make a difference.
+    if !packet.loopback && is_open(&packet) {
         return true;
     }
+    judge(frame, packet.to_bits(), link)
+}
+
+/// The bits of a packet that came in by the interface; `is_tagged` tells of a tag outside the bytes.
+#[inline(always)]
+fn parse_received<F: Frame>(frame: &F, link: Link, is_tagged: bool) -> u64 {
     // Unknown, or the verifier would walk the parser for each of the two cases.
-    let is_tagged = unknown_scalar(vlan_id.is_some().into()) & 1 != 0;
+    let is_tagged = unknown_scalar(is_tagged.into()) & 1 != 0;
     let mut packet = parse(frame, link, VlanIds::Stop);
     if packet.may_be_truncated() || packet.is_tagged() {
         // Unknown, or the verifier would walk the second parser for each way here.
@@ -35,22 +54,21 @@ pub(super) fn passes<F: Frame>(frame: &F, link: Link, arrival: Arrival) -> bool 
     if is_tagged {
         packet = packet.with_outer_tag(link);
     }
-    // Dozens of paths join here, each with constants of its own, and the verifier would walk the
-    // rest for each. With an unknown scalar the paths become a single state.
-    let packet = Packet::from_bits(unknown_scalar(packet.to_bits()));
-    // The shortest way through the table, with a single look-up: no bank knows the port, so the
-    // host has no container networks, and only a loopback address could make a difference.
-    if !packet.loopback && is_open(&packet) {
-        return true;
-    }
-    judge(frame, packet.to_bits(), link, arrival)
+    packet.to_bits()
+}
+
+/// The bits of a packet that the stack handed back to this host: such a packet begins with its IP
+/// header on every link.
+#[inline(never)]
+fn parse_looped_back<F: Frame>(frame: &F) -> u64 {
+    parse(&frame.whole(), Link::Ip, VlanIds::Stop).to_bits()
 }
 
 /// Judges and counts a packet for a port that some bank knows, or without a port.
 ///
 /// Not inlined: the stack has no room for a parser and a judgement in one function.
 #[inline(never)]
-fn judge<F: Frame>(frame: &F, packet: u64, link: Link, arrival: Arrival) -> bool {
+fn judge<F: Frame>(frame: &F, packet: u64, link: Link) -> bool {
     let packet = Packet::from_bits(packet);
     // Read once: the verifier refuses a context field behind a pointer moved by LLVM.
     let ifindex = frame.ifindex();
@@ -61,7 +79,8 @@ fn judge<F: Frame>(frame: &F, packet: u64, link: Link, arrival: Arrival) -> bool
     });
     let arrival = match ifindex {
         LOOPBACK_IFINDEX => Arrival::Loopback,
-        _ => arrival,
+        _ if frame.is_looped_back() => Arrival::MaybeOwn,
+        _ => Arrival::Received,
     };
     let decision = decide(&policy, Guard::Wire, arrival, &packet);
     // Last: most frames are for this host, and most interfaces have no children.

@@ -12,7 +12,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use enforcer_ebpf::{Arrival, Bytes, Link, claimed_length};
+use enforcer_ebpf::{Bytes, Link, claimed_length};
 
 use super::{
     frame::Frame,
@@ -40,8 +40,7 @@ fn empty_xdp(_: XdpContext) -> u32 {
 
 #[inline(always)]
 fn verdict(frame: &XdpFrame, link: Link) -> u32 {
-    // Native XDP never meets a looped-back frame, and generic XDP has no view of the packet type.
-    if passes(frame, link, Arrival::Received) {
+    if passes(frame, link) {
         XDP_PASS
     } else {
         XDP_DROP
@@ -86,6 +85,12 @@ impl Frame for XdpFrame {
             // SAFETY: the context is the hook's own.
             _ => unsafe { bpf_xdp_get_buff_len(self.0.ctx) },
         }
+    }
+
+    #[inline(always)]
+    fn is_looped_back(&self) -> bool {
+        // Native XDP never meets such a packet, and generic XDP has no view of the packet type.
+        false
     }
 
     #[inline(always)]
