@@ -17,13 +17,11 @@ mod tests;
 pub use address_key::{AddressKey, AddressScope, KEY_BITS};
 pub use counters::{CELLS, Cell, Cells, Count};
 pub use event::{Budget, EVENT_BYTES, EVENT_PACKET, EVENTS_PER_EPOCH, Epoch, Event, EventHead};
-pub use interface::{
-    INTERFACE_ENTRIES, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, WIRE_VIEW,
-};
+pub use interface::{INTERFACE_ENTRIES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, WIRE_VIEW};
 pub use networks::{
-    LOCAL_ENTRIES, LocalRow, MAC_ENTRIES, NETWORK_ENTRIES, NETWORK_FILTERS, NetworkEntry,
-    NetworkFilter, ON_ENTRIES, OnKey, SOURCE_ENTRIES, bank_of_mac, filter_bit, filter_index,
-    mac_key, mac_of_key,
+    CHILDS_MAC, LOCAL_ENTRIES, LocalRow, MAC_ENTRIES, NETWORK_ENTRIES, NETWORK_FILTERS,
+    NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey, SOURCE_ENTRIES, TAKEN_MAC, bank_of_mac,
+    filter_bit, filter_index, mac_key, mac_of_key,
 };
 
 pub use sent::{SENT_ENTRIES, SentKey, is_recent};
@@ -36,7 +34,7 @@ use crate::{
 };
 
 /// The version of this module's layouts. Pinned objects of another version are never reused.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// The number of banks, each a copy of the policy; the generation's lowest bit is the active bank.
 pub const BANKS: u32 = 2;

@@ -7,6 +7,10 @@ use enforcer_ebpf::{Bytes, Link};
 
 /// A frame on a hook; [`Bytes`] reads the linear part, by direct access.
 pub(super) trait Frame: Bytes {
+    /// Whether the kernel compares the destination MAC with the interface's own before the hook, so
+    /// that [`Self::foreign_mac`] knows the interface's address of this moment.
+    const COMPARES_MACS: bool;
+
     /// A reader of the whole buffer.
     type Whole: Bytes;
 
@@ -27,9 +31,6 @@ pub(super) trait Frame: Bytes {
 
     /// The VLAN id of a tag outside the bytes, taken off by the driver or the stack.
     fn offloaded_vlan_id(&self) -> Option<u16>;
-
-    /// Whether the frame is unicast for another MAC address than `mac`, the interface's own.
-    fn is_for_other_host(&self, mac: &[u8; 6]) -> bool;
 
     /// The destination MAC address; `None` without an Ethernet header, and where the kernel found
     /// the frame to be for the interface's own address.

@@ -2,7 +2,10 @@
 
 use enforcer_ebpf::{
     Address,
-    layout::{AddressKey, AddressScope, KEY_BITS, NetworkEntry, filter_bit, filter_index, mac_key},
+    layout::{
+        AddressKey, AddressScope, CHILDS_MAC, KEY_BITS, NetworkEntry, filter_bit, filter_index,
+        mac_key,
+    },
 };
 
 use aya_ebpf::maps::lpm_trie::Key;
@@ -33,6 +36,17 @@ pub(super) fn local_row(address: &Address, bank: u32) -> Option<&'static u32> {
 #[inline(always)]
 pub(super) fn takes(mac: [u8; 6], bank: u32) -> bool {
     MACS.get_ptr(mac_key(bank, mac)).is_some()
+}
+
+/// Whether no interface of this host takes frames for a MAC address, macvlan and macvtap devices
+/// left out.
+#[inline(always)]
+pub(super) fn leaves_to_children(mac: [u8; 6], bank: u32) -> bool {
+    MACS.get_ptr(mac_key(bank, mac)).is_none_or(|value| {
+        // SAFETY: a map's value outlives the program's run; the loader writes whole words.
+        let value = unsafe { value.read_volatile() };
+        value == CHILDS_MAC
+    })
 }
 
 /// Whether a prefix of `SOURCES` holds an address, in the scope of one interface, or of all for

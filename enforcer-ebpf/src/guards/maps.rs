@@ -69,7 +69,8 @@ pub(super) static ON: HashMap<OnKey, u32> =
 #[map]
 pub(super) static LOCAL: LpmTrie<AddressKey, u32> = LpmTrie::with_max_entries(LOCAL_ENTRIES, 0);
 
-/// The MAC addresses that the host takes, [`enforcer_ebpf::layout::mac_key`]; the value says nothing.
+/// The MAC addresses that the host takes, [`enforcer_ebpf::layout::mac_key`]:
+/// [`enforcer_ebpf::layout::TAKEN_MAC`] or [`enforcer_ebpf::layout::CHILDS_MAC`].
 #[map]
 pub(super) static MACS: HashMap<u64, u32> =
     HashMap::with_max_entries(MAC_ENTRIES, BPF_F_NO_PREALLOC);

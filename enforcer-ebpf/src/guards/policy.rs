@@ -16,7 +16,7 @@ use super::{
         find_binding, has_anothers_source, has_foreign_socket, has_local_destination,
         has_local_source, network_of, peers_of_source,
     },
-    host::takes,
+    host::{leaves_to_children, takes},
     maps::{BANK, INTERFACES, PORTS, SERVICES, STATE},
 };
 
@@ -37,8 +37,12 @@ pub(super) trait AtHook {
     /// The packet's destination address, `None` where none can be read.
     fn destination(&self, packet: &Packet) -> Option<Address>;
 
-    /// The destination MAC, `None` where the frame is for the interface's own, or has none.
+    /// The destination MAC, `None` where the kernel found the frame to be for the interface's own,
+    /// or the frame has none.
     fn foreign_mac(&self) -> Option<[u8; 6]>;
+
+    /// Whether the kernel compares the destination MAC with the interface's own before the hook.
+    fn compares_macs(&self) -> bool;
 
     /// The FIB's answer on the packet, as one that arrived on the interface `ifindex`.
     fn route(&self, packet: &Packet, ifindex: u32) -> Route;
@@ -115,11 +119,33 @@ impl<A: AtHook> ActivePolicy<A> {
         entry
     }
 
+    /// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own
+    /// namespace judges it.
+    #[inline(always)]
+    pub(super) fn is_for_macvlan_child(&self) -> bool {
+        let Some(entry) = self.entry() else {
+            return false;
+        };
+        if entry.flags & InterfaceEntry::CHILDREN == 0 {
+            return false;
+        }
+        self.hook.foreign_mac().is_some_and(|mac| {
+            is_unicast(mac) && mac != entry.mac && leaves_to_children(mac, self.bank())
+        })
+    }
+
     /// The flags of [`InterfaceEntry`], none without an entry.
     #[inline(always)]
     pub(super) fn flags(&self) -> u32 {
         self.entry().map_or(0, |entry| entry.flags)
     }
+}
+
+/// Whether a MAC address is no group address: the lowest bit of the first octet marks those (IEEE
+/// 802, 8.2).
+#[inline(always)]
+const fn is_unicast(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 0
 }
 
 /// Whether no bank knows the port of a packet, and the host has no container networks; `false` for
@@ -160,16 +186,26 @@ fn bank_word(entry: *const u32, bank: usize) -> u32 {
 }
 
 /// The entry of a key, or the free place that ended the search: in an active bank free places stay
-/// free. Not inlined: the stack of a guard has no room for a second copy of the loop.
-#[inline(never)]
+/// free.
+#[inline(always)]
 fn find_entry(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
+    INTERFACES.get(place_of(key.ifindex, key.bank))
+}
+
+/// The place of an interface's entry, or the free place that ended the search, or no place.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place_of(ifindex: u32, bank: u32) -> u32 {
+    let key = InterfaceKey { ifindex, bank };
     for place in key.places() {
-        let entry = INTERFACES.get(place)?;
+        let Some(entry) = INTERFACES.get(place) else {
+            return u32::MAX;
+        };
         if entry.ifindex == key.ifindex || entry.ifindex == InterfaceEntry::FREE {
-            return Some(entry);
+            return place;
         }
     }
-    None
+    u32::MAX
 }
 
 impl<A: AtHook> Policy for ActivePolicy<A> {
@@ -281,10 +317,14 @@ impl<A: AtHook> Policy for ActivePolicy<A> {
 
     #[inline(always)]
     fn is_for_other_mac(&self, _: &Packet) -> bool {
-        // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
+        // Where the kernel compares nothing, a MAC of an interface that the bank does not know yet
+        // would look like another machine's.
+        if !self.hook.compares_macs() && self.flags() & InterfaceEntry::KNOWS_MACS == 0 {
+            return false;
+        }
         self.hook
             .foreign_mac()
-            .is_some_and(|mac| mac[0] & 1 == 0 && !takes(mac, self.bank()))
+            .is_some_and(|mac| is_unicast(mac) && !takes(mac, self.bank()))
     }
 
     #[inline(always)]

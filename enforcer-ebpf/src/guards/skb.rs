@@ -18,12 +18,9 @@ use super::verifier::{bounded_length, loaded_bytes, unknown_offset};
 /// net/ipv4/ip_output.c): the source address tells one from the other.
 pub(super) const PACKET_LOOPBACK: u32 = 5;
 
-/// Packet type of unicast frames for the interface's own MAC address.
+/// Packet type of unicast frames for the interface's own MAC address: eth_type_trans
+/// (net/ethernet/eth.c) compared the addresses on arrival.
 pub(super) const PACKET_HOST: u32 = 0;
-
-/// Packet type of unicast frames for another MAC address: eth_type_trans (net/ethernet/eth.c)
-/// compared the addresses on arrival.
-pub(super) const PACKET_OTHERHOST: u32 = 3;
 
 /// A hook's context, with access to a few fields.
 ///

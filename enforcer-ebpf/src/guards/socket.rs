@@ -175,6 +175,11 @@ impl AtHook for AtSocket {
     }
 
     #[inline(always)]
+    fn compares_macs(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn route(&self, _: &Packet, _: u32) -> Route {
         // A packet at a socket was delivered, not forwarded.
         Route::Here

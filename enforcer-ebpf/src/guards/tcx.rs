@@ -11,7 +11,7 @@ use enforcer_ebpf::{Bytes, Link};
 
 use super::{
     frame::Frame,
-    skb::{PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Skb},
+    skb::{PACKET_HOST, PACKET_LOOPBACK, Skb},
     verifier::{packet_bytes, unknown_offset},
     wire::passes,
 };
@@ -52,6 +52,8 @@ impl Bytes for TcFrame {
 }
 
 impl Frame for TcFrame {
+    const COMPARES_MACS: bool = true;
+
     type Whole = Skb;
 
     #[inline(always)]
@@ -77,12 +79,6 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn offloaded_vlan_id(&self) -> Option<u16> {
         self.0.offloaded_vlan_id()
-    }
-
-    #[inline(always)]
-    fn is_for_other_host(&self, _: &[u8; 6]) -> bool {
-        // The kernel compared with the current MAC, which may be newer than the policy.
-        self.0.packet_type() == PACKET_OTHERHOST
     }
 
     #[inline(always)]

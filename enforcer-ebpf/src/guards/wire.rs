@@ -84,7 +84,7 @@ fn judge<F: Frame>(frame: &F, packet: u64, link: Link) -> bool {
     };
     let decision = decide(&policy, Guard::Wire, arrival, &packet);
     // Last: most frames are for this host, and most interfaces have no children.
-    if decision.verdict() == Verdict::Drop && is_for_macvlan_child(frame, &policy) {
+    if decision.verdict() == Verdict::Drop && policy.is_for_macvlan_child() {
         return true;
     }
     if decision.is_counted() && !is_counted_by_master(&decision, &policy) {
@@ -146,15 +146,6 @@ fn is_counted_by_master<F: Frame>(
     decision.verdict() == Verdict::Pass && policy.flags() & InterfaceEntry::MEMBER != 0
 }
 
-/// Whether a frame is for a macvlan or macvtap device on the arriving interface, whose own
-/// namespace judges it.
-#[inline(always)]
-fn is_for_macvlan_child<F: Frame>(frame: &F, policy: &ActivePolicy<OnWire<'_, F>>) -> bool {
-    policy.entry().is_some_and(|entry| {
-        entry.flags & InterfaceEntry::CHILDREN != 0 && frame.is_for_other_host(&entry.mac)
-    })
-}
-
 struct OnWire<'a, F> {
     frame: &'a F,
     link: Link,
@@ -184,6 +175,11 @@ impl<F: Frame> AtHook for OnWire<'_, F> {
     #[inline(always)]
     fn foreign_mac(&self) -> Option<[u8; 6]> {
         self.frame.foreign_mac(self.link)
+    }
+
+    #[inline(always)]
+    fn compares_macs(&self) -> bool {
+        F::COMPARES_MACS
     }
 
     #[inline(always)]

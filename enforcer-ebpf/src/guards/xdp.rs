@@ -62,6 +62,8 @@ impl Bytes for XdpFrame {
 }
 
 impl Frame for XdpFrame {
+    const COMPARES_MACS: bool = false;
+
     type Whole = Whole;
 
     #[inline(always)]
@@ -97,13 +99,6 @@ impl Frame for XdpFrame {
     fn offloaded_vlan_id(&self) -> Option<u16> {
         // XDP has no view of a tag that the driver took off: `layout::WIRE_VIEW`.
         None
-    }
-
-    #[inline(always)]
-    fn is_for_other_host(&self, mac: &[u8; 6]) -> bool {
-        // The lowest bit of the first octet marks group addresses (IEEE 802, 8.2).
-        self.read::<6>(0)
-            .is_some_and(|destination| destination[0] & 1 == 0 && destination != *mac)
     }
 
     #[inline(always)]

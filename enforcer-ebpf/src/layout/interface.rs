@@ -17,12 +17,17 @@ impl InterfaceKey {
     /// [`InterfaceEntry::FREE`] place.
     ///
     /// An array with open addressing, as the kernel inlines the look-up of an array, and a guard
-    /// looks here for every packet of a registered port. Most interfaces need no entry.
+    /// looks here for every packet of a registered port. Most interfaces need no entry. Homes are
+    /// scattered (Fibonacci hashing, Knuth, TAOCP 6.4): interfaces in a row would else form a run
+    /// that others have to probe to its end.
     #[inline(always)]
     pub fn places(self) -> impl Iterator<Item = u32> {
+        /// 2^32 divided by the golden ratio, made odd.
+        const MULTIPLIER: u32 = 0x9e37_79b1;
+        const SHIFT: u32 = u32::BITS - INTERFACE_SLOTS.ilog2();
         let region = self.bank + BANKS * (self.ifindex >> 31);
-        let home = self.ifindex & !WIRE_VIEW;
-        (0..INTERFACE_PROBES)
+        let home = (self.ifindex & !WIRE_VIEW).wrapping_mul(MULTIPLIER) >> SHIFT;
+        (0..INTERFACE_SLOTS)
             .map(move |probe| region * INTERFACE_SLOTS + (home + probe) % INTERFACE_SLOTS)
     }
 }
@@ -30,8 +35,6 @@ impl InterfaceKey {
 /// Places for interfaces in each bank; behind all banks as many follow for wire views, as a view
 /// next to its interface would often collide with interfaces of the next indices.
 pub const INTERFACE_SLOTS: u32 = 1024;
-/// The maximum number of probes.
-pub const INTERFACE_PROBES: u32 = 8;
 /// Entries of `INTERFACES`.
 pub const INTERFACE_ENTRIES: u32 = 2 * BANKS * INTERFACE_SLOTS;
 
@@ -102,6 +105,9 @@ impl InterfaceEntry {
     pub const LOOKS_THROUGH: u32 = 128;
     /// A VRF device, which brings this host's own packets too.
     pub const VRF: u32 = 256;
+    /// `MACS` has the addresses that this interface takes, so a frame for any other one is for
+    /// another machine. Under XDP, rule 3 needs this flag.
+    pub const KNOWS_MACS: u32 = 512;
 
     /// The ifindex of a place without an entry: a search ends here.
     pub const FREE: u32 = 0;

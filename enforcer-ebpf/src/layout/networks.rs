@@ -98,6 +98,12 @@ pub const fn mac_key(bank: u32, mac: [u8; 6]) -> u64 {
     u64::from_be_bytes([0, (bank % BANKS) as u8, a, b, c, d, e, f])
 }
 
+/// The value in `MACS` of an address that the host takes.
+pub const TAKEN_MAC: u32 = 1;
+/// The value in `MACS` of an address that macvlan or macvtap devices of the host alone take: frames
+/// for it go by the parent's IP stack.
+pub const CHILDS_MAC: u32 = 2;
+
 /// The bank of a key in `MACS`.
 pub const fn bank_of_mac(key: u64) -> u32 {
     (key >> 48) as u32

@@ -203,14 +203,42 @@ fn a_prefix_key_gives_back_its_parts() {
 #[test]
 fn an_interface_is_probed_from_its_home_in_its_own_region() {
     let places = |ifindex, bank| -> Vec<u32> { InterfaceKey { ifindex, bank }.places().collect() };
-    assert_eq!(places(5, 0), (5..13).collect::<Vec<_>>());
-    assert_eq!(places(5, 1), (1029..1037).collect::<Vec<_>>());
-    assert_eq!(places(5 | WIRE_VIEW, 0), (2053..2061).collect::<Vec<_>>());
-    assert_eq!(places(5 | WIRE_VIEW, 1), (3077..3085).collect::<Vec<_>>());
-    // The first place of a region follows the last.
-    let around = [1022, 1023, 0, 1, 2, 3, 4, 5];
-    assert_eq!(places(1022, 0), around);
-    assert_eq!(places(3 * 1024 + 1022, 0), around);
+    let home = places(5, 0)[0];
+    for (ifindex, bank, region) in [
+        (5, 0, 0),
+        (5, 1, 1),
+        (5 | WIRE_VIEW, 0, 2),
+        (5 | WIRE_VIEW, 1, 3),
+    ] {
+        let start = region * INTERFACE_SLOTS;
+        let around = (0..INTERFACE_SLOTS).map(|probe| start + (home + probe) % INTERFACE_SLOTS);
+        assert_eq!(places(ifindex, bank), around.collect::<Vec<_>>());
+    }
+}
+
+/// The longest way of a search for one of these interfaces, in probes.
+fn longest_search(ifindexes: impl Iterator<Item = u32>) -> usize {
+    let mut taken = [false; INTERFACE_ENTRIES as usize];
+    let mut longest = 0;
+    for ifindex in ifindexes {
+        let mut places = InterfaceKey { ifindex, bank: 0 }.places();
+        let free = places.position(|place| !taken[place as usize]).unwrap();
+        let place = InterfaceKey { ifindex, bank: 0 }
+            .places()
+            .nth(free)
+            .unwrap();
+        taken[place as usize] = true;
+        longest = longest.max(free + 1);
+    }
+    longest
+}
+
+#[test]
+fn interfaces_in_a_row_form_no_run_and_those_that_collide_have_a_place_each() {
+    assert!(longest_search(2..502) <= 8);
+    // Equal in the bits that a table of 1,024 places would look at.
+    let alike = (0..500).map(|number| 7 + number * INTERFACE_SLOTS);
+    assert!(longest_search(alike) <= 8);
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Candidate {
         let host = PolicyHost {
             interfaces: policy_interfaces(recipe, plan, &hooks),
             local: local_table(recipe.snapshot),
-            macs: macs(plan),
+            macs: macs(plan, recipe.snapshot),
             open_udp: recipe.snapshot.open_udp_ports(&recipe.loaded.registry),
         };
         let tables = PolicyTables {
@@ -151,6 +151,7 @@ fn policy_interfaces(
             // A member leaves frames for guests to rule 3, which knows the MACs of bridges.
             has_macvlan_children: planned
                 .is_some_and(|guard| guard.has_macvlan_children && !guard.view.is_member()),
+            is_under_xdp: hook != Some(Hook::Tcx),
             is_guarded: planned.is_some(),
             is_headerless: planned.is_some_and(|guard| guard.link == Link::Ip),
             is_inside: inside.contains(&interface.index),
@@ -193,12 +194,18 @@ pub(crate) fn local_table(snapshot: &HostSnapshot) -> Vec<(IpNet, u32)> {
         .collect()
 }
 
-/// The MAC addresses that the host takes on some guarded interface.
-fn macs(plan: &Plan) -> BTreeSet<[u8; 6]> {
-    let guards = plan.guards.iter().chain(&plan.early).chain(&plan.members);
-    guards
-        .flat_map(|guard| guard.macs.iter().copied())
-        .collect()
+/// The MAC addresses that the host takes on some guarded interface, each with whether macvlan and
+/// macvtap devices alone take it.
+fn macs(plan: &Plan, snapshot: &HostSnapshot) -> BTreeMap<[u8; 6], bool> {
+    let mut macs = BTreeMap::new();
+    for guard in plan.guards.iter().chain(&plan.early).chain(&plan.members) {
+        let interface = snapshot.by_index(guard.ifindex);
+        let is_child = interface.is_some_and(|it| it.is_kind("macvlan") || it.is_kind("macvtap"));
+        for mac in guard.macs.iter() {
+            *macs.entry(*mac).or_insert(true) &= is_child;
+        }
+    }
+    macs
 }
 
 /// The ifindex for questions to the FIB, 0 for the interface's own; `None` for no member.

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::{
     Address, Family, MAX_PEERS, Mode, NO_SLOT, Protocol,
     layout::{
-        AddressScope, BANKS, Binding, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry,
-        InterfaceKey, MAX_RULES, MAX_SERVICES, NetworkFilter, OnKey, PrefixKey, bank, bank_of_mac,
+        AddressScope, BANKS, Binding, CHILDS_MAC, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
+        MAX_RULES, MAX_SERVICES, NetworkFilter, OnKey, PrefixKey, TAKEN_MAC, bank, bank_of_mac,
         filter_bit, filter_index, mac_key, port_index,
     },
     unregistered_slot,
@@ -187,8 +187,8 @@ fn write_interfaces(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
             .find(|place| maps.interfaces.get(*place).ifindex == InterfaceEntry::FREE)
             .with_context(|| {
                 format!(
-                    "more than {INTERFACE_PROBES} interfaces with a policy of their own have the \
-                     same ifindex modulo {INTERFACE_SLOTS} as {ifindex}"
+                    "more than {INTERFACE_SLOTS} interfaces have a policy of their own, and there \
+                     is no place for the one with the ifindex {ifindex}"
                 )
             })?;
         maps.interfaces
@@ -223,7 +223,10 @@ fn write_host(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     let sources = sources
         .map(|(ifindex, network, length)| (TrieKey::new(scope(*ifindex), network, *length), 1));
     replace(&maps.sources, "SOURCES", is_own, sources)?;
-    let macs = tables.macs.iter().map(|mac| (mac_key(bank, *mac), 1));
+    let macs = tables.macs.iter().map(|(mac, is_childs)| {
+        let value = if *is_childs { CHILDS_MAC } else { TAKEN_MAC };
+        (mac_key(bank, *mac), value)
+    });
     replace(&maps.macs, "MACS", |key| bank_of_mac(*key) == bank, macs)?;
     let on = tables.ports_at.iter();
     let on = on.map(|((protocol, port, address), binding)| {

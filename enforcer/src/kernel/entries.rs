@@ -261,10 +261,11 @@ pub(super) fn interface_entry(
             | flag(row.member_of.is_some(), InterfaceEntry::MEMBER)
             | flag(row.looks_through_tags, InterfaceEntry::LOOKS_THROUGH)
             | flag(row.vrf, InterfaceEntry::VRF)
-            | flag(row.macvlan_parent_mac.is_some(), InterfaceEntry::CHILDREN)
+            | flag(row.macvlan_parent, InterfaceEntry::CHILDREN)
+            | flag(row.mac.is_some(), InterfaceEntry::KNOWS_MACS)
             | flag(row.vlan_parent, InterfaceEntry::VLAN_PARENT)
             | flag(!row.carries.is_empty(), InterfaceEntry::CARRIES),
-        mac: row.macvlan_parent_mac.unwrap_or_default(),
+        mac: row.mac.unwrap_or_default(),
         ..InterfaceEntry::EMPTY
     };
     let mut lengths: BTreeMap<Family, Vec<u8>> = BTreeMap::new();
@@ -300,7 +301,8 @@ pub(super) fn interface_row(entry: &InterfaceEntry) -> InterfaceRow {
         network: (entry.network != 0).then_some(entry.network),
         own_v4: (entry.own_v4 != 0).then(|| Address::v4(entry.own_v4.to_be_bytes())),
         own_v6: (entry.own_v6 != [0; 2]).then(|| Address::v6(entry.own_v6[0], entry.own_v6[1])),
-        macvlan_parent_mac: is(InterfaceEntry::CHILDREN).then_some(entry.mac),
+        mac: is(InterfaceEntry::KNOWS_MACS).then_some(entry.mac),
+        macvlan_parent: is(InterfaceEntry::CHILDREN),
         vlan_parent: is(InterfaceEntry::VLAN_PARENT),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
     Address, FIRST_PORT_SLOT, Mode, PeerSet, Protocol,
-    layout::{Binding, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS, WIRE_VIEW},
+    layout::{Binding, INTERFACE_SLOTS, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS, WIRE_VIEW},
 };
 use ipnet::IpNet;
 
@@ -159,8 +159,26 @@ fn with_interfaces(
             add_interface(&mut tables, view_index, view, prefixes_of(&all));
         }
     }
+    leave_out_plain_rows(&mut tables);
     tables.sources = sources(&tables, interfaces);
     tables
+}
+
+/// Leaves out rows that only spare a look-up, as far as the map has no room for them, the highest
+/// ifindexes first. Without its row an interface is judged all the same; under XDP rule 3 has no
+/// part there.
+fn leave_out_plain_rows(tables: &mut PolicyTables) {
+    for views in [0, WIRE_VIEW] {
+        let own = |ifindex: &u32| ifindex & WIRE_VIEW == views;
+        let count = tables.interfaces.keys().filter(|it| own(it)).count();
+        let rows = tables.interfaces.iter().rev();
+        let plain = rows.filter(|(ifindex, row)| own(ifindex) && row.is_plain());
+        let excess = count.saturating_sub(INTERFACE_SLOTS as usize);
+        let left_out: Vec<u32> = plain.map(|(ifindex, _)| *ifindex).take(excess).collect();
+        for ifindex in left_out {
+            tables.interfaces.remove(&ifindex);
+        }
+    }
 }
 
 /// Returns the row of an interface, but for its peers.
@@ -189,7 +207,10 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
         network: interface.bridge.filter(has_network),
         own_v4: own(true),
         own_v6: own(false),
-        macvlan_parent_mac: interface.mac.filter(|_| interface.has_macvlan_children),
+        mac: interface.mac.filter(|_| {
+            interface.has_macvlan_children || interface.is_under_xdp && !interface.is_headerless
+        }),
+        macvlan_parent: interface.mac.is_some() && interface.has_macvlan_children,
         ..InterfaceRow::default()
     }
 }

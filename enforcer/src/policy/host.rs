@@ -1,6 +1,6 @@
 //! The host, as the compiler of policies needs to know it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
@@ -23,6 +23,8 @@ pub struct PolicyInterface {
     pub merged: Vec<u32>,
     /// Whether the interface has macvlan or macvtap children.
     pub has_macvlan_children: bool,
+    /// Whether the wire guard compares MACs by itself: XDP, before the kernel has.
+    pub is_under_xdp: bool,
     /// Whether a wire guard is planned for the interface: others need no facts about packets on a
     /// wire, and a container's new interface changes no policy.
     pub is_guarded: bool,
@@ -68,8 +70,8 @@ pub struct PolicyHost {
     /// The local table: prefixes, each with the ifindex of the route's interface.
     pub local: Vec<(IpNet, u32)>,
     /// The MAC addresses that the host takes: of interfaces, and permanent local entries of
-    /// bridges.
-    pub macs: BTreeSet<[u8; 6]>,
+    /// bridges; each with whether macvlan or macvtap devices alone take it.
+    pub macs: BTreeMap<[u8; 6], bool>,
     /// The UDP ports of clients and tunnels, which rule 6 leaves alone.
     pub open_udp: PortSet,
 }

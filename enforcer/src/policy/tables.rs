@@ -42,8 +42,9 @@ pub struct PolicyTables {
     pub networks: BTreeMap<(Address, u8), NetworkRow>,
     /// The host's local table, by network and prefix length.
     pub local: BTreeMap<(Address, u8), LocalRow>,
-    /// The MAC addresses that the host takes.
-    pub macs: BTreeSet<[u8; 6]>,
+    /// The MAC addresses that the host takes, each with whether macvlan or macvtap devices alone
+    /// take it.
+    pub macs: BTreeMap<[u8; 6], bool>,
     /// The prefixes that later fragments are compared with, by ifindex, network and prefix length:
     /// of every allowed peer under ifindex 0, and of each interface's peers and subnets.
     pub sources: BTreeSet<(u32, Address, u8)>,
@@ -137,10 +138,26 @@ pub struct InterfaceRow {
     pub own_v4: Option<Address>,
     /// An IPv6 address, likewise.
     pub own_v6: Option<Address>,
-    /// The interface's MAC address, if the interface has macvlan or macvtap children.
-    pub macvlan_parent_mac: Option<[u8; 6]>,
+    /// The interface's MAC address, where the guard compares MACs by itself, or the interface has
+    /// macvlan or macvtap children.
+    pub mac: Option<[u8; 6]>,
+    /// Whether macvlan or macvtap devices stand on the interface.
+    pub macvlan_parent: bool,
     /// Whether the wire guard sees no VLAN tags and looks the interface up with [`WIRE_VIEW`].
     pub vlan_parent: bool,
+}
+
+impl InterfaceRow {
+    /// Returns whether the row holds nothing but the interface's own addresses.
+    pub(super) fn is_plain(&self) -> bool {
+        let bare = Self {
+            own_v4: None,
+            own_v6: None,
+            mac: None,
+            ..self.clone()
+        };
+        bare == Self::default()
+    }
 }
 
 /// A described packet and the receiving interface.

@@ -185,7 +185,7 @@ impl Policy for View<'_> {
     fn is_for_other_mac(&self, _: &Packet) -> bool {
         match self.frame.bytes.first_chunk::<6>() {
             Some(mac) if self.frame.link == Link::Ethernet => {
-                mac[0] & 1 == 0 && !self.world.host.macs.contains(mac)
+                mac[0] & 1 == 0 && !self.world.host.macs.contains_key(mac)
             }
             _ => false,
         }

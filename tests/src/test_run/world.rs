@@ -216,7 +216,7 @@ fn host() -> Result<PolicyHost> {
         open_udp: PortSet::default(),
         interfaces: interfaces?,
         local: local.into_iter().collect::<Result<_>>()?,
-        macs: [OWN_MAC].into(),
+        macs: [(OWN_MAC, false)].into(),
     })
 }
 
@@ -237,6 +237,7 @@ fn attachment(on: On) -> Result<PolicyInterface> {
         },
         is_guarded: true,
         has_macvlan_children: on == On::Mac0,
+        is_under_xdp: true,
         is_inside: on == On::Pod0,
         member_of: (on == On::Mem0).then_some(On::Wg0.ifindex()),
         looks_through_tags: on == On::Mem0,

@@ -192,7 +192,7 @@ fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
             registered: peer.interface.clone(),
             actual: interface.name.clone(),
         }));
-        if row.macvlan_parent_mac.is_some() && row.macvlan_parent_mac != interface.mac {
+        if row.mac.is_some() && row.mac != interface.mac {
             found.push(Finding::MacChanged(interface.name.clone()));
         }
     }

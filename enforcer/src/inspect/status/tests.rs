@@ -235,13 +235,13 @@ fn a_peer_without_an_interface_waits_and_degrades_nothing() {
 }
 
 #[test]
-fn another_mac_of_a_macvlan_parent_is_a_gap() {
+fn another_mac_than_the_policys_is_a_gap() {
     let mut facts = facts();
     let row = facts.tables.interfaces.get_mut(&2).unwrap();
-    row.macvlan_parent_mac = eth0().mac;
+    row.mac = eth0().mac;
     assert_eq!(Status::of(&facts).findings, []);
     let row = facts.tables.interfaces.get_mut(&2).unwrap();
-    row.macvlan_parent_mac = Some([2, 0, 0, 0, 0, 9]);
+    row.mac = Some([2, 0, 0, 0, 0, 9]);
     assert_eq!(
         Status::of(&facts).findings,
         [Finding::MacChanged("eth0".to_owned())]

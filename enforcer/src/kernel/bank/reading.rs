@@ -5,8 +5,8 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::{
     Address, FIRST_PORT_SLOT, MAX_PEERS, NO_SLOT, Protocol,
     layout::{
-        BankEntry, Binding, InterfaceEntry, LocalRow, MAX_RULES, MAX_SERVICES, bank_of_mac,
-        mac_of_key, port_index,
+        BankEntry, Binding, CHILDS_MAC, InterfaceEntry, LocalRow, MAX_RULES, MAX_SERVICES,
+        bank_of_mac, mac_of_key, port_index,
     },
 };
 
@@ -138,7 +138,7 @@ fn read_host(maps: &Maps, bank: u32, tables: &mut PolicyTables) -> Result<()> {
     let macs = entries(&maps.macs, "MACS")?.into_iter();
     tables.macs = macs
         .filter(|(key, _)| bank_of_mac(*key) == bank)
-        .map(|(key, _)| mac_of_key(key))
+        .map(|(key, value)| (mac_of_key(key), value == CHILDS_MAC))
         .collect();
     if !tables.ports.values().any(|binding| binding.by_address) {
         return Ok(());

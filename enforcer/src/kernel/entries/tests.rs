@@ -168,12 +168,13 @@ fn an_unknown_option_is_an_error() {
 #[test]
 fn interfaces_come_back() {
     for carries in [PeerSet::EMPTY, peers(&[3])] {
-        for macvlan_parent_mac in [None, Some([0; 6]), Some([2, 0, 0, 0, 0, 1])] {
-            for bits in 0..512u32 {
+        for mac in [None, Some([0; 6]), Some([2, 0, 0, 0, 0, 1])] {
+            for bits in 0..1024u32 {
                 let bit = |index: u32| bits >> index & 1 == 1;
                 let row = InterfaceRow {
                     carries,
-                    macvlan_parent_mac,
+                    mac,
+                    macvlan_parent: bit(9),
                     vlan_parent: bit(0),
                     judges_all: bit(1),
                     hairpin: bit(2),

@@ -129,15 +129,44 @@ fn a_wire_view_forwards_where_one_of_its_interfaces_does() {
 }
 
 #[test]
-fn the_mac_is_kept_for_macvlan_parents_alone() {
+fn the_mac_is_kept_for_macvlan_parents_and_under_xdp() {
     let mac = Some([2, 0, 0, 0, 0, 1]);
-    let interfaces = [(5, true), (6, false)].map(|(ifindex, has_macvlan_children)| {
-        let name = format!("eth{ifindex}");
-        PolicyInterface {
-            mac,
-            has_macvlan_children,
-            ..attachment(ifindex, &name, None)
-        }
+    let interface = |ifindex, has_macvlan_children, is_under_xdp, is_headerless| PolicyInterface {
+        mac,
+        has_macvlan_children,
+        is_under_xdp,
+        is_headerless,
+        ..attachment(ifindex, &format!("eth{ifindex}"), None)
+    };
+    let interfaces = [
+        interface(5, true, false, false),
+        interface(6, false, false, false),
+        interface(7, false, true, false),
+        interface(8, false, true, true),
+    ];
+    let tables = compile(
+        &registry(SERVICE),
+        &PolicyHost::of(&interfaces),
+        &Slots::new(),
+    )
+    .unwrap();
+    let rows = &tables.interfaces;
+    assert_eq!((rows[&5].mac, rows[&5].macvlan_parent), (mac, true));
+    assert!(!rows.contains_key(&6));
+    assert_eq!((rows[&7].mac, rows[&7].macvlan_parent), (mac, false));
+    assert_eq!(rows[&8].mac, None);
+}
+
+#[test]
+fn rows_of_addresses_alone_give_way_to_others() {
+    let plain = |ifindex| PolicyInterface {
+        addresses: vec!["192.0.2.1/32".parse().unwrap()],
+        ..attachment(ifindex, &format!("eth{ifindex}"), None)
+    };
+    let mut interfaces: Vec<_> = (2..1200).map(plain).collect();
+    interfaces.push(PolicyInterface {
+        is_headerless: true,
+        ..plain(2000)
     });
     let tables = compile(
         &registry(SERVICE),
@@ -145,8 +174,9 @@ fn the_mac_is_kept_for_macvlan_parents_alone() {
         &Slots::new(),
     )
     .unwrap();
-    assert_eq!(tables.interfaces[&5].macvlan_parent_mac, mac);
-    assert!(!tables.interfaces.contains_key(&6));
+    assert_eq!(tables.interfaces.len(), 1024);
+    assert!(tables.interfaces.contains_key(&2000));
+    assert!(tables.interfaces.contains_key(&1024) && !tables.interfaces.contains_key(&1100));
 }
 
 #[test]
