@@ -8,7 +8,11 @@ use super::{
     Error, Instance, confirm, instance::lock_note, reconcile_in_place, reload, reserve, sent,
 };
 use crate::{
-    decisions::{candidate::Recipe, peers, reconcile::HookPolicy},
+    decisions::{
+        candidate::{Recipe, with_host_of_now},
+        peers,
+        reconcile::HookPolicy,
+    },
     host::{self, Keys, interfaces_with_keys, snapshot_of, snapshot_with},
     kernel::{grants::Bank, maps::Maps},
     note::{Note, NoteKind},
@@ -210,9 +214,9 @@ fn names_to_ask(instance: &Instance, loaded: Option<&Loaded>) -> Result<BTreeSet
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 
-/// Gives new interfaces their guards, detaches no guard of an existing interface, and takes away
-/// grants without WireGuard's confirmation, from the policy in force and from the policy before a
-/// pending policy.
+/// Gives new interfaces their guards, detaches no guard of an existing interface, takes away grants
+/// without WireGuard's confirmation, and closes new container networks: under the policy in force
+/// and under the policy before a pending policy.
 async fn follow_without_registry(
     instance: &Instance,
     maps: &mut Maps,
@@ -230,12 +234,14 @@ async fn follow_without_registry(
     let snapshot = &snapshot_with(names.collect(), keys).await?;
     let tables = &policies[0].1;
     let options = |name: &str| tables.options_of(name);
-    let (_, mut report) =
+    let (plan, mut report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
     report.keep_detached();
     maps.watch_bypasses(&report.guards.keys().copied().collect())?;
     for (bank, tables) in &policies {
         maps.set_grants(*bank, &peers::revoked(tables, snapshot))?;
+        let now = with_host_of_now(tables, &plan, snapshot);
+        maps.add_host(*bank, tables, &now)?;
     }
     let mut notes = report.notes;
     notes.extend(sent::attach_in_place(instance, maps, tables));

@@ -110,6 +110,28 @@ impl Candidate {
     }
 }
 
+/// The policy with what the host has got since: [`PolicyTables::with_additions`].
+pub(crate) fn with_host_of_now(
+    tables: &PolicyTables,
+    plan: &Plan,
+    snapshot: &HostSnapshot,
+) -> PolicyTables {
+    let interfaces = snapshot.iter().map(|interface| PolicyInterface {
+        ifindex: interface.index,
+        name: interface.name.clone(),
+        alternative_names: interface.alternative_names.clone(),
+        is_bridge: interface.is_kind("bridge"),
+        addresses: snapshot.addresses(interface.index).collect(),
+        ..PolicyInterface::default()
+    });
+    tables.with_additions(&PolicyHost {
+        interfaces: interfaces.collect(),
+        local: local_table(snapshot),
+        macs: macs(plan, snapshot),
+        ..PolicyHost::default()
+    })
+}
+
 /// The wanted and the tolerated wire guards under a policy's flags and options for interfaces.
 pub(crate) fn guard_plan(
     snapshot: &HostSnapshot,

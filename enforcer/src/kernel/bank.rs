@@ -223,10 +223,8 @@ fn write_host(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     let sources = sources
         .map(|(ifindex, network, length)| (TrieKey::new(scope(*ifindex), network, *length), 1));
     replace(&maps.sources, "SOURCES", is_own, sources)?;
-    let macs = tables.macs.iter().map(|(mac, is_childs)| {
-        let value = if *is_childs { CHILDS_MAC } else { TAKEN_MAC };
-        (mac_key(bank, *mac), value)
-    });
+    let macs = tables.macs.iter();
+    let macs = macs.map(|(mac, is_childs)| mac_entry(bank, mac, *is_childs));
     replace(&maps.macs, "MACS", |key| bank_of_mac(*key) == bank, macs)?;
     let on = tables.ports_at.iter();
     let on = on.map(|((protocol, port, address), binding)| {
@@ -237,6 +235,60 @@ fn write_host(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     });
     let is_own = |key: &OnKey| key.parts().is_none_or(|parts| parts.0 == bank);
     replace(&maps.on, "ON", is_own, on)
+}
+
+/// Adds to a bank that programs may read what `now` has beside `before`: container networks, rows of
+/// the local table, and MAC addresses. Each entry counts at once; the flags come after the entries.
+///
+/// # Errors
+/// A map refuses an entry.
+pub(super) fn add_host(
+    maps: &Maps,
+    bank: u32,
+    before: &PolicyTables,
+    now: &PolicyTables,
+) -> Result<()> {
+    let key = |(network, length): &(Address, u8)| {
+        TrieKey::new(AddressScope { bank, ifindex: 0 }, network, *length)
+    };
+    let local = now.local.iter();
+    let local = local.filter(|(prefix, _)| !before.local.contains_key(prefix));
+    let local = local.map(|(prefix, row)| (key(prefix), row.to_bits()));
+    maps.local
+        .insert(local)
+        .context("failed to add to the map LOCAL")?;
+    let macs = now.macs.iter();
+    let macs = macs.filter(|(mac, is_childs)| before.macs.get(*mac) != Some(is_childs));
+    maps.macs
+        .insert(macs.map(|(mac, is_childs)| mac_entry(bank, mac, *is_childs)))
+        .context("failed to add to the map MACS")?;
+    if now.networks == before.networks {
+        return Ok(());
+    }
+    let networks = now.networks.iter();
+    let networks = networks.filter(|(prefix, _)| !before.networks.contains_key(prefix));
+    maps.networks
+        .insert(networks.map(|(prefix, row)| (key(prefix), network_entry(row))))
+        .context("failed to add to the map NETWORKS")?;
+    for (family, filter) in network_filters(now) {
+        maps.network_filters
+            .set(filter_index(bank, family) as usize, filter);
+    }
+    maps.banks.set(bank as usize, bank_entry(now)?);
+    // A bit alone is added: a word without its service would open the port for a moment.
+    let has_networks = complete(now, Binding::default()).to_bits();
+    let offset = bank as usize * size_of::<u32>();
+    for index in 0..maps.ports.len() {
+        let word = maps.ports.word(index, offset);
+        word.fetch_or(has_networks, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Returns the entry of a MAC address in `MACS`.
+const fn mac_entry(bank: u32, mac: &[u8; 6], is_childs: bool) -> (u64, u32) {
+    let value = if is_childs { CHILDS_MAC } else { TAKEN_MAC };
+    (mac_key(bank, *mac), value)
 }
 
 /// Returns the filter of each family's container networks.

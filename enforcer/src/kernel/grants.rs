@@ -1,4 +1,4 @@
-//! Grants replaced in place, under either bank.
+//! What changes in place, under either bank: grants that end, and what the host has got.
 
 use anyhow::{Context as _, Result};
 use enforcer_ebpf::{Address, PeerSet, layout::bank};
@@ -54,6 +54,21 @@ impl Maps {
         let entries = entries.map(|(prefix, peers)| (prefix_key(bank, prefix), *peers));
         let written = self.prefixes.insert(entries);
         written.context("failed to take grants away in the map PREFIXES")
+    }
+
+    /// Adds to a bank what `now` has beside `before`, the bank's policy: container networks, rows of
+    /// the local table, and MAC addresses.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn add_host(
+        &self,
+        which: Bank,
+        before: &PolicyTables,
+        now: &PolicyTables,
+    ) -> Result<()> {
+        let bank = which.number(self.state().generation);
+        bank::add_host(self, bank, before, now)
     }
 }
 

@@ -10,6 +10,7 @@
 //! frame      a described packet as bytes
 //! ```
 
+mod additions;
 mod cite;
 mod compile;
 mod diff;

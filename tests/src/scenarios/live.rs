@@ -10,6 +10,7 @@ mod hotplug;
 mod interfaces;
 mod masters;
 mod mixed;
+mod newcomers;
 mod plug;
 pub(super) mod process;
 mod reloads;
@@ -34,6 +35,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(reserved::scenarios());
     scenarios.extend(reloads::scenarios());
     scenarios.extend(mixed::scenarios());
+    scenarios.extend(newcomers::scenarios());
     scenarios.extend(sleep::scenarios());
     scenarios.extend(soak::scenarios());
     scenarios

@@ -1,7 +1,7 @@
 //! `reload --confirm`: an unconfirmed policy is rolled back, whichever process is killed meanwhile.
 
 mod killed;
-mod pending;
+pub(super) mod pending;
 
 use std::time::Instant;
 

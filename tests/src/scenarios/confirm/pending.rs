@@ -20,7 +20,7 @@ pub(super) const SHORT: Duration = Duration::from_secs(5);
 pub(super) const ADDED: u16 = 15_000;
 
 /// The registry of the scenarios, and a service more.
-pub(super) fn candidate() -> String {
+pub(in crate::scenarios) fn candidate() -> String {
     format!("{REGISTRY}\n[services.added]\nports = [{ADDED}]\n")
 }
 
@@ -43,7 +43,7 @@ pub(super) fn try_out(rig: &Rig<'_>, text: &str, time: &str) -> Result<Finished>
     finish(try_out_command(rig, text, time)?, "")
 }
 
-pub(super) fn arm(rig: &Rig<'_>, text: &str, time: &str) -> Result<()> {
+pub(in crate::scenarios) fn arm(rig: &Rig<'_>, text: &str, time: &str) -> Result<()> {
     try_out(rig, text, time)?.ok().map(drop)
 }
 

@@ -9,13 +9,38 @@ use crate::lab::bridge::{self, Bridge, GUEST, OUTSIDE, Uplink, netfilter_on_memb
 use crate::lab::command::eventually;
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::lab::topology::{HOST_LAN, Lab, PEER};
-use crate::lab::{Ask, Because, Feature, Netns, Outcome, Patience, Port, Server, Transport};
+use crate::lab::{
+    Ask, Because, Feature, Guards, Netns, Outcome, Patience, Port, Server, Transport,
+};
 use crate::scenario::{Rig, Scenario};
+use crate::scenarios::confirm::pending::{arm, candidate};
 use crate::scenarios::runner::{answered, unanswered};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("live::a29_a_container_network_that_comes_later", network),
+        Scenario::new("live::a29_a_container_network_that_comes_later", |rig| {
+            network(rig, |rig| rig.enforcer.run(&[]))
+        }),
+        Scenario::new(
+            "live::a29_a_container_network_that_comes_while_pending",
+            |rig| {
+                network(rig, |rig| {
+                    let run = rig.enforcer.run(&[])?;
+                    arm(rig, &candidate(), "60s")?;
+                    Ok(run)
+                })
+            },
+        ),
+        Scenario::new(
+            "live::a29_a_container_network_that_comes_without_a_registry",
+            |rig| {
+                network(rig, |rig| {
+                    rig.enforcer.up(Guards::Both)?;
+                    rig.enforcer.registry("no registry")?;
+                    rig.enforcer.run(&[])
+                })
+            },
+        ),
         Scenario::new("live::a40_a_local_route_that_comes_later", local_route),
         Scenario::new("live::a23_a_member_that_joins_later", member)
             .needs(Feature::BridgeNetfilter),
@@ -63,7 +88,8 @@ fn podman7(lab: &Lab) -> Result<(Netns, Server)> {
     Ok((inner, server))
 }
 
-fn network(rig: &Rig<'_>) -> Result<()> {
+/// `start` brings up a `run` that follows the host.
+fn network<'a, T>(rig: &'a Rig<'_>, start: impl FnOnce(&'a Rig<'_>) -> Result<T>) -> Result<()> {
     let to = Ipv4Addr::new(10, 77, 0, 2);
     rig.lab.route_from_lan(to)?;
     let ask =
@@ -72,7 +98,7 @@ fn network(rig: &Rig<'_>) -> Result<()> {
     answered(ask(Patience::Long)?).context("before the enforcer was up")?;
     rig.lab.host.ip("link del podman7")?;
     drop(first);
-    let _run = rig.enforcer.run(&[])?;
+    let _run = start(rig)?;
     let _second = podman7(rig.lab)?;
     closes(rig, Because::CONTAINER_NETWORK, Port("tcp", 7070), ask)
 }
