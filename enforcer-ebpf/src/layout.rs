@@ -17,7 +17,9 @@ mod tests;
 pub use address_key::{AddressKey, AddressScope, KEY_BITS};
 pub use counters::{CELLS, Cell, Cells, Count};
 pub use event::{Budget, EVENT_BYTES, EVENT_PACKET, EVENTS_PER_EPOCH, Epoch, Event, EventHead};
-pub use interface::{INTERFACE_ENTRIES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, WIRE_VIEW};
+pub use interface::{
+    INTERFACE_ENTRIES, INTERFACE_PROBES, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey, WIRE_VIEW,
+};
 pub use networks::{
     CHILDS_MAC, LOCAL_ENTRIES, LocalRow, MAC_ENTRIES, NETWORK_ENTRIES, NETWORK_FILTERS,
     NetworkEntry, NetworkFilter, ON_ENTRIES, OnKey, SOURCE_ENTRIES, TAKEN_MAC, bank_of_mac,

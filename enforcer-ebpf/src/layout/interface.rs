@@ -27,7 +27,7 @@ impl InterfaceKey {
         const SHIFT: u32 = u32::BITS - INTERFACE_SLOTS.ilog2();
         let region = self.bank + BANKS * (self.ifindex >> 31);
         let home = (self.ifindex & !WIRE_VIEW).wrapping_mul(MULTIPLIER) >> SHIFT;
-        (0..INTERFACE_SLOTS)
+        (0..INTERFACE_PROBES)
             .map(move |probe| region * INTERFACE_SLOTS + (home + probe) % INTERFACE_SLOTS)
     }
 }
@@ -35,6 +35,8 @@ impl InterfaceKey {
 /// Places for interfaces in each bank; behind all banks as many follow for wire views, as a view
 /// next to its interface would often collide with interfaces of the next indices.
 pub const INTERFACE_SLOTS: u32 = 1024;
+/// The maximum number of probes: a bound for the verifier, which walks each of them.
+pub const INTERFACE_PROBES: u32 = 256;
 /// Entries of `INTERFACES`.
 pub const INTERFACE_ENTRIES: u32 = 2 * BANKS * INTERFACE_SLOTS;
 

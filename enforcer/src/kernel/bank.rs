@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result};
 use enforcer_ebpf::{
     Address, Family, MAX_PEERS, Mode, NO_SLOT, Protocol,
     layout::{
-        AddressScope, BANKS, Binding, CHILDS_MAC, INTERFACE_SLOTS, InterfaceEntry, InterfaceKey,
-        MAX_RULES, MAX_SERVICES, NetworkFilter, OnKey, PrefixKey, TAKEN_MAC, bank, bank_of_mac,
-        filter_bit, filter_index, mac_key, port_index,
+        AddressScope, BANKS, Binding, CHILDS_MAC, INTERFACE_PROBES, INTERFACE_SLOTS,
+        InterfaceEntry, InterfaceKey, MAX_RULES, MAX_SERVICES, NetworkFilter, OnKey, PrefixKey,
+        TAKEN_MAC, bank, bank_of_mac, filter_bit, filter_index, mac_key, port_index,
     },
     unregistered_slot,
 };
@@ -179,7 +179,7 @@ fn write_interfaces(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
     for place in interface_places(bank) {
         maps.interfaces.set(place, InterfaceEntry::EMPTY);
     }
-    for (&ifindex, row) in &tables.interfaces {
+    for (ifindex, row) in tables.interfaces_by_need() {
         let key = InterfaceKey { ifindex, bank };
         let place = key
             .places()
@@ -187,8 +187,9 @@ fn write_interfaces(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()>
             .find(|place| maps.interfaces.get(*place).ifindex == InterfaceEntry::FREE)
             .with_context(|| {
                 format!(
-                    "more than {INTERFACE_SLOTS} interfaces have a policy of their own, and there \
-                     is no place for the one with the ifindex {ifindex}"
+                    "too many interfaces have a policy of their own: the map has \
+                     {INTERFACE_SLOTS} places, and none within {INTERFACE_PROBES} probes for the \
+                     ifindex {ifindex}"
                 )
             })?;
         maps.interfaces

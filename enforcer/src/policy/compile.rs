@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
     Address, FIRST_PORT_SLOT, Mode, PeerSet, Protocol,
-    layout::{Binding, INTERFACE_SLOTS, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS, WIRE_VIEW},
+    layout::{
+        Binding, INTERFACE_ENTRIES, InterfaceKey, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS,
+        WIRE_VIEW,
+    },
 };
 use ipnet::IpNet;
 
@@ -164,20 +167,22 @@ fn with_interfaces(
     tables
 }
 
-/// Leaves out rows that only spare a look-up, as far as the map has no room for them, the highest
-/// ifindexes first. Without its row an interface is judged all the same; under XDP rule 3 has no
-/// part there.
+/// Leaves out rows that only spare a look-up, as far as the map has no place for them. Without its
+/// row an interface is judged all the same; under XDP rule 3 has no part there.
 fn leave_out_plain_rows(tables: &mut PolicyTables) {
-    for views in [0, WIRE_VIEW] {
-        let own = |ifindex: &u32| ifindex & WIRE_VIEW == views;
-        let count = tables.interfaces.keys().filter(|it| own(it)).count();
-        let rows = tables.interfaces.iter().rev();
-        let plain = rows.filter(|(ifindex, row)| own(ifindex) && row.is_plain());
-        let excess = count.saturating_sub(INTERFACE_SLOTS as usize);
-        let left_out: Vec<u32> = plain.map(|(ifindex, _)| *ifindex).take(excess).collect();
-        for ifindex in left_out {
-            tables.interfaces.remove(&ifindex);
+    let mut taken = vec![false; INTERFACE_ENTRIES as usize];
+    let mut left_out = Vec::new();
+    for (ifindex, row) in tables.interfaces_by_need() {
+        let mut places = InterfaceKey { ifindex, bank: 0 }.places();
+        match places.find(|place| !taken[*place as usize]) {
+            Some(place) => taken[place as usize] = true,
+            None if row.is_plain() => left_out.push(ifindex),
+            // The write names the limit.
+            None => {}
         }
+    }
+    for ifindex in left_out {
+        tables.interfaces.remove(&ifindex);
     }
 }
 

@@ -147,6 +147,16 @@ pub struct InterfaceRow {
     pub vlan_parent: bool,
 }
 
+impl PolicyTables {
+    /// Returns the rows of interfaces, those that hold nothing but addresses last: the order in which
+    /// they get their places in the map.
+    pub(crate) fn interfaces_by_need(&self) -> impl Iterator<Item = (u32, &InterfaceRow)> {
+        let rows = || self.interfaces.iter().map(|(ifindex, row)| (*ifindex, row));
+        let needed = rows().filter(|(_, row)| !row.is_plain());
+        needed.chain(rows().filter(|(_, row)| row.is_plain()))
+    }
+}
+
 impl InterfaceRow {
     /// Returns whether the row holds nothing but the interface's own addresses.
     pub(super) fn is_plain(&self) -> bool {

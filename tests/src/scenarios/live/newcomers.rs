@@ -69,9 +69,10 @@ fn collide(rig: &Rig<'_>) -> Result<()> {
     let batch: Vec<String> = indexes()
         .map(|index| {
             format!(
-                "link add d{index} index {index} type dummy
+                "link add d{index} index {index} type veth peer name p{index} netns {}
                  addr add 10.66.{}.{}/32 dev d{index}
                  link set d{index} up",
+                rig.lab.lan.path(),
                 index / 256,
                 index % 256
             )
