@@ -4,6 +4,7 @@ use enforcer_ebpf::Mode;
 use toml::de::DeTable;
 
 use super::diagnostic::Fault;
+use super::doctor::{self, IgnoredFinding};
 use super::interface;
 use super::options::InterfaceTable;
 use super::peer::{self, PeerDraft};
@@ -33,6 +34,7 @@ pub(super) struct Draft {
     pub(super) unregistered: Unregistered,
     pub(super) peers: Vec<PeerDraft>,
     pub(super) interfaces: Vec<InterfaceTable>,
+    pub(super) ignored: Vec<IgnoredFinding>,
 }
 
 impl Draft {
@@ -47,7 +49,14 @@ impl Draft {
             table,
             &Shape {
                 owner: "the registry",
-                keys: &["mode", "services", "unregistered", "peers", "interfaces"],
+                keys: &[
+                    "mode",
+                    "services",
+                    "unregistered",
+                    "peers",
+                    "interfaces",
+                    "doctor",
+                ],
             },
         );
         if let Some(value) = table.get("services") {
@@ -77,11 +86,14 @@ impl Draft {
                 self.interfaces.push(interface::read(reader, key, table));
             }
         }
+        if let Some(value) = table.get("doctor") {
+            self.ignored = doctor::read(reader, value);
+        }
     }
 }
 
 fn refuse_global_keys(reader: &mut TableReader<'_>, table: &DeTable<'_>, main: &str) {
-    for name in ["mode", "unregistered", "interfaces"] {
+    for name in ["mode", "unregistered", "interfaces", "doctor"] {
         if let Some((key, _)) = table.get_key_value(name) {
             reader.error(
                 key.span(),

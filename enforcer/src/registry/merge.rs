@@ -202,6 +202,7 @@ pub(super) fn finish(draft: Draft) -> Registry {
         unregistered: draft.unregistered,
         peers,
         interfaces,
+        ignored: draft.ignored,
     }
 }
 

@@ -9,7 +9,7 @@
 //! files            the place of a registry, and the result of reading one
 //! loader           the files to read, and their order  open: one file
 //! syntax           TOML errors, in the words of the registry
-//! draft            one parsed file   service, peer, interface, unregistered: one table each
+//! draft            one parsed file   service, peer, interface, unregistered, doctor: one table each
 //! allow            lists of peers                  host_address: a service's `on`
 //! merge            checks across files: duplicates, clashes, limits
 //! port_conflicts   ports of two services at one address
@@ -20,6 +20,7 @@
 
 mod allow;
 mod diagnostic;
+mod doctor;
 mod draft;
 mod duplicate;
 mod excerpt;
@@ -51,6 +52,7 @@ mod unregistered;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use doctor::IgnoredFinding;
 pub use files::{
     DEFAULT_PATH, EMBEDDED, FragmentFolder, Loaded, MissingFile, Origin, Place, Provenance,
     Rejected, Source, load, load_at, load_within,

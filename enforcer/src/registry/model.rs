@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use enforcer_ebpf::{Mode, Protocol};
 use ipnet::IpNet;
 
+use super::doctor::IgnoredFinding;
 use super::options::InterfaceTable;
 use super::public_key::PublicKey;
 use super::source::Span;
@@ -33,6 +34,7 @@ pub struct Registry {
     pub(super) unregistered: Unregistered,
     pub(super) peers: Vec<Peer>,
     pub(super) interfaces: Vec<InterfaceTable>,
+    pub(super) ignored: Vec<IgnoredFinding>,
 }
 
 impl Registry {
@@ -64,6 +66,11 @@ impl Registry {
     /// Returns the `[interfaces]` tables, by pattern.
     pub fn interfaces(&self) -> &[InterfaceTable] {
         &self.interfaces
+    }
+
+    /// Returns the findings that `doctor` leaves out, in the order of the file.
+    pub fn ignored_findings(&self) -> &[IgnoredFinding] {
+        &self.ignored
     }
 
     /// Returns the service of this name.

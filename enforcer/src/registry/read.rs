@@ -215,8 +215,15 @@ fn is_array_of_tables(array: &DeArray<'_>) -> bool {
 
 fn unknown_key_help(name: &str, value: &DeValue<'_>, shape: &Shape<'_>) -> String {
     let keys = listed(shape.keys.iter().copied(), "and");
+    let (owner, keys) = match shape.keys.len() {
+        1 => (format!("the key of {}", shape.owner), format!("is {keys}")),
+        _ => (
+            format!("the keys of {}", shape.owner),
+            format!("are {keys}"),
+        ),
+    };
     let Some(table) = value.as_table() else {
-        return format!("the keys of {} are {keys}", shape.owner);
+        return format!("{owner} {keys}");
     };
     let name = shown(name);
     // A misplaced table: a forgotten `services.`, or a dot in a name without quotes.
@@ -226,8 +233,5 @@ fn unknown_key_help(name: &str, value: &DeValue<'_>, shape: &Shape<'_>) -> Strin
     if shape.keys.contains(&"peers") && table.contains_key("interface") {
         return format!("a peer is written as `[peers.{name}]`");
     }
-    format!(
-        "the keys of {} are {keys}; a name with a dot is written in quotes",
-        shape.owner
-    )
+    format!("{owner} {keys}; a name with a dot is written in quotes")
 }

@@ -137,7 +137,7 @@ fn a_name_in_two_files_names_both_places() {
 fn fragments_hold_services_and_peers_only() {
     let etc = Etc::new().with("enforcer.toml", A).with(
         "enforcer.d/1.toml",
-        format!("mode = \"audit\"\n[interfaces.eth0]\n[unregistered]\n{B}"),
+        format!("mode = \"audit\"\n[interfaces.eth0]\n[unregistered]\n[doctor]\n{B}"),
     );
     etc.rejects(
         etc.default(),
@@ -145,6 +145,7 @@ fn fragments_hold_services_and_peers_only() {
             "enforcer.d/1.toml:1:1 `mode` does not belong in a fragment",
             "enforcer.d/1.toml:2:2 `interfaces` does not belong in a fragment",
             "enforcer.d/1.toml:3:2 `unregistered` does not belong in a fragment",
+            "enforcer.d/1.toml:4:2 `doctor` does not belong in a fragment",
         ],
     );
 }

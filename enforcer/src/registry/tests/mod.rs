@@ -2,6 +2,8 @@
 
 mod accepted;
 mod addresses;
+mod doctor;
+mod documents;
 mod etc;
 mod files;
 mod kinds;
