@@ -123,6 +123,17 @@ pub(crate) fn read(globals: &Globals, missing: MissingFile) -> Result<Loaded, Re
     load_within(&source(globals, missing), &reader, READ_LIMIT)
 }
 
+/// Reads the registry of `up`. Where the policy in force came from files, a file or a folder of
+/// fragments that vanished is an error, as for a reload: `down` alone opens.
+///
+/// # Errors
+/// As for [`read`]; the pins are another namespace's.
+pub(crate) fn read_for_up(globals: &Globals, instance: &Instance) -> Result<Loaded, Failure> {
+    let (before, missing) = instance.before_up()?;
+    let reader = Reader::of_command(globals.config.as_deref()).again(before);
+    Ok(load_within(&source(globals, missing), &reader, READ_LIMIT)?)
+}
+
 /// Reads the registry of a command that replaces the policy in force.
 ///
 /// # Errors

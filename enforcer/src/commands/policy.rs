@@ -8,7 +8,7 @@ use super::{
     cli::{Reload, Up},
     confirm::nothing_pinned,
     failure::{Failure, NOT_ENFORCING},
-    output, read, read_again, status,
+    output, read_again, read_for_up, status,
     wrap::{Width, wrap},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     host::{self, HostSnapshot},
     inspect,
     note::{Note, NoteKind},
-    registry::{Identity, Loaded, MissingFile, Origin, Registry, render},
+    registry::{Identity, Loaded, Origin, Registry, render},
 };
 
 /// The result of `down` as JSON; the fields are the JSON of the design.
@@ -38,11 +38,11 @@ struct ReloadJson<'a> {
 
 /// Loads, attaches and pins the guards, and prints the status.
 pub(crate) async fn up(globals: &Globals, instance: &Instance, up: Up) -> Outcome {
-    let loaded = read(globals, MissingFile::Embedded)?;
+    control::check_privileges()?;
+    let loaded = read_for_up(globals, instance)?;
     if !up.static_peers {
         refuse_keys(&loaded.registry)?;
     }
-    control::check_privileges()?;
     let snapshot = host::snapshot().await?;
     let options = UpOptions {
         wire: up.guards != Guards::Socket,
@@ -149,7 +149,10 @@ pub(crate) async fn reload(globals: &Globals, instance: &Instance, reload: &Relo
         },
     };
     let reloaded = control::reload(instance, &loaded, terms).await;
-    warn(&loaded, &snapshot);
+    // With nothing pinned the registry is not put in force.
+    if !matches!(reloaded, Ok(None)) {
+        warn(&loaded, &snapshot);
+    }
     let (generation, notes) = match reloaded? {
         Some(reloaded) => (Some(reloaded.generation), reloaded.notes),
         None => (None, vec![nothing_pinned()]),

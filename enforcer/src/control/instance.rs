@@ -84,25 +84,41 @@ impl Instance {
         Ok(self.pins.exists()? && !is_gone(&self.pins)?)
     }
 
-    /// The meaning of a missing file at the default path, for a reload of the policy in force.
+    /// The meaning of a missing file at the default path, for a reload of the policy in force. With
+    /// nothing pinned no policy can lose ports.
     ///
     /// # Errors
     /// The pins cannot be read, or are another namespace's.
     pub fn missing_file(&self) -> Result<MissingFile, Error> {
         let maps = self.maps()?;
-        Ok(maps.map_or(MissingFile::Fragments, |maps| Self::missing_file_of(&maps)))
+        Ok(maps.map_or(MissingFile::Embedded, |maps| Self::missing_file_of(&maps)))
     }
 
     /// The meaning of a missing file at the default path, for a reload of the policy of these maps.
     pub(crate) fn missing_file_of(maps: &Maps) -> MissingFile {
-        let provenance = maps.provenance();
-        let is_default = provenance.path.as_deref() == Some(Path::new(DEFAULT_PATH));
-        if maps.state().flags & State::EMBEDDED != 0 {
-            MissingFile::Embedded
-        } else if is_default && provenance.has_main {
-            MissingFile::Vanished
-        } else {
-            MissingFile::Fragments
+        let is_embedded = maps.state().flags & State::EMBEDDED != 0;
+        match maps.provenance().missing_file(Path::new(DEFAULT_PATH)) {
+            // The embedded registry stands in for bad files, which may come back.
+            MissingFile::Embedded if !is_embedded => MissingFile::Fragments,
+            missing => missing,
+        }
+    }
+
+    /// The registry behind the policy that an `up` replaces, and the meaning of a missing file at
+    /// the default path.
+    ///
+    /// # Errors
+    /// The pins are another namespace's.
+    pub fn before_up(&self) -> Result<(Option<Provenance>, MissingFile), Error> {
+        match self.provenance() {
+            Ok(None) => Ok((None, MissingFile::Embedded)),
+            Ok(Some(before)) => {
+                let missing = before.missing_file(Path::new(DEFAULT_PATH));
+                Ok((Some(before), missing))
+            }
+            Err(error @ Error::OtherNamespace { .. }) => Err(error),
+            // Pins of another layout do not tell, and `up` replaces them.
+            Err(_) => Ok((None, MissingFile::Fragments)),
         }
     }
 
@@ -278,7 +294,8 @@ mod tests {
         assert!(!instance.is_pinned().unwrap());
         assert_eq!(instance.generation().unwrap(), 0);
         assert_eq!(instance.provenance().unwrap(), None);
-        assert_eq!(instance.missing_file().unwrap(), MissingFile::Fragments);
+        assert_eq!(instance.missing_file().unwrap(), MissingFile::Embedded);
+        assert_eq!(instance.before_up().unwrap(), (None, MissingFile::Embedded));
         assert!(instance.maps().unwrap().is_none());
         assert!(matches!(instance.adoptable_maps(), Ok(Adoptable::Nothing)));
         assert!(!instance.is_interrupted().unwrap());

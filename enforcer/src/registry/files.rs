@@ -99,6 +99,17 @@ pub struct Provenance {
 }
 
 impl Provenance {
+    /// The meaning of a missing file at the default path for who reads the registry again: a policy
+    /// that came from files must not lose the ports of a file that vanished. `default` is the
+    /// default path, in production [`DEFAULT_PATH`].
+    pub fn missing_file(&self, default: &Path) -> MissingFile {
+        match &self.path {
+            None => MissingFile::Embedded,
+            Some(path) if self.has_main && path == default => MissingFile::Vanished,
+            Some(_) => MissingFile::Fragments,
+        }
+    }
+
     /// Whether both are of the same files with the same texts, whatever folder holds these now.
     pub fn has_same_text(&self, other: &Self) -> bool {
         let of = |it: &Self| (it.digest, it.has_main);

@@ -111,13 +111,14 @@ impl<'a> Loader<'a> {
             MissingFile::Fragments if none => self.refuse_absence(
                 path,
                 "there is no registry: the file and its fragments are absent",
-                "write one; the policy in force stays as it is, and `enforcer down` ends it",
+                "put the files back, or write new ones; the policy in force stays as it is, and \
+                 `enforcer down` ends it",
             ),
             MissingFile::Vanished => self.refuse_absence(
                 path,
                 "this file is gone: the policy in force was made from it",
-                "put it back, if need be as an empty file; `enforcer up` does without it, and \
-                 takes the fragments alone, or the built-in registry where there are none",
+                "put it back, if need be as an empty file beside its fragments; to begin without \
+                 it, run `enforcer down` first",
             ),
             MissingFile::Embedded | MissingFile::Fragments => {}
         }
@@ -182,7 +183,7 @@ impl<'a> Loader<'a> {
             self.refuse_absence(
                 directory,
                 "this folder of fragments is gone: the policy in force was made with it",
-                "put it back, or mount it again; `enforcer up` does without it",
+                "put it back, or mount it again; to begin without it, run `enforcer down` first",
             );
         }
     }

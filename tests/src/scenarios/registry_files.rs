@@ -118,9 +118,11 @@ fn missed(rig: &Rig<'_>) -> Result<()> {
     let aside = folder.with_extension("aside");
     fs::rename(&folder, &aside)?;
     for place in ["no folder", "an empty folder"] {
-        let refused = rig.enforcer.expect(&["reload"], 2)?;
-        let text = "this folder of fragments is gone";
-        ensure!(refused.stderr.contains(text), "{place}: {refused}");
+        for command in ["reload", "up"] {
+            let refused = rig.enforcer.expect(&[command], 2)?;
+            let text = "this folder of fragments is gone";
+            ensure!(refused.stderr.contains(text), "{place}: {refused}");
+        }
         fs::create_dir_all(&folder)?;
     }
     fs::remove_dir(&folder)?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::super::{Loaded, MissingFile, Provenance, Reader, Rejected};
+use super::super::{Loaded, MissingFile, Origin, Provenance, Reader, Rejected};
 use super::etc::{Etc, names};
 
 const A: &str = "[services.a]\nports = [1]\n";
@@ -34,7 +34,7 @@ fn a_folder_that_was_in_force_is_missed() {
     // The mount point after `umount`: a folder with nothing in it.
     fs::create_dir(etc.path("enforcer.d")).unwrap();
     etc.rejects(again(&etc, &in_force), &[GONE]);
-    // The controls: `up` does without, and so does the reload of another policy.
+    // The controls: with nothing pinned `up` does without, and so does the reload of another policy.
     assert_eq!(names(&etc.default().unwrap()), ["a"]);
     let other = Provenance {
         path: Some(etc.path("other.toml")),
@@ -51,6 +51,42 @@ fn a_folder_that_was_in_force_is_missed() {
     fs::rename(etc.path("elsewhere"), etc.path("enforcer.d")).unwrap();
     let back = again(&etc, &in_force).unwrap();
     assert_eq!(back.provenance, in_force);
+}
+
+/// Reads the registry as `up` does beside a policy in force.
+fn up(etc: &Etc, in_force: &Provenance) -> Result<Loaded, Rejected> {
+    let missing = in_force.missing_file(&etc.path("enforcer.toml"));
+    let reader = Reader::NAMED.again(Some(in_force.clone()));
+    etc.read(missing, &reader)
+}
+
+#[test]
+fn an_up_misses_every_file_of_the_policy_in_force() {
+    const FILE: &str = "enforcer.toml:1:1 this file is gone: the policy in force was made from it";
+    let (etc, in_force) = whole();
+    assert_eq!(names(&up(&etc, &in_force).unwrap()), ["a", "b"]);
+    fs::rename(etc.path("enforcer.d"), etc.path("elsewhere")).unwrap();
+    etc.rejects(up(&etc, &in_force), &[GONE]);
+    let both = up(&etc, &in_force).unwrap_err();
+    let help = both.errors[0].help().unwrap_or_default();
+    assert!(help.contains("`enforcer down` first"), "{help}");
+    fs::rename(etc.path("elsewhere"), etc.path("enforcer.d")).unwrap();
+    // The fragments alone, and then nothing, must not replace the main file.
+    fs::remove_file(etc.path("enforcer.toml")).unwrap();
+    etc.rejects(up(&etc, &in_force), &[FILE]);
+    fs::remove_dir_all(etc.path("enforcer.d")).unwrap();
+    let errors = up(&etc, &in_force).unwrap_err().errors;
+    assert_eq!(etc.shown(&errors), [GONE], "one absence is enough");
+    // The files of `--config` were in force, and nothing is at the default path.
+    let other = Provenance {
+        path: Some(etc.path("other.toml")),
+        ..in_force
+    };
+    let absent = ["enforcer.toml:1:1 there is no registry: the file and its fragments are absent"];
+    etc.rejects(up(&etc, &other), &absent);
+    // The control: the embedded registry was in force, and holds again.
+    let embedded = up(&etc, &Provenance::default()).unwrap();
+    assert_eq!(embedded.origin, Origin::Embedded);
 }
 
 #[test]

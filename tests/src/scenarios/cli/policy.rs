@@ -231,7 +231,9 @@ fn bad_registry(rig: &Rig<'_>) -> Result<()> {
     }
     // A vanished file changes nothing either.
     std::fs::remove_file(rig.enforcer.config_path()?)?;
-    refuse(rig, &["reload"], 0).context("a registry that is gone")?;
+    for command in ["reload", "up"] {
+        refuse(rig, &[command], 0).context("a registry that is gone")?;
+    }
     let (_, after) = rig.enforcer.status()?;
     ensure!(
         before.generation == after.generation && before.services == after.services,
