@@ -17,6 +17,7 @@ use crate::{
         reconcile::HookPolicy,
     },
     host::snapshot,
+    interfaces::Interface,
     kernel::{maps::Maps, pending::PendingReader},
     note::{Note, NoteKind},
 };
@@ -141,7 +142,7 @@ async fn guards_as_in_force(instance: &Instance, maps: &mut Maps) -> Result<Vec<
     let tables = maps.tables()?;
     let mut notes: Vec<Note> = reserve_or_note(maps, &tables).into_iter().collect();
     let snapshot = &snapshot().await?;
-    let options = |name: &str| tables.options_of(name);
+    let options = |interface: &Interface| tables.options_of(interface.names());
     let (_, report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
     maps.watch_bypasses(&report.guards.keys().copied().collect())?;

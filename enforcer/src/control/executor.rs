@@ -15,7 +15,7 @@ use crate::{
         },
     },
     host::HostSnapshot,
-    interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
+    interfaces::{Hook, Interface, InterfaceOptions, Plan, WireGuard},
     kernel::{
         bpf::{self, CgroupHook},
         links,
@@ -207,7 +207,7 @@ pub(crate) fn reconcile_in_place(
     instance: &Instance,
     state: State,
     snapshot: &HostSnapshot,
-    options: impl Fn(&str) -> InterfaceOptions,
+    options: impl Fn(&Interface) -> InterfaceOptions,
     hooks: HookPolicy,
 ) -> Result<(Plan, AttachReport)> {
     let pins = instance.pins();

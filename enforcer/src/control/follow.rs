@@ -14,6 +14,7 @@ use crate::{
         reconcile::HookPolicy,
     },
     host::{self, Keys, interfaces_with_keys, snapshot_of, snapshot_with},
+    interfaces::Interface,
     kernel::{grants::Bank, maps::Maps},
     note::{Note, NoteKind},
     registry::Loaded,
@@ -190,7 +191,7 @@ async fn guard_without_lock(instance: &Instance, why: &str) -> Result<Look, Erro
 async fn attach_missing(instance: &Instance, maps: &Maps) -> Result<Vec<Note>> {
     let snapshot = &host::snapshot().await?;
     let tables = maps.tables()?;
-    let options = |name: &str| tables.options_of(name);
+    let options = |interface: &Interface| tables.options_of(interface.names());
     let (_, report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
     let mut notes = report.notes;
@@ -233,7 +234,7 @@ async fn follow_without_registry(
         .flat_map(|(_, tables)| peers::interfaces_by_key(tables));
     let snapshot = &snapshot_with(names.collect(), keys).await?;
     let tables = &policies[0].1;
-    let options = |name: &str| tables.options_of(name);
+    let options = |interface: &Interface| tables.options_of(interface.names());
     let (plan, mut report) =
         reconcile_in_place(instance, maps.state(), snapshot, options, HookPolicy::Keep)?;
     report.keep_detached();

@@ -95,8 +95,13 @@ pub fn host_warnings(
 ) -> Result<registry::Diagnostics> {
     let networks = snapshot.map(|snapshot| networks::warnings_of(registry, snapshot));
     let networks = networks.transpose()?.unwrap_or_default();
+    let names_of = |bridge: &str| {
+        let bridge = snapshot.and_then(|snapshot| snapshot.by_name(bridge));
+        let names = bridge.into_iter().flat_map(|bridge| bridge.names());
+        names.map(str::to_owned).collect()
+    };
     let warning = |network: &NetworkWarning| registry::InterfaceWarning {
-        interface: network.bridge().to_owned(),
+        names: names_of(network.bridge()),
         peer: network.peer().map(str::to_owned),
         message: network.text(),
         help: network.help(),

@@ -17,7 +17,7 @@ use crate::{
         reconcile::{AttachReport, HookPolicy},
     },
     host::{self, HostSnapshot, interfaces_with_keys, snapshot_of},
-    interfaces::InterfaceOptions,
+    interfaces::{Interface, InterfaceOptions},
     kernel::maps::Maps,
     note::{Note, NoteKind},
     policy::{PolicyTables, released},
@@ -204,7 +204,7 @@ pub(super) fn attach_and_compile(
     recipe: &Recipe<'_>,
     is_pending: bool,
 ) -> Result<(AttachReport, PolicyTables)> {
-    let options = |name: &str| InterfaceOptions::of(&recipe.loaded.registry, name);
+    let options = |interface: &Interface| InterfaceOptions::of(&recipe.loaded.registry, interface);
     let hooks = match is_pending {
         true => HookPolicy::Keep,
         false => HookPolicy::AsPlanned,

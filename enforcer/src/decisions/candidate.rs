@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::{attached::AttachedGuards, reconcile::GuardPlan};
 use crate::{
     host::HostSnapshot,
-    interfaces::{Hook, InterfaceOptions, Plan, WireGuard},
+    interfaces::{Hook, Interface, InterfaceOptions, Plan, WireGuard},
     policy::{PolicyHost, PolicyInterface, PolicyTables, Slots, compile},
     registry::Loaded,
     wireguard::Answer,
@@ -49,7 +49,7 @@ impl Recipe<'_> {
     /// The registry's wire guards on this host.
     pub(crate) fn guard_plan(&self, attached: &AttachedGuards) -> GuardPlan {
         let registry = &self.loaded.registry;
-        let options = |name: &str| InterfaceOptions::of(registry, name);
+        let options = |interface: &Interface| InterfaceOptions::of(registry, interface);
         guard_plan(self.snapshot, self.flags, options, attached)
     }
 
@@ -60,7 +60,7 @@ impl Recipe<'_> {
         if registry.unregistered().passes_all() {
             return BTreeSet::new();
         }
-        let options = |name: &str| InterfaceOptions::of(registry, name);
+        let options = |interface: &Interface| InterfaceOptions::of(registry, interface);
         self.snapshot.plan(options, BTreeSet::new()).inside
     }
 }
@@ -136,7 +136,7 @@ pub(crate) fn with_host_of_now(
 pub(crate) fn guard_plan(
     snapshot: &HostSnapshot,
     flags: u32,
-    options: impl Fn(&str) -> InterfaceOptions,
+    options: impl Fn(&Interface) -> InterfaceOptions,
     attached: &AttachedGuards,
 ) -> GuardPlan {
     if flags & State::WANT_WIRE == 0 {
@@ -161,7 +161,7 @@ fn policy_interfaces(
     let interfaces = snapshot.iter().filter(|interface| !interface.loopback);
     let guards = plan.guards.iter().chain(&plan.early).chain(&plan.members);
     let guards: BTreeMap<u32, &WireGuard> = guards.map(|guard| (guard.ifindex, guard)).collect();
-    let describe = |interface: &crate::interfaces::Interface| {
+    let describe = |interface: &Interface| {
         let planned = guards.get(&interface.index).copied();
         let hook = hooks.get(&interface.index).copied();
         PolicyInterface {
@@ -238,7 +238,7 @@ fn member_of(guard: &WireGuard) -> Option<u32> {
 
 /// The bridge of an interface, by ifindex: the interface itself, its master, or the bridge below a
 /// VLAN device.
-fn bridge_of(snapshot: &HostSnapshot, interface: &crate::interfaces::Interface) -> Option<u32> {
+fn bridge_of(snapshot: &HostSnapshot, interface: &Interface) -> Option<u32> {
     let parent = interface.parent.filter(|_| interface.is_kind("vlan"));
     let candidates = [Some(interface.index), interface.master, parent];
     let mut candidates = candidates.into_iter().flatten();

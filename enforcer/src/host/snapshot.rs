@@ -206,7 +206,7 @@ impl HostSnapshot {
     /// enforcer's programs.
     pub(crate) fn plan(
         &self,
-        options_of: impl Fn(&str) -> InterfaceOptions,
+        options_of: impl Fn(&Interface) -> InterfaceOptions,
         own: BTreeSet<u32>,
     ) -> Plan {
         let all: Vec<Interface> = self.interfaces.values().cloned().collect();

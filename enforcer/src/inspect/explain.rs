@@ -14,7 +14,7 @@ use crate::{
     control::Instance,
     host::{self, HostSnapshot},
     interfaces::Interface,
-    policy::{Citation, PacketSpec, cite, network_table},
+    policy::{Citation, PacketSpec, cite},
     registry::{Loaded, Origin, Rejected},
 };
 
@@ -86,10 +86,10 @@ pub async fn explain(
     let registry = policy.registry.as_ref();
     let table = registry
         .ok()
-        .and_then(|registry| network_table(registry, bridge?.names()));
+        .and_then(|registry| registry.interface_table(bridge?.names()));
     let lines = registry.map(|registry| {
-        let (name, peer) = (&question.interface, peer.as_deref());
-        cite(registry, &packet, name, &decision, peer, table)
+        let peer = peer.as_deref();
+        cite(registry, &packet, interface, &decision, peer, table)
     });
     let is_engines = registry.is_ok() && table.is_none();
     let service = tables.service_for(&packet);

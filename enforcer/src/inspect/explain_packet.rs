@@ -108,7 +108,7 @@ fn has_wire_guard(
     if instance.is_pinned()? {
         return Ok(attached.guards.contains_key(&ifindex));
     }
-    let options = |name: &str| tables.options_of(name);
+    let options = |interface: &Interface| tables.options_of(interface.names());
     let plan = guard_plan(snapshot, EVERY_GUARD, options, &attached).wanted;
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
 }

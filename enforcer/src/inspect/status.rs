@@ -332,7 +332,7 @@ fn promiscuous(facts: &Facts) -> Vec<String> {
     let guarded = facts.attached.guards.keys();
     let guarded = guarded.filter_map(|ifindex| facts.snapshot.by_index(*ifindex));
     let is_parent = |interface: &&Interface| {
-        let (options, _) = facts.tables.options_of_names(interface.names());
+        let options = facts.tables.options_of(interface.names());
         let is_free = interface.master.is_none() && !has_child.contains(&interface.index);
         interface.promiscuous && is_free && options.side.is_none()
     };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{printable, registry::HookChoice};
 
-impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
+impl<'a, R: Fn(&Interface) -> InterfaceOptions> Planner<'a, R> {
     /// Returns the hooks to try, or the reason for having none. `is_parent` says whether VLAN or
     /// macvlan devices are on the interface.
     pub(super) fn hooks(

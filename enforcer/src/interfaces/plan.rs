@@ -54,10 +54,10 @@ pub struct InterfaceOptions {
 }
 
 impl InterfaceOptions {
-    /// Returns a registry's options for the interface of this name.
-    pub fn of(registry: &Registry, interface: &str) -> Self {
+    /// Returns a registry's options for an interface.
+    pub fn of(registry: &Registry, interface: &Interface) -> Self {
         registry
-            .interface_table(interface)
+            .interface_table(interface.names())
             .map(Self::from)
             .unwrap_or_default()
     }
@@ -78,11 +78,11 @@ impl From<&InterfaceTable> for InterfaceOptions {
 
 /// Returns the wire guards for a host.
 ///
-/// `options_of` returns the operator's options for an interface name. Interfaces that are down are
+/// `options_of` returns the operator's options for an interface. Interfaces that are down are
 /// never reported as uncovered.
 pub fn plan(
     interfaces: &[Interface],
-    options_of: impl Fn(&str) -> InterfaceOptions,
+    options_of: impl Fn(&Interface) -> InterfaceOptions,
     host: &Host,
 ) -> Plan {
     let relations = Relations::of(interfaces);
@@ -157,7 +157,7 @@ pub(super) struct Planner<'a, R> {
     macs: BTreeMap<u32, Arc<BTreeSet<[u8; 6]>>>,
 }
 
-impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
+impl<'a, R: Fn(&Interface) -> InterfaceOptions> Planner<'a, R> {
     /// Returns the guard of a member that is up.
     fn member(&self, interface: &Interface, options: InterfaceOptions) -> Option<WireGuard> {
         let Framing::Readable(link) = framing(interface) else {

@@ -18,15 +18,10 @@ pub(super) enum Placement {
     Member,
 }
 
-impl<'a, R: Fn(&str) -> InterfaceOptions> Planner<'a, R> {
-    /// Returns the operator's options: those for the name, else those for the first alternative
-    /// name that has any.
+impl<'a, R: Fn(&Interface) -> InterfaceOptions> Planner<'a, R> {
+    /// Returns the operator's options.
     pub(super) fn options(&self, interface: &Interface) -> InterfaceOptions {
-        let names = [&interface.name].into_iter();
-        let all = names.chain(&interface.alternative_names);
-        all.map(|name| (self.options_of)(name))
-            .find(|options| *options != InterfaceOptions::default())
-            .unwrap_or_default()
+        (self.options_of)(interface)
     }
 
     /// Returns the placement of an interface: the operator's choice, else from the facts.

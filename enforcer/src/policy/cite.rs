@@ -9,6 +9,7 @@ use enforcer_ebpf::{Decision, Mode, Reason, Verdict};
 use serde::Serialize;
 
 use super::tables::PacketSpec;
+use crate::interfaces::Interface;
 use crate::registry::{InterfaceTable, Registry, Service, Span};
 
 /// A registry line that contributed to a decision.
@@ -26,12 +27,12 @@ pub struct Citation {
 ///
 /// The list is empty where no line contributed: every packet on lo passes, a loopback address on
 /// the wire is dropped, and an unregistered port is open. `peer` is the name of the granting peer,
-/// and `table` is the `[interfaces]` table of the destination's container network, by
-/// [`network_table`].
+/// `interface` is the interface of the arrival, and `table` is the `[interfaces]` table of the
+/// destination's container network.
 pub fn cite(
     registry: &Registry,
     spec: &PacketSpec,
-    interface: &str,
+    interface: &Interface,
     decision: &Decision,
     peer: Option<&str>,
     table: Option<&InterfaceTable>,
@@ -46,9 +47,9 @@ pub fn cite(
     let service = service_of(registry, spec);
     match (decision.reason, service) {
         (Reason::Forwarded, _) => {
-            let table = registry.interface_table(interface);
+            let table = registry.interface_table(interface.names());
             let at = table.and_then(|table| table.forward_at.as_ref());
-            cited.add(at, || format!("forward of {interface}"));
+            cited.add(at, || format!("forward of {}", interface.name));
         }
         (Reason::UnregisteredPort, _) => {
             let at = registry.unregistered().action_at(spec.protocol);
@@ -85,14 +86,6 @@ pub fn cite(
 
 /// The rule of container networks.
 const NETWORKS: u8 = 4;
-
-/// Returns the table of a bridge by the first of its names that has a table.
-pub fn network_table<'a, 'b>(
-    registry: &'a Registry,
-    mut names: impl Iterator<Item = &'b str>,
-) -> Option<&'a InterfaceTable> {
-    names.find_map(|name| registry.interface_table(name))
-}
 
 fn service_of<'a>(registry: &'a Registry, spec: &PacketSpec) -> Option<&'a Service> {
     let address = spec.destination.map(IpAddr::from);

@@ -188,7 +188,7 @@ fn leave_out_plain_rows(tables: &mut PolicyTables) {
 
 /// Returns the row of an interface, but for its peers.
 fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> InterfaceRow {
-    let forward = tables.options_of_names(interface.names()).0.forward;
+    let forward = tables.options_of(interface.names()).forward;
     let has_network = |bridge: &u32| tables.networks.values().any(|row| row.bridge == *bridge);
     let own = |is_v4: bool| {
         let mut addresses = interface.addresses.iter().map(IpNet::addr);

@@ -26,7 +26,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use cite::{Citation, cite, network_table};
+pub use cite::{Citation, cite};
 pub(crate) use compile::local_rows;
 pub use compile::{Slots, compile};
 pub use diff::{Change, changes};

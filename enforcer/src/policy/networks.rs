@@ -19,7 +19,8 @@ pub(super) fn networks(
 ) -> BTreeMap<(Address, u8), NetworkRow> {
     let mut networks = BTreeMap::new();
     for bridge in interfaces.iter().filter(|interface| interface.is_bridge) {
-        let (options, allow) = tables.options_of_names(bridge.names());
+        let row = tables.options_row(bridge.names());
+        let (options, allow) = row.map(|row| (row.options, row.allow)).unwrap_or_default();
         let is_engines = is_container_bridge(&bridge.name);
         if !options.containers.unwrap_or(is_engines) {
             continue;

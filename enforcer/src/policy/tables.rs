@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     interfaces::InterfaceOptions,
-    registry::{Provenance, pattern_matches},
+    registry::{Provenance, winning_pattern},
 };
 
 /// A policy.
@@ -314,39 +314,15 @@ impl PolicyTables {
         has_row(&self.local, address)
     }
 
-    /// Returns the options for an interface: an exact name beats a pattern, a longer pattern a
-    /// shorter.
-    pub fn options_of(&self, interface: &str) -> InterfaceOptions {
-        self.row_of(interface)
-            .map(|row| row.options)
-            .unwrap_or_default()
-    }
-
-    /// Returns the options for the first of an interface's names that has any, and the peers that
-    /// may reach the interface's container networks.
-    pub fn options_of_names<'a>(
-        &self,
-        names: impl Iterator<Item = &'a str>,
-    ) -> (InterfaceOptions, PeerSet) {
+    /// Returns the options for an interface with these names.
+    pub fn options_of<'a>(&self, names: impl Iterator<Item = &'a str>) -> InterfaceOptions {
         let row = self.options_row(names);
-        row.map(|row| (row.options, row.allow)).unwrap_or_default()
+        row.map(|row| row.options).unwrap_or_default()
     }
 
-    /// Returns the row for the first of an interface's names that has any options, else the first
-    /// row for any of the names.
+    /// Returns the row for an interface with these names, by the order of [`winning_pattern`].
     pub fn options_row<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<&OptionsRow> {
-        let rows: Vec<&OptionsRow> = names.filter_map(|name| self.row_of(name)).collect();
-        let has_options = |row: &&&OptionsRow| {
-            (row.options, row.allow) != (InterfaceOptions::default(), PeerSet::EMPTY)
-        };
-        rows.iter().find(has_options).or(rows.first()).copied()
-    }
-
-    fn row_of(&self, interface: &str) -> Option<&OptionsRow> {
-        self.interface_options
-            .iter()
-            .filter(|row| pattern_matches(&row.pattern, interface))
-            .max_by_key(|row| (!row.pattern.ends_with('*'), row.pattern.len()))
+        winning_pattern(&self.interface_options, |row| &row.pattern, names)
     }
 
     /// Returns the peers at the longest prefix that contains an address.

@@ -39,8 +39,8 @@ const SUNRPC_PORTS: RangeInclusive<u16> = 665..=1023;
 pub struct HostFacts<'a> {
     /// `/proc/sys/net/ipv4/ip_local_port_range`, which TCP, UDP and SCTP share.
     pub ephemeral: RangeInclusive<u16>,
-    /// The names of the interfaces, each with whether the interface is a WireGuard device. Absent
-    /// interfaces cause no warning.
+    /// The names of the interfaces, alternative names included, each with whether the interface is
+    /// a WireGuard device. Absent interfaces cause no warning.
     pub interfaces: BTreeMap<&'a str, bool>,
     /// Warnings about interfaces of the host, made elsewhere.
     pub warnings: Vec<InterfaceWarning>,
@@ -50,8 +50,8 @@ pub struct HostFacts<'a> {
 /// for the first file.
 #[derive(Clone, Debug)]
 pub struct InterfaceWarning {
-    /// The interface's name.
-    pub interface: String,
+    /// The interface's name, then its alternative names.
+    pub names: Vec<String>,
     /// The peer's name.
     pub peer: Option<String>,
     /// The fact.
@@ -95,7 +95,7 @@ pub fn lint(registry: &Registry, host: &HostFacts<'_>) -> Diagnostics {
 
 fn warn_of_interface(registry: &Registry, warning: &InterfaceWarning, report: &mut Report) {
     let fault = Fault::new(warning.message.as_str(), warning.help.as_str());
-    let table = registry.interface_table(&warning.interface);
+    let table = registry.interface_table(warning.names.iter().map(String::as_str));
     let peer = warning.peer.as_deref().and_then(|name| registry.peer(name));
     let at = table.map(|table| &table.at).or(peer.map(|peer| &peer.at));
     if let Some(at) = at {

@@ -62,7 +62,7 @@ pub use model::{
     Allow, Identity, MAX_INTERFACE_TABLES, MAX_PEERS, MAX_PORTS, MAX_PORTS_AT_ADDRESSES,
     MAX_PREFIXES, Peer, PortRange, Registry, Service,
 };
-pub use name::pattern_matches;
+pub use name::{pattern_matches, winning_pattern};
 pub use options::{Forward, HookChoice, InterfaceTable, Side};
 pub use public_key::PublicKey;
 pub use reader::{READ_LIMIT, Reader, Trust};

@@ -8,6 +8,7 @@ use enforcer_ebpf::{Mode, Protocol};
 use ipnet::IpNet;
 
 use super::doctor::IgnoredFinding;
+use super::name::winning_pattern;
 use super::options::InterfaceTable;
 use super::public_key::PublicKey;
 use super::source::Span;
@@ -121,14 +122,14 @@ impl Registry {
         named.or_else(|| of_port().find(|service| service.on.is_empty()))
     }
 
-    /// Returns the table for an interface: an exact name beats a pattern, a longer pattern a
-    /// shorter. The table applies as a whole: keys that the table leaves out have their defaults,
-    /// whatever a shorter pattern sets.
-    pub fn interface_table(&self, interface: &str) -> Option<&InterfaceTable> {
-        self.interfaces
-            .iter()
-            .filter(|table| table.matches(interface))
-            .max_by_key(|table| table.precedence())
+    /// Returns the table for an interface with these names, by the order of [`winning_pattern`].
+    /// The table applies as a whole: keys that the table leaves out have their defaults, whatever
+    /// another table sets.
+    pub fn interface_table<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Option<&InterfaceTable> {
+        winning_pattern(&self.interfaces, |table| &table.pattern, names)
     }
 }
 

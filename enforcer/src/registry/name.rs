@@ -75,6 +75,26 @@ pub fn pattern_matches(pattern: &str, interface: &str) -> bool {
     }
 }
 
+/// Returns the entry for an interface among entries with patterns. The names are the interface's
+/// name, then the alternative names: the first name that any pattern matches decides. For this name
+/// an exact pattern beats a start of names, and a longer pattern a shorter one.
+pub fn winning_pattern<'e, 'n, T>(
+    entries: &'e [T],
+    pattern: impl Fn(&T) -> &str,
+    mut names: impl Iterator<Item = &'n str>,
+) -> Option<&'e T> {
+    let precedence = |entry: &&T| {
+        let pattern = pattern(entry);
+        (!pattern.ends_with('*'), pattern.len())
+    };
+    names.find_map(|name| {
+        let matching = entries
+            .iter()
+            .filter(|entry| pattern_matches(pattern(entry), name));
+        matching.max_by_key(precedence)
+    })
+}
+
 fn check_interface_part(part: &str, whole: &str) -> Result<(), Fault> {
     if part.contains('*') {
         return Err(Fault::new(

@@ -5,7 +5,6 @@ use std::fmt;
 use enforcer_ebpf::Mode;
 
 use super::model::Allow;
-use super::name::pattern_matches;
 use super::source::Span;
 
 /// The side of the host that an interface faces.
@@ -123,16 +122,4 @@ pub struct InterfaceTable {
     pub mode_at: Option<Span>,
     /// The span of the table's name.
     pub at: Span,
-}
-
-impl InterfaceTable {
-    /// Returns whether the pattern matches an interface. Another table may take precedence: see
-    /// [`super::Registry::interface_table`].
-    pub fn matches(&self, interface: &str) -> bool {
-        pattern_matches(&self.pattern, interface)
-    }
-
-    pub(super) fn precedence(&self) -> (bool, usize) {
-        (!self.pattern.ends_with('*'), self.pattern.len())
-    }
 }

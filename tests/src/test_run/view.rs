@@ -40,7 +40,9 @@ impl<'a> View<'a> {
     }
 
     fn options(&self, interface: &PolicyInterface) -> Option<&InterfaceTable> {
-        self.world.registry.interface_table(&interface.name)
+        self.world
+            .registry
+            .interface_table(std::iter::once(interface.name.as_str()))
     }
 
     fn peers(&self, wanted: impl Fn(&Peer) -> bool) -> PeerSet {

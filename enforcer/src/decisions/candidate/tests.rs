@@ -177,7 +177,7 @@ fn without_wire_guards_no_guard_is_planned() {
 fn an_interface_that_is_down_is_tolerated_and_not_wanted() {
     let loaded = loaded("");
     let snapshot = host(|interface| interface.up = interface.index != ETH0);
-    let options = |name: &str| InterfaceOptions::of(&loaded.registry, name);
+    let options = |interface: &Interface| InterfaceOptions::of(&loaded.registry, interface);
     let plan = guard_plan(&snapshot, EVERY_GUARD, options, &AttachedGuards::default());
     assert_eq!(indexes(&plan.wanted.guards), [WG0, VLAN5]);
     assert_eq!(indexes(&plan.tolerated.guards), [ETH0, WG0, VLAN5]);
@@ -192,7 +192,7 @@ fn a_program_of_enforcers_own_keeps_no_hook_from_its_interface() {
             mode: XdpMode::Generic,
         });
     });
-    let options = |name: &str| InterfaceOptions::of(&loaded.registry, name);
+    let options = |interface: &Interface| InterfaceOptions::of(&loaded.registry, interface);
     let plan = |own: &[u32]| {
         let attached = AttachedGuards {
             programs: own.iter().copied().collect::<BTreeSet<_>>(),

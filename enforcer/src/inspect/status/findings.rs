@@ -10,7 +10,7 @@ use super::{
 use crate::{
     decisions::{candidate::local_table, peers},
     host::HostSnapshot,
-    interfaces::Plan,
+    interfaces::{Interface, Plan},
     kernel::links::Cgroup,
     policy::{PeerRow, PolicyTables, local_rows},
     registry::pattern_matches,
@@ -98,7 +98,7 @@ pub(super) fn uncovered(facts: &Facts) -> Vec<UncoveredRow> {
 
 /// The wire guards that the host wants under the policy's options for interfaces.
 fn plan(facts: &Facts) -> Plan {
-    let options = |name: &str| facts.tables.options_of(name);
+    let options = |interface: &Interface| facts.tables.options_of(interface.names());
     facts
         .snapshot
         .plan(options, facts.attached.programs.clone())

@@ -90,6 +90,10 @@ fn a_bridge_marked_outside_holds_in_full() {
         # By an alternative name; a table for the name goes first.
         docker0:bridge=alt-d veth0:veth>docker0             | alt-d.side=outside | tcx | veth0/eth tcx,generic master=docker0 switched; docker0/eth tcx,generic
         docker0:bridge=alt-d veth0:veth>docker0             | alt-d.side=outside docker0.side=inside | tcx |
+        # A table with nothing but defaults is a table.
+        e0=alt-foo | alt-*.side=inside                 | tcx |
+        e0=alt-foo | alt-*.side=inside e0.hook=auto    | tcx | e0/eth native,tcx,generic
+        e0=alt-foo | alt-foo.side=inside e*.hook=auto  | tcx | e0/eth native,tcx,generic
         ",
     );
 }

@@ -33,7 +33,7 @@ pub(super) fn planned(line: &str, options: &str, on: &str) -> Plan {
     let registry = registry(options);
     plan(
         &interfaces(line),
-        |name| InterfaceOptions::of(&registry, name),
+        |interface| InterfaceOptions::of(&registry, interface),
         &host(on),
     )
 }

@@ -123,8 +123,12 @@ fn cited_under(registry: &str, packet: &Packet) -> Vec<String> {
         _ => None,
     };
     let name = peer.map(|peer| peer.name.as_str());
-    let table = network_table(&registry, ["podman1"].into_iter());
-    let found = cite(&registry, &spec, packet.interface, &decision, name, table);
+    let table = registry.interface_table(["podman1"].into_iter());
+    let interface = Interface {
+        name: packet.interface.to_owned(),
+        ..Interface::default()
+    };
+    let found = cite(&registry, &spec, &interface, &decision, name, table);
     let is_ours = |citation: &Citation| citation.file == decode_path(file.path());
     assert!(found.iter().all(is_ours));
     found

@@ -28,7 +28,7 @@ fn an_exact_name_beats_a_pattern_and_a_longer_pattern_a_shorter() {
     ));
     let tables = compile(&registry, &PolicyHost::of(&[]), &Slots::new()).unwrap();
     let options = |name| {
-        let options = tables.options_of(name);
+        let options = tables.options_of([name].into_iter());
         (options.side, options.forward, options.hook)
     };
     assert_eq!(options("eth1"), (None, Forward::True, HookChoice::Auto));
@@ -42,6 +42,24 @@ fn an_exact_name_beats_a_pattern_and_a_longer_pattern_a_shorter() {
     );
     assert_eq!(options("zz"), (None, Forward::Auto, HookChoice::XdpGeneric));
     assert_eq!(options("z"), (None, Forward::Auto, HookChoice::Tcx));
+}
+
+#[test]
+fn a_table_for_the_name_beats_one_for_an_alternative_name() {
+    const ALT: &str = "[interfaces.\"alt*\"]\nside = \"inside\"\n";
+    let side = |more: &str| {
+        let registry = registry(&format!("{SERVICE}{ALT}{more}"));
+        let tables = compile(&registry, &PolicyHost::of(&[]), &Slots::new()).unwrap();
+        let names = || ["e0", "altfoo"].into_iter();
+        let table = registry.interface_table(names()).unwrap();
+        assert_eq!(tables.options_row(names()).unwrap().pattern, table.pattern);
+        tables.options_of(names()).side
+    };
+    assert_eq!(side(""), Some(Side::Inside), "the control");
+    // All keys of the table are defaults.
+    assert_eq!(side("[interfaces.e0]\nforward = \"auto\"\n"), None);
+    assert_eq!(side("[interfaces.\"e*\"]\n"), None);
+    assert_eq!(side("[interfaces.\"f*\"]\n"), Some(Side::Inside));
 }
 
 /// Returns a registry with a peer `collector` on wg0, allowed to reach port 1.

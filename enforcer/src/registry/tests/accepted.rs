@@ -104,19 +104,19 @@ fn the_design_s_example_becomes_a_model_sorted_by_name() {
         ["hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="]
     );
 
-    let eth1 = registry.interface_table("eth1").unwrap();
+    let eth1 = registry.interface_table(["eth1"].into_iter()).unwrap();
     assert_eq!(
         (eth1.side, eth1.forward, eth1.hook),
         (Some(Side::Outside), Forward::True, HookChoice::Tcx)
     );
-    let podman = registry.interface_table("podman0").unwrap();
+    let podman = registry.interface_table(["podman0"].into_iter()).unwrap();
     assert_eq!(
         (podman.side, podman.forward, podman.hook),
         (None, Forward::Auto, HookChoice::Auto)
     );
     assert!(podman.allow.names().eq(["office"]));
     assert_eq!(podman.mode, Some(Mode::Audit));
-    assert!(registry.interface_table("eth10").is_none());
+    assert!(registry.interface_table(["eth10"].into_iter()).is_none());
 }
 
 #[test]
@@ -168,7 +168,7 @@ ports = [1]
 "#,
     )
     .registry;
-    let pattern = |name| registry.interface_table(name).unwrap().pattern.as_str();
+    let pattern = |name| registry.interface_table([name].into_iter()).unwrap().pattern.as_str();
     assert_eq!(pattern("eth1"), "eth1");
     assert_eq!(pattern("eth10"), "eth1*");
     assert_eq!(pattern("eth"), "eth*");

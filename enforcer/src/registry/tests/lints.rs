@@ -201,7 +201,7 @@ addresses = ["any"]
 fn a_warning_about_an_interface_is_shown_at_its_table_or_at_a_peer_or_for_the_file() {
     let warned = |text: &str, peer: Option<&str>| {
         let warning = InterfaceWarning {
-            interface: "podman1".to_owned(),
+            names: vec!["br7".to_owned(), "podman1".to_owned()],
             peer: peer.map(str::to_owned),
             message: "m".to_owned(),
             help: "h".to_owned(),

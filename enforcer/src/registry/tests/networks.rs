@@ -15,7 +15,7 @@ fn a_container_network_has_peers_and_a_mode() {
          mode = \"audit\"\n{PEER}"
     ));
     assert!(loaded.warnings.is_empty());
-    let table = loaded.registry.interface_table("podman7").unwrap();
+    let table = loaded.registry.interface_table(["podman7"].into_iter()).unwrap();
     assert_eq!(table.containers, Some(true));
     assert_eq!((table.routed, table.mode), (false, Some(Mode::Audit)));
     assert!(table.allow.names().eq(["p"]));
@@ -30,7 +30,7 @@ fn a_container_network_has_peers_and_a_mode() {
 #[test]
 fn absent_keys_have_their_defaults() {
     let registry = accepts(&format!("{SERVICE}[interfaces.podman0]\n")).registry;
-    let table = registry.interface_table("podman0").unwrap();
+    let table = registry.interface_table(["podman0"].into_iter()).unwrap();
     assert_eq!((table.containers, table.routed), (None, false));
     assert_eq!((table.forward, table.mode), (Forward::Auto, None));
     assert!(table.allow.is_empty() && table.allow.at.is_none());
@@ -46,7 +46,7 @@ fn forward_is_a_word_or_a_boolean() {
     ] {
         let text = format!("{SERVICE}[interfaces.eth0]\nforward = {value}\n");
         let registry = accepts(&text).registry;
-        let table = registry.interface_table("eth0").unwrap();
+        let table = registry.interface_table(["eth0"].into_iter()).unwrap();
         assert_eq!((table.forward, forward.toml()), (forward, value));
         assert_eq!(table.forward_at.as_ref().unwrap().line(), 4);
     }
