@@ -182,13 +182,13 @@ fn is_too_large(allowed: &AllowedIps, tables: &PolicyTables) -> bool {
 pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Vec<&'a str> {
     let none = AllowedIps::default();
     let differs = |interface: &&Interface| {
-        let (name, ifindex) = (interface.name.as_str(), interface.index);
+        let ifindex = interface.index;
         let allowed = match snapshot.wireguard(ifindex) {
             Some(Answer::Device(allowed)) => allowed,
             Some(Answer::NotWireGuard) => &none,
             Some(Answer::Unknown(_)) | None => return false,
         };
-        let by_key = by_key(tables, name);
+        let by_key = by_key(tables, interface);
         let everyone = by_key.values().fold(PeerSet::EMPTY, |a, b| a.union(b));
         let carries = tables.interfaces.get(&ifindex).map(|row| row.carries);
         if is_too_large(allowed, tables) && !carries.is_some_and(|it| it.shares_with(&everyone)) {
@@ -224,10 +224,10 @@ pub(crate) fn stale<'a>(tables: &PolicyTables, snapshot: &'a HostSnapshot) -> Ve
 }
 
 /// The peers of an interface, by key.
-fn by_key(tables: &PolicyTables, interface: &str) -> BTreeMap<PublicKey, PeerSet> {
+fn by_key(tables: &PolicyTables, interface: &Interface) -> BTreeMap<PublicKey, PeerSet> {
     let mut by_key = BTreeMap::new();
     for (number, peer) in (0u16..).zip(&tables.peers) {
-        if let Some(key) = peer.key.filter(|_| peer.interface == interface) {
+        if let Some(key) = peer.key.filter(|_| interface.is_named(&peer.interface)) {
             let peers = by_key.entry(PublicKey::from(key)).or_insert(PeerSet::EMPTY);
             peers.insert(number);
         }

@@ -262,12 +262,15 @@ impl HostSnapshot {
         here.filter_map(|address| IpNet::new(address.ip, address.prefix_length).ok())
     }
 
-    /// Returns the names of the interfaces but lo, each with whether the interface is WireGuard.
+    /// Returns the names of the interfaces but lo, alternative names included, each with whether
+    /// the interface is WireGuard.
     pub fn by_kind(&self) -> BTreeMap<&str, bool> {
-        self.iter()
-            .filter(|interface| !interface.loopback)
-            .map(|interface| (interface.name.as_str(), Device::of(interface).is_some()))
-            .collect()
+        let others = self.iter().filter(|interface| !interface.loopback);
+        let names = others.flat_map(|interface| {
+            let is_wireguard = Device::of(interface).is_some();
+            interface.names().map(move |name| (name, is_wireguard))
+        });
+        names.collect()
     }
 
     /// Returns the interfaces that a registry's pattern matches; see [`pattern_matches`].
@@ -326,6 +329,14 @@ mod tests {
         assert_eq!(seen, [Some(true), Some(false), None]);
         assert_eq!(host.wireguard(2), Some(&Answer::NotWireGuard));
         assert_eq!(host.wireguard(9), None);
+        let lan = Interface {
+            index: 2,
+            name: "eth0".to_owned(),
+            alternative_names: vec!["lan".to_owned()],
+            ..Interface::default()
+        };
+        let host = HostSnapshot::of(vec![(lan, Answer::NotWireGuard)]);
+        assert_eq!(host.by_kind().get("lan"), Some(&false));
     }
 
     #[test]

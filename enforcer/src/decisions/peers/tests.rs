@@ -55,6 +55,24 @@ fn tables(entries: &[(&str, &[u16])]) -> PolicyTables {
 }
 
 #[test]
+fn the_interface_of_a_key_may_have_an_alternative_name() {
+    let mut in_force = tables(&[("10.0.0.0/8", &[0])]);
+    in_force.peers[0].interface = "vpn".to_owned();
+    let stale_with = |names: &[&str], prefix| {
+        let wg0 = Interface {
+            index: 5,
+            name: "wg0".to_owned(),
+            alternative_names: names.iter().map(|&name| name.to_owned()).collect(),
+            ..Interface::default()
+        };
+        let snapshot = HostSnapshot::of(vec![(wg0, device(&[(1, prefix)]))]);
+        !stale(&in_force, &snapshot).is_empty()
+    };
+    assert!(!stale_with(&["other", "vpn"], "10.0.0.0/8"), "the control");
+    assert!(stale_with(&["other", "vpn"], "10.0.0.0/9"));
+}
+
+#[test]
 fn a_policy_is_stale_where_wireguard_says_something_else() {
     let in_force = tables(&[
         ("10.0.0.0/8", &[0]),
