@@ -24,6 +24,7 @@ use crate::{
 /// The result as JSON; the fields are the JSON of the design.
 #[derive(Serialize)]
 struct Report<'a> {
+    schema: u32,
     errors: &'a [Diagnostic],
     warnings: &'a [Diagnostic],
     /// The number of errors and warnings that are left out, if any are.
@@ -37,6 +38,7 @@ struct Report<'a> {
 impl<'a> Report<'a> {
     fn new(errors: &'a Diagnostics, warnings: &'a Diagnostics) -> Self {
         Self {
+            schema: 1,
             errors: errors.told(),
             warnings: warnings.told(),
             more: Some(errors.untold() + warnings.untold()).filter(|more| *more > 0),

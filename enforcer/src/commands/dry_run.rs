@@ -13,11 +13,14 @@ use crate::{control::Instance, host, inspect, policy::Change, printable};
 pub(crate) async fn dry_run(globals: &Globals, instance: &Instance) -> Outcome {
     let loaded = read_again(globals, instance)?;
     let snapshot = host::snapshot_for(&loaded.registry).await?;
-    policy::warn(&loaded, &snapshot);
     let Some(changes) = inspect::dry_run(instance, &loaded, &snapshot).await? else {
         output::note(&nothing_pinned());
+        if globals.json {
+            output::print_json::<[Change]>(&[])?;
+        }
         return Ok(NOT_ENFORCING);
     };
+    policy::warn(&loaded, &snapshot);
     match globals.json {
         true => output::print_json(&changes)?,
         false => output::print(&human(&changes, output::width()))?,

@@ -164,7 +164,7 @@ struct Json<'a> {
     rule: Option<u8>,
     /// `null` where the registry's files have changed since the policy was put in force.
     r#where: Option<&'a [Citation]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` without `--live`.
     live: Option<LiveJson<'a>>,
 }
 
@@ -255,7 +255,7 @@ mod tests {
         let mut explanation = explanation();
         assert_eq!(
             serde_json::to_string(&explanation).unwrap(),
-            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":10,"where":null}"#
+            r#"{"schema":1,"verdict":"drop","reason":"untrusted-interface","service":"redis","peer":null,"rule":10,"where":null,"live":null}"#
         );
         explanation.lines = Ok(Vec::new());
         explanation.live = Some(LiveAnswer {

@@ -172,6 +172,7 @@ pub struct Live {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract names the fields")]
 pub struct Checked {
+    pub schema: u32,
     pub errors: Vec<Finding>,
     pub warnings: Vec<Finding>,
     /// The number of findings beyond the told ones; left out for none.

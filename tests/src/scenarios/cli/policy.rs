@@ -318,6 +318,8 @@ fn notes(rig: &Rig<'_>) -> Result<()> {
         kinds(&nothing) == ["nothing-pinned"] && nothing["generation"].is_null(),
         "{nothing}"
     );
+    let no_change = json(&["reload", "--dry-run", "--json"], 4)?;
+    ensure!(no_change == serde_json::json!([]), "{no_change}");
     let _run = rig.enforcer.run(&[])?;
     let plain = json(&["reload", "--json"], 0)?;
     ensure!(
