@@ -63,8 +63,7 @@ pub struct InterfaceWarning {
 /// Returns warnings about a valid registry on this host, in file order.
 pub fn lint(registry: &Registry, host: &HostFacts<'_>) -> Diagnostics {
     let mut report = Report::default();
-    // A public service drops nothing, so no reply either.
-    for service in registry.services().iter().filter(|service| !service.public) {
+    for service in registry.services() {
         for range in &service.ranges {
             warn_of_ephemeral_ports(service, range, &host.ephemeral, &mut report);
             warn_of_sunrpc_ports(service, range, &mut report);
@@ -129,6 +128,14 @@ fn part_within(range: &PortRange, within: &RangeInclusive<u16>) -> Option<String
     })
 }
 
+/// Returns the fate of replies to this host's own clients at a port of a service.
+const fn fate(service: &Service, dropped: &'static str) -> &'static str {
+    match service.public {
+        true => "count as packets of this public service",
+        false => dropped,
+    }
+}
+
 fn warn_of_ephemeral_ports(
     service: &Service,
     range: &PortRange,
@@ -145,7 +152,10 @@ fn warn_of_ephemeral_ports(
         &range.at,
         Fault::new(
             format!("{protocols} {ports_lie} in the ephemeral range {low}-{high}"),
-            "this host's own connections use such ports: enforcer reserves them, but replies to an explicit bind or a NAT source port there are dropped; prefer a port outside",
+            format!(
+                "this host's own connections use such ports: enforcer reserves them, but replies to an explicit bind or a NAT source port there {}; prefer a port outside",
+                fate(service, "are dropped")
+            ),
         ),
     );
 }
@@ -162,7 +172,10 @@ fn warn_of_sunrpc_ports(service: &Service, range: &PortRange, report: &mut Repor
         &range.at,
         Fault::new(
             format!("tcp {ports_lie} in the range {low}-{high} of the kernel's NFS client (sunrpc)"),
-            "an NFS mount binds such a port whatever is reserved, and the server's replies there would be dropped; prefer a port outside, or keep the client away with the sysctls sunrpc.min_resvport and sunrpc.max_resvport",
+            format!(
+                "an NFS mount binds such a port whatever is reserved, and the server's replies there {}; prefer a port outside, or keep the client away with the sysctls sunrpc.min_resvport and sunrpc.max_resvport",
+                fate(service, "would be dropped")
+            ),
         ),
     );
 }
@@ -185,7 +198,14 @@ fn warn_of_client_ports(service: &Service, range: &PortRange, report: &mut Repor
         &range.at,
         Fault::new(
             format!("udp {ports} {} {are} also used by clients", hit.join(", ")),
-            "replies to this host's own clients come to the same port, and would be dropped; allow the servers as peers, or leave the port out",
+            format!(
+                "replies to this host's own clients come to the same port, and {}; {}",
+                fate(service, "would be dropped"),
+                match service.public {
+                    true => "leave the port out if none but this host's clients use it",
+                    false => "allow the servers as peers, or leave the port out",
+                }
+            ),
         ),
     );
 }

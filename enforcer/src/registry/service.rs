@@ -73,7 +73,7 @@ pub(super) fn read(
         .and_then(|value| reader.boolean("public", value))
         .unwrap_or(false);
     let allow = allow::read(reader, table);
-    if let (true, false, Some(key)) = (public, allow.is_empty(), &allow.at) {
+    if let (true, Some(key)) = (public, &allow.at) {
         reader.report.error(key, public_and_allow(&owner));
     }
     ServiceDraft {

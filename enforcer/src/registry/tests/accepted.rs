@@ -177,17 +177,17 @@ ports = [1]
 
 #[test]
 fn what_does_not_contradict_itself_is_accepted() {
-    // An empty allow beside public, one port for two protocols of two services, defaults spelt out.
+    // An empty allow, one port for two protocols of two services, defaults spelt out.
     let registry = accepts(
         r#"
 [services.a]
 ports = [1]
 public = true
-allow = []
 [services.b]
 ports = [1]
 protocol = "udp"
 public = false
+allow = []
 [peers]
 [interfaces]
 "#,

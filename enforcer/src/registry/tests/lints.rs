@@ -6,6 +6,8 @@ use super::super::{HostFacts, InterfaceWarning, lint};
 use super::{accepts, summary};
 
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
+/// The fate of replies at the port of a public service.
+const PUBLIC: &str = "count as packets of this public service";
 
 /// Checks the warnings on a host with these interfaces, each with whether it is WireGuard.
 #[track_caller]
@@ -42,6 +44,10 @@ public = true
             &format!(
                 "2:39 tcp and udp ports 32768-33000 lie in the ephemeral range 32768-60999 -- {HELP}"
             ),
+            &format!(
+                "5:10 tcp port 40000 lies in the ephemeral range 32768-60999 -- {}",
+                HELP.replace("are dropped", PUBLIC)
+            ),
         ],
     );
 }
@@ -59,10 +65,6 @@ ports = [4500, 5353, 5355, 5354, 1701, 5060]
 protocol = "udp"
 [services.tcp]
 ports = [5353]
-[services.public]
-ports = [10000]
-protocol = "udp"
-public = true
 "#,
         &[],
         &[
@@ -75,6 +77,13 @@ public = true
             &format!("5:34 udp port 1701 (L2TP) is also used by clients -- {HELP}"),
             &format!("5:40 udp port 5060 (SIP) is also used by clients -- {HELP}"),
         ],
+    );
+    warns(
+        "[services.a]\nports = [53, 10000]\nprotocol = \"udp\"\npublic = true\n",
+        &[],
+        &[&format!(
+            "2:10 udp port 53 (DNS) is also used by clients -- replies to this host's own clients come to the same port, and {PUBLIC}; leave the port out if none but this host's clients use it"
+        )],
     );
 }
 
@@ -97,6 +106,10 @@ public = true
         &[
             &format!("2:15 tcp port 665 lies {CLIENT} -- {HELP}"),
             &format!("2:20 tcp ports 1000-1023 lie {CLIENT} -- {HELP}"),
+            &format!(
+                "7:10 tcp port 993 lies {CLIENT} -- {}",
+                HELP.replace("would be dropped", PUBLIC)
+            ),
         ],
     );
 }

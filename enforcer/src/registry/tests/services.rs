@@ -194,6 +194,17 @@ addresses = ["any"]
             "4:1 service `a` is public and has `allow` -- remove `public = true` if only these peers may reach it, or `allow` if anyone may",
         ],
     );
+    rejects(
+        r#"
+[services.a]
+ports = [1]
+public = true
+allow = []
+"#,
+        &[
+            "4:1 service `a` is public and has `allow` -- remove `public = true` if only these peers may reach it, or `allow` if anyone may",
+        ],
+    );
 }
 
 #[test]
