@@ -210,7 +210,7 @@ pub(crate) fn summary(loaded: &Loaded) -> String {
     format!(
         "{}, {}, {}",
         output::count(registry.services().len(), "service"),
-        output::count(registry.registered_ports().count(), "registered port"),
+        output::count(registry.port_count(), "registered port"),
         output::count(registry.peers().len(), "peer"),
     )
 }

@@ -106,6 +106,13 @@ impl Registry {
         })
     }
 
+    /// Returns the number of registered ports: distinct (protocol, port) pairs.
+    pub fn port_count(&self) -> usize {
+        let pairs = self.registered_ports();
+        let pairs: BTreeSet<_> = pairs.map(|(protocol, port, _)| (protocol, port)).collect();
+        pairs.len()
+    }
+
     /// Returns the service of a port at an address of the host: the service with the address in
     /// `on`, else the service without `on`. Without an address, `on` covers nothing.
     pub fn service_at(

@@ -35,6 +35,7 @@ on = ["10.10.0.1"]
         None
     );
     assert_eq!(registry.registered_ports().count(), 2);
+    assert_eq!(registry.port_count(), 1, "a pair of protocol and port counts once");
 }
 
 #[test]
