@@ -78,8 +78,9 @@ pub(crate) enum Command {
     /// Read the registry again and switch to the new policy, at once and as a whole
     ///
     /// A change that would cut the SSH session of this command, close sshd to new connections, or
-    /// leave no public port, is refused unless --force or --confirm is given. With --confirm the new policy is pending: in force,
-    /// awaiting confirmation by `enforcer confirm`, and rolled back without.
+    /// leave no public port, is refused unless --force or --confirm is given. With --confirm the new
+    /// policy is pending: in force, awaiting confirmation by `enforcer confirm`, and rolled back
+    /// without.
     Reload(Reload),
     /// Keep the pending policy of `reload --confirm`
     ///
@@ -130,7 +131,8 @@ pub(crate) struct Run {
     /// Log the programs' own messages
     #[arg(long)]
     pub(crate) bpf_log: bool,
-    /// Apply a policy that cuts off an SSH session, or leaves no public port; later edits too
+    /// Apply a policy that cuts off an SSH session, closes sshd to new connections, or leaves no
+    /// public port; later edits too
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -144,7 +146,8 @@ pub(crate) struct Reload {
     /// confirm` follows
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "dry_run")]
     pub(crate) confirm: Option<Duration>,
-    /// Apply a policy that cuts off the SSH session of this command, or leaves no public port
+    /// Apply a policy that cuts off the SSH session of this command, closes sshd to new
+    /// connections, or leaves no public port
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -173,7 +176,8 @@ pub(crate) struct Up {
     /// Resolve peers by public key now, and again only at each `reload`
     #[arg(long)]
     pub(crate) static_peers: bool,
-    /// Apply a policy that cuts off the SSH session of this command, or leaves no public port
+    /// Apply a policy that cuts off the SSH session of this command, closes sshd to new
+    /// connections, or leaves no public port
     #[arg(long)]
     pub(crate) force: bool,
     /// Let the programs log, for `run --bpf-log` to read

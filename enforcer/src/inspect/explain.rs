@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{
     explain_error::ExplainError,
     explain_live::{Live, copies},
-    explain_packet::{Question, describe, through_both_guards},
+    explain_packet::{Question, describe, passes_on, through_both_guards},
     explain_policy::JudgedPolicy,
 };
 use crate::{
@@ -40,6 +40,8 @@ pub struct Explanation {
     pub hypothetical: Option<Origin>,
     /// Whether a socket guard is attached, or would be.
     pub has_socket_guard: bool,
+    /// Whether the packet is for a container or another host, and meets no socket.
+    pub passes_on: bool,
 }
 
 /// The run of the wire guard's program beside the model.
@@ -74,10 +76,8 @@ pub async fn explain(
     let interface = named(&question.interface, &snapshot)?;
     let at_wire = describe(question, tables, instance, &snapshot, interface).await?;
     let (packet, decision) = through_both_guards(tables, at_wire);
-    let peer = match decision.reason {
-        Reason::Peer => tables.granting_peer(&packet),
-        _ => None,
-    };
+    let is_granted = decision.reason == Reason::Peer;
+    let peer = tables.granting_peer(&packet).filter(|_| is_granted);
     let peer = peer.map(|peer| peer.name.clone());
     let network = tables
         .network_of(&packet)
@@ -103,6 +103,7 @@ pub async fn explain(
             .filter(|_| is_engines)
             .map(|bridge| bridge.name.clone()),
         live: None,
+        passes_on: passes_on(tables, &packet, &decision),
         has_socket_guard: !instance.is_pinned()? || instance.has_socket_guard()?,
         hypothetical: policy.hypothetical,
     };
@@ -247,6 +248,7 @@ mod tests {
             live: None,
             hypothetical: None,
             has_socket_guard: true,
+            passes_on: false,
         }
     }
 

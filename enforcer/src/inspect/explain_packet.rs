@@ -75,14 +75,7 @@ pub(super) fn through_both_guards(
     packet: PacketSpec,
 ) -> (PacketSpec, Decision) {
     let first = tables.judge(&packet);
-    // A packet for a container, or for another host, meets no socket.
-    let is_for_others = packet
-        .destination
-        .is_some_and(|address| address.is_unicast() && !tables.is_own(&address));
-    let ends = first.drops()
-        || first.reason == Reason::Forwarded
-        || packet.guard == Guard::Socket
-        || is_for_others;
+    let ends = first.drops() || packet.guard == Guard::Socket || passes_on(tables, &packet, &first);
     if !ends {
         let socket = PacketSpec {
             guard: Guard::Socket,
@@ -94,6 +87,12 @@ pub(super) fn through_both_guards(
         }
     }
     (packet, first)
+}
+
+/// Returns whether a packet is for a container or for another host, and meets no socket of this one.
+pub(super) fn passes_on(tables: &PolicyTables, packet: &PacketSpec, decision: &Decision) -> bool {
+    let is_for_others = |address: Address| address.is_unicast() && !tables.is_own(&address);
+    decision.reason == Reason::Forwarded || packet.destination.is_some_and(is_for_others)
 }
 
 /// Returns whether a wire guard judges an interface: an attached guard, or with nothing pinned, a

@@ -77,6 +77,9 @@ fn guard(explanation: &Explanation) -> &'static str {
     match (packet.guard, explanation.has_socket_guard) {
         _ if packet.loopback => "no guard stands in the way of lo",
         (Guard::Wire, _) if explanation.decision.drops() => "the wire guard ends it",
+        (Guard::Wire, _) if explanation.passes_on => {
+            "the wire guard lets it on, and no socket of this host gets it"
+        }
         (Guard::Wire, true) => "the wire guard lets it on, and so does the socket guard",
         (Guard::Wire, false) => "the wire guard lets it on, and there is no socket guard",
         (Guard::Socket, true) => "the socket guard judges it",
@@ -198,6 +201,7 @@ mod tests {
             live: None,
             hypothetical: None,
             has_socket_guard: true,
+            passes_on: false,
         }
     }
 
@@ -248,6 +252,18 @@ mod tests {
             ..explanation()
         };
         assert_explanation("explain-pass", &pass);
+        let forwarded = Explanation {
+            decision: Decision {
+                reason: Reason::Forwarded,
+                rule: 5,
+                ..MODEL
+            },
+            passes_on: true,
+            peer: None,
+            lines: Ok(Vec::new()),
+            ..explanation()
+        };
+        assert_explanation("explain-forwarded", &forwarded);
         let unregistered = Explanation {
             packet: PacketSpec {
                 guard: Guard::Socket,

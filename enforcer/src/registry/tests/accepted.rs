@@ -168,7 +168,13 @@ ports = [1]
 "#,
     )
     .registry;
-    let pattern = |name| registry.interface_table([name].into_iter()).unwrap().pattern.as_str();
+    let pattern = |name| {
+        registry
+            .interface_table([name].into_iter())
+            .unwrap()
+            .pattern
+            .as_str()
+    };
     assert_eq!(pattern("eth1"), "eth1");
     assert_eq!(pattern("eth10"), "eth1*");
     assert_eq!(pattern("eth"), "eth*");

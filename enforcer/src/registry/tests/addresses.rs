@@ -35,7 +35,11 @@ on = ["10.10.0.1"]
         None
     );
     assert_eq!(registry.registered_ports().count(), 2);
-    assert_eq!(registry.port_count(), 1, "a pair of protocol and port counts once");
+    assert_eq!(
+        registry.port_count(),
+        1,
+        "a pair of protocol and port counts once"
+    );
 }
 
 #[test]

@@ -15,7 +15,10 @@ fn a_container_network_has_peers_and_a_mode() {
          mode = \"audit\"\n{PEER}"
     ));
     assert!(loaded.warnings.is_empty());
-    let table = loaded.registry.interface_table(["podman7"].into_iter()).unwrap();
+    let table = loaded
+        .registry
+        .interface_table(["podman7"].into_iter())
+        .unwrap();
     assert_eq!(table.containers, Some(true));
     assert_eq!((table.routed, table.mode), (false, Some(Mode::Audit)));
     assert!(table.allow.names().eq(["p"]));
