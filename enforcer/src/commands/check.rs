@@ -1,6 +1,6 @@
 //! `check`: a registry, without privileges.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::Serialize;
 
@@ -47,9 +47,9 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Checks a registry, without privileges.
-pub(crate) async fn check(globals: &Globals) -> Outcome {
-    let reader = Reader::of_reader(globals.config.as_deref());
+/// Checks a registry, with a file as one more fragment if one is named, without privileges.
+pub(crate) async fn check(globals: &Globals, fragment: Option<PathBuf>) -> Outcome {
+    let reader = Reader::of_reader(globals.config.as_deref()).with_fragment(fragment);
     let source = source(globals, MissingFile::Embedded);
     let loaded = match load_within(&source, &reader, READ_LIMIT) {
         Ok(loaded) => loaded,
@@ -139,8 +139,6 @@ fn human(loaded: &Loaded, warnings: usize, width: Width) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::{
         commands::snapshots::assert_snapshot,

@@ -120,7 +120,11 @@ pub(crate) enum Command {
     /// registry. The lines of the registry behind the verdict are named.
     Explain(Explain),
     /// Check a registry, without privileges
-    Check,
+    Check {
+        /// Check this file as one more fragment of the registry
+        #[arg(long, value_name = "FILE")]
+        fragment: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Clone, Copy, Debug)]

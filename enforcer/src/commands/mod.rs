@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => refusal.exit(),
     };
-    let needs_privileges = !matches!(cli.command, Command::Check);
+    let needs_privileges = !matches!(cli.command, Command::Check { .. });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -110,7 +110,7 @@ async fn dispatch(Cli { globals, command }: Cli) -> Outcome {
         }
         Command::Events => events::events(&globals, &instance).await,
         Command::Explain(packet) => explain::explain(&globals, &instance, &packet).await,
-        Command::Check => check::check(&globals).await,
+        Command::Check { fragment } => check::check(&globals, fragment).await,
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn give_up(globals: &Globals, command: &Command, instance: &Instance)
     let needed = needed(
         command,
         Circumstances {
-            has_named_registry: globals.config.is_some(),
+            has_named_registry: globals.config.is_some() || has_named_fragment(command),
             has_foreign_parent: parent.is_some_and(|parent| parent.uid() != 0),
         },
     );
@@ -58,10 +58,15 @@ pub(super) fn give_up(globals: &Globals, command: &Command, instance: &Instance)
     }
 }
 
+/// Returns whether a person names a fragment.
+const fn has_named_fragment(command: &Command) -> bool {
+    matches!(command, Command::Check { fragment: Some(_) })
+}
+
 /// Returns the capabilities that a command needs.
 fn needed(command: &Command, circumstances: Circumstances) -> CapabilitySet {
     let own = match command {
-        Command::Check => CapabilitySet::empty(),
+        Command::Check { .. } => CapabilitySet::empty(),
         // Look up objects of BPF by id (a demand of the kernel: kernel/bpf/syscall.c,
         // bpf_link_get_fd_by_id).
         Command::Up(_) | Command::Down { .. } | Command::Status => GUARD | CapabilitySet::SYS_ADMIN,
@@ -111,6 +116,7 @@ mod tests {
             ("events", false, false, GUARD),
             ("check", false, false, NONE),
             ("check", true, true, SEARCH),
+            ("check --fragment f", true, false, SEARCH),
         ] {
             let words = ["enforcer"].into_iter().chain(line.split(' '));
             let command = Cli::parse_from(words).command;

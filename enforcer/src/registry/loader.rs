@@ -132,16 +132,24 @@ impl<'a> Loader<'a> {
         let is_absent = is_absent(path);
         if required || !is_absent {
             self.has_main = true;
-            self.read(path, Role::Main);
+            self.read(path, Role::Main, self.reader.pipes);
             files.push(path.to_owned());
         } else {
             let found = trust::examine(path);
             self.judge(path, found);
         }
         let shown = decode_path(path);
+        let more = self.reader.fragment.as_deref();
         for fragment in self.fragments(path) {
-            self.read(&fragment, Role::Fragment(&shown));
+            if more.is_some_and(|more| is_same_file(more, &fragment)) {
+                continue;
+            }
+            self.read(&fragment, Role::Fragment(&shown), false);
             files.push(fragment);
+        }
+        if let Some(more) = more {
+            self.read(more, Role::Fragment(&shown), true);
+            files.push(more.to_owned());
         }
         Origin::Files(files)
     }
@@ -220,9 +228,8 @@ impl<'a> Loader<'a> {
         !is_refused
     }
 
-    fn read(&mut self, path: &Path, role: Role<'_>) {
+    fn read(&mut self, path: &Path, role: Role<'_>, pipes: bool) {
         self.place.set(path);
-        let pipes = self.reader.pipes && role == Role::Main;
         let contents = match open::read(path, pipes) {
             Ok(contents) => contents,
             Err(fault) => return self.refuse_file(path, fault),
@@ -332,6 +339,12 @@ fn too_many_bytes() -> Fault {
         format!("the files of the registry are larger than {limit} MiB together"),
         "shorten them, or check that they are the files that you meant",
     )
+}
+
+/// Returns whether two paths lead to one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Returns whether a path leads to nothing, without a dangling link on the way: such a link is

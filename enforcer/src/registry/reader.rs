@@ -1,6 +1,6 @@
 //! The terms on which a registry's files are read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::Provenance;
@@ -28,6 +28,9 @@ pub struct Reader {
     /// The registry of the policy in force. If the same registry is read again, the folder of
     /// fragments must not have vanished.
     pub in_force: Option<Provenance>,
+    /// A file that is read as one more fragment, last; possibly a pipe. The same file in the folder
+    /// of fragments is read once.
+    pub fragment: Option<PathBuf>,
 }
 
 impl Reader {
@@ -36,6 +39,7 @@ impl Reader {
         pipes: false,
         trust: Trust::Refuse,
         in_force: None,
+        fragment: None,
     };
 
     /// The terms for a file that a person names on the command line.
@@ -43,6 +47,7 @@ impl Reader {
         pipes: true,
         trust: Trust::Warn,
         in_force: None,
+        fragment: None,
     };
 
     /// The terms of a command that acts, by `--config`.
@@ -59,7 +64,15 @@ impl Reader {
             pipes: config.is_some(),
             trust: Trust::Warn,
             in_force: None,
+            fragment: None,
         }
+    }
+
+    /// The same terms, with one more fragment.
+    #[must_use]
+    pub fn with_fragment(mut self, fragment: Option<PathBuf>) -> Self {
+        self.fragment = fragment;
+        self
     }
 
     /// The same terms, for another look at the registry of a policy in force.

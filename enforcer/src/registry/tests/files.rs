@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use enforcer_ebpf::Mode;
 
-use super::super::{MissingFile, Origin};
+use super::super::{Loaded, MissingFile, Origin, Reader, Rejected};
 use super::etc::{Etc, file_names, names};
 
 const A: &str = "[services.a]\nports = [1]\n";
@@ -148,6 +148,48 @@ fn fragments_hold_services_and_peers_only() {
             "enforcer.d/1.toml:4:2 `doctor` does not belong in a fragment",
         ],
     );
+}
+
+/// Reads the registry in place, with one more fragment.
+fn with_fragment(etc: &Etc, name: &str) -> Result<Loaded, Rejected> {
+    let reader = Reader::NAMED.with_fragment(Some(etc.path(name)));
+    etc.read(MissingFile::Embedded, &reader)
+}
+
+#[test]
+fn one_more_fragment_is_merged_with_the_registry_in_place() {
+    let etc = Etc::new()
+        .with("enforcer.toml", A)
+        .with("enforcer.d/10.toml", B)
+        .with("new/good", "[services.c]\nports = [3]\nallow = [\"p\"]\n[peers.p]\ninterface = \"wg0\"\naddresses = [\"any\"]\n")
+        .with("new/bad.toml", "mode = \"audit\"\n[services.c]\nports = [2]\nallow = [\"nobody\"]\n[services.a]\nports = [4]\n");
+    let good = with_fragment(&etc, "new/good").unwrap();
+    assert_eq!(names(&good), ["a", "b", "c"]);
+    assert_eq!(file_names(&good), ["enforcer.toml", "10.toml", "good"]);
+    etc.rejects(
+        with_fragment(&etc, "new/bad.toml"),
+        &[
+            "new/bad.toml:1:1 `mode` does not belong in a fragment",
+            "new/bad.toml:3:10 tcp port 2 is already registered for service `b`, at enforcer.d/10.toml:2:10",
+            "new/bad.toml:4:10 unknown peer `nobody`",
+            "new/bad.toml:5:11 service `a` is already defined at enforcer.toml:1:11",
+        ],
+    );
+    etc.rejects(
+        with_fragment(&etc, "new/absent.toml"),
+        &["new/absent.toml:1:1 cannot read this file: No such file or directory (os error 2)"],
+    );
+    // A fragment of the folder does not clash with itself.
+    let again = with_fragment(&etc, "enforcer.d/../enforcer.d/10.toml").unwrap();
+    assert_eq!(names(&again), ["a", "b"]);
+}
+
+#[test]
+fn one_more_fragment_stands_alone_where_there_is_no_registry() {
+    let etc = Etc::new().with("new.toml", B);
+    let alone = with_fragment(&etc, "new.toml").unwrap();
+    assert_eq!(names(&alone), ["b"]);
+    assert_eq!(file_names(&alone), ["new.toml"]);
 }
 
 #[test]
