@@ -13,7 +13,7 @@ use crate::{
     },
     host::{HostSnapshot, Owner, Session, sessions},
     kernel::maps::Maps,
-    netlink::route,
+    netlink::route::{self, Query},
     note::Note,
 };
 
@@ -154,14 +154,15 @@ async fn arrival(session: Session, snapshot: &HostSnapshot) -> Result<Option<Arr
 }
 
 async fn way_in(session: &Session) -> Result<Option<u32>> {
-    let Some(here) = route::get(session.server, None, None).await? else {
+    let Some(here) = route::get(&Query::of_host(session.server, None)).await? else {
         return Ok(None);
     };
     if here.kind != route::Kind::Local {
         return Ok(None);
     }
     // Without policy routing the way back is the way in.
-    let back = route::get(session.client, Some(session.server), None).await?;
+    let back = Query::of_host(session.client, Some(session.server));
+    let back = route::get(&back).await?;
     Ok(back.and_then(|route| route.oif))
 }
 

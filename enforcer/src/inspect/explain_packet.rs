@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use anyhow::Result;
 use enforcer_ebpf::{Address, Decision, Guard, Protocol, Reason, Route};
 
+use super::explain_fib::route_of;
 use crate::{
     control::{Instance, find_attached},
     decisions::candidate::{EVERY_GUARD, guard_plan},
     host::HostSnapshot,
     interfaces::Interface,
-    netlink::route,
     policy::{PacketSpec, PolicyTables},
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn describe(
     };
     let route = match question.destination {
         Some(destination) if guard == Guard::Wire => {
-            route_of(interface.index, question.source, destination).await?
+            route_of(question, destination, interface.index, tables, snapshot).await?
         }
         _ => Route::Here,
     };
@@ -110,21 +110,6 @@ fn has_wire_guard(
     let options = |interface: &Interface| tables.options_of(interface.names());
     let plan = guard_plan(snapshot, EVERY_GUARD, options, &attached).wanted;
     Ok(plan.guards.iter().any(|guard| guard.ifindex == ifindex))
-}
-
-/// Returns the FIB's answer on a packet that arrived on an interface: RTM_GETROUTE with an input
-/// interface, rtnetlink(7). A refusal (no route, no forwarding) means that the packet stays.
-async fn route_of(ifindex: u32, source: IpAddr, destination: IpAddr) -> Result<Route> {
-    if !Address::from(destination).is_unicast() {
-        return Ok(Route::Here);
-    }
-    let route = route::get(destination, Some(source), Some(ifindex)).await?;
-    let route = route.filter(|route| route.kind == route::Kind::Unicast);
-    Ok(match route.and_then(|route| route.oif) {
-        None => Route::Here,
-        Some(oif) if oif == ifindex => Route::Back,
-        Some(_) => Route::Onward,
-    })
 }
 
 #[cfg(test)]

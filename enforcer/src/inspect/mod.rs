@@ -17,6 +17,7 @@ mod dry_run;
 pub mod events;
 mod explain;
 mod explain_error;
+mod explain_fib;
 mod explain_live;
 mod explain_packet;
 mod explain_policy;

@@ -23,8 +23,8 @@ pub struct Frame {
 
 /// A locally administered address (IEEE 802, 8.4).
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// The first of the dynamic ports (RFC 6335, 6).
-const SOURCE_PORT: u16 = 49_152;
+/// The source port of every frame: the first of the dynamic ports (RFC 6335, 6).
+pub const SOURCE_PORT: u16 = 49_152;
 /// The number of bytes behind the transport header. BPF_PROG_TEST_RUN takes the first 14 bytes for
 /// an Ethernet header, whatever the program, and refuses a frame shorter than the IP header of the
 /// ethertype; in a packet without Ethernet, address bytes may look like an ethertype.

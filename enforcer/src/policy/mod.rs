@@ -30,7 +30,7 @@ pub use cite::{Citation, cite};
 pub(crate) use compile::local_rows;
 pub use compile::{Slots, compile};
 pub use diff::{Change, changes};
-pub use frame::Frame;
+pub use frame::{Frame, SOURCE_PORT};
 pub use host::{PolicyHost, PolicyInterface};
 pub use port_set::PortSet;
 pub(crate) use released::released;

@@ -222,10 +222,27 @@ impl PolicyTables {
     /// Returns the key for the interface's row and prefixes, which wire guards of VLAN parents mark
     /// with [`WIRE_VIEW`].
     fn view(&self, spec: &PacketSpec) -> u32 {
-        match self.interfaces.get(&spec.ifindex) {
-            Some(row) if row.vlan_parent && spec.guard == Guard::Wire => spec.ifindex | WIRE_VIEW,
-            _ => spec.ifindex,
+        match spec.guard {
+            Guard::Wire => self.wire_view(spec.ifindex),
+            Guard::Socket => spec.ifindex,
         }
+    }
+
+    /// Returns the key for the row that the wire guard of an interface looks up.
+    fn wire_view(&self, ifindex: u32) -> u32 {
+        match self.interfaces.get(&ifindex) {
+            Some(row) if row.vlan_parent => ifindex | WIRE_VIEW,
+            _ => ifindex,
+        }
+    }
+
+    /// Returns the ifindex that the wire guard of an interface asks the FIB with: a member's
+    /// master, else the interface itself.
+    pub fn routes_as(&self, ifindex: u32) -> u32 {
+        let row = self.interfaces.get(&self.wire_view(ifindex));
+        let master = row.and_then(|row| row.member_of);
+        // 0 for a member of several.
+        master.filter(|master| *master != 0).unwrap_or(ifindex)
     }
 
     /// Returns the mode of a port without a service under `[unregistered]`, `None` where the port

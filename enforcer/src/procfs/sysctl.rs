@@ -40,6 +40,16 @@ pub(crate) fn is_on(path: &str) -> io::Result<bool> {
     }
 }
 
+/// Returns whether an interface forwards packets of IPv4, or of IPv6; false for an interface
+/// without the protocol.
+///
+/// # Errors
+/// The setting is there, and cannot be read.
+pub(crate) fn forwards(interface: &str, is_ipv6: bool) -> io::Result<bool> {
+    let protocol = if is_ipv6 { "ipv6" } else { "ipv4" };
+    is_on(&format!("/proc/sys/net/{protocol}/conf/{interface}/forwarding"))
+}
+
 fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
     Some(numbers.next()?..=numbers.next()?)
@@ -68,5 +78,22 @@ mod tests {
             assert_eq!(is_on(path.to_str().unwrap()).unwrap(), expected, "{text}");
         }
         assert!(is_on(folder.path().to_str().unwrap()).is_err());
+    }
+
+    #[test]
+    fn root_interfaces_forward_each_protocol_apart() {
+        use crate::netlink::tests::namespace::in_new_namespace;
+        in_new_namespace(|| {
+            for is_ipv6 in [false, true] {
+                let on = if is_ipv6 { "ipv6" } else { "ipv4" };
+                for protocol in ["ipv4", "ipv6"] {
+                    let path = format!("/proc/sys/net/{protocol}/conf/lo/forwarding");
+                    fs::write(path, if protocol == on { "1" } else { "0" }).unwrap();
+                }
+                assert!(forwards("lo", is_ipv6).unwrap());
+                assert!(!forwards("lo", !is_ipv6).unwrap());
+            }
+            assert!(!forwards("none", false).unwrap());
+        });
     }
 }

@@ -10,7 +10,7 @@ use rustix::net::{
 
 use super::super::{
     Protocol, Request, Socket, address, fdb, generic, link,
-    route::{self, Kind},
+    route::{self, Kind, Query},
 };
 
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -40,16 +40,21 @@ fn every_namespace_has_a_loopback_interface() {
 #[test]
 fn a_refusal_means_no_route() {
     block_on(async {
-        let get = |to: &str| route::get(to.parse().unwrap(), None, None);
         // Where lo is up; a refusal where not.
-        let here = get("127.0.0.1").await.unwrap();
+        let here = Query::of_host("127.0.0.1".parse().unwrap(), None);
+        let here = route::get(&here).await.unwrap();
         assert!(here.is_none_or(|route| route.kind == Kind::Local));
         let to = "192.0.2.1".parse().unwrap();
         let from = "192.0.2.2".parse().unwrap();
         // No interface has this index: ENODEV.
-        let none = route::get(to, Some(from), Some(u32::MAX / 2)).await;
+        let query = Query {
+            iif: Some(u32::MAX / 2),
+            ..Query::of_host(to, Some(from))
+        };
+        let none = route::get(&query).await;
         assert_eq!(none.unwrap(), None);
-        let mixed = route::get(to, Some("::1".parse().unwrap()), None).await;
+        let mixed = Query::of_host(to, Some("::1".parse().unwrap()));
+        let mixed = route::get(&mixed).await;
         assert!(mixed.is_err());
     });
 }

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use enforcer_ebpf::Protocol;
+
 use super::{
     super::{
         address::{self, Address},
         fdb::{self, Taken},
         generic,
-        route::{self, Kind, Route},
+        route::{self, Kind, Query, Route, Transport},
     },
     attribute,
 };
@@ -58,8 +60,12 @@ fn a_route_has_a_type_and_an_interface() {
     let expected = Route {
         kind: Kind::Unicast,
         oif: Some(3),
+        is_encapsulated: false,
     };
     assert_eq!(found, expected);
+    // LWTUNNEL_ENCAP_SEG6 (linux/lwtunnel.h).
+    let tunnelled = message(1, &[oif(3), attribute(21, &5u16.to_ne_bytes())]);
+    assert!(tunnelled.unwrap().is_encapsulated);
     assert_eq!(message(2, &[oif(1)]).unwrap().kind, Kind::Local);
     assert_eq!(message(7, &[]).unwrap().kind, Kind::Other(7));
     assert_eq!(message(7, &[oif(0)]).unwrap().oif, None);
@@ -69,7 +75,11 @@ fn a_route_has_a_type_and_an_interface() {
 
 #[test]
 fn a_question_for_a_route_names_both_ends() {
-    let question = route::request(ip("192.0.2.1"), Some(ip("198.51.100.7")), Some(3)).unwrap();
+    let query = Query {
+        iif: Some(3),
+        ..Query::of_host(ip("192.0.2.1"), Some(ip("198.51.100.7")))
+    };
+    let question = route::request(&query).unwrap();
     let expected = [
         vec![2, 32, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         attribute(1, &[192, 0, 2, 1]),
@@ -77,10 +87,32 @@ fn a_question_for_a_route_names_both_ends() {
         attribute(3, &3u32.to_ne_bytes()),
     ];
     assert_eq!(question, expected.concat());
-    let question = route::request(ip("2001:db8::1"), None, None).unwrap();
+    let question = route::request(&Query::of_host(ip("2001:db8::1"), None)).unwrap();
     assert_eq!(question[..4], [10, 128, 0, 0]);
     assert_eq!(question.len(), 12 + 20);
-    assert!(route::request(ip("192.0.2.1"), Some(ip("::1")), None).is_err());
+    assert!(route::request(&Query::of_host(ip("192.0.2.1"), Some(ip("::1")))).is_err());
+}
+
+#[test]
+fn a_question_for_a_route_names_the_ports() {
+    let question = |protocol| {
+        let transport = Transport {
+            protocol,
+            source: 49_152,
+            destination: 9200,
+        };
+        let query = Query {
+            transport: Some(transport),
+            ..Query::of_host(ip("192.0.2.1"), None)
+        };
+        route::request(&query).unwrap().split_off(12 + 8)
+    };
+    let ports = [attribute(28, &[0xc0, 0]), attribute(29, &[0x23, 0xf0])].concat();
+    for (protocol, number) in [(Protocol::Tcp, 6), (Protocol::Udp, 17)] {
+        let expected = [attribute(27, &[number]), ports.clone()].concat();
+        assert_eq!(question(protocol), expected, "{protocol}");
+    }
+    assert_eq!(question(Protocol::Sctp), ports);
 }
 
 #[test]

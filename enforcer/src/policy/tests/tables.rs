@@ -8,7 +8,9 @@ use enforcer_ebpf::{
 };
 use ipnet::IpNet;
 
-use super::super::{PacketSpec, PolicyHost, PolicyInterface, PolicyTables, Slots, compile};
+use super::super::{
+    InterfaceRow, PacketSpec, PolicyHost, PolicyInterface, PolicyTables, Slots, compile,
+};
 use super::{attachment, key, registry};
 use crate::{
     registry::{Forward, HookChoice, Registry, Side},
@@ -272,4 +274,22 @@ fn an_interface_without_a_guard_has_no_facts_of_a_wire() {
     let guarded = PolicyHost::of(&host.interfaces);
     let tables = compile(&registry(SERVICE), &guarded, &Slots::new()).unwrap();
     assert!(tables.interfaces.contains_key(&5), "the control");
+}
+
+#[test]
+fn a_member_asks_the_fib_as_its_master() {
+    let mut tables = PolicyTables::default();
+    let row = |member_of, vlan_parent| InterfaceRow {
+        member_of,
+        vlan_parent,
+        ..InterfaceRow::default()
+    };
+    // A member of one, of several, none, and a member that is a VLAN parent.
+    tables.interfaces.insert(2, row(Some(9), false));
+    tables.interfaces.insert(3, row(Some(0), false));
+    tables.interfaces.insert(4, row(None, false));
+    tables.interfaces.insert(5, row(None, true));
+    tables.interfaces.insert(5 | WIRE_VIEW, row(Some(8), true));
+    let asks_as = [2, 3, 4, 5, 6].map(|ifindex| tables.routes_as(ifindex));
+    assert_eq!(asks_as, [9, 3, 4, 8, 6]);
 }
