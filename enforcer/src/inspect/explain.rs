@@ -7,14 +7,14 @@ use serde::{Serialize, Serializer};
 use super::{
     explain_error::ExplainError,
     explain_live::{Live, copies},
-    explain_packet::{Question, describe, passes_on, through_both_guards},
+    explain_packet::{Question, as_run, describe, passes_on, through_both_guards},
     explain_policy::JudgedPolicy,
 };
 use crate::{
     control::Instance,
     host::{self, HostSnapshot},
     interfaces::Interface,
-    policy::{Citation, PacketSpec, cite},
+    policy::{Citation, PacketSpec, PolicyTables, cite},
     registry::{Loaded, Origin, Rejected},
 };
 
@@ -74,16 +74,23 @@ pub async fn explain(
     let policy = JudgedPolicy::find(instance, read, copies.as_ref()).await?;
     let tables = &policy.tables;
     let interface = named(&question.interface, &snapshot)?;
-    let at_wire = describe(question, tables, instance, &snapshot, interface).await?;
+    let mut at_wire = describe(question, tables, instance, &snapshot, interface).await?;
+    let mut answer = None;
+    if question.live {
+        let live = match &mut copies {
+            Some(copies) => copies.run(instance, &snapshot, interface, &at_wire).await?,
+            None => Live::NotRun("nothing is pinned".to_owned()),
+        };
+        at_wire = as_run(question, tables, at_wire, &live);
+        let model = tables.judge(&at_wire);
+        answer = Some(LiveAnswer { live, model });
+    }
     let (packet, decision) = through_both_guards(tables, at_wire);
     let is_granted = decision.reason == Reason::Peer;
     let peer = tables.granting_peer(&packet).filter(|_| is_granted);
     let peer = peer.map(|peer| peer.name.clone());
-    let network = tables
-        .network_of(&packet)
-        .filter(|_| decision.rule() == Some(4));
-    let bridge = network.and_then(|network| snapshot.by_index(network.bridge));
     let registry = policy.registry.as_ref();
+    let bridge = judged_bridge(tables, &snapshot, &packet, &decision);
     let table = registry
         .ok()
         .and_then(|registry| registry.interface_table(bridge?.names()));
@@ -93,7 +100,7 @@ pub async fn explain(
     });
     let is_engines = registry.is_ok() && table.is_none();
     let service = tables.service_for(&packet);
-    let mut explanation = Explanation {
+    Ok(Explanation {
         packet,
         decision,
         service: service.map(str::to_owned),
@@ -102,21 +109,23 @@ pub async fn explain(
         engines_bridge: bridge
             .filter(|_| is_engines)
             .map(|bridge| bridge.name.clone()),
-        live: None,
+        live: answer,
         passes_on: passes_on(tables, &packet, &decision),
         has_socket_guard: !instance.is_pinned()? || instance.has_socket_guard()?,
         hypothetical: policy.hypothetical,
-    };
-    if question.live {
-        explanation.live = Some(LiveAnswer {
-            live: match &mut copies {
-                Some(copies) => copies.run(instance, &snapshot, interface, &at_wire).await?,
-                None => Live::NotRun("nothing is pinned".to_owned()),
-            },
-            model: tables.judge(&at_wire),
-        });
-    }
-    Ok(explanation)
+    })
+}
+
+/// Returns the bridge of the container network that rule 4 is about.
+fn judged_bridge<'a>(
+    tables: &PolicyTables,
+    snapshot: &'a HostSnapshot,
+    packet: &PacketSpec,
+    decision: &Decision,
+) -> Option<&'a Interface> {
+    let network = tables.network_of(packet);
+    let network = network.filter(|_| decision.rule() == Some(4))?;
+    snapshot.by_index(network.bridge)
 }
 
 fn named<'a>(name: &str, snapshot: &'a HostSnapshot) -> anyhow::Result<&'a Interface> {

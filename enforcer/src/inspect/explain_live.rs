@@ -214,7 +214,10 @@ async fn frame(interface: &Interface, packet: &PacketSpec, link: Link) -> Result
 }
 
 /// Returns an address of this host in the family of `like`: the interface's own, if any.
-async fn own_address(ifindex: u32, like: IpAddr) -> Result<IpAddr> {
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub(super) async fn own_address(ifindex: u32, like: IpAddr) -> Result<IpAddr> {
     let mut found = None;
     for address in address::list().await? {
         let fits = address.ip.is_ipv4() == like.is_ipv4() && !address.ip.is_loopback();

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use anyhow::Result;
 use enforcer_ebpf::{Address, Decision, Guard, Protocol, Reason, Route};
 
-use super::explain_fib::route_of;
+use super::{
+    explain_fib::route_of,
+    explain_live::{Live, own_address},
+};
 use crate::{
     control::{Instance, find_attached},
     decisions::candidate::{EVERY_GUARD, guard_plan},
     host::HostSnapshot,
     interfaces::Interface,
     policy::{PacketSpec, PolicyTables},
+    procfs::udp,
 };
 
 /// A packet, as an operator describes it.
@@ -62,8 +66,51 @@ pub(super) async fn describe(
         protocol: question.protocol,
         port: question.port,
         route,
-        opens: true,
+        opens: opens(question, tables, interface).await?,
     })
+}
+
+/// Returns whether the packet opens a connection, for rule 6. A described TCP or SCTP packet does;
+/// a datagram does where an unconnected socket takes the datagram.
+async fn opens(question: &Question, tables: &PolicyTables, interface: &Interface) -> Result<bool> {
+    if !asks_for_a_socket(question, tables) {
+        return Ok(true);
+    }
+    let destination = match question.destination {
+        Some(destination) => destination,
+        None => own_address(interface.index, question.source).await?,
+    };
+    udp::has_unconnected(destination, question.port)
+}
+
+/// Returns whether rule 6 judges the packet by a socket of this host.
+fn asks_for_a_socket(question: &Question, tables: &PolicyTables) -> bool {
+    let port = (question.protocol, question.port);
+    question.protocol == Protocol::Udp
+        && !tables.ports.contains_key(&port)
+        && tables.unregistered_mode(port.0, port.1).is_some()
+}
+
+/// Returns the packet as the kernel saw it: where the model and a run of the guard's program agree
+/// with the other answer on the datagram's socket alone, the program has found the socket
+/// (`bpf_sk_lookup_udp`), and /proc shows too little of sockets.
+pub(super) fn as_run(
+    question: &Question,
+    tables: &PolicyTables,
+    packet: PacketSpec,
+    live: &Live,
+) -> PacketSpec {
+    let Live::Ran(run) = live else {
+        return packet;
+    };
+    let other = PacketSpec {
+        opens: !packet.opens,
+        ..packet
+    };
+    let is_other = asks_for_a_socket(question, tables)
+        && !run.agrees(&tables.judge(&packet))
+        && run.agrees(&tables.judge(&other));
+    if is_other { other } else { packet }
 }
 
 /// Returns the decision on a packet after all guards, with the packet at the deciding guard.
@@ -114,10 +161,18 @@ fn has_wire_guard(
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::{Address, PeerSet, Protocol, layout::Binding};
+    use enforcer_ebpf::{
+        Address, Mode, PeerSet, Protocol,
+        layout::{Binding, Cell},
+        unregistered_slot,
+    };
 
     use super::*;
-    use crate::policy::{InterfaceRow, ServiceRow};
+    use crate::{
+        inspect::Run,
+        interfaces::Hook,
+        policy::{InterfaceRow, ServiceRow},
+    };
 
     const IFINDEX: u32 = 2;
 
@@ -176,6 +231,61 @@ mod tests {
         let (end, decision) = through_both_guards(&tables, packet(Guard::Wire));
         assert_eq!(end.guard, Guard::Socket);
         assert_eq!(decision.reason, Reason::UntrustedInterface);
+    }
+
+    #[test]
+    fn the_program_knows_the_sockets_of_rule_6() {
+        let mut tables = tables(InterfaceRow::default());
+        tables.unregistered.modes[Protocol::Udp as usize] = Some(Mode::Enforce);
+        let question = |protocol, port| Question {
+            interface: "eth0".to_owned(),
+            source: "192.0.2.7".parse().unwrap(),
+            destination: None,
+            protocol,
+            port,
+            live: true,
+        };
+        let datagram = PacketSpec {
+            protocol: Protocol::Udp,
+            port: 9999,
+            ..packet(Guard::Wire)
+        };
+        let run = |passes, counted| Run {
+            hook: Hook::Tcx,
+            passes,
+            counted,
+        };
+        let cell = Cell {
+            guard: Guard::Wire,
+            reason: Reason::UnregisteredPort,
+            audited: false,
+        };
+        let dropped = run(false, Some((unregistered_slot(Protocol::Udp), cell)));
+        let passed = run(true, None);
+        let is = |port, opens, run: &Run| {
+            let packet = PacketSpec {
+                port,
+                opens,
+                ..datagram
+            };
+            as_run(
+                &question(Protocol::Udp, port),
+                &tables,
+                packet,
+                &Live::Ran(*run),
+            )
+            .opens
+        };
+        assert!(is(9999, true, &dropped));
+        assert!(is(9999, false, &dropped));
+        assert!(!is(9999, true, &passed));
+        assert!(!is(9999, false, &passed));
+        // Another difference stays one.
+        let other = run(true, Some((7, cell)));
+        assert!(is(9999, true, &other));
+        assert!(!asks_for_a_socket(&question(Protocol::Tcp, 9999), &tables));
+        tables.ports.insert((Protocol::Udp, 53), Binding::default());
+        assert!(!asks_for_a_socket(&question(Protocol::Udp, 53), &tables));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! process          /proc/PID: status, comm, environ, ns/net   mounts    /proc/PID/mountinfo
 //! tcp              /proc/self/net/tcp, tcp6                   sysctl    /proc/sys/net
-//! locks            /proc/locks
+//! udp              /proc/self/net/udp, udp6                   locks     /proc/locks
 //! reserved_ports   net.ipv4.ip_local_reserved_ports: read and written
 //! ```
 //!
@@ -16,5 +16,6 @@ mod process;
 pub(crate) mod reserved_ports;
 pub(crate) mod sysctl;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 
 pub(crate) use process::Process;

@@ -47,7 +47,9 @@ pub(crate) fn is_on(path: &str) -> io::Result<bool> {
 /// The setting is there, and cannot be read.
 pub(crate) fn forwards(interface: &str, is_ipv6: bool) -> io::Result<bool> {
     let protocol = if is_ipv6 { "ipv6" } else { "ipv4" };
-    is_on(&format!("/proc/sys/net/{protocol}/conf/{interface}/forwarding"))
+    is_on(&format!(
+        "/proc/sys/net/{protocol}/conf/{interface}/forwarding"
+    ))
 }
 
 fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {

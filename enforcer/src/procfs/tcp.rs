@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result};
 use super::Process;
 use crate::printable::decode_path;
 
-/// TCP_ESTABLISHED and TCP_LISTEN (net/tcp_states.h).
+/// TCP_ESTABLISHED, TCP_CLOSE and TCP_LISTEN (net/tcp_states.h).
 const ESTABLISHED: &str = "01";
+const CLOSE: &str = "07";
 const LISTEN: &str = "0A";
 
 /// A TCP socket. IPv4-mapped addresses are IPv4 addresses.
@@ -26,6 +27,8 @@ pub(crate) struct Socket {
     pub(crate) is_established: bool,
     /// The socket listens.
     pub(crate) is_listening: bool,
+    /// The socket has no other end: the state of an unconnected UDP socket.
+    pub(crate) is_unconnected: bool,
 }
 
 /// Returns every socket.
@@ -33,8 +36,16 @@ pub(crate) struct Socket {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn list() -> Result<Vec<Socket>> {
+    list_files(["net/tcp", "net/tcp6"])
+}
+
+/// Returns every socket in files of this format, by their paths below a process's folder.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn list_files(files: [&str; 2]) -> Result<Vec<Socket>> {
     let mut sockets = Vec::new();
-    for file in ["net/tcp", "net/tcp6"] {
+    for file in files {
         let path = Process::This.path(file);
         let table = match fs::read_to_string(&path) {
             Ok(table) => table,
@@ -60,6 +71,7 @@ pub(crate) fn parse(line: &str) -> Option<Socket> {
         remote,
         is_established: state == ESTABLISHED,
         is_listening: state == LISTEN,
+        is_unconnected: state == CLOSE,
     })
 }
 

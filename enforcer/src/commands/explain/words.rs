@@ -1,6 +1,6 @@
 //! An explanation in words.
 
-use enforcer_ebpf::{Decision, Guard};
+use enforcer_ebpf::{Decision, Guard, Reason};
 
 use crate::{
     commands::{
@@ -23,6 +23,12 @@ pub(crate) fn human(question: &Question, explanation: &Explanation, width: Width
         ),
         format!("  {}", guard(explanation)),
     ];
+    if !explanation.packet.opens && explanation.decision.reason == Reason::Unregistered {
+        lines.push(format!(
+            "  rule 6 judges datagrams for an unconnected socket, and none is at {}/{}",
+            explanation.packet.port, explanation.packet.protocol
+        ));
+    }
     match &explanation.lines {
         Ok(cited) => lines.extend(cited.iter().map(|line| {
             let what = printable::text(&line.what);
@@ -133,7 +139,7 @@ fn modelled(decision: &Decision) -> String {
 
 #[cfg(test)]
 mod tests {
-    use enforcer_ebpf::{Address, Protocol, Reason, layout::Cell};
+    use enforcer_ebpf::{Address, Protocol, layout::Cell};
 
     use super::*;
     use crate::{
@@ -280,6 +286,21 @@ mod tests {
             ..pass
         };
         assert_explanation("explain-unregistered", &unregistered);
+    }
+
+    #[test]
+    fn a_datagram_without_a_socket() {
+        let mut nobodys = explanation();
+        nobodys.packet = PacketSpec {
+            protocol: Protocol::Udp,
+            port: 9999,
+            opens: false,
+            ..nobodys.packet
+        };
+        nobodys.decision.reason = Reason::Unregistered;
+        nobodys.decision.rule = 6;
+        (nobodys.service, nobodys.lines) = (None, Ok(Vec::new()));
+        assert_explanation("explain-no-socket", &nobodys);
     }
 
     #[test]

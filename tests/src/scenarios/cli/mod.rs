@@ -2,6 +2,7 @@
 
 mod codes;
 mod explain;
+mod explain_host;
 mod explain_live;
 mod names;
 mod paths;
@@ -20,6 +21,7 @@ pub(super) use explain_live::with_failpoints;
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = codes::scenarios();
     scenarios.extend(explain::scenarios());
+    scenarios.extend(explain_host::scenarios());
     scenarios.extend(explain_live::scenarios());
     let mut scenarios = all_host_only(scenarios, COMMAND_LINE);
     // Some of the policy and the views are for guests too, so each scenario there has a mark.
