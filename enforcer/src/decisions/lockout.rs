@@ -273,7 +273,7 @@ pub(crate) fn dangers(
     let (mut dangers, nobodys): (Vec<Danger>, Vec<Danger>) = cut.partition(is_somebodys);
     dangers.dedup();
     dangers.extend(connections(&nobodys, is_more));
-    let has_public = |tables: &PolicyTables| tables.ports.values().any(|binding| binding.public);
+    let has_public = |tables: &PolicyTables| tables.public_ports().next().is_some();
     if let Some(before) = before
         && has_public(before.tables)
         && !has_public(after.tables)
@@ -332,7 +332,7 @@ fn cuts(
         return None;
     }
     let session = &arrival.session;
-    let service = after.tables.service_of(Protocol::Tcp, session.port);
+    let service = after.tables.service_for(&packet(arrival, Guard::Wire));
     Some(Danger::CutsSession {
         owner: session.owner.clone(),
         client: session.client,
@@ -343,22 +343,25 @@ fn cuts(
     })
 }
 
+/// A packet of a session at a guard.
+fn packet(arrival: &Arrival, guard: Guard) -> PacketSpec {
+    let session = &arrival.session;
+    PacketSpec {
+        guard,
+        ifindex: arrival.ifindex,
+        loopback: arrival.loopback,
+        source: session.client.into(),
+        destination: Some(session.server.into()),
+        protocol: Protocol::Tcp,
+        port: session.port,
+        route: enforcer_ebpf::Route::Here,
+        opens: true,
+    }
+}
+
 /// The dropping decision on a session's packets: the wire guard's, else the socket guard's.
 fn drop_of(arrival: &Arrival, policy: &GuardedPolicy<'_>) -> Option<Decision> {
-    let session = &arrival.session;
-    let judge = |guard| {
-        policy.tables.judge(&PacketSpec {
-            guard,
-            ifindex: arrival.ifindex,
-            loopback: arrival.loopback,
-            source: session.client.into(),
-            destination: Some(session.server.into()),
-            protocol: Protocol::Tcp,
-            port: session.port,
-            route: enforcer_ebpf::Route::Here,
-            opens: true,
-        })
-    };
+    let judge = |guard| policy.tables.judge(&packet(arrival, guard));
     let guards = [
         (Guard::Wire, policy.wire.contains_key(&arrival.ifindex)),
         (Guard::Socket, policy.socket),
@@ -370,13 +373,12 @@ fn drop_of(arrival: &Arrival, policy: &GuardedPolicy<'_>) -> Option<Decision> {
 }
 
 fn public_ports(tables: &PolicyTables) -> Vec<String> {
-    let public = tables.ports.iter().filter(|(_, binding)| binding.public);
+    let mut public: Vec<String> = tables
+        .public_ports()
+        .map(|(service, protocol, port)| format!("{service} {port}/{protocol}"))
+        .collect();
+    public.dedup();
     public
-        .map(|((protocol, port), _)| {
-            let service = tables.service_of(*protocol, *port).unwrap_or("?");
-            format!("{service} {port}/{protocol}")
-        })
-        .collect()
 }
 
 /// The number of names and of dangers that are shown.

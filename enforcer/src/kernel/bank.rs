@@ -63,10 +63,20 @@ impl Maps {
         provenance(&self.origins.get(bank(self.state().generation) as usize))
     }
 
-    /// Returns the service of a port under the policy in force.
-    pub(crate) fn service_of(&self, protocol: Protocol, port: u16) -> Option<String> {
+    /// Returns the service of a port at an address, if known, under the policy in force.
+    pub(crate) fn service_of(
+        &self,
+        (protocol, port): (Protocol, u16),
+        address: Option<&Address>,
+    ) -> Option<String> {
         let bank = bank(self.state().generation);
-        let binding = binding(self, bank, protocol, port)?;
+        let mut binding = binding(self, bank, protocol, port)?;
+        if binding.by_address
+            && let Some(address) = address
+            && let Ok(Some(bits)) = self.on.get(&OnKey::new(bank, protocol, port, address))
+        {
+            binding = Binding::from_bits(bits);
+        }
         let number = bank * MAX_SERVICES + u32::from(binding.service);
         Some(text(&self.services.get(number as usize).name))
     }

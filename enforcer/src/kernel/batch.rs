@@ -29,6 +29,16 @@ struct Attributes {
     flags: u64,
 }
 
+/// linux/bpf.h: union bpf_attr, of BPF_MAP_*_ELEM.
+#[repr(C)]
+struct ElementAttributes {
+    map: u32,
+    hole: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
 /// A hash map or a trie whose entries are read, inserted and removed many at a time.
 pub(crate) struct BatchHashMap<K, V> {
     map: OwnedFd,
@@ -98,6 +108,26 @@ impl<K: Plain, V: Plain> BatchHashMap<K, V> {
                 return Ok(all);
             }
             place = Some(next);
+        }
+    }
+
+    /// Returns the value of a key; `None` without an entry.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn get(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = zeroed::<V>(1);
+        let mut attributes = ElementAttributes {
+            map: self.map.as_raw_fd().cast_unsigned(),
+            hole: 0,
+            key: std::ptr::from_ref(key) as u64,
+            value: value.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        match bpf::call(Command::MapLookup, &mut attributes) {
+            Ok(_) => Ok(value.pop()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -281,6 +281,19 @@ impl PolicyTables {
         Some(&row.name)
     }
 
+    /// Returns the public ports with their services, everywhere and at single addresses.
+    pub fn public_ports(&self) -> impl Iterator<Item = (&str, Protocol, u16)> {
+        let everywhere = self.ports.iter();
+        let everywhere = everywhere.map(|(&(protocol, port), binding)| (protocol, port, binding));
+        let at = self.ports_at.iter();
+        let at = at.map(|(&(protocol, port, _), binding)| (protocol, port, binding));
+        let public = everywhere.chain(at).filter(|(.., binding)| binding.public);
+        public.map(|(protocol, port, binding)| {
+            let row = self.services.get(usize::from(binding.service));
+            (row.map_or("?", |row| &*row.name), protocol, port)
+        })
+    }
+
     /// Returns the name of the service of a described packet's port, at the packet's destination.
     pub fn service_for(&self, spec: &PacketSpec) -> Option<&str> {
         let port = (spec.protocol, spec.port);

@@ -9,9 +9,10 @@ use rustix::process::Signal;
 
 use crate::lab::command::{eventually, finish};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::lab::frames::Ends;
 use crate::lab::netns::Netns;
 use crate::lab::report::Event;
-use crate::lab::topology::{GHOST, GHOST6, HOST_LAN, HOST_LAN6};
+use crate::lab::topology::{CT, GHOST, GHOST6, HOST_LAN, HOST_LAN6, HOST_WG};
 use crate::lab::wire::Wire;
 use crate::lab::{Feature, Guards, Port, Server, Transport};
 
@@ -38,6 +39,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .host_only(COMMAND_LINE),
         Scenario::new("events::of_the_socket_guard", of_the_socket_guard)
             .needs(Feature::CookieAtSockets),
+        Scenario::new(
+            "events::name_the_service_at_the_address",
+            service_at_address,
+        ),
         Scenario::new("events::come_without_run_too", without_run),
         Scenario::new("events::go_on_when_run_is_killed", run_is_killed),
         Scenario::new("events::go_on_with_the_next_run", next_run).host_only(COMMAND_LINE),
@@ -137,6 +142,33 @@ fn lost_before_guards(host: &Netns) -> Result<u64> {
 /// `2026-11-24T18:00:00.123456789Z`, roughly.
 fn is_rfc_3339(time: &str) -> bool {
     time.len() >= 20 && time.ends_with('Z') && time.as_bytes()[10] == b'T'
+}
+
+/// Two services share a port at two addresses; a container network has no service.
+fn service_at_address(rig: &Rig<'_>) -> Result<()> {
+    let services = "[services.first]\nports = [9500]\non = [\"10.10.0.2\"]\n\
+                    [services.second]\nports = [9500]\non = [\"192.168.77.1\"]\n";
+    rig.enforcer.registry(&format!("{REGISTRY}\n{services}"))?;
+    rig.enforcer.up(Guards::Both)?;
+    let follower = Follower::start(rig, "events")?;
+    let wire = Wire::open(&rig.lab.lan, "eth0")?;
+    let port = Port("tcp", 9500);
+    let to = |destination| Ends::V4(GHOST, destination);
+    for (destination, service) in [
+        (HOST_LAN, Some("second")),
+        (HOST_WG, Some("first")),
+        (CT, None),
+    ] {
+        let probe = Probe::between(to(destination), port);
+        wire.send(&probe.frame())?;
+        let event = follower.expect(port, probe.source)?;
+        ensure!(
+            event.service.as_deref() == service
+                && event.destination.as_deref() == Some(&*destination.to_string()),
+            "{event:?}, and not {service:?}"
+        );
+    }
+    Ok(())
 }
 
 fn without_run(rig: &Rig<'_>) -> Result<()> {

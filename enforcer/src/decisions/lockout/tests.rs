@@ -71,6 +71,28 @@ const PUBLIC_SSH: &str = "[services.ssh]\nports = [22]\npublic = true\n";
 const AUDIT_SSH: &str = "[services.ssh]\nports = [22]\nmode = \"audit\"\n";
 
 #[test]
+fn a_cut_session_is_of_the_service_at_its_address() {
+    let at = |name: &str, address: &str, more: &str| {
+        format!("[services.{name}]\nports = [22]\non = [\"{address}\"]\n{more}")
+    };
+    let text = at("first", "198.51.100.1", "") + &at("second", "192.0.2.1", "");
+    let found = found(None, (&text, "ws"), &[arrival(22, Owner::Operator)]);
+    let [Danger::CutsSession { service, .. }] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(service.as_deref(), Some("second"));
+}
+
+#[test]
+fn a_public_port_at_one_address_may_be_the_last() {
+    let at = "[services.web]\nports = [80]\non = [\"192.0.2.1\"]\n";
+    let public = format!("{at}public = true\n");
+    let expected = [Danger::ClosesLastPublicPort(vec!["web 80/tcp".to_owned()])];
+    assert_eq!(found(Some((&public, "ws")), (at, "ws"), &[]), expected);
+    assert_eq!(found(Some((&public, "ws")), (&public, "ws"), &[]), []);
+}
+
+#[test]
 fn a_session_is_cut_by_a_guard_that_drops_its_port() {
     let session = [arrival(22, Owner::Operator)];
     let cut = Danger::CutsSession {

@@ -36,7 +36,7 @@ pub struct Record {
     pub port: Option<u16>,
     /// The protocol.
     pub protocol: Option<String>,
-    /// The service of the port.
+    /// The service of the port at the destination.
     pub service: Option<String>,
     /// The number of drops since the record before that have no record of their own.
     pub merged: u64,

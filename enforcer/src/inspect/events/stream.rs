@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use enforcer_ebpf::{Verdict, destination, layout::Event, source, source_port};
+use enforcer_ebpf::{
+    Protocol, Reason, Verdict, destination,
+    layout::{Event, EventHead},
+    source, source_port,
+};
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -178,6 +182,7 @@ impl Stream {
         let since = i64::try_from(head.time).unwrap_or(i64::MAX);
         let protocol = head.protocol();
         let port = (head.port != 0).then_some(head.port);
+        let destination = destination(packet, 0);
         Record {
             time: boot
                 .checked_add(SignedDuration::from_nanos(since))
@@ -190,15 +195,24 @@ impl Stream {
             ifindex: Some(head.ifindex),
             source: source(packet, 0).as_ref().map(ip),
             source_port: source_port(packet, 0),
-            destination: destination(packet, 0).as_ref().map(ip),
+            destination: destination.as_ref().map(ip),
             port,
             protocol: protocol.map(|protocol| protocol.name().to_owned()),
-            service: protocol
-                .zip(port)
-                .and_then(|(protocol, port)| self.maps.service_of(protocol, port)),
+            service: judged_port(head)
+                .and_then(|port| self.maps.service_of(port, destination.as_ref())),
             merged,
         }
     }
+}
+
+/// Returns the protocol and the port that the drop is about. A drop of a container network is
+/// about no port of this host (rule 4), as in the counters.
+fn judged_port(head: &EventHead) -> Option<(Protocol, u16)> {
+    let port = Some(head.port).filter(|port| *port != 0)?;
+    let of_network = head.reason() == Some(Reason::ContainerNetwork);
+    head.protocol()
+        .filter(|_| !of_network)
+        .map(|protocol| (protocol, port))
 }
 
 /// Returns the silent drops that an event tells of for the first time. An event may be older than
@@ -221,6 +235,26 @@ fn monotonic_zero() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drop_of_a_container_network_is_about_no_port() {
+        let judged = |port, protocol, reason| {
+            judged_port(&EventHead {
+                port,
+                protocol,
+                reason: reason as u8,
+                ..EventHead::default()
+            })
+        };
+        let tcp = Protocol::Tcp as u8;
+        let expected = Some((Protocol::Tcp, 9200));
+        assert_eq!(judged(9200, tcp, Reason::UntrustedInterface), expected);
+        assert_eq!(judged(9200, tcp, Reason::LoopbackAddress), expected);
+        assert_eq!(judged(9200, tcp, Reason::ContainerNetwork), None);
+        assert_eq!(judged(0, tcp, Reason::UnknownPeer), None);
+        let none = EventHead::NO_PROTOCOL;
+        assert_eq!(judged(9200, none, Reason::HeaderChain), None);
+    }
 
     #[test]
     fn silent_drops_are_told_once_whatever_the_order() {
