@@ -1,5 +1,6 @@
 //! The model of `reload --dry-run`: the changes by another registry.
 
+use super::host_changes::{Guards, host_changes};
 use crate::{
     control::{Author, Danger, Error, Instance, dangers, find_attached},
     decisions::{
@@ -7,6 +8,7 @@ use crate::{
         peers,
     },
     host::HostSnapshot,
+    kernel::mounts,
     policy::{Change, PolicyTables, changes},
     registry::Loaded,
 };
@@ -29,21 +31,32 @@ pub async fn dry_run(
         flags: maps.state().flags,
     };
     let attached = find_attached(instance.pins(), snapshot)?;
+    let plan = recipe.guard_plan(&attached).wanted;
     let next = Candidate::compile(&recipe, &attached, &maps.slots()?)?.tables;
     let dangers = dangers(instance, Some(&maps), &recipe, Author::Command).await?;
     let now = maps.tables()?;
     let stale = peers::stale(&now, snapshot);
-    Ok(Some(all_changes(&now, &next, &stale, &dangers)))
+    let guards = Guards {
+        flags: recipe.flags,
+        planned: &plan.guards,
+        attached: &attached,
+        lacks_socket: !instance.has_socket_guard()?
+            && mounts::cgroup_root(instance.cgroup()).is_ok(),
+    };
+    Ok(Some(all_changes(&now, &next, &guards, &stale, &dangers)))
 }
 
-/// Returns the changes of the policy and of AllowedIPs (`stale` interfaces), and the dangers.
+/// Returns the changes of the policy, of the host and of AllowedIPs (`stale` interfaces), and the
+/// dangers.
 fn all_changes(
     now: &PolicyTables,
     next: &PolicyTables,
+    guards: &Guards<'_>,
     stale: &[&str],
     dangers: &[Danger],
 ) -> Vec<Change> {
     let mut changes = changes(now, next);
+    changes.extend(host_changes(now, next, changes.is_empty(), guards));
     changes.extend(stale.iter().map(|name| {
         let what = format!("the keys of {name} have other AllowedIPs than at the last reload");
         Change::global('~', what)
@@ -61,6 +74,7 @@ mod tests {
     use enforcer_ebpf::Mode;
 
     use super::*;
+    use crate::decisions::attached::AttachedGuards;
 
     #[test]
     fn changes_stale_keys_and_dangers_stand_in_this_order() {
@@ -70,11 +84,18 @@ mod tests {
             ..PolicyTables::default()
         };
         let dangers = [Danger::ClosesLastPublicPort(vec!["80/tcp".to_owned()])];
-        let changes = all_changes(&now, &next, &["wg0"], &dangers);
+        let attached = AttachedGuards::default();
+        let guards = Guards {
+            flags: 0,
+            planned: &[],
+            attached: &attached,
+            lacks_socket: false,
+        };
+        let changes = all_changes(&now, &next, &guards, &["wg0"], &dangers);
         let signs: String = changes.iter().map(|change| change.sign).collect();
         assert_eq!(signs, "~~!");
         assert!(changes[1].what.starts_with("the keys of wg0 have other"));
         assert!(changes[2].what.contains("no public port"));
-        assert_eq!(all_changes(&now, &now, &[], &[]), []);
+        assert_eq!(all_changes(&now, &now, &guards, &[], &[]), []);
     }
 }

@@ -21,6 +21,7 @@ mod explain_fib;
 mod explain_live;
 mod explain_packet;
 mod explain_policy;
+mod host_changes;
 mod status;
 
 pub use crate::decisions::networks::NetworkWarning;

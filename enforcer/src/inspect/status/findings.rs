@@ -1,6 +1,6 @@
 //! The gaps that `status` reports, as pure functions over the facts.
 
-use enforcer_ebpf::{Address, Family, layout::State};
+use enforcer_ebpf::layout::State;
 
 use super::{
     UncoveredRow,
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     decisions::{candidate::local_table, peers},
     host::HostSnapshot,
+    inspect::host_changes::addresses_differ,
     interfaces::{Interface, Plan},
     kernel::links::Cgroup,
     policy::{PeerRow, PolicyTables, local_rows},
@@ -197,22 +198,10 @@ fn astray(tables: &PolicyTables, snapshot: &HostSnapshot) -> Vec<Finding> {
         }
     }
     let now = local_rows(&local_table(snapshot));
-    if !tables
-        .local
-        .keys()
-        .filter(is_lasting)
-        .eq(now.keys().filter(is_lasting))
-    {
+    if addresses_differ(&tables.local, &now) {
         found.push(Finding::AddressesChanged);
     }
     found
-}
-
-/// Returns whether a row of the local table stays as long as its address. Link-local addresses of
-/// IPv6 come a second after the interface (RFC 4862, 5.4), and each packet to one of them meets the
-/// FIB's own answer.
-fn is_lasting((network, _): &&(Address, u8)) -> bool {
-    network.family() == Family::V4 || network.high() >> 54 != 0xfe80 >> 6
 }
 
 /// Returns the reason why a peer cannot get in, if any; `number` is the peer's.

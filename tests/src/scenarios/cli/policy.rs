@@ -19,6 +19,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("reload::a_slot_starts_from_zero_again", slot_reuse).host_only(COMMAND_LINE),
         Scenario::new("reload::dry_run_changes_nothing", dry_run).host_only(COMMAND_LINE),
         Scenario::new("reload::dry_run_says_it_in_words", dry_run_words).host_only(COMMAND_LINE),
+        Scenario::new("reload::dry_run_sees_the_host", dry_run_host).host_only(COMMAND_LINE),
         Scenario::new("reload::notes_have_a_kind_in_json", notes).host_only(COMMAND_LINE),
         Scenario::new("reload::a_fragment_adds_a_service", fragment).host_only(COMMAND_LINE),
         Scenario::new("reload::a_bad_registry_changes_nothing", bad_registry)
@@ -149,6 +150,27 @@ fn dry_run_words(rig: &Rig<'_>) -> Result<()> {
         "{minded}"
     );
     Ok(())
+}
+
+/// A new address and a lost guard are changes, which a reload takes up.
+fn dry_run_host(rig: &Rig<'_>) -> Result<()> {
+    let expect = |what: &str| -> Result<()> {
+        let said = rig.enforcer.expect(&["reload", "--dry-run"], 5)?;
+        ensure!(said.stdout.contains(what), "no `{what}`: {said}");
+        rig.enforcer.reload()?;
+        let same = rig.enforcer.expect(&["reload", "--dry-run"], 0)?;
+        ensure!(same.stdout == "nothing would change\n", "{same}");
+        Ok(())
+    };
+    rig.enforcer.up(Guards::Both)?;
+    rig.lab.host.ip("addr add 192.168.77.9/24 dev eth0")?;
+    expect("~ this host's own addresses have changed")?;
+    rig.lab.host.ip("link add d0 type veth peer name d1
+         link set d0 up
+         link set d1 up")?;
+    expect("~ d0 has no wire guard")?;
+    rig.lab.host.ip("link del d0")?;
+    expect("~ ")
 }
 
 fn fragment(rig: &Rig<'_>) -> Result<()> {
