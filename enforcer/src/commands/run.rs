@@ -5,6 +5,8 @@ use std::{
     os::fd::AsFd,
 };
 
+use serde::Serialize;
+
 use super::{
     Globals, Outcome,
     cli::Run,
@@ -34,7 +36,7 @@ pub(crate) async fn run(globals: &Globals, instance: &Instance, options: Run) ->
     let mut report = |report| printer.print(report);
     let code = match daemon::run(instance, &options, &mut report).await {
         Ok(end) => {
-            printer.out(match end {
+            printer.say(match end {
                 End::GuardsStay => "stopped: the guards stay on (`enforcer down` takes them off)",
                 End::GuardsRemoved => "stopped: the guards are off",
                 End::GuardsGone => "the guards were taken off by `enforcer down`",
@@ -84,15 +86,12 @@ impl Printer {
                     Cause::Host => "the host has changed".to_owned(),
                     Cause::Registry(loaded) => summary(&loaded),
                 };
-                self.out(&format!("generation {generation} is in force: {why}"));
+                self.say(&format!("generation {generation} is in force: {why}"));
             }
-            Report::Status(status) => match self.json {
-                true => {
-                    let json = serde_json::to_string_pretty(&status).unwrap_or_default();
-                    self.out(&printable::json(&json));
-                }
-                false => self.out(&status::human(&status, output::width())),
-            },
+            Report::Status(status) => self.out(&match self.json {
+                true => json_line(&status),
+                false => status::human(&status, output::width()),
+            }),
             Report::ProgramLog(line) => {
                 self.err(Level::Info, &format!("bpf: {}", printable::name(&line)));
             }
@@ -101,7 +100,7 @@ impl Printer {
 
     fn note(&self, note: &Note) {
         match note.level {
-            Level::Info => self.out(&printable::text(&note.text).replace('\n', "\n  ")),
+            Level::Info => self.say(&printable::text(&note.text).replace('\n', "\n  ")),
             level => self.err(level, &note_text(note, output::stderr_width())),
         }
     }
@@ -115,7 +114,15 @@ impl Printer {
         self.err(level, render(diagnostics, true).trim_end());
     }
 
-    /// Prints the normal course of things to stdout.
+    /// Prints a sentence about the normal course of things: beside JSON, to stderr.
+    fn say(&self, text: &str) {
+        match self.json {
+            true => self.err(Level::Info, text),
+            false => self.out(text),
+        }
+    }
+
+    /// Prints to stdout.
     fn out(&self, text: &str) {
         self.out
             .print(for_stream(text, Level::Info, self.is_out_journal));
@@ -143,6 +150,12 @@ impl Printer {
         self.err.finish();
         self.out.finish();
     }
+}
+
+/// Returns a value as one line of JSON.
+fn json_line<T: Serialize>(value: &T) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    printable::json(&text).into_owned()
 }
 
 /// The text as a stream takes it: for the journal, each line begins with the priority, as
@@ -185,6 +198,14 @@ mod tests {
         let lines = levels.map(|level| for_stream("x", level, true));
         assert_eq!(lines, ["<3>x", "<4>x", "<5>x", "<6>x"]);
         assert_eq!(for_stream(text, Level::Error, false), text, "a terminal");
+    }
+
+    #[test]
+    fn a_value_is_one_line_of_json() {
+        let line = json_line(&["a\nb", "c\u{1b}"]);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        let read: [String; 2] = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, ["a\nb", "c\u{1b}"]);
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! Streams that are full or broken: the work of a command comes first, and the exit code tells of
 //! the work.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::pipe::pipe;
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::lab::Patience;
-use crate::lab::command::Daemon;
+use crate::lab::command::{Daemon, eventually};
+use crate::lab::enforcer::{REGISTRY, SETTLE};
 
 use super::super::runner::{expect_state, unanswered};
 use super::service::{from_lan, serve};
@@ -45,7 +47,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         let name = format!("streams::stdout_comes_after_the_work::{broken:?}");
         Scenario::new(name.to_lowercase(), move |rig| stdout(rig, broken, code))
     });
-    stderr.into_iter().chain(stdout).collect()
+    let json = Scenario::new("streams::run_with_json_has_an_object_a_line", run_with_json);
+    stderr.into_iter().chain(stdout).chain([json]).collect()
 }
 
 impl Broken {
@@ -138,4 +141,33 @@ fn stdout(rig: &Rig<'_>, broken: Broken, code: i32) -> Result<()> {
     }
     with_stdout(&["down", "--json"])?;
     expect_state(rig, 4, "off")
+}
+
+/// `run --json`: a status is one line on stdout, and every sentence goes to stderr.
+fn run_with_json(rig: &Rig<'_>) -> Result<()> {
+    let path = rig.lab.scratch().join("run.json");
+    let file = File::create(&path)?;
+    let mut run = rig.enforcer.run_guided(&["--json"], |command| {
+        command.stdout(file);
+    })?;
+    rig.enforcer
+        .registry(&format!("{REGISTRY}[services.added]\nports = [15000]\n"))?;
+    run.signal(Signal::HUP)?;
+    let said = "generation";
+    eventually(SETTLE, || {
+        rig.enforcer.run_log().contains(said).then_some(())
+    })
+    .with_context(|| format!("no `{said}` on stderr: {}", rig.enforcer.run_log()))?;
+    run.signal(Signal::TERM)?;
+    run.expect_end(SETTLE)?;
+    let text = std::fs::read_to_string(&path)?;
+    ensure!(text.lines().count() > 0, "no status");
+    for line in text.lines() {
+        let object: serde_json::Value =
+            serde_json::from_str(line).with_context(|| format!("no object: {line}"))?;
+        ensure!(object["state"].is_string(), "no status: {line}");
+    }
+    let log = rig.enforcer.run_log();
+    ensure!(log.contains("the guards stay on"), "{log}");
+    Ok(())
 }
