@@ -61,7 +61,7 @@ pub(crate) fn cgroup_root(given: Option<&Path>) -> Result<PathBuf> {
 /// shortest path of several.
 fn main_root(roots: impl Iterator<Item = Mount>) -> Option<PathBuf> {
     roots
-        .min_by_key(|mount| (mount.root != "/", mount.point.as_os_str().len()))
+        .min_by_key(|mount| (mount.root != Path::new("/"), mount.point.as_os_str().len()))
         .map(|mount| mount.point)
 }
 
@@ -180,7 +180,7 @@ mod tests {
         Mount {
             id: id.to_owned(),
             device: "0:27".to_owned(),
-            root: root.to_owned(),
+            root: root.into(),
             point: point.into(),
             kind: "cgroup2".to_owned(),
         }

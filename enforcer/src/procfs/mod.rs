@@ -7,8 +7,9 @@
 //! reserved_ports   net.ipv4.ip_local_reserved_ports: read and written
 //! ```
 //!
-//! Parsers are pure functions over text. The kernel resolves /proc/sys/net in the network namespace
-//! of the opening task (`net_ctl_root` in net/sysctl_net.c), wherever /proc was mounted.
+//! Parsers are pure functions over text, and over bytes where a file holds names of any user's
+//! choice. The kernel resolves /proc/sys/net in the network namespace of the opening task
+//! (`net_ctl_root` in net/sysctl_net.c), wherever /proc was mounted.
 
 pub(crate) mod locks;
 pub(crate) mod mounts;

@@ -18,7 +18,7 @@ pub(crate) struct Mount {
     /// Major and minor number of the device.
     pub(crate) device: String,
     /// The part of the file system that is mounted: `/` for all.
-    pub(crate) root: String,
+    pub(crate) root: PathBuf,
     /// The mount point.
     pub(crate) point: PathBuf,
     /// The type of the file system.
@@ -38,32 +38,38 @@ pub(crate) fn open(process: Process) -> io::Result<File> {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn table(process: Process) -> io::Result<Vec<Mount>> {
-    let table = fs::read_to_string(process.path("mountinfo"))?;
-    Ok(table.lines().filter_map(parse).collect())
+    Ok(parse_table(&fs::read(process.path("mountinfo"))?))
 }
 
-fn parse(line: &str) -> Option<Mount> {
-    let (front, back) = line.split_once(" - ")?;
-    let mut fields = front.split(' ');
+/// Parses a table, whose paths are bytes of any user's choice: a FUSE mount needs no privilege.
+/// A line of another form is no mount.
+fn parse_table(table: &[u8]) -> Vec<Mount> {
+    let lines = table.split(|byte| *byte == b'\n');
+    lines.filter_map(parse).collect()
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let text = |field| String::from_utf8_lossy(field).into_owned();
     Some(Mount {
-        id: fields.next()?.to_owned(),
-        device: fields.nth(1)?.to_owned(),
-        root: fields.next()?.to_owned(),
+        id: fields.next().map(text)?,
+        device: fields.nth(1).map(text)?,
+        root: unescape(fields.next()?),
         point: unescape(fields.next()?),
-        kind: back.split(' ').next()?.to_owned(),
+        // Behind the options and the optional fields. No path holds a space.
+        kind: fields.skip_while(|field| *field != b"-").nth(1).map(text)?,
     })
 }
 
 /// Undoes the kernel's octal escapes for white space and backslashes (fs/seq_file.c: mangle_path).
-fn unescape(field: &str) -> PathBuf {
-    let bytes = field.as_bytes();
+fn unescape(bytes: &[u8]) -> PathBuf {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
         let escaped = (bytes[i] == b'\\')
-            .then(|| field.get(i + 1..i + 4))
+            .then(|| bytes.get(i + 1..i + 4))
             .flatten()
-            .and_then(|octal| u8::from_str_radix(octal, 8).ok());
+            .and_then(|octal| u8::from_str_radix(str::from_utf8(octal).ok()?, 8).ok());
         plain.push(escaped.unwrap_or(bytes[i]));
         i += if escaped.is_some() { 4 } else { 1 };
     }
@@ -78,23 +84,50 @@ mod tests {
 
     #[test]
     fn the_mount_table_is_read_with_its_escapes() {
-        let table = "30 24 0:26 / /sys/fs/cgroup/my\\040own rw,nosuid shared:9 - cgroup2 none rw\n\
-                     31 24 0:27 /part /sys/fs/bpf rw - bpf bpf rw,mode=700\n";
-        let found: Vec<_> = table.lines().filter_map(parse).collect();
+        let table =
+            b"30 24 0:26 / /sys/fs/cgroup/my\\040own rw,nosuid shared:9 - cgroup2 none rw\n\
+                      31 24 0:27 /part /sys/fs/bpf rw - bpf bpf rw,mode=700\n";
+        let found = parse_table(table);
+        assert_eq!(found.len(), 2);
         assert_eq!(found[0].point, Path::new("/sys/fs/cgroup/my own"));
         assert_eq!((&*found[0].kind, &*found[0].device), ("cgroup2", "0:26"));
-        assert_eq!((&*found[0].id, &*found[0].root), ("30", "/"));
+        assert_eq!((&*found[0].id, &*found[0].root), ("30", Path::new("/")));
         assert_eq!((&*found[1].kind, &*found[1].device), ("bpf", "0:27"));
-        assert_eq!((&*found[1].id, &*found[1].root), ("31", "/part"));
+        assert_eq!((&*found[1].id, &*found[1].root), ("31", Path::new("/part")));
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_hides_no_other_mount() {
+        let table = b"30 24 0:26 / / rw - ext4 /dev/vda rw\n\
+                      31 24 0:27 /\xff /tmp/x\xff rw - fuse.\xff \xff rw\n\
+                      \xff\n\
+                      32 24 0:28 / /sys/fs/cgroup rw - cgroup2 none rw\n";
+        let found = parse_table(table);
+        let ids: Vec<_> = found.iter().map(|mount| &*mount.id).collect();
+        assert_eq!(ids, ["30", "31", "32"]);
+        let odd = Path::new(OsStr::from_bytes(b"/tmp/x\xff"));
+        assert_eq!((&*found[1].device, &*found[1].point), ("0:27", odd));
+        assert_eq!(found[2].kind, "cgroup2");
     }
 
     #[test]
     fn other_lines_are_no_mount() {
-        for line in ["", "30 24 0:26 /", "30 24 - bpf bpf rw", " - "] {
-            assert_eq!(parse(line), None, "{line}");
+        for line in [
+            "",
+            "30 24 0:26 /",
+            "30 24 - bpf bpf rw",
+            " - ",
+            "30 24 0:26 / / rw",
+            "30 24 0:26 / / rw -",
+        ] {
+            assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
-        assert_eq!(unescape("a\\"), Path::new("a\\"));
-        assert_eq!(unescape("a\\9"), Path::new("a\\9"));
+        assert_eq!(unescape(b"a\\"), Path::new("a\\"));
+        assert_eq!(unescape(b"a\\9"), Path::new("a\\9"));
+        assert_eq!(
+            unescape(b"a\\\xff01"),
+            Path::new(OsStr::from_bytes(b"a\\\xff01"))
+        );
     }
 
     #[test]

@@ -54,8 +54,9 @@ impl Process {
         fs::read_link(self.path("ns/net"))
     }
 
-    fn status(self) -> io::Result<String> {
-        fs::read_to_string(self.path("status"))
+    /// Reads the status file, with a name of the process's own choice in its first line.
+    fn status(self) -> io::Result<Vec<u8>> {
+        fs::read(self.path("status"))
     }
 
     /// Returns the path of a file of the process.
@@ -75,18 +76,20 @@ impl fmt::Display for Process {
     }
 }
 
-fn parent(status: &str) -> Option<u32> {
+fn parent(status: &[u8]) -> Option<u32> {
     field(status, "PPid:")?.parse().ok()
 }
 
-fn effective_capabilities(status: &str) -> Option<u64> {
+fn effective_capabilities(status: &[u8]) -> Option<u64> {
     u64::from_str_radix(field(status, "CapEff:")?, 16).ok()
 }
 
-/// Returns the value of a field of a status file (proc_pid_status(5)).
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    let value = status.lines().find_map(|line| line.strip_prefix(name));
-    value.map(str::trim)
+/// Returns the value of a field of a status file (proc_pid_status(5)). The kernel escapes the line
+/// breaks of the process's name (fs/proc/array.c: proc_task_name).
+fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
+    str::from_utf8(value).ok().map(str::trim)
 }
 
 #[cfg(test)]
@@ -95,12 +98,22 @@ mod tests {
 
     #[test]
     fn a_status_is_read_by_its_fields() {
-        let status = "Name:\tsh\nPPid:\t41\nTracerPid:\t0\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(parent(status), Some(41));
-        assert_eq!(effective_capabilities(status), Some(0x1ff_ffff_ffff));
-        for bad in ["", "PPid:\t\nCapEff:\tx\n", "Name:\tPPid: 1\n"] {
-            assert_eq!(parent(bad), None, "{bad}");
-            assert_eq!(effective_capabilities(bad), None, "{bad}");
+        for status in [
+            &b"Name:\tsh\nPPid:\t41\nTracerPid:\t0\nCapEff:\t000001ffffffffff\n"[..],
+            b"Name:\t\xff\\nPPid:\t1\xfe\nPPid:\t41\nCapEff:\t000001ffffffffff\n",
+        ] {
+            assert_eq!(parent(status), Some(41));
+            assert_eq!(effective_capabilities(status), Some(0x1ff_ffff_ffff));
+        }
+        for bad in [
+            &b""[..],
+            b"PPid:\t\nCapEff:\tx\n",
+            b"Name:\tPPid: 1\n",
+            b"PPid:\t\xff\nCapEff:\t\xff\n",
+        ] {
+            let shown = bad.escape_ascii();
+            assert_eq!(parent(bad), None, "{shown}");
+            assert_eq!(effective_capabilities(bad), None, "{shown}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The cgroup2 file system, which the socket guard needs.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +47,13 @@ pub(super) const CELLS: &[Cell] = &[
         "cgroup2_covered",
         "a plain folder over the mount at boot",
         covered,
+    ),
+    Cell::tried(
+        Cgroup2,
+        State::Garbage,
+        "cgroup2_beside_bytes",
+        "beside a mount whose path is no UTF-8, at boot",
+        beside_bytes,
     ),
     Cell::tried(
         Cgroup2,
@@ -110,6 +119,21 @@ fn covered(trial: &mut Trial<'_>) -> Result<()> {
     trial.heals("the folder is unmounted", HEALING, |trial| {
         trial.tool("umount", &[&root.to_string_lossy()])
     })
+}
+
+/// Any user may make such a mount, by fusermount(1).
+fn beside_bytes(trial: &mut Trial<'_>) -> Result<()> {
+    let bytes = OsStr::from_bytes(b"bytes\xff");
+    let place = trial.rig.lab.scratch().join(bytes);
+    fs::create_dir(&place)?;
+    trial.boot(NONE, |command| {
+        with_mounts(command, vec![Change::fresh("tmpfs", &place, "")?]);
+        Ok(())
+    })?;
+    trial.needs_no_word("nothing: the other mounts are read");
+    trial.share_mounts()?;
+    trial.guards_a_newcomer()?;
+    trial.heals("nothing", NONE, |_| Ok(()))
 }
 
 fn vanishes(trial: &mut Trial<'_>) -> Result<()> {
