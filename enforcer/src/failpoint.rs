@@ -58,6 +58,8 @@ pub(crate) enum Call {
     WriteReserved,
     /// A netlink request.
     Netlink,
+    /// Start of a thread of `run`.
+    StartThread,
 }
 
 impl fmt::Display for Call {
@@ -117,6 +119,7 @@ impl Call {
                 | Self::WaitForReaders
                 | Self::ReadReserved
                 | Self::Netlink
+                | Self::StartThread
         )
     }
 }

@@ -19,6 +19,7 @@
 //! procfs       every file of /proc that is read
 //! note         facts that an operator should know, as data
 //! printable    foreign names, made safe for a terminal
+//! threads      threads that the kernel may refuse
 //! trust        files that root alone can change
 //! failpoint    faults at each call, in builds for tests
 //! ```
@@ -39,6 +40,7 @@ pub mod policy;
 mod printable;
 mod procfs;
 pub mod registry;
+mod threads;
 mod trust;
 pub mod watch;
 pub mod wireguard;

@@ -2,6 +2,7 @@
 //! nobody reads stops no command.
 
 use std::{
+    cell::Cell,
     io,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::kernel::privileges::give_up_reserve;
+use crate::{kernel::privileges::give_up_reserve, threads};
 
 /// The number of texts that wait for a slow reader; further texts are lost, and counted.
 const BACKLOG: usize = 256;
@@ -22,44 +23,60 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// A stream. Texts are written in their order.
 pub(super) struct Stream {
-    /// `None` without a thread: nothing is printed then.
-    texts: Option<SyncSender<String>>,
+    texts: SyncSender<String>,
     lost: Arc<AtomicU64>,
     end: Receiver<()>,
+    /// The work of a thread that the kernel refused.
+    unstarted: Cell<Option<Work>>,
 }
 
+/// The work of the thread.
+type Work = Box<dyn FnOnce() + Send>;
+
 impl Stream {
-    /// Starts the thread of a stream.
+    /// Starts the thread of a stream. A thread that the kernel refuses is started by a later text.
     pub(super) fn start(write: impl FnMut(&str) -> io::Result<()> + Send + 'static) -> Self {
         let (texts, queue) = mpsc::sync_channel(BACKLOG);
         let (ended, end) = mpsc::channel();
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
-        let thread = thread::Builder::new().name("output".to_owned());
-        let started = thread.spawn(move || {
+        let work: Work = Box::new(move || {
             give_up_reserve();
             write_all(&queue, &counter, write);
             ended.send(()).ok();
         });
-        Self {
-            texts: started.is_ok().then_some(texts),
+        let stream = Self {
+            texts,
             lost,
             end,
+            unstarted: Cell::new(Some(work)),
+        };
+        stream.start_thread(thread::Builder::new());
+        stream
+    }
+
+    /// Starts the thread, unless it is started.
+    fn start_thread(&self, thread: thread::Builder) {
+        if let Some(work) = self.unstarted.take() {
+            let thread = thread.name("output".to_owned());
+            let refused = threads::start(thread, work, |work| work()).err();
+            self.unstarted.set(refused.map(|(work, _)| work));
         }
     }
 
     /// Has a text written. Never blocks.
     pub(super) fn print(&self, text: String) {
-        let Some(texts) = &self.texts else { return };
-        if let Err(TrySendError::Full(_)) = texts.try_send(text) {
+        if let Err(TrySendError::Full(_)) = self.texts.try_send(text) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+        self.start_thread(thread::Builder::new());
     }
 
     /// Waits a second at most for the last texts.
-    pub(super) fn finish(mut self) {
-        self.texts = None;
-        match self.end.recv_timeout(LAST) {
+    pub(super) fn finish(self) {
+        let Self { texts, end, .. } = self;
+        drop(texts);
+        match end.recv_timeout(LAST) {
             Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
@@ -105,6 +122,30 @@ mod tests {
         stream.finish();
         let expected: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         assert_eq!(*written.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn texts_wait_for_a_thread_that_the_kernel_refuses() {
+        let (texts, queue) = mpsc::sync_channel(BACKLOG);
+        let (ended, end) = mpsc::channel();
+        let (sink, written) = mpsc::channel();
+        let stream = Stream {
+            texts,
+            lost: Arc::default(),
+            end,
+            unstarted: Cell::new(Some(Box::new(move || {
+                write_all(&queue, &AtomicU64::new(0), |text| {
+                    sink.send(text.to_owned()).map_err(io::Error::other)
+                });
+                ended.send(()).ok();
+            }))),
+        };
+        stream.texts.send("first".to_owned()).unwrap();
+        stream.start_thread(thread::Builder::new().stack_size(1 << 60));
+        assert!(written.try_recv().is_err(), "the kernel gave the thread");
+        stream.print("second".to_owned());
+        stream.finish();
+        assert_eq!(written.iter().collect::<Vec<_>>(), ["first", "second"]);
     }
 
     #[test]

@@ -9,10 +9,12 @@ use super::report::Reporter;
 use crate::{
     control::{self, Instance, Patience},
     inspect::events::Server,
+    kernel::privileges::give_up_reserve,
     note::NoteKind,
+    threads::in_thread,
 };
 
-/// The wait before the events are read again after a failure.
+/// The wait before the events are read again, or programs loaded, after a failure.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The patience of the thread that loads programs.
@@ -50,16 +52,33 @@ pub(super) async fn serve_events(
     }
 }
 
-/// Loads the programs for interfaces to come, in another thread.
+/// Loads the programs for interfaces to come, in another thread. Without a thread, another attempt
+/// follows.
 pub(super) async fn preload(instance: &Instance, reporter: &Reporter<'_>) -> Infallible {
     // The operations of this process take the lock too, and may hold the lock for seconds.
     let instance = instance.clone().with_patience(PATIENCE);
-    let preloaded = tokio::task::spawn_blocking(move || control::preload(&instance)).await;
-    if let Ok(Err(error)) = preloaded {
-        reporter.note(
-            NoteKind::PreloadFailed,
-            format!("a new interface may have to wait for its guard's program: {error:#}"),
-        );
+    let mut is_told = false;
+    loop {
+        let instance = instance.clone();
+        let load = move || {
+            give_up_reserve();
+            control::preload(&instance)
+        };
+        let preloaded = in_thread("programs", load).await;
+        let (error, is_over) = match preloaded {
+            Ok(Ok(_)) => return pending().await,
+            Ok(Err(error)) => (error, true),
+            Err(error) => (error, false),
+        };
+        if !is_told {
+            is_told = true;
+            let text =
+                format!("a new interface may have to wait for its guard's program: {error:#}");
+            reporter.note(NoteKind::PreloadFailed, text);
+        }
+        if is_over {
+            return pending().await;
+        }
+        sleep(RETRY).await;
     }
-    pending().await
 }

@@ -97,41 +97,50 @@ pub(super) struct Threads {
     /// The state, which takes a second where a device of WireGuard hangs.
     pub(super) status: Worker<(), Box<Result<Status, Error>>>,
     pub(super) reader: RegistryReader,
+    /// This thread may have a reserve of capabilities, for the thread of operations to inherit.
+    has_reserve: bool,
 }
 
 impl Threads {
-    /// Starts the threads.
-    ///
-    /// # Errors
-    /// The kernel refuses a thread.
-    pub(super) fn start(reader: RegistryReader, mut operations: Operations) -> Result<Self> {
+    /// Starts the threads. A thread that the kernel refuses is reported, and started later.
+    pub(super) fn start(
+        reader: RegistryReader,
+        mut operations: Operations,
+        reporter: &Reporter<'_>,
+    ) -> Self {
         let instance = operations.instance.clone();
         let operations = Worker::start(
             "operations",
             || (),
             move |operation, runtime| runtime.block_on(operations.carry_out(operation)),
-        )?;
-        // The thread of operations alone can mount a bpffs.
-        privileges::give_up_reserve();
-        Ok(Self {
+        );
+        let threads = Self {
             operations,
-            status: Worker::start(
-                "status",
-                || (),
-                move |(), runtime| {
-                    let status =
-                        Box::new(runtime.block_on(inspect::status_after_change(&instance, None)));
-                    // The tables take megabytes for a moment, and the sleep may be long.
-                    sys::trim_heap();
-                    status
-                },
-            )?,
+            has_reserve: true,
+            status: Worker::start("status", privileges::give_up_reserve, move |(), runtime| {
+                let status =
+                    Box::new(runtime.block_on(inspect::status_after_change(&instance, None)));
+                // The tables take megabytes for a moment, and the sleep may be long.
+                sys::trim_heap();
+                status
+            }),
             reader,
-        })
+        };
+        let refusals = [threads.operations.refusal(), threads.status.refusal()];
+        for error in refusals.into_iter().flatten() {
+            let text = format!("{error:#}: the guards hold, and another attempt follows");
+            reporter.note(NoteKind::Obstacle, text);
+        }
+        threads
     }
 
     /// Waits for the result of a thread. A cancelled call loses no result.
     async fn result(&mut self) -> Result<Woken> {
+        // The thread of operations alone can mount a bpffs.
+        if self.has_reserve && self.operations.refusal().is_none() {
+            self.has_reserve = false;
+            privileges::give_up_reserve();
+        }
         Ok(Woken::By(tokio::select! {
             result = self.operations.answer() => result?,
             status = self.status.answer() => return Ok(Woken::Status(status?)),

@@ -82,7 +82,7 @@ pub enum End {
 /// `enforcer down` comes.
 ///
 /// # Errors
-/// No policy could be put in force, or a thread ends. Guards that hold stay attached.
+/// No policy could be put in force, or a thread panics. Guards that hold stay attached.
 pub async fn run(
     instance: &Instance,
     options: &RunOptions,
@@ -108,7 +108,7 @@ pub async fn run(
     control::make_parent(instance)?;
     // Before the registry is read for the first time: no later change is missed.
     let watchers = Watchers::open(instance);
-    let mut reader = RegistryReader::start(instance, &own.path)?;
+    let mut reader = RegistryReader::start(instance, &own.path);
     // An interface that came up without a `run` waits for no file and no WireGuard device.
     let guarded = control::guard_newcomers(instance).await.unwrap_or_default();
     let begun = startup::begin(instance, &own, up, &mut reader, reporter).await?;
@@ -125,7 +125,7 @@ pub async fn run(
     let manager = ServiceManager::of_environment();
     let driver = Driver {
         watchers,
-        threads: Threads::start(reader, operations)?,
+        threads: Threads::start(reader, operations, reporter),
         reconciler: Reconciler::new(own, begun, Instant::now()),
         reporter,
         manager: &manager.unwrap_or_default(),

@@ -59,14 +59,11 @@ struct Reading {
 
 impl RegistryReader {
     /// Watches the main file and its fragments, and starts the thread.
-    ///
-    /// # Errors
-    /// The kernel refuses a thread.
-    pub(super) fn start(instance: &Instance, main: &Path) -> Result<Self> {
+    pub(super) fn start(instance: &Instance, main: &Path) -> Self {
         let instance = instance.clone();
         let (files, failure) = FileWatcher::open(main);
         let watches = files.watches();
-        Ok(Self {
+        Self {
             files,
             worker: Worker::start(
                 "the registry's reader",
@@ -78,10 +75,15 @@ impl RegistryReader {
                         result: read(&instance, &request),
                     }
                 },
-            )?,
+            ),
             is_blind: false,
             failure,
-        })
+        }
+    }
+
+    /// Returns the kernel's refusal of the thread; `None` once the thread is started.
+    pub(super) fn refusal(&self) -> Option<&Error> {
+        self.worker.refusal()
     }
 
     /// Has the registry read.

@@ -30,8 +30,8 @@ enum Attempt {
     Bad(Rejection),
     /// The files cannot be read for now.
     Unread(String),
-    /// The files have not answered yet.
-    Late,
+    /// The files have not been read yet, for this reason.
+    Late(String),
     /// The registry is good, and an error kept it out of force.
     KeptOut(Error),
 }
@@ -95,12 +95,9 @@ fn decide(attempt: Attempt, is_pinned: bool) -> Decision {
             retry: true,
             ..Problem::new(NoteKind::Retry, why)
         },
-        Attempt::Late => Problem {
+        Attempt::Late(why) => Problem {
             is_loading: true,
-            ..Problem::new(
-                NoteKind::Obstacle,
-                format!("the registry's files have not answered within {GRACE:?}"),
-            )
+            ..Problem::new(NoteKind::Obstacle, why)
         },
     };
     match is_pinned {
@@ -131,15 +128,11 @@ pub(super) async fn begin(
     let source = Source::of_config(config, missing);
     let file = own.path.clone();
     reader.request(Request { file, source });
-    let attempt = match timeout(GRACE, reader.result()).await {
-        Err(_) => Attempt::Late,
-        Ok(result) => {
-            match result.unwrap_or_else(|error| Err(LoadError::Failed(format!("{error:#}")))) {
-                Ok(registry) => attempt(instance, registry, options, reporter).await,
-                Err(LoadError::Rejected(rejection)) => Attempt::Bad(rejection),
-                Err(LoadError::Failed(why)) => Attempt::Unread(why),
-            }
-        }
+    let attempt = match first_result(reader).await {
+        Err(why) => Attempt::Late(why),
+        Ok(Ok(registry)) => attempt(instance, registry, options, reporter).await,
+        Ok(Err(LoadError::Rejected(rejection))) => Attempt::Bad(rejection),
+        Ok(Err(LoadError::Failed(why))) => Attempt::Unread(why),
     };
     match decide(attempt, is_pinned) {
         Decision::Registry(registry) => Ok(Begun {
@@ -172,6 +165,23 @@ pub(super) async fn begin(
             reporter.note(NoteKind::RegistryFallback, text);
             Ok(begun)
         }
+    }
+}
+
+/// Waits for the registry in its files, for a moment, or returns the reason why guards come first.
+async fn first_result(
+    reader: &mut RegistryReader,
+) -> Result<Result<SharedRegistry, LoadError>, String> {
+    // The thread may be had later, and reads then.
+    if let Some(why) = reader.refusal() {
+        return Err(format!("{why:#}"));
+    }
+    match timeout(GRACE, reader.result()).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error)) => Ok(Err(LoadError::Failed(format!("{error:#}")))),
+        Err(_) => Err(format!(
+            "the registry's files have not answered within {GRACE:?}"
+        )),
     }
 }
 
@@ -282,6 +292,7 @@ mod tests {
         let is_bad = Some((NoteKind::RegistryBad, false));
         let may_pass = Some((NoteKind::Retry, true));
         let unread = || Attempt::Unread("no thread".to_owned());
+        let late = || Attempt::Late("no thread so far".to_owned());
         let is_late = Some((NoteKind::Obstacle, true));
 
         assert_eq!(decision(in_force(), true), ("registry", None));
@@ -290,7 +301,7 @@ mod tests {
         assert_eq!(decision(rolled_back(), true), ("pinned", refused));
         assert_eq!(decision(failed(), true), ("pinned", may_pass));
         assert_eq!(decision(unread(), true), ("pinned", may_pass));
-        assert_eq!(decision(Attempt::Late, true), ("pinned", is_late));
+        assert_eq!(decision(late(), true), ("pinned", is_late));
 
         assert_eq!(decision(in_force(), false), ("registry", None));
         assert_eq!(decision(bad(), false), ("embedded", is_bad));
@@ -298,6 +309,6 @@ mod tests {
         assert_eq!(decision(rolled_back(), false), ("embedded", refused));
         assert_eq!(decision(failed(), false), ("embedded", may_pass));
         assert_eq!(decision(unread(), false), ("embedded", may_pass));
-        assert_eq!(decision(Attempt::Late, false), ("embedded", is_late));
+        assert_eq!(decision(late(), false), ("embedded", is_late));
     }
 }

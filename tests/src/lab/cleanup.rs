@@ -226,6 +226,7 @@ fn foreign_pins() -> bool {
 fn swept_directories() -> Vec<PathBuf> {
     let mut parents = vec![PathBuf::from(BPFFS), std::env::temp_dir()];
     parents.extend(cgroup2_root());
+    parents.extend(pids_root());
     parents
 }
 
@@ -254,6 +255,13 @@ pub fn cgroup2_root() -> Option<PathBuf> {
         let point = mount.split(' ').nth(4)?;
         filesystem.starts_with("cgroup2 ").then(|| point.into())
     })
+}
+
+/// The root of the hierarchy that limits the number of tasks: cgroup v1's, else cgroup2's.
+pub fn pids_root() -> Option<PathBuf> {
+    let v1 = PathBuf::from("/sys/fs/cgroup/pids");
+    let is_there = v1.join("cgroup.procs").exists();
+    is_there.then_some(v1).or_else(cgroup2_root)
 }
 
 /// The write end of the pipe that wakes the cleaning thread.

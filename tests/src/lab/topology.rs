@@ -115,6 +115,17 @@ impl Lab {
         Directory::create(&root, self.number)
     }
 
+    /// A cgroup of this lab's own that limits the number of tasks.
+    pub fn pids_cgroup(&self) -> Result<Directory> {
+        let root = cleanup::pids_root().context("no cgroup limits tasks")?;
+        // cgroup v1 has no such file, and its hierarchy has the controller.
+        let control = root.join("cgroup.subtree_control");
+        if control.exists() {
+            std::fs::write(control, "+pids").context("no cgroup limits tasks")?;
+        }
+        Directory::create(&root, self.number)
+    }
+
     /// Lets the neighbour send to an address by way of the host, as anyone on the segment can.
     pub fn route_from_lan(&self, destination: Ipv4Addr) -> Result<()> {
         self.lan

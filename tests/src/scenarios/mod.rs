@@ -34,6 +34,7 @@ mod privileges;
 pub mod raw_packet;
 mod registry_files;
 pub mod runner;
+mod threads;
 mod upgrade;
 mod whole_host;
 mod wireguard;
@@ -63,6 +64,7 @@ fn beside_attacks() -> Vec<Scenario> {
     scenarios.extend(wireguard::scenarios());
     scenarios.extend(links::scenarios());
     scenarios.extend(lifecycle::scenarios());
+    scenarios.extend(threads::scenarios());
     scenarios.extend(cli::scenarios());
     scenarios.extend(audit::scenarios());
     scenarios.extend(keys::scenarios());

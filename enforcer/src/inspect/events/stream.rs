@@ -21,7 +21,9 @@ use crate::{
         events::{Events, ReaderLock},
         interface_names::InterfaceNames,
         maps::Maps,
+        privileges::give_up_reserve,
     },
+    threads::in_thread,
 };
 
 /// The shortest time between two epochs, which bounds the rate of events.
@@ -90,9 +92,12 @@ impl Stream {
             // Nothing to poll: a thread sleeps until the lock is free.
             None => {
                 let pins = instance.pins().clone();
-                tokio::task::spawn_blocking(move || ReaderLock::wait(&pins))
-                    .await
-                    .context("failed to wait for the events")??
+                let wait = move || {
+                    give_up_reserve();
+                    ReaderLock::wait(&pins)
+                };
+                let waited = in_thread("events", wait).await;
+                waited.context("failed to wait for the events")??
             }
         };
         Self::with(instance, lock)
