@@ -81,6 +81,8 @@ pub enum NoteKind {
     PeersNotFollowed,
     /// A pending policy waits for `enforcer confirm`.
     Pending,
+    /// A new set of pins takes the place of a pending policy.
+    PendingReplaced,
     /// A pending policy equals the policy before it.
     PendingUnchanged,
     /// A pending policy was rolled back.
@@ -157,6 +159,7 @@ impl NoteKind {
             | Self::NamespaceGone
             | Self::PeersNotFollowed
             | Self::Pending
+            | Self::PendingReplaced
             | Self::PendingUnchanged
             | Self::PortsReleased
             | Self::RegistryEmbedded

@@ -13,13 +13,15 @@ use super::{
 };
 use crate::{
     decisions::{
-        pending::{Confirmation, PendingPolicy, PendingState, Rollback},
+        lockout::Author,
+        pending::{Change, Confirmation, PendingPolicy, PendingState, Rollback},
         reconcile::HookPolicy,
     },
     host::snapshot,
     interfaces::Interface,
     kernel::{maps::Maps, pending::PendingReader},
     note::{Note, NoteKind},
+    registry::Loaded,
 };
 
 /// A rollback.
@@ -132,6 +134,52 @@ pub(super) async fn settle(
     Ok(Some(RolledBack {
         generation: maps.state().generation,
         notes,
+    }))
+}
+
+/// Carries out the rest of a rollback, under the writers' lock, after the failure of a command that
+/// had begun the rollback. The next writer carries out whatever fails here.
+pub(super) async fn finish_rollback(instance: &Instance) {
+    if let Ok(Some(mut maps)) = instance.maps()
+        && maps.pending().due() == Rollback::Rest
+    {
+        settle(instance, &mut maps).await.ok();
+    }
+}
+
+/// Ends the pending policy of pins that a new set replaces, as far as the record can be read: out of
+/// incomplete pins, or pins of another layout, nobody rolls a policy back at its deadline. An
+/// operator's command ends the pending policy; `run` rolls back at once, where the layout is known.
+///
+/// # Errors
+/// `run` may not put the last pending policy's registry in force by itself; or the pins cannot be
+/// read.
+pub(super) fn settle_replaced(
+    instance: &Instance,
+    loaded: &Loaded,
+    author: Author,
+) -> Result<Option<Note>, Error> {
+    let Some(reader) = PendingReader::open(instance.pins())? else {
+        return Ok(None);
+    };
+    let was_awaiting = reader.pending().awaiting().is_some();
+    if was_awaiting && author == Author::Run {
+        reader.roll_back_if_known();
+    }
+    let state = match was_awaiting {
+        // As good as rolled back: a new set takes the place of the policy, or `run` refuses.
+        true => PendingState::RolledBack,
+        false => reader.pending(),
+    };
+    state.admit(Change {
+        author,
+        ends_pending: author == Author::Command,
+        is_last_pending: reader.was_last_pending(&loaded.provenance),
+    })?;
+    Ok(was_awaiting.then(|| {
+        let text = "a policy awaited confirmation in these pins: the registry takes its place, and \
+                    there is no rollback at the deadline";
+        Note::new(NoteKind::PendingReplaced, text)
     }))
 }
 

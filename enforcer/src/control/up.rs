@@ -128,15 +128,11 @@ pub(crate) async fn up_with_maps(
     };
     notes.extend(parent_writable(parent)?);
     notes.extend(lock.as_ref().and_then(lock_note));
-    let before = maps_to_adopt(instance, &mut notes)?;
+    let before = maps_to_adopt(instance, loaded, options, &mut notes).await?;
     let recipe = Recipe {
         loaded,
         snapshot: &snapshot,
         flags: options.flags(loaded),
-    };
-    let before = match before {
-        Some(maps) => Some(settle_pending(instance, maps, loaded, options, &mut notes).await?),
-        None => None,
     };
     notes.extend(lockout::check(instance, before.as_ref(), &recipe, options.consent).await?);
     notes.extend(removed_guards(instance, &snapshot, options)?);
@@ -151,20 +147,36 @@ pub(crate) async fn up_with_maps(
         options,
         recipe,
     };
-    let built = new.put_in_force(before)?;
+    let built = new.put_in_force(before);
+    if built.is_err() {
+        confirm::finish_rollback(instance).await;
+    }
+    let built = built?;
     notes.extend(built.notes);
     notes.extend(instance.below_root()?);
     instance.word()?.take_back();
     Ok((notes, built.maps))
 }
 
-/// The maps in force, if the new pins can take the maps over.
-fn maps_to_adopt(instance: &Instance, notes: &mut Vec<Note>) -> Result<Option<Maps>> {
+/// The maps in force, if the new pins can take the maps over, after a due rollback.
+///
+/// # Errors
+/// The kernel's refusal, or a change against a pending policy.
+async fn maps_to_adopt(
+    instance: &Instance,
+    loaded: &Loaded,
+    options: UpOptions,
+    notes: &mut Vec<Note>,
+) -> Result<Option<Maps>, Error> {
     Ok(match instance.adoptable_maps()? {
         Adoptable::Nothing => None,
-        Adoptable::Maps(maps) => Some(*maps),
+        Adoptable::Maps(maps) => {
+            Some(settle_pending(instance, *maps, loaded, options, notes).await?)
+        }
         Adoptable::Replace(note) => {
             notes.push(note);
+            let author = options.consent.author;
+            notes.extend(confirm::settle_replaced(instance, loaded, author)?);
             None
         }
     })

@@ -11,7 +11,7 @@ use enforcer_ebpf::layout::{PendingConfirm, State};
 
 use super::{array::MmapArray, maps::Maps, pinned_map, pins::PinDir, sys};
 use crate::{
-    decisions::pending::PendingState,
+    decisions::pending::{PendingState, next_generation},
     failpoint::{self, Call},
     registry::Provenance,
 };
@@ -45,6 +45,28 @@ impl PendingReader {
     pub(crate) fn pending(&self) -> PendingState {
         let generation = self.state.get(0).generation;
         PendingState::of(self.record.get(0), generation, sys::boottime())
+    }
+
+    /// Puts the policy before the pending policy in force again, with one store, if the pins are of
+    /// this version's layout. The record then says that the pending policy was rolled back.
+    pub(crate) fn roll_back_if_known(&self) {
+        if self.state.get(0).layout == failpoint::layout()
+            && let Some(pending) = self.pending().awaiting()
+        {
+            let offset = std::mem::offset_of!(State, generation);
+            let next = next_generation(pending.generation);
+            self.state.word(0, offset).store(next, Ordering::SeqCst);
+            failpoint::stored(Call::Switch);
+            let offset = std::mem::offset_of!(PendingConfirm, state);
+            let state = self.record.word(0, offset);
+            state.store(PendingConfirm::ROLLED_BACK, Ordering::SeqCst);
+            failpoint::stored(Call::Pending);
+        }
+    }
+
+    /// Whether this registry was the last pending policy's.
+    pub(crate) fn was_last_pending(&self, registry: &Provenance) -> bool {
+        registry.digest != 0 && self.record.get(0).digest == registry.digest
     }
 
     /// Returns the cookie of the network namespace that the pins guard.

@@ -14,14 +14,18 @@ use crate::{
 
 impl Maps {
     /// Puts a policy in force and returns the new generation. A reader sees the old policy or the
-    /// new policy, whole.
+    /// new policy, whole. The record of a rollback without its rest stays armed: the next writer
+    /// carries out the rest, unless the caller ends the record after the switch.
     ///
     /// # Errors
     /// A map refuses an entry, or a policy awaits confirmation: the policy in force stays.
     pub(crate) fn switch_to(&mut self, tables: &PolicyTables) -> Result<u32> {
         let next = self.fill_idle(tables)?;
-        // The armed record of an interrupted reload would match this generation.
-        self.disarm_pending();
+        // The armed record of an interrupted reload would match this generation. The record of a
+        // rollback matches none from the switch on.
+        if self.pending() != PendingState::RollingBack {
+            self.disarm_pending();
+        }
         self.switch(next);
         Ok(next)
     }

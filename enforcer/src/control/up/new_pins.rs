@@ -132,9 +132,7 @@ impl NewPins<'_> {
         // Last, if the maps are those in force: a failure before this line has changed no policy.
         // A second time, if the maps are new and an interface took another hook than expected.
         if adopt || tables != maps.tables()? {
-            // The idle bank holds the policy before a pending policy.
-            maps.end_pending(false);
-            maps.switch_to(&tables)?;
+            switch_from_pending(&mut maps, &tables)?;
         }
         maps.describe(netns_cookie, flags);
         Ok(Built {
@@ -209,4 +207,27 @@ impl NewPins<'_> {
         let plan = everything.guard_plan(&AttachedGuards::default());
         executor::give_back(self.instance.pins(), &plan.tolerated)
     }
+}
+
+/// Puts a policy in force in place of any other, a pending one too.
+///
+/// The idle bank holds the policy before a pending policy, so that the pending policy is rolled back
+/// before the bank is filled: a failure, or the end of this process, leaves the policy before, and
+/// the next writer carries out the rest of the rollback.
+///
+/// # Errors
+/// As for [`Maps::switch_to`]; no policy awaits confirmation then.
+fn switch_from_pending(maps: &mut Maps, tables: &PolicyTables) -> Result<()> {
+    let was_pending = maps.pending().awaiting().is_some();
+    if was_pending {
+        maps.roll_back()?;
+    }
+    let switched = maps.switch_to(tables);
+    switched.with_context(|| match was_pending {
+        true => "the pending policy is rolled back, and the new policy is not in force",
+        false => "the new policy is not in force",
+    })?;
+    // The rollback of an earlier pending policy is old news.
+    maps.end_pending(false);
+    Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod calls;
 mod crashes;
+mod ended;
 mod world;
 
 use std::os::unix::net::UnixDatagram;
@@ -71,6 +72,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("faults::reload_pending", pending),
     ];
     scenarios.extend(crashes::scenarios());
+    scenarios.extend(ended::scenarios());
     scenarios
 }
 
