@@ -5,6 +5,7 @@
 //! be woken each second.
 
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -216,7 +217,17 @@ impl Driver<'_> {
                 Action::PollWireGuard(keys) => self.poll = Some(Box::pin(poll(keys))),
                 Action::ReopenReaders => next = Next::ReopenReaders,
                 Action::NotifyGeneration(generation) => self.manager.generation(generation),
-                Action::NotifyReady => self.ready(),
+                Action::NotifyReady => {
+                    self.threads.status.request(());
+                    if let Err(error) = self.ready() {
+                        let text = format!(
+                            "the service manager cannot be told READY: {error}: another attempt \
+                             follows"
+                        );
+                        self.reporter.note(NoteKind::ServiceManager, text);
+                    }
+                }
+                Action::RepeatReady => drop(self.ready()),
                 Action::Report(report) => self.reporter.report(report),
                 Action::Stop => return Next::Gone,
             }
@@ -224,12 +235,14 @@ impl Driver<'_> {
         next
     }
 
-    fn ready(&mut self) {
-        self.threads.status.request(());
-        if let Err(error) = self.manager.ready() {
-            let text = format!("the service manager cannot be told READY: {error}");
-            self.reporter.note(NoteKind::ServiceManager, text);
+    /// Says READY; the reconciler has a lost message said again.
+    fn ready(&mut self) -> io::Result<()> {
+        let said = self.manager.ready();
+        if let Err(error) = &said {
+            let is_full = error.kind() == io::ErrorKind::WouldBlock;
+            self.reconciler.ready_lost(is_full, Instant::now());
         }
+        said
     }
 
     fn report_failure(&self, error: &anyhow::Error) {

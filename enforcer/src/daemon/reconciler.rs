@@ -53,6 +53,9 @@ pub(crate) use trigger::{
 /// seconds, the time of a look included.
 const LOOK: Duration = Duration::from_secs(25);
 
+/// The time after which READY is said again to a service manager whose queue was full.
+const READY_AGAIN: Duration = Duration::from_millis(500);
+
 /// A task, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
@@ -113,8 +116,10 @@ pub(crate) struct Reconciler {
     late_edit: Option<Result<SharedRegistry, LoadError>>,
     /// The time of the next look without an event.
     next_look: Instant,
-    /// The service manager knows that `run` is ready.
+    /// The guards hold, and the service manager has been told.
     is_ready: bool,
+    /// The time of the next READY, after one that the service manager did not take.
+    next_ready: Option<Instant>,
     /// An operator waits for the answer to SIGHUP.
     reload_requested: bool,
     /// The notes of the last operation, reported already.
@@ -152,6 +157,7 @@ impl Reconciler {
             late_edit: None,
             next_look: now + LOOK,
             is_ready: false,
+            next_ready: None,
             reload_requested: false,
             reported: BTreeSet::new(),
             last_errors: begun.errors,
@@ -188,6 +194,7 @@ impl Reconciler {
             self.retry.at(),
             self.poll_deadline(),
             self.reading_deadline(),
+            self.next_ready,
         ];
         times.into_iter().flatten().min()
     }
@@ -254,6 +261,19 @@ impl Reconciler {
         if self.next_look <= now {
             self.look(now);
         }
+        if self.next_ready.take_if(|at| *at <= now).is_some() {
+            self.actions.push(Action::RepeatReady);
+        }
+    }
+
+    /// Takes the loss of READY, without which a service manager ends `run` after its start limit. A
+    /// full queue is tried again within a second, any other failure with the next look.
+    pub(crate) fn ready_lost(&mut self, is_full: bool, now: Instant) {
+        let at = match is_full {
+            true => now + READY_AGAIN,
+            false => self.next_look,
+        };
+        self.next_ready = Some(at);
     }
 
     /// Looks at pins and guards.

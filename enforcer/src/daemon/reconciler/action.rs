@@ -26,8 +26,11 @@ pub(crate) enum Action {
     /// Ask WireGuard whether its answers differ from these last answers. The poll runs beside
     /// operations; a second poll is not requested before the result.
     PollWireGuard(Arc<Keys>),
-    /// Tell the service manager that `run` is ready.
+    /// Tell the service manager that `run` is ready, and report the state. A message that the
+    /// manager does not take is handed back by [`super::Reconciler::ready_lost`].
     NotifyReady,
+    /// Tell the service manager again that `run` is ready, after a lost message.
+    RepeatReady,
     /// Have the readers open the pins again: `up` has replaced the pins.
     ReopenReaders,
     /// Tell the service manager the generation in force.

@@ -113,6 +113,7 @@ impl Rig {
                 }
                 Action::ReopenReaders
                 | Action::NotifyReady
+                | Action::RepeatReady
                 | Action::NotifyGeneration(_)
                 | Action::Report(_) => None,
             };
@@ -187,6 +188,7 @@ fn describe(action: &Action) -> String {
         }
         Action::PollWireGuard(_) => "poll".to_owned(),
         Action::NotifyReady => "ready".to_owned(),
+        Action::RepeatReady => "ready again".to_owned(),
         Action::ReopenReaders => "reopen".to_owned(),
         Action::NotifyGeneration(generation) => format!("notify {generation}"),
         Action::Stop => "stop".to_owned(),

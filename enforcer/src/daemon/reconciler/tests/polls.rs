@@ -1,6 +1,9 @@
 //! Polls of WireGuard.
 
-use super::*;
+use super::{
+    super::{LOOK, READY_AGAIN},
+    *,
+};
 use crate::{
     host::{HostSnapshot, Keys},
     interfaces::Interface,
@@ -95,6 +98,24 @@ fn run_is_ready_once_wireguard_has_answered_or_had_its_time() {
     );
     assert_eq!(rig.answer(PollOutcome::Unchanged), "ready");
     assert_eq!(rig.on(Trigger::PinsChanged), "inspect", "once");
+}
+
+#[test]
+fn a_ready_that_the_service_manager_did_not_take_is_said_again() {
+    let mut rig = Rig::of(World::default(), true);
+    assert!(rig.on(Trigger::Started).ends_with("ready"));
+    assert_eq!(rig.deadline(), None, "the manager knows");
+    rig.reconciler.ready_lost(true, rig.now);
+    assert_eq!(rig.sleep(), (READY_AGAIN, "ready again".to_owned()));
+    // Full once more, and another event comes at the time.
+    rig.reconciler.ready_lost(true, rig.now);
+    rig.wait(READY_AGAIN);
+    assert_eq!(rig.on(Trigger::PinsChanged), "ready again; inspect");
+    assert_eq!(rig.deadline(), None, "the manager knows");
+    // Without a queue, the next look is early enough.
+    rig.reconciler.next_look = rig.now + LOOK;
+    rig.reconciler.ready_lost(false, rig.now);
+    assert_eq!(rig.sleep(), (LOOK, "ready again".to_owned()));
 }
 
 #[test]
