@@ -4,7 +4,7 @@
 //! returns actions. An event adds a task, and a task looks at the whole, whatever the event says.
 //! Events therefore merge, and the next event or retry covers a lost one.
 //!
-//! One task runs at a time, in this order:
+//! One task runs at a time, in this order; a task that is added again waits for its next turn:
 //!
 //! ```text
 //! RollBack   the pending policy, after its deadline          RollBack
@@ -25,6 +25,7 @@ mod registry_file;
 mod reporting;
 mod results;
 mod retry;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -45,6 +46,7 @@ use reading::{Purpose, Reading};
 pub(crate) use registry_file::OwnFile;
 use registry_file::RegistryFile;
 use retry::RetryQueue;
+use tasks::Tasks;
 pub(crate) use trigger::{
     FollowOutcome, LoadError, PinnedState, PollOutcome, Rejection, ReplaceOutcome, Trigger,
 };
@@ -130,7 +132,7 @@ pub(crate) struct Reconciler {
     pending: Option<Instant>,
     /// The registry's files changed while a policy was pending.
     edit_deferred: bool,
-    tasks: BTreeSet<Task>,
+    tasks: Tasks,
     in_flight: Option<InFlight>,
     retry: RetryQueue,
     /// `enforcer down` took the guards off, and `run` ends.
@@ -142,7 +144,7 @@ pub(crate) struct Reconciler {
 impl Reconciler {
     /// The reconciler after start-up. `own` is the registry's file of `run` itself.
     pub(crate) fn new(own: OwnFile, begun: Begun, now: Instant) -> Self {
-        Self {
+        let mut reconciler = Self {
             file: RegistryFile::new(own),
             missing: MissingFile::Fragments,
             registry: begun.registry,
@@ -163,15 +165,16 @@ impl Reconciler {
             last_errors: begun.errors,
             pending: None,
             edit_deferred: false,
-            tasks: match begun.retry {
-                true => BTreeSet::from([Task::Edit]),
-                false => BTreeSet::new(),
-            },
+            tasks: Tasks::default(),
             in_flight: None,
             retry: RetryQueue::default(),
             stopped: false,
             actions: Vec::new(),
+        };
+        if begun.retry {
+            reconciler.tasks.add(Task::Edit);
         }
+        reconciler
     }
 
     /// The time of [`Trigger::DeadlineReached`], unless another trigger comes first.
@@ -208,7 +211,9 @@ impl Reconciler {
         self.tire_of_reading(now);
         match trigger {
             Trigger::DeadlineReached => {}
-            Trigger::Started => self.tasks.extend([Task::Inspect, Task::Follow]),
+            Trigger::Started => [Task::Inspect, Task::Follow]
+                .into_iter()
+                .for_each(|task| self.add(task)),
             Trigger::PinsChanged => self.add(Task::Inspect),
             Trigger::FilesChanged => {
                 self.late_edit = None;
@@ -279,10 +284,10 @@ impl Reconciler {
     /// Looks at pins and guards.
     fn look(&mut self, now: Instant) {
         self.next_look = now + LOOK;
-        self.tasks.insert(Task::Inspect);
+        self.add(Task::Inspect);
         // What was amiss may have become possible.
         if !self.reported.is_empty() {
-            self.tasks.insert(Task::Follow);
+            self.add(Task::Follow);
         }
     }
 
@@ -296,9 +301,9 @@ impl Reconciler {
     }
 
     fn add(&mut self, task: Task) {
-        self.tasks.insert(task);
-        if task == Task::Edit {
-            self.tasks.insert(Task::Inspect);
+        match task {
+            Task::Edit => self.tasks.add_after(Task::Inspect, Task::Edit),
+            task => self.tasks.add(task),
         }
     }
 
@@ -310,9 +315,13 @@ impl Reconciler {
     /// Begins the next task, unless an action is in flight.
     fn advance(&mut self, now: Instant) {
         while self.in_flight.is_none() && !self.stopped {
-            let Some(task) = self.tasks.pop_first() else {
+            // Neither waits for tasks that come again and again.
+            if self.tasks.is_round_over() {
                 self.poll_if_due(now);
-                return self.notify_ready();
+                self.notify_ready();
+            }
+            let Some(task) = self.tasks.take() else {
+                return;
             };
             match task {
                 Task::RollBack => self.begin(InFlight::RollBack, Operation::RollBack),

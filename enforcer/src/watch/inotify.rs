@@ -27,12 +27,12 @@ impl Inotify {
         Arc::clone(self.0.get_ref())
     }
 
-    /// Watches a path; an existing watch gets these flags.
+    /// Watches a path, and returns the watch's number; an existing watch gets these flags.
     ///
     /// # Errors
     /// The kernel's refusal, also for a missing path.
-    pub(super) fn add(&self, path: &Path, flags: WatchFlags) -> Result<()> {
-        add(self.0.get_ref(), path, flags).map(drop)
+    pub(super) fn add(&self, path: &Path, flags: WatchFlags) -> Result<i32> {
+        add(self.0.get_ref(), path, flags)
     }
 
     /// Waits for an event, and drains the queue.
@@ -48,16 +48,30 @@ impl Inotify {
     /// # Errors
     /// The kernel's refusal.
     pub(super) async fn changed_where(&self, counts: impl Fn(&Event<'_>) -> bool) -> Result<()> {
-        loop {
-            let ready = self.0.readable().await;
-            let mut ready = ready.context("failed to wait for inotify")?;
-            let before = self.drain(&counts);
-            ready.clear_ready();
-            // An event between the two calls is read now; a later event wakes this task again.
-            if before | self.drain(&counts) {
-                return Ok(());
-            }
-        }
+        while !self.take(&counts).await? {}
+        Ok(())
+    }
+
+    /// Waits for an event, which stays in the queue.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) async fn readable(&self) -> Result<()> {
+        let ready = self.0.readable().await;
+        ready.context("failed to wait for inotify").map(drop)
+    }
+
+    /// Waits for an event, drains the queue, and returns whether any event `counts`.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) async fn take(&self, counts: impl Fn(&Event<'_>) -> bool) -> Result<bool> {
+        let ready = self.0.readable().await;
+        let mut ready = ready.context("failed to wait for inotify")?;
+        let before = self.drain(&counts);
+        ready.clear_ready();
+        // An event between the two calls is read now; a later event wakes this task again.
+        Ok(before | self.drain(&counts))
     }
 
     /// Drains the queue and returns whether any event counts.

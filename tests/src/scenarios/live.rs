@@ -6,6 +6,7 @@
 mod concurrent;
 mod crowd;
 mod edits;
+mod held_up;
 mod hotplug;
 mod interfaces;
 mod masters;
@@ -31,6 +32,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(hotplug::scenarios());
     scenarios.extend(crowd::scenarios());
     scenarios.extend(edits::scenarios());
+    scenarios.extend(held_up::scenarios());
     scenarios.extend(concurrent::scenarios());
     scenarios.extend(reserved::scenarios());
     scenarios.extend(reloads::scenarios());

@@ -31,7 +31,7 @@ impl Reconciler {
             Ok(None) => return self.stop(),
             Err(why) => {
                 self.failed(Task::Inspect, &why, now);
-                if self.tasks.remove(&Task::Edit) {
+                if self.tasks.remove(Task::Edit) {
                     self.retry.failed(Task::Edit, now);
                 }
                 return;
@@ -50,7 +50,7 @@ impl Reconciler {
                 self.add(Task::Follow);
             }
             if mem::take(&mut self.edit_deferred) {
-                self.tasks.insert(Task::Edit);
+                self.tasks.add(Task::Edit);
             }
         }
         let pins = Pins {
@@ -97,7 +97,7 @@ impl Reconciler {
                 self.registry = Some(registry);
             }
             // The edit will be applied in a moment, and ends the difference.
-            _ if is_settling || self.tasks.contains(&Task::Edit) => {}
+            _ if is_settling || self.tasks.contains(Task::Edit) => {}
             _ => self.report(registry_file::changed_since(wanted)),
         }
         self.registry_unknown = false;
@@ -169,7 +169,10 @@ impl Reconciler {
                 self.add(Task::Follow);
             }
             // The other command may have read the files later than this process.
-            ReplaceOutcome::Foreign => return self.add(Task::Edit),
+            ReplaceOutcome::Foreign => {
+                self.tasks.give_back(Task::Edit);
+                return self.add(Task::Edit);
+            }
             // The look at the pins tells why.
             ReplaceOutcome::Gone => {
                 self.add(Task::Inspect);

@@ -1,7 +1,9 @@
 //! Other commands at work on the pins, and lost events.
 
 use super::*;
-use crate::{note::NoteKind, registry::MissingFile, registry::Provenance};
+use crate::{
+    host::Keys, interfaces::Interface, note::NoteKind, registry::MissingFile, registry::Provenance,
+};
 use world::Fault;
 
 #[test]
@@ -281,6 +283,40 @@ fn events_in_the_middle_of_an_operation_wait_for_the_result() {
         rig.on_with(Trigger::HostChanged, |_| events.pop()),
         "follow 1 as own:1; follow 1 as own:1; inspect"
     );
+}
+
+/// Returns the transcript of a trigger, with a change of the pins during each of ten operations.
+fn in_a_storm_of_pins(rig: &mut Rig, trigger: Trigger) -> String {
+    let mut events = 0..10;
+    rig.on_with(trigger, |_| events.next().map(|_| Trigger::PinsChanged))
+}
+
+#[test]
+fn changes_of_the_pins_without_end_hold_up_no_other_task() {
+    let mut rig = Rig::start();
+    write(&mut rig.world, OWN, Content::Good(2));
+    let transcript = in_a_storm_of_pins(&mut rig, Trigger::FilesChanged);
+    let edit = "inspect; watch own load named own; replace 1 by own:2; 2 in force by own:2; \
+                notify 2; follow 2 as own:2; inspect; ";
+    assert!(transcript.starts_with(edit), "{transcript}");
+    let mut events = vec![Trigger::PinsChanged, Trigger::HostChanged];
+    assert_eq!(
+        rig.on_with(Trigger::PinsChanged, |_| events.pop()),
+        "inspect; follow 2 as own:2; inspect"
+    );
+}
+
+#[test]
+fn changes_of_the_pins_without_end_hold_up_neither_ready_nor_a_poll() {
+    let mut rig = Rig::of(World::default(), true);
+    let transcript = in_a_storm_of_pins(&mut rig, Trigger::Started);
+    let ready = transcript.split("; ").position(|it| it == "ready");
+    assert!(ready.is_some_and(|at| at < 6), "{transcript}");
+    let mut rig = Rig::start();
+    rig.world.keys = Keys::late(Interface::default());
+    let transcript = in_a_storm_of_pins(&mut rig, Trigger::HostChanged);
+    let poll = transcript.split("; ").position(|it| it == "poll");
+    assert!(poll.is_some_and(|at| at < 6), "{transcript}");
 }
 
 #[test]

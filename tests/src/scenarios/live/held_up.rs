@@ -1,0 +1,88 @@
+//! Others who try to hold `run` up: a new interface has its guard within the usual time all the
+//! same.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::command::Daemon;
+use crate::lab::enforcer::{REGISTRY, SETTLE};
+use crate::scenario::host_only::LOADER;
+use crate::scenario::{Rig, Scenario};
+
+use super::plug::Plug;
+use super::timing::{figure, service_of, spread, within};
+
+/// Interfaces, one after the other.
+const TRIES: usize = 5;
+/// Users at work.
+const USERS: usize = 3;
+/// A port that no service of the registry has.
+const NEW_PORT: u16 = 15_000;
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "live::a_users_folders_beside_the_pins_hold_nothing_up",
+            folders_of_a_user,
+        )
+        .host_only(LOADER),
+    ]
+}
+
+/// New interfaces have their guards, and an edit is applied.
+fn goes_on(rig: &Rig<'_>, scenario: &str) -> Result<()> {
+    let mut took = Vec::new();
+    for number in 1..=TRIES {
+        let plug = Plug::new(rig.lab)?;
+        let start = plug.up()?;
+        within(SETTLE, "a wire guard", || plug.is_guarded())
+            .with_context(|| format!("try {number}"))?;
+        took.push(start.elapsed());
+    }
+    let edit = format!("{REGISTRY}\n[services.new]\nports = [{NEW_PORT}]\n");
+    rig.enforcer.registry(&edit)?;
+    let edited = within(SETTLE, "the edit in force", || {
+        Ok(service_of(rig, NEW_PORT)?.is_some())
+    })?;
+    let guarded = spread(took);
+    figure(
+        scenario,
+        &format!("guarded after {guarded}; an edit applied after {edited:.1?}"),
+    );
+    Ok(())
+}
+
+/// The parent of the pins is a bpffs with the mode of `mount -t bpf`. A user makes and removes
+/// folders there without end.
+fn folders_of_a_user(rig: &Rig<'_>) -> Result<()> {
+    let pins = rig.lab.pin_dir();
+    let parent = pins.parent().context("no parent")?;
+    fs::set_permissions(parent, Permissions::from_mode(0o1777))?;
+    let run = rig.enforcer.run(&[])?;
+    let mut users = Vec::new();
+    for user in 0..USERS {
+        let mut command = rig.lab.host.command("setpriv");
+        // The folder is the working directory: the way there is root's.
+        command.current_dir(parent);
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let names: Vec<String> = (0..100).map(|number| format!("x{user}_{number}")).collect();
+        let names = names.join(" ");
+        command.args(["sh", "-c"]);
+        command.arg(format!("while :; do mkdir {names}; rmdir {names}; done"));
+        users.push(Daemon::spawn(command)?);
+    }
+    within(SETTLE, "a folder of a user's", || {
+        let entries = fs::read_dir(parent)?.flatten();
+        Ok(entries
+            .into_iter()
+            .any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"x")))
+    })?;
+    goes_on(rig, "a_users_folders_beside_the_pins_hold_nothing_up")
+        .with_context(|| format!("`run` said\n{}", rig.enforcer.run_log()))?;
+    drop(users);
+    drop(run);
+    ensure!(pins.exists(), "the pins are gone");
+    rig.enforcer.down()
+}
