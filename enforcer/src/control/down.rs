@@ -31,13 +31,13 @@ pub struct Removed {
 /// The pins are another namespace's, or a pin cannot be removed.
 pub fn down(instance: &Instance) -> Result<Removed, Error> {
     let pins = instance.pins();
-    let going = pins.staging();
     let mut removed = Removed {
         was_pinned: false,
         notes: Vec::new(),
     };
-    let places = [pins, &going, &pins.rescue(), &pins.scratch()];
-    let is_free = |place: &&PinDir| matches!(place.content(), Ok(Content::Nothing));
+    let mut places = instance.places_beside()?;
+    places.extend([pins.clone(), pins.scratch()]);
+    let is_free = |place: &PinDir| matches!(place.content(), Ok(Content::Nothing));
     if places.iter().all(is_free) {
         // A `run` may hold guards whose pins are gone.
         if instance.is_followed() {
@@ -48,10 +48,12 @@ pub fn down(instance: &Instance) -> Result<Removed, Error> {
     // Before anything is moved: whoever says `down` needs no room.
     refuse_others(pins)?;
     let lock = instance.lock()?;
+    instance.refuse_others_beside()?;
     removed.notes = instance.recover()?;
     if !pins.exists()? {
         return Ok(removed);
     }
+    let going = instance.staging(false)?;
     instance.owner(pins)?;
     // `run` puts guards back that go without a word.
     if let Err(error) = instance.word()?.leave() {

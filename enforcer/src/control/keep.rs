@@ -23,6 +23,10 @@ pub(crate) enum Kept {
 /// The pins cannot be put back; the guards hold by the descriptors of this process.
 pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> {
     let pins = instance.pins();
+    // The guards of this namespace hold by their descriptors meanwhile.
+    if !held.is_of(pins) {
+        instance.refuse_others()?;
+    }
     if is_whole(held, pins)? {
         held.refresh(pins)?;
         forget_word(instance, held)?;
@@ -31,6 +35,9 @@ pub(crate) fn keep(instance: &Instance, held: &mut Held) -> Result<Kept, Error> 
     // Another command may be at work.
     let lock = instance.lock()?;
     let mut notes = Vec::new();
+    if !held.is_of(pins) {
+        instance.refuse_others()?;
+    }
     let number = if is_whole(held, pins)? {
         0
     } else if held.is_of(pins) {
@@ -114,7 +121,7 @@ fn put_back_all(
             .context(what)
             .into());
     }
-    let staging = pins.staging();
+    let staging = instance.staging(false)?;
     staging.create().context(what)?;
     // Pins from before an unmounted file system change places with the pins in force.
     let number = held

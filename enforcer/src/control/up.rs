@@ -118,6 +118,9 @@ pub(crate) async fn up_with_maps(
     };
     // Under the lock: another command's new program must not look like a stranger's.
     let snapshot = snapshot_of(&loaded.registry, &keys).await;
+    if options.consent.author == Author::Command {
+        instance.refuse_others_beside()?;
+    }
     let mut notes = match options.without_lock {
         true => Vec::new(),
         false => instance.recover()?,
@@ -136,10 +139,7 @@ pub(crate) async fn up_with_maps(
     };
     notes.extend(lockout::check(instance, before.as_ref(), &recipe, options.consent).await?);
     notes.extend(removed_guards(instance, &snapshot, options)?);
-    let staging = match options.without_lock {
-        true => instance.pins().rescue(),
-        false => instance.pins().staging(),
-    };
+    let staging = instance.staging(options.without_lock)?;
     notes.extend(staging.create()?);
     let new = NewPins {
         staging: &staging,

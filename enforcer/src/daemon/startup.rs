@@ -45,8 +45,9 @@ enum Decision {
     Pinned(Problem),
     /// The embedded default, because of this problem: a typo must not leave the host open at boot.
     EmbeddedDefault(Problem),
-    /// None: `run` fails. Nothing is pinned, and the registry would cut off the operator who typed
-    /// the command; another policy is not the operator's wish.
+    /// None: `run` fails. The pins are another network namespace's; or nothing is pinned, and the
+    /// registry would cut off the operator who typed the command: another policy is not the
+    /// operator's wish.
     Fail(Error),
 }
 
@@ -80,6 +81,8 @@ fn decide(attempt: Attempt, is_pinned: bool) -> Decision {
     let problem = match attempt {
         Attempt::InForce(registry) => return Decision::Registry(registry),
         Attempt::KeptOut(error @ Error::LockOut(_)) if !is_pinned => return Decision::Fail(error),
+        // The pinned policy guards nothing here.
+        Attempt::KeptOut(error @ Error::OtherNamespace { .. }) => return Decision::Fail(error),
         Attempt::KeptOut(error) if error.is_refusal() => {
             Problem::new(NoteKind::RegistryRefused, outcome::text(&error))
         }
@@ -110,7 +113,8 @@ fn decide(attempt: Attempt, is_pinned: bool) -> Decision {
 /// in force. Guards come before words: warnings, errors and notes are reported afterwards.
 ///
 /// # Errors
-/// No policy could be put in force, and nothing was pinned.
+/// No policy could be put in force, and nothing was pinned; or the pins are another network
+/// namespace's.
 pub(super) async fn begin(
     instance: &Instance,
     own: &OwnFile,
@@ -118,6 +122,7 @@ pub(super) async fn begin(
     reader: &mut RegistryReader,
     reporter: &Reporter<'_>,
 ) -> Result<Begun, Error> {
+    instance.refuse_others()?;
     let is_pinned = instance.is_pinned()?;
     let missing = match is_pinned {
         false => MissingFile::Embedded,
@@ -286,6 +291,13 @@ mod tests {
                 is_pinned: false,
             }))
         };
+        let others = || {
+            Attempt::KeptOut(Error::OtherNamespace {
+                pins: "/sys/fs/bpf/enforcer".into(),
+                theirs: 1,
+                ours: 2,
+            })
+        };
         let rolled_back = || Attempt::KeptOut(Error::AlreadyRolledBack);
         let failed = || Attempt::KeptOut(Error::Interrupted);
         let refused = Some((NoteKind::RegistryRefused, false));
@@ -302,6 +314,10 @@ mod tests {
         assert_eq!(decision(failed(), true), ("pinned", may_pass));
         assert_eq!(decision(unread(), true), ("pinned", may_pass));
         assert_eq!(decision(late(), true), ("pinned", is_late));
+
+        // Another namespace's policy guards nothing here.
+        assert_eq!(decision(others(), true), ("fail", None));
+        assert_eq!(decision(others(), false), ("fail", None));
 
         assert_eq!(decision(in_force(), false), ("registry", None));
         assert_eq!(decision(bad(), false), ("embedded", is_bad));

@@ -90,14 +90,14 @@ impl PinDir {
         let taken = |name: &str| {
             [STAGING, RESCUE, SCRATCH]
                 .iter()
-                .any(|end| name.ends_with(end))
+                .any(|part| name.contains(part))
         };
         let usable =
             name.is_some_and(|name| !name.contains('.') && !taken(name)) && path.parent().is_some();
         ensure!(
             usable && path.is_absolute() && !path.as_os_str().as_encoded_bytes().contains(&0),
             "{} cannot be a pin directory: give an absolute path to a folder of a bpffs whose name \
-             has no dots and does not end in {STAGING}, {RESCUE} or {SCRATCH}",
+             has no dots, and no {STAGING}, {RESCUE} or {SCRATCH} in it",
             decode_path(path)
         );
         Ok(Self {
@@ -115,14 +115,22 @@ impl PinDir {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Returns the directory beside the pins in which a new set is built.
-    pub(crate) fn staging(&self) -> Self {
-        self.beside(STAGING)
+    /// Returns the directories beside the pins in which a new set is built. The second one is for
+    /// the network namespace of this cookie alone, because another namespace's command may have
+    /// left guards in the first.
+    pub(crate) fn staging(&self, cookie: u64) -> [Self; 2] {
+        self.pair(STAGING, cookie)
     }
 
-    /// Returns the directory beside the pins in which a new set is built without the lock.
-    pub(crate) fn rescue(&self) -> Self {
-        self.beside(RESCUE)
+    /// Returns the directories beside the pins in which a new set is built without the lock, as for
+    /// [`Self::staging`].
+    pub(crate) fn rescue(&self, cookie: u64) -> [Self; 2] {
+        self.pair(RESCUE, cookie)
+    }
+
+    fn pair(&self, suffix: &str, cookie: u64) -> [Self; 2] {
+        let own = format!("{suffix}_{cookie:x}");
+        [self.beside(suffix), self.beside(&own)]
     }
 
     /// Returns the directory beside the pins in which maps without guards are pinned for a moment.

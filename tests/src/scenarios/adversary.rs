@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use crate::lab::command::finish;
 use crate::lab::{Ask, Guards, Netns, Patience, Server, Transport};
 
-use super::runner::{answered, unanswered};
+use super::lifecycle::{from_lan, service};
+use super::runner::{answered, expect_state, unanswered};
 use crate::scenario::host_only::COMMAND_LINE;
 use crate::scenario::{Rig, Scenario};
 
@@ -22,6 +23,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new(
             "adversary::the_pins_of_another_namespace_are_not_cleared_away",
             staging_of_another,
+        )
+        .host_only(COMMAND_LINE),
+        Scenario::new(
+            "adversary::run_goes_on_beside_a_rest_of_another_namespace",
+            run_beside_a_rest,
         )
         .host_only(COMMAND_LINE),
         Scenario::new(
@@ -88,6 +94,38 @@ fn down_elsewhere(rig: &Rig<'_>) -> Result<()> {
 
 /// The staging folder of a set has a name that foreign pins may not have, and the remains of an
 /// interrupted command there are not another namespace's to remove.
+/// An `up` of another namespace was killed just before its rename: `run` guards this one, and leaves
+/// the other's guards alone.
+fn run_beside_a_rest(rig: &Rig<'_>) -> Result<()> {
+    let _server = service(rig)?;
+    let pins = rig.lab.pin_dir();
+    let name = pins.file_name().and_then(|name| name.to_str());
+    let name = name.context("the pin directory has a name")?;
+    for part in ["_enforcer_tmp", "_enforcer_rescue"] {
+        let rest = pins.with_file_name(format!("{name}{part}"));
+        let up = finish(rig.enforcer.command_in(&rig.lab.lan, &["up"])?, "")?;
+        ensure!(up.code == Some(0), "in the other namespace: {up}");
+        fs::rename(&pins, &rest)?;
+        let run = rig.enforcer.run(&[]).with_context(|| part)?;
+        unanswered(from_lan(rig, Patience::Brief)?)?;
+        // The rest hinders no later command either.
+        rig.enforcer.reload()?;
+        expect_state(rig, 0, "enforcing")?;
+        drop(run);
+        rig.enforcer.expect(&["up"], 0)?;
+        rig.enforcer.down()?;
+        answered(from_lan(rig, Patience::Long)?).context("after `down`")?;
+        ensure!(rest.join("link_socket").exists(), "{part} was cleared away");
+        // The namespace itself takes its guards up again.
+        for command in ["up", "down"] {
+            let own = finish(rig.enforcer.command_in(&rig.lab.lan, &[command])?, "")?;
+            ensure!(own.code == Some(0), "{own}");
+        }
+        ensure!(!rest.exists(), "{part} is left");
+    }
+    Ok(())
+}
+
 fn staging_of_another(rig: &Rig<'_>) -> Result<()> {
     rig.enforcer.up(Guards::Both)?;
     let pins = rig.lab.pin_dir();

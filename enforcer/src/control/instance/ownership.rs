@@ -1,6 +1,6 @@
 //! The owner of pins, and the ways from what an earlier command left to a set in use.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -21,6 +21,8 @@ use crate::{
 
 /// The time that a command at work may take from the attachment of a guard to its pin.
 const AT_WORK: Duration = Duration::from_millis(200);
+/// The words of a rest that stays in the way.
+const CLEAN_UP: &str = "failed to clean up after an interrupted command";
 
 impl Instance {
     /// Finds the attached guards of this network namespace that no pin reaches, here or beside;
@@ -30,7 +32,8 @@ impl Instance {
     /// The pins cannot be read, or the kernel's refusal.
     pub(crate) fn strays(&self) -> Result<Vec<Stray>> {
         let find = || {
-            let places = [&self.pins, &self.pins.staging(), &self.pins.rescue()];
+            let beside = self.places_beside()?;
+            let places: Vec<&PinDir> = iter::once(&self.pins).chain(&beside).collect();
             strays::find(sys::netns_cookie()?, &places)
         };
         let first = find()?;
@@ -85,31 +88,105 @@ impl Instance {
     /// Without pins, an `up` from nothing or a `down` was interrupted: the rest takes the place of
     /// the pins, so that its guards hold until the caller acts. Beside pins, the
     /// rest has no use, because the pins have guards of their own. The rest of a `down` without all
-    /// maps has no guards.
+    /// maps has no guards. The rest of another living network namespace stays as it is.
     ///
     /// # Errors
-    /// The rest is another network namespace's, or the kernel's refusal.
+    /// The pins are another living network namespace's, the owner of the rest cannot be told, or the
+    /// kernel's refusal.
     pub(in crate::control) fn recover(&self) -> Result<Vec<Note>, Error> {
-        let what = "failed to clean up after an interrupted command";
         let mut notes = self.pins.clear()?;
         notes.extend(self.remove_if_gone()?);
-        notes.extend(self.pins.scratch().remove(None).context(what)?);
-        for beside in [self.pins.staging(), self.pins.rescue()] {
-            notes.extend(beside.clear().context(what)?);
-            if !beside.exists()? {
-                continue;
-            }
-            let is_whole = beside.has_links()? || beside.has_all_maps()?;
-            notes.extend(match self.owner(&beside)? {
-                Owner::Us if is_whole && !self.pins.exists()? => {
-                    self.pins.rename_from(&beside).context(what)?
-                }
-                Owner::Us | Owner::Nobody | Owner::Gone => {
-                    beside.remove(Some(&self.pins)).context(what)?
-                }
-            });
+        // Beside another namespace's pins, a rest of ours has the only guards.
+        self.refuse_others()?;
+        notes.extend(self.pins.scratch().remove(None).context(CLEAN_UP)?);
+        for beside in self.places_beside()? {
+            notes.extend(self.end_work_in(&beside)?);
         }
         Ok(notes)
+    }
+
+    fn end_work_in(&self, beside: &PinDir) -> Result<Vec<Note>, Error> {
+        let mut notes = beside.clear().context(CLEAN_UP)?;
+        let Some(owner) = self.owner_beside(beside)? else {
+            return Ok(notes);
+        };
+        let is_whole = beside.has_links()? || beside.has_all_maps()?;
+        notes.extend(match owner {
+            Owner::Us if is_whole && !self.pins.exists()? => {
+                self.pins.rename_from(beside).context(CLEAN_UP)?
+            }
+            Owner::Us | Owner::Nobody | Owner::Gone => {
+                beside.remove(Some(&self.pins)).context(CLEAN_UP)?
+            }
+        });
+        Ok(notes)
+    }
+
+    /// The directory in which a new set is built: beside the pins, and not another namespace's.
+    ///
+    /// # Errors
+    /// As for [`Self::owner`].
+    pub(in crate::control) fn staging(&self, without_lock: bool) -> Result<PinDir, Error> {
+        let cookie = sys::netns_cookie()?;
+        let [first, own] = match without_lock {
+            true => self.pins.rescue(cookie),
+            false => self.pins.staging(cookie),
+        };
+        let is_anothers = first.exists()? && self.owner_beside(&first)?.is_none();
+        Ok(if is_anothers { own } else { first })
+    }
+
+    /// The places beside the pins in which a command of this namespace may have built a set.
+    pub(in crate::control) fn places_beside(&self) -> Result<Vec<PinDir>> {
+        let cookie = sys::netns_cookie()?;
+        let places = [self.pins.staging(cookie), self.pins.rescue(cookie)];
+        Ok(places.into_iter().flatten().collect())
+    }
+
+    /// The owner of pins beside the pins; `None` without pins there, and for another living
+    /// namespace's.
+    ///
+    /// # Errors
+    /// The owner cannot be told.
+    fn owner_beside(&self, beside: &PinDir) -> Result<Option<Owner>, Error> {
+        if !beside.exists()? {
+            return Ok(None);
+        }
+        match self.owner(beside) {
+            Err(Error::OtherNamespace { .. }) => Ok(None),
+            owner => owner.map(Some),
+        }
+    }
+
+    /// Refuses a rest of another living network namespace where nothing is pinned: the operator may
+    /// have come to the wrong namespace. `run` goes on beside such a rest.
+    ///
+    /// # Errors
+    /// [`Error::OtherNamespace`], or as for [`Self::owner`].
+    pub(in crate::control) fn refuse_others_beside(&self) -> Result<(), Error> {
+        if self.pins.exists()? {
+            return Ok(());
+        }
+        for beside in self.places_beside()? {
+            if beside.exists()? {
+                self.owner(&beside)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses the pins of another living network namespace. Pins without a known owner pass.
+    ///
+    /// # Errors
+    /// [`Error::OtherNamespace`].
+    pub(crate) fn refuse_others(&self) -> Result<(), Error> {
+        if !self.pins.exists()? {
+            return Ok(());
+        }
+        match self.owner(&self.pins) {
+            Err(error @ Error::OtherNamespace { .. }) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the pins of a network namespace that is gone. Its reserved ports went with it.
@@ -127,10 +204,11 @@ impl Instance {
         Ok(notes)
     }
 
-    /// Whether guards are pinned beside the pins, by a command at work or an interrupted one.
-    pub(super) fn has_guards_beside(&self) -> Result<bool> {
-        for beside in [self.pins.staging(), self.pins.rescue()] {
-            if beside.exists()? && beside.has_links()? {
+    /// Whether guards of this namespace are pinned beside the pins, by a command at work or an
+    /// interrupted one.
+    pub(super) fn has_guards_beside(&self) -> Result<bool, Error> {
+        for beside in self.places_beside()? {
+            if beside.exists()? && beside.has_links()? && self.owner_beside(&beside)?.is_some() {
                 return Ok(true);
             }
         }
@@ -138,7 +216,7 @@ impl Instance {
     }
 
     /// Whether an interrupted command left guards beside the pins.
-    pub(crate) fn is_interrupted(&self) -> Result<bool> {
+    pub(crate) fn is_interrupted(&self) -> Result<bool, Error> {
         Ok(
             self.has_guards_beside()?
                 && !Lock::is_taken(&self.pins)?

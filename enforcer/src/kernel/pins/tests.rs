@@ -42,13 +42,22 @@ fn a_pin_directory_has_a_parent_and_a_name_that_bpffs_takes() {
 fn staging_and_scratch_are_beside_the_pins() {
     let pins = PinDir::new(Path::new("/sys/fs/bpf/enforcer")).unwrap();
     assert_eq!(pins.parent(), Path::new("/sys/fs/bpf"));
-    let staging = pins.staging();
+    let places = [pins.staging(0x5003), pins.rescue(0x5003)].concat();
+    let paths: Vec<_> = places.iter().map(|place| place.path().to_str()).collect();
     assert_eq!(
-        staging.path(),
-        Path::new("/sys/fs/bpf/enforcer_enforcer_tmp")
+        paths,
+        [
+            Some("/sys/fs/bpf/enforcer_enforcer_tmp"),
+            Some("/sys/fs/bpf/enforcer_enforcer_tmp_5003"),
+            Some("/sys/fs/bpf/enforcer_enforcer_rescue"),
+            Some("/sys/fs/bpf/enforcer_enforcer_rescue_5003"),
+        ]
     );
-    assert_eq!(staging.parent(), pins.parent());
-    assert_ne!(staging.path(), pins.scratch().path());
+    for place in places {
+        assert_eq!(place.parent(), pins.parent());
+        assert_ne!(place.path(), pins.scratch().path());
+        assert!(PinDir::new(place.path()).is_err(), "another's pins");
+    }
 }
 
 #[test]
@@ -145,7 +154,7 @@ fn a_set_without_one_of_the_maps_is_not_whole() {
 #[test]
 fn a_new_set_takes_the_place_of_the_old_one() {
     let (_parent, pins) = directory(&["prog_old"]);
-    let staging = pins.staging();
+    let [staging, _] = pins.staging(1);
     staging.create().unwrap();
     File::create(staging.path().join("prog_new")).unwrap();
     pins.replace_with(&staging).unwrap();

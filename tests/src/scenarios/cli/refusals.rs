@@ -43,6 +43,13 @@ fn another_namespace(rig: &Rig<'_>) -> Result<()> {
             "expected a refusal that names the namespace, but {finished}"
         );
     }
+    // The policy in force guards another namespace: `run` holds nothing here.
+    let run = finish(rig.enforcer.command_in(&rig.lab.lan, &["run"])?, "")?;
+    let says = |words: &str| run.stderr.contains(words);
+    ensure!(
+        run.code == Some(1) && says("namespace") && says("--pin-dir") && !says("stays in force"),
+        "expected `run` to refuse and to name --pin-dir, but {run}"
+    );
     unanswered(from_lan(rig, 9200, Patience::Brief)?)?;
     expect_state(rig, 0, "enforcing")
 }

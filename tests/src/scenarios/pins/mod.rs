@@ -4,6 +4,7 @@ mod cgroups;
 mod folders;
 mod missing;
 mod namespaces;
+mod rests;
 mod strays;
 
 use anyhow::{Result, ensure};
@@ -17,6 +18,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(missing::scenarios());
     scenarios.extend(cgroups::scenarios());
     scenarios.extend(namespaces::scenarios());
+    scenarios.extend(rests::scenarios());
     scenarios.extend(strays::scenarios());
     scenarios
 }
