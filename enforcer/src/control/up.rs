@@ -122,7 +122,7 @@ pub(crate) async fn up_with_maps(
         instance.refuse_others_beside()?;
     }
     let mut notes = match options.without_lock {
-        true => Vec::new(),
+        true => instance.recover_without_lock()?,
         false => instance.recover()?,
     };
     let snapshot = match is_first {

@@ -53,6 +53,8 @@ impl Instance {
     /// The maps guard another or an unknown namespace.
     pub(in crate::control) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
         let beside = match self.pins.content()? {
+            // Only a caller without the lock finds the pins of a namespace that is gone.
+            Content::Pins(_) if is_gone(&self.pins)? => return Ok(Adoptable::Nothing),
             Content::Pins(beside) => beside,
             Content::Nothing | Content::Empty | Content::Foreign(_) => {
                 return Ok(Adoptable::Nothing);
@@ -100,6 +102,22 @@ impl Instance {
         self.refuse_others()?;
         notes.extend(self.pins.scratch().remove(None).context(CLEAN_UP)?);
         for beside in self.places_beside()? {
+            notes.extend(self.end_work_in(&beside)?);
+        }
+        Ok(notes)
+    }
+
+    /// As [`Self::recover`], for a caller without the lock: another command may be at work in the
+    /// places of a caller with the lock.
+    ///
+    /// # Errors
+    /// As for [`Self::recover`].
+    pub(in crate::control) fn recover_without_lock(&self) -> Result<Vec<Note>, Error> {
+        let mut notes = self.pins.clear()?;
+        notes.extend(self.remove_if_gone()?);
+        // Beside another namespace's pins, a rest of ours has the only guards.
+        self.refuse_others()?;
+        for beside in self.pins.rescue(sys::netns_cookie()?) {
             notes.extend(self.end_work_in(&beside)?);
         }
         Ok(notes)
