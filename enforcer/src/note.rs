@@ -32,6 +32,9 @@ impl Level {
 pub enum NoteKind {
     /// An interface that the plan wants guarded has no wire guard.
     NoWireGuard,
+    /// The forwarding table of a bridge is too long to be read, so that packets for others are judged
+    /// too.
+    MacsUnknown,
     /// A guard stays on another hook than the plan's.
     HookKept,
     /// A guard that the pending policy does not want stays until the policy is confirmed.
@@ -127,6 +130,7 @@ impl NoteKind {
         match self {
             Self::RollbackFailed | Self::RegistryFallback | Self::VerdictsDiffer => Level::Error,
             Self::NoWireGuard
+            | Self::MacsUnknown
             | Self::HookKept
             | Self::NoSocketGuard
             | Self::SentUnknown

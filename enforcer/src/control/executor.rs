@@ -12,6 +12,7 @@ use crate::{
         candidate::guard_plan,
         reconcile::{
             AttachReport, GuardPlan, HookPolicy, Outcome, Phase, PinSet, Reconcile, Step, groups,
+            unknown_macs,
         },
     },
     host::HostSnapshot,
@@ -102,7 +103,10 @@ pub(crate) fn reconcile(
         set,
         hooks,
     };
-    let mut report = AttachReport::default();
+    let mut report = AttachReport {
+        notes: unknown_macs(&plan.wanted).collect(),
+        ..AttachReport::default()
+    };
     for phase in Phase::ALL {
         let mut steps = request.steps(phase, &report);
         while !steps.is_empty() {

@@ -174,6 +174,7 @@ fn policy_interfaces(
             has_macvlan_children: planned
                 .is_some_and(|guard| guard.has_macvlan_children && !guard.view.is_member()),
             is_under_xdp: hook != Some(Hook::Tcx),
+            has_unknown_macs: planned.is_some_and(|guard| guard.macs_unknown),
             is_guarded: planned.is_some(),
             is_headerless: planned.is_some_and(|guard| guard.link == Link::Ip),
             is_inside: inside.contains(&interface.index),

@@ -285,6 +285,21 @@ pub(crate) fn groups<'s, 'a>(steps: &'s [Step<'a>]) -> impl Iterator<Item = &'s 
     steps.chunk_by(move |one, next| is_alone(one) && is_alone(next))
 }
 
+/// Returns a note for each guard whose bridge may take frames for MACs that nobody knows.
+pub(crate) fn unknown_macs(plan: &Plan) -> impl Iterator<Item = Note> {
+    // A bridge speaks for its members.
+    let guards = plan.guards.iter().filter(|guard| guard.master.is_none());
+    guards.filter(|guard| guard.macs_unknown).map(|guard| {
+        let text = format!(
+            "{0}: the forwarding table of its bridge is too long to be read (`bridge fdb show` \
+             lists the table): until the table is shorter, packets through {0} for other machines \
+             are judged as though they were for this host",
+            guard.name
+        );
+        Note::new(NoteKind::MacsUnknown, text).on(&guard.name)
+    })
+}
+
 impl AttachReport {
     /// Takes the outcome of a step. Returns the step after a refusal, if any.
     pub(crate) fn record<'a>(

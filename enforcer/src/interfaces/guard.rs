@@ -41,6 +41,8 @@ pub struct WireGuard {
     /// bridges. MACs of macvlan children are not among them. Shared between the guards of one
     /// bridge, bond or team.
     pub macs: Arc<BTreeSet<[u8; 6]>>,
+    /// [`Self::macs`] may lack some, so that no frame is known to be for another machine.
+    pub macs_unknown: bool,
     /// The ifindex of the guarded master, where the same packets are judged again.
     ///
     /// This guard must pass every packet that the master would pass, and under every hook every
@@ -64,6 +66,7 @@ impl WireGuard {
             macvlan_modes: BTreeSet::new(),
             mac: None,
             macs: Arc::default(),
+            macs_unknown: false,
             master: None,
         }
     }

@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 
 use super::facts::{Host, Interface};
 use super::framing::ARPHRD_ETHER;
-use crate::netlink::{ATTEMPTS, Protocol, Socket, fdb, link};
+use crate::netlink::fdb::{self, Of};
+use crate::netlink::{ATTEMPTS, Protocol, Socket, link};
 use crate::procfs::sysctl::{self, BRIDGE_FILTER_VLAN_TAGGED, BRIDGE_NF_CALL};
 
 /// Returns every interface of the calling thread's network namespace, by ifindex.
@@ -33,14 +34,49 @@ pub async fn list() -> anyhow::Result<Vec<Interface>> {
         .values()
         .any(|it| has_own_address_list(it) || it.is_kind("bridge"))
     {
-        let macs = fdb::taken_macs(&mut socket).await;
-        for taken in macs.context("failed to list the MAC addresses of interfaces")? {
-            if let Some(interface) = found.get_mut(&taken.ifindex) {
-                add_mac(interface, taken);
+        let read = read_macs(&mut found).await;
+        read.context("failed to list the MAC addresses of interfaces")?;
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Reads the MAC addresses that interfaces take. Where the forwarding tables are too long together,
+/// one table at a time is read, and a bridge with a table that is too long alone has unknown
+/// addresses.
+async fn read_macs(found: &mut BTreeMap<u32, Interface>) -> anyhow::Result<()> {
+    if let Some(macs) = fdb::taken_macs(Of::All).await? {
+        add_macs(found, macs);
+        return Ok(());
+    }
+    let is_bridge = |index: &u32| found.get(index).is_some_and(|it| it.is_kind("bridge"));
+    let bridges: Vec<u32> = found.keys().copied().filter(is_bridge).collect();
+    // A port's own list has no meaning, and comes with the bridge's.
+    let is_alone = |it: &&Interface| !it.master.is_some_and(|master| is_bridge(&master));
+    let with_lists = found.values().filter(|it| has_own_address_list(it));
+    let others: Vec<u32> = with_lists.filter(is_alone).map(|it| it.index).collect();
+    for index in others {
+        let macs = fdb::taken_macs(Of::Interface(index)).await?;
+        add_macs(found, macs.unwrap_or_default());
+    }
+    for index in bridges {
+        // A bridge that has just gone needs no addresses.
+        match fdb::taken_macs(Of::Bridge(index)).await {
+            Ok(Some(macs)) => add_macs(found, macs),
+            Ok(None) | Err(_) => {
+                let bridge = found.get_mut(&index);
+                bridge.into_iter().for_each(|it| it.macs_unknown = true);
             }
         }
     }
-    Ok(found.into_values().collect())
+    Ok(())
+}
+
+fn add_macs(found: &mut BTreeMap<u32, Interface>, macs: Vec<fdb::Taken>) {
+    for taken in macs {
+        if let Some(interface) = found.get_mut(&taken.ifindex) {
+            add_mac(interface, taken);
+        }
+    }
 }
 
 fn add_mac(interface: &mut Interface, taken: fdb::Taken) {

@@ -89,6 +89,7 @@ pub fn plan(
     let heights = relations.heights();
     let planner = Planner {
         macs: relations.macs(),
+        unknown_macs: relations.with_unknown_macs(),
         relations,
         options_of: &options_of,
         host,
@@ -155,6 +156,8 @@ pub(super) struct Planner<'a, R> {
     pub(super) host: &'a Host,
     /// The MACs by [`Relations::macs`].
     macs: BTreeMap<u32, Arc<BTreeSet<[u8; 6]>>>,
+    /// The interfaces by [`Relations::with_unknown_macs`].
+    unknown_macs: BTreeSet<u32>,
 }
 
 impl<'a, R: Fn(&Interface) -> InterfaceOptions> Planner<'a, R> {
@@ -212,6 +215,7 @@ impl<'a, R: Fn(&Interface) -> InterfaceOptions> Planner<'a, R> {
             macvlan_modes,
             mac: interface.mac,
             macs: self.macs.get(&interface.index).cloned().unwrap_or_default(),
+            macs_unknown: self.unknown_macs.contains(&interface.index),
             master: interface.master,
         })
     }

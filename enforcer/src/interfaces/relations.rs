@@ -151,6 +151,13 @@ impl<'a> Relations<'a> {
         macs
     }
 
+    /// Returns the interfaces with MACs of [`Self::macs`] that may lack some.
+    pub(super) fn with_unknown_macs(&self) -> BTreeSet<u32> {
+        let unknown = self.by_index.values().filter(|one| one.macs_unknown);
+        let around = unknown.flat_map(|one| self.around(one).into_keys());
+        around.collect()
+    }
+
     fn around(&self, interface: &'a Interface) -> BTreeMap<u32, &'a Interface> {
         let mut around = BTreeMap::new();
         let mut next = vec![interface];

@@ -4,9 +4,14 @@
 use anyhow::{Context as _, Result};
 
 use super::{
-    Request, Socket,
-    framing::{each_attribute, index},
+    Protocol, Request, Socket,
+    framing::{each_attribute, index, push_attribute},
 };
+
+/// The most messages of one dump. Any machine behind a bridge can have the bridge learn addresses,
+/// and the kernel begins again at the first entry for each datagram of a dump (`br_fdb_dump` in
+/// net/bridge/br_fdb.c), so that the time grows with the square of the number.
+const MOST: usize = 16_384;
 
 /// linux/rtnetlink.h.
 pub(super) const RTM_NEWNEIGH: u16 = 28;
@@ -32,22 +37,47 @@ pub(crate) struct Taken {
     pub(crate) by_bridge: bool,
 }
 
-/// Returns the unicast addresses in `dev->uc` of every interface (`ndo_dflt_fdb_dump` in
-/// net/core/rtnetlink.c), and the permanent local entries of every bridge. Without
-/// NETLINK_GET_STRICT_CHK the kernel ignores a filter for one interface.
+/// The interfaces of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Every interface.
+    All,
+    /// A bridge with its ports, by ifindex.
+    Bridge(u32),
+    /// An interface by ifindex.
+    Interface(u32),
+}
+
+/// Returns the unicast addresses in `dev->uc` of interfaces (`ndo_dflt_fdb_dump` in
+/// net/core/rtnetlink.c), and the permanent local entries of bridges; `None` if the kernel has
+/// more entries to tell than [`MOST`]. No filter of the kernel tells local entries from learned
+/// ones.
 ///
 /// # Errors
 /// The kernel's refusal, or a reply that cannot be read.
-pub(crate) async fn taken_macs(socket: &mut Socket) -> Result<Vec<Taken>> {
-    // `struct ndmsg`.
-    let mut body = [0; 12];
-    body[0] = AF_BRIDGE;
+pub(crate) async fn taken_macs(of: Of) -> Result<Option<Vec<Taken>>> {
+    // The kernel ignores filters otherwise. The rest of a dump that is too long goes with the socket.
+    let mut socket = Socket::open_strict(Protocol::Route)?;
+    let body = body(of)?;
     let request = Request {
         kind: RTM_GETNEIGH,
         body: &body,
         reply: RTM_NEWNEIGH,
     };
-    Ok(socket.dump(request, parse).await?.entries)
+    socket.dump_up_to(MOST, request, parse).await
+}
+
+/// Returns the body of a request (`valid_fdb_dump_strict` in net/core/rtnetlink.c).
+fn body(of: Of) -> Result<Vec<u8>> {
+    // `struct ndmsg`.
+    let mut body = vec![0; 12];
+    body[0] = AF_BRIDGE;
+    match of {
+        Of::All => {}
+        Of::Bridge(bridge) => push_attribute(&mut body, NDA_MASTER, &bridge.to_ne_bytes())?,
+        Of::Interface(index) => body[4..8].copy_from_slice(&index.to_ne_bytes()),
+    }
+    Ok(body)
 }
 
 /// Parses the payload of an RTM_NEWNEIGH message of a forwarding database: `struct ndmsg` and

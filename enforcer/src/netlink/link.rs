@@ -82,6 +82,9 @@ pub struct Interface {
     /// MACs of a bridge's permanent local entries: frames for these are the host's
     /// (`br_handle_frame_finish`). No RTM_NEWLINK message has the answer; `fdb` has.
     pub local_macs: Vec<[u8; 6]>,
+    /// The forwarding table of the bridge is too long to be read, so that `local_macs` may lack
+    /// entries.
+    pub macs_unknown: bool,
     /// Some user wants every frame (IFLA_PROMISCUITY counts the users): a packet capture, or a
     /// macvlan passthru device (`macvlan_open`), even in a namespace that this one cannot see.
     pub promiscuous: bool,

@@ -208,6 +208,33 @@ impl Socket {
         })
     }
 
+    /// As [`Self::dump`]; `None` if more than `most` objects come. The socket is of no use then.
+    ///
+    /// # Errors
+    /// As [`Self::consistent_dump`].
+    pub(super) async fn dump_up_to<T>(
+        &mut self,
+        most: usize,
+        request: Request<'_>,
+        mut parse: impl FnMut(&[u8]) -> Result<Option<T>>,
+    ) -> Result<Option<Vec<T>>> {
+        self.send(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+        let (mut entries, mut number) = (Vec::new(), 0);
+        let mut replies = Replies::to(self.sequence);
+        while !replies.is_done {
+            let datagram = self.receive().await.context(NO_ANSWER)?;
+            replies.read(datagram, request.reply, |payload| {
+                number += 1;
+                entries.extend(parse(payload)?);
+                Ok(())
+            })?;
+            if number > most {
+                return Ok(None);
+            }
+        }
+        Ok(Some(entries))
+    }
+
     /// Requests one object, and returns the payload of the reply; `None` where the kernel refuses.
     ///
     /// # Errors

@@ -203,7 +203,8 @@ fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> Interfac
         };
     }
     InterfaceRow {
-        judges_all: forward == Forward::False,
+        // An absent MAC stands for another machine.
+        judges_all: forward == Forward::False || interface.has_unknown_macs,
         hairpin: forward == Forward::True || interface.is_headerless,
         inside: interface.is_inside,
         member_of: interface.member_of,

@@ -25,6 +25,8 @@ pub struct PolicyInterface {
     pub has_macvlan_children: bool,
     /// Whether the wire guard compares MACs by itself: XDP, before the kernel has.
     pub is_under_xdp: bool,
+    /// Whether the host may take frames for MACs that are not in [`PolicyHost::macs`].
+    pub has_unknown_macs: bool,
     /// Whether a wire guard is planned for the interface: others need no facts about packets on a
     /// wire, and a container's new interface changes no policy.
     pub is_guarded: bool,

@@ -120,7 +120,7 @@ pub struct OptionsRow {
 pub struct InterfaceRow {
     /// The peers whose packets arrive on the interface.
     pub carries: PeerSet,
-    /// Whether packets for others are judged too: `forward = false`.
+    /// Whether packets for others are judged too: `forward = false`, or MACs that are not all known.
     pub judges_all: bool,
     /// Whether a packet that leaves by the interface of its arrival is forwarded.
     pub hairpin: bool,

@@ -6,7 +6,7 @@ use enforcer_ebpf::layout::WIRE_VIEW;
 
 use super::*;
 use crate::{
-    decisions::fixtures,
+    decisions::{fixtures, reconcile::unknown_macs},
     interfaces::{Interface, View, XdpAttached, XdpMode},
     registry::Identity,
     wireguard::AllowedIps,
@@ -226,6 +226,38 @@ fn an_xdp_guard_of_a_vlan_parent_judges_as_its_vlan_devices_do() {
     }
     assert!(!view(&[(ETH0, Hook::Tcx)]), "tcx sees the tag");
     assert!(!view(&[]), "no guard, no view");
+}
+
+#[test]
+fn a_bridge_with_unknown_macs_judges_every_packet() {
+    let outside = "[interfaces.\"eth0*\"]\nside = \"outside\"\n";
+    let loaded = loaded(outside);
+    let judges_all = |macs_unknown: bool| {
+        let snapshot = host(|interface| {
+            if interface.index == ETH0 {
+                interface.kind = Some("bridge".to_owned());
+                interface.macs_unknown = macs_unknown;
+            }
+        });
+        let recipe = Recipe {
+            loaded: &loaded,
+            snapshot: &snapshot,
+            flags: EVERY_GUARD,
+        };
+        let plan = recipe.guard_plan(&AttachedGuards::default()).wanted;
+        let about: Vec<_> = unknown_macs(&plan)
+            .filter_map(|note| note.interface)
+            .collect();
+        let candidate = Candidate::compile(&recipe, &AttachedGuards::default(), &Slots::new());
+        let rows = candidate.unwrap().tables.interfaces;
+        (
+            [ETH0, VLAN5, WG0].map(|index| rows[&index].judges_all),
+            about,
+        )
+    };
+    assert_eq!(judges_all(false), ([false; 3], Vec::new()));
+    let both = ["eth0", "eth0.5"].map(str::to_owned).to_vec();
+    assert_eq!(judges_all(true), ([true, true, false], both));
 }
 
 #[test]

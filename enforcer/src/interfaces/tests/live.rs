@@ -264,6 +264,36 @@ fn root_what_lives_in_another_namespace_shows_here() {
 }
 
 #[test]
+fn root_a_bridge_that_learned_too_much_hides_no_other_interface() {
+    in_new_namespace(|| {
+        for bridge in ["full", "short"] {
+            must(&format!("link add {bridge} up type bridge"));
+            must(&format!(
+                "link add {bridge}0 up master {bridge} type veth peer name {bridge}1"
+            ));
+        }
+        let local = "fdb add 02:00:00:00:00:77 dev short0 master permanent";
+        run("bridge", local);
+        assert!(!listed().iter().any(|it| it.macs_unknown));
+        let learned = (0..16_500u32).map(|number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            format!("fdb add 06:00:00:00:{high:02x}:{low:02x} dev full0 master static\n")
+        });
+        let batch = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(batch.path(), learned.collect::<String>()).unwrap();
+        run("bridge", &format!("-batch {}", batch.path().display()));
+        let all = listed();
+        let unknown = all.iter().filter(|it| it.macs_unknown);
+        let unknown: Vec<&str> = unknown.map(|it| it.name.as_str()).collect();
+        assert_eq!(unknown, ["full"]);
+        let macs = &named(&all, "short").local_macs;
+        assert!(macs.contains(&[2, 0, 0, 0, 0, 0x77]), "{macs:x?}");
+        must("link del full0");
+        assert!(!listed().iter().any(|it| it.macs_unknown), "short again");
+    });
+}
+
+#[test]
 fn root_a_list_is_whole_while_interfaces_come_and_go() {
     in_new_namespace(|| {
         for n in 0..60 {

@@ -117,6 +117,26 @@ fn an_open_vswitch_takes_the_macs_of_its_own_ports() {
 }
 
 #[test]
+fn a_bridge_with_an_unread_table_makes_the_macs_around_unknown() {
+    let bridge = Interface {
+        macs_unknown: true,
+        ..interface(9, Some("bridge"))
+    };
+    let plan = planned(&[
+        member(2, None, 9),
+        interface(3, None),
+        bridge,
+        on(10, "vlan", 9),
+        interface(19, Some("bridge")),
+    ]);
+    let guards = plan.guards.iter().chain(&plan.members);
+    let unknown = guards.filter(|guard| guard.macs_unknown);
+    let mut unknown: Vec<u32> = unknown.map(|guard| guard.ifindex).collect();
+    unknown.sort_unstable();
+    assert_eq!(unknown, [2, 9, 10]);
+}
+
+#[test]
 fn a_member_asks_the_fib_as_its_outermost_master() {
     let route_as = |interfaces: &[Interface], index: u32| {
         let plan = planned(interfaces);

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::command::Daemon;
+use crate::lab::command::{Daemon, finish};
 use crate::lab::enforcer::{REGISTRY, SETTLE};
 use crate::scenario::host_only::LOADER;
 use crate::scenario::{Rig, Scenario};
@@ -16,6 +16,8 @@ use super::timing::{figure, service_of, spread, within};
 
 /// Interfaces, one after the other.
 const TRIES: usize = 5;
+/// Addresses that a bridge has learned.
+const LEARNED: u32 = 70_000;
 /// Users at work.
 const USERS: usize = 3;
 /// A port that no service of the registry has.
@@ -26,6 +28,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new(
             "live::a_users_folders_beside_the_pins_hold_nothing_up",
             folders_of_a_user,
+        )
+        .host_only(LOADER),
+        Scenario::new(
+            "live::a_bridge_with_a_long_table_holds_nothing_up",
+            long_table,
         )
         .host_only(LOADER),
     ]
@@ -84,5 +91,31 @@ fn folders_of_a_user(rig: &Rig<'_>) -> Result<()> {
     drop(users);
     drop(run);
     ensure!(pins.exists(), "the pins are gone");
+    rig.enforcer.down()
+}
+
+/// A machine behind a bridge has the bridge learn addresses without end.
+fn long_table(rig: &Rig<'_>) -> Result<()> {
+    let host = &rig.lab.host;
+    host.ip("link add flooded type bridge
+         link add flooder type veth peer name flooder1
+         link set flooder master flooded
+         link set flooded up
+         link set flooder up")?;
+    let run = rig.enforcer.run(&[])?;
+    let judged = || rig.enforcer.run_log().contains("forwarding table");
+    ensure!(!judged(), "the control: the table is short");
+    let learned = (0..LEARNED).map(|number: u32| {
+        let [_, high, middle, low] = number.to_be_bytes();
+        format!("fdb add 06:00:00:{high:02x}:{middle:02x}:{low:02x} dev flooder master static\n")
+    });
+    let mut bridge = host.command("bridge");
+    bridge.args(["-batch", "-"]);
+    let batch = finish(bridge, &learned.collect::<String>())?;
+    ensure!(batch.code == Some(0), "{batch}");
+    goes_on(rig, "a_bridge_with_a_long_table_holds_nothing_up")
+        .with_context(|| format!("`run` said\n{}", rig.enforcer.run_log()))?;
+    ensure!(judged(), "nobody was told: {}", rig.enforcer.run_log());
+    drop(run);
     rig.enforcer.down()
 }
