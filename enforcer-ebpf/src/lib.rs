@@ -18,6 +18,7 @@ pub use decision::{
 };
 pub use packet::{
     Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, NO_IP_HEADER, Packet, Transport,
-    VlanIds, claimed_length, destination, opens, parse, source, source_port, traffic_class,
+    VlanIds, claimed_length, destination, opens, opens_association, parse, source, source_port,
+    traffic_class,
 };
 pub use words::{Guard, Mode, Protocol, Reason, Verdict};

@@ -10,7 +10,9 @@ mod link;
 mod tests;
 
 use chain::{extension_headers, is_extension};
-pub use fields::{claimed_length, destination, opens, source, source_port, traffic_class};
+pub use fields::{
+    claimed_length, destination, opens, opens_association, source, source_port, traffic_class,
+};
 pub use link::{Link, VlanIds, parse};
 
 use crate::{

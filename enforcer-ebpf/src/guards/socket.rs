@@ -131,6 +131,13 @@ fn ifindex(skb: Skb) -> u32 {
     }
 }
 
+/// Whether an SCTP packet opens an association. Not inlined: few packets come here.
+#[inline(never)]
+fn opens_association(skb: Skb) -> bool {
+    // Offset 0: the hook sees the packet from the IP header on, SCTP within UDP too.
+    enforcer_ebpf::opens_association(&skb, 0)
+}
+
 struct AtSocket {
     skb: Skb,
     socket: *mut bpf_sock,
@@ -189,6 +196,7 @@ impl AtHook for AtSocket {
     fn opens(&self, packet: &Packet) -> bool {
         match packet.transport.kind {
             Kind::Udp => self.state() == UNCONNECTED && !udp::is_answer(self.skb, packet),
+            Kind::Sctp => self.state() == LISTEN && opens_association(self.skb),
             // A listener shows for the SYN and for the last ACK, syncookies included.
             _ => self.state() == LISTEN,
         }

@@ -42,7 +42,7 @@ pub(super) fn meets_unasked_socket<F: Frame>(frame: &F, packet: u64) -> bool {
 
 /// Whether a datagram at a socket answers one from the socket's port, within two minutes.
 ///
-/// A source port behind IPv6 extension headers is not read: such a datagram is no answer.
+/// A datagram behind a header chain that the parser refuses is no answer.
 #[inline(never)]
 pub(super) fn is_answer(skb: Skb, packet: &Packet) -> bool {
     // Offset 0: the hook sees the packet from the IP header on.

@@ -1,6 +1,6 @@
-//! Further fields of a parsed packet: addresses, length, source port.
+//! Further fields of a parsed packet: addresses, length, source port, first packets.
 
-use super::{Bytes, Kind, Packet, version, word};
+use super::{Bytes, Kind, Packet, extension_headers, is_extension, version, word};
 use crate::{address::Address, words::Protocol};
 
 /// The source address in the IP header at `ip_offset`.
@@ -51,28 +51,82 @@ const fn v6(octets: [u8; 16]) -> Address {
     Address::v6(word(&octets, 0), word(&octets, 8))
 }
 
-/// The source port of the packet with the IP header at `ip_offset`, for display only.
+/// The source port of the packet with the IP header at `ip_offset`.
 ///
-/// `None` behind IPv6 extension headers, in later fragments, and for protocols without ports.
+/// `None` in later fragments, behind a header chain that the parser refuses, and for protocols
+/// without ports.
 pub fn source_port<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<u16> {
-    let ip_offset = usize::from(ip_offset);
-    let (offset, protocol) = match version(bytes, ip_offset)? {
+    let (_, offset) = transport_header(bytes, ip_offset)?;
+    bytes.read(offset).map(u16::from_be_bytes)
+}
+
+/// The transport protocol behind the IP header at `ip_offset` and its IPv6 extension headers, and
+/// the offset in bytes of the transport header; `None` as in [`source_port`].
+#[inline(always)]
+fn transport_header<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<(Protocol, usize)> {
+    let ip_header = usize::from(ip_offset);
+    let (offset, number) = match version(bytes, ip_header)? {
         4 => {
-            let [first, _] = bytes.read(ip_offset)?;
-            let [high, low, _, protocol] = bytes.read(ip_offset + 6)?;
+            let [first, _] = bytes.read(ip_header)?;
+            let [high, low, _, protocol] = bytes.read(ip_header + 6)?;
             if u16::from_be_bytes([high, low]) & 0x1fff != 0 {
                 return None;
             }
-            (ip_offset + usize::from(first & 0x0f) * 4, protocol)
+            (ip_header + usize::from(first & 0x0f) * 4, protocol)
         }
         6 => {
-            let [next, _] = bytes.read(ip_offset + 6)?;
-            (ip_offset + 40, next)
+            let [next, _] = bytes.read(ip_header + 6)?;
+            if is_extension(next) {
+                let packet = Packet::from_bits(extension_headers(bytes, ip_offset, next));
+                let protocol = packet.transport.protocol().ok()?;
+                return Some((protocol, packet.transport_offset.into()));
+            }
+            (ip_header + 40, next)
         }
         _ => return None,
     };
-    Protocol::from_ip_number(protocol)?;
-    bytes.read(offset).map(u16::from_be_bytes)
+    Some((Protocol::from_ip_number(number)?, offset))
+}
+
+/// Whether an SCTP packet at a listening socket opens an association.
+///
+/// A one-to-many socket (RFC 6458, 3) that listens also carries the associations that the socket
+/// itself has opened, and its state stays LISTEN (`sctp_rcv` in net/sctp/input.c hands the
+/// association's socket to the filter). INIT comes alone, and COOKIE ECHO comes first (RFC 9260,
+/// 3.3.2 and 5.1) or behind its AUTH chunk (RFC 4895, 6.3; `sctp_endpoint_bh_rcv` in
+/// net/sctp/endpointola.c). A packet whose chunks cannot be read counts as an opening one.
+#[inline(always)]
+pub fn opens_association<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> bool {
+    const INIT: u8 = 1;
+    const COOKIE_ECHO: u8 = 10;
+    const AUTH: u8 = 15;
+    /// Bytes of the longest AUTH chunk that a peer sends: a header of eight, and an HMAC.
+    const MAX_AUTH: u16 = 8 + 64;
+    const UDP_HEADER: usize = 8;
+    let Some((protocol, header)) = transport_header(bytes, ip_offset) else {
+        return true;
+    };
+    // RFC 6951: SCTP within UDP.
+    let header = match protocol {
+        Protocol::Udp => header + UDP_HEADER,
+        _ => header,
+    };
+    let first_chunk = header + 12;
+    let Some([kind, _, high, low]) = bytes.read(first_chunk) else {
+        return true;
+    };
+    if kind != AUTH {
+        return matches!(kind, INIT | COOKIE_ECHO);
+    }
+    let length = u16::from_be_bytes([high, low]);
+    if length > MAX_AUTH {
+        return true;
+    }
+    let second_chunk = first_chunk + usize::from(length).next_multiple_of(4);
+    match bytes.read(second_chunk) {
+        Some([kind, _]) => matches!(kind, INIT | COOKIE_ECHO),
+        None => true,
+    }
 }
 
 /// Whether a TCP or SCTP packet opens a connection.

@@ -32,7 +32,7 @@ fn the_claimed_length_counts_from_the_first_byte() {
 }
 
 #[test]
-fn the_source_port_is_for_packets_without_extension_headers() {
+fn the_source_port_is_read_behind_options_and_extension_headers() {
     for options in [0, 1, 10] {
         let frame = ethernet(&[], 0x0800, &v4(options, 0x2000, TCP));
         assert_eq!(source_port(&frame[..], 14), Some(0x1234));
@@ -45,7 +45,14 @@ fn the_source_port_is_for_packets_without_extension_headers() {
     assert_eq!(source_port(&frame[..], 14), Some(0x1234));
     assert_eq!(source_port(&v6(ICMPV6, &PORTS)[..], 0), None);
     let chain = [extension(HOP, TCP, 0), PORTS.to_vec()].concat();
-    assert_eq!(source_port(&v6(HOP, &chain)[..], 0), None);
+    assert_eq!(source_port(&v6(HOP, &chain)[..], 0), Some(0x1234));
+    // An atomic fragment (RFC 6946) keeps its header up to the socket.
+    let atomic = [&fragment(17, 0, false)[..], &PORTS].concat();
+    assert_eq!(source_port(&v6(FRAGMENT, &atomic)[..], 0), Some(0x1234));
+    let later = [&fragment(17, 8, false)[..], &PORTS].concat();
+    assert_eq!(source_port(&v6(FRAGMENT, &later)[..], 0), None);
+    let truncated = extension(HOP, TCP, 0);
+    assert_eq!(source_port(&v6(HOP, &truncated)[..], 0), None);
 }
 
 #[test]
@@ -142,4 +149,61 @@ fn packets_without_ports_open_nothing() {
         assert!(!raw_opens(&segment(protocol, &[])));
         assert!(!raw_opens(&segment(protocol, &[2; 16])));
     }
+}
+
+/// An SCTP packet's common header without the ports, and chunks of eight bytes each.
+fn chunks(kinds: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 8];
+    for kind in kinds {
+        bytes.extend([*kind, 0, 0, 8, 0, 0, 0, 0]);
+    }
+    bytes
+}
+
+fn first_at_listener(kinds: &[u8]) -> bool {
+    opens_association(&segment(132, &chunks(kinds))[..], 0)
+}
+
+#[test]
+fn init_and_cookie_echo_open_an_association_at_a_listener() {
+    const AUTH: u8 = 15;
+    for kind in 0..=u8::MAX {
+        let opens = matches!(kind, 1 | 10);
+        if kind != AUTH {
+            assert_eq!(first_at_listener(&[kind]), opens, "{kind}");
+            assert_eq!(first_at_listener(&[kind, 10]), opens, "{kind}");
+        }
+        // The sender's proof comes before the chunk.
+        assert_eq!(first_at_listener(&[AUTH, kind]), opens, "{kind}");
+    }
+    assert!(first_at_listener(&[AUTH]));
+    let mut long = segment(132, &chunks(&[AUTH, 0]));
+    let length_at = long.len() - 14;
+    long[length_at..length_at + 2].copy_from_slice(&[0x80, 0]);
+    assert!(opens_association(&long[..], 0));
+}
+
+#[test]
+fn an_association_is_opened_behind_every_header() {
+    for (kind, opens) in [(1, true), (2, false), (0, false), (10, true)] {
+        let sctp = [&PORTS[..], &chunks(&[kind])].concat();
+        let plain = v6(132, &sctp);
+        assert_eq!(opens_association(&plain[..], 0), opens, "{kind}");
+        let chain = [extension(HOP, 132, 0), sctp.clone()].concat();
+        assert_eq!(opens_association(&v6(HOP, &chain)[..], 0), opens, "{kind}");
+        // RFC 6951.
+        let within_udp = segment(17, &[&[0; 4], &sctp[..]].concat());
+        assert_eq!(opens_association(&within_udp[..], 0), opens, "{kind}");
+    }
+}
+
+#[test]
+fn a_packet_without_readable_chunks_opens_an_association() {
+    let whole = segment(132, &chunks(&[0]));
+    for length in 0..36 {
+        assert!(opens_association(&whole[..length], 0), "{length}");
+    }
+    assert!(!opens_association(&whole[..], 0));
+    assert!(opens_association(&[0x50; 60][..], 0));
+    assert!(opens_association(&v4(0, 1, 132)[..], 0));
 }

@@ -8,14 +8,14 @@ use crate::lab::frames::{Ends, V4, tcp_opening};
 use crate::lab::topology::{GHOST, HOST_LAN, HOST_LAN6, HOST_WG, Lab, STRANGER};
 use crate::lab::wire::Wire;
 use crate::lab::{Ask, Because, Feature, Port, Server, Transport};
-use crate::scenario::host_only::SAME_PATH;
+use crate::scenario::{Scenario, host_only::SAME_PATH};
 use crate::scenarios::attack::{Attack, Attempt, attempt};
 use crate::scenarios::raw_packet::{Probe, from_lan, group_mac, send_probe};
 
+mod associations;
 mod sent;
 mod traffic;
 
-pub(super) use sent::scenarios;
 pub(in crate::scenarios) use traffic::once_more_closed;
 pub(super) use traffic::traffic;
 
@@ -27,6 +27,12 @@ const UDP: Port<'static> = Port("udp", 7070);
 /// A port that DNAT takes to a container, and that nobody registered.
 const PUBLISHED: Port<'static> = Port("tcp", 19_200);
 const CLOSED: &str = "[unregistered]\ntcp = \"drop\"\nudp = \"drop\"\nsctp = \"drop\"\n";
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut scenarios = sent::scenarios();
+    scenarios.extend(associations::scenarios());
+    scenarios
+}
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut at_sockets = asked_at_sockets();

@@ -18,7 +18,7 @@ use crate::scenarios::runner::{answered, unanswered};
 /// The names of the links of the programs that note questions.
 const LINKS: [&str; 2] = ["link_udp_sent_v4", "link_udp_sent_v6"];
 
-pub(in crate::scenarios::whole_host) fn scenarios() -> Vec<Scenario> {
+pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("live::udp_answers_under_edits", edits),
         Scenario::new("live::udp_questions_are_noted_again", noted_again),

@@ -42,6 +42,7 @@ pub(in crate::scenarios) fn once_more_closed(traffic: &[Legitimate]) -> Vec<Legi
 pub(in crate::scenarios::whole_host) fn traffic() -> Vec<Legitimate> {
     let mut traffic = clients();
     traffic.extend(super::sent::traffic());
+    traffic.extend(super::associations::traffic());
     traffic.extend(client_ports());
     traffic.extend(local());
     traffic.extend(peers());
