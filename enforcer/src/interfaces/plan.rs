@@ -32,7 +32,8 @@ pub struct Plan {
     /// The guards of members that are up and have a guarded master; used where the master's guard
     /// cannot be attached.
     pub members: Vec<WireGuard>,
-    /// The ifindexes of inside interfaces that are no members.
+    /// The ifindexes of inside interfaces that are no members, and of VRFs with inside members
+    /// alone.
     pub inside: BTreeSet<u32>,
 }
 
@@ -106,8 +107,8 @@ pub fn plan(
         }
         match planner.placement(interface) {
             Placement::Inside => {
-                plan.inside
-                    .extend(interface.master.is_none().then_some(interface.index));
+                let is_member = planner.relations.rx_master(interface).is_some();
+                plan.inside.extend((!is_member).then_some(interface.index));
                 continue;
             }
             Placement::Member => {
@@ -135,6 +136,7 @@ pub fn plan(
         }
     }
     plan.forget_unguarded_masters();
+    plan.inside = planner.with_vrfs(plan.inside, interfaces);
     plan
 }
 
@@ -218,6 +220,26 @@ impl<'a, R: Fn(&Interface) -> InterfaceOptions> Planner<'a, R> {
             macs_unknown: self.unknown_macs.contains(&interface.index),
             master: interface.master,
         })
+    }
+
+    /// Returns the inside interfaces with the VRFs whose members are all inside.
+    ///
+    /// At a socket, a packet of a member has arrived on the VRF (`vrf_ip_rcv` in
+    /// drivers/net/vrf.c): the side that the operator gives the VRF itself accepts a missing
+    /// wire guard, and says nothing of the members.
+    fn with_vrfs(&self, inside: BTreeSet<u32>, interfaces: &[Interface]) -> BTreeSet<u32> {
+        let is_inside = |vrf: &Interface| {
+            let mut members = self.relations.members(vrf).peekable();
+            members.peek().is_some() && members.all(|member| inside.contains(&member.index))
+        };
+        let mut all = inside.clone();
+        for vrf in interfaces.iter().filter(|it| it.is_kind("vrf")) {
+            match is_inside(vrf) {
+                true => all.insert(vrf.index),
+                false => all.remove(&vrf.index),
+            };
+        }
+        all
     }
 
     fn has_macvlan_children(&self, interface: &Interface) -> bool {

@@ -1,6 +1,6 @@
 //! The choice of outside interfaces.
 
-use super::sketch::check;
+use super::sketch::{check, planned};
 
 #[test]
 fn all_but_lo_and_what_a_guarded_master_stands_for_are_outside() {
@@ -228,6 +228,37 @@ fn a_vrfs_members_are_guarded_and_the_vrf_is_uncovered() {
         vrf0:vrf eth0>vrf0=macs                        | vrf0.side=inside | tcx    | eth0/eth tcx,generic macvlans
         ",
     );
+}
+
+#[test]
+fn a_vrf_is_inside_with_its_members_whatever_the_side_of_the_vrf() {
+    for (line, options, inside) in [
+        ("vrf0:vrf eth0>vrf0", "vrf0.side=inside", &[][..]),
+        ("vrf0:vrf eth0>vrf0", "eth0.side=inside", &[1, 2]),
+        (
+            "vrf0:vrf podman0:bridge>vrf0 veth0:veth>podman0",
+            "",
+            &[1, 2],
+        ),
+        (
+            "vrf0:vrf podman0:bridge>vrf0 veth0:veth>podman0",
+            "vrf0.side=outside",
+            &[1, 2],
+        ),
+        ("vrf0:vrf podman0:bridge>vrf0 eth0>vrf0", "", &[2]),
+        (
+            "vrf0:vrf podman0:bridge>vrf0 eth0>vrf0=down",
+            "vrf0.side=inside",
+            &[2],
+        ),
+        ("vrf0:vrf", "vrf0.side=inside", &[]),
+        // The members of other masters arrive on these.
+        ("br0:bridge veth0:veth>br0", "", &[1]),
+        ("br0:bridge eth0>br0", "eth0.side=inside", &[]),
+    ] {
+        let found: Vec<u32> = planned(line, options, "tcx").inside.into_iter().collect();
+        assert_eq!(found, inside, "{line} | {options}");
+    }
 }
 
 #[test]
