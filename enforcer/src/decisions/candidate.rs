@@ -170,6 +170,7 @@ fn policy_interfaces(
             alternative_names: interface.alternative_names.clone(),
             mac: interface.mac,
             merged: planned.map(|guard| guard.merged(hook)).unwrap_or_default(),
+            has_hidden_vlans: planned.is_some_and(|guard| guard.hides_vlans(hook)),
             // A member leaves frames for guests to rule 3, which knows the MACs of bridges.
             has_macvlan_children: planned
                 .is_some_and(|guard| guard.has_macvlan_children && !guard.view.is_member()),

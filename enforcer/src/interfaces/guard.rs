@@ -77,12 +77,21 @@ impl WireGuard {
     pub fn merged(&self, hook: Option<Hook>) -> Vec<u32> {
         let above = self.view.masters.iter().chain(&self.view.ports);
         let above: Vec<u32> = above.copied().collect();
-        let hides_tags = matches!(hook, Some(Hook::XdpNative | Hook::XdpGeneric));
-        match !above.is_empty() || hides_tags {
+        match !above.is_empty() || hides_tags(hook) {
             true => [above, self.vlan_children.clone()].concat(),
             false => Vec::new(),
         }
     }
+
+    /// Returns whether frames of VLAN devices may come without their tag under a hook.
+    pub fn hides_vlans(&self, hook: Option<Hook>) -> bool {
+        hides_tags(hook) && !self.vlan_children.is_empty()
+    }
+}
+
+/// Returns whether a guard cannot rely on seeing the tag under a hook.
+const fn hides_tags(hook: Option<Hook>) -> bool {
+    matches!(hook, Some(Hook::XdpNative | Hook::XdpGeneric))
 }
 
 /// The interfaces above a member: the member's guard judges their packets first, by their peers

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use enforcer_ebpf::{
     Address, FIRST_PORT_SLOT, Mode, PeerSet, Protocol,
-    layout::{
-        Binding, INTERFACE_ENTRIES, InterfaceKey, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS,
-        WIRE_VIEW,
-    },
+    layout::{Binding, LocalRow, MAX_RULES, PREFIX_ENTRIES, SLOTS, WIRE_VIEW},
 };
 use ipnet::IpNet;
 
@@ -17,11 +14,12 @@ use super::{
     networks::{networks, sources},
     port_set::PortSet,
     prefixes::{KeyPrefixes, longest_matches},
+    rows::{interface_row, leave_out_plain_rows, wire_view},
     tables::{InterfaceRow, OptionsRow, PeerRow, PolicyTables, ServiceRow, UnregisteredRow},
 };
 use crate::{
     interfaces::InterfaceOptions,
-    registry::{Allow, Forward, Identity, MAX_PREFIXES, PublicKey, Registry, Service},
+    registry::{Allow, Identity, MAX_PREFIXES, PublicKey, Registry, Service},
 };
 
 /// The counter slot of each registered port: protocol, port, and the service where another service
@@ -147,17 +145,7 @@ fn with_interfaces(
             let mut all = vec![interface];
             let merged = |other: &&PolicyInterface| interface.merged.contains(&other.ifindex);
             all.extend(interfaces.iter().filter(merged));
-            let rows = || all.iter().map(|i| interface_row(&tables, i));
-            let view = InterfaceRow {
-                vlan_parent: false,
-                // `forward = false` of a master holds on its members.
-                judges_all: match interface.member_of {
-                    Some(_) => rows().any(|row| row.judges_all),
-                    None => rows().all(|row| row.judges_all),
-                },
-                hairpin: rows().any(|row| row.hairpin),
-                ..row
-            };
+            let view = wire_view(&tables, interface, row, &all);
             let view_index = interface.ifindex | WIRE_VIEW;
             add_interface(&mut tables, view_index, view, prefixes_of(&all));
         }
@@ -165,60 +153,6 @@ fn with_interfaces(
     leave_out_plain_rows(&mut tables);
     tables.sources = sources(&tables, interfaces);
     tables
-}
-
-/// Leaves out rows that only spare a look-up, as far as the map has no place for them. Without its
-/// row an interface is judged all the same; under XDP rule 3 has no part there.
-fn leave_out_plain_rows(tables: &mut PolicyTables) {
-    let mut taken = vec![false; INTERFACE_ENTRIES as usize];
-    let mut left_out = Vec::new();
-    for (ifindex, row) in tables.interfaces_by_need() {
-        let mut places = InterfaceKey { ifindex, bank: 0 }.places();
-        match places.find(|place| !taken[*place as usize]) {
-            Some(place) => taken[place as usize] = true,
-            None if row.is_plain() => left_out.push(ifindex),
-            // The write names the limit.
-            None => {}
-        }
-    }
-    for ifindex in left_out {
-        tables.interfaces.remove(&ifindex);
-    }
-}
-
-/// Returns the row of an interface, but for its peers.
-fn interface_row(tables: &PolicyTables, interface: &PolicyInterface) -> InterfaceRow {
-    let forward = tables.options_of(interface.names()).forward;
-    let has_network = |bridge: &u32| tables.networks.values().any(|row| row.bridge == *bridge);
-    let own = |is_v4: bool| {
-        let mut addresses = interface.addresses.iter().map(IpNet::addr);
-        let first = addresses.find(|address| address.is_ipv4() == is_v4);
-        first.map(Address::from)
-    };
-    if !interface.is_guarded {
-        return InterfaceRow {
-            inside: interface.is_inside,
-            vrf: interface.is_vrf,
-            ..InterfaceRow::default()
-        };
-    }
-    InterfaceRow {
-        // An absent MAC stands for another machine.
-        judges_all: forward == Forward::False || interface.has_unknown_macs,
-        hairpin: forward == Forward::True || interface.is_headerless,
-        inside: interface.is_inside,
-        member_of: interface.member_of,
-        looks_through_tags: interface.looks_through_tags,
-        vrf: interface.is_vrf,
-        network: interface.bridge.filter(has_network),
-        own_v4: own(true),
-        own_v6: own(false),
-        mac: interface.mac.filter(|_| {
-            interface.has_macvlan_children || interface.is_under_xdp && !interface.is_headerless
-        }),
-        macvlan_parent: interface.mac.is_some() && interface.has_macvlan_children,
-        ..InterfaceRow::default()
-    }
 }
 
 /// Returns the UDP ports that no service has and that rule 6 leaves alone; none where the rule is

@@ -21,6 +21,8 @@ pub struct PolicyInterface {
     /// The ifindexes of interfaces whose packets the wire guard cannot tell from packets for this
     /// interface: VLAN devices, since XDP sees no tag, and the master of a guarded member.
     pub merged: Vec<u32>,
+    /// Whether VLAN devices are among the merged interfaces, and the wire guard may not see the tag.
+    pub has_hidden_vlans: bool,
     /// Whether the interface has macvlan or macvtap children.
     pub has_macvlan_children: bool,
     /// Whether the wire guard compares MACs by itself: XDP, before the kernel has.

@@ -3,6 +3,7 @@
 //! ```text
 //! compile    a registry and the host's interfaces to PolicyTables
 //! tables     the tables, and the decision over them
+//! rows       the rows of interfaces and of wire views
 //! prefixes   longest-match prefixes of peers by address and by WireGuard key
 //! cite       the registry lines behind a decision
 //! diff       the changes between two policies
@@ -20,6 +21,7 @@ mod networks;
 mod port_set;
 mod prefixes;
 mod released;
+mod rows;
 mod tables;
 mod view;
 

@@ -4,6 +4,7 @@ mod addresses;
 mod keys;
 mod prefixes;
 mod tables;
+mod views;
 
 use std::{io::Write as _, net::IpAddr};
 

@@ -53,6 +53,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         switched::attacks(),
         tunnels::attacks(),
         unregistered::attacks(),
+        vrf::attacks(),
     ];
     parts.into_iter().flatten().collect()
 }
