@@ -19,6 +19,6 @@ pub use decision::{
 pub use packet::{
     Bytes, Kind, Link, MAX_EXTENSION_HEADERS, MAX_PRIORITY_TAGS, NO_IP_HEADER, Packet, Transport,
     VlanIds, claimed_length, destination, opens, opens_association, parse, source, source_port,
-    traffic_class,
+    traffic_class, transport_header,
 };
 pub use words::{Guard, Mode, Protocol, Reason, Verdict};

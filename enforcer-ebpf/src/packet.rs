@@ -12,6 +12,7 @@ mod tests;
 use chain::{extension_headers, is_extension};
 pub use fields::{
     claimed_length, destination, opens, opens_association, source, source_port, traffic_class,
+    transport_header,
 };
 pub use link::{Link, VlanIds, parse};
 

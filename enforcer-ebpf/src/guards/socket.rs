@@ -6,10 +6,10 @@
 use aya_ebpf::{bindings::bpf_sock, macros::cgroup_skb, programs::SkBuffContext};
 use aya_log_ebpf::info;
 use enforcer_ebpf::{
-    Address, Arrival, Family, Guard, Kind, Packet, Protocol, Route, Verdict, at_socket, decide,
-    destination,
+    Address, Arrival, Bytes as _, Family, Guard, Kind, Packet, Protocol, Route, Verdict, at_socket,
+    decide, destination,
     layout::{InterfaceEntry, port_index},
-    source,
+    opens_association, source, transport_header,
 };
 
 use super::{
@@ -131,11 +131,21 @@ fn ifindex(skb: Skb) -> u32 {
     }
 }
 
-/// Whether an SCTP packet opens an association. Not inlined: few packets come here.
+/// Whether a packet for an unconnected UDP socket, or for a listening SCTP socket, comes unasked.
+///
+/// Not inlined: few packets come here, and the verifier walks the chain of headers once.
 #[inline(never)]
-fn opens_association(skb: Skb) -> bool {
+fn is_unasked(skb: Skb, packet: u64) -> bool {
     // Offset 0: the hook sees the packet from the IP header on, SCTP within UDP too.
-    enforcer_ebpf::opens_association(&skb, 0)
+    let Some((protocol, offset)) = transport_header(&skb, 0) else {
+        return true;
+    };
+    let packet = &Packet::from_bits(packet);
+    let offset = skb.unknown_offset(offset);
+    match packet.transport.kind {
+        Kind::Sctp => opens_association(&skb, (protocol, offset)),
+        _ => !udp::is_answer(skb, packet, offset),
+    }
 }
 
 struct AtSocket {
@@ -194,12 +204,14 @@ impl AtHook for AtSocket {
 
     #[inline(always)]
     fn opens(&self, packet: &Packet) -> bool {
+        let state = self.state();
         match packet.transport.kind {
-            Kind::Udp => self.state() == UNCONNECTED && !udp::is_answer(self.skb, packet),
-            Kind::Sctp => self.state() == LISTEN && opens_association(self.skb),
+            Kind::Udp if state == UNCONNECTED => {}
+            Kind::Sctp if state == LISTEN => {}
             // A listener shows for the SYN and for the last ACK, syncookies included.
-            _ => self.state() == LISTEN,
+            kind => return kind == Kind::Tcp && state == LISTEN,
         }
+        is_unasked(self.skb, packet.to_bits())
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use enforcer_ebpf::{
     Address, Bytes as _, Family, Packet, destination,
     layout::{SentKey, is_recent},
-    source, source_port,
+    source,
 };
 
 use super::{frame::Frame, maps::SENT, skb::Skb};
@@ -40,15 +40,15 @@ pub(super) fn meets_unasked_socket<F: Frame>(frame: &F, packet: u64) -> bool {
         && has_unconnected_socket(frame, [(&source, source_port), (&destination, port)])
 }
 
-/// Whether a datagram at a socket answers one from the socket's port, within two minutes.
-///
-/// A datagram behind a header chain that the parser refuses is no answer.
-#[inline(never)]
-pub(super) fn is_answer(skb: Skb, packet: &Packet) -> bool {
+/// Whether a datagram at a socket, with the UDP header at `offset`, answers one from the socket's
+/// port, within two minutes.
+#[inline(always)]
+pub(super) fn is_answer(skb: Skb, packet: &Packet, offset: usize) -> bool {
     // Offset 0: the hook sees the packet from the IP header on.
-    let (Some(source), Some(source_port)) = (source(&skb, 0), source_port(&skb, 0)) else {
+    let (Some(source), Some(source_port)) = (source(&skb, 0), skb.read(offset)) else {
         return false;
     };
+    let source_port = u16::from_be_bytes(source_port);
     has_sent(packet.transport.port, &source, source_port)
 }
 

@@ -63,7 +63,7 @@ pub fn source_port<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<u16> {
 /// The transport protocol behind the IP header at `ip_offset` and its IPv6 extension headers, and
 /// the offset in bytes of the transport header; `None` as in [`source_port`].
 #[inline(always)]
-fn transport_header<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<(Protocol, usize)> {
+pub fn transport_header<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<(Protocol, usize)> {
     let ip_header = usize::from(ip_offset);
     let (offset, number) = match version(bytes, ip_header)? {
         4 => {
@@ -88,7 +88,8 @@ fn transport_header<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<(Prot
     Some((Protocol::from_ip_number(number)?, offset))
 }
 
-/// Whether an SCTP packet at a listening socket opens an association.
+/// Whether an SCTP packet at a listening socket opens an association; `protocol` and `header` are
+/// those of [`transport_header`].
 ///
 /// A one-to-many socket (RFC 6458, 3) that listens also carries the associations that the socket
 /// itself has opened, and its state stays LISTEN (`sctp_rcv` in net/sctp/input.c hands the
@@ -96,16 +97,16 @@ fn transport_header<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> Option<(Prot
 /// 3.3.2 and 5.1) or behind its AUTH chunk (RFC 4895, 6.3; `sctp_endpoint_bh_rcv` in
 /// net/sctp/endpointola.c). A packet whose chunks cannot be read counts as an opening one.
 #[inline(always)]
-pub fn opens_association<B: Bytes + ?Sized>(bytes: &B, ip_offset: u8) -> bool {
+pub fn opens_association<B: Bytes + ?Sized>(
+    bytes: &B,
+    (protocol, header): (Protocol, usize),
+) -> bool {
     const INIT: u8 = 1;
     const COOKIE_ECHO: u8 = 10;
     const AUTH: u8 = 15;
     /// Bytes of the longest AUTH chunk that a peer sends: a header of eight, and an HMAC.
     const MAX_AUTH: u16 = 8 + 64;
     const UDP_HEADER: usize = 8;
-    let Some((protocol, header)) = transport_header(bytes, ip_offset) else {
-        return true;
-    };
     // RFC 6951: SCTP within UDP.
     let header = match protocol {
         Protocol::Udp => header + UDP_HEADER,
