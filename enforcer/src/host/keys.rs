@@ -1,20 +1,23 @@
-//! The last answers of the WireGuard devices that have peers by key.
+//! The last answers of WireGuard: of the devices that have peers by key, and the listen ports where
+//! rule 6 judges UDP.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
-use super::{HostSnapshot, retry::Retry, snapshot};
+use super::{HostSnapshot, retry::Retry, snapshot, udp_ports::ListenPorts};
 use crate::{
     interfaces::Interface,
     wireguard::{self, Answer, ask_all},
 };
 
-/// The last answer of each WireGuard device with peers by key.
+/// The last answer of each WireGuard device with peers by key, and the listen ports that a policy
+/// leaves alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     devices: Vec<(Interface, Heard)>,
+    listen_ports: ListenPorts,
     /// Whether any device was looked for.
     were_asked: bool,
 }
@@ -68,6 +71,7 @@ impl Keys {
         };
         Self {
             devices: snapshot.iter().filter_map(heard).collect(),
+            listen_ports: snapshot.listen_ports().clone(),
             were_asked: true,
         }
     }
@@ -77,13 +81,15 @@ impl Keys {
     pub(crate) fn late(interface: Interface) -> Self {
         Self {
             devices: vec![(interface, Heard::late())],
+            listen_ports: ListenPorts::default(),
             were_asked: true,
         }
     }
 
-    /// Whether no device is asked: no such interface, or no peer by key.
+    /// Whether no device is asked: no such interface, or neither a peer by key nor a policy that
+    /// leaves listen ports alone.
     pub fn is_empty(&self) -> bool {
-        self.devices.is_empty()
+        self.devices.is_empty() && self.listen_ports.is_empty()
     }
 
     /// Whether devices were looked for, with or without success.
@@ -108,7 +114,9 @@ impl Keys {
             known.is_none_or(|(_, heard)| heard.answer != *answer)
         };
         let answers = ask_all(due, wireguard::LIMIT, is_news).await;
-        let next = self.after(answers, Instant::now());
+        let mut next = self.after(answers, Instant::now());
+        // The kernel answers at once.
+        next.listen_ports = self.listen_ports.asked().await;
         (next != *self).then_some(next)
     }
 
@@ -238,6 +246,17 @@ mod tests {
         assert!(!late.is_incomplete(), "else `run` would ask without end");
         assert!(late.due(start).is_empty());
         assert_eq!(known().after(BTreeMap::new(), start), known());
+    }
+
+    #[test]
+    fn a_listen_port_alone_is_asked_for_and_its_change_is_news() {
+        let keys = |port| {
+            let host = HostSnapshot::of(Vec::new());
+            Keys::of(&host.with_listen_port(5, port))
+        };
+        assert!(!keys(51_820).is_empty());
+        assert_ne!(keys(51_820), keys(51_821));
+        assert!(!keys(51_820).is_incomplete());
     }
 
     #[test]

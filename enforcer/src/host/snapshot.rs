@@ -11,7 +11,12 @@ use ipnet::IpNet;
 
 #[cfg(test)]
 use super::retry::Retry;
-use super::{Keys, keys::Heard, local_table::LocalTable, udp_ports};
+use super::{
+    Keys,
+    keys::Heard,
+    local_table::LocalTable,
+    udp_ports::{self, ListenPorts, Tunnels},
+};
 use crate::{
     interfaces::{self, Interface, InterfaceOptions, Plan},
     netlink::address::{self, Address},
@@ -29,7 +34,7 @@ pub struct HostSnapshot {
     own: Result<OwnAddresses, String>,
     wireguard: BTreeMap<u32, Heard>,
     /// The UDP ports of tunnels, where a registry's rules ask for them.
-    tunnel_ports: BTreeSet<u16>,
+    tunnels: Tunnels,
 }
 
 /// The addresses of interfaces, and the local table.
@@ -53,7 +58,7 @@ pub async fn snapshot() -> Result<HostSnapshot> {
         interfaces: interfaces.into_iter().map(|i| (i.index, i)).collect(),
         host,
         wireguard: BTreeMap::new(),
-        tunnel_ports: BTreeSet::new(),
+        tunnels: Tunnels::default(),
     })
 }
 
@@ -130,7 +135,7 @@ impl HostSnapshot {
             host: interfaces::Host::default(),
             own: Err("the interfaces are unknown".to_owned()),
             wireguard: BTreeMap::new(),
-            tunnel_ports: BTreeSet::new(),
+            tunnels: Tunnels::default(),
         }
     }
 
@@ -147,7 +152,7 @@ impl HostSnapshot {
             host: interfaces::Host::default(),
             own: Ok(OwnAddresses::default()),
             wireguard,
-            tunnel_ports: BTreeSet::new(),
+            tunnels: Tunnels::default(),
         }
     }
 
@@ -179,7 +184,7 @@ impl HostSnapshot {
     /// Asks for the UDP ports of tunnels if a registry judges UDP ports without a service.
     async fn ask_tunnels(&mut self, registry: &Registry) {
         if registry.unregistered().judges(Protocol::Udp) {
-            self.tunnel_ports = udp_ports::tunnel_ports(self.iter()).await;
+            self.tunnels = Tunnels::of(self.iter()).await;
         }
     }
 
@@ -189,8 +194,21 @@ impl HostSnapshot {
         if !registry.unregistered().judges(Protocol::Udp) {
             return PortSet::default();
         }
-        let tunnels = self.tunnel_ports.iter().copied();
-        udp_ports::client_ports().chain(tunnels).collect()
+        udp_ports::client_ports()
+            .chain(self.tunnels.iter())
+            .collect()
+    }
+
+    /// Returns the listen ports of WireGuard, where a registry's rules ask for them.
+    pub(super) const fn listen_ports(&self) -> &ListenPorts {
+        &self.tunnels.wireguard
+    }
+
+    /// The same snapshot with this listen port of a WireGuard device, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_listen_port(mut self, ifindex: u32, port: u16) -> Self {
+        self.tunnels.wireguard = ListenPorts::of(ifindex, Some(port));
+        self
     }
 
     /// Returns the answer of WireGuard for an interface, if asked.

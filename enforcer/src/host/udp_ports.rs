@@ -1,6 +1,9 @@
 //! The UDP ports that rule 6 leaves alone: client ports, and the ports of tunnels.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use anyhow::Result;
 
@@ -55,22 +58,76 @@ pub(super) fn client_ports() -> impl Iterator<Item = u16> {
     CLIENTS.into_iter().chain(DYNAMIC).chain(range)
 }
 
-/// Returns the ports of this host's tunnels: WireGuard, vxlan, geneve, bareudp, fou, l2tp. The
-/// kernel's socket of a tunnel is unconnected, and takes datagrams before the socket guard.
-///
-/// Ports that the kernel does not tell are left out.
-pub(super) async fn tunnel_ports(interfaces: impl Iterator<Item = &Interface>) -> BTreeSet<u16> {
-    let mut ports = BTreeSet::new();
-    for interface in interfaces {
-        ports.extend(interface.udp_port);
-        if interface.is_kind("wireguard") {
-            ports.extend(listen_port(interface.index).await.ok().flatten());
+/// The UDP ports of this host's tunnels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tunnels {
+    /// The ports of tunnels whose changes rtnetlink tells, and of fou and l2tp.
+    ports: BTreeSet<u16>,
+    /// The ports of WireGuard.
+    pub(super) wireguard: ListenPorts,
+}
+
+impl Tunnels {
+    /// Returns the ports of this host's tunnels: WireGuard, vxlan, geneve, bareudp, fou, l2tp. The
+    /// kernel's socket of a tunnel is unconnected, and takes datagrams before the socket guard.
+    ///
+    /// Ports that the kernel does not tell are left out.
+    pub(super) async fn of(interfaces: impl Iterator<Item = &Interface>) -> Self {
+        let mut ports = BTreeSet::new();
+        let mut wireguard = ListenPorts::default();
+        for interface in interfaces {
+            ports.extend(interface.udp_port);
+            if interface.is_kind("wireguard") {
+                wireguard.0.insert(interface.index, None);
+            }
+        }
+        for family in [FOU, L2TP] {
+            ports.extend(listed(&family).await.unwrap_or_default());
+        }
+        Self {
+            ports,
+            wireguard: wireguard.asked().await,
         }
     }
-    for family in [FOU, L2TP] {
-        ports.extend(listed(&family).await.unwrap_or_default());
+
+    /// Returns every port.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u16> {
+        let wireguard = self.wireguard.0.values().copied().flatten();
+        self.ports.iter().copied().chain(wireguard)
     }
-    ports
+}
+
+/// The listen ports of the kernel's WireGuard devices by ifindex, `None` for a device without a
+/// port.
+///
+/// A change of the port comes without a notice of rtnetlink (`wg_set_device` in
+/// drivers/net/wireguard/netlink.c).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListenPorts(BTreeMap<u32, Option<u16>>);
+
+impl ListenPorts {
+    /// Returns whether there is no device.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Asks the same devices again. A device that gives no answer, such as one that has gone, keeps
+    /// its port: rtnetlink tells of that.
+    pub(super) async fn asked(&self) -> Self {
+        let mut next = self.clone();
+        for (ifindex, port) in &mut next.0 {
+            if let Ok(answer) = listen_port(*ifindex).await {
+                *port = answer;
+            }
+        }
+        next
+    }
+
+    /// The port of one device, for tests.
+    #[cfg(test)]
+    pub(super) fn of(ifindex: u32, port: Option<u16>) -> Self {
+        Self(BTreeMap::from([(ifindex, port)]))
+    }
 }
 
 /// Returns the ports of a family's tunnels; none where the kernel lacks the family.
@@ -135,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn the_ports_of_wireguard_are_among_those_of_tunnels() {
+        let tunnels = |port| Tunnels {
+            ports: BTreeSet::from([4789]),
+            wireguard: ListenPorts::of(5, port),
+        };
+        assert!(tunnels(Some(51_820)).iter().eq([4789, 51_820]));
+        assert!(tunnels(None).iter().eq([4789]), "a device that is down");
+        assert!(!tunnels(None).wireguard.is_empty(), "it may come up");
+    }
+
+    #[test]
     fn root_tunnels_are_found() {
         use crate::netlink::tests::namespace::{in_new_namespace, run};
         in_new_namespace(|| {
@@ -142,11 +210,12 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            let ports = runtime.unwrap().block_on(async {
+            let tunnels = runtime.unwrap().block_on(async {
                 let interfaces = crate::interfaces::list().await.unwrap();
-                tunnel_ports(interfaces.iter()).await
+                Tunnels::of(interfaces.iter()).await
             });
-            assert_eq!(ports, BTreeSet::from([4790]));
+            assert!(tunnels.iter().eq([4790]), "{tunnels:?}");
+            assert!(tunnels.wireguard.is_empty());
         });
     }
 }

@@ -20,6 +20,7 @@ mod sleep;
 mod soak;
 mod timing;
 mod traffic;
+mod tunnels;
 
 use crate::scenario::Scenario;
 
@@ -40,5 +41,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     scenarios.extend(newcomers::scenarios());
     scenarios.extend(sleep::scenarios());
     scenarios.extend(soak::scenarios());
+    scenarios.extend(tunnels::scenarios());
     scenarios
 }

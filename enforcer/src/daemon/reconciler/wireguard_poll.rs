@@ -1,4 +1,4 @@
-//! The poll of WireGuard: there is no notification of a change of keys or AllowedIPs.
+//! The poll of WireGuard: there is no notification of a change of keys, AllowedIPs or listen ports.
 //!
 //! A userspace device may be slow to answer, or never answer. A poll therefore runs beside the
 //! operations, one at a time, and asks all devices together within a limit.
@@ -15,7 +15,7 @@ use crate::host::Keys;
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Reconciler {
-    /// The time of the next poll: none during a poll, nor without a peer by key on an interface.
+    /// The time of the next poll: none during a poll, nor without a device to ask.
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
         (!self.keys.is_empty() && self.polled.is_none()).then_some(self.next_wg_poll)
     }

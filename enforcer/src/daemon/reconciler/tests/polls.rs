@@ -57,6 +57,25 @@ fn a_change_of_keys_is_followed() {
 }
 
 #[test]
+fn a_change_of_a_listen_port_alone_is_followed() {
+    let keys = |port| {
+        let host = HostSnapshot::of(Vec::new());
+        Keys::of(&host.with_listen_port(5, port))
+    };
+    let mut rig = Rig::start();
+    rig.wait(seconds(100));
+    rig.world.keys = keys(51_820);
+    assert_eq!(rig.on(Trigger::HostChanged), "follow 1 as own:1");
+    assert_eq!(rig.sleep(), (seconds(1), "poll".to_owned()));
+    rig.world.keys = keys(4000);
+    assert_eq!(
+        rig.answer(PollOutcome::Changed(keys(4000))),
+        "follow 1 as own:1 with keys"
+    );
+    assert_eq!(rig.sleep(), (seconds(1), "poll".to_owned()));
+}
+
+#[test]
 fn a_change_of_keys_is_followed_while_a_policy_is_pending() {
     let mut rig = with_keys();
     rig.world.arm(OWN, rig.now + seconds(60));
