@@ -86,6 +86,16 @@ impl Keys {
         }
     }
 
+    /// The listen port of a device without peers by key, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_listen_port(ifindex: u32, port: u16) -> Self {
+        Self {
+            devices: Vec::new(),
+            listen_ports: ListenPorts::of(ifindex, Some(port)),
+            were_asked: true,
+        }
+    }
+
     /// Whether no device is asked: no such interface, or neither a peer by key nor a policy that
     /// leaves listen ports alone.
     pub fn is_empty(&self) -> bool {
@@ -250,10 +260,7 @@ mod tests {
 
     #[test]
     fn a_listen_port_alone_is_asked_for_and_its_change_is_news() {
-        let keys = |port| {
-            let host = HostSnapshot::of(Vec::new());
-            Keys::of(&host.with_listen_port(5, port))
-        };
+        let keys = |port| Keys::of_listen_port(5, port);
         assert!(!keys(51_820).is_empty());
         assert_ne!(keys(51_820), keys(51_821));
         assert!(!keys(51_820).is_incomplete());

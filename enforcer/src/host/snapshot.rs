@@ -204,13 +204,6 @@ impl HostSnapshot {
         &self.tunnels.wireguard
     }
 
-    /// The same snapshot with this listen port of a WireGuard device, for tests.
-    #[cfg(test)]
-    pub(crate) fn with_listen_port(mut self, ifindex: u32, port: u16) -> Self {
-        self.tunnels.wireguard = ListenPorts::of(ifindex, Some(port));
-        self
-    }
-
     /// Returns the answer of WireGuard for an interface, if asked.
     pub(crate) fn wireguard(&self, ifindex: u32) -> Option<&Answer> {
         self.heard(ifindex).map(|heard| &heard.answer)

@@ -219,13 +219,14 @@ fn an_xdp_guard_of_a_vlan_parent_judges_as_its_vlan_devices_do() {
     let view = |guards: &[(u32, Hook)]| {
         let candidate = Candidate::compile_for(&recipe, &plan, hooks(guards), &Slots::new());
         let tables = candidate.unwrap().tables;
-        tables.interfaces.contains_key(&(ETH0 | WIRE_VIEW))
+        tables.interfaces.get(&(ETH0 | WIRE_VIEW)).cloned()
     };
     for xdp in [Hook::XdpNative, Hook::XdpGeneric] {
-        assert!(view(&[(ETH0, xdp)]), "{xdp} sees no tag");
+        let view = view(&[(ETH0, xdp)]).expect("it sees no tag");
+        assert!(view.hairpin, "{xdp}: VLAN 5 may leave by eth0");
     }
-    assert!(!view(&[(ETH0, Hook::Tcx)]), "tcx sees the tag");
-    assert!(!view(&[]), "no guard, no view");
+    assert_eq!(view(&[(ETH0, Hook::Tcx)]), None, "tcx sees the tag");
+    assert_eq!(view(&[]), None, "no guard, no view");
 }
 
 #[test]
@@ -278,4 +279,8 @@ fn a_member_judges_as_its_master_under_every_hook() {
     assert_eq!(guard(&[]).merged(Some(Hook::XdpGeneric)), [9]);
     assert_eq!(guard(&[]).merged(Some(Hook::Tcx)), [0; 0]);
     assert_eq!(guard(&[]).merged(None), [0; 0]);
+    // Under tcx a member's view has the peers of VLAN devices, and their tags show.
+    let hides = |hook| guard(&[7]).hides_vlans(hook);
+    assert!(hides(Some(Hook::XdpNative)) && hides(Some(Hook::XdpGeneric)));
+    assert!(!hides(Some(Hook::Tcx)) && !hides(None));
 }

@@ -58,10 +58,7 @@ fn a_change_of_keys_is_followed() {
 
 #[test]
 fn a_change_of_a_listen_port_alone_is_followed() {
-    let keys = |port| {
-        let host = HostSnapshot::of(Vec::new());
-        Keys::of(&host.with_listen_port(5, port))
-    };
+    let keys = |port| Keys::of_listen_port(5, port);
     let mut rig = Rig::start();
     rig.wait(seconds(100));
     rig.world.keys = keys(51_820);
