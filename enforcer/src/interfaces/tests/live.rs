@@ -5,6 +5,7 @@ use std::process::{Child, Command, Output};
 
 use super::super::{Host, Interface, InterfaceOptions, find, host, list, plan};
 use crate::netlink::tests::namespace::{in_new_namespace, run};
+use crate::printable::decode_path;
 
 fn output(program: &str, arguments: &str) -> Output {
     Command::new(program)
@@ -281,7 +282,7 @@ fn root_a_bridge_that_learned_too_much_hides_no_other_interface() {
         });
         let batch = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(batch.path(), learned.collect::<String>()).unwrap();
-        run("bridge", &format!("-batch {}", batch.path().display()));
+        run("bridge", &format!("-batch {}", decode_path(batch.path())));
         let all = listed();
         let unknown = all.iter().filter(|it| it.macs_unknown);
         let unknown: Vec<&str> = unknown.map(|it| it.name.as_str()).collect();
