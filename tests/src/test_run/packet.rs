@@ -8,6 +8,10 @@ use crate::lab::frames::{self, Ends, Mac, V4, number};
 
 /// The MAC address of every interface of the rig.
 pub(crate) const OWN_MAC: Mac = [2, 0, 0, 0, 0x7e, 1];
+/// The MAC address of another interface of the host, such as a bridge's port.
+pub(crate) const PORTS_MAC: Mac = [2, 0, 0, 0, 0x7e, 3];
+/// The MAC address of a macvlan device of the host.
+pub(crate) const HOSTS_CHILD_MAC: Mac = [2, 0, 0, 0, 0x7e, 4];
 /// The MAC address of the sender.
 const SENDER_MAC: Mac = [2, 0, 0, 0, 0x7e, 2];
 /// UDP-Lite (RFC 3828).

@@ -3,7 +3,7 @@
 use enforcer_ebpf::Link;
 
 use super::network::On;
-use super::packet::{Extension, Frame, Packet, UDP_LITE};
+use super::packet::{Extension, Frame, HOSTS_CHILD_MAC, PORTS_MAC, Packet, UDP_LITE};
 use crate::lab::frames::{DOT1AD, DOT1Q, number};
 
 /// Ports of every kind of service, with neighbours and byte-swapped twins.
@@ -197,7 +197,8 @@ impl Rng {
             packet = packet.tags(&self.tags());
         }
         if self.one_in(12) {
-            packet = packet.to([2, 0, 0, 0, self.byte(), self.byte()]);
+            let anyone = [2, 0, 0, 0, self.byte(), self.byte()];
+            packet = packet.to(self.pick(&[anyone, PORTS_MAC, HOSTS_CHILD_MAC]));
         }
         packet.tail(self.size(24))
     }

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use enforcer::policy::{PolicyHost, PolicyInterface, PolicyTables, PortSet, Slots, compile};
 use enforcer::registry::{self, Registry, Source};
 use enforcer_ebpf::layout::Cell;
-use enforcer_ebpf::{Arrival, Guard, Reason, Verdict, VlanIds, decide, parse};
+use enforcer_ebpf::{Arrival, Guard, Link, Reason, Verdict, VlanIds, decide, parse};
 
 use super::network::{LOCAL, On};
-use super::packet::{Frame, OWN_MAC};
+use super::packet::{Frame, HOSTS_CHILD_MAC, OWN_MAC, PORTS_MAC};
 use super::view::View;
 
 /// Every kind of service, and peers with prefixes of many lengths, not as many of IPv4 as of IPv6.
@@ -216,7 +216,12 @@ fn host() -> Result<PolicyHost> {
         open_udp: PortSet::default(),
         interfaces: interfaces?,
         local: local.into_iter().collect::<Result<_>>()?,
-        macs: [(OWN_MAC, false)].into(),
+        macs: [
+            (OWN_MAC, false),
+            (PORTS_MAC, false),
+            (HOSTS_CHILD_MAC, true),
+        ]
+        .into(),
     })
 }
 
@@ -248,14 +253,13 @@ fn attachment(on: On) -> Result<PolicyInterface> {
     })
 }
 
-/// Whether a frame is for a macvlan child: unicast, and not for the interface itself. XDP reads the
-/// frame; the kernel tells tcx, after comparing the same addresses.
+/// Whether a frame is for a macvlan child: unicast, and for no other interface of the host.
 fn is_for_macvlan_child(on: On, frame: &Frame) -> bool {
     let for_another = match frame.bytes.first_chunk::<6>() {
-        Some(to) => to[0] & 1 == 0 && *to != OWN_MAC,
+        Some(to) => to[0] & 1 == 0 && ![OWN_MAC, PORTS_MAC].contains(to),
         None => false,
     };
-    on == On::Mac0 && for_another
+    on == On::Mac0 && frame.link == Link::Ethernet && for_another
 }
 
 /// The registry of the tests with another text in a single place.

@@ -142,7 +142,7 @@ fn explain(rig: &Rig<'_>, interface: &[u8]) -> Result<String> {
 
 /// Runs a command with a terminal as standard output, and returns the output.
 fn on_terminal(rig: &Rig<'_>, arguments: &[&str]) -> Result<String> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let ours = openpt(flags).context("failed to make a terminal")?;
     grantpt(&ours)?;
     unlockpt(&ours)?;

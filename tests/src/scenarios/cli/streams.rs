@@ -56,7 +56,8 @@ impl Broken {
         Ok(match self {
             Self::Full => OpenOptions::new().write(true).open("/dev/full")?.into(),
             Self::HungUp => {
-                let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+                // A program that another scenario starts at this moment would keep the terminal.
+                let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
                 let terminal = openpt(flags).context("failed to make a terminal")?;
                 grantpt(&terminal)?;
                 unlockpt(&terminal)?;

@@ -8,7 +8,7 @@ use super::builders::{
 use crate::lab::frames::{DOT1Q, number::*};
 use crate::test_run::network::On::*;
 use crate::test_run::network::{LOCAL_V4, LOCAL_V6};
-use crate::test_run::packet::{Packet, UDP_LITE};
+use crate::test_run::packet::{HOSTS_CHILD_MAC, PORTS_MAC, Packet, UDP_LITE};
 
 pub(super) fn peer_prefixes() -> Vec<Named> {
     vec![
@@ -218,6 +218,23 @@ pub(super) fn parents() -> Vec<Named> {
             Mac0,
             to(LOCAL_V4, 9200).to(CHILD_MAC),
             Tagged,
+        ),
+        row(
+            "for a macvlan child of the host",
+            Mac0,
+            to(LOCAL_V4, 9200).to(HOSTS_CHILD_MAC),
+            Tagged,
+        ),
+        row(
+            "for another interface of the host, on the child's parent",
+            Mac0,
+            v4().to(PORTS_MAC),
+            Untrusted,
+        ),
+        lan(
+            "for another interface of the host",
+            v4().to(PORTS_MAC),
+            Untrusted,
         ),
         row("for the child's parent", Mac0, v4(), Untrusted),
         row(
