@@ -126,18 +126,37 @@ async fn follow_with(
         snapshot,
         flags: maps.state().flags,
     };
-    let (report, tables) = reload::attach_and_compile(instance, &mut maps, &recipe, false)?;
-    let followed = match tables == maps.tables()? {
-        true => Followed::Unchanged,
-        false => Followed::Switched(maps.switch_to(&tables)?),
+    let (followed, mut notes) = match follow_registry(instance, &mut maps, &recipe) {
+        Ok(done) => done,
+        Err(error) => {
+            // The policy in force stays, but for grants that WireGuard has taken back.
+            let in_force = maps.tables()?;
+            maps.set_grants(Bank::InForce, &peers::revoked(&in_force, snapshot))?;
+            return Err(error);
+        }
     };
-    let mut notes = reload::finish(instance, &maps, report, &tables)?;
     notes.extend(lock_note(&lock));
     Ok(Look {
         followed,
         notes,
         keys: Some(Keys::of(snapshot)),
     })
+}
+
+/// Attaches the guards of a registry on the host of a snapshot, and switches to its policy there.
+/// Returns the notes of both.
+fn follow_registry(
+    instance: &Instance,
+    maps: &mut Maps,
+    recipe: &Recipe<'_>,
+) -> Result<(Followed, Vec<Note>), Error> {
+    let (report, tables) = reload::attach_and_compile(instance, maps, recipe, false)?;
+    let followed = match tables == maps.tables()? {
+        true => Followed::Unchanged,
+        false => Followed::Switched(maps.switch_to(&tables)?),
+    };
+    let notes = reload::finish(instance, maps, report, &tables)?;
+    Ok((followed, notes))
 }
 
 /// Attaches the guards that interfaces lack under the pinned policy, and changes nothing else: for a
