@@ -26,6 +26,7 @@ pub(super) fn named() -> Vec<Named> {
         policy::lo(),
         policy::forwarded(),
         policy::parents(),
+        policy::macs(),
         policy::networks(),
         policy::others(),
     ]

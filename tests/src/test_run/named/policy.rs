@@ -197,7 +197,7 @@ pub(super) fn forwarded() -> Vec<Named> {
     ]
 }
 
-/// Interfaces below a VLAN device or a macvlan child.
+/// Interfaces below a VLAN device or a master.
 pub(super) fn parents() -> Vec<Named> {
     vec![
         row(
@@ -212,6 +212,24 @@ pub(super) fn parents() -> Vec<Named> {
             from("10.10.0.99", 9090),
             UnknownPeer,
         ),
+        row(
+            "a member looks through VLAN tags",
+            Mem0,
+            v4().tags(&[(DOT1Q, 7)]),
+            Untrusted,
+        ),
+        row(
+            "the master's peer on a member",
+            Mem0,
+            from("10.10.0.5", 9090),
+            Peer,
+        ),
+    ]
+}
+
+/// Frames for other MAC addresses than the interface's.
+pub(super) fn macs() -> Vec<Named> {
+    vec![
         row("for a macvlan child", Mac0, v4().to(CHILD_MAC), Forwarded),
         row(
             "for a macvlan child, at an address of the host",
@@ -253,18 +271,6 @@ pub(super) fn parents() -> Vec<Named> {
             "for another machine, at an address of the host",
             to(LOCAL_V4, 9200).to(CHILD_MAC),
             Untrusted,
-        ),
-        row(
-            "a member looks through VLAN tags",
-            Mem0,
-            v4().tags(&[(DOT1Q, 7)]),
-            Untrusted,
-        ),
-        row(
-            "the master's peer on a member",
-            Mem0,
-            from("10.10.0.5", 9090),
-            Peer,
         ),
     ]
 }
