@@ -14,7 +14,7 @@ use super::{
 use crate::{
     kernel::{
         links,
-        maps::Maps,
+        maps::{self, Maps},
         pins::PinDir,
         runtime::{Lock, LockError, Patience, Word, file_of},
         sys,
@@ -110,16 +110,20 @@ impl Instance {
     /// # Errors
     /// The pins are another namespace's.
     pub fn before_up(&self) -> Result<(Option<Provenance>, MissingFile), Error> {
-        match self.provenance() {
-            Ok(None) => Ok((None, MissingFile::Embedded)),
-            Ok(Some(before)) => {
-                let missing = before.missing_file(Path::new(DEFAULT_PATH));
-                Ok((Some(before), missing))
-            }
-            Err(error @ Error::OtherNamespace { .. }) => Err(error),
-            // Pins of another layout do not tell, and `up` replaces them.
-            Err(_) => Ok((None, MissingFile::Fragments)),
+        if !self.is_pinned()? {
+            return Ok((None, MissingFile::Embedded));
         }
+        // Maps of another shape do not tell, and `up` replaces them.
+        let Ok(Some(origin)) = maps::pinned_origin(&self.pins) else {
+            return Ok((None, MissingFile::Fragments));
+        };
+        ensure_ours(origin.netns_cookie, &self.pins)?;
+        let missing = match &origin.provenance {
+            Some(before) => before.missing_file(Path::new(DEFAULT_PATH)),
+            None if origin.is_embedded => MissingFile::Embedded,
+            None => MissingFile::Fragments,
+        };
+        Ok((origin.provenance, missing))
     }
 
     /// The generation in force; 0 if nothing is pinned.

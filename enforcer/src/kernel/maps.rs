@@ -12,7 +12,7 @@ use enforcer_ebpf::{
     layout::{
         BANKS, BankEntry, Cells, INTERFACE_ENTRIES, InterfaceEntry, NETWORK_FILTERS, NetworkEntry,
         NetworkFilter, OnKey, OriginEntry, PEER_ENTRIES, PORT_ENTRIES, PeerEntry, PendingConfirm,
-        PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State,
+        PortEntry, PrefixKey, RULE_ENTRIES, RuleEntry, SERVICE_ENTRIES, ServiceEntry, State, bank,
     },
 };
 
@@ -20,7 +20,7 @@ pub(crate) use super::reserved_ports::Reserved;
 use super::{
     array::MmapArray,
     batch::{BatchHashMap, BatchPerCpuArray},
-    entries::TrieKey,
+    entries::{TrieKey, provenance},
     pinned_map::{self, Found},
     pins::PinDir,
     plain::Raw,
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     failpoint::{self, Call, layout},
     printable::decode_path,
+    registry::Provenance,
 };
 
 /// The failure to open the maps of a directory.
@@ -252,4 +253,39 @@ pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<Option<u64>> {
     };
     let state = MmapArray::<State>::new(map.fd(), "STATE", 1)?;
     Ok(Some(state.get(0).netns_cookie))
+}
+
+/// What pins of any layout tell of the registry behind their policy.
+pub(crate) struct PinnedOrigin {
+    /// The cookie of the network namespace that the pins guard.
+    pub(crate) netns_cookie: u64,
+    /// Whether the registry is the embedded one, as there was no file.
+    pub(crate) is_embedded: bool,
+    /// The registry's files; `None` under another layout.
+    pub(crate) provenance: Option<Provenance>,
+}
+
+/// Returns what pins of any layout tell of the registry, with two maps opened; `None` if the map
+/// `STATE` is missing or has another shape than today's.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn pinned_origin(pins: &PinDir) -> Result<Option<PinnedOrigin>> {
+    let Some(map) = pinned_map::open_if_known(pins, "STATE")? else {
+        return Ok(None);
+    };
+    let state = MmapArray::<State>::new(map.fd(), "STATE", 1)?.get(0);
+    let origin = match state.layout == layout() {
+        true => pinned_map::open_if_known(pins, "ORIGIN")?,
+        false => None,
+    };
+    let entry = |map: MapData| -> Result<OriginEntry> {
+        let origins = MmapArray::<OriginEntry>::new(map.fd(), "ORIGIN", BANKS)?;
+        Ok(origins.get(bank(state.generation) as usize))
+    };
+    Ok(Some(PinnedOrigin {
+        netns_cookie: state.netns_cookie,
+        is_embedded: state.flags & State::EMBEDDED != 0,
+        provenance: origin.map(entry).transpose()?.as_ref().map(provenance),
+    }))
 }
