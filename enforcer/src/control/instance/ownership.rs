@@ -193,17 +193,22 @@ impl Instance {
         Ok(())
     }
 
-    /// Refuses the pins of another living network namespace. Pins without a known owner pass.
+    /// Refuses the pins of another living network namespace. Pins that name no owner pass.
     ///
     /// # Errors
-    /// [`Error::OtherNamespace`].
+    /// [`Error::OtherNamespace`], or the kernel's refusal.
     pub(crate) fn refuse_others(&self) -> Result<(), Error> {
         if !self.pins.exists()? {
             return Ok(());
         }
-        match self.owner(&self.pins) {
-            Err(error @ Error::OtherNamespace { .. }) => Err(error),
-            _ => Ok(()),
+        let namespace = namespace::look(&self.pins)?;
+        let is_gone = namespace.is_some_and(|namespace| namespace.is_gone);
+        let cookie = maps::pinned_netns_cookie(&self.pins)?;
+        match cookie.or_else(|| Some(namespace?.cookie)) {
+            // 0 is the value of a new map, before any guard is attached.
+            None | Some(0) => Ok(()),
+            Some(_) if is_gone => Ok(()),
+            Some(cookie) => ensure_ours(cookie, &self.pins),
         }
     }
 
