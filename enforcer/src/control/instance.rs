@@ -110,14 +110,19 @@ impl Instance {
     /// # Errors
     /// The pins are another namespace's.
     pub fn before_up(&self) -> Result<(Option<Provenance>, MissingFile), Error> {
-        if !self.is_pinned()? {
+        if !self.pins.exists()? {
             return Ok((None, MissingFile::Embedded));
         }
         // Maps of another shape do not tell, and `up` replaces them.
         let Ok(Some(origin)) = maps::pinned_origin(&self.pins) else {
             return Ok((None, MissingFile::Fragments));
         };
-        ensure_ours(origin.netns_cookie, &self.pins)?;
+        if let Err(others) = ensure_ours(origin.netns_cookie, &self.pins) {
+            return match self.is_pinned()? {
+                true => Err(others),
+                false => Ok((None, MissingFile::Embedded)),
+            };
+        }
         let missing = match &origin.provenance {
             Some(before) => before.missing_file(Path::new(DEFAULT_PATH)),
             None if origin.is_embedded => MissingFile::Embedded,

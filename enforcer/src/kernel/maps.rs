@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -248,10 +249,10 @@ impl Maps {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<Option<u64>> {
-    let Some(map) = pinned_map::open_if_known(pins, "STATE")? else {
+    let Found::Map(map) = pinned_map::find_descriptor(pins, "STATE")? else {
         return Ok(None);
     };
-    let state = MmapArray::<State>::new(map.fd(), "STATE", 1)?;
+    let state = MmapArray::<State>::new(map, "STATE", 1)?;
     Ok(Some(state.get(0).netns_cookie))
 }
 
@@ -271,16 +272,22 @@ pub(crate) struct PinnedOrigin {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn pinned_origin(pins: &PinDir) -> Result<Option<PinnedOrigin>> {
-    let Some(map) = pinned_map::open_if_known(pins, "STATE")? else {
+    let open = |name| -> Result<Option<OwnedFd>> {
+        Ok(match pinned_map::find_descriptor(pins, name)? {
+            Found::Map(map) => Some(map),
+            Found::Foreign(_) => None,
+        })
+    };
+    let Some(map) = open("STATE")? else {
         return Ok(None);
     };
-    let state = MmapArray::<State>::new(map.fd(), "STATE", 1)?.get(0);
+    let state = MmapArray::<State>::new(map, "STATE", 1)?.get(0);
     let origin = match state.layout == layout() {
-        true => pinned_map::open_if_known(pins, "ORIGIN")?,
+        true => open("ORIGIN")?,
         false => None,
     };
-    let entry = |map: MapData| -> Result<OriginEntry> {
-        let origins = MmapArray::<OriginEntry>::new(map.fd(), "ORIGIN", BANKS)?;
+    let entry = |map: OwnedFd| -> Result<OriginEntry> {
+        let origins = MmapArray::<OriginEntry>::new(map, "ORIGIN", BANKS)?;
         Ok(origins.get(bank(state.generation) as usize))
     };
     Ok(Some(PinnedOrigin {

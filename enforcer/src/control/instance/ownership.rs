@@ -53,8 +53,6 @@ impl Instance {
     /// The maps guard another or an unknown namespace.
     pub(in crate::control) fn adoptable_maps(&self) -> Result<Adoptable, Error> {
         let beside = match self.pins.content()? {
-            // Only a caller without the lock finds the pins of a namespace that is gone.
-            Content::Pins(_) if is_gone(&self.pins)? => return Ok(Adoptable::Nothing),
             Content::Pins(beside) => beside,
             Content::Nothing | Content::Empty | Content::Foreign(_) => {
                 return Ok(Adoptable::Nothing);
@@ -63,25 +61,37 @@ impl Instance {
         let why = match Maps::open(&self.pins) {
             // An interrupted `up` may have left maps without a policy.
             Ok(maps) if maps.state().generation == 0 => {
-                self.check_namespace(&maps)?;
+                self.are_ours_or_of_nobody(&maps)?;
                 return Ok(Adoptable::Nothing);
             }
             Ok(maps) => match beside {
-                None => {
-                    self.check_namespace(&maps)?;
-                    return Ok(Adoptable::Maps(Box::new(maps)));
-                }
+                None if !self.are_ours_or_of_nobody(&maps)? => return Ok(Adoptable::Nothing),
+                None => return Ok(Adoptable::Maps(Box::new(maps))),
                 Some(entry) => OtherLayout::beside(&self.pins, entry),
             },
             // A fault is no reason to give the counters up.
             Err(OpenError::Failed(error)) => return Err(error.into()),
             Err(OpenError::OtherLayout(why)) => why,
         };
-        self.owner(&self.pins)?;
+        if self.owner(&self.pins)? == Owner::Gone {
+            return Ok(Adoptable::Nothing);
+        }
         Ok(Adoptable::Replace(Note::new(
             NoteKind::LayoutReplaced,
             why.replaced(),
         )))
+    }
+
+    /// Whether maps are this namespace's; `false` for those of a namespace that is gone, which only a
+    /// caller without the lock finds.
+    ///
+    /// # Errors
+    /// [`Error::OtherNamespace`], or the kernel's refusal.
+    fn are_ours_or_of_nobody(&self, maps: &Maps) -> Result<bool, Error> {
+        match self.check_namespace(maps) {
+            Err(Error::OtherNamespace { .. }) if is_gone(&self.pins)? => Ok(false),
+            checked => checked.map(|()| true),
+        }
     }
 
     /// Ends the work of an interrupted command, found beside the pins, and makes room: what is not
@@ -98,12 +108,8 @@ impl Instance {
     pub(in crate::control) fn recover(&self) -> Result<Vec<Note>, Error> {
         let mut notes = self.pins.clear()?;
         notes.extend(self.remove_if_gone()?);
-        // Beside another namespace's pins, a rest of ours has the only guards.
-        self.refuse_others()?;
         notes.extend(self.pins.scratch().remove(None).context(CLEAN_UP)?);
-        for beside in self.places_beside()? {
-            notes.extend(self.end_work_in(&beside)?);
-        }
+        notes.extend(self.end_work_in(&self.places_beside()?)?);
         Ok(notes)
     }
 
@@ -115,15 +121,24 @@ impl Instance {
     pub(in crate::control) fn recover_without_lock(&self) -> Result<Vec<Note>, Error> {
         let mut notes = self.pins.clear()?;
         notes.extend(self.remove_if_gone()?);
-        // Beside another namespace's pins, a rest of ours has the only guards.
-        self.refuse_others()?;
-        for beside in self.pins.rescue(sys::netns_cookie()?) {
-            notes.extend(self.end_work_in(&beside)?);
+        notes.extend(self.end_work_in(&self.pins.rescue(sys::netns_cookie()?))?);
+        Ok(notes)
+    }
+
+    /// Ends the work of interrupted commands in these places.
+    fn end_work_in(&self, places: &[PinDir]) -> Result<Vec<Note>, Error> {
+        let mut notes = Vec::new();
+        for beside in places {
+            if beside.content()? != Content::Nothing {
+                // Beside another namespace's pins, a rest of ours has the only guards.
+                self.refuse_others()?;
+                notes.extend(self.end_work_at(beside)?);
+            }
         }
         Ok(notes)
     }
 
-    fn end_work_in(&self, beside: &PinDir) -> Result<Vec<Note>, Error> {
+    fn end_work_at(&self, beside: &PinDir) -> Result<Vec<Note>, Error> {
         let mut notes = beside.clear().context(CLEAN_UP)?;
         let Some(owner) = self.owner_beside(beside)? else {
             return Ok(notes);
@@ -295,12 +310,26 @@ pub(in crate::control) enum Owner {
     Gone,
 }
 
+/// Whether the kernel wants privileges that this process lacks.
+fn is_denied(error: &anyhow::Error) -> bool {
+    let source = error.downcast_ref::<std::io::Error>();
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// Whether pins are those of a network namespace that is gone. Pins that do not tell are taken for
 /// a living namespace's.
 ///
 /// # Errors
 /// The kernel does not tell.
 pub(super) fn is_gone(pins: &PinDir) -> Result<bool> {
+    let cookie = match maps::pinned_netns_cookie(pins) {
+        Err(error) if is_denied(&error) => None,
+        cookie => cookie?,
+    };
+    // This process's own namespace lives: two calls instead of four.
+    if cookie.is_some() && cookie == Some(sys::netns_cookie()?) {
+        return Ok(false);
+    }
     let namespace = namespace::look(pins)?;
     Ok(namespace.is_some_and(|namespace| namespace.is_gone))
 }
