@@ -57,15 +57,26 @@ fn one_to_many(namespace: &Netns, port: u16) -> Result<UdpSocket> {
 /// A message to a server, and the answer in the same association.
 fn exchange(socket: &UdpSocket, to: (Ipv4Addr, u16), patience: Patience) -> Result<Outcome> {
     socket.set_read_timeout(Some(patience.limit()))?;
-    socket.send_to(b"hello", to).context("failed to send")?;
+    // The first message waits for the association (sctp_wait_for_connect in net/sctp/socket.c).
+    socket.set_write_timeout(Some(patience.limit()))?;
+    match socket.send_to(b"hello", to) {
+        Err(error) if is_over(&error) => return Ok(Outcome::Silent),
+        sent => sent.context("failed to send")?,
+    };
     let mut buffer = [0; 256];
     match socket.recv_from(&mut buffer) {
         Ok((length, _)) => Ok(Outcome::Answered(
             String::from_utf8_lossy(&buffer[..length]).into_owned(),
         )),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Outcome::Silent),
+        Err(error) if is_over(&error) => Ok(Outcome::Silent),
         Err(error) => Err(error).context("failed to hear an answer"),
     }
+}
+
+/// Whether the time of a call is over: EINPROGRESS is that of an association to be made.
+fn is_over(error: &io::Error) -> bool {
+    let in_progress = rustix::io::Errno::INPROGRESS.raw_os_error();
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(in_progress)
 }
 
 /// A neighbour opens no association with such a socket, for the socket guard alone too, while the
