@@ -193,6 +193,10 @@ fn find_entry(key: InterfaceKey) -> Option<&'static InterfaceEntry> {
 }
 
 /// The place of an interface's entry, or the free place that ended the search, or no place.
+///
+/// An exported function of numbers alone is a global one for the verifier, which walks the search
+/// once for all calls (`do_check_subprogs` in kernel/bpf/verifier.c); a function within the object
+/// would be walked at each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_of(ifindex: u32, bank: u32) -> u32 {

@@ -219,17 +219,13 @@ fn write_prefixes(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
 fn write_host(maps: &Maps, bank: u32, tables: &PolicyTables) -> Result<()> {
     let scope = |ifindex| AddressScope { bank, ifindex };
     let is_own = |key: &TrieKey| key.parts().0.bank == bank;
-    let key = |(network, length): &(Address, u8)| TrieKey::new(scope(0), network, *length);
     let local = tables.local.iter();
-    let local = local.map(|(prefix, row)| (key(prefix), row.to_bits()));
+    let local = local.map(|(prefix, row)| (host_key(bank, prefix), row.to_bits()));
     replace(&maps.local, "LOCAL", is_own, local)?;
     let networks = tables.networks.iter();
-    let networks = networks.map(|(prefix, row)| (key(prefix), network_entry(row)));
+    let networks = networks.map(|(prefix, row)| (host_key(bank, prefix), network_entry(row)));
     replace(&maps.networks, "NETWORKS", is_own, networks)?;
-    for (index, filter) in network_filters(tables) {
-        let index = filter_index(bank, index) as usize;
-        maps.network_filters.set(index, filter);
-    }
+    write_network_filters(maps, bank, tables);
     let sources = tables.sources.iter();
     let sources = sources
         .map(|(ifindex, network, length)| (TrieKey::new(scope(*ifindex), network, *length), 1));
@@ -259,12 +255,9 @@ pub(super) fn add_host(
     before: &PolicyTables,
     now: &PolicyTables,
 ) -> Result<()> {
-    let key = |(network, length): &(Address, u8)| {
-        TrieKey::new(AddressScope { bank, ifindex: 0 }, network, *length)
-    };
     let local = now.local.iter();
     let local = local.filter(|(prefix, _)| !before.local.contains_key(prefix));
-    let local = local.map(|(prefix, row)| (key(prefix), row.to_bits()));
+    let local = local.map(|(prefix, row)| (host_key(bank, prefix), row.to_bits()));
     maps.local
         .insert(local)
         .context("failed to add to the map LOCAL")?;
@@ -279,12 +272,9 @@ pub(super) fn add_host(
     let networks = now.networks.iter();
     let networks = networks.filter(|(prefix, _)| !before.networks.contains_key(prefix));
     maps.networks
-        .insert(networks.map(|(prefix, row)| (key(prefix), network_entry(row))))
+        .insert(networks.map(|(prefix, row)| (host_key(bank, prefix), network_entry(row))))
         .context("failed to add to the map NETWORKS")?;
-    for (family, filter) in network_filters(now) {
-        maps.network_filters
-            .set(filter_index(bank, family) as usize, filter);
-    }
+    write_network_filters(maps, bank, now);
     maps.banks.set(bank as usize, bank_entry(now)?);
     // A bit alone is added: a word without its service would open the port for a moment.
     let has_networks = complete(now, Binding::default()).to_bits();
@@ -294,6 +284,18 @@ pub(super) fn add_host(
         word.fetch_or(has_networks, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Returns the key of a prefix of the host in `LOCAL` and `NETWORKS`.
+fn host_key(bank: u32, (network, length): &(Address, u8)) -> TrieKey {
+    TrieKey::new(AddressScope { bank, ifindex: 0 }, network, *length)
+}
+
+fn write_network_filters(maps: &Maps, bank: u32, tables: &PolicyTables) {
+    for (family, filter) in network_filters(tables) {
+        let index = filter_index(bank, family) as usize;
+        maps.network_filters.set(index, filter);
+    }
 }
 
 /// Returns the entry of a MAC address in `MACS`.

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -249,11 +248,14 @@ impl Maps {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn pinned_netns_cookie(pins: &PinDir) -> Result<Option<u64>> {
+    Ok(pinned_state(pins)?.map(|state| state.netns_cookie))
+}
+
+fn pinned_state(pins: &PinDir) -> Result<Option<State>> {
     let Found::Map(map) = pinned_map::find_descriptor(pins, "STATE")? else {
         return Ok(None);
     };
-    let state = MmapArray::<State>::new(map, "STATE", 1)?;
-    Ok(Some(state.get(0).netns_cookie))
+    Ok(Some(MmapArray::new(map, "STATE", 1)?.get(0)))
 }
 
 /// What pins of any layout tell of the registry behind their policy.
@@ -272,27 +274,19 @@ pub(crate) struct PinnedOrigin {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn pinned_origin(pins: &PinDir) -> Result<Option<PinnedOrigin>> {
-    let open = |name| -> Result<Option<OwnedFd>> {
-        Ok(match pinned_map::find_descriptor(pins, name)? {
-            Found::Map(map) => Some(map),
-            Found::Foreign(_) => None,
-        })
-    };
-    let Some(map) = open("STATE")? else {
+    let Some(state) = pinned_state(pins)? else {
         return Ok(None);
     };
-    let state = MmapArray::<State>::new(map, "STATE", 1)?.get(0);
-    let origin = match state.layout == layout() {
-        true => open("ORIGIN")?,
-        false => None,
-    };
-    let entry = |map: OwnedFd| -> Result<OriginEntry> {
-        let origins = MmapArray::<OriginEntry>::new(map, "ORIGIN", BANKS)?;
-        Ok(origins.get(bank(state.generation) as usize))
-    };
-    Ok(Some(PinnedOrigin {
+    let mut origin = PinnedOrigin {
         netns_cookie: state.netns_cookie,
         is_embedded: state.flags & State::EMBEDDED != 0,
-        provenance: origin.map(entry).transpose()?.as_ref().map(provenance),
-    }))
+        provenance: None,
+    };
+    if state.layout == layout()
+        && let Found::Map(map) = pinned_map::find_descriptor(pins, "ORIGIN")?
+    {
+        let origins = MmapArray::<OriginEntry>::new(map, "ORIGIN", BANKS)?;
+        origin.provenance = Some(provenance(&origins.get(bank(state.generation) as usize)));
+    }
+    Ok(Some(origin))
 }
